@@ -1,0 +1,1 @@
+"""Floor 4: engines, chat formats, policies, rollouts and episode files. Knows nothing of training."""

@@ -1,0 +1,111 @@
+"""What a rollout leaves behind: frozen records of episodes, from which every loss can be recomputed."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from ludus.envs.chat import Chat, Message
+
+
+class StopReason(StrEnum):
+    """Who ended the episode, and why."""
+
+    TERMINATED = "environment:terminated"
+    TRUNCATED = "environment:truncated"
+    TURN_LIMIT = "limit:turns"
+    TOKEN_LIMIT = "limit:tokens"
+    TIME_LIMIT = "limit:time"
+    ENVIRONMENT_FAULT = "fault:environment"
+    ENGINE_FAULT = "fault:engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One agent action and what the environment answered.
+
+    Scripted agents leave `prompt_ids`, `completion_ids` and `logprobs` empty.
+    """
+
+    observation: Chat
+    """The messages added since the last action."""
+    reply: Message
+    """What the agent said, parsed."""
+    reward: float
+    reward_terms: dict[str, float]
+    prompt_ids: tuple[int, ...] = ()
+    """Ids that stand before the completion. On a turn that appends: only what was added since the last turn's
+    completion. On a fork (and on the first turn): the whole history, rendered anew."""
+    completion_ids: tuple[int, ...] = ()
+    """What was sampled, the end-of-turn token included when it was sampled."""
+    logprobs: tuple[float, ...] = ()
+    """Of each completion id, in nats, under the distribution that it was sampled from."""
+    finish: Literal["stop", "length", ""] = ""
+    """`stop`: the end-of-turn token was sampled. `length`: cut off by the token limit."""
+    fork: bool = False
+    """The chat template rewrote the history before this turn, so a new training sequence begins here."""
+    generate_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSequence:
+    """A row for the trainer: `ids[t]` was sampled by the policy exactly where `sampled[t]` is true."""
+
+    ids: tuple[int, ...]
+    sampled: tuple[bool, ...]
+    logprobs: tuple[float, ...]
+    """0.0 where not sampled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    environment: str
+    arguments: dict[str, Any]
+    """Keyword arguments of `gym.make`."""
+    seed: int
+    task: str
+    """`info["task"]`: a stable content key."""
+    turns: tuple[Turn, ...]
+    stop: StopReason
+    success: bool = False
+    group: int = 0
+    """Episodes of one rollout batch that share one start have the same group number."""
+    sample: int = 0
+    """Which of its group it is."""
+    weights_version: int = 0
+    fault: str = ""
+    """What broke, when `stop` is a fault."""
+    final_observation: Chat = field(default_factory=list)
+
+    @property
+    def episode_return(self) -> float:
+        return sum(turn.reward for turn in self.turns)
+
+    @property
+    def is_fault(self) -> bool:
+        return self.stop in (StopReason.ENVIRONMENT_FAULT, StopReason.ENGINE_FAULT)
+
+    def reward_terms(self) -> dict[str, float]:
+        """Each unweighted term, summed over the turns."""
+        totals: dict[str, float] = {}
+        for turn in self.turns:
+            for name, value in turn.reward_terms.items():
+                totals[name] = totals.get(name, 0.0) + value
+        return totals
+
+    def training_sequences(self) -> list[TrainingSequence]:
+        """The episode's rows: one, and one more for every fork. No sampled token is in two rows as sampled."""
+        rows: list[TrainingSequence] = []
+        ids: list[int] = []
+        sampled: list[bool] = []
+        logprobs: list[float] = []
+        for turn in self.turns:
+            if turn.fork and ids:
+                rows.append(TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs)))
+                ids, sampled, logprobs = [], [], []
+            ids += [*turn.prompt_ids, *turn.completion_ids]
+            sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
+            logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
+        if ids:
+            rows.append(TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs)))
+        return rows

@@ -1,0 +1,1 @@
+"""Chat formats: messages to ids, sampled ids to a message."""

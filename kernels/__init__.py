@@ -1,0 +1,1 @@
+"""Floor 1: fused tensor operators. Knows nothing of everything else."""

@@ -1,0 +1,23 @@
+"""Registers the environments with Gymnasium, by entry point, so that nothing is imported before it is made."""
+
+import gymnasium
+
+_ENVIRONMENTS: dict[str, dict[str, str]] = {
+    "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic:Arithmetic"},
+    "ludus/ArithmeticChallenge-v0": {"entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge"},
+    "ludus/PacMan-v0": {
+        "entry_point": "ludus.envs.grid.pacman:PacMan",
+        "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
+    },
+    "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
+}
+
+
+def register_environments() -> None:
+    for id, entry in _ENVIRONMENTS.items():
+        gymnasium.register(id=id, **entry)
+
+
+def environment_ids() -> list[str]:
+    """The ids of the environments that Ludus registers."""
+    return list(_ENVIRONMENTS)

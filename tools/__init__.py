@@ -1,0 +1,1 @@
+"""Floor 2: tool schemas, tool services and code sandboxes. Knows nothing of episodes or models."""

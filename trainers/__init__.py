@@ -1,0 +1,1 @@
+"""Floor 5: supervised fine-tuning, GRPO, losses, checkpoints. Knows nothing of the command line."""
