@@ -1,0 +1,348 @@
+"""`RunConfig`: everything a run depends on, read from TOML and refused early, before anything heavy loads."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import gymnasium
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+from ludus.trainers.errors import ConfigError
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class RunSection(Section):
+    """What concerns the run as a whole."""
+
+    name: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")] = "run"
+    """What the run is called; `ludus train` writes it to `runs/NAME`."""
+    seed: CountOrNone = 0
+    """Decides everything random in the run: tasks, order of batches, sampled tokens."""
+    threads: Count = 2
+    """Threads that torch computes with. Another number may round differently, so it is part of the configuration."""
+
+
+class EnvironmentSection(Section):
+    """What the agent is trained on."""
+
+    id: str
+    """A Gymnasium id of a language environment, such as `ludus/Arithmetic-v0`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of `gymnasium.make`."""
+
+    @field_validator("id")
+    @classmethod
+    def _registered(cls, id: str) -> str:
+        if ":" in id or id in gymnasium.registry:
+            return id  # "module:id" is imported by gymnasium when the environment is made
+        raise ValueError(
+            f'no environment "{id}" is registered (one of your own is written "module:id")'
+            f"{_nearest(id, gymnasium.registry)}"
+        )
+
+
+class ModelSection(Section):
+    """The policy's model."""
+
+    path: Annotated[str, Field(min_length=1)] = "small"
+    """`small` builds a model and tokenizer of its own from the environment's text; anything else is a folder in
+    `transformers`' form or a name on the hub."""
+
+
+class OptimizerSection(Section):
+    """AdamW and its learning rate; shared by both phases."""
+
+    learning_rate: Positive = 1e-3
+    """The peak, after warm-up."""
+    warmup_steps: CountOrNone = 0
+    """Optimiser loop steps over which the rate rises linearly from 0."""
+    schedule: Schedule = "constant"
+    """What happens after warm-up: stay, or fall to 0 linearly or along a half cosine at the phase's last step."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's decoupled decay."""
+    max_grad_norm: Positive = 1.0
+    """Gradients are scaled down to this global 2-norm."""
+    microbatch_tokens: Count = 8192
+    """Most tokens in one forward pass. Bounds memory; does not change the numbers beyond rounding."""
+
+
+class SftSection(OptimizerSection):
+    """Priming: supervised fine-tuning on the oracle's demonstrations."""
+
+    steps: CountOrNone = 200
+    """Optimiser steps; 0 leaves priming out."""
+    demonstrations: Count = 2048
+    """Episodes that the environment's oracle plays, on training tasks."""
+    heldout_demonstrations: Count = 128
+    """Episodes that it plays on held-out tasks; the held-out loss is taken over them, never trained on."""
+    batch_episodes: Count = 64
+    """Demonstrations per optimiser step."""
+    heldout_every: Count = 50
+    """Steps between two measurements of the held-out loss; it is also taken at the last step."""
+
+
+class GrpoSection(OptimizerSection):
+    """Improvement: group relative policy optimisation on what episodes earned."""
+
+    steps: CountOrNone = 100
+    """Batches of rollouts; 0 leaves GRPO out."""
+    groups: Count = 16
+    """Starts per step."""
+    group_size: Count = 8
+    """Episodes played from each start; the group's mean reward is the baseline."""
+    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
+    """`grpo`: mean over each sequence, then over sequences (arXiv:2402.03300). `dr_grpo`: a constant normaliser and
+    no division by the group's spread (arXiv:2503.20783). `dapo`: mean over all tokens (arXiv:2503.14476)."""
+    updates_per_batch: Count = 1
+    """The batch's groups are dealt into this many minibatches, with one optimiser step on each."""
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The ratio is clipped below at 1 - clip_low."""
+    clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    """The ratio is clipped above at 1 + clip_high."""
+    kl_coefficient: NonNegative = 0.0
+    """Weight of the KL divergence to the primed model; 0 leaves it out."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """Which estimator of the KL divergence, each in the form whose gradient is right."""
+    dynamic_sampling: bool = False
+    """`dapo` only: replace groups in which every episode earned the same, since they teach nothing."""
+    max_resamples: Count = 2
+    """How often at most a step draws further groups for dynamic sampling."""
+    overlong_tokens: CountOrNone = 0
+    """`dapo` only: width in tokens of the soft overlong penalty, which falls from 0 to -1 over the last so many tokens
+    before `rollout.max_tokens`; 0 leaves it out."""
+    mismatch_mean_limit: Positive = 1e-3
+    """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled tokens,
+    in nats, on average. Fits float32; a half-precision model needs more."""
+    mismatch_max_limit: Positive = 0.1
+    """The same for the worst single token."""
+    store_every: Count = 20
+    """Every so many steps the step's episodes are stored, besides those of the first and the last step."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.steps == 0:
+            return self
+        if self.group_size == 1:
+            raise ValueError(
+                "group_size = 1: an episode is compared with its group's mean, so alone it has advantage 0 and "
+                "nothing is learned; use 2 or more, 8 is usual"
+            )
+        if self.groups % self.updates_per_batch:
+            raise ValueError(
+                f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: minibatches "
+                "hold whole groups and the same number of them; choose a divisor"
+            )
+        for name in ("dynamic_sampling", "overlong_tokens"):
+            if getattr(self, name) and self.loss != "dapo":
+                raise ValueError(f'{name} belongs to loss = "dapo", not to "{self.loss}"; drop it or change the loss')
+        return self
+
+
+class RolloutSection(Section):
+    """How episodes are played while training."""
+
+    temperature: Positive = 1.0
+    """Of sampling; the trainer's log-probabilities are taken at the same temperature."""
+    top_p: float = 1.0
+    """Must be 1 (off): see the error."""
+    top_k: int = 0
+    """Must be 0 (off): see the error."""
+    min_p: float = 0.0
+    """Must be 0 (off): see the error."""
+    max_tokens: Count = 64
+    """Most tokens in one completion; one that reaches it is cut off and not finished."""
+    max_turns: Count = 64
+    """Most turns in an episode, besides the environment's own limit."""
+    max_episode_tokens: Count = 2048
+    """Most tokens in an episode, prompts included."""
+    max_seconds: Positive = 60.0
+    """Most seconds the environment may take over an episode's turn before the episode counts as a fault."""
+    concurrency: Count = 64
+    """Episodes played at the same time."""
+
+    @model_validator(mode="after")
+    def _untruncated(self) -> Self:
+        for name, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
+            if getattr(self, name) != off:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} cannot be trained with: tokens would be drawn from a truncated "
+                    "and renormalised distribution, whose support is not recorded, so the trainer's "
+                    f"log-probabilities would be of another policy and the ratio wrong; leave {name} at {off}"
+                )
+        if self.max_tokens > self.max_episode_tokens:
+            raise ValueError(
+                f"max_tokens = {self.max_tokens} of one completion is more than max_episode_tokens = "
+                f"{self.max_episode_tokens}, which bounds the whole episode; raise the latter"
+            )
+        return self
+
+
+class EvaluationSection(Section):
+    """The evaluations before and after GRPO, on the same held-out tasks."""
+
+    episodes: CountOrNone = 512
+    """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out."""
+    first_seed: CountOrNone = 2**32
+    """The tasks are those of the seeds from here on. Training seeds are below 2**32."""
+    temperature: NonNegative = 0.0
+    """0 is greedy."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.first_seed < 2**32:
+            raise ValueError(
+                f"first_seed = {self.first_seed} lies among the training seeds, which are below 2**32 = {2**32}; "
+                "choose one above"
+            )
+        return self
+
+
+class CheckpointSection(Section):
+    """When the state of training is saved."""
+
+    every: Count = 20
+    """Steps between two checkpoints, in both phases."""
+    keep: Count = 2
+    """How many of the last checkpoints stay on disk."""
+
+
+class RunConfig(Section):
+    """The configuration of one run: what `config.toml` holds."""
+
+    run: RunSection = RunSection()
+    """The run as a whole."""
+    environment: EnvironmentSection
+    """What the agent is trained on."""
+    model: ModelSection = ModelSection()
+    """The policy's model."""
+    sft: SftSection = SftSection()
+    """Priming on demonstrations."""
+    grpo: GrpoSection = GrpoSection()
+    """Improvement on rewards."""
+    rollout: RolloutSection = RolloutSection()
+    """How training episodes are played."""
+    evaluation: EvaluationSection = EvaluationSection()
+    """Before and after."""
+    checkpoint: CheckpointSection = CheckpointSection()
+    """What a killed run resumes from."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.grpo.overlong_tokens > self.rollout.max_tokens:
+            raise ValueError(
+                f"grpo.overlong_tokens = {self.grpo.overlong_tokens} is more than rollout.max_tokens = "
+                f"{self.rollout.max_tokens}: every completion would be penalised, even an empty one; "
+                "make it a fraction of max_tokens"
+            )
+        return self
+
+    def to_toml(self) -> str:
+        """The whole configuration, defaults included; `load_config` reads it back to an equal one."""
+        return tomli_w.dumps(self.model_dump())
+
+
+def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) -> RunConfig:
+    """Read a configuration.
+
+    Args:
+        path: A TOML file.
+        overrides: Values as typed on a command line by dotted key, such as `{"grpo.learning_rate": "3e-4"}`; TOML
+            syntax, with the quotes around a string left out.
+
+    Raises:
+        ConfigError: one line that names the key, what is wrong with it and what would be right.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        nearby = sorted(str(file) for file in path.parent.glob("*.toml"))
+        there = f"; there is {', '.join(nearby)}" if nearby else ""
+        raise ConfigError(f"{path}: no such configuration file{there}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for key, text in (overrides or {}).items():
+        _override(values, key, text)
+    return parse_config(values, source=str(path))
+
+
+def parse_config(values: Mapping[str, Any], source: str = "configuration") -> RunConfig:
+    """Validate a configuration given as nested tables.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as invalid:
+        first, *others = invalid.errors()
+        more = f" (and {len(others)} more)" if others else ""
+        raise ConfigError(f"{source}: {_explain(first)}{more}") from None
+
+
+def _override(values: dict[str, Any], key: str, text: str) -> None:
+    *sections, name = key.split(".")
+    table = values
+    for section in sections:
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f'--{key}: "{section}" is a value, not a section that could hold "{name}"')
+    table[name] = text if _annotation(key) is str else _toml_value(text)
+
+
+def _toml_value(text: str) -> Any:
+    """`text` as a TOML value, or as the string that it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _annotation(key: str) -> Any:
+    """The type of a field by its dotted key; None where there is none."""
+    kind: Any = RunConfig
+    for part in key.split("."):
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or part not in kind.model_fields:
+            return None
+        kind = kind.model_fields[part].annotation
+    return kind
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One line for one of pydantic's errors."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location)
+    match error["type"]:
+        case "extra_forbidden":
+            parent = ".".join(location[:-1])
+            section = _annotation(parent) if parent else RunConfig
+            return f'unknown key "{key}"{_nearest(location[-1], section.model_fields)}'
+        case "missing":
+            return f'"{key}" is missing and has no default; add it'
+        case "literal_error":
+            choices = [str(choice) for choice in get_args(_annotation(key))]
+            return f'{key} = "{error["input"]}" is not one of {", ".join(choices)}{_nearest(error["input"], choices)}'
+        case "value_error":
+            return (f"{key}: " if key else "") + str(error["ctx"]["error"])
+        case _:
+            return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+
+
+def _nearest(name: object, choices: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(choices), n=1)
+    return f'; did you mean "{close[0]}"?' if close else f"; there is {', '.join(choices)}" if len(choices) < 30 else ""
