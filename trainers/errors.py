@@ -1,22 +1,22 @@
-"""What a run can fail with, split by who must react. Each message names the thing, the likely cause and the fix."""
+"""What a run can fail with. Each message names the thing, the likely cause and the fix in one line."""
+
+from ludus.tools.errors import UserError
 
 
-class TrainerError(Exception):
-    """Base class: everything here ends a run with one clear line and a non-zero exit."""
-
-
-class ConfigError(TrainerError):
+class ConfigError(UserError):
     """The configuration is wrong: an unknown key, a bad value, settings that contradict each other."""
 
-
-class RunError(TrainerError):
-    """The run's folder or its surroundings are in the way: it exists already, or the disk is full."""
+    exit_code = 2
 
 
-class CheckpointError(TrainerError):
+class RunError(UserError):
+    """The run's folder or its surroundings are in the way: it exists already, it is not a run, the disk is full."""
+
+
+class CheckpointError(UserError):
     """A checkpoint is missing, corrupt, or belongs to another run."""
 
 
-class TrainingDiverged(TrainerError):
+class TrainingDiverged(UserError):
     """The numbers no longer mean what they should: a loss that is not finite, or an engine and a trainer that
     disagree about the policy. Training on would spoil the weights, so the run stops."""

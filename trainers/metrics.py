@@ -1,0 +1,97 @@
+"""What a run measures: one line a step in `metrics.jsonl`, the same in TensorBoard, and how episodes become numbers."""
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+
+from ludus.agents.episode import Episode
+from ludus.trainers.checkpoint import disk_errors, write_file
+
+FILE = "metrics.jsonl"
+
+
+class MetricsWriter:
+    """Appends a phase's steps to `metrics.jsonl` and to `tensorboard/PHASE`.
+
+    Opening it for a phase of which `completed` steps count forgets all later ones, which a killed process had
+    written before its last checkpoint was: they are computed again.
+    """
+
+    def __init__(self, run: Path, phase: str, completed: int = 0) -> None:
+        self._phase = phase
+        self._path = run / FILE
+        kept = [line for line in read_metrics(run) if line["phase"] != phase or int(line["step"]) <= completed]
+        write_file(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self._file = self._path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / "tensorboard" / phase), purge_step=completed + 1)
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record a step, counted from 1.
+
+        Raises:
+            RunError: if the disk is full.
+        """
+        line = {"phase": self._phase, "step": step, **metrics}
+        with disk_errors(self._path):
+            self._file.write(json.dumps(line) + "\n")
+            self._file.flush()
+        for name, value in metrics.items():
+            self._board.add_scalar(name.replace(":", "-"), value, step)
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, float | str]]:
+    """The lines of a run's `metrics.jsonl`; a last one that a killed process left unfinished is left out."""
+    path = run / FILE
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+
+def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
+    """What a batch of training episodes says about the policy. Faulted episodes count in `faults` and `stop/…` only.
+
+    `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an unweighted
+    reward term, summed over an episode's turns, mean over episodes, so that format is visible apart from
+    correctness; `completion_tokens` is per turn; `flat_groups` is the share of groups whose episodes all earned the
+    same.
+    """
+    whole = [episode for episode in episodes if not episode.is_fault]
+    metrics: dict[str, float] = {}
+    if whole:
+        returns = [episode.episode_return for episode in whole]
+        lengths = [len(turn.completion_ids) for episode in whole for turn in episode.turns] or [0]
+        metrics["reward"] = statistics.fmean(returns)
+        metrics["reward_std"] = statistics.pstdev(returns)
+        totals = [episode.reward_terms() for episode in whole]
+        for name in sorted({name for terms in totals for name in terms}):
+            metrics[f"terms/{name}"] = statistics.fmean(terms.get(name, 0.0) for terms in totals)
+        metrics["success"] = statistics.fmean(episode.success for episode in whole)
+        metrics["completion_tokens"] = statistics.fmean(lengths)
+        metrics["completion_tokens_max"] = max(lengths)
+        metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
+        metrics["flat_groups"] = flat_share(whole)
+    for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
+        metrics[f"stop/{reason.value}"] = count / len(episodes)
+    metrics["faults"] = sum(episode.is_fault for episode in episodes)
+    return metrics
+
+
+def flat_share(episodes: Sequence[Episode]) -> float:
+    """The share of groups whose episodes all earned the same."""
+    returns: dict[int, set[float]] = {}
+    for episode in episodes:
+        returns.setdefault(episode.group, set()).add(episode.episode_return)
+    return statistics.fmean(len(values) == 1 for values in returns.values()) if returns else 0.0

@@ -1,0 +1,61 @@
+"""AdamW with warm-up and a schedule, and clipping of the gradient's norm."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+
+from ludus.trainers.config import OptimizerSection, Schedule
+
+
+def build_optimizer(model: torch.nn.Module, config: OptimizerSection) -> torch.optim.AdamW:
+    """AdamW over the trainable parameters; norms and biases (one dimension) are not decayed."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
+    others = [parameter for parameter in parameters if parameter.ndim <= 1]
+    return torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=config.learning_rate,
+    )
+
+
+def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
+    """The rate of a step.
+
+    Args:
+        config: Peak, warm-up and schedule.
+        step: Counted from 0.
+        steps: Of the whole phase; at `steps` a falling schedule has reached 0.
+    """
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    fraction = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    return config.learning_rate * _decay(config.schedule, fraction)
+
+
+def _decay(schedule: Schedule, fraction: float) -> float:
+    match schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return 1.0 - fraction
+        case "cosine":
+            return 0.5 * (1.0 + math.cos(math.pi * fraction))
+
+
+def apply_gradients(
+    optimizer: torch.optim.AdamW, rate: float, max_grad_norm: float
+) -> float:
+    """Clip, step, clear; returns the gradients' global 2-norm before clipping."""
+    parameters: Iterable[torch.nn.Parameter] = [
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    ]
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return float(norm)
