@@ -14,8 +14,10 @@ _ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 
 def register_environments() -> None:
+    """Register every environment that is not registered yet; a second call changes nothing and warns of nothing."""
     for id, entry in _ENVIRONMENTS.items():
-        gymnasium.register(id=id, **entry)
+        if id not in gymnasium.registry:
+            gymnasium.register(id=id, **entry)
 
 
 def environment_ids() -> list[str]:

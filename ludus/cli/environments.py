@@ -1,0 +1,98 @@
+"""Environments by name: find one, make one, and say what would be right when the name or an argument is wrong."""
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+
+from ludus.cli.errors import UsageError
+from ludus.registration import environment_ids
+
+
+def resolve(id: str) -> str:
+    """The registered id that `id` names. `module:ID` imports `module`, which registers ID, first.
+
+    Raises:
+        UsageError: there is no such environment; the message suggests the nearest names.
+    """
+    module, colon, name = id.rpartition(":")
+    if colon:
+        _import_from_here(module)
+    if name in gymnasium.registry:
+        return name
+    raise UsageError(f"there is no environment {name!r}{_suggestion(name)}; `ludus envs` lists those of Ludus")
+
+
+def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+    """`gymnasium.make`, with the errors of a person who types.
+
+    Raises:
+        UsageError: the environment does not exist, has no such argument, or refuses a value or the render mode.
+    """
+    name = resolve(id)
+    accepted = _accepted(name)
+    for key in arguments:
+        if accepted is not None and key not in accepted:
+            near = difflib.get_close_matches(key, accepted, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(accepted) or 'none'}"
+            raise UsageError(f"{name} has no argument {key!r}: {hint}")
+    if not arguments:
+        return gymnasium.make(name, render_mode=render_mode)
+    try:
+        return gymnasium.make(name, render_mode=render_mode, **arguments)
+    except (TypeError, ValueError) as refusal:
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise UsageError(f"{name} refuses {given}: {refusal}") from refusal
+
+
+def environment_class(name: str) -> type[gymnasium.Env[Any, Any]]:
+    """The class behind a registered id."""
+    entry = gymnasium.spec(name).entry_point
+    assert entry is not None, f"{name} is registered without an entry point"
+    creator: Any = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    return creator
+
+
+def task_line(cls: type) -> str:
+    """The first paragraph of a class's docstring, on one line."""
+    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+
+
+def _import_from_here(module: str) -> None:
+    """Import a module that may lie in the working directory, as `python -m` would find it."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as missing:
+        if missing.name is None or not f"{module}.".startswith(f"{missing.name}."):
+            raise
+        raise UsageError(
+            f"there is no module {missing.name!r} to import: run from the folder it lies in, or install it"
+        ) from missing
+
+
+def _suggestion(name: str) -> str:
+    """`: did you mean …?` over all registered names, those of Ludus first; nothing when none is near."""
+    ours = environment_ids()
+    others = [id for id in gymnasium.registry if id not in ours]
+    spellings = {id.casefold(): id for id in [*others, *ours]}
+    bare = {id.casefold().removeprefix("ludus/").rpartition("-v")[0]: id for id in ours}
+    wanted = name.casefold().removeprefix("ludus/")
+    near = [bare[m] for m in difflib.get_close_matches(wanted.rpartition("-v")[0] or wanted, bare, n=2)]
+    near += [spellings[m] for m in difflib.get_close_matches(name.casefold(), spellings, n=2, cutoff=0.75)]
+    near = list(dict.fromkeys(near))[:3]
+    return f": did you mean {' or '.join(near)}?" if near else ""
+
+
+def _accepted(name: str) -> list[str] | None:
+    """The keyword arguments of an environment's constructor; None when it takes any."""
+    parameters = inspect.signature(environment_class(name)).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return [p.name for p in parameters if p.name != "render_mode"]

@@ -1,0 +1,70 @@
+"""The one place where a problem that the user can mend becomes a line on stderr and an exit code."""
+
+import errno
+from dataclasses import dataclass
+
+import gymnasium
+
+from ludus.tools.errors import UserError
+
+_EXTRAS = {
+    "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard"),
+}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class UsageError(UserError):
+    """The command was called in a way that cannot work."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the command line prints, and what it exits with."""
+
+    line: str
+    exit_code: int
+
+
+def explain(error: BaseException) -> Problem | None:
+    """The line for a problem that the user can mend, with the error's notes behind it; None for a bug."""
+    problem = _explain(error)
+    if problem is None:
+        return None
+    parts = [problem.line.strip().rstrip("."), *getattr(error, "__notes__", [])]
+    return Problem(" ".join("; ".join(parts).split()), problem.exit_code)
+
+
+def _explain(error: BaseException) -> Problem | None:
+    if isinstance(error, UserError):
+        return Problem(str(error), error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return Problem("interrupted", 130)
+    if isinstance(error, gymnasium.error.UnregisteredEnv):
+        return Problem(f"{error}; `ludus envs` lists what there is", 2)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing_extra(error)
+    if isinstance(error, OSError):
+        return _unwritable(error)
+    return None
+
+
+def _missing_extra(error: ModuleNotFoundError) -> Problem | None:
+    package = (error.name or "").partition(".")[0]
+    for extra, packages in _EXTRAS.items():
+        if package in packages:
+            return Problem(f"this needs {package}, which is not installed: pip install 'ludus[{extra}]'", 1)
+    return None
+
+
+def _unwritable(error: OSError) -> Problem | None:
+    where = f" while writing {error.filename}" if error.filename else ""
+    if error.errno in _NO_SPACE:
+        return Problem(f"no space left on the disk{where}: free some, then run the command again", 1)
+    if error.errno == errno.EFBIG:
+        return Problem(f"the file would pass the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
+    if error.errno in _NO_ACCESS and error.filename:
+        return Problem(f"may not write or read {error.filename} ({error.strerror}): check its permissions", 1)
+    return None
