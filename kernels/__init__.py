@@ -1,1 +1,5 @@
-"""Floor 1: fused tensor operators. Knows nothing of everything else."""
+"""Tensor operators. They know nothing of the floors above."""
+
+from ludus.kernels.linear_logprob.op import linear_logprob
+
+__all__ = ["linear_logprob"]

@@ -1,0 +1,1 @@
+"""Log-probabilities of target tokens straight from hidden states, without the full logits."""

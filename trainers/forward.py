@@ -1,0 +1,225 @@
+"""Log-probabilities of the scored tokens of a packed micro-batch, from a transformers causal LM.
+
+Segments lie end to end in one row of length T. Attention is causal within a segment and blind across
+segments; each token carries its position within its own segment, so models with absolute positions see what
+they would see alone. Hidden states are taken only where a token is scored, and go to the output embedding
+through `linear_logprob`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from ludus.kernels import linear_logprob
+from ludus.tools.errors import UserError
+from ludus.trainers.packing import MicroBatch
+
+
+class UnsupportedModel(UserError):
+    """The model's log-probabilities cannot be computed from packed hidden states."""
+
+
+ATTENTION = "ludus_packed"
+"""The name under which `packed_attention` is registered with transformers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Aligned with the micro-batch's scored tokens; float32."""
+
+    logprobs: Tensor
+    """[N], differentiable. Under the policy at the given temperature."""
+    entropy: Tensor
+    """[N], detached. Of the distribution that each token was drawn from, in nats."""
+
+
+def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -> Scored:
+    """Scores a micro-batch with the model in evaluation mode (no dropout): the same weights, micro-batch and
+    thread count give the same bits, with gradients or without. The model's mode and attention are as before
+    afterwards.
+
+    Raises UnsupportedModel for a model whose logits are not just its output embedding of the decoder's last hidden
+    state, or whose rows cannot be packed (state that leaks from one segment into the next); the first call on
+    a model checks that.
+    """
+    decoder, head = _decoder_and_head(model)
+    micro_batch = micro_batch.to(head.weight.device)
+    with _scoring(model):
+        if model not in _checked:
+            _check(model, decoder, head)
+            _checked.add(model)
+        hidden_TH = _hidden_states(decoder, micro_batch.ids_T, micro_batch.positions_T, micro_batch.lengths)
+    logprobs, entropy = linear_logprob(
+        hidden_TH[micro_batch.scored_N], head.weight, micro_batch.targets_N, temperature, head.bias
+    )
+    return Scored(logprobs, entropy)
+
+
+def packed_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    segment_lengths: tuple[int, ...],
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    position_bias: Tensor | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """An attention function for transformers: causal within each segment, blind across.
+
+    query [1, heads, T, D], key and value [1, key heads, T, D], T = sum(segment_lengths). Returns
+    [1, T, heads, D].
+    """
+    if softcap is not None or s_aux is not None or position_bias is not None:
+        raise UnsupportedModel(
+            f"{type(module).__name__} caps its attention logits, has attention sinks or adds a position bias, "
+            "which packed attention does not have; choose a model without them"
+        )
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+        return _varlen_attention(query, key, value, segment_lengths, scaling, sliding_window), None
+    grouped = query.shape[1] != key.shape[1]
+    outputs = [
+        scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=_window_mask(q.shape[2], sliding_window, q.device),
+            is_causal=not _windowed(q.shape[2], sliding_window),
+            scale=scaling,
+            enable_gqa=grouped,
+        )
+        for q, k, v in zip(
+            query.split(segment_lengths, 2),
+            key.split(segment_lengths, 2),
+            value.split(segment_lengths, 2),
+            strict=True,
+        )
+    ]
+    return torch.cat([out.transpose(1, 2) for out in outputs], dim=1), None
+
+
+AttentionInterface.register(ATTENTION, packed_attention)
+
+
+def _varlen_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: tuple[int, ...],
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    bounds = torch.tensor([0, *lengths], dtype=torch.int32, device=query.device).cumsum(0, dtype=torch.int32)
+    return varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1),
+        value[0].transpose(0, 1),
+        bounds,
+        bounds,
+        max(lengths),
+        max(lengths),
+        scale=scaling,
+        window_size=(-1 if window is None else window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )[None]
+
+
+def _windowed(length: int, window: int | None) -> bool:
+    return window is not None and length > window
+
+
+def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """True where attention looks: the token itself and the window - 1 before it."""
+    if window is None or length <= window:
+        return None
+    place = torch.arange(length, device=device)
+    behind = place[:, None] - place[None, :]
+    return (behind >= 0) & (behind < window)
+
+
+@contextmanager
+def _scoring(model: PreTrainedModel) -> Iterator[None]:
+    """Evaluation mode and packed attention inside; whatever the model had before (an engine may share it)
+    outside."""
+    before, was_training = model.config._attn_implementation, model.training
+    model.config._attn_implementation = ATTENTION
+    model.eval()
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before
+        model.train(was_training)
+
+
+def _decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:
+    decoder, head = model.base_model, model.get_output_embeddings()
+    if decoder is model or not isinstance(head, nn.Linear):
+        raise UnsupportedModel(
+            f"{type(model).__name__} is not a causal language model with a linear output embedding; "
+            "load it with AutoModelForCausalLM"
+        )
+    return decoder, head
+
+
+def _hidden_states(
+    decoder: nn.Module, ids_T: Tensor, positions_T: Tensor, lengths: tuple[int, ...]
+) -> Tensor:
+    output = decoder(
+        input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, segment_lengths=lengths
+    )
+    return output.last_hidden_state[0]
+
+
+_checked: WeakSet[PreTrainedModel] = WeakSet()
+
+
+@torch.no_grad()
+def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
+    """Runs two short rows packed, and one of them alone through the whole model, whose head is made to say
+    something that any scale or cap would alter."""
+    name = type(model).__name__
+    device = head.weight.device
+    ids = torch.arange(7, device=device) % head.out_features
+    positions = torch.tensor([0, 1, 2, 0, 1, 2, 3], device=device)
+    packed = _hidden_states(decoder, ids, positions, (3, 4))[3:]
+
+    seen: list[Tensor] = []
+    probe = torch.linspace(-100, 100, 4 * head.out_features, device=device, dtype=head.weight.dtype)
+    probe = probe.view(1, 4, head.out_features)
+
+    def stand_in(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> Tensor:
+        seen.append(inputs[0][0])
+        return probe
+
+    handle = head.register_forward_hook(stand_in)
+    try:
+        logits = model(input_ids=ids[None, 3:], use_cache=False, segment_lengths=(4,)).logits
+    finally:
+        handle.remove()
+    if not torch.equal(logits.to(probe.dtype), probe):
+        raise UnsupportedModel(
+            f"{name} scales or caps its logits after the output embedding, so log-probabilities computed from "
+            "hidden states would be those of another model; choose a model without logit scale or soft cap"
+        )
+    tolerance = 1e-3 if head.weight.dtype == torch.float32 else 0.1
+    if (packed - seen[0]).norm() > tolerance * seen[0].norm():
+        raise UnsupportedModel(
+            f"{name} gives a row other hidden states when another row is packed before it (state that crosses "
+            "rows, no position_ids, or hidden states scaled before the output embedding); choose a decoder with "
+            "attention only"
+        )
