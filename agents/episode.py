@@ -94,7 +94,7 @@ class Episode:
         return totals
 
     def training_sequences(self) -> list[TrainingSequence]:
-        """The episode's rows: one, and one more for every fork. No sampled token is in two rows as sampled."""
+        """The episode's rows: one, and one more for every fork. No sampled token is in two rows."""
         rows: list[TrainingSequence] = []
         ids: list[int] = []
         sampled: list[bool] = []

@@ -5,6 +5,14 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 
+class EngineFault(RuntimeError):
+    """Something on the engine's side broke: a server that died, a device that was lost.
+
+    A rollout marks the episode as a fault and leaves it out of training. A mistake of the caller, or a bug in
+    an in-process engine, is an ordinary exception.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn. The log-probabilities an engine returns are under exactly this distribution."""
@@ -29,7 +37,7 @@ class Completion:
 
 
 class Session(Protocol):
-    """One episode's place in the engine: it holds what was computed for the ids seen so far (the KV cache)."""
+    """One episode's place in the engine: it holds the KV cache of the ids seen so far."""
 
     async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
         """Continue `ids` (the whole context). Only what differs from the last call's context is computed.

@@ -1,0 +1,110 @@
+"""What a set of episodes says about a policy, with 95% intervals."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from ludus.agents.episode import Episode
+
+_Z = NormalDist().inv_cdf(0.975)
+_RESAMPLES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and the ends of its 95% interval; nan where there was nothing to estimate from."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All figures but the first two and `stop_reasons` are over the episodes that were no fault."""
+
+    episodes: int
+    """All of them, faults included."""
+    faults: int
+    """What broke on our side. Never counted as failures."""
+    mean_return: Interval
+    """Percentile bootstrap over episodes, 2,000 resamples from a fixed seed."""
+    success: Interval
+    """Share of successes; Wilson's score interval."""
+    reward_terms: dict[str, float]
+    """Mean over episodes of each unweighted term, summed over the turns."""
+    turns: float
+    """Mean number per episode."""
+    completion_tokens: float
+    """Mean number per episode."""
+    cut: float
+    """Share of completions that the token limit cut off."""
+    stop_reasons: dict[str, int]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: nan becomes None."""
+        return _plain(asdict(self))
+
+
+def summarise(episodes: Iterable[Episode]) -> Summary:
+    """Intervals take the episodes as independent: for samples of few tasks they are too narrow."""
+    episodes = list(episodes)
+    whole = [episode for episode in episodes if not episode.is_fault]
+    terms = [episode.reward_terms() for episode in whole]
+    names = dict.fromkeys(name for episode_terms in terms for name in episode_terms)
+    finishes = [turn.finish for episode in whole for turn in episode.turns if turn.finish]
+    return Summary(
+        episodes=len(episodes),
+        faults=len(episodes) - len(whole),
+        mean_return=bootstrap_mean([episode.episode_return for episode in whole]),
+        success=wilson(sum(episode.success for episode in whole), len(whole)),
+        reward_terms={
+            name: _mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
+        },
+        turns=_mean([len(episode.turns) for episode in whole]),
+        completion_tokens=_mean(
+            [sum(len(turn.completion_ids) for turn in episode.turns) for episode in whole]
+        ),
+        cut=_mean([finish == "length" for finish in finishes]) if finishes else 0.0,
+        stop_reasons=dict(sorted(Counter(episode.stop.value for episode in episodes).items())),
+    )
+
+
+def wilson(successes: int, trials: int) -> Interval:
+    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927), which stays within [0, 1] and
+    does not collapse at 0 or at 1."""
+    if trials == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    share = successes / trials
+    spread = _Z**2 / trials
+    centre = (share + spread / 2) / (1 + spread)
+    half = _Z * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
+    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
+
+
+def bootstrap_mean(values: Sequence[float]) -> Interval:
+    """Percentile bootstrap of the mean (B. Efron, Annals of Statistics 7, 1979); same values, same interval."""
+    if not values:
+        return Interval(math.nan, math.nan, math.nan)
+    sample = np.asarray(values, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    # Drawing how often each value occurs gives the resampled means without an array of resamples × values
+    # indices.
+    counts = rng.multinomial(len(sample), np.full(len(sample), 1 / len(sample)), size=_RESAMPLES)
+    low, high = np.quantile(counts @ sample / len(sample), [0.025, 0.975])
+    return Interval(float(sample.mean()), float(low), float(high))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,158 @@
+"""Policies: what maps an episode's messages to the next action."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import gymnasium
+
+from ludus.agents.engines.base import Engine, Sampling
+from ludus.agents.formats.base import ChatFormat
+from ludus.envs.chat import Chat, Message
+from ludus.envs.scripted import ScriptedAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a player did in one turn. Scripted players leave all but `reply` at its default."""
+
+    reply: Any
+    """What `env.step` gets: an assistant message or a text; in a native environment, its own action."""
+    prompt_ids: tuple[int, ...] = ()
+    completion_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish: Literal["stop", "length", ""] = ""
+    """`length` without completion ids: the context had no room left, so there is no answer at all."""
+    fork: bool = False
+    weights_version: int = 0
+
+
+class Player(Protocol):
+    """One policy in one episode."""
+
+    async def act(self, observation: Any, info: dict[str, Any]) -> Action:
+        """The action that answers what `reset` or `step` just returned.
+
+        Raises:
+            EngineFault: what computes the answers broke.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back what the episode held."""
+        ...
+
+
+class Policy(Protocol):
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> Player:
+        """A player for one episode in `env`; its choices follow from `seed` and what it observes."""
+        ...
+
+
+def derive_seed(*parts: int) -> int:
+    """A seed in [0, 2**63) that depends on every part and on their order; the same in every process."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+@dataclass(frozen=True)
+class ScriptedPolicy:
+    """One of the environment's own scripted agents: `null`, `random`, `oracle` or a cheater."""
+
+    name: str
+    seed: int = 0
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "ScriptedPlayer":
+        """
+        Raises:
+            KeyError: the environment has no scripted agent of that name.
+        """
+        agents: dict[str, type[ScriptedAgent]] = dict(getattr(env.unwrapped, "scripted", {}))
+        if self.name not in agents:
+            id = env.spec.id if env.spec else type(env.unwrapped).__name__
+            raise KeyError(f"{id} has no scripted agent {self.name!r}; it has {', '.join(agents) or 'none'}")
+        return ScriptedPlayer(agents[self.name](env, derive_seed(self.seed, seed)))
+
+
+class ScriptedPlayer:
+    def __init__(self, agent: ScriptedAgent) -> None:
+        self._agent = agent
+        self._begun = False
+
+    async def act(self, observation: Any, info: dict[str, Any]) -> Action:
+        if not self._begun:
+            self._agent.begin()
+            self._begun = True
+        return Action(reply=self._agent.act(observation, info))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class EnginePolicy:
+    """A language model behind an engine.
+
+    A turn's sampling seed is `derive_seed(policy seed, player seed, turn)`.
+    """
+
+    engine: Engine
+    format: ChatFormat
+    sampling: Sampling = field(default_factory=Sampling)
+    """Its `stop_ids` may stay empty: the format's are used then."""
+    seed: int = 0
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "EnginePlayer":
+        return EnginePlayer(self, getattr(env.unwrapped, "tools", ()), seed)
+
+
+class EnginePlayer:
+    """Keeps one episode's token context. What was sampled stays as it was sampled: ids are only ever
+    appended, unless the format says that its template rewrote the history (a fork)."""
+
+    def __init__(self, policy: EnginePolicy, tools: Sequence[Any], seed: int) -> None:
+        sampling = policy.sampling
+        if not sampling.stop_ids:
+            sampling = Sampling(
+                max_tokens=sampling.max_tokens,
+                stop_ids=tuple(policy.format.stop_ids),
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
+                min_p=sampling.min_p,
+            )
+        self._sampling = sampling
+        self._format = policy.format
+        self._tools = tools
+        self._seeds = (policy.seed, seed)
+        self._session = policy.engine.session()
+        self._history: Chat = []
+        self._context: tuple[int, ...] = ()
+        self._turn = 0
+
+    async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
+        if self._turn == 0:
+            prompt = self._format.first_prompt(observation, self._tools)
+        else:
+            prompt = self._format.next_prompt(self._history, self._context, observation, self._tools)
+        fork = prompt.fork and self._turn > 0
+        before = () if fork else self._context
+        ids = (*before, *prompt.ids)
+        completion = await self._session.generate(ids, self._sampling, derive_seed(*self._seeds, self._turn))
+        reply: Message = self._format.parse(completion.ids)
+        self._context = (*ids, *completion.ids)
+        self._history = [*self._history, *observation, reply]
+        self._turn += 1
+        return Action(
+            reply=reply,
+            prompt_ids=tuple(prompt.ids),
+            completion_ids=completion.ids,
+            logprobs=completion.logprobs,
+            finish=completion.finish,
+            fork=fork,
+            weights_version=completion.weights_version,
+        )
+
+    def close(self) -> None:
+        self._session.close()

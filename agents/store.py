@@ -1,0 +1,188 @@
+"""Episode files: Parquet, one row per episode, readable by anything that reads Parquet.
+
+| column | type |
+|---|---|
+| environment, task, stop, fault | string |
+| arguments | string: JSON, the keyword arguments of `gym.make` |
+| seed, group, sample, weights_version | int64 |
+| success | bool |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double} |
+| final_observation | list of messages |
+
+A message is {role, content, tool_calls, tool_call_id}, the last two null where the message has no such key;
+`tool_calls` is JSON, since its arguments have no fixed form. The file's metadata says `ludus.episodes = 1`.
+"""  # noqa: E501
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.envs.chat import Message
+
+_MESSAGE = pa.struct(
+    [
+        ("role", pa.string()),
+        ("content", pa.string()),
+        ("tool_calls", pa.string()),
+        ("tool_call_id", pa.string()),
+    ]
+)
+_TURN = pa.struct(
+    [
+        ("observation", pa.list_(_MESSAGE)),
+        ("reply", _MESSAGE),
+        ("reward", pa.float64()),
+        ("reward_terms", pa.map_(pa.string(), pa.float64())),
+        ("prompt_ids", pa.list_(pa.int32())),
+        ("completion_ids", pa.list_(pa.int32())),
+        ("logprobs", pa.list_(pa.float64())),
+        ("finish", pa.string()),
+        ("fork", pa.bool_()),
+        ("generate_seconds", pa.float64()),
+        ("step_seconds", pa.float64()),
+    ]
+)
+_FORMAT = {b"ludus.episodes": b"1"}
+SCHEMA = pa.schema(
+    [
+        ("environment", pa.string()),
+        ("arguments", pa.string()),
+        ("seed", pa.int64()),
+        ("task", pa.string()),
+        ("turns", pa.list_(_TURN)),
+        ("stop", pa.string()),
+        ("success", pa.bool_()),
+        ("group", pa.int64()),
+        ("sample", pa.int64()),
+        ("weights_version", pa.int64()),
+        ("fault", pa.string()),
+        ("final_observation", pa.list_(_MESSAGE)),
+    ],
+    metadata=_FORMAT,
+)
+
+
+def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
+    """Writes an episode file: whole, or not at all.
+
+    Raises:
+        ValueError: a message has a key that the file has no place for.
+        OSError: the file could not be written; what stood at `path` is untouched.
+    """
+    path = Path(path)
+    table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=SCHEMA)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(unfinished, "wb") as file:
+            pq.write_table(table, file, compression="zstd")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def read_episodes(path: Path | str) -> list[Episode]:
+    """Reads an episode file.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or it is not an episode file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no episode file at {path}")
+    try:
+        with open(path, "rb") as file:
+            table = pq.read_table(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} is damaged or no Parquet file ({error}); write it anew") from error
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"1":
+        raise ValueError(
+            f"{path} is a Parquet file, but not one of episodes as this version of ludus writes them"
+        )
+    return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+
+
+def _row(episode: Episode) -> dict[str, Any]:
+    return {
+        "environment": episode.environment,
+        "arguments": json.dumps(episode.arguments),
+        "seed": episode.seed,
+        "task": episode.task,
+        "turns": [_turn_row(turn) for turn in episode.turns],
+        "stop": episode.stop.value,
+        "success": episode.success,
+        "group": episode.group,
+        "sample": episode.sample,
+        "weights_version": episode.weights_version,
+        "fault": episode.fault,
+        "final_observation": [_message_row(message) for message in episode.final_observation],
+    }
+
+
+def _turn_row(turn: Turn) -> dict[str, Any]:
+    return {
+        "observation": [_message_row(message) for message in turn.observation],
+        "reply": _message_row(turn.reply),
+        "reward": turn.reward,
+        "reward_terms": turn.reward_terms,
+        "prompt_ids": turn.prompt_ids,
+        "completion_ids": turn.completion_ids,
+        "logprobs": turn.logprobs,
+        "finish": turn.finish,
+        "fork": turn.fork,
+        "generate_seconds": turn.generate_seconds,
+        "step_seconds": turn.step_seconds,
+    }
+
+
+def _message_row(message: Message) -> dict[str, str | None]:
+    row: dict[str, Any] = dict(message)
+    if strange := row.keys() - {"role", "content", "tool_calls", "tool_call_id"}:
+        raise ValueError(
+            f"a message has the key {sorted(strange)[0]!r}, for which an episode file has no column"
+        )
+    if "tool_calls" in row:
+        row["tool_calls"] = json.dumps(row["tool_calls"])
+    return row
+
+
+def _episode(row: dict[str, Any]) -> Episode:
+    return Episode(
+        **{
+            **row,
+            "arguments": json.loads(row["arguments"]),
+            "stop": StopReason(row["stop"]),
+            "turns": tuple(_turn(turn) for turn in row["turns"]),
+            "final_observation": [_message(message) for message in row["final_observation"]],
+        }
+    )
+
+
+def _turn(row: dict[str, Any]) -> Turn:
+    return Turn(
+        **{
+            **row,
+            "observation": [_message(message) for message in row["observation"]],
+            "reply": _message(row["reply"]),
+            "prompt_ids": tuple(row["prompt_ids"]),
+            "completion_ids": tuple(row["completion_ids"]),
+            "logprobs": tuple(row["logprobs"]),
+        }
+    )
+
+
+def _message(row: dict[str, Any]) -> Message:
+    message = {key: value for key, value in row.items() if value is not None}
+    if "tool_calls" in message:
+        message["tool_calls"] = json.loads(message["tool_calls"])
+    return message  # type: ignore[return-value]
