@@ -45,9 +45,9 @@ def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -
     thread count give the same bits, with gradients or without. The model's mode and attention are as before
     afterwards.
 
-    Raises UnsupportedModel for a model whose logits are not just its output embedding of the decoder's last hidden
-    state, or whose rows cannot be packed (state that leaks from one segment into the next); the first call on
-    a model checks that.
+    Raises UnsupportedModel for a model whose logits are not just its output embedding of the decoder's last
+    hidden state, or whose rows cannot be packed (state that leaks from one segment into the next); the first
+    call on a model checks that.
     """
     decoder, head = _decoder_and_head(model)
     micro_batch = micro_batch.to(head.weight.device)
@@ -85,8 +85,8 @@ def packed_attention(
     """
     if softcap is not None or s_aux is not None or position_bias is not None:
         raise UnsupportedModel(
-            f"{type(module).__name__} caps its attention logits, has attention sinks or adds a position bias, "
-            "which packed attention does not have; choose a model without them"
+            f"{type(module).__name__} caps its attention logits, has attention sinks or adds a position "
+            "bias, which packed attention does not have; choose a model without them"
         )
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen_attention(query, key, value, segment_lengths, scaling, sliding_window), None
@@ -213,13 +213,13 @@ def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
         handle.remove()
     if not torch.equal(logits.to(probe.dtype), probe):
         raise UnsupportedModel(
-            f"{name} scales or caps its logits after the output embedding, so log-probabilities computed from "
-            "hidden states would be those of another model; choose a model without logit scale or soft cap"
+            f"{name} scales or caps its logits after the output embedding, so log-probabilities computed "
+            "from hidden states would be those of another model; choose a model without logit scale or soft cap"
         )
     tolerance = 1e-3 if head.weight.dtype == torch.float32 else 0.1
     if (packed - seen[0]).norm() > tolerance * seen[0].norm():
         raise UnsupportedModel(
-            f"{name} gives a row other hidden states when another row is packed before it (state that crosses "
-            "rows, no position_ids, or hidden states scaled before the output embedding); choose a decoder with "
-            "attention only"
+            f"{name} gives a row other hidden states when another row is packed before it (state that "
+            "crosses rows, no position_ids, or hidden states scaled before the output embedding); choose a "
+            "decoder with attention only"
         )

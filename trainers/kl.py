@@ -1,17 +1,17 @@
 """KL(policy || reference) from sampled tokens: estimators, and losses whose gradient is the right one.
 
 For a token drawn from the old policy μ, write d = log π - log ref and ρ = π/μ. The estimators (J. Schulman,
-"Approximating KL divergence", 2020) are k1 = d, k2 = d²/2 and k3 = exp(-d) - 1 + d. Where μ = π, the values of
-k1 and k3 are unbiased, that of k2 is not.
+"Approximating KL divergence", 2020) are k1 = d, k2 = d²/2 and k3 = exp(-d) - 1 + d. Where μ = π, the values
+of k1 and k3 are unbiased, that of k2 is not.
 
 The gradient that descends the divergence is, since E_π[∇log π] = 0,
 
     ∇KL(π || ref) = ∇ Σ_v π_v d_v = Σ_v π_v d_v ∇log π_v = E_μ[ρ d ∇log π].
 
 Differentiating the estimators as they stand does not give it (Tang and Munos, arXiv 2506.09477; Liu et al.,
-arXiv 2510.01555): k1 gives E[∇log π] = 0, a loss that does nothing; k3 gives E[(1 - exp(-d)) ∇log π], which is
-∇KL(ref || π), another divergence; only k2 gives E[d ∇log π]. What was forgotten is that the distribution under
-the expectation moves too. The forms here put it back (sg: stop-gradient):
+arXiv 2510.01555): k1 gives E[∇log π] = 0, a loss that does nothing; k3 gives E[(1 - exp(-d)) ∇log π], which
+is ∇KL(ref || π), another divergence; only k2 gives E[d ∇log π]. What was forgotten is that the distribution
+under the expectation moves too. The forms here put it back (sg: stop-gradient):
 
     k1   ρ · sg(d)      ∇ = ρ d ∇log π                                the score-function form
     k2   sg(ρ) · d²/2   ∇ = ρ d ∇log π                                differentiating ρ would give ∇E[d²/2]
