@@ -34,6 +34,10 @@ class ChatFormat(Protocol):
         rewrites what was rendered before."""
         ...
 
+    def demonstrate(self, reply: Message) -> tuple[int, ...]:
+        """The ids that a policy would have sampled to say this, the end-of-turn token included."""
+        ...
+
     def parse(self, completion_ids: Sequence[int]) -> Message:
         """The assistant message; `tool_calls` where the format has them."""
         ...

@@ -1,0 +1,207 @@
+"""`load_model`: any causal language model, by folder or by hub name, ready for an engine or a trainer."""
+
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ludus.agents.formats.base import ChatFormat
+from ludus.agents.formats.small import SmallFormat
+from ludus.agents.formats.template import TemplateFormat
+from ludus.tools.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("float32", "bfloat16", "float16")
+_WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+"""What is fetched from the hub: no pickles, no code."""
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+class ModelLoadError(UserError):
+    """A model cannot be loaded: a wrong path or name, a broken file, no chat template, a missing package."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model with all that is needed to talk to it."""
+
+    model: "PreTrainedModel"
+    """In evaluation mode, so dropout is off."""
+    tokenizer: "PreTrainedTokenizerBase"
+    format: ChatFormat
+
+
+def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
+    """Load a causal language model, its tokenizer and its chat format, without a word on the terminal.
+
+    Args:
+        path_or_name: a folder in `transformers`' form with safetensors weights, or a Hugging Face hub name.
+        dtype: of the weights: `float32`, `bfloat16` or `float16`.
+        device: where torch puts the weights: `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        ModelLoadError: with one line that names the thing, the likely cause and the fix.
+    """
+    torch, transformers = _import_train_extra()
+    if dtype not in DTYPES:
+        raise ModelLoadError(f"unknown dtype {dtype!r}: it is one of {', '.join(DTYPES)}")
+    target = _device(torch, device)
+    with quiet_transformers():
+        folder = _find(path_or_name)
+        tokenizer = _load_tokenizer(transformers, folder, path_or_name)
+        model = _load_weights(torch, transformers, folder, path_or_name, dtype)
+    known = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known:
+        raise ModelLoadError(
+            f"{path_or_name}: the tokenizer has {len(tokenizer)} ids, the model only {known}: they do not belong "
+            "together; use the model's own tokenizer"
+        )
+    form = SmallFormat if SmallFormat.fits(tokenizer) else TemplateFormat
+    return LoadedModel(model.to(target).eval(), tokenizer, form(tokenizer))
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Inside, neither progress bars nor warnings from `transformers` and `huggingface_hub`; then as before."""
+    import huggingface_hub.utils as hub
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity, hub_bars = hub.logging.get_verbosity(), not hub.are_progress_bars_disabled()
+    logging.set_verbosity(logging.CRITICAL)
+    hub.logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    hub.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub.logging.set_verbosity(hub_verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if hub_bars:
+            hub.enable_progress_bars()
+
+
+def _import_train_extra() -> tuple[Any, Any]:
+    try:
+        import torch
+        import transformers
+    except ModuleNotFoundError as error:
+        raise ModelLoadError(
+            f"a language model needs {error.name}, which is not installed: pip install 'ludus[train]'"
+        ) from error
+    return torch, transformers
+
+
+def _device(torch: Any, device: str) -> Any:
+    try:
+        target = torch.device(device)
+        torch.empty(0, device=target)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelLoadError(
+            f"no device {device!r} on this machine ({_first_line(error)}): use cpu, or install the torch build for it"
+        ) from error
+    return target
+
+
+def _find(path_or_name: str | Path) -> Path:
+    """The model's folder; fetched from the hub when there is no such folder and it can be a hub name."""
+    folder = Path(path_or_name).expanduser()
+    if folder.is_file():
+        raise ModelLoadError(f"{path_or_name} is a file: give the folder with config.json and the weights")
+    if not folder.is_dir():
+        if isinstance(path_or_name, Path) or not _HUB_NAME.fullmatch(path_or_name):
+            raise ModelLoadError(
+                f"no folder {path_or_name}: check the path (a hub name looks like owner/name)"
+            )
+        folder = _fetch(path_or_name)
+    if not (folder / "config.json").is_file():
+        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
+        hint = f"did you mean {folder / inside[0]}?" if inside else "give one that save_pretrained wrote"
+        raise ModelLoadError(f"{path_or_name} has no config.json, so it is not a model's folder: {hint}")
+    return folder
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    neither = f"no folder {name} here, and"
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_WANTED_FILES)))
+    except GatedRepoError as error:
+        raise ModelLoadError(f"{name} is gated: accept its terms on the hub, then `hf auth login`") from error
+    except RepositoryNotFoundError as error:
+        raise ModelLoadError(f"{neither} the hub knows no model of that name: check the spelling") from error
+    except OSError as error:  # no network, no such host, an error from the server
+        raise ModelLoadError(
+            f"{neither} the hub cannot be reached ({_first_line(error)}): check the path, or the network"
+        ) from error
+
+
+def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        raise ModelLoadError(f"{name} has no tokenizer: save it there with tokenizer.save_pretrained")
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    # What a broken file raises has no common base: the Rust side raises plain Exception.
+    except Exception as error:
+        raise ModelLoadError(
+            f"{name}: its tokenizer cannot be read ({_first_line(error)}): a file is broken or was cut short; "
+            "fetch or save the folder anew"
+        ) from error
+    if not tokenizer.chat_template:
+        raise ModelLoadError(
+            f"{name}: its tokenizer has no chat template, which base models lack: use the instruct version, or put "
+            "a chat_template.jinja into the folder"
+        )
+    return tokenizer
+
+
+def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path, dtype: str) -> Any:
+    from safetensors import SafetensorError
+
+    if not any(folder.glob("*.safetensors")):
+        raise ModelLoadError(f"{name} has no *.safetensors: save the weights with model.save_pretrained")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
+        )
+    except json.JSONDecodeError as error:
+        raise ModelLoadError(f"{name}: config.json is no JSON ({error}): fetch or save it anew") from error
+    except SafetensorError as error:
+        raise ModelLoadError(
+            f"{name}: its weights are corrupt or cut short ({_first_line(error)}): fetch or save them anew"
+        ) from error
+    except RuntimeError as error:
+        raise ModelLoadError(
+            f"{name}: weights and config.json do not fit each other: one of them is from another model"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise ModelLoadError(
+            f"{name} is no causal language model that this transformers can load ({_first_line(error)}): use another "
+            "model, or a newer transformers"
+        ) from error
+    # transformers would fill these with random numbers and only warn.
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise ModelLoadError(
+            f"{name}: {len(missing)} tensors that config.json asks for are not in the weights ({missing[0]}, …): "
+            "weights and config.json are from different models"
+        )
+    return model
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

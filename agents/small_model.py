@@ -1,0 +1,247 @@
+"""`build_small_model`: a language model that can learn on a laptop, its tokenizer made for its environments.
+
+Everything follows from the arguments: the same files, byte for byte, whatever the hash seed or thread count.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gymnasium
+import numpy as np
+
+from ludus.agents.formats.byte_level import byte_of_character
+from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD
+from ludus.agents.models import quiet_transformers
+from ludus.envs.chat import reply_text
+from ludus.tools.errors import UserError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+AGENTS = ("oracle", "random", "null")
+"""Whose episodes the tokenizer is trained on."""
+EPISODES = 64
+"""Of each agent in each environment."""
+TURNS = 16
+"""The most turns of an episode that are read; later ones say the same words."""
+MINIMUM_COUNT = 4
+"""How often a word must occur to get an id of its own."""
+
+PATTERN = r" ?</?\p{L}+>|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]|\s"
+"""What can be one token: a tag, a digit, a word or one sign (with the space before it), one white space.
+
+Digits and the cells of a grid never merge with their neighbours: place value and position stay visible."""
+
+
+class Spec(Protocol):
+    """An environment's id and the keyword arguments of `gym.make`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def arguments(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SmallModelShape:
+    """The shape of a Qwen3 model; the default has 1.1 million parameters."""
+
+    hidden: int = 128
+    """Width of the residual stream."""
+    layers: int = 5
+    heads: int = 4
+    """Query heads."""
+    kv_heads: int = 2
+    """Key and value heads; a divisor of `heads`."""
+    head_dim: int = 32
+    """Width of one head."""
+    intermediate: int = 384
+    """Width of the gated feed-forward layer."""
+    vocabulary: int = 512
+    """The most ids that the tokenizer may have; 6 control tokens and the 256 bytes are always among them."""
+    max_positions: int = 4096
+    """The longest context, in tokens."""
+
+
+class SmallModelError(UserError):
+    """The small model cannot be made: an impossible shape, or an environment that speaks no text."""
+
+
+def build_small_model(
+    specs: Sequence[Spec],
+    shape: SmallModelShape = SmallModelShape(),
+    seed: int = 0,
+    cache_directory: str | Path | None = None,
+) -> Path:
+    """Make a Qwen3 causal LM with random weights and a tokenizer trained on the environments' own text.
+
+    Args:
+        specs: the environments whose messages and scripted agents' replies the tokenizer is trained on.
+        seed: of the weights.
+        cache_directory: where models are kept; by default `$XDG_CACHE_HOME/ludus/models` (`~/.cache/…`).
+
+    Returns:
+        A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once for
+        the same text, shape, seed and code, and found again after that.
+
+    Raises:
+        SmallModelError: if the shape is impossible or an environment is not a chat environment.
+    """
+    _check_shape(shape)
+    words = _choose_words(_count_words(specs), shape.vocabulary)
+    cache = Path(cache_directory) if cache_directory is not None else _default_cache()
+    target = cache / f"small-{_content_key(words, shape, seed)}"
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
+        made = Path(scratch) / "model"
+        _save(made, words, shape, seed)
+        try:
+            made.rename(target)
+        except OSError:
+            # Somebody else finished the same model in the meantime; theirs has the same bytes.
+            if not target.is_dir():
+                raise
+    return target
+
+
+def play_texts(spec: Spec) -> Iterator[str]:
+    """Every text that an environment and its scripted agents say in a fixed set of episodes."""
+    env: Any = gymnasium.make(spec.id, disable_env_checker=True, **spec.arguments).unwrapped
+    scripted = getattr(env, "scripted", {})
+    for name in AGENTS:
+        if name not in scripted:
+            raise SmallModelError(
+                f"{spec.id} has no scripted agent {name!r}, from whose episodes the tokenizer learns words: "
+                f"add it to the environment's `scripted` (it has: {', '.join(scripted) or 'none'})"
+            )
+        for seed in range(EPISODES):
+            agent = scripted[name](env, seed=seed)
+            observation, info = env.reset(seed=seed)
+            agent.begin()
+            for _ in range(TURNS):
+                if isinstance(observation, np.ndarray) or not isinstance(observation, list | tuple):
+                    raise SmallModelError(f"{spec.id} is no chat environment: take its chat form")
+                yield from (message["content"] for message in observation)
+                action = agent.act(observation, info)
+                yield reply_text(action)
+                observation, _, terminated, truncated, info = env.step(action)
+                if terminated or truncated:
+                    yield from (message["content"] for message in observation)
+                    break
+    env.close()
+
+
+def _count_words(specs: Sequence[Spec]) -> Counter[str]:
+    """How often each word occurs, written in the byte-level alphabet."""
+    pre_tokenizer = _bare_tokenizer({}).pre_tokenizer
+    texts = Counter(text for spec in specs for text in play_texts(spec))
+    words: Counter[str] = Counter()
+    for text, count in texts.items():
+        for word, _ in pre_tokenizer.pre_tokenize_str(text):
+            words[word] += count
+    return words
+
+
+def _choose_words(counts: Counter[str], vocabulary: int) -> list[str]:
+    """The words that save the most tokens over spelling them in bytes, best first; ties by their letters."""
+    worthy = [word for word, count in counts.items() if len(word) > 1 and count >= MINIMUM_COUNT]
+    worthy.sort(key=lambda word: (-counts[word] * (len(word) - 1), word))
+    return worthy[: vocabulary - 256 - len(CONTROL_TOKENS)]
+
+
+def _bare_tokenizer(vocabulary: dict[str, int]) -> "Tokenizer":
+    """Byte-level BPE whose merges are whole words: a word of the vocabulary is one id, any other its bytes.
+
+    A chain of merges would spend most of so small a vocabulary on parts of words.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _save(folder: Path, words: Sequence[str], shape: SmallModelShape, seed: int) -> None:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+    tokens = [*CONTROL_TOKENS, *sorted(byte_of_character(), key=byte_of_character().__getitem__), *words]
+    backend = _bare_tokenizer({token: id for id, token in enumerate(tokens)})
+    backend.add_special_tokens(list(CONTROL_TOKENS))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[token for token in CONTROL_TOKENS if token not in (END, PAD)],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=shape.max_positions,
+    )
+    config = Qwen3Config(
+        vocab_size=len(tokens),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.max_positions,
+        tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    # The caller's generator is left as it was.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen3ForCausalLM(config).to(torch.float32)
+    with quiet_transformers():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _check_shape(shape: SmallModelShape) -> None:
+    for name, value in asdict(shape).items():
+        if value < 1:
+            raise SmallModelError(f"{name} = {value} in the small model's shape: it must be at least 1")
+    if shape.heads % shape.kv_heads:
+        raise SmallModelError(
+            f"kv_heads = {shape.kv_heads} in the small model's shape: it must divide heads = {shape.heads}"
+        )
+    if shape.head_dim % 2:
+        raise SmallModelError(f"head_dim = {shape.head_dim} in the small model's shape: it must be even")
+    if shape.vocabulary < 300:
+        raise SmallModelError(
+            f"vocabulary = {shape.vocabulary} in the small model's shape: 262 ids go to bytes and control "
+            "tokens, so ask for at least 300"
+        )
+
+
+def _content_key(words: Sequence[str], shape: SmallModelShape, seed: int) -> str:
+    """Names a model by all that its bytes follow from: the environments' words, shape, seed and code."""
+    versions = [version(package) for package in ("tokenizers", "torch", "transformers")]
+    code = Path(__file__).read_text(encoding="utf-8")
+    described = json.dumps([words, asdict(shape), seed, versions, CHAT_TEMPLATE, code])
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _default_cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "ludus" / "models"
