@@ -1,0 +1,387 @@
+"""The rules of Pac-Man, compiled: the one implementation behind the single, the vector and the chat form.
+
+A batch of N games is two arrays. `grids`, uint8 (N, rows·columns), is what agents observe, kept up to date in place;
+`states`, int64 (N, STATE_SIZE), is everything else, the random word included. A game is therefore a pure function
+of its first two rows and the actions, and a snapshot is a copy of them.
+
+A grid cell is a set of bits: the two low ones say what lies there (0 wall, 1 floor, 2 pellet, 3 power pellet), then
+one for Pac-Man, one for each ghost, and one that says that the ghosts in the cell are harmless.
+
+Kernels work on rows [low, high) and release the interpreter's lock, so that threads can share a batch. Numba's cache
+does not notice edits in other files; `compiled_random` is the only one whose functions are called from here.
+"""
+
+import numpy as np
+from numba import njit
+
+from ludus.envs.grid.compiled_random import advanced, below, mixed
+
+UP, RIGHT, DOWN, LEFT = range(4)
+STAY = -1
+"""Not an action of the environments; kernels take it as standing still."""
+
+WALL, FLOOR, PELLET, POWER = range(4)
+GROUND_BITS = 3
+PACMAN_BIT = 4
+GHOST_BIT = 8
+"""Of ghost 0; ghost g has GHOST_BIT << g."""
+HARMLESS_BIT = 128
+MOST_GHOSTS = 4
+
+CHASER, AMBUSHER, PATROLLER, SHY = range(4)
+
+TERMS = ("pellet", "power", "ghost", "caught", "cleared")
+
+# One game's state.
+PACMAN, FACING, PELLETS, STEP, FRIGHT, RANDOM, HOME, GHOSTS = range(8)
+# For each ghost from GHOSTS on: its cell, its direction (STAY: none yet), the way it has saved up in thousandths of
+# a cell, the steps that it still waits at home, whether it is frightened.
+CELL, HEADING, SAVED, WAIT, SCARED, GHOST_SIZE = range(6)
+STATE_SIZE = GHOSTS + MOST_GHOSTS * GHOST_SIZE
+
+# The arguments as one int64 array.
+ROWS, COLUMNS, START_CELL, HOME_CELL, GHOST_COUNT, SPEED, POWERS, FRIGHT_STEPS, MAX_STEPS, KINDS = range(10)
+SETTINGS_SIZE = KINDS + MOST_GHOSTS
+
+WAIT_BETWEEN = 4
+"""Ghost g leaves home g times this many steps after the start."""
+WAIT_EATEN = 6
+AHEAD = 4
+"""How many cells ahead of Pac-Man the ambusher aims."""
+SIGHT = 4
+"""From this distance on the patroller turns on Pac-Man and the shy one turns away."""
+
+
+@njit(cache=True, nogil=True)
+def next_keys(streams: np.ndarray, due: np.ndarray, low: int, high: int) -> None:
+    """Advance the episode streams that are due: int64 (N,), the key of each game's next episode."""
+    for i in range(low, high):
+        if due[i]:
+            streams[i] = mixed(streams[i])
+
+
+@njit(cache=True, nogil=True)
+def begin(
+    grids: np.ndarray,
+    states: np.ndarray,
+    keys: np.ndarray,
+    hashes: np.ndarray,
+    due: np.ndarray,
+    settings: np.ndarray,
+    low: int,
+    high: int,
+) -> None:
+    """Start the games that are due. Their grids hold a bare maze (wall and floor), or, where the settings give a start
+    cell, a layout with its pellets. `hashes` receives a content hash of each start."""
+    rows, columns = settings[ROWS], settings[COLUMNS]
+    for i in range(low, high):
+        if not due[i]:
+            continue
+        grid, state = grids[i], states[i]
+        if settings[START_CELL] >= 0:
+            start, home = settings[START_CELL], settings[HOME_CELL]
+        else:
+            start, home = _places(grid, rows, columns)
+            for cell in range(grid.size):
+                if grid[cell] != WALL:
+                    grid[cell] = PELLET
+            grid[start] = FLOOR
+            corners = (
+                columns + 1,
+                (rows - 1) * columns - 2,
+                2 * columns - 2,
+                (rows - 2) * columns + 1,
+            )
+            for corner in range(settings[POWERS]):
+                grid[corners[corner]] = POWER
+        state[:] = 0
+        state[PACMAN] = start
+        state[FACING] = LEFT
+        state[HOME] = home
+        state[RANDOM] = mixed(keys[i])
+        for cell in range(grid.size):
+            state[PELLETS] += grid[cell] >= PELLET
+        for g in range(settings[GHOST_COUNT]):
+            ghost = GHOSTS + g * GHOST_SIZE
+            state[ghost + CELL] = home
+            state[ghost + HEADING] = STAY
+            state[ghost + WAIT] = g * WAIT_BETWEEN
+        _put_pieces(grid, state, settings[GHOST_COUNT])
+        code = np.uint64(state[RANDOM])
+        for cell in range(grid.size):
+            code = (code ^ np.uint64(grid[cell])) * np.uint64(0x100000001B3)
+        hashes[i] = code
+
+
+@njit(inline="always")
+def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
+    """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle and at least three cells off."""
+    start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, -1)
+    home = _nearest(maze, rows, columns, 1 + (rows - 7) * 5 // 12, (columns - 1) // 2, start)
+    return start, home
+
+
+@njit(inline="always")
+def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, shunned: int) -> int:
+    """The floor cell nearest to a place, but no nearer than three cells to the shunned one."""
+    best, found = 1 << 30, -1
+    for r in range(1, rows - 1):
+        for c in range(1, columns - 1):
+            far = abs(r - row) + abs(c - column)
+            if far < best and maze[r * columns + c] != WALL:
+                if shunned >= 0 and abs(r - shunned // columns) + abs(c - shunned % columns) < 3:
+                    continue
+                best, found = far, r * columns + c
+    return found
+
+
+@njit(cache=True, nogil=True)
+def advance(
+    grids: np.ndarray,
+    states: np.ndarray,
+    actions: np.ndarray,
+    resting: np.ndarray,
+    settings: np.ndarray,
+    weights: np.ndarray,
+    terms: np.ndarray,
+    rewards: np.ndarray,
+    terminated: np.ndarray,
+    truncated: np.ndarray,
+    low: int,
+    high: int,
+) -> None:
+    """Play one step of every game that is not `resting`.
+
+    Fills `terms` float64 (5, N) in the order of TERMS, `rewards` float64 (N,), `terminated` and `truncated` bool (N,);
+    for resting games with zeros.
+    """
+    columns, count = settings[COLUMNS], settings[GHOST_COUNT]
+    for i in range(low, high):
+        for t in range(len(TERMS)):
+            terms[t, i] = 0.0
+        rewards[i] = 0.0
+        terminated[i] = False
+        truncated[i] = False
+        if resting[i]:
+            continue
+        grid, state = grids[i], states[i]
+        _take_pieces(grid, state, count)
+        action = actions[i]
+        if action != STAY:
+            cell = state[PACMAN] + _offset(action, columns)
+            if grid[cell] != WALL:
+                state[PACMAN] = cell
+                state[FACING] = action
+        # A dangerous ghost in the cell catches before anything in it is eaten. As Pac-Man moves first, changing
+        # places with a ghost is a meeting too.
+        eaten, caught = 0, False
+        for g in range(count):
+            eats, catches = _meeting(state, g)
+            eaten += eats
+            caught |= catches
+        cleared = False
+        if not caught:
+            here = grid[state[PACMAN]]
+            if here >= PELLET:
+                grid[state[PACMAN]] = FLOOR
+                state[PELLETS] -= 1
+                cleared = state[PELLETS] == 0
+                terms[here - PELLET, i] = 1.0
+            if here == POWER:
+                _frighten(state, settings)
+            elif state[FRIGHT] > 0:
+                state[FRIGHT] -= 1
+                if state[FRIGHT] == 0:
+                    for g in range(count):
+                        state[GHOSTS + g * GHOST_SIZE + SCARED] = False
+        if not caught and not cleared:
+            for g in range(count):
+                if _ghost_turn(grid, state, g, settings):
+                    eats, catches = _meeting(state, g)
+                    eaten += eats
+                    caught |= catches
+                    if caught:
+                        break
+        state[STEP] += 1
+        _put_pieces(grid, state, count)
+        terms[2, i] = eaten
+        terms[3, i] = caught
+        terms[4, i] = cleared
+        for t in range(len(TERMS)):
+            rewards[i] += weights[t] * terms[t, i]
+        terminated[i] = caught or cleared
+        truncated[i] = not terminated[i] and state[STEP] >= settings[MAX_STEPS]
+
+
+@njit(inline="always")
+def _offset(direction: int, columns: int) -> int:
+    if direction == UP:
+        return -columns
+    if direction == RIGHT:
+        return 1
+    if direction == DOWN:
+        return columns
+    return -1
+
+
+@njit(inline="always")
+def _take_pieces(grid: np.ndarray, state: np.ndarray, count: int) -> None:
+    grid[state[PACMAN]] &= GROUND_BITS
+    for g in range(count):
+        grid[state[GHOSTS + g * GHOST_SIZE + CELL]] &= GROUND_BITS
+
+
+@njit(inline="always")
+def _put_pieces(grid: np.ndarray, state: np.ndarray, count: int) -> None:
+    grid[state[PACMAN]] |= PACMAN_BIT
+    for g in range(count):
+        grid[state[GHOSTS + g * GHOST_SIZE + CELL]] |= np.uint8((GHOST_BIT << g) | HARMLESS_BIT)
+    for g in range(count):
+        ghost = GHOSTS + g * GHOST_SIZE
+        if not state[ghost + SCARED] and state[ghost + WAIT] == 0:
+            grid[state[ghost + CELL]] &= np.uint8(255 - HARMLESS_BIT)
+
+
+@njit(inline="always")
+def _meeting(state: np.ndarray, g: int) -> tuple[bool, bool]:
+    """Whether Pac-Man eats ghost g now, and whether it catches him. An eaten ghost is back home at once and waits."""
+    ghost = GHOSTS + g * GHOST_SIZE
+    if state[ghost + CELL] != state[PACMAN] or state[ghost + WAIT] > 0:
+        return False, False
+    if not state[ghost + SCARED]:
+        return False, True
+    state[ghost + CELL] = state[HOME]
+    state[ghost + HEADING] = STAY
+    state[ghost + SAVED] = 0
+    state[ghost + WAIT] = WAIT_EATEN
+    state[ghost + SCARED] = False
+    return True, False
+
+
+@njit(inline="always")
+def _frighten(state: np.ndarray, settings: np.ndarray) -> None:
+    """Every ghost that is out turns round and is frightened from now on."""
+    state[FRIGHT] = settings[FRIGHT_STEPS]
+    for g in range(settings[GHOST_COUNT]):
+        ghost = GHOSTS + g * GHOST_SIZE
+        if state[ghost + WAIT] == 0:
+            state[ghost + SCARED] = state[FRIGHT] > 0
+            if state[ghost + HEADING] != STAY:
+                state[ghost + HEADING] ^= 2
+
+
+@njit(inline="always")
+def _ghost_turn(grid: np.ndarray, state: np.ndarray, g: int, settings: np.ndarray) -> bool:
+    """Let ghost g wait, save up way, or move one cell; whether it moved."""
+    ghost = GHOSTS + g * GHOST_SIZE
+    if state[ghost + WAIT] > 0:
+        state[ghost + WAIT] -= 1
+        return False
+    scared = state[ghost + SCARED]
+    state[ghost + SAVED] += settings[SPEED] // 2 if scared else settings[SPEED]
+    if state[ghost + SAVED] < 1000:
+        return False
+    state[ghost + SAVED] -= 1000
+    columns = settings[COLUMNS]
+    cell = state[ghost + CELL]
+    heading = state[ghost + HEADING]
+    back = heading ^ 2 if heading != STAY else STAY
+    if scared:
+        chosen = _random_way(grid, state, cell, back, columns)
+    else:
+        row, column = _target(state, ghost, settings[KINDS + g], settings)
+        chosen = STAY
+        best = 1 << 30
+        for direction in range(4):
+            if direction != back:
+                ahead = cell + _offset(direction, columns)
+                if grid[ahead] != WALL:
+                    dy, dx = ahead // columns - row, ahead % columns - column
+                    far = dy * dy + dx * dx
+                    if far < best:
+                        best, chosen = far, direction
+    if chosen == STAY:
+        # A dead end (layouts may have them): turn round, unless walls are all there is.
+        if back == STAY or grid[cell + _offset(back, columns)] == WALL:
+            return False
+        chosen = back
+    state[ghost + CELL] = cell + _offset(chosen, columns)
+    state[ghost + HEADING] = chosen
+    return True
+
+
+@njit(inline="always")
+def _random_way(grid: np.ndarray, state: np.ndarray, cell: int, back: int, columns: int) -> int:
+    ways = 0
+    for direction in range(4):
+        ways += direction != back and grid[cell + _offset(direction, columns)] != WALL
+    if ways == 0:
+        return STAY
+    pick = 0
+    if ways > 1:
+        state[RANDOM] = advanced(state[RANDOM])
+        pick = below(state[RANDOM], ways)
+    for direction in range(4):
+        if direction != back and grid[cell + _offset(direction, columns)] != WALL:
+            if pick == 0:
+                return direction
+            pick -= 1
+    return STAY
+
+
+@njit(inline="always")
+def _target(state: np.ndarray, ghost: int, kind: int, settings: np.ndarray) -> tuple[int, int]:
+    """Row and column that a ghost of this kind heads for."""
+    rows, columns = settings[ROWS], settings[COLUMNS]
+    row, column = state[PACMAN] // columns, state[PACMAN] % columns
+    if kind == CHASER:
+        return row, column
+    if kind == AMBUSHER:
+        facing = state[FACING]
+        return row + AHEAD * ((facing == DOWN) - (facing == UP)), column + AHEAD * (
+            (facing == RIGHT) - (facing == LEFT)
+        )
+    cell = state[ghost + CELL]
+    near = abs(cell // columns - row) + abs(cell % columns - column) <= SIGHT
+    if kind == SHY:
+        if near:
+            return rows - 2, 1
+        return row, column
+    if near:
+        return row, column
+    # The patroller's round: the corners clockwise, a new one every rows + columns steps.
+    corner = (state[STEP] // (rows + columns)) % 4
+    return (1 if corner < 2 else rows - 2), (1 if corner == 0 or corner == 3 else columns - 2)
+
+
+@njit(cache=True, nogil=True)
+def look(
+    grids: np.ndarray,
+    states: np.ndarray,
+    settings: np.ndarray,
+    radius: int,
+    seen: np.ndarray,
+    masks: np.ndarray,
+    low: int,
+    high: int,
+) -> None:
+    """Copy what agents see to `seen` and which moves are open to `masks`, int8 (N, 4).
+
+    `seen` is uint8 (N, rows, columns) with radius 0; otherwise (N, 2·radius + 1, 2·radius + 1) around Pac-Man, with
+    walls where the maze ends.
+    """
+    rows, columns = settings[ROWS], settings[COLUMNS]
+    for i in range(low, high):
+        grid = grids[i]
+        cell = states[i, PACMAN]
+        for direction in range(4):
+            masks[i, direction] = grid[cell + _offset(direction, columns)] & GROUND_BITS != WALL
+        if radius == 0:
+            seen[i].ravel()[:] = grid
+        else:
+            top, left = cell // columns - radius, cell % columns - radius
+            for r in range(2 * radius + 1):
+                for c in range(2 * radius + 1):
+                    row, column = top + r, left + c
+                    inside = 0 <= row < rows and 0 <= column < columns
+                    seen[i, r, c] = grid[row * columns + column] if inside else WALL
