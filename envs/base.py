@@ -1,14 +1,21 @@
 """`ChatEnv`: a language environment written as two pure functions, `start` and `respond`."""
 
+import difflib
+import inspect
+import operator
+import secrets
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from hashlib import blake2b
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
 
-from ludus.envs.chat import Chat, Reply, reply_text
+from ludus.envs import spaces
+from ludus.envs.chat import Chat, Message, Reply, assistant, reply_text, reply_tool_calls, transcript
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
@@ -38,11 +45,19 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
     A subclass gives `rubric`, `max_turns`, `scripted` and two pure functions: `start(rng, options)` and
     `respond(state, text)`. States are immutable, so a snapshot costs nothing and everything about an episode
-    follows from (arguments, seed, options, replies).
+    follows from (arguments, seed, options, replies). Both functions return fresh messages: callers keep them.
+
+    `start` may draw from `rng` in any way; nothing else is random. `respond` gets the reply's text, which is empty
+    when the reply has none or is not a reply at all, and answers it with a message, never with an exception.
+
+    A reply that calls tools where `tools` is empty is answered call by call with `tool` messages, so that the
+    conversation stays valid for every chat API, and counts as an empty text.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"]}  # noqa: RUF012 (gymnasium declares it so)
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (gymnasium's form)
     tools: tuple[Any, ...] = ()
+    option_names: ClassVar[frozenset[str]] = frozenset()
+    """Keys that `reset(options=…)` knows; any other is refused."""
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]]
     rubric: Rubric
     max_turns: int
@@ -53,39 +68,141 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     @abstractmethod
     def respond(self, state: Any, text: str) -> Outcome: ...
 
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        known = inspect.signature(cls.__init__).parameters
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            return super().__new__(cls)
+        for name in kwargs:
+            if name not in known:
+                raise ArgumentError(_unknown("argument", name, cls.__name__, [*known][1:]))
+        return super().__new__(cls)
+
     def __init__(self, render_mode: str | None = None) -> None:
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ArgumentError(_unknown("render_mode", render_mode, type(self).__name__, self.metadata["render_modes"]))
         self.render_mode = render_mode
+        self.observation_space = spaces.Chat()
+        self.action_space = spaces.Reply()
+        self._rng = np.random.Generator(np.random.PCG64(0))
         self._turn = 0
         self._open = False
         self._state: Any = None
         self._task = ""
+        self._messages: tuple[Message, ...] = ()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Chat, dict[str, Any]]:
-        super().reset(seed=seed)
-        begun = self.start(self.np_random, options or {})
+        """Begin an episode: a pure function of the arguments, `seed` and `options`.
+
+        Without a seed it goes on with the instance's own generator (seeded by the operating system when there was
+        no seed before).
+
+        Returns:
+            The first messages, and `info` with `task`, the task's content key.
+
+        Raises:
+            ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not know.
+        """
+        if seed is not None:
+            self._seed(seed)
+        elif self._np_random is None:
+            self._seed(secrets.randbits(63))
+        if options:
+            for name in options:
+                if name not in self.option_names:
+                    raise ArgumentError(_unknown("option", name, type(self).__name__, sorted(self.option_names)))
+        begun = self.start(self._rng, options or {})
         self._state, self._task, self._turn, self._open = begun.state, begun.task, 0, True
+        if self.render_mode is not None:
+            self._messages = _copied(begun.messages)
         return begun.messages, {"task": begun.task}
 
     def step(self, action: Reply) -> tuple[Chat, float, bool, bool, dict[str, Any]]:
+        """Answer a reply, whatever it is.
+
+        Returns:
+            The messages added; the rubric's sum; whether the task ended; whether `max_turns` cut it off; and `info`
+            with `task`, `reward_terms` (unweighted) and, when the episode ends, `success`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: when no episode is open.
+            EnvironmentFault: when something on the environment's side broke.
+        """
         if not self._open:
             raise gymnasium.error.ResetNeeded("the episode has ended or never began: call reset() before step()")
-        outcome = self.respond(self._state, reply_text(action))
+        refused = [] if isinstance(action, str) or self.tools else _refused_tool_calls(action)
+        outcome = self.respond(self._state, "" if refused else reply_text(action))
+        messages = [*refused, *outcome.messages] if refused else outcome.messages
         self._state = outcome.state
         self._turn += 1
-        truncated = not outcome.terminated and self._turn >= self.max_turns
-        ended = outcome.terminated or truncated
+        terminated = outcome.terminated
+        truncated = not terminated and self._turn >= self.max_turns
         info: dict[str, Any] = {"task": self._task, "reward_terms": outcome.terms}
-        if ended:
+        if terminated or truncated:
             self._open = False
             info["success"] = outcome.success
-        return outcome.messages, self.rubric(outcome.terms), outcome.terminated, truncated, info
+        if self.render_mode is not None:
+            self._messages += (assistant(reply_text(action)), *_copied(messages))
+        return messages, self.rubric(outcome.terms), terminated, truncated, info
+
+    def render(self) -> str | None:  # type: ignore[override]
+        """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
+        if self.render_mode is None:
+            gymnasium.logger.warn('render() shows nothing without a mode: make the environment with render_mode="ansi"')
+            return None
+        return transcript(list(self._messages))
 
     def snapshot(self) -> Any:
-        """The whole episode as an opaque value; cheap, because states are immutable."""
-        return (self._state, self._task, self._turn, self._open)
+        """The whole episode as an opaque value; cheap, because states are immutable. It can be pickled."""
+        return (self._state, self._task, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
         """Go back to where `snapshot` was taken, in this instance or in another one with the same arguments."""
-        self._state, self._task, self._turn, self._open = snapshot
+        self._state, self._task, self._turn, self._open, self._messages = snapshot
+
+    def _seed(self, seed: int) -> None:
+        """Set the generator from a hash of the seed: a tenth of the time that numpy's SeedSequence takes."""
+        if type(seed) is not int:
+            try:
+                seed = operator.index(seed)
+            except TypeError:
+                raise ArgumentError(
+                    f"seed {seed!r} is a {type(seed).__name__}; pass an integer ≥ 0, or None to go on without"
+                ) from None
+        if seed < 0:
+            raise ArgumentError(f"seed {seed} is negative; pass an integer ≥ 0")
+        digest = blake2b(b"%d" % seed, digest_size=32).digest()
+        self._rng.bit_generator.state = {
+            "bit_generator": "PCG64",
+            # The increment of a PCG must be odd.
+            "state": {
+                "state": int.from_bytes(digest[:16], "little"),
+                "inc": int.from_bytes(digest[16:], "little") | 1,
+            },
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        self._np_random = self._rng
+        self._np_random_seed = seed
+
+
+def _copied(messages: Chat) -> tuple[Message, ...]:
+    return tuple(message.copy() for message in messages)
+
+
+def _refused_tool_calls(reply: Any) -> Chat:
+    return [
+        {
+            "role": "tool",
+            "tool_call_id": str(call.get("id", "")),
+            "content": "Error: there are no tools here. Answer in text.",
+        }
+        for call in reply_tool_calls(reply)
+    ]
+
+
+def _unknown(kind: str, name: object, owner: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(str(name), known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{owner} knows no {kind} {name!r}{guess} It knows: {', '.join(map(str, known)) or 'none'}"

@@ -1,5 +1,6 @@
 """Messages in the OpenAI chat form, as plain dicts."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Required, TypedDict
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -33,6 +34,20 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
-def reply_text(reply: Reply) -> str:
-    """The text of a reply; a message without content counts as the empty text."""
-    return reply if isinstance(reply, str) else reply.get("content") or ""
+def reply_text(reply: Any) -> str:
+    """The text of a reply. Whatever has none (no content, None, a number) counts as the empty text."""
+    if isinstance(reply, str):
+        return reply
+    content = reply.get("content") if isinstance(reply, Mapping) else None
+    return content if isinstance(content, str) else ""
+
+
+def reply_tool_calls(reply: Any) -> list[Mapping[str, Any]]:
+    """The tool calls of a reply; what is not a tool call's mapping is left out."""
+    calls = reply.get("tool_calls") if isinstance(reply, Mapping) else None
+    return [call for call in calls if isinstance(call, Mapping)] if isinstance(calls, list | tuple) else []
+
+
+def transcript(messages: Chat) -> str:
+    """A conversation for the eye: each message under its role."""
+    return "\n\n".join(f"[{message['role']}]\n{message.get('content') or ''}" for message in messages)

@@ -1,0 +1,123 @@
+"""What a reply says: its tags, and the one number in its answer tag."""
+
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import gcd
+from typing import NamedTuple
+
+from ludus.envs.errors import ArgumentError
+from ludus.envs.math.expressions import Number
+
+_NUMBER = re.compile(r"([-+\u2212]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.([0-9]+)|/([0-9]+))?\Z")
+# Longer than any answer; int() takes quadratic time and, from 4,300 digits on, refuses.
+_MAX_CHARACTERS = 1_000
+# Half the closeness is lost at a relative distance of one tenth.
+_STEEPNESS = 10
+
+
+def parse_number(text: str) -> Number | None:
+    """The number that a text is, exactly; None where it is anything else.
+
+    Integers, decimals, thousands grouped by commas, fractions in lowest terms, a sign. Not: `nan`, `inf`, exponents,
+    expressions, several numbers, other alphabets' digits, a fraction that can be cancelled (`14/4` only repeats the
+    question; `7/2` answers it).
+    """
+    if len(text) > _MAX_CHARACTERS:
+        return None
+    if text.isdecimal() and text.isascii():
+        return int(text)
+    match = _NUMBER.match(text)
+    if match is None:
+        return None
+    sign, whole, decimals, divisor = match.groups()
+    value: Number = int(whole.replace(",", ""))
+    if decimals is not None:
+        value = Fraction(value * 10 ** len(decimals) + int(decimals), 10 ** len(decimals))
+    elif divisor is not None:
+        denominator = int(divisor)
+        if denominator < 2 or gcd(value, denominator) != 1:
+            return None
+        value = Fraction(value, denominator)
+    if isinstance(value, Fraction) and value.denominator == 1:
+        value = value.numerator
+    return -value if sign in ("-", "−") and sign else value
+
+
+def closeness(answer: Number, given: Number) -> float:
+    """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 where they are equal, towards 0 far away."""
+    scale = max(abs(answer), 1)
+    # Written as a quotient of exact numbers that never exceeds 1, so that no value is too large for a float.
+    return float(scale / (scale + _STEEPNESS * abs(given - answer)))
+
+
+class Reading(NamedTuple):
+    """What was found in a reply."""
+
+    exact: bool
+    """The reply is reasoning in its tags, then an answer in its tags, and nothing else."""
+    partial: float
+    """The share of the four tags that occur exactly once."""
+    number: Number | None
+    """The number between the one pair of answer tags; None where there are more pairs, or no number."""
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tags that a reply reasons and answers in.
+
+    Raises:
+        ArgumentError: for a name that is no tag's, or two names that are the same.
+    """
+
+    think: str
+    answer: str
+    open_think: str = field(init=False)
+    close_think: str = field(init=False)
+    open_answer: str = field(init=False)
+    close_answer: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        for argument, name in (("think_tag", self.think), ("answer_tag", self.answer)):
+            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+                raise ArgumentError(
+                    f"{argument}={name!r} is no tag's name: give letters, digits, '-' or '_', a letter first, "
+                    "without angle brackets"
+                )
+        if self.think == self.answer:
+            raise ArgumentError(f"think_tag and answer_tag are both {self.think!r}: give them different names")
+        for kind, name in (("think", self.think), ("answer", self.answer)):
+            object.__setattr__(self, f"open_{kind}", f"<{name}>")
+            object.__setattr__(self, f"close_{kind}", f"</{name}>")
+
+    def write(self, reasoning: str, answer: str) -> str:
+        """A reply in the exact format."""
+        return f"{self.open_think}{reasoning}{self.close_think}{self.open_answer}{answer}{self.close_answer}"
+
+    def read(self, text: str) -> Reading:
+        """Find the tags and the number, in time linear in the text."""
+        thinks, unthinks = text.count(self.open_think) == 1, text.count(self.close_think) == 1
+        answers, unanswers = text.count(self.open_answer) == 1, text.count(self.close_answer) == 1
+        partial = (thinks + unthinks + answers + unanswers) / 4
+        if not (answers and unanswers):
+            return Reading(False, partial, None)
+        opened, closed = text.find(self.open_answer), text.find(self.close_answer)
+        if opened > closed:
+            return Reading(False, partial, None)
+        number = parse_number(text[opened + len(self.open_answer) : closed].strip())
+        exact = thinks and unthinks and number is not None
+        if exact:
+            stripped = text.strip()
+            thought = stripped.find(self.close_think)
+            exact = (
+                stripped.startswith(self.open_think)
+                and stripped.endswith(self.close_answer)
+                and bool(stripped[len(self.open_think) : max(thought, 0)].strip())
+                and stripped[thought + len(self.close_think) :].lstrip().startswith(self.open_answer)
+            )
+        return Reading(exact, partial, number)
+
+
+def write_number(value: Number) -> str:
+    """`12`, `-7/2`: what `parse_number` reads back."""
+    return str(value)
