@@ -214,7 +214,7 @@ def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
     if not torch.equal(logits.to(probe.dtype), probe):
         raise UnsupportedModel(
             f"{name} scales or caps its logits after the output embedding, so log-probabilities computed "
-            "from hidden states would be those of another model; choose a model without logit scale or soft cap"
+            "from hidden states would be those of another model; choose one without logit scale or soft cap"
         )
     tolerance = 1e-3 if head.weight.dtype == torch.float32 else 0.1
     if (packed - seen[0]).norm() > tolerance * seen[0].norm():

@@ -110,7 +110,7 @@ def _sampled_places(index: int, row: TrainingSequence) -> list[int]:
     places = [t for t, sampled in enumerate(row.sampled) if sampled]
     if places and places[0] == 0:
         raise ValueError(
-            f"row {index}: its first token is marked as sampled, but no token stands before it to predict it; "
+            f"row {index}: its first token is marked as sampled, but no token stands before to predict it; "
             "was the prompt left out of the row?"
         )
     return places
