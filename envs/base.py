@@ -47,8 +47,9 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     `respond(state, text)`. States are immutable, so a snapshot costs nothing and everything about an episode
     follows from (arguments, seed, options, replies). Both functions return fresh messages: callers keep them.
 
-    `start` may draw from `rng` in any way; nothing else is random. `respond` gets the reply's text, which is empty
-    when the reply has none or is not a reply at all, and answers it with a message, never with an exception.
+    `start` may draw from `rng` in any way; nothing else is random. `respond` gets the reply's text, which is
+    empty when the reply has none or is not a reply at all, and answers it with a message, never with an
+    exception.
 
     A reply that calls tools where `tools` is empty is answered call by call with `tool` messages, so that the
     conversation stays valid for every chat API, and counts as an empty text.
@@ -78,8 +79,9 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         return super().__new__(cls)
 
     def __init__(self, render_mode: str | None = None) -> None:
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ArgumentError(_unknown("render_mode", render_mode, type(self).__name__, self.metadata["render_modes"]))
+        modes = self.metadata["render_modes"]
+        if render_mode is not None and render_mode not in modes:
+            raise ArgumentError(_unknown("render_mode", render_mode, type(self).__name__, modes))
         self.render_mode = render_mode
         self.observation_space = spaces.Chat()
         self.action_space = spaces.Reply()
@@ -95,14 +97,15 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     ) -> tuple[Chat, dict[str, Any]]:
         """Begin an episode: a pure function of the arguments, `seed` and `options`.
 
-        Without a seed it goes on with the instance's own generator (seeded by the operating system when there was
-        no seed before).
+        Without a seed it goes on with the instance's own generator (seeded by the operating system when there
+        was no seed before).
 
         Returns:
             The first messages, and `info` with `task`, the task's content key.
 
         Raises:
-            ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not know.
+            ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not
+            know.
         """
         if seed is not None:
             self._seed(seed)
@@ -111,7 +114,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if options:
             for name in options:
                 if name not in self.option_names:
-                    raise ArgumentError(_unknown("option", name, type(self).__name__, sorted(self.option_names)))
+                    known = sorted(self.option_names)
+                    raise ArgumentError(_unknown("option", name, type(self).__name__, known))
         begun = self.start(self._rng, options or {})
         self._state, self._task, self._turn, self._open = begun.state, begun.task, 0, True
         if self.render_mode is not None:
@@ -122,15 +126,17 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         """Answer a reply, whatever it is.
 
         Returns:
-            The messages added; the rubric's sum; whether the task ended; whether `max_turns` cut it off; and `info`
-            with `task`, `reward_terms` (unweighted) and, when the episode ends, `success`.
+            The messages added; the rubric's sum; whether the task ended; whether `max_turns` cut it off; and
+            `info` with `task`, `reward_terms` (unweighted) and, when the episode ends, `success`.
 
         Raises:
             gymnasium.error.ResetNeeded: when no episode is open.
             EnvironmentFault: when something on the environment's side broke.
         """
         if not self._open:
-            raise gymnasium.error.ResetNeeded("the episode has ended or never began: call reset() before step()")
+            raise gymnasium.error.ResetNeeded(
+                "no episode is open (it ended or never began): call reset() before step()"
+            )
         refused = [] if isinstance(action, str) or self.tools else _refused_tool_calls(action)
         outcome = self.respond(self._state, "" if refused else reply_text(action))
         messages = [*refused, *outcome.messages] if refused else outcome.messages
@@ -149,7 +155,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     def render(self) -> str | None:  # type: ignore[override]
         """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
         if self.render_mode is None:
-            gymnasium.logger.warn('render() shows nothing without a mode: make the environment with render_mode="ansi"')
+            gymnasium.logger.warn("render() needs a mode: make the environment with render_mode='ansi'")
             return None
         return transcript(list(self._messages))
 
@@ -158,7 +164,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         return (self._state, self._task, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
-        """Go back to where `snapshot` was taken, in this instance or in another one with the same arguments."""
+        """Go back to where `snapshot` was taken, in this instance or in another one with the same
+        arguments."""
         self._state, self._task, self._turn, self._open, self._messages = snapshot
 
     def _seed(self, seed: int) -> None:

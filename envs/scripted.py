@@ -9,15 +9,15 @@ import gymnasium
 class ScriptedAgent(ABC):
     """Plays one environment through its public interface: spaces, tools, observations, info.
 
-    `begin` is called after every `reset`, `act` before every `step`. An agent may keep what it saw; it may call
-    `snapshot` and `restore`, which are public, but reads no private attribute.
+    `begin` is called after every `reset`, `act` before every `step`. An agent may keep what it saw; it may
+    call `snapshot` and `restore`, which are public, but reads no private attribute.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         self.env = env
         self.seed = seed
 
-    def begin(self) -> None:
+    def begin(self) -> None:  # noqa: B027 (most agents have nothing to forget)
         """Forget the last episode."""
 
     @abstractmethod

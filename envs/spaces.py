@@ -1,12 +1,12 @@
 """Spaces of text: `Chat` (messages), `Reply` (what an agent may say) and `UnicodeText` (a string).
 
-They vectorise: `SyncVectorEnv` and `AsyncVectorEnv` return a tuple with one observation per environment. With shared
-memory, `AsyncVectorEnv` decodes observations once, when it is constructed; what it keeps is therefore a
+They vectorise: `SyncVectorEnv` and `AsyncVectorEnv` return a tuple with one observation per environment. With
+shared memory, `AsyncVectorEnv` decodes observations once, when it is constructed; what it keeps is therefore a
 `SharedTexts`, a tuple that reads the memory again whenever it is read.
 """
 
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -25,13 +25,49 @@ from ludus.envs import chat
 _ROLES = frozenset(("system", "user", "assistant", "tool"))
 _LENGTH_BYTES = 8
 
-# What models send by accident or on purpose: unclosed and nested tags, markup, escapes, other alphabets, nothing.
-_FRAGMENTS: tuple[str, ...] = (
-    "", " ", "\n", "\t", "\x00", "0", "42", "-7", "1,234.0", "3/4", "nan", "inf", "1e309", "left", "up", "yes",
-    "The answer is", "I think", "Let me check.", "<think>", "</think>", "<answer>", "</answer>", "<action>",
-    "</action>", "<|im_end|>", "</s>", "{", "}", '{"answer": 1}', "```python\n", "\\boxed{5}", "{{ 7 * 7 }}", "%s",
-    "né", "Σ", "日本語", "مرحبا", "🦊", "\u202e", "\ud83d",
-)  # fmt: skip
+# What models send by accident or on purpose: unclosed tags, markup, escapes, other alphabets, nothing.
+_FRAGMENTS = (
+    *(
+        "",
+        " ",
+        "\n",
+        "\t",
+        "\x00",
+        "0",
+        "42",
+        "-7",
+        "1,234.0",
+        "3/4",
+        "nan",
+        "inf",
+        "1e309",
+        "left",
+        "up",
+        "yes",
+    ),
+    *(
+        "The answer is",
+        "I think",
+        "Let me check.",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "<action>",
+    ),
+    *(
+        "</action>",
+        "<|im_end|>",
+        "</s>",
+        "{",
+        "}",
+        '{"answer": 1}',
+        "```python\n",
+        "\\boxed{5}",
+        "{{ 7 * 7 }}",
+    ),
+    *("%s", "né", "Σ", "日本語", "مرحبا", "🦊", "\u202e", "\ud83d"),
+)
 
 
 class _TextSpace(gymnasium.Space[Any]):
@@ -82,7 +118,8 @@ class UnicodeText(_TextSpace):
 
 
 class Chat(_TextSpace):
-    """A list of messages in the OpenAI chat form whose contents have at most `max_length` characters together."""
+    """A list of messages in the OpenAI chat form whose contents have at most `max_length` characters
+    together."""
 
     empty: ClassVar[Any] = ()
 
@@ -109,8 +146,8 @@ class Chat(_TextSpace):
 class Reply(_TextSpace):
     """What an agent may say: a string, or an assistant message with a text, tool calls or both.
 
-    `sample` yields mostly malformed replies: cut-off tags, tool calls that nobody offered with arguments that do not
-    parse, nothing at all. An environment must answer each of them.
+    `sample` yields mostly malformed replies: cut-off tags, tool calls that nobody offered with arguments that
+    do not parse, nothing at all. An environment must answer each of them.
     """
 
     empty: ClassVar[Any] = ""
@@ -137,7 +174,11 @@ class Reply(_TextSpace):
                 return chat.assistant(text)
             case 1:
                 arguments = ("", "{", "[]", '{"x": NaN}', "null")[self.np_random.integers(5)]
-                call = {"id": "call_0", "type": "function", "function": {"name": "none_such", "arguments": arguments}}
+                call = {
+                    "id": "call_0",
+                    "type": "function",
+                    "function": {"name": "none_such", "arguments": arguments},
+                }
                 return {"role": "assistant", "content": text, "tool_calls": [call]}
             case _:
                 return text
@@ -146,8 +187,8 @@ class Reply(_TextSpace):
 class SharedTexts(tuple[Any, ...]):
     """Observations of `AsyncVectorEnv` in shared memory: a tuple whose items are read anew on every access.
 
-    With `copy=False` the vector environment returns this view itself, and what it shows changes with the next step;
-    `copy.deepcopy`, which `copy=True` applies, and pickle turn it into a plain tuple.
+    With `copy=False` the vector environment returns this view itself, and what it shows changes with the next
+    step; `copy.deepcopy`, which `copy=True` applies, and pickle turn it into a plain tuple.
     """
 
     _slots: tuple[Any, ...]
@@ -189,7 +230,8 @@ class SharedTexts(tuple[Any, ...]):
 @create_shared_memory.register(_TextSpace)
 def _create_shared_memory(space: _TextSpace, n: int = 1, ctx: Any = None) -> tuple[Any, ...]:
     """One slot per environment: the length of what is pickled there, then its bytes."""
-    # A character takes at most four bytes; the rest is for what surrounds the contents: keys, roles, tool calls.
+    # A character takes at most four bytes; the rest is for what surrounds the contents: keys, roles, tool
+    # calls.
     size = _LENGTH_BYTES + 4 * space.max_length + 4096
     return tuple(ctx.RawArray("B", size) for _ in range(n))
 
@@ -200,13 +242,15 @@ def _read_from_shared_memory(space: Any, shared_memory: tuple[Any, ...], n: int 
 
 
 @write_to_shared_memory.register(_TextSpace)
-def _write_to_shared_memory(space: _TextSpace, index: int, value: Any, shared_memory: tuple[Any, ...]) -> None:
+def _write_to_shared_memory(
+    space: _TextSpace, index: int, value: Any, shared_memory: tuple[Any, ...]
+) -> None:
     data = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     buffer = memoryview(shared_memory[index]).cast("B")
     if len(data) > len(buffer) - _LENGTH_BYTES:
         raise ValueError(
-            f"an observation of {len(data)} bytes does not fit the shared memory of {space}: give the environment's "
-            "space a larger max_length, or the vector environment shared_memory=False"
+            f"an observation of {len(data)} bytes does not fit the shared memory of {space}: give the "
+            "environment's space a larger max_length, or the vector environment shared_memory=False"
         )
     buffer[:_LENGTH_BYTES] = len(data).to_bytes(_LENGTH_BYTES, "little")
     buffer[_LENGTH_BYTES : _LENGTH_BYTES + len(data)] = data
@@ -221,7 +265,8 @@ def _batch_differing_spaces(spaces: Sequence[_TextSpace]) -> gymnasium.spaces.Tu
     return gymnasium.spaces.Tuple(deepcopy(tuple(spaces)), seed=deepcopy(spaces[0].np_random))
 
 
-# This one looks its argument's very type up, so a registration of the base class would not be found. `batch_space` and
-# `concatenate` do the right thing for any space; `iterate` must not know these: it iterates over the batch, a Tuple.
+# This one looks its argument's very type up, so a registration of the base class would not be found.
+# `batch_space` and `concatenate` do the right thing for any space; `iterate` must not know these: it iterates
+# over the batch, a Tuple.
 for _space in (UnicodeText, Chat, Reply):
     batch_differing_spaces.register(_space, _batch_differing_spaces)

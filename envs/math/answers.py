@@ -19,9 +19,9 @@ _STEEPNESS = 10
 def parse_number(text: str) -> Number | None:
     """The number that a text is, exactly; None where it is anything else.
 
-    Integers, decimals, thousands grouped by commas, fractions in lowest terms, a sign. Not: `nan`, `inf`, exponents,
-    expressions, several numbers, other alphabets' digits, a fraction that can be cancelled (`14/4` only repeats the
-    question; `7/2` answers it).
+    Integers, decimals, thousands grouped by commas, fractions in lowest terms, a sign. Not: `nan`, `inf`,
+    exponents, expressions, several numbers, other alphabets' digits, a fraction that can be cancelled (`14/4`
+    only repeats the question; `7/2` answers it).
     """
     if len(text) > _MAX_CHARACTERS:
         return None
@@ -45,7 +45,8 @@ def parse_number(text: str) -> Number | None:
 
 
 def closeness(answer: Number, given: Number) -> float:
-    """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 where they are equal, towards 0 far away."""
+    """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 where they are equal, towards 0 far
+    away."""
     scale = max(abs(answer), 1)
     # Written as a quotient of exact numbers that never exceeds 1, so that no value is too large for a float.
     return float(scale / (scale + _STEEPNESS * abs(given - answer)))
@@ -81,11 +82,13 @@ class Tags:
         for argument, name in (("think_tag", self.think), ("answer_tag", self.answer)):
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
                 raise ArgumentError(
-                    f"{argument}={name!r} is no tag's name: give letters, digits, '-' or '_', a letter first, "
-                    "without angle brackets"
+                    f"{argument}={name!r} is no tag's name: give letters, digits, '-' or '_', a letter "
+                    "first, without angle brackets"
                 )
         if self.think == self.answer:
-            raise ArgumentError(f"think_tag and answer_tag are both {self.think!r}: give them different names")
+            raise ArgumentError(
+                f"think_tag and answer_tag are both {self.think!r}: give them different names"
+            )
         for kind, name in (("think", self.think), ("answer", self.answer)):
             object.__setattr__(self, f"open_{kind}", f"<{name}>")
             object.__setattr__(self, f"close_{kind}", f"</{name}>")

@@ -12,7 +12,17 @@ from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import Chat, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags, closeness, write_number
-from ludus.envs.math.expressions import OPERATIONS, Expression, Number, Recipe, draw, evaluate, formula, in_words, parse
+from ludus.envs.math.expressions import (
+    OPERATIONS,
+    Expression,
+    Number,
+    Recipe,
+    draw,
+    evaluate,
+    formula,
+    in_words,
+    parse,
+)
 from ludus.envs.math.worked import worked
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -32,17 +42,18 @@ class Arithmetic(ChatEnv):
 
     ## Task
     Addition, subtraction, multiplication and division of integers, alone or nested, written as a formula
-    (`12 + (3 * 4) = ?`) or in words ("Subtract the product of 3 and 4 from 20."). Tasks are drawn from the seed and
-    never run out. `info["task"]` is the formula without spaces (`12+(3*4)`), however the question is phrased.
+    (`12 + (3 * 4) = ?`) or in words ("Subtract the product of 3 and 4 from 20."). Tasks are drawn from the
+    seed and never run out. `info["task"]` is the formula without spaces (`12+(3*4)`), however the question is phrased.
 
     ## Observation
-    `Chat`. After `reset`: a system message that names the tags, and a user message with the question. After the
-    reply: one user message that says whether it was right, or what was wrong with its form.
+    `Chat`. After `reset`: a system message that names the tags, and a user message with the question. After
+    the reply: one user message that says whether it was right, or what was wrong with its form.
 
     ## Actions
-    `Reply`. In the exact format, `<think>8+7=15 5+6+1=12</think><answer>125</answer>`: reasoning, then one number.
-    A number is an integer, a decimal or a fraction in lowest terms, with or without a sign and thousands separators:
-    `1,234.0` is `1234`. Nothing else is: no expression, no exponent, no `nan` or `inf`, no list.
+    `Reply`. In the exact format, `<think>8+7=15 5+6+1=12</think><answer>125</answer>`: reasoning, then one
+    number. A number is an integer, a decimal or a fraction in lowest terms, with or without a sign and
+    thousands separators: `1,234.0` is `1234`. Nothing else is: no expression, no exponent, no `nan` or `inf`,
+    no list.
 
     ## Rewards
     | term | value | weight |
@@ -53,8 +64,8 @@ class Arithmetic(ChatEnv):
     | `correct` | 1 if the one number between the one pair of answer tags equals the answer | 0.7 |
     | `malformed` | 1 if there is no such number | −0.1 |
 
-    A perfect reply earns 1. With several answer tags, or anything but one number in them, `closeness` and `correct`
-    are 0.
+    A perfect reply earns 1. With several answer tags, or anything but one number in them, `closeness` and
+    `correct` are 0.
 
     ## End of episode
     The first reply terminates the episode. `info["success"]` is whether `correct` is 1.
@@ -62,12 +73,13 @@ class Arithmetic(ChatEnv):
     ## Arguments
     - `operations` (`("add", "subtract", "multiply", "divide")`): which ones to draw from.
     - `digits` (2): operands have at most this many digits, 1 to 12.
-    - `operands` (None): the range of operands, as (lowest, highest) with 0 ≤ lowest < highest, in place of `digits`.
-      Factors, divisors and quotients are also at least 2, and a dividend is a product of two operands.
+    - `operands` (None): the range of operands, as (lowest, highest) with 0 ≤ lowest < highest, in place of
+      `digits`. Factors, divisors and quotients are also at least 2, and a dividend is a product of two
+      operands.
     - `depth` (1): operations on the longest path from the whole expression to a number, 1 to 6.
     - `phrasing` (`"mixed"`): `"bare"` formulas, `"words"`, or either at random.
-    - `fractions` (False): let quotients be fractions. Otherwise every division leaves no remainder; inside nested
-      expressions a divisor of 1 then stands where no other operand divides.
+    - `fractions` (False): let quotients be fractions. Otherwise every division leaves no remainder; inside
+      nested expressions a divisor of 1 then stands where no other operand divides.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
     - `weights` (None): weights of reward terms to change, by name.
     - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
@@ -148,7 +160,9 @@ def _check_integer(name: str, value: object, least: int, most: int) -> None:
 
 def _checked_operands(operands: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(operands, tuple | list) or len(operands) != 2:
-        raise ArgumentError(f"operands={operands!r}: give the lowest and the highest, as in operands=(10, 99)")
+        raise ArgumentError(
+            f"operands={operands!r}: give the lowest and the highest, as in operands=(10, 99)"
+        )
     low, high = operands
     for number in operands:
         _check_integer("operands", number, 0, 10**12)
@@ -173,7 +187,9 @@ def checked_weights(weights: Mapping[str, float] | None, defaults: Mapping[str, 
         raise ArgumentError(f"weights={weights!r}: give a mapping, as in weights={{'correct': 1.0}}")
     for name, weight in (weights or {}).items():
         if name not in defaults:
-            raise ArgumentError(f"weights: there is no reward term {name!r}; the terms are {', '.join(defaults)}")
+            raise ArgumentError(
+                f"weights: there is no reward term {name!r}; the terms are {', '.join(defaults)}"
+            )
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
             raise ArgumentError(f"weights: {name}={weight!r} is not a finite number")
     return {**defaults, **(weights or {})}

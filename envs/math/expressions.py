@@ -4,19 +4,23 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Union
 
 OPERATIONS = ("add", "subtract", "multiply", "divide")
 SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 
-Expression = Union[int, tuple[str, "Expression", "Expression"]]
+Expression = int | tuple[str, "Expression", "Expression"]
 """A non-negative integer, or (operation, left, right)."""
 Number = int | Fraction
 """An exact value; a `Fraction` only where it is not an integer."""
 Raw = Callable[[], int]
 """Draws 64 random bits."""
 
-_INFIX = {"add": "{} plus {}", "subtract": "{} minus {}", "multiply": "{} times {}", "divide": "{} divided by {}"}
+_INFIX = {
+    "add": "{} plus {}",
+    "subtract": "{} minus {}",
+    "multiply": "{} times {}",
+    "divide": "{} divided by {}",
+}
 _NOUNS = {
     "add": "the sum of {} and {}",
     "subtract": "the difference of {} and {}",
@@ -88,8 +92,8 @@ def _draw(raw: Raw, recipe: Recipe, depth: int) -> tuple[Expression, Number]:
 def _quotient(raw: Raw, recipe: Recipe) -> tuple[int, int]:
     """Dividend and divisor; divisor and quotient are operands, as a product's factors are.
 
-    With fractions, both carry a further common factor, so that repeating the question never answers it in lowest
-    terms.
+    With fractions, both carry a further common factor, so that repeating the question never answers it in
+    lowest terms.
     """
     low = max(2, recipe.low)
     span = recipe.high - low + 1

@@ -1,4 +1,5 @@
-"""Worked solutions: short steps, one digit at a time, that a small model can learn to write and to rely on."""
+"""Worked solutions: short steps, one digit at a time, that a small model can learn to write and to rely
+on."""
 
 from fractions import Fraction
 from math import gcd
@@ -11,8 +12,8 @@ def worked(expression: Expression) -> str:
 
     Sums and differences go digit by digit from low to high, carries and borrows written as `+1` and `-1`
     (58 + 67: `8+7=15 5+6+1=12`); products by the digits of the shorter factor (23 * 47:
-    `23*7=161 23*40=920 161+920=1081`); quotients by the product that proves them (84 / 7: `7*12=84`). Of several
-    operations, the inner ones come first, and each ends in its result.
+    `23*7=161 23*40=920 161+920=1081`); quotients by the product that proves them (84 / 7: `7*12=84`). Of
+    several operations, the inner ones come first, and each ends in its result.
     """
     if isinstance(expression, int):
         return str(expression)
