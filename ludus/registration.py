@@ -1,10 +1,12 @@
-"""Registers the environments with Gymnasium, by entry point, so that nothing is imported before it is made."""
+"""Registers the environments with Gymnasium, by entry point: nothing is imported before it is made."""
 
 import gymnasium
 
 _ENVIRONMENTS: dict[str, dict[str, str]] = {
     "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic:Arithmetic"},
-    "ludus/ArithmeticChallenge-v0": {"entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge"},
+    "ludus/ArithmeticChallenge-v0": {
+        "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
+    },
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
@@ -14,7 +16,7 @@ _ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 
 def register_environments() -> None:
-    """Register every environment that is not registered yet; a second call changes nothing and warns of nothing."""
+    """Register the environments that are not registered yet; a second call changes nothing."""
     for id, entry in _ENVIRONMENTS.items():
         if id not in gymnasium.registry:
             gymnasium.register(id=id, **entry)

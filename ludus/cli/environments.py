@@ -1,4 +1,4 @@
-"""Environments by name: find one, make one, and say what would be right when the name or an argument is wrong."""
+"""Environments by name: find one, make one, say what would be right when a name or an argument is wrong."""
 
 import difflib
 import importlib
@@ -25,14 +25,14 @@ def resolve(id: str) -> str:
         _import_from_here(module)
     if name in gymnasium.registry:
         return name
-    raise UsageError(f"there is no environment {name!r}{_suggestion(name)}; `ludus envs` lists those of Ludus")
+    raise UsageError(f"there is no environment {name!r}{_suggestion(name)} `ludus envs` lists those of Ludus")
 
 
 def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
     """`gymnasium.make`, with the errors of a person who types.
 
     Raises:
-        UsageError: the environment does not exist, has no such argument, or refuses a value or the render mode.
+        UsageError: the environment does not exist, has no such argument, or refuses a value.
     """
     name = resolve(id)
     accepted = _accepted(name)
@@ -56,6 +56,13 @@ def environment_class(name: str) -> type[gymnasium.Env[Any, Any]]:
     assert entry is not None, f"{name} is registered without an entry point"
     creator: Any = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     return creator
+
+
+def is_chat(env: gymnasium.Env[Any, Any]) -> bool:
+    """Whether it is played in words: messages in, a reply out."""
+    from ludus.envs.base import ChatEnv
+
+    return isinstance(env.unwrapped, ChatEnv)
 
 
 def task_line(cls: type) -> str:
@@ -87,7 +94,7 @@ def _suggestion(name: str) -> str:
     near = [bare[m] for m in difflib.get_close_matches(wanted.rpartition("-v")[0] or wanted, bare, n=2)]
     near += [spellings[m] for m in difflib.get_close_matches(name.casefold(), spellings, n=2, cutoff=0.75)]
     near = list(dict.fromkeys(near))[:3]
-    return f": did you mean {' or '.join(near)}?" if near else ""
+    return f": did you mean {' or '.join(near)}?" if near else ":"
 
 
 def _accepted(name: str) -> list[str] | None:

@@ -64,7 +64,7 @@ def _unwritable(error: OSError) -> Problem | None:
     if error.errno in _NO_SPACE:
         return Problem(f"no space left on the disk{where}: free some, then run the command again", 1)
     if error.errno == errno.EFBIG:
-        return Problem(f"the file would pass the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
+        return Problem(f"a file passed the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
     if error.errno in _NO_ACCESS and error.filename:
         return Problem(f"may not write or read {error.filename} ({error.strerror}): check its permissions", 1)
     return None

@@ -9,7 +9,7 @@ from ludus.cli.errors import UsageError
 
 
 def parse_value(text: str) -> Any:
-    """`7` → 7, `0.5` → 0.5, `true`, `[1, 2]`, `{a = 1}` as TOML has them; JSON where it is no TOML; else the text.
+    """`7`, `0.5`, `true`, `[1, 2]`, `{a = 1}` as TOML has them; JSON where it is no TOML; else the text.
 
     >>> parse_value("[1, 2]"), parse_value("null"), parse_value("plus")
     ([1, 2], None, 'plus')
@@ -46,8 +46,8 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
 def split_overrides(argv: Sequence[str], own: Collection[str]) -> tuple[list[str], dict[str, str]]:
     """Split what follows `ludus train` into its own words and `--dotted.key value` overrides.
 
-    `own` are the names of the command's own options, which stay where they are. Any other `--name` takes the next
-    word as its value, or what stands behind `=`.
+    `own` are the names of the command's own options, which stay where they are. Any other `--name` takes the
+    next word as its value, or what stands behind `=`.
 
     Raises:
         UsageError: an override without a value.

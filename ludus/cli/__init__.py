@@ -1,0 +1,96 @@
+"""The command line: `ludus envs | check | play | train | eval | view`.
+
+Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Annotated, Any, Union
+
+import tyro
+
+import ludus
+from ludus.cli.check import Check
+from ludus.cli.envs import Envs
+from ludus.cli.errors import UsageError, explain
+from ludus.cli.evaluate import Evaluate
+from ludus.cli.play import Play
+from ludus.cli.train import Train
+from ludus.cli.values import split_overrides
+from ludus.cli.view import View
+
+_DESCRIPTION = """Environments for language-model agents, and the trainer that improves policies in them.
+
+`ludus COMMAND --help` explains a command; `ludus --version` prints the version."""
+
+_COMMANDS: dict[str, tuple[type, str]] = {
+    "envs": (Envs, "What there is."),
+    "check": (Check, "Run the conformance suite on an environment."),
+    "play": (Play, "Play, or watch an agent or a model play; record a GIF."),
+    "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
+    "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
+    "view": (View, "Open a run's report."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 on failure, 2 on bad usage, 130 on Ctrl-C.
+
+    A problem that the user can mend is one line on stderr; a bug keeps its traceback.
+    """
+    try:
+        return _command(list(sys.argv[1:] if argv is None else argv)).execute()
+    except SystemExit as finished:  # tyro has printed help, or what is wrong with the options
+        return int(finished.code or 0)
+    except BaseException as error:
+        problem = explain(error)
+        if problem is None:
+            raise
+        print(f"error: {problem.line}", file=sys.stderr)
+        return problem.exit_code
+
+
+def _command(argv: list[str]) -> Any:
+    """The command that the words spell, ready to be executed.
+
+    Raises:
+        UsageError: there is no such command.
+        SystemExit: help or the version was asked for and is printed, or an option is wrong.
+    """
+    if argv == ["--version"]:
+        print(f"ludus {ludus.__version__}")
+        raise SystemExit(0)
+    if not argv or argv[0] in ("--help", "-h"):
+        _overview()
+    name, words = argv[0], argv[1:]
+    if name not in _COMMANDS:
+        near = difflib.get_close_matches(name, _COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
+        raise UsageError(f"there is no command {name!r}: {hint}")
+    kind = _COMMANDS[name][0]
+    if kind is Train:
+        words, overrides = split_overrides(words, {"help", *(field.name for field in fields(Train))})
+        if {"-h", "--help"} & {*words}:
+            from ludus.cli.keys import print_keys
+
+            try:
+                _parse(Train, name, words)
+            finally:
+                print_keys()
+        return _parse(Train, name, words).overridden(overrides)
+    return _parse(kind, name, words)
+
+
+def _parse(kind: type, name: str, words: Sequence[str]) -> Any:
+    return tyro.cli(kind, prog=f"ludus {name}", args=words, config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _overview() -> None:
+    """Print the help for `ludus` itself."""
+    commands = [
+        Annotated[kind, tyro.conf.subcommand(name, description=line)]
+        for name, (kind, line) in _COMMANDS.items()
+    ]
+    tyro.cli(Union[tuple(commands)], prog="ludus", description=_DESCRIPTION, args=["--help"])  # noqa: UP007

@@ -1,0 +1,48 @@
+"""`ludus envs`: what there is."""
+
+from dataclasses import dataclass
+
+import gymnasium
+
+from ludus.cli.environments import environment_class, is_chat, task_line
+from ludus.registration import environment_ids
+
+
+@dataclass(frozen=True)
+class Envs:
+    """List the environments: what the task is, how many turns an episode may have, how one talks to it."""
+
+    def execute(self) -> int:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("environment", no_wrap=True, style="bold")
+        table.add_column("task", ratio=1)
+        table.add_column("turns", justify="right", no_wrap=True)
+        table.add_column("interface", no_wrap=True)
+        for id in environment_ids():
+            env = gymnasium.make(id)
+            table.add_row(id, task_line(environment_class(id)), _turns(env), interface(env))
+            env.close()
+        console = Console()
+        console.print(table)
+        console.print(
+            "[dim]chat: messages in, a reply out; native: arrays in, an action number out.  "
+            "Try one: ludus play ID[/]",
+            highlight=False,
+        )
+        return 0
+
+
+def interface(env: gymnasium.Env) -> str:
+    """`chat` or `native`, and whether `gym.make_vec` has a form of its own."""
+    if is_chat(env):
+        return "chat"
+    return "native, vectorised" if env.spec is not None and env.spec.vector_entry_point else "native"
+
+
+def _turns(env: gymnasium.Env) -> str:
+    limit = getattr(env.unwrapped, "max_turns", None) or getattr(env.unwrapped, "max_steps", None)
+    return str(limit) if limit else "–"

@@ -1,0 +1,135 @@
+"""`ludus eval ID`: what a policy achieves, with intervals."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import gymnasium
+import tyro
+
+from ludus.cli.environments import make, resolve
+from ludus.cli.errors import UsageError
+from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
+from ludus.cli.values import parse_arguments
+
+if TYPE_CHECKING:
+    from ludus.agents.episode import Episode
+    from ludus.agents.evaluate import Summary
+    from ludus.agents.policy import Policy
+
+CONCURRENCY = 64
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a scripted agent or a trained model: return and success with 95% intervals, reward terms, ends.
+
+    The default seeds are held out: training uses those below 2**32 only.
+    """
+
+    id: EnvironmentId
+    """The environment, such as ludus/Arithmetic-v0."""
+    arg: Arguments = ()
+    """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
+    agent: AgentName = None
+    """A scripted agent of the environment: null, random, oracle, …"""
+    model: ModelName = None
+    """A trained model: a run (its folder or name), a model's folder, or a name on the hub."""
+    episodes: int = 512
+    """How many to play."""
+    seed: int = 2**32
+    """Of the first episode; the next ones have the seeds after it."""
+    temperature: float = 0.0
+    """Of the model's sampling; 0 takes the likeliest token."""
+    max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Most tokens in one reply of the model. Default: what its run was trained with, or else 256."""
+    out: OutputFile = None
+    """Also store the episodes in this Parquet file."""
+
+    def execute(self) -> int:
+        if (self.agent is None) == (self.model is None):
+            raise UsageError("who is to be evaluated? give one of --agent NAME and --model PATH|RUN")
+        if self.episodes < 1:
+            raise UsageError(f"--episodes {self.episodes}: play at least 1")
+        if self.temperature < 0:
+            raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more")
+        if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
+            raise UsageError(f"--out {self.out}: name a file in a folder that exists")
+        arguments = parse_arguments(self.arg)
+        env = make(self.id, arguments)
+        policy = self._policy(env)
+        env.close()
+
+        from ludus.agents.evaluate import summarise
+        from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
+        from ludus.agents.store import write_episodes
+
+        name, player = resolve(self.id), self.agent or self.model
+        starts = [EpisodeStart(seed) for seed in range(self.seed, self.seed + self.episodes)]
+        played: list[Episode] = []
+        try:
+            with _counter(self.episodes) as count:
+
+                def keep(episode: Episode) -> None:
+                    played.append(episode)
+                    count()
+
+                episodes = rollout(
+                    policy, EnvironmentSpec(name, arguments), starts, concurrency=CONCURRENCY, on_episode=keep
+                )
+        except KeyboardInterrupt as interruption:
+            if self.out is not None and played:
+                write_episodes(self.out, played)
+                interruption.add_note(f"the {len(played)} episodes played so far are in {self.out}")
+            raise
+        show(f"{name} · {player}", summarise(episodes))
+        if self.out is not None:
+            print(f"episodes: {write_episodes(self.out, episodes)}")
+        return 0
+
+    def _policy(self, env: gymnasium.Env) -> "Policy":
+        from ludus.cli.models import model_policy, scripted_policy
+
+        if self.model is not None:
+            return model_policy(env, self.model, self.seed, self.temperature, self.max_tokens)
+        return scripted_policy(env, self.agent or "", self.seed)
+
+
+@contextmanager
+def _counter(total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr while episodes are played; nothing where stderr is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("episodes", total=total)
+        yield lambda: progress.advance(task)
+
+
+def show(title: str, summary: "Summary") -> None:
+    """A table of a summary."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("mean", justify="right")
+    table.add_column("95% interval", justify="right")
+    for label, interval in (("return", summary.mean_return), ("success", summary.success)):
+        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
+        table.add_row(label, f"{interval.value:.3f}", bounds, style="bold")
+    for name, value in summary.reward_terms.items():
+        table.add_row(f"  {name}", f"{value:.3f}")
+    table.add_row("turns", f"{summary.turns:.2f}")
+    if summary.completion_tokens:
+        table.add_row("tokens", f"{summary.completion_tokens:.1f}")
+        table.add_row("cut off", f"{summary.cut:.1%}")
+    table.add_section()
+    for reason, count in summary.stop_reasons.items():
+        table.add_row(reason, str(count), f"{count / summary.episodes:.1%}")
+    table.add_row("faults", str(summary.faults), style="red" if summary.faults else "")
+    Console().print(table)

@@ -1,0 +1,77 @@
+"""An episode as a GIF."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ludus.cli.environments import make, resolve
+from ludus.cli.errors import UsageError
+
+FRAME_MILLISECONDS = 120
+LAST_FRAME_MILLISECONDS = 1500
+
+
+class Recorder:
+    """Pictures of an episode, from a second instance of the environment: the same seed and the same actions
+    give the same episode, so the first one may be rendered otherwise meanwhile.
+
+    Raises:
+        UsageError: the environment renders no pictures, or the file cannot be a GIF.
+    """
+
+    def __init__(self, id: str, arguments: dict[str, Any], path: Path) -> None:
+        if path.suffix.lower() != ".gif":
+            raise UsageError(f"--record {path}: only GIFs are written; name it {path.stem}.gif")
+        if not path.parent.is_dir():
+            raise UsageError(f"--record {path}: there is no folder {path.parent}; make it first")
+        env = make(id, arguments)
+        modes = env.metadata.get("render_modes", [])
+        env.close()
+        if "rgb_array" not in modes:
+            raise UsageError(
+                f"{resolve(id)} draws no pictures, so there is nothing to --record: it renders "
+                f"{', '.join(modes) or 'nothing'}, not rgb_array, as ludus/PacManChat-v0 does"
+            )
+        self._env = make(id, arguments, render_mode="rgb_array")
+        self._path = path
+        self._frames: list[np.ndarray] = []
+
+    def reset(self, seed: int) -> None:
+        self._env.reset(seed=seed)
+        self._frames.append(self._picture())
+
+    def step(self, action: Any) -> None:
+        self._env.step(action)
+        self._frames.append(self._picture())
+
+    def close(self) -> int:
+        """Write the file and return how many pictures it has."""
+        self._env.close()
+        write_gif(self._path, self._frames)
+        return len(self._frames)
+
+    def _picture(self) -> np.ndarray:
+        return np.asarray(self._env.render(), dtype=np.uint8)
+
+
+def write_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
+    """Write pictures (height, width, 3) of 0 to 255 as a GIF that repeats, its last one shown longer.
+
+    Raises:
+        OSError: the file could not be written; what stood there is untouched.
+    """
+    from PIL import Image
+
+    # A palette for each picture: one taken from the first would lack the colours of what comes up later.
+    pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
+    durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        pictures[0].save(
+            unfinished, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+        )
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""An episode on the terminal: messages and replies as panels, boards as text, rewards term by term."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.text import Text
+
+from ludus.cli.environments import is_chat
+from ludus.envs.chat import Chat, reply_text
+
+_STYLES = {"system": "dim", "user": "blue", "assistant": "green", "tool": "yellow"}
+_FRAME_SECONDS = 0.12
+"""How long a board stays when nobody has to press a key."""
+_HOME_AND_CLEAR = "\x1b[H\x1b[J"
+
+
+def screen(console: Console, env: gymnasium.Env, is_person: bool) -> "ChatScreen | BoardScreen":
+    """The screen that fits the environment. For a person, boards wait for keys instead of running by."""
+    return ChatScreen(console) if is_chat(env) else BoardScreen(console, env, paced=not is_person)
+
+
+class ChatScreen:
+    """Shows a language environment's episode message by message."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def observe(self, observation: Chat) -> None:
+        for message in observation:
+            self._panel(message["role"], message["content"])
+
+    def act(self, reply: Any) -> None:
+        self._panel("assistant", reply_text(reply))
+
+    def earn(self, reward: float, info: Mapping[str, Any]) -> None:
+        self._console.print(rewards(reward, info), highlight=False)
+
+    def _panel(self, role: str, content: str) -> None:
+        style = _STYLES[role]
+        self._console.print(Panel(Text(content), title=role, title_align="left", border_style=style))
+
+
+class BoardScreen:
+    """Shows a grid environment's board; in a terminal each one replaces the last."""
+
+    def __init__(self, console: Console, env: gymnasium.Env, paced: bool) -> None:
+        self._console = console
+        self._env = env
+        self._paced = paced and console.is_terminal
+        self._line = ""
+        self._total = 0.0
+
+    def observe(self, observation: Any) -> None:
+        if self._console.is_terminal:
+            self._console.file.write(_HOME_AND_CLEAR)
+        self._console.file.write(f"{self._env.render()}\n")
+        self._console.print(f"{self._line}\nreturn {self._total:.2f}", highlight=False)
+        if self._paced:
+            time.sleep(_FRAME_SECONDS)
+
+    def act(self, action: Any) -> None:
+        self._line = ""
+
+    def earn(self, reward: float, info: Mapping[str, Any]) -> None:
+        self._total += reward
+        self._line = rewards(reward, info)
+
+
+def rewards(reward: float, info: Mapping[str, Any]) -> str:
+    """`reward +1.00  pellet 1`: the reward and the terms that are not 0, as rich markup."""
+    terms = info.get("reward_terms", {})
+    named = "  ".join(f"{escape(name)} {value:g}" for name, value in terms.items() if value)
+    return f"[bold]reward {reward:+.2f}[/]  [dim]{named}[/]"

@@ -1,0 +1,96 @@
+"""`ludus train CONFIG`: prime, improve, evaluate, report."""
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from ludus.cli.environments import resolve
+from ludus.cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a policy: prime it on the oracle's demonstrations, improve it with GRPO, evaluate it before and
+    after on held-out tasks, and write the report.
+
+    Every key of the configuration is an option too, with a value as in TOML:
+    --grpo.steps 50 --environment.arguments.max_turns 4. A run that was interrupted or killed goes on where it
+    stood with --resume.
+    """
+
+    config: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONFIG")]
+    """The run's configuration, a TOML file: for example configs/arithmetic.toml."""
+    resume: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Go on from the run's last checkpoint, with the configuration it began with."""
+    name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    """Name of the run, instead of the configuration's run.name."""
+    directory: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
+    """Where the run is written. Default: runs/NAME."""
+    overrides: tyro.conf.Suppress[dict[str, str]] = field(default_factory=dict)
+
+    def overridden(self, overrides: Mapping[str, str]) -> "Train":
+        """The same command with `--dotted.key value` options."""
+        return replace(self, overrides=dict(overrides))
+
+    def execute(self) -> int:
+        from ludus.trainers.config import load_config
+
+        overrides = dict(self.overrides)
+        if self.name is not None:
+            overrides["run.name"] = self.name
+        config = load_config(self.config, overrides)
+        resolve(config.environment.id)
+        directory = self.directory or Path("runs") / config.run.name
+        if directory.exists() and not directory.is_dir():
+            raise UsageError(f"--directory {directory} is a file: name a folder")
+
+        from ludus.cli.progress import watch
+
+        try:
+            with watch(config, directory) as listener:
+                from ludus.trainers.run import train
+
+                train(config, directory, self.resume, listener)
+        except (KeyboardInterrupt, OSError) as interruption:
+            interruption.add_note(_how_to_go_on(directory, config.run.name))
+            raise
+
+        from ludus.report import write_report
+
+        report = write_report(directory)
+        for line in outcome(directory):
+            print(line)
+        print(f"report: {report}")
+        return 0
+
+
+def _how_to_go_on(directory: Path, name: str) -> str:
+    saved = directory / "config.toml"
+    if not saved.is_file():
+        return "nothing had been trained yet"
+    words = ["ludus", "train", str(saved), "--resume"]
+    if directory != Path("runs") / name:
+        words += ["--directory", str(directory)]
+    return f"what was trained is kept, go on with `{shlex.join(words)}`"
+
+
+def outcome(directory: Path) -> list[str]:
+    """What a finished run achieved, primed → final, for a person; nothing where it evaluated nothing."""
+    path = directory / "evaluation.json"
+    if not path.is_file():
+        return []
+    evaluation: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    lines = []
+    for key, title in (("success", "success"), ("mean_return", "return")):
+        stages = [
+            f"{stage} {summary[key]['value']:.3f} [{summary[key]['low']:.3f}, {summary[key]['high']:.3f}]"
+            for stage, summary in evaluation.items()
+            if summary is not None and summary[key]["value"] is not None
+        ]
+        lines.append(f"{title:<8} {' → '.join(stages)}")
+    return lines
