@@ -88,7 +88,7 @@ def wilson(successes: int, trials: int) -> Interval:
 
 
 def bootstrap_mean(values: Sequence[float]) -> Interval:
-    """Percentile bootstrap of the mean (B. Efron, Annals of Statistics 7, 1979); same values, same interval."""
+    """Percentile bootstrap of the mean (B. Efron, Annals of Statistics 7, 1979), from a fixed seed."""
     if not values:
         return Interval(math.nan, math.nan, math.nan)
     sample = np.asarray(values, dtype=np.float64)

@@ -295,7 +295,7 @@ def _recorded(reply: Any) -> Message:
     if isinstance(reply, str):
         return assistant(reply)
     if isinstance(reply, dict):
-        return reply  # type: ignore[return-value]
+        return reply
     return assistant(json.dumps(np.asarray(reply).tolist()))
 
 

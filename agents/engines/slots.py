@@ -1,0 +1,255 @@
+"""The keys and values of many sequences in one store, and the attention over them.
+
+A forward pass is *packed*: the new tokens of all rows stand behind one another in a batch of one, [1, T,
+hidden], so that nothing but attention knows which row a token belongs to, and prompts and single tokens go
+through the model together without padding. Attention itself runs over buckets of rows that have about as
+many new tokens each.
+
+`slot_attention` plugs into any `transformers` model through its `AttentionInterface`; the model passes the
+keyword argument `slots` (a `Step`) down to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+ATTENTION = "ludus_slots"
+_BLOCK = 128
+"""Lengths grow by this many positions, so that most steps allocate nothing."""
+
+
+class SlotStore:
+    """Keys and values per layer, [rows, kv_heads, length, head_dim] each, made on first use and grown as
+    needed."""
+
+    def __init__(self) -> None:
+        self._keys: dict[int, torch.Tensor] = {}
+        self._values: dict[int, torch.Tensor] = {}
+        self._rows = 0
+        self._length = 0
+
+    def reserve(self, rows: int, length: int) -> None:
+        """Make room for `rows` sequences of `length` positions at the next write."""
+        if rows > self._rows:
+            self._rows = max(rows, 2 * self._rows)
+        if length > self._length:
+            self._length = -(-length // _BLOCK) * _BLOCK
+
+    def write(
+        self,
+        layer: int,
+        rows_T: torch.Tensor,
+        positions_T: torch.Tensor,
+        keys_TKD: torch.Tensor,
+        values_TKD: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Put one token's key and value at each (row, position) and return the layer's whole store."""
+        keys = self._keys[layer] = self._grown(self._keys.get(layer), keys_TKD)
+        values = self._values[layer] = self._grown(self._values.get(layer), values_TKD)
+        keys[rows_T, :, positions_T] = keys_TKD
+        values[rows_T, :, positions_T] = values_TKD
+        return keys, values
+
+    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
+        """Copy the first `length` positions of one row to others."""
+        for store in (self._keys, self._values):
+            for tensor in store.values():
+                for target in targets:
+                    tensor[target, :, :length] = tensor[source, :, :length]
+
+    @property
+    def layers(self) -> int:
+        return len(self._keys)
+
+    def _grown(self, tensor: torch.Tensor | None, like_TKD: torch.Tensor) -> torch.Tensor:
+        if tensor is not None and tensor.shape[0] >= self._rows and tensor.shape[2] >= self._length:
+            return tensor
+        _, heads, size = like_TKD.shape
+        # zeros, not empty: what lies under the mask is multiplied by a weight of 0, and 0 times NaN is NaN
+        grown = like_TKD.new_zeros(self._rows, heads, self._length, size)
+        if tensor is not None:
+            grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+        return grown
+
+
+@dataclass
+class _Bucket:
+    """Rows with about as many new tokens each: their queries as a padded table [m, Q]."""
+
+    rows: slice | torch.Tensor
+    """Of the store."""
+    length: int
+    """Positions of the store that any of them sees."""
+    positions_MQ: torch.Tensor
+    """0 where padded: a padded query sees the first key, and nobody reads what comes out."""
+    gather_MQ: torch.Tensor | slice
+    """Which packed token each place of the table holds."""
+    places_N: torch.Tensor | None
+    """Places of the flattened table that hold a token, in packed order; None: all of them."""
+    tokens: slice
+    """The bucket's tokens among the packed."""
+    masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+
+    def mask(self, window: int | None, groups: int) -> torch.Tensor:
+        """[m, 1, groups·Q, length], or with one query a row [m, 1, 1, length]; true where a query sees a
+        key."""
+        if window not in self.masks:
+            keys_L = torch.arange(self.length, device=self.positions_MQ.device)
+            seen_MQL = keys_L <= self.positions_MQ[:, :, None]
+            if window is not None:
+                seen_MQL &= keys_L > self.positions_MQ[:, :, None] - window
+            if seen_MQL.shape[1] > 1:
+                seen_MQL = seen_MQL.repeat(1, groups, 1)
+            self.masks[window] = seen_MQL[:, None]
+        return self.masks[window]
+
+
+class Step:
+    """One packed forward pass: which rows get which new tokens.
+
+    Args:
+        store: where keys and values go.
+        rows: rows of the store, ascending.
+        cached: how many positions of each row are computed already.
+        tokens: the new ids of each row, at least one.
+    """
+
+    def __init__(
+        self,
+        store: SlotStore,
+        rows: Sequence[int],
+        cached: Sequence[int],
+        tokens: Sequence[Sequence[int]],
+        device: torch.device,
+    ) -> None:
+        self.store = store
+        # Buckets by powers of two: padding less than doubles the work. Single tokens have a bucket without
+        # any.
+        order = sorted(range(len(rows)), key=lambda i: (len(tokens[i]) - 1).bit_length())
+        packed_ids: list[int] = []
+        packed_rows: list[int] = []
+        packed_positions: list[int] = []
+        last: dict[int, int] = {}
+        members: dict[int, list[int]] = {}
+        for i in order:
+            new = tokens[i]
+            members.setdefault((len(new) - 1).bit_length(), []).append(i)
+            packed_ids += new
+            packed_rows += [rows[i]] * len(new)
+            packed_positions += range(cached[i], cached[i] + len(new))
+            last[i] = len(packed_ids) - 1
+        indices = torch.tensor([packed_ids, packed_rows, packed_positions], device=device)
+        self.ids_1T = indices[:1]
+        self.rows_T = indices[1]
+        self.positions_1T = indices[2:]
+        self.last_N = torch.tensor([last[i] for i in range(len(rows))], device=device)
+        """Where each row's last new token stands among the packed."""
+        self.buckets: list[_Bucket] = []
+        begin = 0
+        for bucket in members.values():
+            end = begin + sum(len(tokens[i]) for i in bucket)
+            self.buckets.append(
+                _bucket(
+                    [rows[i] for i in bucket],
+                    [cached[i] for i in bucket],
+                    [len(tokens[i]) for i in bucket],
+                    slice(begin, end),
+                    device,
+                )
+            )
+            begin = end
+
+
+def _bucket(
+    rows: list[int], cached: list[int], counts: list[int], tokens: slice, device: torch.device
+) -> _Bucket:
+    """Where the rows lie densely in the store, the bucket takes the whole stretch from the first to the last
+    as it stands, with empty places for those between, and saves copying keys and values together."""
+    first, last = rows[0], rows[-1] + 1
+    dense = 2 * len(rows) >= last - first
+    stretch = slice(first, last) if dense else torch.tensor(rows, device=device)
+    table_rows = [row - first for row in rows] if dense else list(range(len(rows)))
+    height, width = (last - first if dense else len(rows)), max(counts)
+    length = max(n + new for n, new in zip(cached, counts, strict=True))
+    if height * width == tokens.stop - tokens.start:
+        positions = torch.tensor(
+            [range(n, n + new) for n, new in zip(cached, counts, strict=True)], device=device
+        )
+        return _Bucket(stretch, length, positions, tokens, None, tokens)
+    gather = [[tokens.start] * width for _ in range(height)]
+    positions_table = [[0] * width for _ in range(height)]
+    places: list[int] = []
+    token = tokens.start
+    for place, n, new in zip(table_rows, cached, counts, strict=True):
+        gather[place][:new] = range(token, token + new)
+        positions_table[place][:new] = range(n, n + new)
+        places += range(place * width, place * width + new)
+        token += new
+    return _Bucket(
+        stretch,
+        length,
+        torch.tensor(positions_table, device=device),
+        torch.tensor(gather, device=device),
+        torch.tensor(places, device=device),
+        tokens,
+    )
+
+
+def slot_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    *,
+    slots: Step,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention of packed queries to all that their rows hold.
+
+    Args:
+        query: [1, heads, T, head_dim]; key and value: [1, kv_heads, T, head_dim].
+
+    Returns:
+        [1, T, heads, head_dim], as the `AttentionInterface` wants it, and no weights.
+    """
+    if softcap is not None or s_aux is not None:
+        raise NotImplementedError(
+            f"{type(module).__name__} uses soft-capped scores or attention sinks, which the embedded engine lacks"
+        )
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    keys, values = slots.store.write(
+        layer, slots.rows_T, slots.positions_1T[0], key[0].transpose(0, 1), value[0].transpose(0, 1)
+    )
+    query_THD = query[0].transpose(0, 1)
+    heads, kv_heads = query.shape[1], key.shape[1]
+    groups = heads // kv_heads
+    output_THD = query.new_empty(query.shape[2], heads, value.shape[3])
+    for bucket in slots.buckets:
+        height, width = bucket.positions_MQ.shape
+        # Heads that share keys stand behind one another as further queries: [m, kv_heads, groups·Q,
+        # head_dim].
+        queries = query_THD[bucket.gather_MQ].reshape(height, width, kv_heads, groups, -1)
+        queries = queries.permute(0, 2, 3, 1, 4).reshape(height, kv_heads, groups * width, -1)
+        attended = scaled_dot_product_attention(
+            queries,
+            keys[bucket.rows, :, : bucket.length],
+            values[bucket.rows, :, : bucket.length],
+            attn_mask=bucket.mask(sliding_window, groups),
+            scale=scaling,
+        )
+        attended = attended.reshape(height, kv_heads, groups, width, -1).permute(0, 3, 1, 2, 4)
+        attended = attended.reshape(height * width, heads, -1)
+        output_THD[bucket.tokens] = attended if bucket.places_N is None else attended[bucket.places_N]
+    return output_THD[None], None
+
+
+AttentionInterface.register(ATTENTION, slot_attention)
