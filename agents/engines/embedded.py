@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -44,7 +44,7 @@ class _Request:
     logprobs: list[float] = field(default_factory=list)
 
     @property
-    def finish(self) -> str:
+    def finish(self) -> Literal["stop", "length", ""]:
         if self.new_ids and self.new_ids[-1] in self.sampling.stop_ids:
             return "stop"
         return "length" if len(self.new_ids) == self.room else ""
@@ -149,19 +149,19 @@ class EmbeddedEngine:
         name = type(model).__name__
         if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
-                f"{name} does not route its attention through transformers' AttentionInterface, so the embedded "
-                "engine cannot run it: use a model that does (Qwen, Llama, Gemma, GPT-2, …)"
+                f"{name} does not route its attention through transformers' AttentionInterface, so the "
+                "embedded engine cannot run it: use a model that does (Qwen, Llama, Gemma, GPT-2, …)"
             )
-        longest = getattr(model.config, "max_position_embeddings", None)
-        if max_context is None and longest is None:
+        longest: int | None = getattr(model.config, "max_position_embeddings", None)
+        if max_context is None:
+            max_context = longest
+        if max_context is None:
             raise ValueError(f"{name}'s configuration sets no max_position_embeddings: pass max_context")
-        if max_context is not None and longest is not None and max_context > longest:
-            raise ValueError(
-                f"max_context={max_context}, but {name} was built for {longest} positions: lower it"
-            )
+        if longest is not None and max_context > longest:
+            raise ValueError(f"max_context={max_context}, but {name} was built for {longest} positions")
         self._model = model
         self._slots = slots
-        self._max_context: int = max_context or longest
+        self._max_context: int = max_context
         self._patience_s = patience_s
         self._weights_version = 0
         self._store = SlotStore()
@@ -281,14 +281,14 @@ class EmbeddedEngine:
 
     def _assign_rows(self) -> None:
         rows = {row.session.number: row for row in self._rows}
-        waiting = [session for _, session in sorted(self._sessions.items()) if session.request is not None]
-        for session in waiting:
-            row = rows.get(session.number)
+        waiting = [session.request for _, session in sorted(self._sessions.items()) if session.request]
+        for request in waiting:
+            row = rows.get(request.session.number)
             if row is not None and row.request is None:
-                row.begin(session.request)
-        for session in waiting:
-            if session.number not in rows and (row := self._free_row(session)):
-                row.begin(session.request)
+                row.begin(request)
+        for request in waiting:
+            if request.session.number not in rows and (row := self._free_row(request.session)):
+                row.begin(request)
 
     def _free_row(self, session: EmbeddedSession) -> _Row | None:
         """A new row, or that of a session that is away: its patience is over, since all others are here."""
@@ -411,8 +411,8 @@ class EmbeddedEngine:
     def _check(self, step: Step, logits: torch.Tensor) -> None:
         if not self._store.layers or logits.shape[1] != len(step.last_N):
             raise NotImplementedError(
-                f"{type(self._model).__name__} keeps its attention or its logits to itself, so the embedded engine "
-                "cannot run it"
+                f"{type(self._model).__name__} keeps its attention or its logits to itself, so the embedded "
+                "engine cannot run it"
             )
 
 

@@ -223,7 +223,7 @@ def slot_attention(
     """
     if softcap is not None or s_aux is not None:
         raise NotImplementedError(
-            f"{type(module).__name__} uses soft-capped scores or attention sinks, which the embedded engine lacks"
+            f"{type(module).__name__} uses soft-capped scores or attention sinks: this engine has neither"
         )
     layer: int = module.layer_idx  # type: ignore[assignment]
     keys, values = slots.store.write(
