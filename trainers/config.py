@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from ludus.agents.rollout import EnvironmentSpec, Limits
 from ludus.trainers.errors import ConfigError
 
 Count = Annotated[int, Field(ge=1)]
@@ -53,13 +54,52 @@ class EnvironmentSection(Section):
             f"{_nearest(id, gymnasium.registry)}"
         )
 
+    @property
+    def spec(self) -> EnvironmentSpec:
+        return EnvironmentSpec(self.id, self.arguments)
+
+
+class SmallModelSection(Section):
+    """The shape of the model that `path = "small"` builds; see `ludus.agents.small_model.SmallModelShape`."""
+
+    hidden: Count = 128
+    """Width of the residual stream."""
+    layers: Count = 5
+    """Transformer blocks."""
+    heads: Count = 4
+    """Query heads."""
+    kv_heads: Count = 2
+    """Key and value heads; a divisor of `heads`."""
+    head_dim: Count = 32
+    """Width of one head."""
+    intermediate: Count = 384
+    """Width of the gated feed-forward layer."""
+    vocabulary: Count = 512
+    """The most ids that the tokenizer may have."""
+    max_positions: Count = 4096
+    """The longest context, in tokens."""
+
 
 class ModelSection(Section):
     """The policy's model."""
 
     path: Annotated[str, Field(min_length=1)] = "small"
-    """`small` builds a model and tokenizer of its own from the environment's text; anything else is a folder in
-    `transformers`' form or a name on the hub."""
+    """`small` builds a model and tokenizer of its own from the environment's text; anything else is a folder
+    in `transformers`' form or a name on the hub."""
+    small: SmallModelSection = SmallModelSection()
+    """The shape of the small model."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the weights, of training and of sampling."""
+    device: Annotated[str, Field(min_length=1)] = "cpu"
+    """Where torch puts the weights: `cpu`, `cuda`, `cuda:1`."""
+
+    @model_validator(mode="after")
+    def _shape_has_a_use(self) -> Self:
+        if self.path != "small" and self.small != SmallModelSection():
+            raise ValueError(
+                f'[model.small] is the shape of path = "small", but path = "{self.path}" brings its own; drop one'
+            )
+        return self
 
 
 class OptimizerSection(Section):
@@ -167,9 +207,9 @@ class RolloutSection(Section):
     max_turns: Count = 64
     """Most turns in an episode, besides the environment's own limit."""
     max_episode_tokens: Count = 2048
-    """Most tokens in an episode, prompts included."""
-    max_seconds: Positive = 60.0
-    """Most seconds the environment may take over an episode's turn before the episode counts as a fault."""
+    """Most tokens of context, prompts and completions together; the turn that reaches it is the last."""
+    step_seconds: Positive = 60.0
+    """Most seconds the environment may take over one reset or step; longer is a fault of its own."""
     concurrency: Count = 64
     """Episodes played at the same time."""
 
@@ -188,6 +228,15 @@ class RolloutSection(Section):
                 f"{self.max_episode_tokens}, which bounds the whole episode; raise the latter"
             )
         return self
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that an episode can sample."""
+        return min(self.max_tokens * self.max_turns, self.max_episode_tokens)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(turns=self.max_turns, tokens=self.max_episode_tokens, step_seconds=self.step_seconds)
 
 
 class EvaluationSection(Section):

@@ -39,8 +39,8 @@ class MetricsWriter:
         with disk_errors(self._path):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name.replace(":", "-"), value, step)
+            for name, value in metrics.items():
+                self._board.add_scalar(name.replace(":", "-"), value, step)
 
     def close(self) -> None:
         self._file.close()

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -11,6 +11,9 @@ from ludus.trainers.errors import ConfigError
 
 TRAINING_SEEDS = 2**32
 """Training seeds are drawn below this; held-out tasks have seeds from here on."""
+
+Purpose = Literal["sft", "grpo"]
+_PURPOSES: tuple[Purpose, ...] = ("sft", "grpo")
 
 _TRIES_PER_TASK = 20
 """Seeds looked at for each held-out task before the task space counts as too small."""
@@ -52,14 +55,21 @@ def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAININ
 class TaskStream:
     """The endless sequence of training seeds, every start that is held out left out.
 
-    The seed at a position is a pure function of (run seed, position), so `position` is all the state there is.
+    The seed at a position is a pure function of (run seed, purpose, position), so `position` is all the state
+    there is.
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], run_seed: int, held_out: frozenset[str], position: int = 0
+        self,
+        env: gymnasium.Env[Any, Any],
+        run_seed: int,
+        purpose: Purpose,
+        held_out: frozenset[str],
+        position: int = 0,
     ) -> None:
         self._env = env
         self._run_seed = run_seed
+        self._purpose: Purpose = purpose
         self._held_out = held_out
         self.position = position
         """Of the next seed to look at."""
@@ -79,11 +89,11 @@ class TaskStream:
 
     def _from(self, position: int) -> Iterator[int]:
         while True:
-            yield training_seed(self._run_seed, position)
+            yield training_seed(self._run_seed, self._purpose, position)
             position += 1
 
     def _refuse_small_task_space(self) -> None:
-        seeds = (training_seed(self._run_seed, position) for position in range(_PROBES))
+        seeds = [training_seed(self._run_seed, self._purpose, position) for position in range(_PROBES)]
         hits = sum(task_of(self._env, seed) in self._held_out for seed in seeds)
         if hits > _PROBES // 2:
             raise ConfigError(
@@ -93,9 +103,10 @@ class TaskStream:
             )
 
 
-def training_seed(run_seed: int, position: int) -> int:
-    """The seed at a position of a run's stream, in [0, 2**32)."""
-    return int(np.random.SeedSequence((run_seed, position)).generate_state(1)[0])
+def training_seed(run_seed: int, purpose: Purpose, position: int) -> int:
+    """The seed at a position of one of a run's streams, in [0, 2**32)."""
+    entropy = (run_seed, _PURPOSES.index(purpose), position)
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def task_of(env: gymnasium.Env[Any, Any], seed: int) -> str:

@@ -1,0 +1,124 @@
+"""Configurations: what is right survives a round trip, what is wrong is refused in one line that says what to do."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ludus.trainers.config import RunConfig, load_config, parse_config
+from ludus.trainers.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ENVIRONMENT = {"environment": {"id": "ludus/Arithmetic-v0"}}
+
+
+def refuse(**sections: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        parse_config({**ENVIRONMENT, **sections})
+    message = str(refused.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_configurations_survive_a_round_trip(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    written = tmp_path / "config.toml"
+    written.write_text(config.to_toml())
+    assert load_config(written) == config
+
+
+def test_every_field_has_a_description() -> None:
+    for section in RunConfig.model_fields.values():
+        assert section.description
+        for name, field in getattr(section.annotation, "model_fields", {}).items():
+            assert field.description, name
+
+
+def test_nothing_heavy_is_loaded() -> None:
+    code = "import sys, ludus.trainers.config; print({'torch', 'transformers', 'pyarrow'} & set(sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"gpro": {}}, ['"gpro"', 'did you mean "grpo"']),
+        ({"grpo": {"learning_rte": 1.0}}, ['"grpo.learning_rte"', 'did you mean "learning_rate"']),
+        ({"grpo": {"loss": "gpro"}}, ["grpo.loss", "dr_grpo", 'did you mean "grpo"']),
+        ({"grpo": {"steps": -1}}, ["grpo.steps", "-1"]),
+        ({"grpo": {"steps": True}}, ["grpo.steps", "integer"]),
+        ({"grpo": {"steps": 2.5}}, ["grpo.steps", "2.5"]),
+        ({"grpo": {"learning_rate": float("nan")}}, ["grpo.learning_rate"]),
+        ({"grpo": {"learning_rate": 0.0}}, ["grpo.learning_rate", "greater than 0"]),
+        ({"grpo": {"clip_low": 1.0}}, ["grpo.clip_low", "less than 1"]),
+        ({"grpo": {"clip_high": 0.0}}, ["grpo.clip_high"]),
+        ({"grpo": {"group_size": 1}}, ["group_size = 1", "advantage 0"]),
+        ({"grpo": {"groups": 16, "updates_per_batch": 3}}, ["updates_per_batch = 3", "groups = 16"]),
+        ({"grpo": {"dynamic_sampling": True}}, ["dynamic_sampling", '"dapo"']),
+        ({"grpo": {"overlong_tokens": 8}}, ["overlong_tokens", '"dapo"']),
+        ({"grpo": {"loss": "dapo", "overlong_tokens": 65}}, ["overlong_tokens = 65", "max_tokens = 64"]),
+        ({"rollout": {"temperature": 0.0}}, ["rollout.temperature"]),
+        ({"rollout": {"max_tokens": 100, "max_episode_tokens": 50}}, ["max_tokens = 100", "50"]),
+        ({"evaluation": {"first_seed": 5}}, ["first_seed = 5", "training seeds"]),
+        ({"environment": {"id": "ludus/Arithmetik-v0"}}, ["environment.id", 'did you mean "ludus/Arithmetic-v0"']),
+        ({"environment": {}}, ['"environment.id"', "missing"]),
+        ({"environment": 3}, ["environment = 3"]),
+        ({"run": {"name": "a/b"}}, ["run.name"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_fix(sections: dict[str, Any], named: list[str]) -> None:
+    message = refuse(**sections)
+    for part in named:
+        assert part in message
+
+
+@pytest.mark.parametrize(("name", "value"), [("top_p", 0.9), ("top_k", 20), ("min_p", 0.05)])
+def test_truncated_sampling_is_refused_in_training_with_the_reason(name: str, value: float) -> None:
+    message = refuse(rollout={name: value})
+    assert name in message
+    assert "renormalised" in message
+
+
+def test_several_errors_are_counted() -> None:
+    assert "(and 1 more)" in refuse(grpo={"steps": -1, "groups": 0})
+
+
+def test_overrides_are_typed_by_the_field(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text('[environment]\nid = "ludus/Arithmetic-v0"\n')
+    config = load_config(
+        path,
+        {
+            "grpo.learning_rate": "3e-4",
+            "run.name": "007",
+            "model.path": "someone/model",
+            "environment.arguments.digits": "3",
+            "environment.arguments.style": "words",
+            "grpo.dynamic_sampling": "true",
+            "grpo.loss": "dapo",
+        },
+    )
+    assert config.grpo.learning_rate == 3e-4
+    assert config.run.name == "007"
+    assert config.model.path == "someone/model"
+    assert config.environment.arguments == {"digits": 3, "style": "words"}
+    assert config.grpo.dynamic_sampling
+    with pytest.raises(ConfigError, match=r'"grpo.stepz"; did you mean "steps"'):
+        load_config(path, {"grpo.stepz": "3"})
+    with pytest.raises(ConfigError, match="grpo.steps = 'many'"):
+        load_config(path, {"grpo.steps": "many"})
+    with pytest.raises(ConfigError, match='"id" is a value'):
+        load_config(path, {"environment.id.x": "3"})
+
+
+def test_files_that_are_not_configurations(tmp_path: Path) -> None:
+    (tmp_path / "there.toml").write_text("= 3")
+    with pytest.raises(ConfigError, match=r"nowhere.toml: no such configuration file; there is .*there.toml"):
+        load_config(tmp_path / "nowhere.toml")
+    with pytest.raises(ConfigError, match=r"there.toml: not valid TOML"):
+        load_config(tmp_path / "there.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)

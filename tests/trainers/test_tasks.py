@@ -1,0 +1,66 @@
+"""Task streams: what is held out is never trained on, by content, and streams are pure functions of their position."""
+
+from typing import Any
+
+import gymnasium
+import pytest
+from ludus.trainers.errors import ConfigError
+from ludus.trainers.tasks import TaskStream, hold_out, task_of, training_seed
+
+
+class Numbers(gymnasium.Env[int, int]):
+    """A start is one of `size` tasks."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+        super().reset(seed=seed)
+        return 0, {"task": str(self.np_random.integers(self.size))}
+
+
+def test_held_out_tasks_are_distinct_and_never_drawn() -> None:
+    env = Numbers(400)
+    held_out = hold_out(env, 100)
+    assert len(held_out.seeds) == len(held_out.tasks) == 100
+    assert {task_of(env, seed) for seed in held_out.seeds} == held_out.tasks
+    drawn = TaskStream(env, 0, "grpo", held_out.tasks).take(1000)
+    assert not {task_of(env, seed) for seed in drawn} & held_out.tasks
+    assert max(drawn) < 2**32 <= min(held_out.seeds)
+
+
+def test_held_out_tasks_do_not_depend_on_the_run() -> None:
+    assert hold_out(Numbers(400), 100) == hold_out(Numbers(400), 100)
+
+
+def test_a_stream_goes_on_where_its_position_says() -> None:
+    env = Numbers(400)
+    held_out = hold_out(env, 100).tasks
+    whole = TaskStream(env, 7, "grpo", held_out)
+    first, position, second = whole.take(50), whole.position, whole.take(50)
+    assert TaskStream(env, 7, "grpo", held_out, position).take(50) == second
+    assert TaskStream(env, 7, "grpo", held_out).take(100) == first + second
+    assert TaskStream(env, 8, "grpo", held_out).take(50) != first
+    assert TaskStream(env, 7, "sft", held_out).take(50) != first
+
+
+def test_training_seeds_are_a_pure_function() -> None:
+    assert training_seed(3, "sft", 10) == training_seed(3, "sft", 10)
+    seeds = {
+        training_seed(run, purpose, position)
+        for run in range(10)
+        for purpose in ("sft", "grpo")
+        for position in range(50)
+    }
+    assert len(seeds) == 1000
+
+
+def test_a_task_space_too_small_to_hold_out() -> None:
+    with pytest.raises(ConfigError, match="Numbers yields only 50 distinct tasks"):
+        hold_out(Numbers(50), 51)
+
+
+def test_a_task_space_of_which_most_is_held_out() -> None:
+    env = Numbers(50)
+    with pytest.raises(ConfigError, match="hardly anything would be left"):
+        TaskStream(env, 0, "grpo", hold_out(env, 45).tasks)

@@ -1,0 +1,112 @@
+"""`TrainingPhase`: what the loops of SFT and GRPO share: resuming, recording each step, checkpoints, Ctrl-C."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Literal, Self
+
+import torch
+
+from ludus.trainers.checkpoint import Progress, checkpoints, load_checkpoint, read_progress, save_checkpoint
+from ludus.trainers.config import CheckpointSection
+from ludus.trainers.listener import Listener
+from ludus.trainers.metrics import MetricsWriter
+from ludus.trainers.tasks import TaskStream
+
+
+class TrainingPhase:
+    """A phase of `total` steps that goes on after its last checkpoint, if it has one.
+
+        with TrainingPhase(...) as phase:
+            for step in phase.steps():
+                phase.finish(step, metrics)
+
+    The first Ctrl-C lets the step come to its end, saves a checkpoint and raises KeyboardInterrupt; a second one
+    raises it at once, and the run then resumes from its last checkpoint.
+
+    Args:
+        run: The run's folder.
+        name: Which phase.
+        total: Steps.
+        first_number: Checkpoint number of its step 0; numbers rise through the whole run.
+        tasks: The stream whose position is part of the state.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        name: Literal["sft", "grpo"],
+        total: int,
+        first_number: int,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        tasks: TaskStream,
+        config: CheckpointSection,
+        listener: Listener,
+    ) -> None:
+        self._run, self._name, self._total, self._first = run, name, total, first_number
+        self._model, self._optimizer, self._tasks = model, optimizer, tasks
+        self._config, self._listener = config, listener
+        self._interrupted = False
+
+    def __enter__(self) -> Self:
+        self._began = time.perf_counter()
+        self._done = self._restore()
+        self._writer = MetricsWriter(self._run, self._name, self._done)
+        self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._former_handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._listener.phase_begun(self._name, self._total, self._done)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._in_main_thread:
+            signal.signal(signal.SIGINT, self._former_handler)
+        self._writer.close()
+        if kind is None:
+            self._listener.phase_ended(self._name, time.perf_counter() - self._began)
+
+    def steps(self) -> Iterator[int]:
+        """The steps that are still to do, counted from 0."""
+        yield from range(self._done, self._total)
+
+    def finish(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record a step; write a checkpoint where one is due.
+
+        Raises:
+            KeyboardInterrupt: if Ctrl-C was pressed during the step; it is saved by then.
+            RunError: if the disk is full.
+        """
+        done = step + 1
+        self._writer.write(done, metrics)
+        self._listener.progressed(self._name, done, metrics)
+        if done % self._config.every == 0 or done == self._total or self._interrupted:
+            save_checkpoint(
+                self._run / "checkpoints",
+                self._first + done,
+                Progress(self._name, done, self._tasks.position),
+                self._model,
+                self._optimizer,
+                self._config.keep,
+            )
+        if self._interrupted:
+            raise KeyboardInterrupt(f"stopped after {self._name} step {done} of {self._total}; it is saved")
+
+    def _restore(self) -> int:
+        """Steps done."""
+        saved = checkpoints(self._run / "checkpoints")
+        if not saved or read_progress(saved[-1]).phase != self._name:
+            return 0
+        progress = load_checkpoint(saved[-1], self._model, self._optimizer)
+        self._tasks.position = progress.position
+        self._listener.note(f"going on after {self._name} step {progress.step} of {self._total} ({saved[-1].name})")
+        return progress.step
+
+    def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt("stopped at once; the run resumes from its last checkpoint")
+        self._interrupted = True
+        self._listener.note("stopping after this step; Ctrl-C again stops at once")

@@ -1,0 +1,147 @@
+"""Supervised fine-tuning on demonstrations: the negative log-likelihood of what the oracle said, and nothing else."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ludus.agents.episode import Episode, TrainingSequence
+from ludus.agents.formats.base import ChatFormat
+from ludus.agents.models import LoadedModel
+from ludus.agents.policy import ScriptedPolicy
+from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.envs.chat import Message
+from ludus.trainers.config import RunConfig
+from ludus.trainers.errors import RunError, TrainingDiverged
+from ludus.trainers.forward import score
+from ludus.trainers.listener import Listener
+from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.packing import pack
+from ludus.trainers.phase import TrainingPhase
+from ludus.trainers.tasks import TaskStream
+
+
+def fine_tune(
+    policy: LoadedModel,
+    demonstrations: Sequence[TrainingSequence],
+    heldout: Sequence[TrainingSequence],
+    config: RunConfig,
+    run: Path,
+    tasks: TaskStream,
+    listener: Listener,
+) -> None:
+    """Train `policy.model` in place on `demonstrations`, measuring the loss on `heldout` along the way.
+
+    Raises:
+        TrainingDiverged: if the loss is not finite.
+        KeyboardInterrupt: after Ctrl-C; what was trained is saved.
+    """
+    sft, model = config.sft, policy.model
+    optimizer = build_optimizer(model, sft)
+    with TrainingPhase(run, "sft", sft.steps, 0, model, optimizer, tasks, config.checkpoint, listener) as phase:
+        for step in phase.steps():
+            began = time.perf_counter()
+            chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
+            batch = [demonstrations[i] for i in chosen]
+            loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
+            if not np.isfinite(loss):
+                raise TrainingDiverged(
+                    f"the loss of SFT step {step + 1} is {loss}; the weights have most likely grown without bound: "
+                    f"lower sft.learning_rate = {sft.learning_rate} or lengthen sft.warmup_steps"
+                )
+            rate = learning_rate(sft, step, sft.steps)
+            norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
+            seconds = time.perf_counter() - began
+            metrics = {
+                "loss": loss,
+                "grad_norm": norm,
+                "learning_rate": rate,
+                "tokens_per_second": tokens / seconds,
+                "seconds/total": seconds,
+            }
+            if heldout and ((step + 1) % sft.heldout_every == 0 or step + 1 == sft.steps):
+                metrics["heldout_loss"] = mean_loss(policy, heldout, sft.microbatch_tokens)
+            phase.finish(step, metrics)
+
+
+def accumulate_gradients(
+    policy: LoadedModel, batch: Sequence[TrainingSequence], microbatch_tokens: int
+) -> tuple[float, int]:
+    """Add to the model's gradients those of the batch's mean loss per scored token.
+
+    Returns:
+        The loss in nats per scored token, and the number of tokens that went through the model.
+    """
+    micro_batches = pack(batch, microbatch_tokens)
+    scored = sum(len(micro.targets_N) for micro in micro_batches)
+    total = 0.0
+    for micro in micro_batches:
+        loss = -score(policy.model, micro, temperature=1.0).logprobs.sum() / scored
+        loss.backward()
+        total += loss.item()
+    return total, sum(micro.tokens for micro in micro_batches)
+
+
+@torch.no_grad()
+def mean_loss(policy: LoadedModel, rows: Sequence[TrainingSequence], microbatch_tokens: int) -> float:
+    """Nats per scored token."""
+    logprobs = [score(policy.model, micro, 1.0).logprobs for micro in pack(rows, microbatch_tokens)]
+    return -torch.cat(logprobs).mean().item()
+
+
+def batch_indices(seed: int, step: int, size: int, count: int) -> list[int]:
+    """Which of `count` demonstrations make up a step: a pure function, so that a resume needs no shuffled state.
+
+    Each pass over the demonstrations has an order of its own; a batch may span two passes.
+    """
+    places = range(step * size, (step + 1) * size)
+    orders = {
+        epoch: np.random.default_rng((seed, epoch)).permutation(count)
+        for epoch in range(places.start // count, places[-1] // count + 1)
+    }
+    return [int(orders[place // count][place % count]) for place in places]
+
+
+def demonstrate(
+    seeds: Sequence[int],
+    chat_format: ChatFormat,
+    config: RunConfig,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> list[TrainingSequence]:
+    """The oracle's episodes on `seeds` as rows in which exactly what it said is marked as sampled.
+
+    Raises:
+        RunError: if an episode faulted: a demonstration less would be another training set.
+    """
+    spec, settings = config.environment.spec, config.rollout
+    starts = [EpisodeStart(seed) for seed in seeds]
+    episodes = rollout(
+        ScriptedPolicy("oracle"), spec, starts, settings.limits, settings.concurrency, on_episode
+    )
+    for episode in episodes:
+        if episode.is_fault:
+            raise RunError(
+                f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
+                "mend what broke and go on with --resume"
+            )
+    return [row for episode in episodes for row in render(episode, chat_format).training_sequences()]
+
+
+def render(episode: Episode, chat_format: ChatFormat) -> Episode:
+    """A scripted agent's episode with the ids that a policy would have seen, and sampled, to play it."""
+    turns, history, context = [], list[Message](), tuple[int, ...]()
+    for number, turn in enumerate(episode.turns):
+        if number == 0:
+            prompt = chat_format.first_prompt(turn.observation)
+        else:
+            prompt = chat_format.next_prompt(history, context, turn.observation)
+        fork = prompt.fork and number > 0
+        completion = chat_format.demonstrate(turn.reply)
+        context = (*(() if fork else context), *prompt.ids, *completion)
+        history = [*history, *turn.observation, turn.reply]
+        ids = {"prompt_ids": prompt.ids, "completion_ids": completion, "logprobs": (0.0,) * len(completion)}
+        turns.append(replace(turn, **ids, finish="stop", fork=fork))
+    return replace(episode, turns=tuple(turns))
