@@ -54,6 +54,7 @@ class SlotStore:
         values[rows_T, :, positions_T] = values_TKD
         return keys, values
 
+    @torch.inference_mode()
     def copy(self, source: int, targets: Sequence[int], length: int) -> None:
         """Copy the first `length` positions of one row to others."""
         for store in (self._keys, self._values):
