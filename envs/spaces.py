@@ -1,8 +1,8 @@
 """Spaces of text: `Chat` (messages), `Reply` (what an agent may say) and `UnicodeText` (a string).
 
-They vectorise: `SyncVectorEnv` and `AsyncVectorEnv` return a tuple with one observation per environment. With
-shared memory, `AsyncVectorEnv` decodes observations once, when it is constructed; what it keeps is therefore a
-`SharedTexts`, a tuple that reads the memory again whenever it is read.
+They vectorise: `SyncVectorEnv` and `AsyncVectorEnv` return a tuple with one observation per environment.
+With shared memory, `AsyncVectorEnv` decodes observations once, when it is constructed; what it keeps is
+therefore a `SharedTexts`, a tuple that reads the memory again whenever it is read.
 """
 
 import pickle

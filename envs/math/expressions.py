@@ -1,7 +1,7 @@
 """Arithmetic expressions: drawn, evaluated, written as formulas or in words, and read back from either."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -136,6 +136,21 @@ def _apply(operation: str, left: Number, right: Number) -> Number:
     else:
         value = Fraction(left) / right
     return value if isinstance(value, int) or value.denominator != 1 else value.numerator
+
+
+def numbers_in(expression: Expression) -> list[int]:
+    """The numbers of an expression, left to right."""
+    if isinstance(expression, int):
+        return [expression]
+    return numbers_in(expression[1]) + numbers_in(expression[2])
+
+
+def with_numbers(expression: Expression, numbers: Iterator[int]) -> Expression:
+    """The same expression over other numbers, taken left to right."""
+    if isinstance(expression, int):
+        return next(numbers)
+    operation, left, right = expression
+    return operation, with_numbers(left, numbers), with_numbers(right, numbers)
 
 
 def formula(expression: Expression, space: str = " ") -> str:
