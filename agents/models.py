@@ -60,16 +60,31 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelLoadError(
-            f"{path_or_name}: the tokenizer has {len(tokenizer)} ids, the model only {known}: they do not belong "
-            "together; use the model's own tokenizer"
+            f"{path_or_name}: the tokenizer has {len(tokenizer)} ids, the model only {known}: they do not "
+            "belong together; use the model's own tokenizer"
         )
+    return LoadedModel(model.to(target).eval(), tokenizer, _format(tokenizer))
+
+
+def load_format(path_or_name: str | Path) -> ChatFormat:
+    """A model's chat format alone, without its weights: enough to read what it said.
+
+    Raises:
+        ModelLoadError: as `load_model`.
+    """
+    _, transformers = _import_train_extra()
+    with quiet_transformers():
+        return _format(_load_tokenizer(transformers, _find(path_or_name), path_or_name))
+
+
+def _format(tokenizer: Any) -> ChatFormat:
     form = SmallFormat if SmallFormat.fits(tokenizer) else TemplateFormat
-    return LoadedModel(model.to(target).eval(), tokenizer, form(tokenizer))
+    return form(tokenizer)
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Inside, neither progress bars nor warnings from `transformers` and `huggingface_hub`; then as before."""
+    """Inside, no progress bars or warnings from `transformers` and `huggingface_hub`; then as before."""
     import huggingface_hub.utils as hub
     from transformers.utils import logging
 
@@ -109,7 +124,7 @@ def _device(torch: Any, device: str) -> Any:
         torch.empty(0, device=target)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelLoadError(
-            f"no device {device!r} on this machine ({_first_line(error)}): use cpu, or install the torch build for it"
+            f"no device {device!r} on this machine ({_first_line(error)}): use cpu, or a torch built for it"
         ) from error
     return target
 
@@ -157,13 +172,13 @@ def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
     # What a broken file raises has no common base: the Rust side raises plain Exception.
     except Exception as error:
         raise ModelLoadError(
-            f"{name}: its tokenizer cannot be read ({_first_line(error)}): a file is broken or was cut short; "
+            f"{name}: its tokenizer cannot be read ({_first_line(error)}): a file is broken or cut short; "
             "fetch or save the folder anew"
         ) from error
     if not tokenizer.chat_template:
         raise ModelLoadError(
-            f"{name}: its tokenizer has no chat template, which base models lack: use the instruct version, or put "
-            "a chat_template.jinja into the folder"
+            f"{name}: its tokenizer has no chat template (base models have none): use the instruct "
+            "version, or put a chat_template.jinja into the folder"
         )
     return tokenizer
 
@@ -190,15 +205,15 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
         ) from error
     except (ValueError, OSError) as error:
         raise ModelLoadError(
-            f"{name} is no causal language model that this transformers can load ({_first_line(error)}): use another "
-            "model, or a newer transformers"
+            f"{name} is no causal language model that this transformers can load ({_first_line(error)}): "
+            "use another model, or a newer transformers"
         ) from error
     # transformers would fill these with random numbers and only warn.
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelLoadError(
-            f"{name}: {len(missing)} tensors that config.json asks for are not in the weights ({missing[0]}, …): "
-            "weights and config.json are from different models"
+            f"{name}: {len(missing)} tensors that config.json asks for are not in the weights "
+            f"({missing[0]}, …): weights and config.json are from different models"
         )
     return model
 

@@ -8,19 +8,19 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import gymnasium
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ludus.agents.formats.byte_level import byte_of_character
 from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD
 from ludus.agents.models import quiet_transformers
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import reply_text
+from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,15 +39,6 @@ PATTERN = r" ?</?\p{L}+>|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]|\s"
 """What can be one token: a tag, a digit, a word or one sign (with the space before it), one white space.
 
 Digits and the cells of a grid never merge with their neighbours: place value and position stay visible."""
-
-
-class Spec(Protocol):
-    """An environment's id and the keyword arguments of `gym.make`."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def arguments(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +67,7 @@ class SmallModelError(UserError):
 
 
 def build_small_model(
-    specs: Sequence[Spec],
+    specs: Sequence[EnvironmentSpec],
     shape: SmallModelShape = SmallModelShape(),
     seed: int = 0,
     cache_directory: str | Path | None = None,
@@ -89,8 +80,8 @@ def build_small_model(
         cache_directory: where models are kept; by default `$XDG_CACHE_HOME/ludus/models` (`~/.cache/…`).
 
     Returns:
-        A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once for
-        the same text, shape, seed and code, and found again after that.
+        A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once
+        for the same text, shape, seed and code, and found again after that.
 
     Raises:
         SmallModelError: if the shape is impossible or an environment is not a chat environment.
@@ -114,34 +105,37 @@ def build_small_model(
     return target
 
 
-def play_texts(spec: Spec) -> Iterator[str]:
+def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
     """Every text that an environment and its scripted agents say in a fixed set of episodes."""
-    env: Any = gymnasium.make(spec.id, disable_env_checker=True, **spec.arguments).unwrapped
-    scripted = getattr(env, "scripted", {})
-    for name in AGENTS:
-        if name not in scripted:
-            raise SmallModelError(
-                f"{spec.id} has no scripted agent {name!r}, from whose episodes the tokenizer learns words: "
-                f"add it to the environment's `scripted` (it has: {', '.join(scripted) or 'none'})"
-            )
-        for seed in range(EPISODES):
-            agent = scripted[name](env, seed=seed)
-            observation, info = env.reset(seed=seed)
-            agent.begin()
-            for _ in range(TURNS):
-                if isinstance(observation, np.ndarray) or not isinstance(observation, list | tuple):
-                    raise SmallModelError(f"{spec.id} is no chat environment: take its chat form")
-                yield from (message["content"] for message in observation)
-                action = agent.act(observation, info)
-                yield reply_text(action)
-                observation, _, terminated, truncated, info = env.step(action)
-                if terminated or truncated:
-                    yield from (message["content"] for message in observation)
-                    break
-    env.close()
+    with closing(spec.make()) as env:
+        unwrapped: Any = env.unwrapped
+        scripted = getattr(unwrapped, "scripted", {})
+        for name in AGENTS:
+            if name not in scripted:
+                raise SmallModelError(
+                    f"{spec.id} has no scripted agent {name!r}, from whose episodes the tokenizer learns: "
+                    f"add it to the environment's `scripted` (it has: {', '.join(scripted) or 'none'})"
+                )
+            for seed in range(EPISODES):
+                yield from _episode_texts(spec.id, unwrapped, scripted[name](unwrapped, seed), seed)
 
 
-def _count_words(specs: Sequence[Spec]) -> Counter[str]:
+def _episode_texts(id: str, env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
+    observation, info = env.reset(seed=seed)
+    agent.begin()
+    for _ in range(TURNS):
+        if not isinstance(observation, list):
+            raise SmallModelError(f"{id} is no chat environment: take its chat form")
+        yield from (message["content"] for message in observation)
+        action = agent.act(observation, info)
+        yield reply_text(action)
+        observation, _, terminated, truncated, info = env.step(action)
+        if terminated or truncated:
+            yield from (message["content"] for message in observation)
+            return
+
+
+def _count_words(specs: Sequence[EnvironmentSpec]) -> Counter[str]:
     """How often each word occurs, written in the byte-level alphabet."""
     pre_tokenizer = _bare_tokenizer({}).pre_tokenizer
     texts = Counter(text for spec in specs for text in play_texts(spec))

@@ -28,8 +28,9 @@ CHAT_TEMPLATE = (
 class SmallFormat:
     """A message is its role's id, the ids of its text, and the id of `<|end|>`.
 
-    Gives the ids that `CHAT_TEMPLATE` gives, with one difference: control tokens that stand in a message's text
-    are encoded as plain characters, so that no text can forge a turn. Nothing is ever rewritten, so nothing forks.
+    Gives the ids that `CHAT_TEMPLATE` gives, with one difference: control tokens that stand in a message's
+    text are encoded as plain characters, so that no text can forge a turn. Nothing is ever rewritten, so
+    nothing forks.
 
     Args:
         tokenizer: a `transformers` tokenizer that `build_small_model` made.

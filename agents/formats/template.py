@@ -23,10 +23,11 @@ class FormatError(UserError):
 class TemplateFormat:
     """Renders with a tokenizer's own chat template and keeps every sampled id as it was sampled.
 
-    A later turn appends when the template's text of the new conversation begins with its text of the old one,
-    then the assistant's words, then the end of the turn. What follows is tokenised and appended; how the ids in
-    front spell their text plays no part. Otherwise the template rewrote what the model had seen (dropped its
-    thinking, trimmed its words, moved a system prompt), and the turn forks: the whole is rendered anew.
+    A later turn appends when the template's text of the new conversation begins with its text of the old
+    one, then the assistant's words, then the end of the turn. What follows is tokenised and appended; how the
+    ids in front spell their text plays no part. Otherwise the template rewrote what the model had seen
+    (dropped its thinking, trimmed its words, moved a system prompt), and the turn forks: the whole is
+    rendered anew.
 
     Args:
         tokenizer: a `transformers` tokenizer with a chat template.
@@ -44,8 +45,8 @@ class TemplateFormat:
         stop_ids = [id for id in (end_id, tokenizer.eos_token_id) if id is not None]
         if not stop_ids:
             raise FormatError(
-                f"{self._name}: neither its chat template nor its tokenizer has a token that ends a turn: set "
-                "the tokenizer's eos_token"
+                f"{self._name}: neither its chat template nor its tokenizer has a token that ends a turn: "
+                "set the tokenizer's eos_token"
             )
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(stop_ids))
         self.pad_id: int = self.stop_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -95,8 +96,8 @@ class TemplateFormat:
         except TemplateError as error:
             roles = ", ".join(message["role"] for message in messages)
             raise FormatError(
-                f"the chat template of {self._name} refuses messages with the roles {roles} ({error}): use a model "
-                "whose template takes them"
+                f"the chat template of {self._name} refuses messages with the roles {roles} ({error}): "
+                "use a model whose template takes them"
             ) from error
 
     def _find_end_of_turn(self) -> tuple[str, int | None]:
