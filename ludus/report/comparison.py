@@ -1,0 +1,140 @@
+"""Before and after on the held-out tasks, and what may be said about it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ludus.agents.episode import Episode
+from ludus.agents.evaluate import Interval, bootstrap_mean
+from ludus.report.figures import is_format_term, number, words
+from ludus.report.pairs import Matched, match
+from ludus.report.run_files import Run
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure before and after; intervals are at 95%, and an end that is not known is NaN."""
+
+    name: str
+    kind: Literal["outcome", "achieved", "form"]
+    unit: str
+    before: Interval | None
+    after: Interval | None
+    change: Interval | None
+    """Mean over tasks of after minus before, on the tasks that both played."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether both intervals are known and do not overlap."""
+        if self.before is None or self.after is None:
+            return False
+        return self.before.high < self.after.low or self.after.high < self.before.low
+
+    @property
+    def risen(self) -> bool:
+        return self.before is not None and self.after is not None and self.after.value > self.before.value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    headline: str
+    remarks: tuple[str, ...]
+    """What a reader must know to take the headline for no more than it is."""
+
+
+def compare(run: Run) -> list[Row]:
+    """Success and return as the run's evaluation states them, then every reward term from the episodes."""
+    before, after = run.evaluation.get("primed"), run.evaluation.get("final")
+    if before is None and after is None:
+        return []
+    matched = match(run.primed, run.final)
+    success = [float(b.success) - float(a.success) for a, b in matched.pairs]
+    rows = [
+        Row("Success", "outcome", "percent", _stated(before, "success"), _stated(after, "success"),
+            _mean(success)),
+        Row("Mean return", "outcome", "", _stated(before, "mean_return"), _stated(after, "mean_return"),
+            _mean(matched.gains())),
+    ]  # fmt: skip
+    names = {name: None for summary in (before, after) if summary for name in summary["reward_terms"]}
+    terms = [_term_row(name, run, before, after, matched) for name in names]
+    return rows + sorted(terms, key=lambda row: row.kind)
+
+
+def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
+    """The headline, and the doubts that belong to it."""
+    if not rows:
+        return Verdict("Not evaluated yet.", ("This run is unfinished: there is no evaluation in its folder.",))
+    success = rows[0]
+    if success.before is None or success.after is None:
+        stage, known = ("primed", success.before) if success.after is None else ("final", success.after)
+        share = number(known.value if known else math.nan, "percent")
+        missing = "final" if success.after is None else "primed"
+        return Verdict(
+            f"The {stage} model succeeds on {share} of the held-out tasks.",
+            (f"There is no evaluation of the {missing} model" + (" yet: this run is unfinished." if success.after is None else "."),),
+        )
+    remarks = []
+    before, after = number(success.before.value, "percent"), number(success.after.value, "percent")
+    if success.apart:
+        way = "rose" if success.risen else "fell"
+        headline = f"Held-out success {way} from {before} to {after}."
+        remarks.append("The 95% intervals do not overlap.")
+    else:
+        reward = rows[1]
+        if reward.before is not None and reward.after is not None and reward.apart:
+            way = "rose" if reward.risen else "fell"
+            headline = (
+                f"Mean return on held-out tasks {way} from {number(reward.before.value)} to {number(reward.after.value)}."
+            )
+            remarks.append(
+                f"The 95% intervals of the return do not overlap. Those of success ({before} and {after}) do."
+            )
+        else:
+            headline = f"Held-out success: {before} before, {after} after."
+            remarks.append("The 95% intervals overlap, of success and of return: the difference may be chance.")
+    form = [row.name for row in rows if row.kind == "form" and row.apart]
+    if form and not any(row.apart and row.kind != "form" for row in rows if row.name != "Mean return"):
+        remarks.append(
+            f"Only the form of the replies changed ({', '.join(form)}); what they achieve did not, within the intervals."
+        )
+    return Verdict(headline, tuple(remarks))
+
+
+def _stated(summary: Mapping[str, Any] | None, key: str) -> Interval | None:
+    if summary is None or summary[key]["value"] is None:
+        return None
+    return Interval(**{name: math.nan if value is None else value for name, value in summary[key].items()})
+
+
+def _term_row(
+    name: str,
+    run: Run,
+    before: Mapping[str, Any] | None,
+    after: Mapping[str, Any] | None,
+    matched: Matched,
+) -> Row:
+    changes = [b.reward_terms().get(name, 0.0) - a.reward_terms().get(name, 0.0) for a, b in matched.pairs]
+    return Row(
+        name=words(name),
+        kind="form" if is_format_term(name) else "achieved",
+        unit="",
+        before=_term(name, run.primed, before),
+        after=_term(name, run.final, after),
+        change=_mean(changes),
+    )
+
+
+def _term(name: str, episodes: Sequence[Episode], summary: Mapping[str, Any] | None) -> Interval | None:
+    """From the episodes; where they are not stored, the summary's mean without an interval."""
+    if summary is None:
+        return None
+    whole = [episode for episode in episodes if not episode.is_fault]
+    if whole:
+        return bootstrap_mean([episode.reward_terms().get(name, 0.0) for episode in whole])
+    value = summary["reward_terms"].get(name)
+    return None if value is None else Interval(value, math.nan, math.nan)
+
+
+def _mean(values: Sequence[float]) -> Interval | None:
+    return bootstrap_mean(values) if values else None

@@ -1,0 +1,53 @@
+"""A run's configuration for reading: every key with its value, what it means, and whether it is the default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from ludus.trainers.config import RunConfig
+
+
+@dataclass(frozen=True)
+class Key:
+    name: str
+    value: str
+    changed: bool
+    """It is not the default."""
+    description: str
+
+
+@dataclass(frozen=True)
+class Section:
+    name: str
+    summary: str
+    keys: tuple[Key, ...]
+
+
+def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    """The sections of `config.toml`, in its order. A key that this version does not know is shown as it stands."""
+    sections = []
+    for name, values in config.items():
+        field = RunConfig.model_fields.get(name)
+        model = field.annotation if field else None
+        known = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+        keys = []
+        for key, value in values.items():
+            default = known[key].get_default(call_default_factory=True) if key in known else PydanticUndefined
+            description = (known[key].description or "") if key in known else ""
+            keys.append(Key(key, _written(value), value != default, " ".join(description.replace("`", "").split())))
+        changed = [f"{key.name} = {key.value}" for key in keys if key.changed]
+        sections.append(Section(name, ", ".join(changed)[:160], tuple(keys)))
+    return sections
+
+
+def _written(value: Any) -> str:
+    """A value in TOML's syntax."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} = {_written(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, str):
+        return value
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip().replace("\n", " ")

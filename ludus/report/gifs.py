@@ -1,0 +1,98 @@
+"""Two games as GIFs: the same start, played before and after."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from PIL import Image
+
+from ludus.agents.episode import Episode
+from ludus.agents.rollout import EnvironmentSpec, replay
+from ludus.report.figures import number
+
+LARGEST = 1_000_000
+"""Bytes of one GIF; a game that needs more is drawn smaller."""
+FRAME_SECONDS = 0.35
+LAST_FRAME_SECONDS = 2.0
+MOST_FRAMES = 240
+WIDEST = 640
+
+
+@dataclass(frozen=True)
+class Gif:
+    stage: str
+    """`primed` or `final`."""
+    title: str
+    caption: str
+    data: bytes
+    width: int
+    height: int
+
+    @property
+    def base64(self) -> str:
+        return base64.b64encode(self.data).decode("ascii")
+
+
+def draws_pictures(episode: Episode) -> bool:
+    """Whether the episode's environment is at hand and renders `rgb_array`."""
+    if ":" not in episode.environment and episode.environment not in gymnasium.registry:
+        return False
+    env = EnvironmentSpec(episode.environment, episode.arguments).make()
+    try:
+        return "rgb_array" in env.metadata.get("render_modes", [])
+    finally:
+        env.close()
+
+
+def game(episode: Episode, stage: str, title: str) -> Gif:
+    """Play a record again, and draw it.
+
+    Raises:
+        ValueError: the environment is no longer the one the record is of.
+    """
+    frames = [np.asarray(frame, np.uint8) for frame in replay(episode)]
+    turns = len(episode.turns)
+    caption = (
+        f"return {number(episode.episode_return)} in {turns} {'turn' if turns == 1 else 'turns'}"
+        f"{', success' if episode.success else ''} (seed {episode.seed})"
+    )
+    data = encode(frames)
+    width, height = Image.open(io.BytesIO(data)).size
+    return Gif(stage, title, caption, data, width, height)
+
+
+def encode(frames: Sequence[np.ndarray[Any, Any]]) -> bytes:
+    """Pictures (height, width, 3) of 0 to 255 as a GIF of at most `LARGEST` bytes that repeats.
+
+    A longer game than `MOST_FRAMES` leaves out frames evenly, never the first and the last.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int))
+    pictures = [Image.fromarray(frames[i]) for i in chosen]
+    scale = min(1.0, WIDEST / pictures[0].width)
+    while True:
+        data = _encode(pictures, scale)
+        if len(data) <= LARGEST or scale * pictures[0].width < 32:
+            return data
+        scale *= 0.7
+
+
+def _encode(pictures: Sequence[Image.Image], scale: float) -> bytes:
+    size = (max(1, round(pictures[0].width * scale)), max(1, round(pictures[0].height * scale)))
+    # One palette for all frames, from the first, the middle and the last: frames then differ only where the game
+    # does, and the encoder stores just that.
+    sample = Image.new("RGB", (size[0] * 3, size[1]))
+    drawn = [picture.resize(size, Image.Resampling.BOX) for picture in pictures]
+    for i, picture in enumerate((drawn[0], drawn[len(drawn) // 2], drawn[-1])):
+        sample.paste(picture, (i * size[0], 0))
+    palette = sample.quantize(64)
+    frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in drawn]
+    durations = [round(1000 * FRAME_SECONDS)] * (len(frames) - 1) + [round(1000 * LAST_FRAME_SECONDS)]
+    file = io.BytesIO()
+    frames[0].save(
+        file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
+    )
+    return file.getvalue()

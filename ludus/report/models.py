@@ -1,0 +1,57 @@
+"""What the report says about the model, from the folder in `transformers`' form that the run saved."""
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from ludus.report.run_files import Run
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+    shape: str
+    parameters: int
+    """0 where they are not known."""
+
+
+def describe(run: Run) -> Model:
+    """The final model, or the primed one, or what the configuration says where none is saved yet."""
+    path = str(run.config.get("model", {}).get("path", "small"))
+    name = "Small model made from scratch" if path == "small" else Path(path).name
+    folder = saved_model(run.directory)
+    if folder is None:
+        return Model(name, "", 0)
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    parts = [
+        settings.get("model_type", ""),
+        *(
+            f"{settings[key]:,} {name}"
+            for key, name in (("num_hidden_layers", "layers"), ("hidden_size", "wide"), ("vocab_size", "token ids"))
+            if key in settings
+        ),
+    ]
+    shape = ", ".join(part for part in parts if part)
+    return Model(name, shape, parameters(folder))
+
+
+def saved_model(directory: Path) -> Path | None:
+    for stage in ("final", "primed"):
+        if (directory / "models" / stage / "config.json").is_file():
+            return directory / "models" / stage
+    return None
+
+
+def parameters(folder: Path) -> int:
+    """Counted from the headers of the safetensors files, without reading a weight."""
+    return sum(_count(file) for file in folder.glob("*.safetensors"))
+
+
+def _count(file: Path) -> int:
+    """A safetensors file begins with the length of its JSON header: eight bytes, little-endian."""
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        header = json.loads(opened.read(length))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

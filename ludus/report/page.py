@@ -1,0 +1,253 @@
+"""The report's page: from what was gathered to one HTML file."""
+
+import base64
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from ludus.agents.evaluate import Interval
+from ludus.report.charts import Chart, Mark, axis_range, chart, dumbbell
+from ludus.report.comparison import Row, compare, verdict
+from ludus.report.configuration import readable
+from ludus.report.figures import duration, number, signed
+from ludus.report.gifs import Gif
+from ludus.report.models import Model
+from ludus.report.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
+from ludus.report.panels import Group, Line, Panel, learning_curves
+from ludus.report.run_files import Metrics, Run
+from ludus.report.smoothing import FEWEST, Curve, exact, smooth, window
+from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
+
+PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Tile:
+    row: Row
+    svg: Markup
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class ShownPair:
+    kind: str
+    count: int
+    left: ShownEpisode | None
+    right: ShownEpisode | None
+
+
+@dataclass(frozen=True)
+class DrawnPanel:
+    title: str
+    note: str
+    chart: Chart
+
+
+@dataclass(frozen=True)
+class DrawnGroup:
+    title: str
+    note: str
+    resting: str
+    """What stands at a chart's corner while no pointer is in it."""
+    panels: tuple[DrawnPanel, ...]
+    constants: str
+
+
+def render(run: Run, model: Model, decode: Decode | None, gifs: Sequence[Gif], notes: Sequence[str]) -> str:
+    """The whole page. Text from episodes is escaped by the template engine; the page allows no other script than its
+    own and loads nothing."""
+    rows = compare(run)
+    script = _resource("report.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(number=number, signed=signed)
+    template = environment.from_string(_resource("report.html.jinja"))
+    return template.render(
+        environment=run.environment,
+        name=_setting(run, "run", "name", run.directory.name),
+        style=Markup(_resource("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        verdict=verdict(run, rows),
+        lede=_lede(run, model),
+        tiles=[_tile(row) for row in rows if row.kind == "outcome" and (row.before or row.after)],
+        tasks=_tasks(run),
+        facts=_facts(run, model),
+        notes=[*run.notes, *notes],
+        groups=[_draw(group, run) for group in learning_curves(run)],
+        curves_note=_curves_note(run),
+        rows=[
+            (kind, [(row, _row_chart(row)) for row in members])
+            for kind, members in ((k, list(m)) for k, m in groupby(rows, key=lambda row: row.kind))
+        ],
+        heldout_note=(
+            "95% intervals: Wilson's for success, percentile bootstrap over tasks for the rest. The change is taken task "
+            "by task, so its interval is narrower than the two suggest. Reward terms are unweighted and summed over an "
+            "episode's turns."
+        ),
+        gifs=gifs,
+        heldout=[_pair(pair, decode) for pair in heldout_pairs(match(run.primed, run.final))],
+        heldout_rule=HELDOUT_RULE,
+        training=[_pair(pair, decode) for pair in training_pairs(run.early, run.late)],
+        training_rule=TRAINING_RULE,
+        early_title=f"Step {run.early_step:,}",
+        late_title=f"Step {run.late_step:,}",
+        shades=[f"{least:g}" for least in SHADES],
+        configuration=readable(run.config),
+        footer=(
+            f"Written by ludus {_version('ludus')} on {datetime.now():%d %B %Y} from the files of {run.directory.name}. "
+            "This page is one file and loads nothing from elsewhere."
+        ),
+    )
+
+
+def _draw(group: Group, run: Run) -> DrawnGroup:
+    metrics = run.sft if group.phase == "sft" else run.grpo
+    panels = tuple(
+        DrawnPanel(
+            panel.title,
+            panel.note,
+            chart(
+                panel,
+                [curve(panel, line, metrics) for line in panel.lines],
+                group.phase,
+                heldout_marks(panel, run),
+            ),
+        )
+        for panel in group.panels
+    )
+    constants = "; ".join(f"{title} {number(value, unit)}" for title, value, unit in group.constants)
+    return DrawnGroup(group.title, group.note, f"step {metrics.steps:,}", panels, constants)
+
+
+def curve(panel: Panel, line: Line, metrics: Metrics) -> Curve:
+    steps, values = metrics.columns[line.metric]
+    if panel.exact:
+        return exact(steps, values)
+    limits = panel.limits or ((0.0, math.inf) if panel.from_zero and values.min() >= 0 else None)
+    return smooth(steps, values, limits)
+
+
+def heldout_marks(panel: Panel, run: Run) -> list[Mark]:
+    """The held-out evaluations that a panel also shows: before the first step and after the last."""
+    marks = []
+    rows = {"success": 0, "return": 1}
+    if panel.heldout in rows and (compared := compare(run)):
+        row = compared[rows[panel.heldout]]
+        for step, interval, colour in ((0, row.before, "ochre"), (run.grpo.steps, row.after, "blue")):
+            if interval is not None:
+                marks.append(Mark(step, interval, colour))
+    return marks
+
+
+def _tile(row: Row) -> Tile:
+    low, high = _axis(row)
+    ends = ("0%", "100%") if row.unit == "percent" else (number(low), number(high))
+    return Tile(row, _dumbbell(row, low, high), *ends)
+
+
+def _row_chart(row: Row) -> Markup:
+    known = [e for e in (row.before, row.after) if e is not None and math.isfinite(e.low)]
+    return _dumbbell(row, *_axis(row)) if known else Markup("")
+
+
+def _axis(row: Row) -> tuple[float, float]:
+    if row.unit == "percent":
+        return 0.0, 1.0
+    return axis_range([e for e in (row.before, row.after) if e is not None and math.isfinite(e.low)])
+
+
+def _dumbbell(row: Row, low: float, high: float) -> Markup:
+    spoken = "; ".join(
+        f"{stage} {number(e.value, row.unit)}, 95% interval {number(e.low, row.unit)} to {number(e.high, row.unit)}"
+        for stage, e in (("primed", row.before), ("final", row.after))
+        if e is not None
+    )
+    return dumbbell(_finite(row.before), _finite(row.after), low, high, f"{row.name}: {spoken}")
+
+
+def _finite(interval: Interval | None) -> Interval | None:
+    return interval if interval is not None and math.isfinite(interval.low) else None
+
+
+def _pair(pair: Pair, decode: Decode | None) -> ShownPair:
+    left = None if pair.left is None else show(pair.left, decode)
+    right = None if pair.right is None else show(pair.right, decode)
+    return ShownPair(pair.kind, pair.count, left, right)
+
+
+def _lede(run: Run, model: Model) -> str:
+    what = model.name
+    if model.parameters:
+        what += f" ({model.parameters / 1e6:.1f} million parameters)" if model.parameters >= 1e5 else ""
+    did = []
+    if run.sft.steps:
+        did.append(f"primed with {run.sft.steps:,} steps of supervised fine-tuning on the oracle's demonstrations")
+    if run.grpo.steps:
+        planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
+        of = f" of {planned:,}" if planned > run.grpo.steps else ""
+        did.append(f"improved with {run.grpo.steps:,}{of} steps of GRPO on episode rewards")
+    return f"{what}, {', then '.join(did)}." if did else f"{what}. Nothing has been trained yet."
+
+
+def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
+    arguments = _setting(run, "environment", "arguments", {})
+    facts = [
+        ("Run time", duration((run.ended - run.started).total_seconds()), f"from {run.started:%d %B %Y, %H:%M}"),
+        ("Seed", str(_setting(run, "run", "seed", "–")), ""),
+        ("Model", model.name, model.shape),
+        ("Environment arguments", ", ".join(f"{k} = {v}" for k, v in arguments.items()) or "the defaults", ""),
+    ]
+    if run.grpo.steps:
+        groups, size = _setting(run, "grpo", "groups", None), _setting(run, "grpo", "group_size", None)
+        if groups and size:
+            facts.append(("Episodes per step", f"{groups * size:,}", f"{groups} starts × {size}"))
+        facts.append(("Loss", str(_setting(run, "grpo", "loss", "–")), ""))
+    if run.evaluation:
+        temperature = _setting(run, "evaluation", "temperature", 0.0)
+        how = "greedy" if temperature == 0 else f"temperature {temperature}"
+        facts.append(("Held-out tasks", str(_tasks(run)), f"never trained on; {how}"))
+    facts.append(("Versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name)), ""))
+    return facts
+
+
+def _curves_note(run: Run) -> str:
+    points = max(run.grpo.points, run.sft.points)
+    if points < FEWEST:
+        return "Dots: single steps. Line: smoothed. The run is too short for a confidence band."
+    phases = [f"{window(m.points)} in {name}" for name, m in (("GRPO", run.grpo), ("priming", run.sft)) if m.points]
+    return (
+        "Dots: single steps. Line: local linear regression over a window of steps "
+        f"({' and '.join(phases)}). Band: the 95% confidence interval of the line, from the scatter within the window. "
+        "Point at a chart, or focus it and use the arrow keys, to read one step off all of them."
+    )
+
+
+def _tasks(run: Run) -> int:
+    summary: dict[str, Any] = run.evaluation.get("final") or run.evaluation.get("primed") or {}
+    return int(summary.get("episodes", 0))
+
+
+def _setting(run: Run, section: str, key: str, default: Any) -> Any:
+    return run.config.get(section, {}).get(key, default)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _resource(name: str) -> str:
+    return files("ludus.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,157 @@
+"""Which learning curves there are: what each shows, in which unit, and from which metrics."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ludus.report.figures import is_format_term, words
+from ludus.report.run_files import Metrics, Run
+
+Colour = Literal["blue", "ochre", "teal", "violet", "rose", "grey"]
+CYCLE: tuple[Colour, ...] = ("blue", "ochre", "teal", "violet", "rose", "grey")
+
+
+@dataclass(frozen=True)
+class Line:
+    metric: str
+    label: str
+    colour: Colour
+
+
+@dataclass(frozen=True)
+class Panel:
+    title: str
+    note: str
+    """One sentence: what it is, and what to look for."""
+    lines: tuple[Line, ...]
+    unit: str = ""
+    limits: tuple[float, float] | None = None
+    """What the metric cannot leave."""
+    from_zero: bool = False
+    stacked: bool = False
+    exact: bool = False
+    """It is set, not measured: nothing to smooth."""
+    heldout: str = ""
+    """`success` or `return`: also mark the held-out evaluations before the first and after the last step."""
+
+
+@dataclass(frozen=True)
+class Group:
+    title: str
+    note: str
+    phase: Literal["sft", "grpo"]
+    panels: tuple[Panel, ...]
+    constants: tuple[tuple[str, float, str], ...] = ()
+    """Title, value and unit of what never changed: a sentence says that better than a chart."""
+
+
+def learning_curves(run: Run) -> list[Group]:
+    """The groups of panels for which the run has data; a panel keeps only the lines that exist."""
+    terms = [name.removeprefix("terms/") for name in run.grpo.names("terms/")]
+    correctness = tuple(_term(name, "blue") for name in terms if not is_format_term(name))
+    form = tuple(_term(name, "violet") for name in terms if is_format_term(name))
+    groups = [
+        Group("Earned", "Means over the episodes of each training batch.", "grpo", _EARNED),
+        Group("Reward terms: what was achieved", "Unweighted, summed over an episode's turns.", "grpo", correctness),
+        Group(
+            "Reward terms: form of the reply",
+            "Kept apart, so that a run which only learns the format can be seen as one.",
+            "grpo",
+            form,
+        ),
+        Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
+        Group("Episodes", "What is played.", "grpo", (*_EPISODES, *_stops(run.grpo))),
+        Group("Numerical health and speed", "Whether the figures can be trusted, and what they cost.", "grpo",
+              (*_HEALTH, *_seconds(run.grpo))),
+        Group("Priming", "Supervised fine-tuning on the oracle's demonstrations.", "sft", _PRIMING),
+    ]  # fmt: skip
+    kept = []
+    for group in groups:
+        metrics = run.sft if group.phase == "sft" else run.grpo
+        panels = [panel for panel in (_existing(p, metrics) for p in group.panels) if panel.lines]
+        constant = [panel for panel in panels if _is_constant(panel, metrics)]
+        if panels:
+            changing = tuple(panel for panel in panels if panel not in constant)
+            stated = tuple((_name(p), float(metrics.columns[p.lines[0].metric][1][0]), p.unit) for p in constant)
+            kept.append(replace(group, panels=changing, constants=stated))
+    return kept
+
+
+def _is_constant(panel: Panel, metrics: Metrics) -> bool:
+    values = [metrics.columns[line.metric][1] for line in panel.lines]
+    return len(values) == 1 and not panel.heldout and len(values[0]) > 1 and bool((values[0] == values[0][0]).all())
+
+
+def _name(panel: Panel) -> str:
+    """A panel's title; where it is stacked, its only part's too."""
+    return f"{panel.title} ({panel.lines[0].label})" if panel.stacked else panel.title
+
+
+def _existing(panel: Panel, metrics: Metrics) -> Panel:
+    return replace(panel, lines=tuple(line for line in panel.lines if line.metric in metrics.columns))
+
+
+def _term(name: str, colour: Colour) -> Panel:
+    return _one(f"terms/{name}", words(name).capitalize(), "", "", colour)
+
+
+def _stops(metrics: Metrics) -> tuple[Panel, ...]:
+    lines = tuple(
+        Line(name, name.removeprefix("stop/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(metrics.names("stop/"))
+    )
+    return (Panel("Why episodes ended", "Share of the batch by stop reason.", lines, "percent", (0, 1), True, True),)
+
+
+def _seconds(metrics: Metrics) -> tuple[Panel, ...]:
+    names = [name for name in metrics.names("seconds/") if name != "seconds/total"]
+    lines = tuple(Line(name, name.removeprefix("seconds/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(names))
+    return (Panel("Seconds by phase", "Wall time of one step.", lines, "s", None, True, True),)
+
+
+def _one(metric: str, title: str, note: str, unit: str = "", colour: Colour = "blue", *,
+         limits: tuple[float, float] | None = None, from_zero: bool = False, heldout: str = "") -> Panel:  # fmt: skip
+    return Panel(title, note, (Line(metric, title, colour),), unit, limits, from_zero, heldout=heldout)
+
+
+_EARNED = (
+    _one("reward", "Return", "Reward summed over an episode; a diamond is a held-out evaluation.", heldout="return"),
+    _one("success", "Success", "Share of episodes that succeed; a diamond is a held-out evaluation.", "percent",
+         limits=(0, 1), from_zero=True, heldout="success"),
+    _one("reward_std", "Spread of returns", "Standard deviation over a batch's episodes; no spread, no signal.",
+         from_zero=True),
+)  # fmt: skip
+_POLICY = (
+    _one("entropy", "Entropy", "Nats per sampled token; a collapse to 0 ends exploration.", "nats", "teal",
+         from_zero=True),
+    _one("kl", "KL to the primed model", "Nats per token: how far the policy has moved.", "nats", "teal",
+         from_zero=True),
+    _one("ratio_mean", "Ratio, mean", "New over old probability of the sampled tokens; near 1 on policy.", "", "teal"),
+    _one("ratio_max_deviation", "Ratio, farthest from 1",
+         "Over a batch's tokens and updates; with one update a batch it is exactly 0.", "", "rose",
+         from_zero=True),
+    Panel("Clipped tokens", "Share whose ratio left the trust region, below and above.",
+          (Line("clip_low", "below", "ochre"), Line("clip_high", "above", "blue")), "percent", (0, 1), True),
+    _one("grad_norm", "Gradient norm", "Before clipping.", "", "teal", from_zero=True),
+    _one("loss", "Loss", "Of the surrogate; its level says little.", "", "teal"),
+    Panel("Learning rate", "", (Line("learning_rate", "", "grey"),), from_zero=True, exact=True),
+)  # fmt: skip
+_EPISODES = (
+    Panel("Completion length", "Tokens in one turn, mean and longest.",
+          (Line("completion_tokens", "mean", "blue"), Line("completion_tokens_max", "longest", "grey")),
+          "tokens", None, True),
+    _one("turns", "Turns", "Of one episode.", "", from_zero=True),
+    _one("flat_groups", "Flat groups", "Share of groups whose returns are all equal: they teach nothing.", "percent",
+         limits=(0, 1), from_zero=True),
+    _one("faults", "Faults", "Episodes that broke on our side; they are left out of training.", "", "rose",
+         from_zero=True),
+)  # fmt: skip
+_HEALTH = (
+    Panel("Engine and trainer", "Difference of their log-probabilities for the same tokens, mean and largest.",
+          (Line("mismatch_mean", "mean", "blue"), Line("mismatch_max", "largest", "rose")), "nats", None, True),
+    _one("tokens_per_second", "Tokens per second", "Sampled tokens over the whole step's wall time.", "/s", "grey",
+         from_zero=True),
+)  # fmt: skip
+_PRIMING = (
+    Panel("Loss", "Nats per token, on the batch and on demonstrations never trained on.",
+          (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")), "nats", None, True),
+    _one("tokens_per_second", "Tokens per second", "", "/s", "grey", from_zero=True),
+)  # fmt: skip

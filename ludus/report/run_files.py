@@ -1,0 +1,193 @@
+"""What a run's folder holds, as frozen records. Nothing here draws, and nothing but the folder is read."""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ludus.agents.episode import Episode
+from ludus.agents.store import read_episodes
+from ludus.report.smoothing import Floats
+from ludus.tools.errors import UserError
+
+
+class ReportError(UserError):
+    """The folder is not a run, or one of its files cannot be read."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One phase of `metrics.jsonl`: name → (steps, values), both of shape (points,), steps increasing."""
+
+    columns: Mapping[str, tuple[Floats, Floats]]
+
+    def names(self, prefix: str) -> list[str]:
+        return [name for name in self.columns if name.startswith(prefix)]
+
+    @property
+    def steps(self) -> int:
+        """The last step's number; 0 where the phase has none."""
+        return int(max((steps[-1] for steps, _ in self.columns.values()), default=0))
+
+    @property
+    def points(self) -> int:
+        """How many steps have a value."""
+        return max((len(steps) for steps, _ in self.columns.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Run:
+    directory: Path
+    config: dict[str, dict[str, Any]]
+    sft: Metrics
+    grpo: Metrics
+    evaluation: dict[str, dict[str, Any]]
+    """`primed` and `final`, as far as they have been reached."""
+    primed: list[Episode]
+    """The evaluation's episodes before GRPO; empty if there are none yet."""
+    final: list[Episode]
+    early: list[Episode]
+    """The first stored training batch."""
+    late: list[Episode]
+    """The last stored training batch; empty if it would be the first."""
+    early_step: int
+    late_step: int
+    started: datetime
+    ended: datetime
+    """When the newest of the files the report is made of was written."""
+    notes: tuple[str, ...]
+    """What a reader should know about the files themselves."""
+
+    @property
+    def environment(self) -> str:
+        return str(self.config["environment"]["id"])
+
+    @property
+    def finished(self) -> bool:
+        return "final" in self.evaluation
+
+
+def read_run(directory: Path) -> Run:
+    """Gather what the report needs.
+
+    Raises:
+        ReportError: the folder is no run, or a file in it is corrupt; the line names it.
+    """
+    config_file = directory / "config.toml"
+    if not directory.is_dir():
+        raise ReportError(f"{directory}: no such folder; a run's folder is what `ludus train` prints, such as runs/NAME")
+    if not config_file.is_file():
+        raise ReportError(
+            f"{directory}: not a run, there is no config.toml in it; name the folder that `ludus train` wrote, "
+            "such as runs/NAME"
+        )
+    metrics_file, evaluation_file = directory / "metrics.jsonl", directory / "evaluation.json"
+    phases, notes = _read_metrics(metrics_file)
+    batches = sorted((directory / "episodes").glob("train-*.parquet"))
+    used = [file for file in (config_file, metrics_file, evaluation_file) if file.is_file()]
+    times = [file.stat().st_mtime for file in used]
+    return Run(
+        directory=directory,
+        config=_read_config(config_file),
+        sft=phases.get("sft", Metrics({})),
+        grpo=phases.get("grpo", Metrics({})),
+        evaluation=_read_evaluation(evaluation_file),
+        primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
+        final=_read_episodes(directory / "episodes" / "evaluation-final.parquet"),
+        early=_read_episodes(batches[0]) if batches else [],
+        late=_read_episodes(batches[-1]) if len(batches) > 1 else [],
+        early_step=_step_of(batches[0]) if batches else 0,
+        late_step=_step_of(batches[-1]) if batches else 0,
+        started=datetime.fromtimestamp(config_file.stat().st_mtime),
+        ended=datetime.fromtimestamp(max(times)),
+        notes=notes,
+    )
+
+
+def _read_config(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        config = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ReportError(
+            f"{file}: not valid TOML ({error}); it was edited or damaged, copy the run's configuration back"
+        ) from None
+    if not isinstance(config.get("environment", {}).get("id"), str):
+        raise ReportError(f"{file}: no environment.id, so this is not a run's configuration; name a run's folder")
+    return config
+
+
+def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
+    """The metrics by phase. A step that was done again after a resume counts as it was done last.
+
+    The last line of a killed run may be torn: it has no newline and no closing brace. It is left out, with a note.
+    """
+    if not file.is_file():
+        return {}, ()
+    lines = file.read_bytes().split(b"\n")
+    torn_allowed = len(lines)
+    notes: tuple[str, ...] = ()
+    rows: dict[str, dict[int, dict[str, float]]] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            phase, step = row["phase"], int(row["step"])
+        except (ValueError, KeyError, TypeError):
+            if number == torn_allowed:
+                notes = (f"The last line of {file.name} is cut off, so the run was killed while writing it; left out.",)
+                break
+            raise ReportError(
+                f"{file}, line {number}: not a metrics record (a JSON object with phase and step); "
+                "the file was edited or damaged, delete that line"
+            ) from None
+        rows.setdefault(phase, {})[step] = {
+            name: float(value)
+            for name, value in row.items()
+            if name != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+        }
+    return {phase: _columns(by_step) for phase, by_step in rows.items()}, notes
+
+
+def _columns(by_step: dict[int, dict[str, float]]) -> Metrics:
+    """By name. A part of a whole (`stop/…`, `seconds/…`) that a step does not mention was 0 there."""
+    steps = sorted(by_step)
+    names = dict.fromkeys(name for step in steps for name in by_step[step])
+    columns = {}
+    for name in names:
+        absent = 0.0 if name.startswith(("stop/", "seconds/")) else np.nan
+        points = [(step, value) for step in steps if np.isfinite(value := by_step[step].get(name, absent))]
+        if points:
+            columns[name] = (np.array([p[0] for p in points], float), np.array([p[1] for p in points], float))
+    return Metrics(columns)
+
+
+def _read_evaluation(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.is_file():
+        return {}
+    try:
+        evaluation = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ReportError(
+            f"{file}: not valid JSON ({error}); it was edited or damaged, delete it and evaluate again"
+        ) from None
+    if not isinstance(evaluation, dict):
+        raise ReportError(f"{file}: not an object with primed and final; delete it and evaluate again")
+    return evaluation
+
+
+def _read_episodes(file: Path) -> list[Episode]:
+    try:
+        return read_episodes(file) if file.is_file() else []
+    except ValueError as error:
+        raise ReportError(f"{error}; or delete it, and the report goes without these episodes") from None
+
+
+def _step_of(file: Path) -> int:
+    digits = file.stem.removeprefix("train-")
+    return int(digits) if digits.isdigit() else 0

@@ -1,0 +1,208 @@
+"""Episodes as a page shows them: turns, blocks of text, tokens with their shade. Strings only; escaping is the page's."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ludus.agents.episode import Episode, Turn
+from ludus.envs.chat import Message
+from ludus.report.figures import is_format_term, number, signed, words
+
+Decode = Callable[[Sequence[int]], list[str]]
+"""Token ids to the text of each, as `ChatFormat.decode`."""
+
+SHADES = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01)
+"""A token sampled with at least the first probability has shade 0, at least the second shade 1, and so on."""
+FIRST_TURNS, LAST_TURNS = 12, 6
+TOKENS = 1500
+"""Most tokens of one episode that are shown one by one."""
+CHARACTERS = 30_000
+"""Most characters of one episode's messages."""
+
+
+@dataclass(frozen=True)
+class Block:
+    text: str
+    board: bool
+    """Lines of one width, to be set in a monospaced face without wrapping."""
+
+
+@dataclass(frozen=True)
+class Said:
+    role: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Token:
+    text: str
+    shade: int
+    logprob: str
+    id: int
+
+
+@dataclass(frozen=True)
+class Term:
+    name: str
+    value: str
+    form: bool
+    """It judges the form of the reply."""
+
+
+@dataclass(frozen=True)
+class ShownTurn:
+    number: int
+    observed: tuple[Said, ...]
+    tokens: tuple[Token, ...]
+    reply: tuple[Block, ...]
+    """The parsed reply, where there are no tokens to show."""
+    unshown_tokens: int
+    cut_off: bool
+    fork: bool
+    reward: str
+    terms: tuple[Term, ...]
+    """Those that are not 0."""
+
+
+@dataclass(frozen=True)
+class ShownEpisode:
+    seed: int
+    task: str
+    success: bool
+    fault: str
+    episode_return: str
+    terms: tuple[Term, ...]
+    """Summed over the turns."""
+    stop: str
+    flags: tuple[str, ...]
+    turn_count: int
+    token_count: int
+    head: tuple[ShownTurn, ...]
+    unshown_turns: int
+    tail: tuple[ShownTurn, ...]
+    closing: tuple[Said, ...]
+    """The last observation, after which the agent did not act."""
+
+
+class _Budget:
+    """How much more of one episode fits."""
+
+    def __init__(self) -> None:
+        self.tokens = TOKENS
+        self.characters = CHARACTERS
+
+    def cut(self, text: str) -> str:
+        kept = text[: max(self.characters, 0)]
+        self.characters -= len(kept)
+        return kept if len(kept) == len(text) else f"{kept}\n… {len(text) - len(kept):,} more characters, not shown"
+
+
+def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
+    """Args:
+    decode: None where the run's tokenizer is not at hand; replies are then shown as text, without shades.
+    """
+    budget = _Budget()
+    shown = len(episode.turns) <= FIRST_TURNS + LAST_TURNS
+    head = episode.turns if shown else episode.turns[:FIRST_TURNS]
+    tail = () if shown else episode.turns[-LAST_TURNS:]
+    cut_off = sum(turn.finish == "length" for turn in episode.turns)
+    forks = sum(turn.fork for turn in episode.turns)
+    flags = []
+    if episode.is_fault:
+        flags.append("fault")
+    if cut_off:
+        flags.append(f"{cut_off} cut off" if cut_off > 1 else "cut off")
+    if forks:
+        flags.append(f"{forks} forks" if forks > 1 else "fork")
+    return ShownEpisode(
+        seed=episode.seed,
+        task=visible(episode.task)[:200],
+        success=episode.success,
+        fault=visible(budget.cut(episode.fault)),
+        episode_return=number(episode.episode_return),
+        terms=_terms(episode.reward_terms(), zeros=True),
+        stop=str(episode.stop.value),
+        flags=tuple(flags),
+        turn_count=len(episode.turns),
+        token_count=sum(len(turn.completion_ids) for turn in episode.turns),
+        head=tuple(_turn(turn, i, decode, budget) for i, turn in enumerate(head, 1)),
+        unshown_turns=len(episode.turns) - len(head) - len(tail),
+        tail=tuple(_turn(t, len(episode.turns) - len(tail) + i, decode, budget) for i, t in enumerate(tail, 1)),
+        closing=tuple(_said(message, budget) for message in episode.final_observation),
+    )
+
+
+def visible(text: str) -> str:
+    """The text with what a reader could not see, or could be deceived by, made visible: control and bidi characters."""
+    return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
+
+
+def blocks(text: str) -> tuple[Block, ...]:
+    """Split into running text and boards: three or more lines of one width, of which fewer than half are letters."""
+    parts: list[Block] = []
+    for width, run in groupby(text.split("\n"), key=len):
+        lines = list(run)
+        joined = "\n".join(lines)
+        letters = sum(character.isalpha() for character in joined)
+        board = width >= 3 and len(lines) >= 3 and letters < len(joined) / 2
+        if parts and parts[-1].board == board and not board:
+            parts[-1] = Block(f"{parts[-1].text}\n{joined}", False)
+        else:
+            parts.append(Block(joined, board))
+    trimmed = [Block(part.text if part.board else part.text.strip("\n"), part.board) for part in parts]
+    return tuple(part for part in trimmed if part.text)
+
+
+def shade(logprob: float) -> int:
+    """The index of the first threshold in `SHADES` that the probability reaches; past the last for what is rarer."""
+    return next((i for i, least in enumerate(SHADES) if logprob >= math.log(least)), len(SHADES))
+
+
+def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> ShownTurn:
+    tokens: tuple[Token, ...] = ()
+    reply: tuple[Block, ...] = ()
+    unshown = 0
+    if decode is not None and turn.completion_ids:
+        kept = turn.completion_ids[: budget.tokens]
+        budget.tokens -= len(kept)
+        unshown = len(turn.completion_ids) - len(kept)
+        tokens = tuple(
+            Token(visible(text).replace("\n", "↵\n"), shade(logprob), number(logprob), id)
+            for text, logprob, id in zip(decode(kept), turn.logprobs, kept, strict=False)
+        )
+    else:
+        reply = _said(turn.reply, budget).blocks
+    return ShownTurn(
+        number=position,
+        observed=tuple(_said(message, budget) for message in turn.observation),
+        tokens=tokens,
+        reply=reply,
+        unshown_tokens=unshown,
+        cut_off=turn.finish == "length",
+        fork=turn.fork,
+        reward=signed(turn.reward),
+        terms=_terms(turn.reward_terms),
+    )
+
+
+def _said(message: Message, budget: _Budget) -> Said:
+    text = message.get("content") or ""
+    for call in message.get("tool_calls") or []:
+        text += f"\n{json.dumps(call, ensure_ascii=False, indent=1)}"
+    return Said(visible(message["role"]), blocks(visible(budget.cut(text))))
+
+
+def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:
+    return tuple(
+        Term(words(name), number(value), is_format_term(name)) for name, value in values.items() if value or zeros
+    )
+
+
+_VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "�")
+_VISIBLE |= {
+    code: f"⟨U+{code:04X}⟩"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}  # fmt: skip

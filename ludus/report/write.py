@@ -1,0 +1,71 @@
+"""`write_report`: a run's folder in, `report.html` and `curves.png` out."""
+
+import errno
+import os
+from pathlib import Path
+
+from ludus.report.curves import draw_curves
+from ludus.report.gifs import Gif, draws_pictures, game
+from ludus.report.models import describe, saved_model
+from ludus.report.page import render
+from ludus.report.pairs import match, typical
+from ludus.report.run_files import ReportError, Run, read_run
+from ludus.report.transcript import Decode
+
+
+def write_report(run_directory: Path) -> Path:
+    """Write a run's `report.html` and `curves.png`, and `before.gif` and `after.gif` where the environment draws
+    pictures, from the run's files alone. It may be called while the run goes on.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        ReportError: the folder is no run, one of its files is corrupt, or the report cannot be written.
+    """
+    run = read_run(Path(run_directory))
+    decode, notes = _decoder(run)
+    gifs, picture_notes = _games(run)
+    page = render(run, describe(run), decode, gifs, [*notes, *picture_notes])
+    for gif in gifs:
+        _write(run.directory / {"primed": "before.gif", "final": "after.gif"}[gif.stage], gif.data)
+    _write(run.directory / "curves.png", draw_curves(run))
+    report = run.directory / "report.html"
+    _write(report, page.encode("utf-8"))
+    return report
+
+
+def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
+    """How to turn token ids into text: with the tokenizer that lies beside the run's model."""
+    sampled = any(turn.completion_ids for e in (*run.primed, *run.final, *run.early, *run.late) for turn in e.turns)
+    if not sampled:
+        return None, []
+    folder = saved_model(run.directory)
+    if folder is None:
+        return None, ["No model is saved in this run yet, so replies are shown as text, without their tokens."]
+    from ludus.agents.models import load_format
+
+    return load_format(folder).decode, []
+
+
+def _games(run: Run) -> tuple[list[Gif], list[str]]:
+    pair = typical(match(run.primed, run.final))
+    if pair is None or not draws_pictures(pair[0]):
+        return [], []
+    try:
+        return [game(pair[0], "primed", "Before"), game(pair[1], "final", "After")], []
+    except ValueError as changed:
+        return [], [f"No pictures of games: {changed}."]
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Whole, or not at all: what stood there stays until the new file is complete."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(file)
+    except OSError as error:
+        cause = "the disk is full; free some space" if error.errno == errno.ENOSPC else f"{error.strerror}; check it"
+        raise ReportError(f"{file}: cannot be written, {cause} and run `ludus view` again") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
