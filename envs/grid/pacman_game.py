@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from ludus.envs.errors import ArgumentError
 from ludus.envs.grid import pacman_rules as rules
 from ludus.envs.grid.layouts import Layout, read_layout
 from ludus.envs.grid.maze import LARGEST, SMALLEST, draw_mazes
@@ -22,10 +23,13 @@ WEIGHTS: Final = np.array([RUBRIC.weights[term] for term in rules.TERMS])
 
 @dataclass(frozen=True)
 class Game:
-    """The arguments that the forms of Pac-Man share. With a layout, `rows` and `columns` are the layout's.
+    """The arguments that the forms of Pac-Man share, checked and in the form that the rules take.
+
+    With a layout, `rows` and `columns` become the layout's; `max_steps=None` becomes twice their product (about half
+    the cells are wall, so that is time to walk over every other one four times).
 
     Raises:
-        ValueError: an argument is out of range; the message says what would be right.
+        ArgumentError: an argument is out of range; the message says what would be right.
     """
 
     rows: int
@@ -35,7 +39,8 @@ class Game:
     ghost_speed: float
     power_pellets: int
     frightened_steps: int
-    max_steps: int
+    max_steps: int | None
+    view: int | None
     ghost_kinds: tuple[str, ...] = field(init=False)
     """One of GHOST_KINDS for each ghost."""
     settings: np.ndarray = field(init=False, repr=False)
@@ -44,54 +49,77 @@ class Game:
     """Of all that the course of a game depends on beside its start."""
 
     def __post_init__(self) -> None:
-        drawn = None if self.layout is None else read_layout(self.layout)
-        rows, columns = (self.rows, self.columns) if drawn is None else drawn.ground.shape
-        for name, value in (("rows", rows), ("columns", columns)):
-            low = SMALLEST if drawn is None else 3
-            _require_integer(name, value, low, LARGEST)
-        kinds = self.ghosts
-        if isinstance(kinds, int):
-            _require_integer("ghosts", kinds, 0, rules.MOST_GHOSTS)
-            kinds = GHOST_KINDS[:kinds]
-        if isinstance(kinds, str) or len(kinds) > rules.MOST_GHOSTS or set(kinds) - set(GHOST_KINDS):
-            raise ValueError(
-                f"ghosts={self.ghosts!r}: give a number from 0 to {rules.MOST_GHOSTS}, "
-                f"or up to {rules.MOST_GHOSTS} names out of {', '.join(GHOST_KINDS)}"
+        if self.layout is None:
+            drawn = None
+            rows = required_integer("rows", self.rows, SMALLEST, LARGEST)
+            columns = required_integer("columns", self.columns, SMALLEST, LARGEST)
+        else:
+            drawn = read_layout(self.layout)
+            rows, columns = drawn.ground.shape
+        kinds = _ghost_kinds(self.ghosts)
+        if not isinstance(self.ghost_speed, int | float) or not 0 <= self.ghost_speed <= 1:
+            raise ArgumentError(
+                f"ghost_speed={self.ghost_speed!r}: give cells per step, from 0 to 1 (Pac-Man's speed is 1)"
             )
-        if not 0 <= self.ghost_speed <= 1:
-            raise ValueError(
-                f"ghost_speed={self.ghost_speed!r}: must lie in [0, 1], in cells per step of Pac-Man's"
-            )
-        _require_integer("power_pellets", self.power_pellets, 0, 4)
-        _require_integer("frightened_steps", self.frightened_steps, 0, 1_000_000)
-        _require_integer("max_steps", self.max_steps, 1, 1_000_000_000)
+        if self.view is not None:
+            required_integer("view", self.view, 1, LARGEST)
         settings = np.zeros(rules.SETTINGS_SIZE, np.int64)
         settings[rules.ROWS], settings[rules.COLUMNS] = rows, columns
         settings[rules.START_CELL] = -1 if drawn is None else drawn.start
         settings[rules.HOME_CELL] = -1 if drawn is None else drawn.home
         settings[rules.GHOST_COUNT] = len(kinds)
         settings[rules.SPEED] = round(self.ghost_speed * 1000)
-        settings[rules.POWERS] = self.power_pellets
-        settings[rules.FRIGHT_STEPS] = self.frightened_steps
-        settings[rules.MAX_STEPS] = self.max_steps
+        settings[rules.POWERS] = required_integer("power_pellets", self.power_pellets, 0, 4)
+        settings[rules.FRIGHT_STEPS] = required_integer("frightened_steps", self.frightened_steps, 0, 10**6)
+        settings[rules.MAX_STEPS] = (
+            2 * rows * columns
+            if self.max_steps is None
+            else required_integer("max_steps", self.max_steps, 1, 10**9)
+        )
         for g, kind in enumerate(kinds):
             settings[rules.KINDS + g] = GHOST_KINDS.index(kind)
         settings.flags.writeable = False
-        digest = int.from_bytes(blake2b(settings.tobytes(), digest_size=8).digest(), "big")
-        for name, value in (
-            ("rows", int(rows)),
-            ("columns", int(columns)),
-            ("ghost_kinds", tuple(kinds)),
-            ("settings", settings),
-            ("drawn", drawn),
-            ("digest", digest),
-        ):
+        told = settings.tobytes() + str(self.view).encode()
+        derived = {
+            "rows": rows,
+            "columns": columns,
+            "max_steps": int(settings[rules.MAX_STEPS]),
+            "ghost_kinds": kinds,
+            "settings": settings,
+            "drawn": drawn,
+            "digest": int.from_bytes(blake2b(told, digest_size=8).digest(), "big"),
+        }
+        for name, value in derived.items():
             object.__setattr__(self, name, value)
 
+    @property
+    def view_shape(self) -> tuple[int, int]:
+        """The shape of an observation."""
+        if self.view is None:
+            return self.rows, self.columns
+        return 2 * self.view + 1, 2 * self.view + 1
 
-def _require_integer(name: str, value: object, low: int, high: int) -> None:
+
+def required_integer(name: str, value: object, low: int, high: int) -> int:
+    """The value as an int.
+
+    Raises:
+        ArgumentError: it is no integer from `low` to `high`.
+    """
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name}={value!r}: must be an integer from {low} to {high}")
+        raise ArgumentError(f"{name}={value!r}: give an integer from {low} to {high}")
+    return int(value)
+
+
+def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(ghosts, int | np.integer) and 0 <= ghosts <= rules.MOST_GHOSTS:
+        return GHOST_KINDS[:ghosts]
+    if isinstance(ghosts, list | tuple) and len(ghosts) <= rules.MOST_GHOSTS and set(ghosts) <= set(GHOST_KINDS):
+        return tuple(ghosts)
+    raise ArgumentError(
+        f"ghosts={ghosts!r}: give a number from 0 to {rules.MOST_GHOSTS}, or a list of up to "
+        f"{rules.MOST_GHOSTS} names out of {', '.join(GHOST_KINDS)}"
+    )
 
 
 class Games:
@@ -104,6 +132,10 @@ class Games:
         self.states = np.zeros((size, rules.STATE_SIZE), np.int64)
         self.streams = np.zeros(size, np.int64)
         """Each row's stream of episodes: set it before the first `begin`, and the rest follows from it."""
+        self.terms = np.zeros((len(rules.TERMS), size))
+        self.rewards = np.zeros(size)
+        self.terminated = np.zeros(size, np.bool_)
+        self.truncated = np.zeros(size, np.bool_)
         self._hashes = np.zeros(size, np.uint64)
 
     def begin(self, due: np.ndarray, low: int, high: int) -> None:
@@ -114,9 +146,29 @@ class Games:
             draw_mazes(self.grids, self.streams, due, game.rows, game.columns, low, high)
         else:
             self.grids[low:high][due[low:high]] = game.drawn.ground.ravel()
-        rules.begin(
-            self.grids, self.states, self.streams, self._hashes, due, game.settings, low, high
+        rules.begin(self.grids, self.states, self.streams, self._hashes, due, game.settings, low, high)
+
+    def advance(self, actions: np.ndarray, resting: np.ndarray, low: int, high: int) -> None:
+        """Play one step in the rows that are not `resting`, bool (N,); fills terms, rewards and the two ends."""
+        rules.advance(
+            self.grids,
+            self.states,
+            actions,
+            resting,
+            self.game.settings,
+            WEIGHTS,
+            self.terms,
+            self.rewards,
+            self.terminated,
+            self.truncated,
+            low,
+            high,
         )
+
+    def look(self, due: np.ndarray, seen: np.ndarray, masks: np.ndarray, low: int, high: int) -> None:
+        """Write observations, uint8 (N, *view_shape), and action masks, int8 (N, 4), of the rows that are `due`."""
+        radius = self.game.view or 0
+        rules.look(self.grids, self.states, self.game.settings, radius, due, seen, masks, low, high)
 
     def task(self, row: int) -> str:
         """The content key of the row's episode: of its start, its random word and the game's arguments."""

@@ -360,18 +360,21 @@ def look(
     states: np.ndarray,
     settings: np.ndarray,
     radius: int,
+    due: np.ndarray,
     seen: np.ndarray,
     masks: np.ndarray,
     low: int,
     high: int,
 ) -> None:
-    """Copy what agents see to `seen` and which moves are open to `masks`, int8 (N, 4).
+    """In the rows that are `due`, copy what agents see to `seen` and which moves are open to `masks`, int8 (N, 4).
 
     `seen` is uint8 (N, rows, columns) with radius 0; otherwise (N, 2·radius + 1, 2·radius + 1) around Pac-Man, with
     walls where the maze ends.
     """
     rows, columns = settings[ROWS], settings[COLUMNS]
     for i in range(low, high):
+        if not due[i]:
+            continue
         grid = grids[i]
         cell = states[i, PACMAN]
         for direction in range(4):

@@ -1,0 +1,2 @@
+from ludus.envs.scripted import ScriptedAgent
+GRID_AGENTS = {}

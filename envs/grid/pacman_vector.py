@@ -1,0 +1,268 @@
+"""The vector form of `ludus/PacMan-v0`: many games in one process, played by compiled code."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from ludus.envs.errors import ArgumentError
+from ludus.envs.grid import pacman_rules as rules
+from ludus.envs.grid.pacman import refuse_options
+from ludus.envs.grid.pacman_game import RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame
+from ludus.envs.rubric import Rubric
+
+_ROWS_PER_THREAD = 256
+"""With fewer games than this, waking a thread takes longer than what it would do."""
+
+
+class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """`num_envs` games of `ludus/PacMan-v0` at once, from `gymnasium.make_vec("ludus/PacMan-v0", num_envs=…)`.
+
+    The games, arguments and observations are those of `PacMan`; game `i` of `reset(seed=s)` is exactly the single
+    environment of `reset(seed=s + i)`, and what `gymnasium.vector.SyncVectorEnv` would return is what is returned
+    here, infos included. Returned arrays are the caller's: fresh ones on every call.
+
+    ## Arguments
+    Those of `PacMan` (`render_mode`: `rgb_array` or `ansi`), and
+
+    - `num_envs`: how many games.
+    - `autoreset_mode`: Gymnasium's `AutoresetMode` or its value (default `NextStep`). `NextStep`: the step after an
+      episode's end ignores the action and returns the next start. `SameStep`: the step that ends an episode returns
+      the next start, and `info` has `final_obs` and `final_info`. `Disabled`: reset ended games by
+      `reset(options={"reset_mask": mask})`.
+    - `threads`: how many threads play (default: one for every 256 games, at most one per processor). It changes no
+      result.
+
+    ## Infos
+    Arrays over games: `task`, `action_mask` (N, 4), `frightened`, `reward_terms` (a dictionary of arrays), `success`;
+    with Gymnasium's masks `_task` and so on that say which games have the entry.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
+    rubric: Rubric = RUBRIC
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        rows: int = 15,
+        columns: int = 15,
+        layout: str | None = None,
+        ghosts: int | Sequence[str] = 4,
+        ghost_speed: float = 0.75,
+        power_pellets: int = 4,
+        frightened_steps: int = 20,
+        max_steps: int | None = None,
+        view: int | None = None,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.num_envs = required_integer("num_envs", num_envs, 1, 10**7)
+        self.game = Game(
+            rows=rows,
+            columns=columns,
+            layout=layout,
+            ghosts=ghosts,
+            ghost_speed=ghost_speed,
+            power_pellets=power_pellets,
+            frightened_steps=frightened_steps,
+            max_steps=max_steps,
+            view=view,
+        )
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ArgumentError(f"render_mode={render_mode!r}: give 'ansi' or 'rgb_array' for many games, or None")
+        self.render_mode = render_mode
+        try:
+            self.autoreset_mode = AutoresetMode(autoreset_mode)
+        except ValueError:
+            modes = ", ".join(repr(mode.value) for mode in AutoresetMode)
+            raise ArgumentError(f"autoreset_mode={autoreset_mode!r}: give one of {modes}") from None
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space = Box(0, 255, self.game.view_shape, np.uint8)
+        self.single_action_space = Discrete(4)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        if threads is None:
+            threads = max(1, min(len(os.sched_getaffinity(0)), self.num_envs // _ROWS_PER_THREAD))
+        self._threads = required_integer("threads", threads, 1, 1024)
+        self._pool: ThreadPoolExecutor | None = None
+        self._games = Games(self.game, self.num_envs)
+        self._tasks = np.full(self.num_envs, None, object)
+        self._begun = np.zeros(self.num_envs, np.bool_)
+        self._ended = np.ones(self.num_envs, np.bool_)
+        self._everybody = np.ones(self.num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begin an episode in every game, or in those of `options["reset_mask"]`, bool (N,).
+
+        `seed`: a number for the first game, one more for each further one; or a list, one for each game; or None, and
+        every game goes on with its own stream of episodes.
+
+        Raises:
+            ArgumentError: the list of seeds, the mask or an option is wrong.
+        """
+        options = dict(options or {})
+        chosen = _reset_mask(options.pop("reset_mask", None), self.num_envs)
+        refuse_options(options)
+        if seed is None or isinstance(seed, int | np.integer):
+            seeds: Sequence[int | None] = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        else:
+            seeds = seed
+        if len(seeds) != self.num_envs:
+            raise ArgumentError(f"{len(seeds)} seeds for {self.num_envs} games: give one for each, or a single number")
+        for row in np.flatnonzero(chosen):
+            if seeds[row] is not None or not self._begun[row]:
+                self._games.streams[row] = seeding.np_random(seeds[row])[0].integers(2**63)
+        self._begun |= chosen
+        self._ended &= ~chosen
+        seen, masks = self._outputs()
+        self._restart(chosen, seen, masks)
+        # Games that go on show where they are; those that have never begun show nothing.
+        self._games.look(self._begun & ~chosen, seen, masks, 0, self.num_envs)
+        seen[~self._begun] = 0
+        masks[~chosen] = 0
+        return seen, self._infos(chosen, masks)
+
+    def step(
+        self, actions: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Play one step of every game, and begin new episodes as the autoreset mode says.
+
+        Raises:
+            ArgumentError: `actions` are not N numbers from 0 to 3.
+            gymnasium.error.ResetNeeded: a game has not begun, or has ended and autoreset is disabled.
+        """
+        actions = np.ascontiguousarray(actions, np.int64)
+        if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() > 3:
+            raise ArgumentError(f"actions must be {self.num_envs} numbers from 0 to 3, one for each game")
+        mode, games = self.autoreset_mode, self._games
+        if not self._begun.all() or (mode == AutoresetMode.DISABLED and self._ended.any()):
+            rows = np.flatnonzero(self._ended)
+            raise gymnasium.error.ResetNeeded(
+                f"games {rows[:8].tolist()} have not begun or have ended: call reset() before step(), with "
+                "options={'reset_mask': …} for some of them"
+            )
+        resting = self._ended
+        seen, masks = self._outputs()
+
+        def play(low: int, high: int) -> None:
+            games.advance(actions, resting, low, high)
+            if mode == AutoresetMode.NEXT_STEP:
+                games.begin(resting, low, high)
+            games.look(self._everybody, seen, masks, low, high)
+
+        self._spread(play)
+        ended = games.terminated | games.truncated
+        if mode == AutoresetMode.SAME_STEP and ended.any():
+            finals = np.full(self.num_envs, None, object)
+            for row in np.flatnonzero(ended):
+                finals[row] = seen[row].copy()
+            final_masks = np.where(ended[:, None], masks, 0).astype(np.int8)
+            final_infos = self._infos(ended, final_masks, stepped=ended, ended=ended)
+            terms = self._terms(~ended)
+            self._restart(ended, seen, masks)
+            infos = self._infos(self._everybody, masks)
+            infos |= {"final_obs": finals, "_final_obs": ended.copy(), "final_info": final_infos} | terms
+            infos["_final_info"] = ended.copy()
+        else:
+            if mode == AutoresetMode.NEXT_STEP and resting.any():
+                self._name_tasks(resting)
+            infos = self._infos(self._everybody, masks, stepped=~resting, ended=ended)
+        self._ended = np.zeros_like(ended) if mode == AutoresetMode.SAME_STEP else ended
+        return seen, games.rewards.copy(), games.terminated.copy(), games.truncated.copy(), infos
+
+    def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = (self.num_envs, *self.game.view_shape)
+        return np.empty(shape, np.uint8), np.empty((self.num_envs, 4), np.int8)
+
+    def _restart(self, due: np.ndarray, seen: np.ndarray, masks: np.ndarray) -> None:
+        """Begin new episodes in the rows where `due`, and write what is seen there."""
+
+        def play(low: int, high: int) -> None:
+            self._games.begin(due, low, high)
+            self._games.look(due, seen, masks, low, high)
+
+        self._spread(play)
+        self._name_tasks(due)
+
+    def _spread(self, play: Callable[[int, int], None]) -> None:
+        """Call `play(low, high)` for ranges that cover all rows, on all threads; this one takes the first range."""
+        if self._threads == 1:
+            play(0, self.num_envs)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads - 1, "pacman")
+        cuts = [self.num_envs * k // self._threads for k in range(self._threads + 1)]
+        others = [self._pool.submit(play, cuts[k], cuts[k + 1]) for k in range(1, self._threads)]
+        play(cuts[0], cuts[1])
+        for other in others:
+            other.result()
+
+    def _name_tasks(self, rows: np.ndarray) -> None:
+        for row in np.flatnonzero(rows):
+            self._tasks[row] = self._games.task(row)
+
+    def _infos(
+        self,
+        rows: np.ndarray,
+        masks: np.ndarray,
+        stepped: np.ndarray | None = None,
+        ended: np.ndarray | None = None,
+    ) -> dict[str, Any]:
+        """Infos of the given rows; `masks` is already theirs. The rows that `stepped` have reward terms, those that
+        `ended` a success."""
+        infos: dict[str, Any] = {
+            "task": self._tasks.copy() if rows.all() else np.where(rows, self._tasks, None),
+            "action_mask": masks,
+            "frightened": np.where(rows, self._games.states[:, rules.FRIGHT], 0),
+        }
+        for name in tuple(infos):
+            infos[f"_{name}"] = rows.copy()
+        if stepped is not None:
+            infos |= self._terms(stepped)
+        if ended is not None and ended.any():
+            infos["success"] = ended & (self._games.terms[rules.TERMS.index("cleared")] > 0)
+            infos["_success"] = ended.copy()
+        return infos
+
+    def _terms(self, rows: np.ndarray) -> dict[str, Any]:
+        if not rows.any():
+            return {}
+        terms: dict[str, Any] = {}
+        for name, values in zip(rules.TERMS, self._games.terms, strict=True):
+            terms[name] = np.where(rows, values, 0.0)
+            terms[f"_{name}"] = rows.copy()
+        return {"reward_terms": terms, "_reward_terms": rows.copy()}
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A frame of each game, as `PacMan.render` makes it."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a mode: make the games with render_mode 'rgb_array' or 'ansi'")
+            return None
+        draw = rgb_frame if self.render_mode == "rgb_array" else ansi_frame
+        return tuple(draw(self.game, *row) for row in zip(self._games.grids, self._games.states, strict=True))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
+
+
+def _reset_mask(mask: Any, size: int) -> np.ndarray:
+    if mask is None:
+        return np.ones(size, np.bool_)
+    if not isinstance(mask, np.ndarray) or mask.shape != (size,) or mask.dtype != np.bool_ or not mask.any():
+        raise ArgumentError(f"options['reset_mask'] must be a numpy array of {size} bools, at least one of them True")
+    return mask.copy()
