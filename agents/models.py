@@ -1,7 +1,6 @@
 """`load_model`: any causal language model, by folder or by hub name, ready for an engine or a trainer."""
 
 import json
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ DTYPES = ("float32", "bfloat16", "float16")
 _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """What is fetched from the hub: no pickles, no code."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 class ModelLoadError(UserError):
@@ -130,15 +128,13 @@ def _device(torch: Any, device: str) -> Any:
 
 
 def _find(path_or_name: str | Path) -> Path:
-    """The model's folder; fetched from the hub when there is no such folder and it can be a hub name."""
+    """The model's folder; fetched from the hub when there is no such folder here."""
     folder = Path(path_or_name).expanduser()
     if folder.is_file():
         raise ModelLoadError(f"{path_or_name} is a file: give the folder with config.json and the weights")
     if not folder.is_dir():
-        if isinstance(path_or_name, Path) or not _HUB_NAME.fullmatch(path_or_name):
-            raise ModelLoadError(
-                f"no folder {path_or_name}: check the path (a hub name looks like owner/name)"
-            )
+        if isinstance(path_or_name, Path):
+            raise ModelLoadError(f"no folder {path_or_name}: check the path")
         folder = _fetch(path_or_name)
     if not (folder / "config.json").is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
@@ -149,11 +145,13 @@ def _find(path_or_name: str | Path) -> Path:
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     neither = f"no folder {name} here, and"
     try:
         return Path(snapshot_download(name, allow_patterns=list(_WANTED_FILES)))
+    except HFValidationError as error:
+        raise ModelLoadError(f"no folder {name}: check the path (hub names look like owner/name)") from error
     except GatedRepoError as error:
         raise ModelLoadError(f"{name} is gated: accept its terms on the hub, then `hf auth login`") from error
     except RepositoryNotFoundError as error:

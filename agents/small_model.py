@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 AGENTS = ("oracle", "random", "null")
 """Whose episodes the tokenizer is trained on."""
-EPISODES = 64
+EPISODES = 256
 """Of each agent in each environment."""
-TURNS = 16
+TURNS = 8
 """The most turns of an episode that are read; later ones say the same words."""
 MINIMUM_COUNT = 4
 """How often a word must occur to get an id of its own."""
@@ -109,23 +109,23 @@ def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
     """Every text that an environment and its scripted agents say in a fixed set of episodes."""
     with closing(spec.make()) as env:
         unwrapped: Any = env.unwrapped
+        if not isinstance(unwrapped.reset(seed=0)[0], list):
+            raise SmallModelError(f"{spec.id} is no chat environment: take its chat form")
         scripted = getattr(unwrapped, "scripted", {})
-        for name in AGENTS:
+        for index, name in enumerate(AGENTS):
             if name not in scripted:
                 raise SmallModelError(
                     f"{spec.id} has no scripted agent {name!r}, from whose episodes the tokenizer learns: "
                     f"add it to the environment's `scripted` (it has: {', '.join(scripted) or 'none'})"
                 )
-            for seed in range(EPISODES):
-                yield from _episode_texts(spec.id, unwrapped, scripted[name](unwrapped, seed), seed)
+            for seed in range(index * EPISODES, (index + 1) * EPISODES):
+                yield from _episode_texts(unwrapped, scripted[name](unwrapped, seed), seed)
 
 
-def _episode_texts(id: str, env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
+def _episode_texts(env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
     observation, info = env.reset(seed=seed)
     agent.begin()
     for _ in range(TURNS):
-        if not isinstance(observation, list):
-            raise SmallModelError(f"{id} is no chat environment: take its chat form")
         yield from (message["content"] for message in observation)
         action = agent.act(observation, info)
         yield reply_text(action)

@@ -1,0 +1,181 @@
+"""`load_model`: quiet where all is well, one clear line where it is not."""
+
+import json
+import shutil
+import sys
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ludus.agents.formats.small import SmallFormat
+from ludus.agents.formats.template import TemplateFormat
+from ludus.agents.models import ModelLoadError, load_model, quiet_transformers
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.small_model import SmallModelShape, build_small_model
+from ludus.envs.chat import user
+
+TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    return build_small_model(
+        [EnvironmentSpec("ludus/Arithmetic-v0", {})], TINY, cache_directory=tmp_path_factory.mktemp("models")
+    )
+
+
+@pytest.fixture
+def folder(built, tmp_path):
+    """A copy that a test may break."""
+    return shutil.copytree(built, tmp_path / "model")
+
+
+def test_loads_without_a_word(built, capfd):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loaded = load_model(str(built))
+    assert capfd.readouterr() == ("", "")
+    assert isinstance(loaded.format, SmallFormat)
+    assert not loaded.model.training
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.float32}
+    assert loaded.format.vocab_size == len(loaded.tokenizer) == loaded.model.config.vocab_size
+
+
+def test_dtype(built):
+    assert load_model(built, dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+def test_a_saved_model_loads_the_same(built, tmp_path):
+    first = load_model(built)
+    with quiet_transformers():
+        first.model.save_pretrained(tmp_path / "again")
+        first.tokenizer.save_pretrained(tmp_path / "again")
+    again = load_model(tmp_path / "again")
+    assert isinstance(again.format, SmallFormat)
+    ids = torch.tensor([again.format.first_prompt([user("1 + 2")]).ids])
+    assert torch.equal(first.model(ids).logits, again.model(ids).logits)
+
+
+def test_another_template_gets_the_template_format(folder):
+    (folder / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    assert isinstance(load_model(folder).format, TemplateFormat)
+
+
+def test_quiet_puts_everything_back():
+    from transformers.utils import logging
+
+    before = (logging.get_verbosity(), logging.is_progress_bar_enabled())
+    with pytest.raises(KeyError), quiet_transformers():
+        raise KeyError
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def refused(path, match, **options):
+    with pytest.raises(ModelLoadError, match=match) as caught:
+        load_model(path, **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message or options
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_no_such_folder(tmp_path):
+    refused(tmp_path / "absent", "no folder .*absent: check the path")
+    refused("runs/mine/models/final", "no folder runs/mine/models/final")
+    refused("./final", r"no folder \./final")
+
+
+def test_a_file_instead_of_a_folder(folder):
+    refused(folder / "model.safetensors", "is a file: give the folder")
+
+
+def test_a_folder_without_a_model(folder):
+    refused(folder.parent, r"no config.json.*did you mean .*model\?")
+    (folder / "config.json").unlink()
+    refused(folder, "no config.json.*save_pretrained")
+
+
+def test_config_that_is_no_json(folder):
+    (folder / "config.json").write_text('{"model_type": ')
+    refused(folder, "config.json is no JSON|cannot be read")
+
+
+def test_an_architecture_that_is_no_causal_model(folder):
+    (folder / "config.json").write_text('{"model_type": "t5"}')
+    refused(folder, "no causal language model")
+    (folder / "config.json").write_text('{"model_type": "unheard-of"}')
+    refused(folder, "no causal language model.*newer transformers")
+
+
+def test_no_chat_template(folder):
+    (folder / "chat_template.jinja").unlink()
+    refused(folder, "no chat template.*instruct version")
+
+
+def test_no_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+    refused(folder, "no tokenizer")
+
+
+def test_broken_tokenizer(folder):
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    refused(folder, "tokenizer cannot be read")
+
+
+def test_a_tokenizer_with_more_ids_than_the_model(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["model.embed_tokens.weight"] = weights["model.embed_tokens.weight"][:200].clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    edit_config(folder, vocab_size=200)
+    refused(folder, "the model only 200.*do not belong together")
+
+
+def test_no_weights(folder):
+    (folder / "model.safetensors").unlink()
+    refused(folder, "no \\*.safetensors")
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_weights_cut_short(folder, share):
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: int(share * len(weights))])
+    refused(folder, "corrupt or cut short")
+
+
+def test_weights_of_another_shape(folder):
+    edit_config(folder, hidden_size=64)
+    refused(folder, "do not fit each other")
+
+
+def test_missing_tensors_are_not_filled_with_random_numbers(folder):
+    edit_config(folder, num_hidden_layers=2, layer_types=["full_attention"] * 2)
+    refused(folder, r"11 tensors .*model\.layers\.1")
+
+
+def test_dtype_and_device_are_checked(built):
+    refused(built, "unknown dtype 'float8'.*float32", dtype="float8")
+    refused(built, "no device 'gpu'", device="gpu")
+    if not torch.cuda.is_available():
+        refused(built, "no device 'cuda'.*cpu", device="cuda")
+
+
+def test_the_hub_cannot_be_reached(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    refused("nobody/nothing", "no folder nobody/nothing here, and the hub cannot be reached .*check the path")
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers"])
+def test_a_missing_package_names_the_extra(built, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelLoadError, match=rf"needs {package}.*pip install 'ludus\[train\]'"):
+        load_model(built)

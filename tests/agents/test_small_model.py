@@ -1,0 +1,163 @@
+"""The small model: the same bytes for the same arguments, and a tokenizer that suits its environments."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from ludus.agents.formats.small import CONTROL_TOKENS
+from ludus.agents.models import load_model
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.small_model import SmallModelError, SmallModelShape, build_small_model, play_texts
+
+SPECS = (EnvironmentSpec("ludus/Arithmetic-v0"), EnvironmentSpec("ludus/PacManChat-v0"))
+TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return build_small_model(SPECS, cache_directory=tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(folder):
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def test_transformers_loads_it(folder, tokenizer):
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert type(model).__name__ == "Qwen3ForCausalLM"
+    assert 1_000_000 < model.num_parameters() < 1_300_000
+    assert len(tokenizer) <= 512
+    assert model.config.vocab_size == len(tokenizer)
+    assert model.config.eos_token_id == tokenizer.convert_tokens_to_ids("<|end|>")
+    assert model.config.max_position_embeddings == 4096
+    assert tokenizer.chat_template
+
+
+def test_same_bytes_in_another_process_with_another_hash_seed_and_more_threads(folder, tmp_path):
+    script = (
+        "import sys; from ludus.agents.rollout import EnvironmentSpec as S;"
+        "from ludus.agents.small_model import build_small_model as b;"
+        "print(b([S('ludus/Arithmetic-v0'), S('ludus/PacManChat-v0')], cache_directory=sys.argv[1]))"
+    )
+    settings = {"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "2", "RAYON_NUM_THREADS": "3"}
+    output = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    other = Path(output.stdout.strip())
+    assert other.name == folder.name
+    assert digests(other) == digests(folder)
+    assert output.stderr == ""
+
+
+def test_found_again_and_apart_by_arguments(tmp_path):
+    spec = SPECS[:1]
+    first = build_small_model(spec, TINY, cache_directory=tmp_path)
+    stamp = (first / "model.safetensors").stat().st_mtime_ns
+    assert build_small_model(spec, TINY, cache_directory=tmp_path) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == stamp
+    other = build_small_model(spec, TINY, seed=1, cache_directory=tmp_path)
+    assert other != first
+    assert digests(other)["model.safetensors"] != digests(first)["model.safetensors"]
+    assert digests(other)["tokenizer.json"] == digests(first)["tokenizer.json"]
+    assert sorted(tmp_path.iterdir()) == sorted([first, other])
+
+
+def test_leaves_the_callers_generator_alone(tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
+    assert torch.equal(torch.rand(2), expected)
+
+
+def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", full)
+    with pytest.raises(OSError, match="No space"):
+        build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(st.text())
+def test_any_text_comes_back(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    assert tokenizer.decode(ids) == text
+    assert not set(ids) & set(tokenizer.all_special_ids)
+
+
+@given(st.integers(0, 10**12))
+def test_digits_are_one_id_each(tokenizer, number):
+    assert len(tokenizer.encode(str(number))) == len(str(number))
+    assert len(tokenizer.encode(f"<answer>{number}</answer>")) == len(str(number)) + 2
+
+
+def test_every_byte_has_an_id(tokenizer):
+    vocabulary = tokenizer.get_vocab()
+    assert [tokenizer.convert_ids_to_tokens(id) for id in range(6)] == list(CONTROL_TOKENS)
+    assert sum(len(token) == 1 for token in vocabulary) == 256
+
+
+def test_arithmetic_prompts_are_short(folder):
+    chat_format = load_model(folder).format
+    env = gymnasium.make("ludus/Arithmetic-v0").unwrapped
+    lengths = [len(chat_format.first_prompt(env.reset(seed=seed)[0]).ids) for seed in range(1000, 1200)]
+    assert sum(lengths) / len(lengths) <= 30
+    assert max(lengths) <= 36
+
+
+def test_cells_of_a_grid_are_one_id_each(tokenizer):
+    rows = ["# # # # #", "# P . o #", "# _ C A #", "# # # # #"]
+    assert len(tokenizer.encode("\n".join(rows))) == 4 * 5 + 3
+
+
+def test_what_the_environments_say_needs_few_bytes(folder, tokenizer):
+    for spec in SPECS:
+        texts = sorted(set(play_texts(spec)))
+        tokens = sum(len(tokenizer.encode(text)) for text in texts)
+        assert tokens < 0.6 * sum(len(text.encode()) for text in texts), spec
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (SmallModelShape(layers=0), "layers = 0"),
+        (SmallModelShape(heads=3), "kv_heads = 2 .* divide heads = 3"),
+        (SmallModelShape(head_dim=31), "head_dim = 31 .* even"),
+        (SmallModelShape(vocabulary=100), "vocabulary = 100 .* at least 300"),
+    ],
+)
+def test_impossible_shapes_are_named(shape, message, tmp_path):
+    with pytest.raises(SmallModelError, match=message):
+        build_small_model(SPECS, shape, cache_directory=tmp_path)
+
+
+@pytest.mark.parametrize("id", ["CartPole-v1", "ludus/PacMan-v0"])
+def test_a_native_environment_is_refused(id, tmp_path):
+    with pytest.raises(SmallModelError, match=f"{id} is no chat environment"):
+        build_small_model([EnvironmentSpec(id)], TINY, cache_directory=tmp_path)
+
+
+def test_an_environment_without_scripted_agents_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ludus.envs.math.arithmetic.Arithmetic.scripted", {})
+    with pytest.raises(SmallModelError, match="has no scripted agent 'oracle'.*it has: none"):
+        build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
