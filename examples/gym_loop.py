@@ -1,6 +1,6 @@
 """One episode, as research code has it: `gymnasium.make`, `reset`, `step`.
 
-    python examples/gym_loop.py
+Run it with `python examples/gym_loop.py`.
 """
 
 import gymnasium as gym

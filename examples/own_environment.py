@@ -1,7 +1,7 @@
 """An environment of one's own: guess a number between 1 and 100, told `higher` or `lower`.
 
-    python examples/own_environment.py                          # play it, check it
-    ludus check examples.own_environment:example/Guess-v0       # the same check from the command line
+`python examples/own_environment.py` plays and checks it. From the command line, that check is
+`ludus check examples.own_environment:example/Guess-v0`; `ludus play`, `eval` and `train` take the name, too.
 """
 
 import re
@@ -21,7 +21,7 @@ class Guess(ChatEnv):
     """Guess a number between 1 and 100 from the answers `higher` and `lower`.
 
     The reply holds one number. Reward: 1 for the number itself (`found`), -0.1 for a reply without one number
-    from 1 to 100 (`malformed`). The episode terminates when the number is found, and is truncated after 10 turns.
+    from 1 to 100 (`malformed`). Terminates when the number is found; truncated after 10 turns.
     """
 
     rubric = Rubric({"found": 1.0, "malformed": -0.1})

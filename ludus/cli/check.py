@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ludus.cli.environments import make
+from ludus.cli.environments import make, resolve
 from ludus.cli.options import Arguments, EnvironmentId
 from ludus.cli.values import parse_arguments
 
@@ -21,6 +21,26 @@ class Check:
     """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
 
     def execute(self) -> int:
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        from ludus.envs.conformance import check
+
         arguments = parse_arguments(self.arg)
         make(self.id, arguments).close()
-        raise NotImplementedError
+        report = check(resolve(self.id), **arguments)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("")
+        table.add_column("check", no_wrap=True)
+        table.add_column("what was found", ratio=1)
+        for outcome in report.checks:
+            mark = Text("ok", style="green") if outcome.passed else Text("FAILED", style="bold red")
+            table.add_row(mark, outcome.name, Text(outcome.detail))
+        console = Console()
+        console.print(table)
+        failed = len(report.failures)
+        verdict = f"{failed} of {len(report.checks)} checks failed" if failed else "conforms"
+        console.print(f"{report.environment}: {verdict}", style="bold red" if failed else "bold green")
+        return 0 if report.passed else 1

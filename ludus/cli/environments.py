@@ -41,13 +41,13 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
             near = difflib.get_close_matches(key, accepted, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(accepted) or 'none'}"
             raise UsageError(f"{name} has no argument {key!r}: {hint}")
-    if not arguments:
-        return gymnasium.make(name, render_mode=render_mode)
     try:
         return gymnasium.make(name, render_mode=render_mode, **arguments)
-    except (TypeError, ValueError) as refusal:
-        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise UsageError(f"{name} refuses {given}: {refusal}") from refusal
+    except ValueError as refusal:
+        if not arguments:
+            raise
+        # Gymnasium appends the environment and its arguments to the message; the cause has the plain one.
+        raise UsageError(f"{name} refuses its arguments: {refusal.__cause__ or refusal}") from refusal
 
 
 def environment_class(name: str) -> type[gymnasium.Env[Any, Any]]:

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import gymnasium
 import tyro
 
+from ludus.agents.episode import Episode
+from ludus.agents.evaluate import Summary, summarise
+from ludus.agents.policy import Policy
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
+from ludus.cli.models import model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
 from ludus.cli.values import parse_arguments
-
-if TYPE_CHECKING:
-    from ludus.agents.episode import Episode
-    from ludus.agents.evaluate import Summary
-    from ludus.agents.policy import Policy
 
 CONCURRENCY = 64
 
@@ -61,8 +61,6 @@ class Evaluate:
         policy = self._policy(env)
         env.close()
 
-        from ludus.agents.evaluate import summarise
-        from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
         from ludus.agents.store import write_episodes
 
         name, player = resolve(self.id), self.agent or self.model
@@ -88,9 +86,7 @@ class Evaluate:
             print(f"episodes: {write_episodes(self.out, episodes)}")
         return 0
 
-    def _policy(self, env: gymnasium.Env) -> "Policy":
-        from ludus.cli.models import model_policy, scripted_policy
-
+    def _policy(self, env: gymnasium.Env) -> Policy:
         if self.model is not None:
             return model_policy(env, self.model, self.seed, self.temperature, self.max_tokens)
         return scripted_policy(env, self.agent or "", self.seed)
@@ -109,7 +105,7 @@ def _counter(total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-def show(title: str, summary: "Summary") -> None:
+def show(title: str, summary: Summary) -> None:
     """A table of a summary."""
     from rich import box
     from rich.console import Console

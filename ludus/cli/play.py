@@ -10,6 +10,7 @@ import gymnasium
 
 from ludus.cli.environments import make
 from ludus.cli.errors import UsageError
+from ludus.cli.models import model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
 from ludus.cli.person import Quit, person
 from ludus.cli.values import parse_arguments
@@ -64,8 +65,8 @@ class Play:
             console.print("quit")
         finally:
             env.close()
-            if recorder is not None:
-                console.print(f"{recorder.close()} pictures in {self.record}", highlight=False)
+            if recorder is not None and (pictures := recorder.close()):
+                console.print(f"{pictures} pictures in {self.record}", highlight=False)
         return 0
 
     @property
@@ -79,8 +80,6 @@ class Play:
             with person(env) as choose:
                 yield lambda seed: choose
             return
-        from ludus.cli.models import model_policy, scripted_policy
-
         if self.model is not None:
             policy = model_policy(env, self.model, self.seed)
         else:

@@ -59,6 +59,11 @@ class PhaseState:
     history: dict[str, list[float]] = field(default_factory=dict)
 
     @property
+    def metrics(self) -> list[tuple[str, list[float]]]:
+        """(name for people, history) of what the phase reports, in the order of `SHOWN`."""
+        return [(title, self.history[name]) for name, title in SHOWN.items() if name in self.history]
+
+    @property
     def unit_seconds(self) -> float | None:
         """Seconds per unit over the last few; None before the first is done."""
         (then, before), (now, after) = self.marks[0], self.marks[-1]
@@ -148,10 +153,10 @@ class PlainProgress(Listener):
         self._printed = float("-inf")
 
     def phase_begun(self, phase: Phase, total: int, completed: int) -> None:
-        self._tracker.begin(phase, total, completed, time.monotonic())
         self._printed = time.monotonic()
+        self._tracker.begin(phase, total, completed, self._printed)
         done = f" from {completed}" if completed else ""
-        self._line(f"{TITLES[phase]}{done}{f' to {total}' if total else ''} …")
+        self._line(f"{TITLES[phase]}{done}{f' to {total}' if total else ''} ...")
 
     def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
         now = time.monotonic()
@@ -170,7 +175,7 @@ class PlainProgress(Listener):
     def _summary(self, phase: Phase) -> str:
         state = self._tracker.states[phase]
         parts = [f"{TITLES[phase]} {state.completed}/{state.total}" if state.total else TITLES[phase]]
-        parts += [f"{SHOWN[name]} {number(values[-1])}" for name, values in state.history.items()]
+        parts += [f"{title} {number(values[-1])}" for title, values in state.metrics]
         left = self._tracker.seconds_left(time.monotonic())
         if left:
             parts.append(f"left {duration(left)}")
@@ -210,14 +215,14 @@ class LiveProgress(Listener):
             return draw(self._tracker, self._title, self._begun, time.monotonic())
 
 
-def draw(tracker: Tracker, title: str, begun: float, now: float) -> RenderableType:
+def draw(tracker: Tracker, heading: str, begun: float, now: float) -> RenderableType:
     """The live display at one moment."""
     left = tracker.seconds_left(now)
     head = Table.grid(expand=True)
     head.add_column(ratio=1)
     head.add_column(justify="right")
     about = f"about {duration(left)} left" if left is not None else "estimating time left"
-    head.add_row(Text(title, style="bold"), Text(f"{duration(now - begun)} so far · {about}"))
+    head.add_row(Text(heading, style="bold"), Text(f"{duration(now - begun)} so far · {about}"))
     parts: list[RenderableType] = [head, _phases(tracker)]
     if tracker.current is not None:
         state = tracker.states[tracker.current]
@@ -230,13 +235,13 @@ def draw(tracker: Tracker, title: str, begun: float, now: float) -> RenderableTy
                 Text(f"{state.completed}/{state.total}"),
             )
             parts.append(bar)
-        if state.history:
+        if state.metrics:
             metrics = Table.grid(padding=(0, 2))
             metrics.add_column(style="dim")
             metrics.add_column(justify="right")
             metrics.add_column(style="cyan")
-            for name, values in state.history.items():
-                metrics.add_row(SHOWN[name], number(values[-1]), sparkline(values))
+            for title, values in state.metrics:
+                metrics.add_row(title, number(values[-1]), sparkline(values))
             parts.append(metrics)
     return Group(*parts)
 

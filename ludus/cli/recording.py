@@ -47,9 +47,10 @@ class Recorder:
         self._frames.append(self._picture())
 
     def close(self) -> int:
-        """Write the file and return how many pictures it has."""
+        """Write the file, unless no episode was begun; returns how many pictures there are."""
         self._env.close()
-        write_gif(self._path, self._frames)
+        if self._frames:
+            write_gif(self._path, self._frames)
         return len(self._frames)
 
     def _picture(self) -> np.ndarray:

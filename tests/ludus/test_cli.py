@@ -1,0 +1,357 @@
+"""The command line, called in process: what it prints, what it exits with, what bad input gets."""
+
+import re
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+import ludus
+from ludus.agents.store import read_episodes
+from ludus.cli import main
+from ludus.cli import person as person_module
+from ludus.tools.errors import UserError
+
+OWN = "examples.own_environment:example/Guess-v0"
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Calls `ludus …` and returns its exit code, stdout and stderr."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*words: str) -> SimpleNamespace:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        output = capsys.readouterr()
+        return SimpleNamespace(code=code, out=output.out, err=output.err)
+
+    return call
+
+
+def assert_refused(result: SimpleNamespace, code: int, *names: str) -> None:
+    """One line on stderr that names the things, and the exit code."""
+    assert result.code == code, result
+    assert re.fullmatch(r"error: [^\n]+\n", result.err), result.err
+    for name in names:
+        assert name in result.err
+
+
+@contextmanager
+def files_at_most(size: int) -> Iterator[None]:
+    """Writing a file beyond `size` bytes fails, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# --- help
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out == f"ludus {ludus.__version__}\n"
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_the_overview_names_every_command(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.code == 0
+    for command in ("envs", "check", "play", "train", "eval", "view"):
+        assert f"• {command}" in result.out
+
+
+@pytest.mark.parametrize("command", ["envs", "check", "play", "train", "eval", "view"])
+def test_every_command_explains_itself(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.code == 0
+    assert f"usage: ludus {command}" in result.out
+    assert result.err == ""
+
+
+def test_the_help_for_training_lists_every_key_of_the_configuration(run: Run) -> None:
+    from ludus.trainers.config import RunConfig
+
+    printed = run("train", "--help").out
+    for section, about in RunConfig.model_fields.items():
+        for key in about.annotation.model_fields:
+            assert f"--{section}.{key}" in printed
+
+
+# --- bad usage
+
+
+def test_an_unknown_command_gets_a_suggestion(run: Run) -> None:
+    assert_refused(run("chekc"), 2, "'chekc'", "check")
+
+
+@pytest.mark.parametrize("words", [("envs", "--nothing"), ("eval",), ("eval", OWN, "--episodes", "many")])
+def test_wrong_options_exit_with_2(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.code == 2
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("words", [("check",), ("play",), ("eval", "--agent", "null")])
+@pytest.mark.parametrize(
+    ("id", "suggested"),
+    [
+        ("ludus/Aritmetic-v0", "ludus/Arithmetic-v0"),
+        ("PacManChat", "ludus/PacManChat-v0"),
+        ("ludus/PacMan-v7", "ludus/PacMan-v0"),
+        ("no/Such-v0", "`ludus envs`"),
+    ],
+)
+def test_an_unknown_environment_gets_the_nearest_names(
+    run: Run, words: tuple[str, ...], id: str, suggested: str
+) -> None:
+    command, *options = words
+    assert_refused(run(command, id, *options), 2, repr(id), suggested)
+
+
+def test_a_module_that_is_not_there_is_named(run: Run) -> None:
+    assert_refused(run("check", "no_such_module:x/Y-v0"), 2, "no_such_module")
+
+
+def test_an_unknown_argument_of_the_environment(run: Run) -> None:
+    result = run("eval", "ludus/Arithmetic-v0", "--agent", "null", "--arg", "digit=3")
+    assert_refused(result, 2, "ludus/Arithmetic-v0", "'digit'", "did you mean digits?")
+
+
+def test_a_value_that_the_environment_refuses(run: Run) -> None:
+    result = run("eval", "ludus/Arithmetic-v0", "--agent", "null", "--arg", "digits=-3")
+    assert_refused(result, 2, "ludus/Arithmetic-v0", "-3")
+
+
+def test_an_unknown_agent(run: Run) -> None:
+    assert_refused(run("play", OWN, "--agent", "oracel"), 2, "oracel", "oracle")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("eval", OWN), "--agent"),
+        (("eval", OWN, "--agent", "null", "--model", "x"), "--agent"),
+        (("eval", OWN, "--agent", "null", "--episodes", "0"), "--episodes"),
+        (("eval", OWN, "--agent", "null", "--temperature", "-1"), "--temperature"),
+        (("eval", OWN, "--agent", "null", "--out", "no/such/folder/x.parquet"), "--out"),
+        (("play", OWN, "--agent", "null", "--model", "x"), "--agent"),
+        (("play", OWN, "--agent", "null", "--episodes", "-1"), "--episodes"),
+        (("view", "no-such-run"), "no-such-run"),
+    ],
+)
+def test_options_that_cannot_work(run: Run, words: tuple[str, ...], name: str) -> None:
+    assert_refused(run(*words), 2, name)
+
+
+def test_a_model_path_at_which_there_is_nothing(run: Run, tmp_path: Path) -> None:
+    missing = tmp_path / "models" / "final"
+    assert_refused(run("eval", "ludus/Arithmetic-v0", "--model", missing), 1, str(missing))
+
+
+def test_a_run_that_has_no_model_yet(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    assert_refused(run("play", "ludus/Arithmetic-v0", "--model", tmp_path), 2, str(tmp_path), "--resume")
+
+
+def test_the_name_of_a_run_that_is_nearly_right(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs" / "arithmetic-1" / "models").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    result = run("eval", "ludus/Arithmetic-v0", "--model", "aritmetic-1")
+    assert_refused(result, 2, "aritmetic-1", "did you mean the run arithmetic-1?")
+
+
+def test_a_model_cannot_press_keys(run: Run) -> None:
+    result = run("play", "ludus/PacMan-v0", "--model", "x")
+    assert_refused(result, 2, "ludus/PacMan-v0", "ludus/PacManChat-v0")
+
+
+# --- errors in general
+
+
+def test_a_missing_package_names_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("ludus.cli.evaluate.rollout", missing)
+    assert_refused(run("eval", OWN, "--agent", "null"), 1, "torch", "pip install 'ludus[train]'")
+
+
+def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("ludus.cli.evaluate.rollout", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("eval", OWN, "--agent", "null")
+
+
+def test_a_missing_package_of_nobodys_extra_is_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'ludus.typo'", name="ludus.typo")
+
+    monkeypatch.setattr("ludus.cli.evaluate.rollout", missing)
+    with pytest.raises(ModuleNotFoundError):
+        run("eval", OWN, "--agent", "null")
+
+
+def test_subclasses_of_user_error_choose_their_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrong(UserError):
+        exit_code = 2
+
+    def raises(*_: object, **__: object) -> None:
+        raise Wrong("the thing is wrong:\n  mend it")
+
+    monkeypatch.setattr("ludus.cli.evaluate.rollout", raises)
+    assert_refused(run("eval", OWN, "--agent", "null"), 2, "error: the thing is wrong: mend it")
+
+
+# --- envs
+
+
+def test_envs_lists_every_environment(run: Run) -> None:
+    result = run("envs")
+    assert result.code == 0
+    for id in ludus.environment_ids():
+        assert id in result.out
+    assert "native, vectorised" in result.out
+
+
+# --- eval
+
+
+def test_eval_reports_and_stores(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "episodes.parquet"
+    result = run("eval", OWN, "--agent", "oracle", "--episodes", "20", "--out", out)
+    assert result.code == 0
+    assert re.search(r"success +1\.000 +0\.839 to 1\.000", result.out)
+    assert re.search(r"environment:terminated +20 +100\.0%", result.out)
+    episodes = read_episodes(out)
+    assert [episode.seed for episode in episodes] == list(range(2**32, 2**32 + 20))
+    assert all(episode.success for episode in episodes)
+
+
+def test_eval_on_a_full_disk(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "episodes.parquet"
+    out.write_bytes(b"earlier")
+    with files_at_most(64):
+        result = run("eval", OWN, "--agent", "oracle", "--episodes", "4", "--out", out)
+    assert_refused(result, 1, "ulimit")
+    assert "success" in result.out
+    assert out.read_bytes() == b"earlier"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_ctrl_c_during_eval_keeps_what_was_played(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ludus.cli import evaluate
+
+    played = 0
+    rollout = evaluate.rollout
+
+    def interrupted(*arguments: object, on_episode: Callable[..., None], **options: object) -> None:
+        def count(episode: object) -> None:
+            nonlocal played
+            on_episode(episode)
+            played += 1
+            if played == 3:
+                raise KeyboardInterrupt
+
+        rollout(*arguments, on_episode=count, **options)
+
+    monkeypatch.setattr(evaluate, "rollout", interrupted)
+    out = tmp_path / "episodes.parquet"
+    result = run("eval", OWN, "--agent", "oracle", "--out", out)
+    assert_refused(result, 130, "interrupted", str(out))
+    assert len(read_episodes(out)) >= 3
+
+
+# --- play
+
+
+def test_play_shows_messages_replies_and_the_outcome(run: Run) -> None:
+    result = run("play", OWN, "--agent", "oracle", "--seed", "3", "--episodes", "2")
+    assert result.code == 0
+    for text in ("Guess it.", "50", "reward +1.00", "found 1", "seed 3: return 1.00", "seed 4: return 1.00"):
+        assert text in result.out
+
+
+def test_a_person_plays_a_chat(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    replies = iter(["what?", "50"])
+
+    def type_next(prompt: str) -> str:
+        try:
+            return next(replies)
+        except StopIteration:
+            raise EOFError from None
+
+    monkeypatch.setattr("builtins.input", type_next)
+    result = run("play", OWN)
+    assert result.code == 0
+    assert "malformed 1" in result.out
+    assert "lower" in result.out or "higher" in result.out
+    assert "quit" in result.out
+
+
+def test_a_person_plays_a_grid(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = iter(["left", "x", "up", "right", "quit"])
+    monkeypatch.setattr(person_module, "read_key", lambda: next(keys))
+    result = run("play", "ludus/PacMan-v0")
+    assert result.code == 0
+    assert next(keys, None) is None
+    assert result.out.count("return ") == 4  # after reset and after each of three moves
+    assert "quit" in result.out
+
+
+@pytest.mark.parametrize("id", ["ludus/PacMan-v0", "ludus/PacManChat-v0"])
+def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, tmp_path: Path) -> None:
+    path = tmp_path / "game.gif"
+    result = run("play", id, "--agent", "random", "--record", path)
+    assert result.code == 0
+    turns = int(re.search(r"in (\d+) turns", result.out)[1])  # type: ignore[index]
+    pictures = int(re.search(r"(\d+) pictures", result.out)[1])  # type: ignore[index]
+    assert pictures >= turns + 1
+    with Image.open(path) as gif:
+        assert gif.format == "GIF"
+        assert gif.n_frames > 1
+        assert min(gif.size) >= 32
+        assert len(gif.convert("RGB").getcolors(2**16)) > 2
+
+
+@pytest.mark.parametrize(
+    ("id", "file", "name"),
+    [
+        ("ludus/Arithmetic-v0", "a.gif", "rgb_array"),
+        ("ludus/PacMan-v0", "a.mp4", "a.gif"),
+        ("ludus/PacMan-v0", "no/such/a.gif", "no/such"),
+    ],
+)
+def test_a_recording_that_cannot_be(run: Run, tmp_path: Path, id: str, file: str, name: str) -> None:
+    assert_refused(run("play", id, "--agent", "null", "--record", tmp_path / file), 2, "--record", name)
+
+
+def test_a_recording_on_a_full_disk_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+    with files_at_most(64):
+        result = run("play", "ludus/PacMan-v0", "--agent", "null", "--record", tmp_path / "a.gif")
+    assert_refused(result, 1, "ulimit")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- check
+
+
+@pytest.mark.parametrize("id", [OWN, "ludus/Arithmetic-v0"])
+def test_check_passes(run: Run, id: str) -> None:
+    result = run("check", id)
+    assert result.code == 0, result.out
+    assert "oracle" in result.out
