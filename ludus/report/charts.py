@@ -11,21 +11,13 @@ from matplotlib.ticker import MaxNLocator
 from ludus.agents.evaluate import Interval
 from ludus.report.figures import number
 from ludus.report.panels import Panel
+from ludus.report.series import Mark
 from ludus.report.smoothing import Curve, Floats
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 352, 10, 166
 MOST_DOTS = 300
 """A long run draws every k-th step as a dot, so that a page stays a page."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """An evaluation, drawn as a diamond with its interval."""
-
-    step: float
-    estimate: Interval
-    colour: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,9 @@ def chart(panel: Panel, curves: Sequence[Curve], group: str, marks: Sequence[Mar
         curves: One for each of the panel's lines.
         group: Charts with the same name share their steps, and the pointer in one moves the cursor in all.
     """
-    base = [np.zeros(len(curves[0].at)), *np.cumsum([c.smooth for c in curves], axis=0)] if panel.stacked else []
+    base = (
+        [np.zeros(len(curves[0].at)), *np.cumsum([c.smooth for c in curves], axis=0)] if panel.stacked else []
+    )
     x = _x_scale(curves, marks)
     y = _y_scale(panel, curves, marks, base)
     parts = [_grid(panel, x, y)]
@@ -75,7 +69,9 @@ def chart(panel: Panel, curves: Sequence[Curve], group: str, marks: Sequence[Mar
             band = _band(curve.at[banded], curve.low[banded], curve.high[banded], x, y)
             parts.append(_tag("path", f"band c-{line.colour}", d=band))
         every = -(-len(curve.steps) // MOST_DOTS)
-        parts.append(_tag("path", f"dots c-{line.colour}", d=_dots(curve.steps[::every], curve.raw[::every], x, y)))
+        parts.append(
+            _tag("path", f"dots c-{line.colour}", d=_dots(curve.steps[::every], curve.raw[::every], x, y))
+        )
         parts.append(_tag("path", f"line c-{line.colour}", d="M" + _points(curve.at, curve.smooth, x, y)))
     parts += [_mark(mark, x, y) for mark in marks]
     data = {
@@ -116,11 +112,17 @@ def dumbbell(before: Interval | None, after: Interval | None, low: float, high: 
         parts.append(_rule("shift", x(before.value), x(after.value)))
     for interval, colour in ((before, "ochre"), (after, "blue")):
         if interval:
-            parts.append(_rule(f"interval c-{colour}", x(max(interval.low, low)), x(min(interval.high, high))))
             parts.append(
-                Markup('<circle class="point c-{}" cx="{:.2f}%" cy="50%" r="5.5"/>').format(colour, x(interval.value))
+                _rule(f"interval c-{colour}", x(max(interval.low, low)), x(min(interval.high, high)))
             )
-    return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(label, Markup("").join(parts))
+            parts.append(
+                Markup('<circle class="point c-{}" cx="{:.2f}%" cy="50%" r="5.5"/>').format(
+                    colour, x(interval.value)
+                )
+            )
+    return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(
+        label, Markup("").join(parts)
+    )
 
 
 def _rule(css: str, start: float, end: float) -> Markup:
@@ -128,7 +130,9 @@ def _rule(css: str, start: float, end: float) -> Markup:
     return Markup('<line class="{}" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>').format(css, start, end)
 
 
-def axis_range(estimates: Sequence[Interval], limits: tuple[float, float] | None = None) -> tuple[float, float]:
+def axis_range(
+    estimates: Sequence[Interval], limits: tuple[float, float] | None = None
+) -> tuple[float, float]:
     """An axis that holds all the intervals with some air, within `limits`."""
     low, high = min(e.low for e in estimates), max(e.high for e in estimates)
     air = 0.08 * (high - low) or 0.5
@@ -147,7 +151,7 @@ def _y_scale(panel: Panel, curves: Sequence[Curve], marks: Sequence[Mark], base:
         values = np.concatenate([*base])
     else:
         values = np.concatenate([np.concatenate([c.raw, c.smooth]) for c in curves])
-    values = np.concatenate([values, [e for m in marks for e in (m.estimate.low, m.estimate.high)]])
+    values = np.concatenate([values, [e for m in marks for e in (m.interval.low, m.interval.high)]])
     low, high = float(values.min()), float(values.max())
     if panel.from_zero:
         low = min(0.0, low)
@@ -201,9 +205,9 @@ def _dots(at: Floats, values: Floats, x: _Scale, y: _Scale) -> str:
 
 
 def _mark(mark: Mark, x: _Scale, y: _Scale) -> Markup:
-    px, py = x(mark.step), y(mark.estimate.value)
+    px, py = x(mark.step), y(mark.interval.value)
     return Markup('<path class="whisker c-{}" d="{}"/><path class="diamond c-{}" d="{}"/>').format(
-        mark.colour, f"M{px:.1f} {y(mark.estimate.low):.1f}V{y(mark.estimate.high):.1f}",
+        mark.colour, f"M{px:.1f} {y(mark.interval.low):.1f}V{y(mark.interval.high):.1f}",
         mark.colour, f"M{px:.1f} {py - 5:.1f}l5 5l-5 5l-5 -5Z",
     )  # fmt: skip
 
@@ -213,7 +217,9 @@ def _tag(name: str, css: str, d: str) -> Markup:
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> Markup:
-    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(f"{x:.1f}", f"{y:.1f}", anchor, text)
+    return Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+        f"{x:.1f}", f"{y:.1f}", anchor, text
+    )
 
 
 def _rounded(values: Floats) -> list[float]:

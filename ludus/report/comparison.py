@@ -64,7 +64,9 @@ def compare(run: Run) -> list[Row]:
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
     """The headline, and the doubts that belong to it."""
     if not rows:
-        return Verdict("Not evaluated yet.", ("This run is unfinished: there is no evaluation in its folder.",))
+        return Verdict(
+            "Not evaluated yet.", ("This run is unfinished: there is no evaluation in its folder.",)
+        )
     success = rows[0]
     if success.before is None or success.after is None:
         stage, known = ("primed", success.before) if success.after is None else ("final", success.after)
@@ -72,7 +74,10 @@ def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
         missing = "final" if success.after is None else "primed"
         return Verdict(
             f"The {stage} model succeeds on {share} of the held-out tasks.",
-            (f"There is no evaluation of the {missing} model" + (" yet: this run is unfinished." if success.after is None else "."),),
+            (
+                f"There is no evaluation of the {missing} model"
+                + (" yet: this run is unfinished." if success.after is None else "."),
+            ),
         )
     remarks = []
     before, after = number(success.before.value, "percent"), number(success.after.value, "percent")
@@ -84,15 +89,15 @@ def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
         reward = rows[1]
         if reward.before is not None and reward.after is not None and reward.apart:
             way = "rose" if reward.risen else "fell"
-            headline = (
-                f"Mean return on held-out tasks {way} from {number(reward.before.value)} to {number(reward.after.value)}."
-            )
+            headline = f"Mean return on held-out tasks {way} from {number(reward.before.value)} to {number(reward.after.value)}."
             remarks.append(
                 f"The 95% intervals of the return do not overlap. Those of success ({before} and {after}) do."
             )
         else:
             headline = f"Held-out success: {before} before, {after} after."
-            remarks.append("The 95% intervals overlap, of success and of return: the difference may be chance.")
+            remarks.append(
+                "The 95% intervals overlap, of success and of return: the difference may be chance."
+            )
     form = [row.name for row in rows if row.kind == "form" and row.apart]
     if form and not any(row.apart and row.kind != "form" for row in rows if row.name != "Mean return"):
         remarks.append(

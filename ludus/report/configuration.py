@@ -38,7 +38,9 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
         for key, value in values.items():
             default = known[key].get_default(call_default_factory=True) if key in known else PydanticUndefined
             description = (known[key].description or "") if key in known else ""
-            keys.append(Key(key, _written(value), value != default, " ".join(description.replace("`", "").split())))
+            keys.append(
+                Key(key, _written(value), value != default, " ".join(description.replace("`", "").split()))
+            )
         changed = [f"{key.name} = {key.value}" for key in keys if key.changed]
         sections.append(Section(name, ", ".join(changed)[:160], tuple(keys)))
     return sections

@@ -2,7 +2,18 @@
 
 import re
 
-FORMAT_WORDS = {"format", "malformed", "invalid", "illegal", "tag", "tags", "syntax", "parse", "parsed", "unparsed"}
+FORMAT_WORDS = {
+    "format",
+    "malformed",
+    "invalid",
+    "illegal",
+    "tag",
+    "tags",
+    "syntax",
+    "parse",
+    "parsed",
+    "unparsed",
+}
 
 
 def is_format_term(name: str) -> bool:
@@ -35,10 +46,10 @@ def number(value: float, unit: str = "") -> str:
 
 
 def signed(value: float, unit: str = "") -> str:
-    """`number` with a plus sign before what is positive; a difference of percentages is in points."""
+    """`number` with a plus sign before what is positive; a difference of percentages is in points, unnamed."""
     sign = "+" if value > 0 else ""
     if unit == "percent":
-        return (sign + f"{100 * value:.1f}").replace("-", "−") + " points"
+        return (sign + f"{100 * value:.1f}").replace("-", "−")
     return sign + number(value, unit)
 
 

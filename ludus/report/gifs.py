@@ -93,6 +93,12 @@ def _encode(pictures: Sequence[Image.Image], scale: float) -> bytes:
     durations = [round(1000 * FRAME_SECONDS)] * (len(frames) - 1) + [round(1000 * LAST_FRAME_SECONDS)]
     file = io.BytesIO()
     frames[0].save(
-        file, format="GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False
+        file,
+        format="GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=0,
+        optimize=False,
     )
     return file.getvalue()

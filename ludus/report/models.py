@@ -29,7 +29,11 @@ def describe(run: Run) -> Model:
         settings.get("model_type", ""),
         *(
             f"{settings[key]:,} {name}"
-            for key, name in (("num_hidden_layers", "layers"), ("hidden_size", "wide"), ("vocab_size", "token ids"))
+            for key, name in (
+                ("num_hidden_layers", "layers"),
+                ("hidden_size", "wide"),
+                ("vocab_size", "token ids"),
+            )
             if key in settings
         ),
     ]

@@ -11,21 +11,21 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ludus.agents.evaluate import Interval
-from ludus.report.charts import Chart, Mark, axis_range, chart, dumbbell
-from ludus.report.comparison import Row, compare, verdict
+from ludus.report.charts import Chart, axis_range, chart, dumbbell
+from ludus.report.comparison import Row, Verdict
 from ludus.report.configuration import readable
 from ludus.report.figures import duration, number, signed
 from ludus.report.gifs import Gif
 from ludus.report.models import Model
 from ludus.report.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
-from ludus.report.panels import Group, Line, Panel, learning_curves
-from ludus.report.run_files import Metrics, Run
-from ludus.report.smoothing import FEWEST, Curve, exact, smooth, window
+from ludus.report.panels import Group, learning_curves
+from ludus.report.run_files import Run
+from ludus.report.series import curve, heldout_marks
+from ludus.report.smoothing import FEWEST, window
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
 
 PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
@@ -64,12 +64,27 @@ class DrawnGroup:
     constants: str
 
 
-def render(run: Run, model: Model, decode: Decode | None, gifs: Sequence[Gif], notes: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class Gathered:
+    """All that the page is made of."""
+
+    run: Run
+    rows: Sequence[Row]
+    verdict: Verdict
+    model: Model
+    decode: Decode | None
+    gifs: Sequence[Gif]
+    notes: Sequence[str]
+
+
+def render(gathered: Gathered) -> str:
     """The whole page. Text from episodes is escaped by the template engine; the page allows no other script than its
     own and loads nothing."""
-    rows = compare(run)
+    run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
     script = _resource("report.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.globals.update(number=number, signed=signed)
     template = environment.from_string(_resource("report.html.jinja"))
     return template.render(
@@ -78,13 +93,13 @@ def render(run: Run, model: Model, decode: Decode | None, gifs: Sequence[Gif], n
         style=Markup(_resource("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        verdict=verdict(run, rows),
+        verdict=gathered.verdict,
         lede=_lede(run, model),
         tiles=[_tile(row) for row in rows if row.kind == "outcome" and (row.before or row.after)],
         tasks=_tasks(run),
         facts=_facts(run, model),
-        notes=[*run.notes, *notes],
-        groups=[_draw(group, run) for group in learning_curves(run)],
+        notes=[*run.notes, *gathered.notes],
+        groups=[_draw(group, run, rows) for group in learning_curves(run)],
         curves_note=_curves_note(run),
         rows=[
             (kind, [(row, _row_chart(row)) for row in members])
@@ -95,7 +110,7 @@ def render(run: Run, model: Model, decode: Decode | None, gifs: Sequence[Gif], n
             "by task, so its interval is narrower than the two suggest. Reward terms are unweighted and summed over an "
             "episode's turns."
         ),
-        gifs=gifs,
+        gifs=gathered.gifs,
         heldout=[_pair(pair, decode) for pair in heldout_pairs(match(run.primed, run.final))],
         heldout_rule=HELDOUT_RULE,
         training=[_pair(pair, decode) for pair in training_pairs(run.early, run.late)],
@@ -111,7 +126,7 @@ def render(run: Run, model: Model, decode: Decode | None, gifs: Sequence[Gif], n
     )
 
 
-def _draw(group: Group, run: Run) -> DrawnGroup:
+def _draw(group: Group, run: Run, rows: Sequence[Row]) -> DrawnGroup:
     metrics = run.sft if group.phase == "sft" else run.grpo
     panels = tuple(
         DrawnPanel(
@@ -121,33 +136,13 @@ def _draw(group: Group, run: Run) -> DrawnGroup:
                 panel,
                 [curve(panel, line, metrics) for line in panel.lines],
                 group.phase,
-                heldout_marks(panel, run),
+                heldout_marks(panel, rows, run.grpo.steps),
             ),
         )
         for panel in group.panels
     )
     constants = "; ".join(f"{title} {number(value, unit)}" for title, value, unit in group.constants)
     return DrawnGroup(group.title, group.note, f"step {metrics.steps:,}", panels, constants)
-
-
-def curve(panel: Panel, line: Line, metrics: Metrics) -> Curve:
-    steps, values = metrics.columns[line.metric]
-    if panel.exact:
-        return exact(steps, values)
-    limits = panel.limits or ((0.0, math.inf) if panel.from_zero and values.min() >= 0 else None)
-    return smooth(steps, values, limits)
-
-
-def heldout_marks(panel: Panel, run: Run) -> list[Mark]:
-    """The held-out evaluations that a panel also shows: before the first step and after the last."""
-    marks = []
-    rows = {"success": 0, "return": 1}
-    if panel.heldout in rows and (compared := compare(run)):
-        row = compared[rows[panel.heldout]]
-        for step, interval, colour in ((0, row.before, "ochre"), (run.grpo.steps, row.after, "blue")):
-            if interval is not None:
-                marks.append(Mark(step, interval, colour))
-    return marks
 
 
 def _tile(row: Row) -> Tile:
@@ -192,7 +187,9 @@ def _lede(run: Run, model: Model) -> str:
         what += f" ({model.parameters / 1e6:.1f} million parameters)" if model.parameters >= 1e5 else ""
     did = []
     if run.sft.steps:
-        did.append(f"primed with {run.sft.steps:,} steps of supervised fine-tuning on the oracle's demonstrations")
+        did.append(
+            f"primed with {run.sft.steps:,} steps of supervised fine-tuning on the oracle's demonstrations"
+        )
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
@@ -203,10 +200,18 @@ def _lede(run: Run, model: Model) -> str:
 def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
     arguments = _setting(run, "environment", "arguments", {})
     facts = [
-        ("Run time", duration((run.ended - run.started).total_seconds()), f"from {run.started:%d %B %Y, %H:%M}"),
+        (
+            "Run time",
+            duration((run.ended - run.started).total_seconds()),
+            f"from {run.started:%d %B %Y, %H:%M}",
+        ),
         ("Seed", str(_setting(run, "run", "seed", "–")), ""),
         ("Model", model.name, model.shape),
-        ("Environment arguments", ", ".join(f"{k} = {v}" for k, v in arguments.items()) or "the defaults", ""),
+        (
+            "Environment arguments",
+            ", ".join(f"{k} = {v}" for k, v in arguments.items()) or "the defaults",
+            "",
+        ),
     ]
     if run.grpo.steps:
         groups, size = _setting(run, "grpo", "groups", None), _setting(run, "grpo", "group_size", None)
@@ -217,15 +222,19 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         temperature = _setting(run, "evaluation", "temperature", 0.0)
         how = "greedy" if temperature == 0 else f"temperature {temperature}"
         facts.append(("Held-out tasks", str(_tasks(run)), f"never trained on; {how}"))
-    facts.append(("Versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name)), ""))
+    facts.append(
+        ("Versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name)), "")
+    )
     return facts
 
 
 def _curves_note(run: Run) -> str:
     points = max(run.grpo.points, run.sft.points)
     if points < FEWEST:
-        return "Dots: single steps. Line: smoothed. The run is too short for a confidence band."
-    phases = [f"{window(m.points)} in {name}" for name, m in (("GRPO", run.grpo), ("priming", run.sft)) if m.points]
+        return "One dot a step. The run is too short to smooth, and for a confidence band."
+    phases = [
+        f"{window(m.points)} in {name}" for name, m in (("GRPO", run.grpo), ("priming", run.sft)) if m.points
+    ]
     return (
         "Dots: single steps. Line: local linear regression over a window of steps "
         f"({' and '.join(phases)}). Band: the 95% confidence interval of the line, from the scatter within the window. "

@@ -55,8 +55,14 @@ def match(before: Sequence[Episode], after: Sequence[Episode]) -> Matched:
 def heldout_pairs(matched: Matched) -> list[Pair]:
     """At most six pairs, by `HELDOUT_RULE`."""
     pairs = matched.pairs
-    classes: list[tuple[str, list[tuple[Episode, Episode]], Callable[[Sequence[tuple[Episode, Episode]]], int]]] = [
-        ("solved only after training", [p for p in pairs if p[1].success and not p[0].success], _largest_gain),
+    classes: list[
+        tuple[str, list[tuple[Episode, Episode]], Callable[[Sequence[tuple[Episode, Episode]]], int]]
+    ] = [
+        (
+            "solved only after training",
+            [p for p in pairs if p[1].success and not p[0].success],
+            _largest_gain,
+        ),
         ("solved only before", [p for p in pairs if p[0].success and not p[1].success], _largest_loss),
         ("solved by neither", [p for p in pairs if not p[0].success and not p[1].success], _middle),
         ("solved by both", [p for p in pairs if p[0].success and p[1].success], _middle),
@@ -83,7 +89,9 @@ def training_pairs(early: Sequence[Episode], late: Sequence[Episode]) -> list[Pa
     odd_early, odd_late = [e for e in early if is_odd(e)], [e for e in late if is_odd(e)]
     if odd_early or odd_late:
         first_early, first_late = next(iter(odd_early), None), next(iter(odd_late), None)
-        pairs.append(Pair("cut off, forked or faulted", len(odd_early) + len(odd_late), first_early, first_late))
+        pairs.append(
+            Pair("cut off, forked or faulted", len(odd_early) + len(odd_late), first_early, first_late)
+        )
     return [pair for pair in pairs if pair.left or pair.right]
 
 

@@ -31,7 +31,7 @@ class Panel:
     exact: bool = False
     """It is set, not measured: nothing to smooth."""
     heldout: str = ""
-    """`success` or `return`: also mark the held-out evaluations before the first and after the last step."""
+    """The name of an outcome (see `comparison`): also mark the held-out evaluations before the first and after the last step."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,21 @@ def learning_curves(run: Run) -> list[Group]:
         constant = [panel for panel in panels if _is_constant(panel, metrics)]
         if panels:
             changing = tuple(panel for panel in panels if panel not in constant)
-            stated = tuple((_name(p), float(metrics.columns[p.lines[0].metric][1][0]), p.unit) for p in constant)
+            stated = tuple(
+                (_name(p), float(metrics.columns[p.lines[0].metric][1][0]), p.unit) for p in constant
+            )
             kept.append(replace(group, panels=changing, constants=stated))
     return kept
 
 
 def _is_constant(panel: Panel, metrics: Metrics) -> bool:
     values = [metrics.columns[line.metric][1] for line in panel.lines]
-    return len(values) == 1 and not panel.heldout and len(values[0]) > 1 and bool((values[0] == values[0][0]).all())
+    return (
+        len(values) == 1
+        and not panel.heldout
+        and len(values[0]) > 1
+        and bool((values[0] == values[0][0]).all())
+    )
 
 
 def _name(panel: Panel) -> str:
@@ -96,14 +103,21 @@ def _term(name: str, colour: Colour) -> Panel:
 
 def _stops(metrics: Metrics) -> tuple[Panel, ...]:
     lines = tuple(
-        Line(name, name.removeprefix("stop/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(metrics.names("stop/"))
+        Line(name, name.removeprefix("stop/"), CYCLE[i % len(CYCLE)])
+        for i, name in enumerate(metrics.names("stop/"))
     )
-    return (Panel("Why episodes ended", "Share of the batch by stop reason.", lines, "percent", (0, 1), True, True),)
+    return (
+        Panel(
+            "Why episodes ended", "Share of the batch by stop reason.", lines, "percent", (0, 1), True, True
+        ),
+    )
 
 
 def _seconds(metrics: Metrics) -> tuple[Panel, ...]:
     names = [name for name in metrics.names("seconds/") if name != "seconds/total"]
-    lines = tuple(Line(name, name.removeprefix("seconds/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(names))
+    lines = tuple(
+        Line(name, name.removeprefix("seconds/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(names)
+    )
     return (Panel("Seconds by phase", "Wall time of one step.", lines, "s", None, True, True),)
 
 
@@ -113,9 +127,9 @@ def _one(metric: str, title: str, note: str, unit: str = "", colour: Colour = "b
 
 
 _EARNED = (
-    _one("reward", "Return", "Reward summed over an episode; a diamond is a held-out evaluation.", heldout="return"),
+    _one("reward", "Return", "Reward summed over an episode; a diamond is a held-out evaluation.", heldout="Mean return"),
     _one("success", "Success", "Share of episodes that succeed; a diamond is a held-out evaluation.", "percent",
-         limits=(0, 1), from_zero=True, heldout="success"),
+         limits=(0, 1), from_zero=True, heldout="Success"),
     _one("reward_std", "Spread of returns", "Standard deviation over a batch's episodes; no spread, no signal.",
          from_zero=True),
 )  # fmt: skip

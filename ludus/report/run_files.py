@@ -80,7 +80,9 @@ def read_run(directory: Path) -> Run:
     """
     config_file = directory / "config.toml"
     if not directory.is_dir():
-        raise ReportError(f"{directory}: no such folder; a run's folder is what `ludus train` prints, such as runs/NAME")
+        raise ReportError(
+            f"{directory}: no such folder; a run's folder is what `ludus train` prints, such as runs/NAME"
+        )
     if not config_file.is_file():
         raise ReportError(
             f"{directory}: not a run, there is no config.toml in it; name the folder that `ludus train` wrote, "
@@ -117,7 +119,9 @@ def _read_config(file: Path) -> dict[str, dict[str, Any]]:
             f"{file}: not valid TOML ({error}); it was edited or damaged, copy the run's configuration back"
         ) from None
     if not isinstance(config.get("environment", {}).get("id"), str):
-        raise ReportError(f"{file}: no environment.id, so this is not a run's configuration; name a run's folder")
+        raise ReportError(
+            f"{file}: no environment.id, so this is not a run's configuration; name a run's folder"
+        )
     return config
 
 
@@ -140,7 +144,9 @@ def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
             phase, step = row["phase"], int(row["step"])
         except (ValueError, KeyError, TypeError):
             if number == torn_allowed:
-                notes = (f"The last line of {file.name} is cut off, so the run was killed while writing it; left out.",)
+                notes = (
+                    f"The last line of {file.name} is cut off, so the run was killed while writing it; left out.",
+                )
                 break
             raise ReportError(
                 f"{file}, line {number}: not a metrics record (a JSON object with phase and step); "

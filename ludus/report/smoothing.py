@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 WINDOW_SHARE = 0.3
 """Share of a run's steps that take part in the smoothed value at one step."""
 FEWEST = 8
-"""No window is smaller, and a run with fewer steps has no band: it would claim more than so few values can."""
+"""No window is smaller, and fewer steps are drawn as they are: a smoothed line and a band would claim too much."""
 MOST_POSITIONS = 200
 """A curve is evaluated at no more positions than the eye can tell apart."""
 
@@ -50,15 +50,11 @@ def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = N
         limits: what the metric cannot leave, such as (0, 1); curve and band are clipped to it.
     """
     count = len(steps)
-    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_POSITIONS)).round().astype(int))
-    at = steps[chosen]
-    if count < 3:
-        fitted, error = values[chosen].astype(float), np.full(len(chosen), np.nan)
-    else:
-        fits = [_fit(steps - position, values, window(count)) for position in at]
-        fitted, error = np.array([fit[0] for fit in fits]), np.array([fit[1] for fit in fits])
     if count < FEWEST:
-        error = np.full(len(chosen), np.nan)
+        return exact(steps, values)
+    at = steps[np.unique(np.linspace(0, count - 1, min(count, MOST_POSITIONS)).round().astype(int))]
+    fits = [_fit(steps - position, values, window(count)) for position in at]
+    fitted, error = np.array([fit[0] for fit in fits]), np.array([fit[1] for fit in fits])
     low, high = fitted - 1.96 * error, fitted + 1.96 * error
     if limits is not None:
         fitted, low, high = (np.clip(x, *limits) for x in (fitted, low, high))
@@ -66,7 +62,7 @@ def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = N
 
 
 def exact(steps: Floats, values: Floats) -> Curve:
-    """A metric without noise, drawn as it is."""
+    """A metric drawn as it is: the line goes through every value."""
     none = np.full(len(steps), np.nan)
     return Curve(steps, values, steps, values, none, none)
 
@@ -82,7 +78,9 @@ def _fit(x: Floats, y: Floats, size: int) -> tuple[float, float]:
     hat = np.linalg.pinv(design.T @ (weights[:, None] * design)) @ (design * weights[:, None]).T
     residuals = y - design @ (hat @ y)
     # E[sum w r²] = noise² · sum w ‖row of (I - design @ hat)‖², so dividing by that sum is unbiased.
-    row_norms = 1 - 2 * np.einsum("ik,ki->i", design, hat) + np.einsum("ik,kl,il->i", design, hat @ hat.T, design)
+    row_norms = (
+        1 - 2 * np.einsum("ik,ki->i", design, hat) + np.einsum("ik,kl,il->i", design, hat @ hat.T, design)
+    )
     freedom = float(weights @ row_norms)
     variance = float(weights @ residuals**2) / freedom if freedom > 1e-9 else np.nan
     return float(hat[0] @ y), float(np.sqrt(variance) * np.linalg.norm(hat[0]))

@@ -96,7 +96,11 @@ class _Budget:
     def cut(self, text: str) -> str:
         kept = text[: max(self.characters, 0)]
         self.characters -= len(kept)
-        return kept if len(kept) == len(text) else f"{kept}\n… {len(text) - len(kept):,} more characters, not shown"
+        return (
+            kept
+            if len(kept) == len(text)
+            else f"{kept}\n… {len(text) - len(kept):,} more characters, not shown"
+        )
 
 
 def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
@@ -129,7 +133,9 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
         token_count=sum(len(turn.completion_ids) for turn in episode.turns),
         head=tuple(_turn(turn, i, decode, budget) for i, turn in enumerate(head, 1)),
         unshown_turns=len(episode.turns) - len(head) - len(tail),
-        tail=tuple(_turn(t, len(episode.turns) - len(tail) + i, decode, budget) for i, t in enumerate(tail, 1)),
+        tail=tuple(
+            _turn(t, len(episode.turns) - len(tail) + i, decode, budget) for i, t in enumerate(tail, 1)
+        ),
         closing=tuple(_said(message, budget) for message in episode.final_observation),
     )
 
@@ -196,7 +202,9 @@ def _said(message: Message, budget: _Budget) -> Said:
 
 def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:
     return tuple(
-        Term(words(name), number(value), is_format_term(name)) for name, value in values.items() if value or zeros
+        Term(words(name), number(value), is_format_term(name))
+        for name, value in values.items()
+        if value or zeros
     )
 
 

@@ -4,10 +4,11 @@ import errno
 import os
 from pathlib import Path
 
+from ludus.report.comparison import compare, verdict
 from ludus.report.curves import draw_curves
 from ludus.report.gifs import Gif, draws_pictures, game
 from ludus.report.models import describe, saved_model
-from ludus.report.page import render
+from ludus.report.page import Gathered, render
 from ludus.report.pairs import match, typical
 from ludus.report.run_files import ReportError, Run, read_run
 from ludus.report.transcript import Decode
@@ -26,10 +27,12 @@ def write_report(run_directory: Path) -> Path:
     run = read_run(Path(run_directory))
     decode, notes = _decoder(run)
     gifs, picture_notes = _games(run)
-    page = render(run, describe(run), decode, gifs, [*notes, *picture_notes])
+    rows = compare(run)
+    said = verdict(run, rows)
+    page = render(Gathered(run, rows, said, describe(run), decode, gifs, [*notes, *picture_notes]))
     for gif in gifs:
         _write(run.directory / {"primed": "before.gif", "final": "after.gif"}[gif.stage], gif.data)
-    _write(run.directory / "curves.png", draw_curves(run))
+    _write(run.directory / "curves.png", draw_curves(run, rows, said.headline))
     report = run.directory / "report.html"
     _write(report, page.encode("utf-8"))
     return report
@@ -37,12 +40,16 @@ def write_report(run_directory: Path) -> Path:
 
 def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
     """How to turn token ids into text: with the tokenizer that lies beside the run's model."""
-    sampled = any(turn.completion_ids for e in (*run.primed, *run.final, *run.early, *run.late) for turn in e.turns)
+    sampled = any(
+        turn.completion_ids for e in (*run.primed, *run.final, *run.early, *run.late) for turn in e.turns
+    )
     if not sampled:
         return None, []
     folder = saved_model(run.directory)
     if folder is None:
-        return None, ["No model is saved in this run yet, so replies are shown as text, without their tokens."]
+        return None, [
+            "No model is saved in this run yet, so replies are shown as text, without their tokens."
+        ]
     from ludus.agents.models import load_format
 
     return load_format(folder).decode, []
@@ -65,7 +72,11 @@ def _write(file: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
         unfinished.replace(file)
     except OSError as error:
-        cause = "the disk is full; free some space" if error.errno == errno.ENOSPC else f"{error.strerror}; check it"
+        cause = (
+            "the disk is full; free some space"
+            if error.errno == errno.ENOSPC
+            else f"{error.strerror}; check it"
+        )
         raise ReportError(f"{file}: cannot be written, {cause} and run `ludus view` again") from error
     finally:
         unfinished.unlink(missing_ok=True)

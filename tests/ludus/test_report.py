@@ -48,7 +48,10 @@ def metrics(phase: str, steps: int) -> list[dict[str, float | str]]:
         done = 1 - math.exp(-2.5 * step / steps)
         noise = rng.normal(size=20)
         if phase == "sft":
-            line = {"loss": 3.2 * (1 - done) + 0.2 + 0.05 * noise[0], "tokens_per_second": 9000 + 300 * noise[1]}
+            line = {
+                "loss": 3.2 * (1 - done) + 0.2 + 0.05 * noise[0],
+                "tokens_per_second": 9000 + 300 * noise[1],
+            }
             if step % 10 == 0:
                 line["heldout_loss"] = 3.2 * (1 - done) + 0.3
         else:
@@ -102,7 +105,9 @@ def make_run(folder: Path, model: Path, spec: EnvironmentSpec, tasks: int = 40, 
     write_episodes(folder / "episodes" / "evaluation-primed.parquet", primed)
     write_episodes(folder / "episodes" / "evaluation-final.parquet", final)
     write_episodes(folder / "episodes" / "train-000001.parquet", play(spec, "random", range(8), form, 1.5))
-    write_episodes(folder / "episodes" / f"train-{steps:06d}.parquet", play(spec, "oracle", range(8, 16), form, 12.0))
+    write_episodes(
+        folder / "episodes" / f"train-{steps:06d}.parquet", play(spec, "oracle", range(8, 16), form, 12.0)
+    )
     summaries = {"primed": summarise(primed).to_dict(), "final": summarise(final).to_dict()}
     (folder / "evaluation.json").write_text(json.dumps(summaries))
     for stage in ("primed", "final"):
