@@ -65,14 +65,15 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
 
     `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an unweighted
     reward term, summed over an episode's turns, mean over episodes, so that format is visible apart from
-    correctness; `completion_tokens` is per turn; `flat_groups` is the share of groups whose episodes all earned the
+    correctness; `completion_tokens` is per turn; `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups whose episodes all earned the
     same.
     """
     whole = [episode for episode in episodes if not episode.is_fault]
     metrics: dict[str, float] = {}
     if whole:
         returns = [episode.episode_return for episode in whole]
-        lengths = [len(turn.completion_ids) for episode in whole for turn in episode.turns] or [0]
+        turns = [turn for episode in whole for turn in episode.turns]
+        lengths = [len(turn.completion_ids) for turn in turns] or [0]
         metrics["reward"] = statistics.fmean(returns)
         metrics["reward_std"] = statistics.pstdev(returns)
         totals = [episode.reward_terms() for episode in whole]
@@ -81,6 +82,7 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         metrics["success"] = statistics.fmean(episode.success for episode in whole)
         metrics["completion_tokens"] = statistics.fmean(lengths)
         metrics["completion_tokens_max"] = max(lengths)
+        metrics["cut"] = statistics.fmean(turn.finish == "length" for turn in turns) if turns else 0.0
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
         metrics["flat_groups"] = flat_share(whole)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):

@@ -1,11 +1,11 @@
 """AdamW with warm-up and a schedule, and clipping of the gradient's norm."""
 
 import math
-from collections.abc import Iterable
 
 import torch
 
 from ludus.trainers.config import OptimizerSection, Schedule
+from ludus.trainers.errors import TrainingDiverged
 
 
 def build_optimizer(model: torch.nn.Module, config: OptimizerSection) -> torch.optim.AdamW:
@@ -46,16 +46,21 @@ def _decay(schedule: Schedule, fraction: float) -> float:
             return 0.5 * (1.0 + math.cos(math.pi * fraction))
 
 
-def apply_gradients(
-    optimizer: torch.optim.AdamW, rate: float, max_grad_norm: float
-) -> float:
-    """Clip, step, clear; returns the gradients' global 2-norm before clipping."""
-    parameters: Iterable[torch.nn.Parameter] = [
-        parameter for group in optimizer.param_groups for parameter in group["params"]
-    ]
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+def apply_gradients(optimizer: torch.optim.AdamW, rate: float, max_grad_norm: float) -> float:
+    """Clip, step, clear; returns the gradients' global 2-norm before clipping.
+
+    Raises:
+        TrainingDiverged: if that norm is not finite. The weights are as they were then.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    if not math.isfinite(norm):
+        raise TrainingDiverged(
+            f"the gradient's norm is {norm}: the weights have most likely grown without bound, or a log-probability "
+            f"was -inf; lower the learning rate ({rate:.3g} in this step) or lengthen the warm-up"
+        )
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(norm)
+    return norm

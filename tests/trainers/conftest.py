@@ -1,0 +1,68 @@
+"""A small model, and episodes made by hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.models import LoadedModel
+from ludus.trainers.config import RunConfig, load_config
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.fixture(scope="session")
+def tiny() -> RunConfig:
+    return load_config(CONFIGS / "tiny.toml")
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny: RunConfig) -> Path:
+    from ludus.trainers.run import initial_model
+
+    return Path(initial_model(tiny))
+
+
+@pytest.fixture
+def policy(tiny: RunConfig, tiny_folder: Path) -> LoadedModel:
+    """Fresh weights for each test."""
+    from ludus.trainers.run import load_policy
+
+    return load_policy(tiny_folder, tiny)
+
+
+@pytest.fixture
+def episode() -> Callable[..., Episode]:
+    def make(
+        reward: float,
+        group: int = 0,
+        tokens: int = 3,
+        stop: StopReason = StopReason.TERMINATED,
+        finish: str = "stop",
+        sample: int = 0,
+    ) -> Episode:
+        turn = Turn(
+            observation=[{"role": "user", "content": "1 + 1 = ?"}],
+            reply={"role": "assistant", "content": "2"},
+            reward=reward,
+            reward_terms={"correct": float(reward > 0.5), "format": 1.0},
+            prompt_ids=(10, 11, 12),
+            completion_ids=tuple(range(20, 20 + tokens)),
+            logprobs=(-1.0,) * tokens,
+            finish=finish,  # type: ignore[arg-type]
+        )
+        broken = stop in (StopReason.ENVIRONMENT_FAULT, StopReason.ENGINE_FAULT)
+        return Episode(
+            environment="ludus/Arithmetic-v0",
+            arguments={},
+            seed=0,
+            task="1+1",
+            turns=(turn,),
+            stop=stop,
+            success=reward > 0.5 and not broken,
+            group=group,
+            sample=sample,
+            fault="the server died" if broken else "",
+        )
+
+    return make

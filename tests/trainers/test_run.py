@@ -1,0 +1,249 @@
+"""The whole job: its folder, and that a run which was stopped anywhere ends in the same bits as one that was not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ludus.agents.store import read_episodes
+from ludus.trainers.config import RunConfig, load_config, parse_config
+from ludus.trainers.errors import CheckpointError, ConfigError, RunError
+from ludus.trainers.listener import Listener, Phase
+from ludus.trainers.metrics import read_metrics
+from ludus.trainers.run import train
+
+CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
+SECONDS = ("seconds/", "tokens_per_second")
+
+
+class Killed(Exception):
+    pass
+
+
+class StopAt(Listener):
+    """Raises, or presses Ctrl-C, when a phase has come so far; remembers what it was told."""
+
+    def __init__(self, phase: Phase, completed: int, interrupt: bool = False) -> None:
+        self.at = (phase, completed)
+        self.interrupt = interrupt
+
+    def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
+        if (phase, completed) == self.at:
+            if not self.interrupt:
+                raise Killed
+            signal.raise_signal(signal.SIGINT)
+
+
+class Recorder(Listener):
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def phase_begun(self, phase: Phase, total: int, completed: int) -> None:
+        self.told.append((phase, total, completed))
+
+    def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
+        self.told.append((phase, completed))
+
+    def phase_ended(self, phase: Phase, seconds: float) -> None:
+        self.told.append((phase, "ended"))
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All of a run that must not depend on whether it was stopped."""
+    lines = [
+        {name: value for name, value in line.items() if not name.startswith(SECONDS)} for line in read_metrics(run)
+    ]
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
+    return {
+        "weights": (run / "models" / "final" / "model.safetensors").read_bytes(),
+        "primed": (run / "models" / "primed" / "model.safetensors").read_bytes(),
+        "metrics": lines,
+        "evaluation": json.loads((run / "evaluation.json").read_text()),
+        "files": {file for file in files if not file.startswith("tensorboard")},
+    }
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    return train(load_config(CONFIG), tmp_path_factory.mktemp("runs") / "whole")
+
+
+def test_the_folder_is_laid_out_as_documented(whole: Path, tiny: RunConfig) -> None:
+    assert load_config(whole / "config.toml") == tiny
+    assert {path.name for path in whole.iterdir()} == {
+        "config.toml",
+        "metrics.jsonl",
+        "tensorboard",
+        "evaluation.json",
+        "models",
+        "checkpoints",
+        "episodes",
+    }
+    assert {path.name for path in (whole / "checkpoints").iterdir()} == {"step-000012", "step-000014"}
+    stored = {path.name: read_episodes(path) for path in (whole / "episodes").iterdir()}
+    assert {name: len(episodes) for name, episodes in stored.items()} == {
+        "evaluation-primed.parquet": 32,
+        "evaluation-final.parquet": 32,
+        "train-000001.parquet": 16,
+        "train-000003.parquet": 16,
+        "train-000006.parquet": 16,
+    }
+    for model in ("primed", "final"):
+        names = {path.name for path in (whole / "models" / model).iterdir()}
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
+    evaluation = json.loads((whole / "evaluation.json").read_text())
+    assert evaluation["primed"]["episodes"] == evaluation["final"]["episodes"] == 32
+
+
+def test_evaluated_tasks_are_distinct_the_same_and_never_trained_on(whole: Path) -> None:
+    def tasks(name: str) -> list[str]:
+        return [episode.task for episode in read_episodes(whole / "episodes" / name)]
+
+    held_out = tasks("evaluation-primed.parquet")
+    assert tasks("evaluation-final.parquet") == held_out
+    assert len(set(held_out)) == 32
+    trained = {task for number in (1, 3, 6) for task in tasks(f"train-{number:06d}.parquet")}
+    assert not trained & set(held_out)
+
+
+def test_every_step_is_measured(whole: Path) -> None:
+    lines = read_metrics(whole)
+    assert [(line["phase"], line["step"]) for line in lines] == [
+        *(("sft", step) for step in range(1, 9)),
+        *(("grpo", step) for step in range(1, 7)),
+    ]
+    assert {"loss", "tokens_per_second"} <= lines[0].keys()
+    assert [line["step"] for line in lines if "heldout_loss" in line] == [4, 8]
+    wanted = """reward reward_std terms/correct terms/format success entropy kl loss ratio_mean ratio_max_deviation
+        clip_low clip_high grad_norm learning_rate completion_tokens completion_tokens_max turns flat_groups
+        stop/environment:terminated faults mismatch_mean mismatch_max tokens_per_second seconds/rollout seconds/train
+        seconds/total cut policy_kl""".split()
+    for line in lines[8:]:
+        assert set(wanted) <= line.keys()
+    assert lines[8]["kl"] == 0.0  # nothing has moved yet
+    assert lines[9]["kl"] > 0.0
+    assert max(line["mismatch_max"] for line in lines[8:]) < 1e-4
+
+
+def test_the_listener_hears_of_every_phase(tmp_path: Path, tiny: RunConfig) -> None:
+    short = parse_config(
+        {**tiny.model_dump(), "grpo": {**tiny.grpo.model_dump(), "steps": 1}, "sft": {"steps": 1, "demonstrations": 4}}
+    )
+    listener = Recorder()
+    train(short, tmp_path / "run", listener=listener)
+    begun = [told for told in listener.told if len(told) == 3]
+    assert begun == [
+        ("model", 0, 0),
+        ("demonstrations", 132, 0),
+        ("sft", 1, 0),
+        ("evaluation-primed", 32, 0),
+        ("grpo", 1, 0),
+        ("evaluation-final", 32, 0),
+    ]
+    assert [told[0] for told in listener.told if told[1] == "ended"] == [told[0] for told in begun]
+    assert ("evaluation-final", 32) in listener.told
+
+
+@pytest.mark.parametrize(
+    ("phase", "completed"),
+    [
+        ("demonstrations", 10),  # before anything was saved
+        ("sft", 1),  # before the first checkpoint
+        ("sft", 5),  # between two
+        ("sft", 8),  # after the last step, before its checkpoint
+        ("evaluation-primed", 7),
+        ("grpo", 1),
+        ("grpo", 4),
+        ("evaluation-final", 30),
+    ],
+)
+def test_a_run_stopped_anywhere_ends_in_the_same_bits(
+    whole: Path, tmp_path: Path, tiny: RunConfig, phase: Phase, completed: int
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny, run, listener=StopAt(phase, completed))
+    train(tiny, run, resume=True)
+    assert outcome(run) == outcome(whole)
+
+
+@pytest.mark.parametrize("phase", ["sft", "grpo"])
+def test_ctrl_c_finishes_the_step_and_saves_it(
+    whole: Path, tmp_path: Path, tiny: RunConfig, phase: Phase
+) -> None:
+    run = tmp_path / "run"
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped after {phase} step 3 of .; it is saved"):
+        train(tiny, run, listener=StopAt(phase, 3, interrupt=True))
+    assert signal.getsignal(signal.SIGINT) is handler
+    listener = Recorder()
+    train(tiny, run, resume=True, listener=listener)
+    total = {"sft": 8, "grpo": 6}[phase]
+    assert (phase, total, 3) in listener.told
+    assert outcome(run) == outcome(whole)
+
+
+def test_a_finished_run_resumes_to_nothing(whole: Path, tiny: RunConfig) -> None:
+    before, listener = outcome(whole), Recorder()
+    train(tiny, whole, resume=True, listener=listener)
+    assert listener.told == []
+    assert outcome(whole) == before
+
+
+def test_sigkill_and_resume(whole: Path, tmp_path: Path, tiny: RunConfig) -> None:
+    run = tmp_path / "run"
+    code = (
+        "import sys; from ludus.trainers.config import load_config; from ludus.trainers.run import train; "
+        "train(load_config(sys.argv[1]), sys.argv[2])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(CONFIG), str(run)])
+    while process.poll() is None and not list((run / "checkpoints").glob("step-*")):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (run / "evaluation.json").exists() or len(read_metrics(run)) < 14
+    train(tiny, run, resume=True)
+    assert outcome(run) == outcome(whole)
+
+
+def test_an_existing_run_is_not_overwritten(whole: Path, tiny: RunConfig) -> None:
+    before = outcome(whole)
+    with pytest.raises(RunError, match=r"exists already .* --resume"):
+        train(tiny, whole)
+    assert outcome(whole) == before
+
+
+def test_there_is_nothing_to_resume(tmp_path: Path, tiny: RunConfig) -> None:
+    with pytest.raises(RunError, match="no run to resume"):
+        train(tiny, tmp_path / "nowhere", resume=True)
+
+
+def test_a_run_goes_on_with_its_own_configuration_only(whole: Path, tiny: RunConfig) -> None:
+    other = parse_config({**tiny.model_dump(), "run": {"name": "tiny", "threads": 1, "seed": 5}})
+    with pytest.raises(ConfigError, match="run.seed = 5, but the run began with 0"):
+        train(other, whole, resume=True)
+
+
+def test_a_corrupt_checkpoint_is_never_passed_over(tmp_path: Path, tiny: RunConfig) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny, run, listener=StopAt("sft", 7))
+    weights = run / "checkpoints" / "step-000006" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"step-000006/model.safetensors is missing or corrupt"):
+        train(tiny, run, resume=True)
+
+
+def test_a_task_space_that_is_too_small_is_refused(tmp_path: Path, tiny: RunConfig) -> None:
+    small = {"id": "ludus/Arithmetic-v0", "arguments": {"operations": ["add"], "digits": 1, "phrasing": "bare"}}
+    with pytest.raises(ConfigError, match="to be held out"):
+        train(
+            parse_config({**tiny.model_dump(), "environment": small, "evaluation": {"episodes": 512}}),
+            tmp_path / "run",
+        )

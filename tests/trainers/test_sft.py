@@ -1,0 +1,82 @@
+"""Priming: what is scored, in what order, and gradients that do not depend on how a batch is cut."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from ludus.agents.models import LoadedModel
+from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.errors import ConfigError
+from ludus.trainers.run import make_environment
+from ludus.trainers.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
+
+
+def demonstrations(policy: LoadedModel, config: RunConfig, count: int = 6):  # noqa: ANN201 (rows)
+    return demonstrate(range(count), policy.format, config)
+
+
+def test_only_what_the_oracle_said_is_scored_with_its_end(policy: LoadedModel, tiny: RunConfig) -> None:
+    rows = demonstrations(policy, tiny)
+    assert len(rows) == 6
+    for row in rows:
+        said = [id for id, sampled in zip(row.ids, row.sampled, strict=True) if sampled]
+        text = policy.format.parse(said)["content"]
+        assert text.startswith("<think>")
+        assert text.endswith("</answer>")
+        assert said[-1] in policy.format.stop_ids
+        assert said.count(said[-1]) == 1
+        assert row.sampled == tuple(sorted(row.sampled))  # one turn: prompt first, completion after
+
+
+def test_several_turns_append(policy: LoadedModel, tiny: RunConfig) -> None:
+    several = parse_config(
+        {**tiny.model_dump(), "environment": {"id": "ludus/ArithmeticChallenge-v0", "arguments": {"digits": 1}}}
+    )
+    ends, turns = set(policy.format.stop_ids), []
+    for row in demonstrate(range(4), policy.format, several):
+        scored_ends = sum(s for id, s in zip(row.ids, row.sampled, strict=True) if id in ends)
+        turns.append(sum(b and not a for a, b in zip((False, *row.sampled), row.sampled, strict=False)))
+        assert turns[-1] == scored_ends  # every turn's own end, once
+    assert max(turns) > 1
+
+
+def test_the_loss_is_that_of_a_plain_forward_pass(policy: LoadedModel, tiny: RunConfig) -> None:
+    rows = demonstrations(policy, tiny)
+    losses = []
+    for row in rows:
+        ids = torch.tensor(row.ids)
+        with torch.no_grad():
+            logprobs = policy.model(ids[None]).logits[0, :-1].log_softmax(-1)
+        scored = torch.tensor(row.sampled)[1:]
+        losses.append(-logprobs.gather(1, ids[1:, None])[scored, 0])
+    expected = torch.cat(losses).mean().item()
+    assert mean_loss(policy, rows, 8192) == pytest.approx(expected, abs=1e-5)
+    assert accumulate_gradients(policy, rows, 8192)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig) -> None:
+    rows = demonstrations(policy, tiny)
+    gradients = []
+    for budget in (8192, 1):  # all at once; one row at a time
+        policy.model.zero_grad()
+        accumulate_gradients(policy, rows, budget)
+        gradients.append([parameter.grad.clone() for parameter in policy.model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+@given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 7))
+def test_every_pass_sees_every_demonstration_once(seed: int, size: int, count: int) -> None:
+    drawn = [index for step in range(3 * count) for index in batch_indices(seed, step, size, count)]
+    for epoch in range(len(drawn) // count):
+        assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(count))
+
+
+def test_environments_that_cannot_be_primed_on_are_refused(tiny: RunConfig) -> None:
+    def configured(id: str, **arguments: object) -> RunConfig:
+        return parse_config({**tiny.model_dump(), "environment": {"id": id, "arguments": arguments}})
+
+    with pytest.raises(ConfigError, match="does not observe messages"):
+        make_environment(configured("ludus/PacMan-v0"))
+    with pytest.raises(ConfigError, match=r"cannot be made as configured: .*colour"):
+        make_environment(configured("ludus/Arithmetic-v0", colour="red"))
