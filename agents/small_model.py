@@ -38,7 +38,8 @@ MINIMUM_COUNT = 4
 PATTERN = r" ?</?\p{L}+>|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]|\s"
 """What can be one token: a tag, a digit, a word or one sign (with the space before it), one white space.
 
-Digits and the cells of a grid never merge with their neighbours: place value and position stay visible."""
+Digits and the cells of a grid never merge with their neighbours: place value and position stay visible. A
+line feed is always a token of its own (`SmallFormat` relies on that)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ class SmallFormat:
         self._end_id = backend.token_to_id(END)
         self._bytes = [_token_bytes(backend.id_to_token(id)) for id in range(backend.get_vocab_size())]
         self._texts = [display(piece) for piece in self._bytes]
-        self._encode = lru_cache(maxsize=4096)(lambda text: tuple(backend.encode(text).ids))
+        self._newline_id = backend.encode("\n").ids[0]
+        self._encode_line = lru_cache(maxsize=65536)(lambda line: tuple(backend.encode(line).ids))
         self.stop_ids: tuple[int, ...] = (self._end_id,)
         self.pad_id: int = backend.token_to_id(PAD)
         self.vocab_size: int = len(self._bytes)
@@ -82,7 +83,13 @@ class SmallFormat:
             if message["role"] not in self._role_ids:
                 raise ValueError(f"unknown role {message['role']!r}: it is one of {', '.join(ROLES)}")
             ids.append(self._role_ids[message["role"]])
-            ids.extend(self._encode(message["content"]))
+            # No token reaches over the end of a line, so lines are encoded apart: a board's rows, most of
+            # which stay as they are from turn to turn, come from the cache.
+            first, *rest = message["content"].split("\n")
+            ids.extend(self._encode_line(first))
+            for line in rest:
+                ids.append(self._newline_id)
+                ids.extend(self._encode_line(line))
             ids.append(self._end_id)
         ids.append(self._role_ids["assistant"])
         return ids

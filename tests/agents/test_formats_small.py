@@ -33,19 +33,13 @@ def template(tokenizer):
     return TemplateFormat(tokenizer)
 
 
-TEXTS = st.text(max_size=40) | st.sampled_from(
-    ["What is 12 + 30?", "<think>12 + 30 = 42</think><answer>42</answer>", ""]
+WORDS = st.sampled_from(
+    ["What is 12 + 30?", "<think>12+30</think>", "<answer>", " ", "\n", "\r\n", "\x85", "# P ."]
 )
+TEXTS = st.text(max_size=40) | st.lists(WORDS | st.text(max_size=2), max_size=6).map("".join)
 FREE_TEXTS = TEXTS.filter(lambda text: not any(token in text for token in CONTROL_TOKENS))
-MESSAGES = st.lists(
-    st.builds(
-        lambda role, text: {"role": role, "content": text},
-        st.sampled_from(["system", "user", "tool"]),
-        FREE_TEXTS,
-    ),
-    min_size=1,
-    max_size=3,
-)
+ROLES = st.sampled_from(["system", "user", "tool"])
+MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": FREE_TEXTS}), min_size=1, max_size=3)
 
 
 @given(st.data())

@@ -159,5 +159,5 @@ def test_a_native_environment_is_refused(id, tmp_path):
 
 def test_an_environment_without_scripted_agents_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("ludus.envs.math.arithmetic.Arithmetic.scripted", {})
-    with pytest.raises(SmallModelError, match="has no scripted agent 'oracle'.*it has: none"):
+    with pytest.raises(SmallModelError, match=r"has no scripted agent 'oracle'.*it has: none"):
         build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
