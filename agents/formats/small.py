@@ -66,7 +66,7 @@ class SmallFormat:
         return Prompt((*closing, *self._render(added, tools)), fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        return (*self._encode(reply["content"]), self._end_id)
+        return (*self._text_ids(reply["content"]), self._end_id)
 
     def parse(self, completion_ids: Sequence[int]) -> Message:
         ids = completion_text_ids(completion_ids, self.stop_ids)
@@ -83,15 +83,19 @@ class SmallFormat:
             if message["role"] not in self._role_ids:
                 raise ValueError(f"unknown role {message['role']!r}: it is one of {', '.join(ROLES)}")
             ids.append(self._role_ids[message["role"]])
-            # No token reaches over the end of a line, so lines are encoded apart: a board's rows, most of
-            # which stay as they are from turn to turn, come from the cache.
-            first, *rest = message["content"].split("\n")
-            ids.extend(self._encode_line(first))
-            for line in rest:
-                ids.append(self._newline_id)
-                ids.extend(self._encode_line(line))
+            ids.extend(self._text_ids(message["content"]))
             ids.append(self._end_id)
         ids.append(self._role_ids["assistant"])
+        return ids
+
+    def _text_ids(self, text: str) -> list[int]:
+        # No token reaches over the end of a line, so lines are encoded apart: a board's rows, most of
+        # which stay as they are from turn to turn, come from the cache.
+        first, *rest = text.split("\n")
+        ids = list(self._encode_line(first))
+        for line in rest:
+            ids.append(self._newline_id)
+            ids.extend(self._encode_line(line))
         return ids
 
 
