@@ -20,8 +20,20 @@ from ludus.envs.scripted import ScriptedAgent
 class Guess(ChatEnv):
     """Guess a number between 1 and 100 from the answers `higher` and `lower`.
 
-    The reply holds one number. Reward: 1 for the number itself (`found`), -0.1 for a reply without one number
-    from 1 to 100 (`malformed`). Terminates when the number is found; truncated after 10 turns.
+    ## Task
+    The number is drawn from the seed.
+    ## Observation
+    One user message: the task, then `higher`, `lower`, `Yes!` or what was wrong with the reply.
+    ## Actions
+    A reply that holds one number from 1 to 100.
+    ## Rewards
+    `found`, weight 1: the number itself. `malformed`, weight -0.1: not one number from 1 to 100.
+    ## End of episode
+    Terminates when the number is found; truncated after 10 turns.
+    ## Arguments
+    - `render_mode`: `ansi`, or None for none.
+    ## Version history
+    - v0: first version.
     """
 
     rubric = Rubric({"found": 1.0, "malformed": -0.1})
@@ -82,3 +94,19 @@ class SaysAll(ScriptedAgent):
 
 Guess.scripted = {"null": Silent, "random": Random, "oracle": Bisect, "cheater-all": SaysAll}
 gym.register("example/Guess-v0", entry_point=Guess)
+
+if __name__ == "__main__":
+    from ludus.envs.conformance import check
+
+    env = gym.make("example/Guess-v0")
+    messages, info = env.reset(seed=7)
+    print(messages[0]["content"])
+    agent = Bisect(env)
+    agent.begin()
+    ended = False
+    while not ended:
+        reply = agent.act(messages, info)
+        messages, reward, terminated, truncated, info = env.step(reply)
+        ended = terminated or truncated
+        print(f"{reply}: {messages[0]['content']}")
+    print(check("example/Guess-v0"))

@@ -10,6 +10,7 @@ import gymnasium
 from ludus.agents.policy import Policy, ScriptedPolicy
 from ludus.cli.environments import is_chat
 from ludus.cli.errors import UsageError
+from ludus.cli.runs import CONFIG, RUNS, resume_command
 
 DEFAULT_MAX_TOKENS = 256
 """Most tokens in one reply of a model that comes from no run."""
@@ -43,19 +44,19 @@ def choose_model(text: str) -> ModelChoice:
     Raises:
         UsageError: it is a run without a model, or nearly the name of a run.
     """
-    for run in (Path(text), Path("runs") / text):
-        if not (run / "config.toml").is_file():
+    for run in (Path(text), RUNS / text):
+        if not (run / CONFIG).is_file():
             continue
-        settings = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+        settings = tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
         max_tokens = settings.get("rollout", {}).get("max_tokens", DEFAULT_MAX_TOKENS)
         for stage in ("final", "primed"):
             if (run / "models" / stage).is_dir():
                 return ModelChoice(str(run / "models" / stage), max_tokens)
         raise UsageError(
             f"the run {run} has no model yet, because priming has not ended; "
-            f"finish it with `ludus train {run / 'config.toml'} --resume`"
+            f"go on with {resume_command(run)}"
         )
-    runs = sorted(path.parent.name for path in Path("runs").glob("*/models"))
+    runs = sorted(path.parent.name for path in RUNS.glob("*/models"))
     near = difflib.get_close_matches(text.removeprefix("runs/"), runs, n=1)
     if near and not Path(text).exists():
         raise UsageError(f"there is no run or folder {text}: did you mean the run {near[0]}?")

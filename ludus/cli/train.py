@@ -1,7 +1,6 @@
 """`ludus train CONFIG`: prime, improve, evaluate, report."""
 
 import json
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from ludus.cli.environments import resolve
+from ludus.cli.environments import make
 from ludus.cli.errors import UsageError
+from ludus.cli.runs import CONFIG, RUNS, resume_command
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Train:
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Name of the run, instead of the configuration's run.name."""
     directory: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
-    """Where the run is written. Default: runs/NAME."""
+    """Where the run is written. Default: runs/NAME; for --resume with a run's own config.toml, its folder."""
     overrides: tyro.conf.Suppress[dict[str, str]] = field(default_factory=dict)
 
     def overridden(self, overrides: Mapping[str, str]) -> "Train":
@@ -44,10 +44,8 @@ class Train:
         if self.name is not None:
             overrides["run.name"] = self.name
         config = load_config(self.config, overrides)
-        resolve(config.environment.id)
-        directory = self.directory or Path("runs") / config.run.name
-        if directory.exists() and not directory.is_dir():
-            raise UsageError(f"--directory {directory} is a file: name a folder")
+        make(config.environment.id, config.environment.arguments).close()
+        directory = self._run_directory(config.run.name)
 
         from ludus.cli.progress import watch
 
@@ -57,26 +55,34 @@ class Train:
 
                 train(config, directory, self.resume, listener)
         except (KeyboardInterrupt, OSError) as interruption:
-            interruption.add_note(_how_to_go_on(directory, config.run.name))
+            interruption.add_note(_how_to_go_on(directory))
             raise
 
         from ludus.report import write_report
 
-        report = write_report(directory)
         for line in outcome(directory):
             print(line)
-        print(f"report: {report}")
+        try:
+            print(f"report: {write_report(directory)}")
+        except (KeyboardInterrupt, OSError) as interruption:
+            interruption.add_note(f"the run itself is finished, `ludus view {directory}` writes its report")
+            raise
         return 0
 
+    def _run_directory(self, name: str) -> Path:
+        if self.directory is not None:
+            if self.directory.exists() and not self.directory.is_dir():
+                raise UsageError(f"--directory {self.directory} is a file: name a folder")
+            return self.directory
+        if self.resume and self.config.name == CONFIG:
+            return self.config.parent
+        return RUNS / name
 
-def _how_to_go_on(directory: Path, name: str) -> str:
-    saved = directory / "config.toml"
-    if not saved.is_file():
+
+def _how_to_go_on(directory: Path) -> str:
+    if not (directory / CONFIG).is_file():
         return "nothing had been trained yet"
-    words = ["ludus", "train", str(saved), "--resume"]
-    if directory != Path("runs") / name:
-        words += ["--directory", str(directory)]
-    return f"what was trained is kept, go on with `{shlex.join(words)}`"
+    return f"what was trained is kept, go on with {resume_command(directory)}"
 
 
 def outcome(directory: Path) -> list[str]:

@@ -2,12 +2,11 @@
 
 import webbrowser
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from ludus.cli.errors import UsageError
+from ludus.cli.runs import run_directory
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,3 @@ class View:
         if not self.no_open and not webbrowser.open(report.resolve().as_uri()):
             print("no browser to open it in: open the file yourself")
         return 0
-
-
-def run_directory(text: str) -> Path:
-    """The folder of a run, named by its path or its name under `runs/`.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for directory in (Path(text), Path("runs") / text):
-        if (directory / "config.toml").is_file():
-            return directory
-    runs = sorted(path.parent.name for path in Path("runs").glob("*/config.toml"))
-    there = f"runs/ has {', '.join(runs)}" if runs else "runs/ has none; `ludus train CONFIG` makes one"
-    raise UsageError(f"{text} is no run (a folder with a config.toml): {there}")
