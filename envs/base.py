@@ -152,7 +152,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
             self._messages += (assistant(reply_text(action)), *_copied(messages))
         return messages, self.rubric(outcome.terms), terminated, truncated, info
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a mode: make the environment with render_mode='ansi'")

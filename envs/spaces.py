@@ -84,7 +84,7 @@ class _TextSpace(gymnasium.Space[Any]):
         return False
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.max_length == self.max_length  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.max_length == self.max_length
 
     def __hash__(self) -> int:
         return hash((type(self), self.max_length))

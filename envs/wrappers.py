@@ -1,7 +1,5 @@
 """Wrappers of chat environments."""
 
-from typing import Any
-
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
@@ -9,12 +7,10 @@ from ludus.envs.chat import Chat, Reply
 from ludus.envs.spaces import UnicodeText
 
 
-class TextObservation(gymnasium.Wrapper[str, str, Chat, Reply], RecordConstructorArgs):
-    """Plain strings in and out: an observation is the contents of the messages added, an action is a reply's
-    text.
+class TextObservation(gymnasium.ObservationWrapper[str, Reply, Chat], RecordConstructorArgs):
+    """Plain strings in and out: an observation is the contents of the messages added, an action is a text.
 
-    Contents are parted by a blank line. Roles are left out, so whoever calls knows that the first paragraph
-    after `reset` is the system message.
+    Contents are parted by a blank line. Roles are left out: after `reset` the system message comes first.
 
         env = TextObservation(gymnasium.make("ludus/Arithmetic-v0"))
         text, info = env.reset(seed=7)
@@ -27,17 +23,5 @@ class TextObservation(gymnasium.Wrapper[str, str, Chat, Reply], RecordConstructo
         self.observation_space = UnicodeText()
         self.action_space = UnicodeText()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[str, dict[str, Any]]:
-        messages, info = self.env.reset(seed=seed, options=options)
-        return flatten(messages), info
-
-    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        messages, reward, terminated, truncated, info = self.env.step(action)
-        return flatten(messages), float(reward), terminated, truncated, info
-
-
-def flatten(messages: Chat) -> str:
-    """The contents of messages, parted by blank lines."""
-    return "\n\n".join(message["content"] for message in messages)
+    def observation(self, observation: Chat) -> str:
+        return "\n\n".join(message["content"] for message in observation)

@@ -36,7 +36,7 @@ class Subject:
     def played(self) -> tuple["Episode", ...]:
         """A few episodes of every scripted agent, and of samples of the action space."""
         env = self.make()
-        agents = {**self.scripted, "samples": Sampler}
+        agents: dict[str, type[ScriptedAgent]] = {**self.scripted, "samples": Sampler}
         found = [
             Episode(name, seed, tuple(play(env, agent(env.unwrapped, seed), seed)))
             for name, agent in agents.items()
@@ -119,8 +119,8 @@ def play(env: gymnasium.Env[Any, Any], agent: ScriptedAgent, seed: int) -> Itera
         if step.ended:
             return
     raise Violation(
-        f"seed {seed}: {type(agent).__name__} played {MAX_STEPS} steps without an end: terminate, or truncate at "
-        "a limit"
+        f"seed {seed}: {type(agent).__name__} played {MAX_STEPS} steps without an end: terminate, or "
+        "truncate at a limit"
     )
 
 
@@ -170,8 +170,8 @@ def expect_same(where: str, expected: tuple[Any, ...], found: tuple[Any, ...]) -
         for part, one, other in zip(parts, before, after, strict=True):
             if one != other:
                 raise Violation(
-                    f"{where}: the {part} of step {number} is {_short(other)}, it was {_short(one)}; everything "
-                    "must follow from arguments, seed, options and actions"
+                    f"{where}: the {part} of step {number} is {_short(other)}, it was {_short(one)}; "
+                    "everything must follow from arguments, seed, options and actions"
                 )
     raise Violation(f"{where}: {len(found) - 1} steps, there were {len(expected) - 1}")
 

@@ -153,7 +153,7 @@ def limits(subject: Subject) -> str:
         turns, last = len(episode.steps) - 1, episode.steps[-1]
         if last.terminated and last.truncated:
             raise Violation(
-                f"playing {episode.agent}, the last step is terminated and truncated; the task's end goes first"
+                f"playing {episode.agent}, the last step is terminated and truncated; it can be only one"
             )
         if max_turns is None:
             continue
@@ -170,7 +170,7 @@ def limits(subject: Subject) -> str:
 
 
 def malformed(subject: Subject) -> str:
-    """What is no reply gets an explanation and a small penalty; a native environment refuses what is no action."""
+    """What is no reply gets an explanation and a small penalty; a native environment refuses it."""
     env = subject.make()
     if not isinstance(env.action_space, Reply):
         return _foreign_actions(env)
@@ -213,11 +213,16 @@ def vectors(subject: Subject) -> str:
         "AsyncVectorEnv with shared memory": lambda: AsyncVectorEnv(makers),
         "AsyncVectorEnv with copy=False": lambda: AsyncVectorEnv(makers, copy=False),
     }
+    spec = single.spec
+    if spec is not None and spec.vector_entry_point is not None:
+        forms["make_vec"] = lambda: gymnasium.make_vec(
+            spec, num_envs=count, vectorization_mode="vector_entry_point", **spec.kwargs
+        )
     expected: list[Any] = []
     for name, build in forms.items():
         envs = build()
         try:
-            observations, _ = envs.reset(seed=list(range(count)))
+            observations, _ = envs.reset(seed=0)
             each = list(iterate(envs.observation_space, observations))
             if comparable(each) != comparable(alone):
                 raise Violation(

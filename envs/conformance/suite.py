@@ -1,6 +1,7 @@
 """`check`: every check of the contract, one after another."""
 
 import functools
+import importlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -73,8 +74,10 @@ def check(
 def _spec(id: str) -> Any:
     """The registered specification, which a process can use that has not imported the environment's
     module."""
-    gymnasium.make(id).close() if ":" in id else None
-    return gymnasium.spec(id.rpartition(":")[2])
+    module, _, name = id.rpartition(":")
+    if module:
+        importlib.import_module(module)
+    return gymnasium.spec(name)
 
 
 def _make(spec: Any, arguments: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:

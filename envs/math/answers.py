@@ -31,25 +31,30 @@ def parse_number(text: str) -> Number | None:
     if match is None:
         return None
     sign, whole, decimals, divisor = match.groups()
-    value: Number = int(whole.replace(",", ""))
+    numerator = int(whole.replace(",", ""))
+    value: Number = numerator
     if decimals is not None:
-        value = Fraction(value * 10 ** len(decimals) + int(decimals), 10 ** len(decimals))
+        value = Fraction(numerator * 10 ** len(decimals) + int(decimals), 10 ** len(decimals))
     elif divisor is not None:
         denominator = int(divisor)
-        if denominator < 2 or gcd(value, denominator) != 1:
+        if denominator < 2 or gcd(numerator, denominator) != 1:
             return None
-        value = Fraction(value, denominator)
+        value = Fraction(numerator, denominator)
     if isinstance(value, Fraction) and value.denominator == 1:
         value = value.numerator
-    return -value if sign in ("-", "−") and sign else value
+    return -value if sign in ("-", "\u2212") else value
 
 
 def closeness(answer: Number, given: Number) -> float:
     """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 where they are equal, towards 0 far
     away."""
-    scale = max(abs(answer), 1)
+    scale = max(_size(answer), 1)
     # Written as a quotient of exact numbers that never exceeds 1, so that no value is too large for a float.
-    return float(scale / (scale + _STEEPNESS * abs(given - answer)))
+    return float(scale / (scale + _STEEPNESS * _size(given - answer)))
+
+
+def _size(value: Number) -> Number:
+    return -value if value < 0 else value
 
 
 class Reading(NamedTuple):
