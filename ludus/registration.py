@@ -1,8 +1,10 @@
 """Registers the environments with Gymnasium, by entry point: nothing is imported before it is made."""
 
+from typing import Any
+
 import gymnasium
 
-_ENVIRONMENTS: dict[str, dict[str, str]] = {
+_ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic:Arithmetic"},
     "ludus/ArithmeticChallenge-v0": {
         "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",

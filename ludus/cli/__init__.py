@@ -93,4 +93,5 @@ def _overview() -> None:
         Annotated[kind, tyro.conf.subcommand(name, description=line)]
         for name, (kind, line) in _COMMANDS.items()
     ]
-    tyro.cli(Union[tuple(commands)], prog="ludus", description=_DESCRIPTION, args=["--help"])  # noqa: UP007
+    any_command: Any = Union[tuple(commands)]  # noqa: UP007 (there is no other way to write one of many)
+    tyro.cli(any_command, prog="ludus", description=_DESCRIPTION, args=["--help"])

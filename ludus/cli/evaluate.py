@@ -5,16 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
-import gymnasium
 import tyro
 
 from ludus.agents.episode import Episode
 from ludus.agents.evaluate import Summary, summarise
-from ludus.agents.policy import Policy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
-from ludus.cli.models import model_policy, scripted_policy
+from ludus.cli.models import arguments_for, choose_model, model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
 from ludus.cli.values import parse_arguments
 
@@ -35,7 +33,8 @@ class Evaluate:
     agent: AgentName = None
     """A scripted agent of the environment: null, random, oracle, …"""
     model: ModelName = None
-    """A trained model: a run (its folder or name), a model's folder, or a name on the hub."""
+    """A trained model: a run (its folder or name), a model's folder, or a name on the hub. A run on this
+    environment also gives the arguments that no --arg sets."""
     episodes: int = 512
     """How many to play."""
     seed: int = 2**32
@@ -56,14 +55,18 @@ class Evaluate:
             raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more")
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise UsageError(f"--out {self.out}: name a file in a folder that exists")
-        arguments = parse_arguments(self.arg)
-        env = make(self.id, arguments)
-        policy = self._policy(env)
+        name = resolve(self.id)
+        choice = choose_model(self.model) if self.model is not None else None
+        arguments = arguments_for(name, parse_arguments(self.arg), choice)
+        env = make(name, arguments)
+        if choice is not None:
+            policy = model_policy(env, choice, self.seed, self.temperature, self.max_tokens)
+        else:
+            policy = scripted_policy(env, self.agent or "", self.seed)
         env.close()
 
         from ludus.agents.store import write_episodes
 
-        name, player = resolve(self.id), self.agent or self.model
         starts = [EpisodeStart(seed) for seed in range(self.seed, self.seed + self.episodes)]
         played: list[Episode] = []
         try:
@@ -81,15 +84,11 @@ class Evaluate:
                 write_episodes(self.out, played)
                 interruption.add_note(f"the {len(played)} episodes played so far are in {self.out}")
             raise
-        show(f"{name} · {player}", summarise(episodes))
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        show(f"{name}({given}) · {self.agent or self.model}", summarise(episodes))
         if self.out is not None:
             print(f"episodes: {write_episodes(self.out, episodes)}")
         return 0
-
-    def _policy(self, env: gymnasium.Env) -> Policy:
-        if self.model is not None:
-            return model_policy(env, self.model, self.seed, self.temperature, self.max_tokens)
-        return scripted_policy(env, self.agent or "", self.seed)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """`--agent NAME` or `--model PATH|RUN`: who plays, as a policy."""
 
 import difflib
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 
@@ -22,8 +22,12 @@ class ModelChoice:
 
     path: str
     """A folder in transformers' form, or a name on the hub."""
-    max_tokens: int
+    max_tokens: int = DEFAULT_MAX_TOKENS
     """Most tokens in one reply: what the run trained with."""
+    environment: str = ""
+    """What the run trained on; empty where the model comes from no run."""
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """The environment's keyword arguments in that run."""
 
 
 def scripted_policy(env: gymnasium.Env, name: str, seed: int) -> Policy:
@@ -44,32 +48,43 @@ def choose_model(text: str) -> ModelChoice:
     Raises:
         UsageError: it is a run without a model, or nearly the name of a run.
     """
+    from ludus.trainers.config import load_config
+
     for run in (Path(text), RUNS / text):
         if not (run / CONFIG).is_file():
             continue
-        settings = tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
-        max_tokens = settings.get("rollout", {}).get("max_tokens", DEFAULT_MAX_TOKENS)
         for stage in ("final", "primed"):
             if (run / "models" / stage).is_dir():
-                return ModelChoice(str(run / "models" / stage), max_tokens)
+                config = load_config(run / CONFIG)
+                environment, limit = config.environment, config.rollout.max_tokens
+                path = str(run / "models" / stage)
+                return ModelChoice(path, limit, environment.id, environment.arguments)
         raise UsageError(
-            f"the run {run} has no model yet, because priming has not ended; "
-            f"go on with {resume_command(run)}"
+            f"the run {run} has no model yet, because priming has not ended; go on with {resume_command(run)}"
         )
-    runs = sorted(path.parent.name for path in RUNS.glob("*/models"))
+    runs = sorted(path.parent.name for path in RUNS.glob(f"*/{CONFIG}"))
     near = difflib.get_close_matches(text.removeprefix("runs/"), runs, n=1)
     if near and not Path(text).exists():
         raise UsageError(f"there is no run or folder {text}: did you mean the run {near[0]}?")
-    return ModelChoice(text, DEFAULT_MAX_TOKENS)
+    return ModelChoice(text)
+
+
+def arguments_for(name: str, given: dict[str, Any], choice: ModelChoice | None) -> dict[str, Any]:
+    """The environment's arguments: those given, and for the rest those of the model's run on it."""
+    return {**choice.arguments, **given} if choice is not None and choice.environment == name else given
 
 
 def model_policy(
-    env: gymnasium.Env, text: str, seed: int, temperature: float = 0.0, max_tokens: int | None = None
+    env: gymnasium.Env,
+    choice: ModelChoice,
+    seed: int,
+    temperature: float = 0.0,
+    max_tokens: int | None = None,
 ) -> Policy:
     """A trained model behind the in-process engine.
 
     Raises:
-        UsageError: the environment is not played in words, or there is no such run.
+        UsageError: the environment is not played in words.
         ModelLoadError: there is no usable model at that path.
     """
     if not is_chat(env):
@@ -77,8 +92,6 @@ def model_policy(
             f"{_id(env)} takes numbered actions, and a language model gives replies: use the chat form, "
             "such as ludus/PacManChat-v0, or --agent NAME"
         )
-    choice = choose_model(text)
-
     from ludus.agents.engines.base import Sampling
     from ludus.agents.engines.embedded import EmbeddedEngine
     from ludus.agents.models import load_model

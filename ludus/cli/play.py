@@ -8,9 +8,9 @@ from typing import Any
 
 import gymnasium
 
-from ludus.cli.environments import make
+from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
-from ludus.cli.models import model_policy, scripted_policy
+from ludus.cli.models import ModelChoice, arguments_for, choose_model, model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
 from ludus.cli.person import Quit, person
 from ludus.cli.values import parse_arguments
@@ -33,7 +33,8 @@ class Play:
     agent: AgentName = None
     """A scripted agent of the environment instead of you: null, random, oracle, …"""
     model: ModelName = None
-    """A trained model instead of you: a run (its folder or name), a model's folder, or a name on the hub."""
+    """A trained model instead of you: a run (its folder or name), a model's folder, or a name on the hub. A
+    run on this environment also gives the arguments that no --arg sets."""
     seed: int = 0
     """Of the first episode; the next ones have the seeds after it."""
     episodes: int = 1
@@ -51,12 +52,14 @@ class Play:
             raise UsageError("--agent and --model are both given: only one can play")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}: play at least 1")
-        arguments = parse_arguments(self.arg)
-        env = make(self.id, arguments, render_mode="ansi")
-        recorder = Recorder(self.id, arguments, self.record) if self.record is not None else None
+        name = resolve(self.id)
+        choice = choose_model(self.model) if self.model is not None else None
+        arguments = arguments_for(name, parse_arguments(self.arg), choice)
+        env = make(name, arguments, render_mode="ansi")
+        recorder = Recorder(name, arguments, self.record) if self.record is not None else None
         console = Console()
         try:
-            with self._player(env) as begin:
+            with self._player(env, choice) as begin:
                 for seed in range(self.seed, self.seed + self.episodes):
                     recorded = recorder if seed == self.seed else None
                     result = play(env, begin, screen(console, env, self._is_person), seed, recorded)
@@ -74,14 +77,14 @@ class Play:
         return self.agent is None and self.model is None
 
     @contextmanager
-    def _player(self, env: gymnasium.Env) -> Iterator[Callable[[int], Choose]]:
+    def _player(self, env: gymnasium.Env, choice: ModelChoice | None) -> Iterator[Callable[[int], Choose]]:
         """What makes a chooser for the episode of a seed."""
         if self._is_person:
             with person(env) as choose:
                 yield lambda seed: choose
             return
-        if self.model is not None:
-            policy = model_policy(env, self.model, self.seed)
+        if choice is not None:
+            policy = model_policy(env, choice, self.seed)
         else:
             policy = scripted_policy(env, self.agent or "", self.seed)
         with asyncio.Runner() as runner:
@@ -112,6 +115,6 @@ def play(
         total, turns, ended = total + float(reward), turns + 1, terminated or truncated
         screen.earn(float(reward), info)
         screen.observe(observation)
-    verdict = {True: "[green]success[/]", False: "[red]no success[/]"}.get(info.get("success"), "")
+    verdict = "[green]success[/]" if info.get("success") else "[red]no success[/]"
     cause = "ended by the environment" if terminated else "cut off by the limit on turns"
-    return f"seed {seed}: [bold]return {total:.2f}[/] in {turns} turns, {cause} {verdict}".rstrip()
+    return f"seed {seed}: [bold]return {total:.2f}[/] in {turns} turns, {cause}: {verdict}"
