@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 AdvantageKind = Literal["grpo", "dr_grpo"]
 
 FLAT_TOLERANCE = 1e-9
-"""A group whose rewards differ by less than this share of their size is flat: the difference is rounding (0.1
-+ 0.2 against 0.3), and dividing by it would make noise as large as a real success."""
+"""A group whose rewards differ by no more than this, relative to the largest (or to 1), is flat: the
+difference is rounding (0.1 + 0.2 against 0.3), and dividing by it would make noise as large as a real success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def group_advantages(rewards: Sequence[float], groups: Sequence[int], kind: Adva
     for g in range(len(names)):
         members = np.flatnonzero(group_E == g)
         rewards_G = rewards_E[members]
-        if np.ptp(rewards_G) <= FLAT_TOLERANCE * np.abs(rewards_G).max():
+        if np.ptp(rewards_G) <= FLAT_TOLERANCE * max(1.0, np.abs(rewards_G).max()):
             flat_E[members] = True
             flat_groups += 1
             continue

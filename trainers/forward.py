@@ -69,7 +69,7 @@ def packed_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    segment_lengths: tuple[int, ...],
+    segment_lengths: tuple[int, ...] | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     sliding_window: int | None = None,
@@ -83,6 +83,11 @@ def packed_attention(
     query [1, heads, T, D], key and value [1, key heads, T, D], T = sum(segment_lengths). Returns
     [1, T, heads, D].
     """
+    if segment_lengths is None:
+        raise UnsupportedModel(
+            f"{type(module).__name__} does not pass keyword arguments on to its attention function, so its "
+            "rows cannot be packed; choose a model that does"
+        )
     if softcap is not None or s_aux is not None or position_bias is not None:
         raise UnsupportedModel(
             f"{type(module).__name__} caps its attention logits, has attention sinks or adds a position "
@@ -90,28 +95,36 @@ def packed_attention(
         )
     if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen_attention(query, key, value, segment_lengths, scaling, sliding_window), None
-    grouped = query.shape[1] != key.shape[1]
-    outputs = [
-        scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=_window_mask(q.shape[2], sliding_window, q.device),
-            is_causal=not _windowed(q.shape[2], sliding_window),
-            scale=scaling,
-            enable_gqa=grouped,
-        )
-        for q, k, v in zip(
-            query.split(segment_lengths, 2),
-            key.split(segment_lengths, 2),
-            value.split(segment_lengths, 2),
-            strict=True,
-        )
-    ]
-    return torch.cat([out.transpose(1, 2) for out in outputs], dim=1), None
+    segments = zip(
+        query.split(segment_lengths, 2),
+        key.split(segment_lengths, 2),
+        value.split(segment_lengths, 2),
+        strict=True,
+    )
+    outputs = [_segment_attention(q, k, v, scaling, sliding_window).transpose(1, 2) for q, k, v in segments]
+    return torch.cat(outputs, dim=1), None
 
 
 AttentionInterface.register(ATTENTION, packed_attention)
+
+
+def _segment_attention(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+) -> Tensor:
+    mask, length = None, query.shape[2]
+    if window is not None and length > window:  # a token sees itself and the window - 1 before it
+        place = torch.arange(length, device=query.device)
+        behind = place[:, None] - place[None, :]
+        mask = (behind >= 0) & (behind < window)
+    return scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
 
 
 def _varlen_attention(
@@ -124,7 +137,7 @@ def _varlen_attention(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    bounds = torch.tensor([0, *lengths], dtype=torch.int32, device=query.device).cumsum(0, dtype=torch.int32)
+    bounds = torch.tensor([0, *lengths], device=query.device).cumsum(0, dtype=torch.int32)
     return varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
@@ -139,31 +152,20 @@ def _varlen_attention(
     )[None]
 
 
-def _windowed(length: int, window: int | None) -> bool:
-    return window is not None and length > window
-
-
-def _window_mask(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """True where attention looks: the token itself and the window - 1 before it."""
-    if window is None or length <= window:
-        return None
-    place = torch.arange(length, device=device)
-    behind = place[:, None] - place[None, :]
-    return (behind >= 0) & (behind < window)
-
-
 @contextmanager
 def _scoring(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode and packed attention inside; whatever the model had before (an engine may share it)
     outside."""
-    before, was_training = model.config._attn_implementation, model.training
+    before = model.config._attn_implementation
+    in_training = [module for module in model.modules() if module.training]
     model.config._attn_implementation = ATTENTION
     model.eval()
     try:
         yield
     finally:
         model.config._attn_implementation = before
-        model.train(was_training)
+        for module in in_training:
+            module.training = True
 
 
 def _decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:
@@ -216,7 +218,7 @@ def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
             f"{name} scales or caps its logits after the output embedding, so log-probabilities computed "
             "from hidden states would be those of another model; choose one without logit scale or soft cap"
         )
-    tolerance = 1e-3 if head.weight.dtype == torch.float32 else 0.1
+    tolerance = 1e-3 if head.weight.dtype.itemsize >= 4 else 0.1
     if (packed - seen[0]).norm() > tolerance * seen[0].norm():
         raise UnsupportedModel(
             f"{name} gives a row other hidden states when another row is packed before it (state that "

@@ -6,6 +6,7 @@ a micro-batch scores N of them. Every loss is a sum over tokens, `Σ_n weight_n 
 however the batch is cut.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,6 +115,41 @@ def policy_loss(
     objective_N = torch.minimum(ratio_N * advantages_N, clipped_N * advantages_N)
     loss = -(objective_N * weights_N).sum()
     return loss, _metrics(ratio_N.detach(), advantages_N, clip_low, clip_high)
+
+
+def policy_loss_reference(
+    loss_type: LossType,
+    logprobs: list[list[float]],
+    old_logprobs: list[list[float]],
+    advantages: list[list[float]],
+    clip_low: float,
+    clip_high: float,
+    longest: int,
+) -> float:
+    """The batch's loss, token by token as the papers write it; arguments hold a list per episode.
+
+    With ρ = exp(log π - log π_old) and L_it = -min(ρ_it A_it, clip(ρ_it, 1 - clip_low, 1 + clip_high) A_it):
+
+    - `grpo`: 1/E Σ_i 1/|o_i| Σ_t L_it (arXiv 2402.03300, eq. 3, without its KL term);
+    - `dr_grpo`: 1/E Σ_i 1/longest Σ_t L_it (arXiv 2503.20783, section 3.1);
+    - `dapo`: 1/(Σ_i |o_i|) Σ_i Σ_t L_it (arXiv 2503.14476, eq. 8).
+    """
+    sums = []
+    for new, old, advantage in zip(logprobs, old_logprobs, advantages, strict=True):
+        total = 0.0
+        for p, q, a in zip(new, old, advantage, strict=True):
+            ratio = math.exp(max(-LOG_RATIO_LIMIT, min(LOG_RATIO_LIMIT, p - q)))
+            clipped = max(1.0 - clip_low, min(1.0 + clip_high, ratio))
+            total -= min(ratio * a, clipped * a)
+        sums.append(total)
+    lengths = [len(episode) for episode in logprobs]
+    match loss_type:
+        case "grpo":
+            return sum(s / max(n, 1) for s, n in zip(sums, lengths, strict=True)) / len(sums)
+        case "dr_grpo":
+            return sum(sums) / (len(sums) * longest)
+        case "dapo":
+            return sum(sums) / sum(lengths)
 
 
 def soft_overlong_penalty(lengths: Tensor, longest: int, margin: int) -> Tensor:

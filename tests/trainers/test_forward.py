@@ -1,0 +1,283 @@
+"""Packed rows score as each row does alone, over model families; and the pitfalls."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTJConfig,
+    GPTJForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from ludus.agents.episode import TrainingSequence
+from ludus.trainers.forward import ATTENTION, UnsupportedModel, score
+from ludus.trainers.kl import kl_loss
+from ludus.trainers.losses import PolicyMetrics, policy_loss, row_weights
+from ludus.trainers.packing import flat_logprobs, pack, sampled_counts
+
+WORDS = 61
+ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+SHAPE = ENDS | {
+    "vocab_size": WORDS,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+FAMILIES = {
+    "qwen3-tied": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, tie_word_embeddings=True)),
+    "qwen3-untied": lambda: Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=8, tie_word_embeddings=False)),
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SHAPE)),
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**SHAPE)),
+    "qwen2-sliding-window": lambda: Qwen2ForCausalLM(
+        Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=4, max_window_layers=1)
+    ),
+    "gpt2-absolute-positions": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=WORDS, n_embd=16, n_layer=2, n_head=4, n_positions=32, **ENDS)
+    ),
+    "phi-head-with-bias": lambda: PhiForCausalLM(PhiConfig(**SHAPE)),
+}
+
+
+def build(name):
+    """A tiny random model in float64 whose distributions are far from uniform, in training mode (GPT-2 drops out)."""
+    torch.manual_seed(0)
+    model = FAMILIES[name]().double().train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3) if parameter.dim() > 1 else parameter.add_(
+                0.1 * torch.randn_like(parameter)
+            )
+    return model
+
+
+def make_rows(lengths=(9, 14, 4, 23, 9, 2, 12, 17), seed=0):
+    """Prompts of one to three tokens; sampled turns with the environment's words between them."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for i, length in enumerate(lengths):
+        ids = tuple(torch.randint(0, WORDS, (length,), generator=generator).tolist())
+        sampled = tuple(t > i % 3 and (t + i) % 6 != 0 for t in range(length))
+        sampled = (*sampled[:-1], True)
+        logprobs = -3 * torch.rand(length, generator=generator)
+        rows.append(TrainingSequence(ids, sampled, tuple((logprobs * torch.tensor(sampled)).tolist())))
+    return rows
+
+
+def plain(model, rows, temperature):
+    """log_softmax of the full logits of each row alone: log-probabilities and entropies in flat order."""
+    model.eval()
+    logprobs, entropies = [], []
+    for row in rows:
+        logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0] / temperature
+        log_p = torch.log_softmax(logits, -1)
+        places = [t for t, sampled in enumerate(row.sampled) if sampled]
+        logprobs += [log_p[t - 1, row.ids[t]] for t in places]
+        entropies += [-(log_p[t - 1].exp() * log_p[t - 1]).sum() for t in places]
+    model.train()
+    return torch.stack(logprobs), torch.stack(entropies)
+
+
+def packed(model, rows, temperature, budget):
+    """The same through micro-batches."""
+    total = int(sampled_counts(rows).sum())
+    logprobs, entropies = torch.full((2, total), torch.nan, dtype=torch.float64)
+    for part in pack(rows, budget):
+        scored = score(model, part, temperature)
+        logprobs[part.token_N] = scored.logprobs.detach()
+        entropies[part.token_N] = scored.entropy
+    return logprobs, entropies
+
+
+@pytest.mark.parametrize("budget", [1, 30, 1000])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_scores_are_those_of_each_row_alone(family, budget):
+    model, rows = build(family), make_rows()
+    expected, expected_entropy = plain(model, rows, 0.7)
+    logprobs, entropy = packed(model, rows, 0.7, budget)
+    assert expected.std() > 1.0
+    torch.testing.assert_close(logprobs, expected.detach(), rtol=0, atol=1e-10)
+    torch.testing.assert_close(entropy, expected_entropy.detach(), rtol=0, atol=1e-10)
+
+
+def test_temperature_is_in_the_log_probabilities():
+    model, rows = build("qwen3-tied"), make_rows()
+    cold, warm = packed(model, rows, 0.7, 40)[0], packed(model, rows, 1.0, 40)[0]
+    assert (cold - warm).abs().max() > 0.5
+    torch.testing.assert_close(warm, plain(model, rows, 1.0)[0].detach(), rtol=0, atol=1e-10)
+
+
+def batch_gradients(model, rows, order, budget, loss_type="grpo"):
+    """One batch's loss with KL, its gradients and its metrics; `order` says in which order the rows come."""
+    rows = [rows[i] for i in order]
+    advantages_R = torch.linspace(-2, 1, len(rows), dtype=torch.float64)[torch.tensor(order)]
+    weights_R = row_weights(loss_type, sampled_counts(rows), torch.arange(len(rows)), 20)
+    old_S = flat_logprobs(rows).double()
+    model.zero_grad()
+    total, metrics, entropy = 0.0, PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0), 0.0
+    for part in pack(rows, budget):
+        scored = score(model, part, 0.9)
+        old_N, weights_N = old_S[part.token_N], weights_R[part.row_N]
+        loss, m = policy_loss(scored.logprobs, old_N, advantages_R[part.row_N], weights_N, 0.2, 0.28)
+        loss = loss + 0.1 * (weights_N * kl_loss("k3", scored.logprobs, old_N - 0.1, old_N)).sum()
+        loss.backward()
+        total, metrics, entropy = total + loss.item(), metrics + m, entropy + scored.entropy.sum().item()
+    return total, [p.grad.clone() for p in model.parameters()], metrics.means() | {"entropy": entropy}
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize("family", ["qwen3-tied", "gpt2-absolute-positions"])
+def test_gradients_do_not_depend_on_how_the_batch_is_cut(family, loss_type):
+    model, rows = build(family), make_rows()
+    assert len(pack(rows, 1)) == len(rows)
+    assert len(pack(rows, 1000)) == 1
+    forwards, backwards = list(range(8)), list(range(7, -1, -1))
+    loss, gradients, metrics = batch_gradients(model, rows, forwards, 1000, loss_type)
+    for order, budget in [(forwards, 1), (forwards, 30), (backwards, 1000), (backwards, 25)]:
+        other, other_gradients, other_metrics = batch_gradients(model, rows, order, budget, loss_type)
+        assert other == pytest.approx(loss, rel=1e-12)
+        assert other_metrics == pytest.approx(metrics, rel=1e-12)
+        for mine, theirs in zip(gradients, other_gradients, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-13)
+
+
+def test_gradients_are_those_of_full_logits():
+    model, rows = build("qwen3-tied"), make_rows()
+    weights = torch.linspace(-1, 1, int(sampled_counts(rows).sum()), dtype=torch.float64)
+    model.zero_grad()
+    (plain(model, rows, 0.7)[0] * weights).sum().backward()
+    expected = [p.grad.clone() for p in model.parameters()]
+    model.zero_grad()
+    for part in pack(rows, 30):
+        (score(model, part, 0.7).logprobs * weights[part.token_N]).sum().backward()
+    for parameter, gradient in zip(model.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_nothing_of_the_environments_tokens_reaches_loss_kl_or_entropy():
+    """Perturb what stands at unscored places, and what follows the last sampled token: the bits stay."""
+    model, rows = build("qwen3-tied"), make_rows()
+    perturbed = [
+        replace(
+            row,
+            ids=(*row.ids, 3, 4),
+            sampled=(*row.sampled, False, False),
+            logprobs=(*(p if s else 1e3 for p, s in zip(row.logprobs, row.sampled, strict=True)), -7.0, 7.0),
+        )
+        for row in rows
+    ]
+    loss, gradients, metrics = batch_gradients(model, rows, list(range(8)), 40)
+    other, other_gradients, other_metrics = batch_gradients(model, perturbed, list(range(8)), 40)
+    assert other == loss
+    assert other_metrics == metrics
+    assert all(torch.equal(a, b) for a, b in zip(gradients, other_gradients, strict=True))
+
+
+@pytest.mark.parametrize("family", ["qwen3-tied", "gpt2-absolute-positions"])
+def test_the_ratio_before_the_first_update_is_one_to_the_bit(family):
+    """Old log-probabilities without gradients, then the same path with them, in float32, in training mode."""
+    model, rows = build(family).float(), make_rows()
+    for part in pack(rows, 40):
+        with torch.no_grad():
+            old = score(model, part, 0.8).logprobs
+        new = score(model, part, 0.8).logprobs
+        assert new.requires_grad
+        assert torch.equal(old, new)
+        _, metrics = policy_loss(new, old, torch.ones_like(new), torch.ones_like(new), 0.2, 0.2)
+        assert metrics.ratio_max_deviation == 0.0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_mode_and_attention_are_switched_only_inside(training):
+    model, (part,) = build("qwen3-tied").train(training), pack(make_rows(), 1000)
+    seen = []
+    model.model.register_forward_pre_hook(
+        lambda module, _: seen.append((module.config._attn_implementation, module.training))
+    )
+    before = model.config._attn_implementation
+    score(model, part, 1.0)
+    assert set(seen) == {(ATTENTION, False)}
+    assert (model.config._attn_implementation, model.training, model.model.training) == (
+        before,
+        training,
+        training,
+    )
+    with pytest.raises(IndexError):
+        score(model, replace(part, ids_T=part.ids_T + WORDS), 1.0)
+    assert (model.config._attn_implementation, model.training) == (before, training)
+
+
+def test_mode_of_each_part_comes_back():
+    model, (part,) = build("gpt2-absolute-positions"), pack(make_rows(), 1000)
+    model.transformer.h[0].eval()
+    score(model, part, 1.0)
+    assert model.transformer.training
+    assert not model.transformer.h[0].training
+    assert model.transformer.h[1].training
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: CohereForCausalLM(CohereConfig(**SHAPE)), "scales or caps its logits"),
+        (lambda: GraniteForCausalLM(GraniteConfig(**SHAPE, logits_scaling=2.0)), "scales or caps its logits"),
+        (
+            lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8, attn_logit_softcapping=None)),
+            "scales or caps its logits",
+        ),
+        (lambda: Gemma2ForCausalLM(Gemma2Config(**SHAPE, head_dim=8)), "caps its attention logits"),
+        (
+            lambda: MambaForCausalLM(
+                MambaConfig(vocab_size=WORDS, hidden_size=16, num_hidden_layers=1, **ENDS)
+            ),
+            "when another row is packed before it",
+        ),
+        (
+            lambda: BloomForCausalLM(
+                BloomConfig(vocab_size=WORDS, hidden_size=16, n_layer=1, n_head=4, **ENDS)
+            ),
+            "when another row is packed before it",
+        ),
+        (
+            lambda: GPTJForCausalLM(
+                GPTJConfig(
+                    vocab_size=WORDS, n_embd=16, n_layer=1, n_head=4, n_positions=32, rotary_dim=4, **ENDS
+                )
+            ),
+            "when another row is packed before it",
+        ),
+    ],
+)
+def test_models_whose_log_probabilities_would_be_wrong_are_refused(model, message):
+    torch.manual_seed(0)
+    (part,) = pack(make_rows(), 1000)
+    with pytest.raises(UnsupportedModel, match=message):
+        score(model(), part, 1.0)
+
+
+def test_a_model_without_a_head_is_refused():
+    (part,) = pack(make_rows(), 1000)
+    with pytest.raises(UnsupportedModel, match="not a causal language model"):
+        score(build("llama").model, part, 1.0)
