@@ -1,10 +1,11 @@
-"""Kill a run with SIGKILL at five random moments, resume it each time, and compare its weights with an unkilled run's.
+"""Kill a run with SIGKILL at five random moments, resume it each time, and compare its weights with an
+unkilled run's.
 
     python benchmarks/resume.py [--seed 0] [--config configs/arithmetic.toml]
 
-Each of the five runs is a fresh process that is killed once, at a moment drawn between 10% and 98% of the unkilled
-run's duration (imports included), then resumed in another process. "Equal" means every byte of `models/final`'s
-weights. Prints a table and writes `benchmarks/results/resume.json`.
+Each of the five runs is a fresh process that is killed once, at a moment drawn between 10% and 98% of the
+unkilled run's duration (imports included), then resumed in another process. "Equal" means every byte of
+`models/final`'s weights. Prints a table and writes `benchmarks/results/resume.json`.
 """
 
 import argparse
@@ -68,7 +69,9 @@ def where(run: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "arithmetic.toml")
     arguments = parser.parse_args()
@@ -88,12 +91,24 @@ def main() -> None:
             time.sleep(moment)
             process.send_signal(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL or not (run / "config.toml").exists():
-                run.rename(run.with_name(f"missed-{time.monotonic_ns()}"))  # too late or too early: draw again
+                run.rename(
+                    run.with_name(f"missed-{time.monotonic_ns()}")
+                )  # too late or too early: draw again
                 continue
             killed_at = where(run)
             finish(start(arguments.config, run, resume=True))
-            trials.append({"seconds": moment, "done": killed_at, "weights": weights(run), "equal": weights(run) == expected})
-            print(f"killed after {moment:5.1f} s ({killed_at}): {'equal' if trials[-1]['equal'] else 'DIFFERENT'}")
+            trials.append(
+                {
+                    "seconds": moment,
+                    "done": killed_at,
+                    "weights": weights(run),
+                    "equal": weights(run) == expected,
+                }
+            )
+            print(
+                f"killed after {moment:5.1f} s ({killed_at}): "
+                f"{'equal' if trials[-1]['equal'] else 'DIFFERENT'}"
+            )
     result = {
         "unkilled_seconds": duration,
         "weights": expected,

@@ -2,8 +2,9 @@
 
     python benchmarks/train.py [--seeds 0 1 2] [--config configs/arithmetic.toml]
 
-Each seed is a fresh process (imports count). Prints a table and writes `benchmarks/results/train.json`. The project's
-figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final disjoint.
+Each seed is a fresh process (imports count). Prints a table and writes `benchmarks/results/train.json`. The
+project's figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final
+disjoint.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "seconds": seconds,
         "seconds_by_phase": {
-            phase: sum(line["seconds/total"] for line in lines if line["phase"] == phase) for phase in ("sft", "grpo")
+            phase: sum(line["seconds/total"] for line in lines if line["phase"] == phase)
+            for phase in ("sft", "grpo")
         },
         "tasks": evaluation["final"]["episodes"],
         "primed": primed,
@@ -50,7 +52,9 @@ def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "arithmetic.toml")
     arguments = parser.parse_args()
@@ -60,7 +64,9 @@ def main() -> None:
         for seed in arguments.seeds:
             run = measure(arguments.config, Path(folder) / str(seed), seed)
             runs.append(run)
-            shown = [f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (run["primed"], run["final"])]
+            shown = [
+                f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (run["primed"], run["final"])
+            ]
             print(f"{seed:>4} {run['seconds']:>8.1f}   {shown[0]:<22} {shown[1]:<22} {run['rise']:>6.3f}")
     result = {
         "runs": runs,

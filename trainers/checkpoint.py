@@ -1,4 +1,4 @@
-"""Checkpoints: everything that training goes on from, written whole or not at all, checked before it is used."""
+"""Checkpoints: all that training goes on from, written whole or not at all, checked before it is used."""
 
 import errno
 import hashlib
@@ -43,8 +43,8 @@ def save_checkpoint(
 ) -> Path:
     """Write `directory/step-NUMBER` and remove all but the last `keep`.
 
-    The files are written to a temporary folder, flushed to the disk and renamed in one operation, so a process that
-    is killed, or a disk that fills up, leaves the earlier checkpoints as they were.
+    The files are written to a temporary folder, flushed to the disk and renamed in one operation, so a
+    process that is killed, or a disk that fills up, leaves the earlier checkpoints as they were.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written to.
@@ -66,8 +66,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     """Put a checkpoint's tensors into `model` and `optimizer`, and its generator's state into torch's.
 
     Raises:
-        CheckpointError: if a file is missing, changed or cut short, or does not fit the model. Nothing is changed
-            then.
+        CheckpointError: if a file is missing, changed or cut short, or does not fit the model. Nothing is
+            changed then.
     """
     progress, checksums = _read_state(path)
     tensors = {name: _read_tensors(path / name, checksums.get(name, "")) for name in (_MODEL, _OPTIMIZER)}
@@ -184,7 +184,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
     """Returns the file's SHA-256."""
-    content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    content = safetensors.torch.save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    )
     _write(path, content)
     return hashlib.sha256(content).hexdigest()
 
@@ -252,5 +254,9 @@ def _check_fit(path: Path, saved: Mapping[str, torch.Tensor], wanted: Mapping[st
 
 def _corrupt(path: Path, cause: str) -> CheckpointError:
     others = [other.name for other in checkpoints(path.parent.parent) if other != path.parent]
-    fix = f"remove {path.parent} to resume from {others[-1]}" if others else "begin the run anew in another folder"
+    fix = (
+        f"remove {path.parent} to resume from {others[-1]}"
+        if others
+        else "begin the run anew in another folder"
+    )
     return CheckpointError(f"{path} is missing or corrupt: {cause}; {fix}")

@@ -33,7 +33,7 @@ class RunSection(Section):
     seed: CountOrNone = 0
     """Decides everything random in the run: tasks, order of batches, sampled tokens."""
     threads: Count = 2
-    """Threads that torch computes with. Another number may round differently, so it is part of the configuration."""
+    """Threads that torch computes with. Another number may round differently."""
 
 
 class EnvironmentSection(Section):
@@ -97,7 +97,8 @@ class ModelSection(Section):
     def _shape_has_a_use(self) -> Self:
         if self.path != "small" and self.small != SmallModelSection():
             raise ValueError(
-                f'[model.small] is the shape of path = "small", but path = "{self.path}" brings its own; drop one'
+                f'[model.small] is the shape of path = "small", but path = "{self.path}" brings its own; '
+                "drop one"
             )
         return self
 
@@ -110,7 +111,7 @@ class OptimizerSection(Section):
     warmup_steps: CountOrNone = 0
     """Optimiser loop steps over which the rate rises linearly from 0."""
     schedule: Schedule = "constant"
-    """What happens after warm-up: stay, or fall to 0 linearly or along a half cosine at the phase's last step."""
+    """What follows warm-up: stay, or fall to 0 at the phase's last step, linearly or along a half cosine."""
     weight_decay: NonNegative = 0.0
     """AdamW's decoupled decay."""
     max_grad_norm: Positive = 1.0
@@ -144,8 +145,9 @@ class GrpoSection(OptimizerSection):
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
     loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
-    """`grpo`: mean over each sequence, then over sequences (arXiv:2402.03300). `dr_grpo`: a constant normaliser and
-    no division by the group's spread (arXiv:2503.20783). `dapo`: mean over all tokens (arXiv:2503.14476)."""
+    """`grpo`: mean over each sequence, then over sequences (arXiv:2402.03300). `dr_grpo`: a constant
+    normaliser and no division by the group's spread (arXiv:2503.20783). `dapo`: mean over all tokens
+    (arXiv:2503.14476)."""
     updates_per_batch: Count = 1
     """The batch's groups are dealt into this many minibatches, with one optimiser step on each."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -161,11 +163,11 @@ class GrpoSection(OptimizerSection):
     max_resamples: Count = 2
     """How often at most a step draws further groups for dynamic sampling."""
     overlong_tokens: CountOrNone = 0
-    """`dapo` only: width in tokens of the soft overlong penalty, which falls from 0 to -1 over the last so many tokens
-    before `rollout.max_tokens`; 0 leaves it out."""
+    """`dapo` only: width in tokens of the soft overlong penalty, which falls from 0 to -1 over the last so
+    many tokens before `rollout.max_tokens`; 0 leaves it out."""
     mismatch_mean_limit: Positive = 1e-3
-    """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled tokens,
-    in nats, on average. Fits float32; a half-precision model needs more."""
+    """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
+    tokens, in nats, on average. Fits float32; a half-precision model needs more."""
     mismatch_max_limit: Positive = 0.1
     """The same for the worst single token."""
     store_every: Count = 20
@@ -177,17 +179,19 @@ class GrpoSection(OptimizerSection):
             return self
         if self.group_size == 1:
             raise ValueError(
-                "group_size = 1: an episode is compared with its group's mean, so alone it has advantage 0 and "
-                "nothing is learned; use 2 or more, 8 is usual"
+                "group_size = 1: an episode is compared with its group's mean, so alone it has advantage 0 "
+                "and nothing is learned; use 2 or more, 8 is usual"
             )
         if self.groups % self.updates_per_batch:
             raise ValueError(
-                f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: minibatches "
-                "hold whole groups and the same number of them; choose a divisor"
+                f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "
+                "minibatches hold whole groups and the same number of them; choose a divisor"
             )
         for name in ("dynamic_sampling", "overlong_tokens"):
             if getattr(self, name) and self.loss != "dapo":
-                raise ValueError(f'{name} belongs to loss = "dapo", not to "{self.loss}"; drop it or change the loss')
+                raise ValueError(
+                    f'{name} belongs to loss = "dapo", not to "{self.loss}"; drop it or change the loss'
+                )
         return self
 
 
@@ -218,8 +222,8 @@ class RolloutSection(Section):
         for name, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
             if getattr(self, name) != off:
                 raise ValueError(
-                    f"{name} = {getattr(self, name)} cannot be trained with: tokens would be drawn from a truncated "
-                    "and renormalised distribution, whose support is not recorded, so the trainer's "
+                    f"{name} = {getattr(self, name)} cannot be trained with: tokens would be drawn from a "
+                    "truncated, renormalised distribution, whose support is not recorded, so the trainer's "
                     f"log-probabilities would be of another policy and the ratio wrong; leave {name} at {off}"
                 )
         if self.max_tokens > self.max_episode_tokens:
@@ -253,8 +257,8 @@ class EvaluationSection(Section):
     def _apart(self) -> Self:
         if self.first_seed < 2**32:
             raise ValueError(
-                f"first_seed = {self.first_seed} lies among the training seeds, which are below 2**32 = {2**32}; "
-                "choose one above"
+                f"first_seed = {self.first_seed} lies among the training seeds, which are below 2**32 = "
+                f"{2**32}; choose one above"
             )
         return self
 
@@ -308,8 +312,8 @@ def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
 
     Args:
         path: A TOML file.
-        overrides: Values as typed on a command line by dotted key, such as `{"grpo.learning_rate": "3e-4"}`; TOML
-            syntax, with the quotes around a string left out.
+        overrides: Values as typed on a command line by dotted key, such as `{"grpo.learning_rate": "3e-4"}`;
+            TOML syntax, with the quotes around a string left out.
 
     Raises:
         ConfigError: one line that names the key, what is wrong with it and what would be right.
@@ -384,8 +388,8 @@ def _explain(error: ErrorDetails) -> str:
         case "missing":
             return f'"{key}" is missing and has no default; add it'
         case "literal_error":
-            choices = [str(choice) for choice in get_args(_annotation(key))]
-            return f'{key} = "{error["input"]}" is not one of {", ".join(choices)}{_nearest(error["input"], choices)}'
+            choices, given = [str(choice) for choice in get_args(_annotation(key))], error["input"]
+            return f'{key} = "{given}" is not one of {", ".join(choices)}{_nearest(given, choices)}'
         case "value_error":
             return (f"{key}: " if key else "") + str(error["ctx"]["error"])
         case _:
@@ -394,4 +398,6 @@ def _explain(error: ErrorDetails) -> str:
 
 def _nearest(name: object, choices: Any) -> str:
     close = difflib.get_close_matches(str(name), list(choices), n=1)
-    return f'; did you mean "{close[0]}"?' if close else f"; there is {', '.join(choices)}" if len(choices) < 30 else ""
+    if close:
+        return f'; did you mean "{close[0]}"?'
+    return f"; there is {', '.join(choices)}" if len(choices) < 30 else ""

@@ -10,7 +10,8 @@ class ConfigError(UserError):
 
 
 class RunError(UserError):
-    """The run's folder or its surroundings are in the way: it exists already, it is not a run, the disk is full."""
+    """The run's folder or its surroundings are in the way: it exists already, it is not a run, the disk is
+    full."""
 
 
 class CheckpointError(UserError):

@@ -1,4 +1,4 @@
-"""GRPO: play groups of episodes from one start each, and make likelier what earned more than its group's mean.
+"""GRPO: play groups of episodes from one start each; make likelier what earned more than its group's mean.
 
 `improve` is the whole algorithm, top to bottom. Formulas live in `advantages`, `losses` and `kl`.
 """
@@ -49,7 +49,8 @@ def improve(
 
     Args:
         reference: The primed model; needed if `config.grpo.kl_coefficient` is not 0.
-        weights_changed: Called when a step's updates are done, so that the engine forgets what it computed before.
+        weights_changed: Called when a step's updates are done, so that the engine forgets what it computed
+            before.
 
     Raises:
         TrainingDiverged: if the loss is not finite, or engine and trainer disagree about the policy.
@@ -101,9 +102,7 @@ def improve(
 # Rollouts
 
 
-def play_groups(
-    policy: Policy, seeds: Sequence[int], first_group: int, config: RunConfig
-) -> list[Episode]:
+def play_groups(policy: Policy, seeds: Sequence[int], first_group: int, config: RunConfig) -> list[Episode]:
     """`group_size` episodes from each seed; the groups are numbered from `first_group` on."""
     starts = [
         EpisodeStart(seed, group=first_group + index, sample=sample)
@@ -117,9 +116,9 @@ def gather(play: Play, config: RunConfig) -> tuple[list[Episode], list[Episode]]
     """Play a step's groups.
 
     Returns:
-        All episodes that were played, and those that are trained on. A faulted episode is never trained on: it says
-        nothing about the policy. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2) neither is a flat group;
-        further groups are played in their place, `max_resamples` times at most.
+        All episodes that were played, and those that are trained on. A faulted episode is never trained on:
+        it says nothing about the policy. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2) neither
+        is a flat group; further groups are played in their place, `max_resamples` times at most.
 
     Raises:
         RunError: if every episode faulted.
@@ -138,8 +137,8 @@ def gather(play: Play, config: RunConfig) -> tuple[list[Episode], list[Episode]]
             taught += without_flat_groups([episode for episode in more if not episode.is_fault], config)
     if all(episode.is_fault for episode in played):
         raise RunError(
-            f"all {len(played)} episodes of a step faulted, the first with: {played[0].fault}; there is nothing to "
-            "train on. Mend what broke and go on with --resume"
+            f"all {len(played)} episodes of a step faulted, the first with: {played[0].fault}; there is "
+            "nothing to train on. Mend what broke and go on with --resume"
         )
     return played, taught
 
@@ -150,7 +149,7 @@ def without_flat_groups(episodes: Sequence[Episode], config: RunConfig) -> list[
 
 
 def shaped_rewards(episodes: Sequence[Episode], config: RunConfig) -> list[float]:
-    """Returns, with the soft overlong penalty of each episode's longest completion where it is switched on."""
+    """Returns; where it is switched on, with the soft overlong penalty of an episode's longest completion."""
     returns = [episode.episode_return for episode in episodes]
     if not config.grpo.overlong_tokens:
         return returns
@@ -178,7 +177,7 @@ class Part:
 
 
 def deal(episodes: Sequence[Episode], config: RunConfig) -> list[Part]:
-    """Cut a batch into `updates_per_batch` minibatches of whole groups. Advantages are taken before the cut."""
+    """Cut a batch into `updates_per_batch` minibatches of whole groups, after advantages are taken."""
     values = advantages_of(episodes, config).values_E
     groups = sorted({episode.group for episode in episodes})
     parts = []
@@ -190,8 +189,8 @@ def deal(episodes: Sequence[Episode], config: RunConfig) -> list[Part]:
 
 @dataclass(frozen=True)
 class Minibatch:
-    """What one update needs. R rows that teach something, with S sampled tokens in flat order (see `packing`); A tokens
-    in all, those of rows without a gradient included."""
+    """What one update needs. R rows that teach something, with S sampled tokens in flat order (see
+    `packing`); A tokens in all, those of rows without a gradient included."""
 
     micro_batches: list[MicroBatch]
     weights_R: Tensor
@@ -204,10 +203,13 @@ class Minibatch:
     entropy_A: Tensor
 
 
-def prepare(part: Part, model: PreTrainedModel, reference: PreTrainedModel | None, config: RunConfig) -> Minibatch:
+def prepare(
+    part: Part, model: PreTrainedModel, reference: PreTrainedModel | None, config: RunConfig
+) -> Minibatch:
     """Score a minibatch under the policy that played it, and under the reference.
 
-    A row whose advantage is 0 has no gradient (but for the KL term), so it is measured and counted, and then left out.
+    A row whose advantage is 0 has no gradient (but for the KL term), so it is measured and counted, and then
+    left out.
     """
     grpo, temperature = config.grpo, config.rollout.temperature
     rows, episode_of = rows_of(part.episodes)
@@ -264,14 +266,20 @@ def score_rows(
 def accumulate_gradients(
     minibatch: Minibatch, model: PreTrainedModel, config: GrpoSection, temperature: float
 ) -> tuple[float, PolicyMetrics]:
-    """Add the gradients of a minibatch's loss to the model's; they do not depend on the cut into micro-batches."""
+    """Add the gradients of a minibatch's loss to the model's; they do not depend on the cut into
+    micro-batches."""
     total, ratios = 0.0, PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)
     for micro in minibatch.micro_batches:
         logprobs_N = score(model, micro, temperature).logprobs.cpu()
         old_N = minibatch.old_logprobs_S[micro.token_N]
         weights_N = minibatch.weights_R[micro.row_N]
         loss, measured = policy_loss(
-            logprobs_N, old_N, minibatch.advantages_R[micro.row_N], weights_N, config.clip_low, config.clip_high
+            logprobs_N,
+            old_N,
+            minibatch.advantages_R[micro.row_N],
+            weights_N,
+            config.clip_low,
+            config.clip_high,
         )
         if minibatch.reference_logprobs_S is not None:
             reference_N = minibatch.reference_logprobs_S[micro.token_N]
@@ -318,7 +326,7 @@ def measure(minibatches: Sequence[Minibatch], config: RunConfig) -> dict[str, fl
 def check_engine(measured: dict[str, float], config: GrpoSection, step: int) -> None:
     """
     Raises:
-        TrainingDiverged: if engine and trainer give the sampled tokens log-probabilities that differ too much.
+        TrainingDiverged: if engine and trainer differ too much about the sampled tokens' log-probabilities.
     """
     for name, limit in (
         ("mismatch_mean", config.mismatch_mean_limit),
@@ -326,36 +334,38 @@ def check_engine(measured: dict[str, float], config: GrpoSection, step: int) -> 
     ):
         if not measured.get(name, 0.0) <= limit:  # written so that nan counts as too much
             raise TrainingDiverged(
-                f"GRPO step {step + 1}: {name} = {measured[name]:.3g} nats is above grpo.{name}_limit = {limit}: engine "
-                "and trainer compute different probabilities for the tokens that were sampled, so the gradient would "
-                "be of another policy. Likely causes: half precision (raise the limit), a model whose cached and "
-                "uncached forward passes differ, or weights that the engine did not take over"
+                f"GRPO step {step + 1}: {name} = {measured[name]:.3g} nats is above grpo.{name}_limit = "
+                f"{limit}: engine and trainer compute different probabilities for the tokens that were "
+                "sampled, so the gradient would be of another policy. Likely causes: half precision (raise "
+                "the limit), a model whose cached and uncached forward passes differ, or weights that the "
+                "engine did not take over"
             )
 
 
 def check_loss(loss: float, ratios: PolicyMetrics, config: GrpoSection, step: int, first: bool) -> None:
     """
     Raises:
-        TrainingDiverged: if the loss is not finite, or the ratio before the batch's first update is not exactly 1.
+        TrainingDiverged: if the loss is not finite, or the ratio before the batch's first update is not
+            exactly 1.
     """
     if first and ratios.ratio_max_deviation != 0.0:
         raise TrainingDiverged(
             f"GRPO step {step + 1}: before the first update the ratio of new to old policy is off 1 by "
-            f"{ratios.ratio_max_deviation:.3g}, though both are the same: the model's forward pass does not repeat "
-            "itself. Likely causes: dropout or another random layer that evaluation mode leaves on, or operators that "
-            "are not deterministic"
+            f"{ratios.ratio_max_deviation:.3g}, though both are the same: the model's forward pass does not "
+            "repeat itself. Likely causes: dropout or another random layer that evaluation mode leaves on, "
+            "or operators that are not deterministic"
         )
     if not np.isfinite(loss):
         raise TrainingDiverged(
-            f"GRPO step {step + 1}: the loss is {loss}; the weights have most likely grown without bound: lower "
-            f"grpo.learning_rate = {config.learning_rate} or lengthen grpo.warmup_steps, and resume from the last "
-            "checkpoint"
+            f"GRPO step {step + 1}: the loss is {loss}; the weights have most likely grown without bound: "
+            f"lower grpo.learning_rate = {config.learning_rate} or lengthen grpo.warmup_steps, and resume "
+            "from the last checkpoint"
         )
 
 
 def summarise_updates(updates: Sequence[Update]) -> dict[str, float]:
-    """Loss and gradient norm: means over the updates. Ratios and clip fractions: over all their tokens. Empty if every
-    group was flat, since there was no update then."""
+    """Loss and gradient norm: means over the updates. Ratios and clip fractions: over all their tokens. Empty
+    if every group was flat, since there was no update then."""
     if not updates:
         return {}
     ratios = PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)

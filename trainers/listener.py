@@ -15,15 +15,16 @@ class Listener:
 
         Args:
             phase: Which one.
-            total: Its length: optimiser steps in `sft` and `grpo`, episodes in the others; 0 if unknown (`model`).
+            total: Its length: optimiser steps in `sft` and `grpo`, episodes in the others; 0 if unknown
+                (`model`).
             completed: How much of it is done already (more than 0 only after a resume).
         """
 
     def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
         """A step is done: `completed` of `total`.
 
-        In `sft` and `grpo`, `metrics` is the line that goes to `metrics.jsonl`, without `phase` and `step`. In the
-        others it holds running means such as `success` and `reward`, and may be empty.
+        In `sft` and `grpo`, `metrics` is the line that goes to `metrics.jsonl`, without `phase` and `step`.
+        In the others it holds running means such as `success` and `reward`, and may be empty.
         """
 
     def phase_ended(self, phase: Phase, seconds: float) -> None:

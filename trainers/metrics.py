@@ -1,4 +1,4 @@
-"""What a run measures: one line a step in `metrics.jsonl`, the same in TensorBoard, and how episodes become numbers."""
+"""What a run measures: one line a step in `metrics.jsonl` and in TensorBoard; how episodes become numbers."""
 
 import json
 import statistics
@@ -24,7 +24,9 @@ class MetricsWriter:
     def __init__(self, run: Path, phase: str, completed: int = 0) -> None:
         self._phase = phase
         self._path = run / FILE
-        kept = [line for line in read_metrics(run) if line["phase"] != phase or int(line["step"]) <= completed]
+        kept = [
+            line for line in read_metrics(run) if line["phase"] != phase or int(line["step"]) <= completed
+        ]
         write_file(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / "tensorboard" / phase), purge_step=completed + 1)
@@ -61,12 +63,12 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
 
 
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """What a batch of training episodes says about the policy. Faulted episodes count in `faults` and `stop/…` only.
+    """What a batch of training episodes says about the policy; faults count in `faults` and `stop/…` only.
 
-    `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an unweighted
-    reward term, summed over an episode's turns, mean over episodes, so that format is visible apart from
-    correctness; `completion_tokens` is per turn; `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups whose episodes all earned the
-    same.
+    `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an
+    unweighted reward term, summed over an episode's turns, mean over episodes, so that format is visible
+    apart from correctness; `completion_tokens` is per turn; `cut` is the share of completions that the token
+    limit cut off; `flat_groups` is the share of groups whose episodes all earned the same.
     """
     whole = [episode for episode in episodes if not episode.is_fault]
     metrics: dict[str, float] = {}

@@ -56,8 +56,9 @@ def apply_gradients(optimizer: torch.optim.AdamW, rate: float, max_grad_norm: fl
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
     if not math.isfinite(norm):
         raise TrainingDiverged(
-            f"the gradient's norm is {norm}: the weights have most likely grown without bound, or a log-probability "
-            f"was -inf; lower the learning rate ({rate:.3g} in this step) or lengthen the warm-up"
+            f"the gradient's norm is {norm}: the weights have most likely grown without bound, or a "
+            f"log-probability was -inf; lower the learning rate ({rate:.3g} in this step) or lengthen the "
+            "warm-up"
         )
     for group in optimizer.param_groups:
         group["lr"] = rate

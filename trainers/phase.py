@@ -1,4 +1,4 @@
-"""`TrainingPhase`: what the loops of SFT and GRPO share: resuming, recording each step, checkpoints, Ctrl-C."""
+"""`TrainingPhase`: what the loops of SFT and GRPO share: resuming, recording, checkpoints, Ctrl-C."""
 
 import signal
 import threading
@@ -24,8 +24,8 @@ class TrainingPhase:
             for step in phase.steps():
                 phase.finish(step, metrics)
 
-    The first Ctrl-C lets the step come to its end, saves a checkpoint and raises KeyboardInterrupt; a second one
-    raises it at once, and the run then resumes from its last checkpoint.
+    The first Ctrl-C lets the step come to its end, saves a checkpoint and raises KeyboardInterrupt; a second
+    one raises it at once, and the run then resumes from its last checkpoint.
 
     Args:
         run: The run's folder.
@@ -102,7 +102,9 @@ class TrainingPhase:
             return 0
         progress = load_checkpoint(saved[-1], self._model, self._optimizer)
         self._tasks.position = progress.position
-        self._listener.note(f"going on after {self._name} step {progress.step} of {self._total} ({saved[-1].name})")
+        self._listener.note(
+            f"going on after {self._name} step {progress.step} of {self._total} ({saved[-1].name})"
+        )
         return progress.step
 
     def _interrupt(self, signal_number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`train`: the whole job. Model, priming, evaluation, GRPO, evaluation; what is done already is not done again."""
+"""`train`: the whole job: model, priming, evaluation, GRPO, evaluation; what is done is not done again."""
 
 import json
 import os
@@ -36,9 +36,9 @@ def train(
 ) -> Path:
     """Run a configuration from beginning to end, or go on with it.
 
-    A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`), written
-    whole or not at all; a resumed run skips it, and goes on within SFT and GRPO from their last checkpoint, to the
-    same bits as a run that was never interrupted.
+    A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`),
+    written whole or not at all; a resumed run skips it, and goes on within SFT and GRPO from their last
+    checkpoint, to the same bits as a run that was never interrupted.
 
     Args:
         config: What to do.
@@ -50,8 +50,8 @@ def train(
         The run's folder.
 
     Raises:
-        UserError: what went wrong, in one line: `ConfigError`, `RunError`, `CheckpointError`, `TrainingDiverged`,
-            `ModelLoadError`.
+        UserError: what went wrong, in one line: `ConfigError`, `RunError`, `CheckpointError`,
+            `TrainingDiverged`, `ModelLoadError`.
         KeyboardInterrupt: after Ctrl-C; what was trained is saved.
     """
     listener = listener or Listener()
@@ -88,12 +88,15 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
     written = run / "config.toml"
     if resume:
         if not written.exists():
-            raise RunError(f"{run}: there is no run to resume (it has no config.toml); begin it without --resume")
+            raise RunError(
+                f"{run}: there is no run to resume (it has no config.toml); begin it without --resume"
+            )
         _refuse_changes(config, load_config(written), written)
         return run
     if run.exists() and any(run.iterdir()):
         raise RunError(
-            f"{run} exists already and would be overwritten; go on with it by --resume, or choose another name or folder"
+            f"{run} exists already and would be overwritten; go on with it by --resume, or choose another "
+            "name or folder"
         )
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
@@ -107,8 +110,8 @@ def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
         for key, value in values.items():
             if now[section][key] != value:
                 raise ConfigError(
-                    f"{section}.{key} = {now[section][key]!r}, but the run began with {value!r}: resumed so, it would "
-                    f"be neither the one nor the other; resume with {written}, or begin a new run"
+                    f"{section}.{key} = {now[section][key]!r}, but the run began with {value!r}: resumed so, "
+                    f"it would be neither the one nor the other; resume with {written}, or begin a new run"
                 )
 
 
@@ -124,18 +127,19 @@ def make_environment(config: RunConfig) -> gymnasium.Env[Any, Any]:
         raise ConfigError(f"[environment] {id} cannot be made as configured: {error}") from error
     if not isinstance(env.reset(seed=0)[0], list):
         raise ConfigError(
-            f"environment.id = {id} does not observe messages, so a language model cannot play it; take its chat form"
+            f"environment.id = {id} does not observe messages, so a language model cannot play it; take its "
+            "chat form"
         )
     if config.sft.steps and "oracle" not in getattr(env.unwrapped, "scripted", {}):
         raise ConfigError(
-            f"environment.id = {id} has no oracle to take demonstrations from; add one to its `scripted`, or leave "
-            "priming out with sft.steps = 0"
+            f"environment.id = {id} has no oracle to take demonstrations from; add one to its `scripted`, or "
+            "leave priming out with sft.steps = 0"
         )
     return env
 
 
 def held_out_tasks(config: RunConfig) -> int:
-    """How many tasks are held out: those of the evaluation, which the held-out demonstrations are taken from too."""
+    """How many tasks are held out; the held-out demonstrations are of the evaluation's first tasks."""
     return max(config.evaluation.episodes, config.sft.heldout_demonstrations if config.sft.steps else 0)
 
 
@@ -190,7 +194,7 @@ def sharpen(
 
 
 def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, listener: Listener) -> None:
-    """Play the held-out tasks with a saved model; keep the episodes, and their summary in `evaluation.json`."""
+    """Play the held-out tasks with a saved model; keep the episodes, and a summary in `evaluation.json`."""
     record = run / "evaluation.json"
     summaries = json.loads(record.read_text()) if record.exists() else {}
     count = config.evaluation.episodes
@@ -229,8 +233,8 @@ def initial_model(config: RunConfig) -> str | Path:
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
     """A model whose weights lie in memory of their own.
 
-    Where weights lie decides which instructions the linear algebra picks, so bits would differ between weights that
-    were trained in memory and the same ones mapped from a file.
+    Where weights lie decides which instructions the linear algebra picks, so bits would differ between
+    weights that were trained in memory and the same ones mapped from a file.
     """
     policy = load_model(path, config.model.dtype, config.model.device)
     for parameter in policy.model.parameters():

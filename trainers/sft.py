@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on demonstrations: the negative log-likelihood of what the oracle said, and nothing else."""
+"""Supervised fine-tuning: the negative log-likelihood of what the oracle said, and of nothing else."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -41,7 +41,9 @@ def fine_tune(
     """
     sft, model = config.sft, policy.model
     optimizer = build_optimizer(model, sft)
-    with TrainingPhase(run, "sft", sft.steps, 0, model, optimizer, tasks, config.checkpoint, listener) as phase:
+    with TrainingPhase(
+        run, "sft", sft.steps, 0, model, optimizer, tasks, config.checkpoint, listener
+    ) as phase:
         for step in phase.steps():
             began = time.perf_counter()
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
@@ -49,8 +51,8 @@ def fine_tune(
             loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
             if not np.isfinite(loss):
                 raise TrainingDiverged(
-                    f"the loss of SFT step {step + 1} is {loss}; the weights have most likely grown without bound: "
-                    f"lower sft.learning_rate = {sft.learning_rate} or lengthen sft.warmup_steps"
+                    f"the loss of SFT step {step + 1} is {loss}; the weights have most likely grown without "
+                    f"bound: lower sft.learning_rate = {sft.learning_rate} or lengthen sft.warmup_steps"
                 )
             rate = learning_rate(sft, step, sft.steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
@@ -93,7 +95,8 @@ def mean_loss(policy: LoadedModel, rows: Sequence[TrainingSequence], microbatch_
 
 
 def batch_indices(seed: int, step: int, size: int, count: int) -> list[int]:
-    """Which of `count` demonstrations make up a step: a pure function, so that a resume needs no shuffled state.
+    """Which of `count` demonstrations make up a step: a pure function, so that a resume needs no shuffled
+    state.
 
     Each pass over the demonstrations has an order of its own; a batch may span two passes.
     """

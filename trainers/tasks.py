@@ -46,8 +46,8 @@ def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAININ
     if len(found) < count:
         raise ConfigError(
             f"{_name(env)} yields only {len(found)} distinct tasks in {_TRIES_PER_TASK * count} seeds, but "
-            f"{count} are to be held out; make the task space larger with [environment.arguments] or ask for fewer "
-            "evaluation.episodes"
+            f"{count} are to be held out; make the task space larger with [environment.arguments] or ask for "
+            "fewer evaluation.episodes"
         )
     return HeldOut(tuple(found.values()), frozenset(found))
 
@@ -97,9 +97,9 @@ class TaskStream:
         hits = sum(task_of(self._env, seed) in self._held_out for seed in seeds)
         if hits > _PROBES // 2:
             raise ConfigError(
-                f"{_name(self._env)}: {len(self._held_out)} held-out tasks are {hits / _PROBES:.0%} of what training "
-                "draws, so hardly anything would be left to train on; make the task space larger with "
-                "[environment.arguments] or ask for fewer evaluation.episodes"
+                f"{_name(self._env)}: {len(self._held_out)} held-out tasks are {hits / _PROBES:.0%} of what "
+                "training draws, so hardly anything would be left to train on; make the task space larger "
+                "with [environment.arguments] or ask for fewer evaluation.episodes"
             )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.models import LoadedModel
 from ludus.trainers.config import RunConfig, load_config

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from ludus.trainers.checkpoint import (
     Progress,
     checkpoints,
@@ -19,7 +21,6 @@ from ludus.trainers.checkpoint import (
 from ludus.trainers.config import SftSection
 from ludus.trainers.errors import CheckpointError, RunError
 from ludus.trainers.optimizer import apply_gradients, build_optimizer
-from torch import nn
 
 
 class Tied(nn.Module):
@@ -97,14 +98,18 @@ def test_a_corrupt_file_is_named_with_the_way_out(tmp_path: Path, name: str, dam
     match damage:
         case "changed":
             middle = len(content) // 2
-            (path / name).write_bytes(content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :])
+            (path / name).write_bytes(
+                content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+            )
         case "cut":
             (path / name).write_bytes(content[: len(content) // 2])
         case "missing":
             (path / name).unlink()
     model, optimizer = trained(seed=5)
     before, generator = bits(model), torch.get_rng_state()
-    with pytest.raises(CheckpointError, match=rf"step-000002/.* corrupt: .*remove .* to resume from step-000001"):
+    with pytest.raises(
+        CheckpointError, match=r"step-000002/.* corrupt: .*remove .* to resume from step-000001"
+    ):
         load_checkpoint(path, model, optimizer)
     assert bits(model) == before
     assert torch.equal(torch.get_rng_state(), generator)
@@ -122,13 +127,16 @@ def test_progress_is_checked_too(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
     path = save(tmp_path, 1, trained())
     wider = Tied(width=8)
-    with pytest.raises(CheckpointError, match=r'does not fit the model: "embedding.weight" is \(6, 4\) there'):
+    with pytest.raises(
+        CheckpointError, match=r'does not fit the model: "embedding.weight" is \(6, 4\) there'
+    ):
         load_checkpoint(path, wider, build_optimizer(wider, SftSection()))
 
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """No file can grow beyond a few bytes: what a full disk does to a write, by the operating system itself."""
+    """No file can grow beyond a few bytes: what a full disk does to a write, by the operating system
+    itself."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     yield
@@ -153,7 +161,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_intact(
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_a_file_as_it_was(tmp_path: Path) -> None:
     write_file(tmp_path / "a.json", b"old")
-    with pytest.raises(RunError, match="a.json could not be written"):
+    with pytest.raises(RunError, match=r"a\.json could not be written"):
         write_file(tmp_path / "a.json", b"new" * 100)
     assert (tmp_path / "a.json").read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1

@@ -1,4 +1,4 @@
-"""Configurations: what is right survives a round trip, what is wrong is refused in one line that says what to do."""
+"""Configurations: what is right survives a round trip, what is wrong is refused with its fix."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ludus.trainers.config import RunConfig, load_config, parse_config
 from ludus.trainers.errors import ConfigError
 
@@ -63,7 +64,10 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"rollout": {"temperature": 0.0}}, ["rollout.temperature"]),
         ({"rollout": {"max_tokens": 100, "max_episode_tokens": 50}}, ["max_tokens = 100", "50"]),
         ({"evaluation": {"first_seed": 5}}, ["first_seed = 5", "training seeds"]),
-        ({"environment": {"id": "ludus/Arithmetik-v0"}}, ["environment.id", 'did you mean "ludus/Arithmetic-v0"']),
+        (
+            {"environment": {"id": "ludus/Arithmetik-v0"}},
+            ["environment.id", 'did you mean "ludus/Arithmetic-v0"'],
+        ),
         ({"environment": {}}, ['"environment.id"', "missing"]),
         ({"environment": 3}, ["environment = 3"]),
         ({"run": {"name": "a/b"}}, ["run.name"]),
@@ -108,7 +112,7 @@ def test_overrides_are_typed_by_the_field(tmp_path: Path) -> None:
     assert config.grpo.dynamic_sampling
     with pytest.raises(ConfigError, match=r'"grpo.stepz"; did you mean "steps"'):
         load_config(path, {"grpo.stepz": "3"})
-    with pytest.raises(ConfigError, match="grpo.steps = 'many'"):
+    with pytest.raises(ConfigError, match=r"grpo\.steps = 'many'"):
         load_config(path, {"grpo.steps": "many"})
     with pytest.raises(ConfigError, match='"id" is a value'):
         load_config(path, {"environment.id.x": "3"})

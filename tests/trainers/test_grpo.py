@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
 from ludus.trainers.config import RunConfig, parse_config
@@ -62,7 +63,9 @@ def gradients(policy: LoadedModel, minibatch: Minibatch, config: RunConfig) -> l
 
 
 def test_ratio_is_exactly_one_before_the_first_update(policy: LoadedModel, tiny: RunConfig) -> None:
-    config = changed(changed(tiny, "grpo", updates_per_batch=1, microbatch_tokens=64), "rollout", temperature=0.7)
+    config = changed(
+        changed(tiny, "grpo", updates_per_batch=1, microbatch_tokens=64), "rollout", temperature=0.7
+    )
     minibatch = prepared(policy, played(policy, config), config)
     assert len(minibatch.micro_batches) > 2
     _, ratios = accumulate_gradients(minibatch, policy.model, config.grpo, 0.7)
@@ -93,7 +96,9 @@ def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunCo
         for e in played(policy, config)
     ]
     measured = measure([prepared(policy, episodes, config)], config)
-    with pytest.raises(TrainingDiverged, match=r"step 5: mismatch_mean = 0.01 nats is above grpo.mismatch_mean_limit"):
+    with pytest.raises(
+        TrainingDiverged, match=r"step 5: mismatch_mean = 0.01 nats is above grpo.mismatch_mean_limit"
+    ):
         check_engine(measured, config.grpo, 4)
     with pytest.raises(TrainingDiverged, match="mismatch_max"):
         check_engine({"mismatch_mean": 0.0, "mismatch_max": float("nan")}, config.grpo, 4)
@@ -149,7 +154,9 @@ def test_a_batch_of_flat_groups_only_is_measured_and_not_trained_on(
     assert measure([minibatch], config)["entropy"] > 0
 
 
-def test_the_kl_term_pulls_back_to_the_reference(policy: LoadedModel, tiny: RunConfig, tiny_folder: Any) -> None:
+def test_the_kl_term_pulls_back_to_the_reference(
+    policy: LoadedModel, tiny: RunConfig, tiny_folder: Any
+) -> None:
     from ludus.trainers.run import load_policy
 
     config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=1.0)
@@ -218,8 +225,12 @@ def flat_and_lively(episode: Make, flat: int, lively: int) -> list[Episode]:
 
 
 def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny: RunConfig) -> None:
-    config = changed(tiny, "grpo", loss="dapo", groups=4, group_size=2, dynamic_sampling=True, max_resamples=2)
-    play = script(flat_and_lively(episode, 3, 1), flat_and_lively(episode, 1, 2), flat_and_lively(episode, 0, 1))
+    config = changed(
+        tiny, "grpo", loss="dapo", groups=4, group_size=2, dynamic_sampling=True, max_resamples=2
+    )
+    play = script(
+        flat_and_lively(episode, 3, 1), flat_and_lively(episode, 1, 2), flat_and_lively(episode, 0, 1)
+    )
     everything, taught = gather(play, config)
     assert play.asked == [(4, 0), (3, 4), (1, 7)]  # type: ignore[attr-defined]
     assert len(everything) == 16

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
 from ludus.agents.episode import Episode, StopReason
 from ludus.trainers.errors import RunError
 from ludus.trainers.metrics import MetricsWriter, episode_metrics, read_metrics
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
 def test_a_batch_by_hand(episode: Callable[..., Episode]) -> None:

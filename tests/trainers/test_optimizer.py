@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from ludus.trainers.config import SftSection
 from ludus.trainers.errors import TrainingDiverged
 from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
-from torch import nn
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from ludus.agents.models import LoadedModel
 from ludus.trainers.config import RunConfig, parse_config
 from ludus.trainers.errors import ConfigError
@@ -11,7 +12,7 @@ from ludus.trainers.run import make_environment
 from ludus.trainers.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
 
 
-def demonstrations(policy: LoadedModel, config: RunConfig, count: int = 6):  # noqa: ANN201 (rows)
+def demonstrations(policy: LoadedModel, config: RunConfig, count: int = 6):
     return demonstrate(range(count), policy.format, config)
 
 
@@ -30,7 +31,10 @@ def test_only_what_the_oracle_said_is_scored_with_its_end(policy: LoadedModel, t
 
 def test_several_turns_append(policy: LoadedModel, tiny: RunConfig) -> None:
     several = parse_config(
-        {**tiny.model_dump(), "environment": {"id": "ludus/ArithmeticChallenge-v0", "arguments": {"digits": 1}}}
+        {
+            **tiny.model_dump(),
+            "environment": {"id": "ludus/ArithmeticChallenge-v0", "arguments": {"digits": 1}},
+        }
     )
     ends, turns = set(policy.format.stop_ids), []
     for row in demonstrate(range(4), policy.format, several):

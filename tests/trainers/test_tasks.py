@@ -1,9 +1,10 @@
-"""Task streams: what is held out is never trained on, by content, and streams are pure functions of their position."""
+"""Task streams: what is held out is never trained on; a stream is a pure function of its position."""
 
 from typing import Any
 
 import gymnasium
 import pytest
+
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.tasks import TaskStream, hold_out, task_of, training_seed
 
@@ -14,7 +15,9 @@ class Numbers(gymnasium.Env[int, int]):
     def __init__(self, size: int) -> None:
         self.size = size
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         super().reset(seed=seed)
         return 0, {"task": str(self.np_random.integers(self.size))}
 
