@@ -22,7 +22,7 @@ from gymnasium.vector.utils import (
 
 from ludus.envs import chat
 
-_ROLES = frozenset(("system", "user", "assistant", "tool"))
+_ROLES = ("user", "assistant", "tool", "system")
 _LENGTH_BYTES = 8
 
 # What models send by accident or on purpose: unclosed tags, markup, escapes, other alphabets, nothing.

@@ -67,15 +67,15 @@ def _draw(raw: Raw, recipe: Recipe, depth: int) -> tuple[Expression, Number]:
     if operation == "divide":
         if depth == 1:
             left, right = _quotient(raw, recipe)
-            return (operation, left, right), _apply(operation, left, right)
+            return (operation, left, right), apply(operation, left, right)
         numerator, value = _draw(raw, recipe, depth - 1)
         divisor = _divisor(raw, recipe, value)
-        return (operation, numerator, divisor), _apply(operation, value, divisor)
+        return (operation, numerator, divisor), apply(operation, value, divisor)
     low = max(2, recipe.low) if operation == "multiply" else recipe.low
     span = recipe.high - low + 1
     if depth == 1:
         left, right = low + raw() % span, low + raw() % span
-        return (operation, left, right), _apply(operation, left, right)
+        return (operation, left, right), apply(operation, left, right)
     deep, deep_value = _draw(raw, recipe, depth - 1)
     other_depth = raw() % depth
     other: Expression
@@ -85,8 +85,8 @@ def _draw(raw: Raw, recipe: Recipe, depth: int) -> tuple[Expression, Number]:
     else:
         other = other_value = low + raw() % span
     if raw() & 1:
-        return (operation, deep, other), _apply(operation, deep_value, other_value)
-    return (operation, other, deep), _apply(operation, other_value, deep_value)
+        return (operation, deep, other), apply(operation, deep_value, other_value)
+    return (operation, other, deep), apply(operation, other_value, deep_value)
 
 
 def _quotient(raw: Raw, recipe: Recipe) -> tuple[int, int]:
@@ -123,10 +123,11 @@ def evaluate(expression: Expression) -> Number:
     if isinstance(expression, int):
         return expression
     operation, left, right = expression
-    return _apply(operation, evaluate(left), evaluate(right))
+    return apply(operation, evaluate(left), evaluate(right))
 
 
-def _apply(operation: str, left: Number, right: Number) -> Number:
+def apply(operation: str, left: Number, right: Number) -> Number:
+    """One operation on exact values; an `int` wherever the result is an integer."""
     if operation == "add":
         value: Number = left + right
     elif operation == "subtract":

@@ -4,7 +4,7 @@ on."""
 from fractions import Fraction
 from math import gcd
 
-from ludus.envs.math.expressions import SYMBOLS, Expression, Number, evaluate
+from ludus.envs.math.expressions import SYMBOLS, Expression, Number, apply
 
 
 def worked(expression: Expression) -> str:
@@ -28,7 +28,7 @@ def _work(expression: Expression, steps: list[str], last: bool) -> Number:
     operation, left_expression, right_expression = expression
     left = _work(left_expression, steps, last=False)
     right = _work(right_expression, steps, last=False)
-    value = evaluate((operation, left, right))  # type: ignore[arg-type]  # inner values may be negative or fractions
+    value = apply(operation, left, right)
     own = _steps(operation, left, right, value)
     conclusion = f"{_operand(left)}{SYMBOLS[operation]}{_operand(right)}={value}"
     steps += own

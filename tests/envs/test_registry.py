@@ -1,0 +1,48 @@
+"""Every registered environment keeps the whole contract."""
+
+import warnings
+
+import gymnasium
+import pytest
+
+import ludus  # noqa: F401
+from ludus.envs.conformance import CHECKS, check
+from ludus.registration import environment_ids
+
+
+@pytest.mark.parametrize("id", environment_ids())
+def test_conforms(id: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = check(id, episodes=40)
+    assert report.passed, str(report)
+    assert [outcome.name for outcome in report.checks] == list(CHECKS)
+
+
+@pytest.mark.parametrize("id", environment_ids())
+def test_arguments_are_refused_by_name(id: str) -> None:
+    for arguments in ({"no_such_argument": 1}, {"render_mode": "hologram"}):
+        (name, value), *_ = arguments.items()
+        entry = gymnasium.envs.registration.load_env_creator(gymnasium.spec(id).entry_point)
+        with pytest.raises((ValueError, TypeError)) as caught:
+            entry(**arguments)
+        assert str(value) in str(caught.value) or name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"operations": ("add", "subtract"), "digits": 2, "depth": 1, "phrasing": "bare"},
+        {"operations": ("multiply",), "operands": (10, 99), "phrasing": "words"},
+        {"depth": 4, "digits": 3},
+        {"operations": ("divide",), "fractions": True},
+        {"depth": 2, "fractions": True, "think_tag": "work", "answer_tag": "result"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("id", ["ludus/Arithmetic-v0", "ludus/ArithmeticChallenge-v0"])
+def test_arithmetic_conforms_with_other_arguments(id: str, arguments: dict) -> None:
+    report = check(
+        id, episodes=40, only=("malformed replies", "rewards", "snapshots", "scripted agents"), **arguments
+    )
+    assert report.passed, str(report)

@@ -1,0 +1,59 @@
+"""`TextObservation`: strings in and out, beside Gymnasium's own wrappers."""
+
+import gymnasium
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+
+import ludus  # noqa: F401
+from ludus.envs.math.arithmetic import Arithmetic, Oracle
+from ludus.envs.wrappers import TextObservation
+
+
+def make() -> gymnasium.Env:
+    return TextObservation(gymnasium.make("ludus/ArithmeticChallenge-v0"))
+
+
+def test_strings_in_and_out() -> None:
+    plain, env = Arithmetic(), TextObservation(Arithmetic())
+    messages, info = plain.reset(seed=4)
+    assert env.reset(seed=4) == ("\n\n".join(message["content"] for message in messages), info)
+    reply = Oracle(plain).act(messages, info)
+    text, reward, terminated, _, info = env.step(reply)
+    assert (text, reward, terminated, info["success"]) == ("Correct.", 1.0, True, True)
+    assert text in env.observation_space
+    assert reply in env.action_space
+    assert env.action_space.sample() in env.action_space
+
+
+def test_it_passes_the_checker_but_for_being_a_wrapper(recwarn: object) -> None:
+    check_env(make(), skip_render_check=True)
+    assert all("different from the unwrapped version" in str(warning.message) for warning in recwarn)  # type: ignore[attr-defined]
+
+
+def test_it_stacks_with_other_wrappers_and_can_be_made_from_its_spec() -> None:
+    env = RecordEpisodeStatistics(TimeLimit(make(), max_episode_steps=2))
+    text, _ = env.reset(seed=0)
+    assert isinstance(text, str)
+    env.step("x")
+    *_, truncated, info = env.step("x")
+    assert truncated
+    assert info["episode"]["l"] == 2
+    assert env.spec is not None
+    again = gymnasium.make(env.spec)
+    assert again.reset(seed=0)[0] == text
+
+
+def test_vectors_return_the_true_text() -> None:
+    synchronous, shared = SyncVectorEnv([make] * 2), AsyncVectorEnv([make] * 2, shared_memory=True)
+    try:
+        one, other = synchronous.reset(seed=3)[0], shared.reset(seed=3)[0]
+        assert one == other
+        assert one[0] != one[1]
+        assert (
+            synchronous.step(("é", "<answer>1</answer>"))[0]
+            == shared.step(("é", "<answer>1</answer>"))[0]
+            != one
+        )
+    finally:
+        shared.close()
