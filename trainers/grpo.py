@@ -17,7 +17,7 @@ from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
-from ludus.trainers.advantages import Advantages, group_advantages
+from ludus.trainers.advantages import AdvantageKind, Advantages, group_advantages
 from ludus.trainers.checkpoint import disk_errors
 from ludus.trainers.config import GrpoSection, RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
@@ -161,7 +161,7 @@ def shaped_rewards(episodes: Sequence[Episode], config: RunConfig) -> list[float
 
 
 def advantages_of(episodes: Sequence[Episode], config: RunConfig) -> Advantages:
-    kind = "dr_grpo" if config.grpo.loss == "dr_grpo" else "grpo"
+    kind: AdvantageKind = "dr_grpo" if config.grpo.loss == "dr_grpo" else "grpo"
     return group_advantages(shaped_rewards(episodes, config), [episode.group for episode in episodes], kind)
 
 

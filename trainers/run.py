@@ -93,7 +93,8 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
             )
         _refuse_changes(config, load_config(written), written)
         return run
-    if run.exists() and any(run.iterdir()):
+    # A run that failed before it trained anything, on a wrong model path say, may be begun again as it was mended.
+    if run.exists() and any(path != written for path in run.iterdir()):
         raise RunError(
             f"{run} exists already and would be overwritten; go on with it by --resume, or choose another "
             "name or folder"

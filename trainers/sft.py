@@ -145,6 +145,14 @@ def render(episode: Episode, chat_format: ChatFormat) -> Episode:
         completion = chat_format.demonstrate(turn.reply)
         context = (*(() if fork else context), *prompt.ids, *completion)
         history = [*history, *turn.observation, turn.reply]
-        ids = {"prompt_ids": prompt.ids, "completion_ids": completion, "logprobs": (0.0,) * len(completion)}
-        turns.append(replace(turn, **ids, finish="stop", fork=fork))
+        turns.append(
+            replace(
+                turn,
+                prompt_ids=prompt.ids,
+                completion_ids=completion,
+                logprobs=(0.0,) * len(completion),
+                finish="stop",
+                fork=fork,
+            )
+        )
     return replace(episode, turns=tuple(turns))
