@@ -71,7 +71,11 @@ class TemplateFormat:
         return Prompt(ids[1:] if ended and ids and ids[0] in self.stop_ids else ids, fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        return (*self._ids(reply["content"]), self.stop_ids[0])
+        # Spelled as behind a prompt, for some tokenizers treat the beginning of a text in a way of its own.
+        opening = self._render([{"role": "user", "content": "u"}], ())
+        before, whole = self._ids(opening), self._encode(opening + reply["content"])
+        spelled = whole[len(before) :] if whole[: len(before)] == before else self._encode(reply["content"])
+        return (*spelled, self.stop_ids[0])
 
     def parse(self, completion_ids: Sequence[int]) -> Message:
         ids = completion_text_ids(completion_ids, self.stop_ids)

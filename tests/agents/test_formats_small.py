@@ -69,11 +69,12 @@ def test_the_same_ids_as_the_chat_template(tokenizer, small, template, data):
         history += added
 
 
-@given(FREE_TEXTS, FREE_TEXTS)
-def test_replies_come_back(tokenizer, small, text, question):
+@given(FREE_TEXTS)
+def test_replies_come_back(tokenizer, small, text):
     ids = tuple(tokenizer.encode(text))
     assert small.parse((*ids, *small.stop_ids)) == small.parse(ids) == assistant(text)
     assert len(small.decode(ids)) == len(ids)
+    assert small.demonstrate(assistant(text)) == (*ids, *small.stop_ids)
 
 
 def test_only_the_last_stop_is_taken_off(small):

@@ -139,6 +139,19 @@ def test_turns_that_end_without_a_special_token():
     )
 
 
+@pytest.mark.parametrize("template", [CHATML, PLAIN_END])
+@pytest.mark.parametrize("make", [byte_level_tokenizer, sentence_piece_tokenizer])
+def test_a_demonstration_is_spelled_as_behind_a_prompt(template, make):
+    tokenizer = make(template)
+    chat_format = TemplateFormat(tokenizer)
+    for text in ("left the answer", "", "<think>\nhm\n</think>\n\nright"):
+        ids = chat_format.demonstrate(assistant(text))
+        assert chat_format.parse(ids) == assistant(text)
+        if template == CHATML:
+            whole = tokenizer.apply_chat_template([*START, assistant(text)], tokenize=False)
+            assert (*chat_format.first_prompt(START).ids, *ids) == encode(tokenizer, whole.removesuffix("\n"))
+
+
 def test_the_newline_behind_the_end_of_turn_belongs_to_the_next_prompt():
     tokenizer = byte_level_tokenizer(CHATML)
     chat_format = TemplateFormat(tokenizer)
