@@ -93,20 +93,19 @@ class _Bucket:
     """Places of the flattened table that hold a token, in packed order; None: all of them."""
     tokens: slice
     """The bucket's tokens among the packed."""
-    masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    biases: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
-    def mask(self, window: int | None, groups: int) -> torch.Tensor:
-        """[m, 1, groups·Q, length], or with one query a row [m, 1, 1, length]; true where a query sees a
-        key."""
-        if window not in self.masks:
+    def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
+        """What is added to the scores, [m, 1, Q, length]: 0 where a query sees a key, else -inf. Made once
+        for all layers, and additive because that is the form in which CPU kernels take it fastest."""
+        if window not in self.biases:
             keys_L = torch.arange(self.length, device=self.positions_MQ.device)
-            seen_MQL = keys_L <= self.positions_MQ[:, :, None]
+            hidden_MQL = keys_L > self.positions_MQ[:, :, None]
             if window is not None:
-                seen_MQL &= keys_L > self.positions_MQ[:, :, None] - window
-            if seen_MQL.shape[1] > 1:
-                seen_MQL = seen_MQL.repeat(1, groups, 1)
-            self.masks[window] = seen_MQL[:, None]
-        return self.masks[window]
+                hidden_MQL |= keys_L <= self.positions_MQ[:, :, None] - window
+            zeros_MQL = torch.zeros(hidden_MQL.shape, dtype=dtype, device=keys_L.device)
+            self.biases[window] = zeros_MQL.masked_fill_(hidden_MQL, -torch.inf)[:, None]
+        return self.biases[window]
 
 
 class Step:
@@ -175,7 +174,8 @@ def _bucket(
     stretch = slice(first, last) if dense else torch.tensor(rows, device=device)
     table_rows = [row - first for row in rows] if dense else list(range(len(rows)))
     height, width = (last - first if dense else len(rows)), max(counts)
-    length = max(n + new for n, new in zip(cached, counts, strict=True))
+    # In sixteens, as fused kernels like their masks; the store is as long, and the surplus is hidden.
+    length = -(-max(n + new for n, new in zip(cached, counts, strict=True)) // 16) * 16
     if height * width == tokens.stop - tokens.start:
         positions = torch.tensor(
             [range(n, n + new) for n, new in zip(cached, counts, strict=True)], device=device
@@ -231,26 +231,38 @@ def slot_attention(
         layer, slots.rows_T, slots.positions_1T[0], key[0].transpose(0, 1), value[0].transpose(0, 1)
     )
     query_THD = query[0].transpose(0, 1)
-    heads, kv_heads = query.shape[1], key.shape[1]
-    groups = heads // kv_heads
-    output_THD = query.new_empty(query.shape[2], heads, value.shape[3])
+    output_THD = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
     for bucket in slots.buckets:
         height, width = bucket.positions_MQ.shape
-        # Heads that share keys stand behind one another as further queries: [m, kv_heads, groups·Q,
-        # head_dim].
-        queries = query_THD[bucket.gather_MQ].reshape(height, width, kv_heads, groups, -1)
-        queries = queries.permute(0, 2, 3, 1, 4).reshape(height, kv_heads, groups * width, -1)
-        attended = scaled_dot_product_attention(
-            queries,
+        attended = _attend(
+            query_THD[bucket.gather_MQ].reshape(height, width, *query_THD.shape[1:]).transpose(1, 2),
             keys[bucket.rows, :, : bucket.length],
             values[bucket.rows, :, : bucket.length],
-            attn_mask=bucket.mask(sliding_window, groups),
-            scale=scaling,
+            bucket.bias(sliding_window, query.dtype),
+            scaling,
         )
-        attended = attended.reshape(height, kv_heads, groups, width, -1).permute(0, 3, 1, 2, 4)
-        attended = attended.reshape(height * width, heads, -1)
+        attended = attended.transpose(1, 2).reshape(height * width, *output_THD.shape[1:])
         output_THD[bucket.tokens] = attended if bucket.places_N is None else attended[bucket.places_N]
     return output_THD[None], None
+
+
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, scale: float | None
+) -> torch.Tensor:
+    """Attention where `heads / kv_heads` heads share keys: [m, heads, Q, head_dim] in and out."""
+    rows, heads, width, _ = query.shape
+    kv_heads = key.shape[1]
+    if width == 1:
+        # The heads that share keys become queries of one head: the keys are read once, and nothing is
+        # repeated.
+        query = query.reshape(rows, kv_heads, heads // kv_heads, -1)
+        shared = scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+        return shared.reshape(rows, heads, 1, -1)
+    if query.device.type == "cpu":
+        return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale, enable_gqa=True)
+    # CUDA's fused kernels take a mask or shared keys, not both.
+    key, value = (tensor.repeat_interleave(heads // kv_heads, dim=1) for tensor in (key, value))
+    return scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
 
 
 AttentionInterface.register(ATTENTION, slot_attention)
