@@ -65,6 +65,23 @@ def is_chat(env: gymnasium.Env[Any, Any]) -> bool:
     return isinstance(env.unwrapped, ChatEnv)
 
 
+def require_chat(env: gymnasium.Env[Any, Any]) -> None:
+    """
+    Raises:
+        UsageError: a language model cannot play it.
+    """
+    if not is_chat(env):
+        raise UsageError(
+            f"{name_of(env)} takes numbered actions, and a language model gives replies: use a chat form, "
+            "such as ludus/PacManChat-v0"
+        )
+
+
+def name_of(env: gymnasium.Env[Any, Any]) -> str:
+    """The id it was made by."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
 def task_line(cls: type) -> str:
     """The first paragraph of a class's docstring, on one line."""
     return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())

@@ -16,21 +16,23 @@ class Envs:
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("environment", no_wrap=True, style="bold")
-        table.add_column("task", ratio=1)
+        table.add_column("environment and task", ratio=1)
         table.add_column("turns", justify="right", no_wrap=True)
         table.add_column("interface", no_wrap=True)
         for id in environment_ids():
             env = gymnasium.make(id)
-            table.add_row(id, task_line(environment_class(id)), _turns(env), interface(env))
+            about = Text.assemble((id, "bold"), "\n", task_line(environment_class(id)))
+            table.add_row(about, str(getattr(env.unwrapped, "max_turns", "")), interface(env))
+            table.add_section()
             env.close()
         console = Console()
         console.print(table)
         console.print(
-            "[dim]chat: messages in, a reply out; native: arrays in, an action number out.  "
-            "Try one: ludus play ID[/]",
+            "[dim]chat: messages in, a reply out. native: arrays in, the number of an action out; vector: "
+            "gym.make_vec steps many at once. Turns are the most that an episode has by default.[/]",
             highlight=False,
         )
         return 0
@@ -40,9 +42,4 @@ def interface(env: gymnasium.Env) -> str:
     """`chat` or `native`, and whether `gym.make_vec` has a form of its own."""
     if is_chat(env):
         return "chat"
-    return "native, vectorised" if env.spec is not None and env.spec.vector_entry_point else "native"
-
-
-def _turns(env: gymnasium.Env) -> str:
-    limit = getattr(env.unwrapped, "max_turns", None) or getattr(env.unwrapped, "max_steps", None)
-    return str(limit) if limit else "–"
+    return "native, vector" if env.spec is not None and env.spec.vector_entry_point else "native"

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from ludus.agents.policy import Policy, ScriptedPolicy
-from ludus.cli.environments import is_chat
+from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
 
@@ -38,7 +38,9 @@ def scripted_policy(env: gymnasium.Env, name: str, seed: int) -> Policy:
     """
     names = list(getattr(env.unwrapped, "scripted", {}))
     if name not in names:
-        raise UsageError(f"{_id(env)} has no scripted agent {name!r}: it has {', '.join(names) or 'none'}")
+        raise UsageError(
+            f"{name_of(env)} has no scripted agent {name!r}: it has {', '.join(names) or 'none'}"
+        )
     return ScriptedPolicy(name, seed)
 
 
@@ -87,11 +89,8 @@ def model_policy(
         UsageError: the environment is not played in words.
         ModelLoadError: there is no usable model at that path.
     """
-    if not is_chat(env):
-        raise UsageError(
-            f"{_id(env)} takes numbered actions, and a language model gives replies: use the chat form, "
-            "such as ludus/PacManChat-v0, or --agent NAME"
-        )
+    require_chat(env)
+
     from ludus.agents.engines.base import Sampling
     from ludus.agents.engines.embedded import EmbeddedEngine
     from ludus.agents.models import load_model
@@ -100,7 +99,3 @@ def model_policy(
     loaded = load_model(choice.path)
     sampling = Sampling(max_tokens=max_tokens or choice.max_tokens, temperature=temperature)
     return EnginePolicy(EmbeddedEngine(loaded.model), loaded.format, sampling, seed)
-
-
-def _id(env: gymnasium.Env) -> str:
-    return env.spec.id if env.spec else type(env.unwrapped).__name__

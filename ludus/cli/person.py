@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.cli.environments import is_chat
+from ludus.cli.environments import is_chat, name_of
 from ludus.cli.errors import UsageError
 from ludus.cli.keyboard import key_presses, read_key
 
@@ -28,7 +28,7 @@ def person(env: gymnasium.Env) -> Iterator[Callable[[Any, dict[str, Any]], Any]]
     names = getattr(env.unwrapped, "action_names", None)
     if names is None:
         raise UsageError(
-            f"{env.spec.id if env.spec else env} names no actions for keys to stand for (`action_names`), "
+            f"{name_of(env)} names no actions for keys to stand for (`action_names`), "
             "so a person cannot play it; give --agent NAME"
         )
     with key_presses():

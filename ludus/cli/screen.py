@@ -1,5 +1,6 @@
 """An episode on the terminal: messages and replies as panels, boards as text, rewards term by term."""
 
+import json
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from ludus.cli.environments import is_chat
-from ludus.envs.chat import Chat, reply_text
+from ludus.envs.chat import Chat, Reply, reply_text
 
 _STYLES = {"system": "dim", "user": "blue", "assistant": "green", "tool": "yellow"}
 _FRAME_SECONDS = 0.12
@@ -32,15 +33,17 @@ class ChatScreen:
 
     def observe(self, observation: Chat) -> None:
         for message in observation:
-            self._panel(message["role"], message["content"])
+            self._panel(message["role"], message)
 
-    def act(self, reply: Any) -> None:
-        self._panel("assistant", reply_text(reply))
+    def act(self, reply: Reply) -> None:
+        self._panel("assistant", reply)
 
     def earn(self, reward: float, info: Mapping[str, Any]) -> None:
         self._console.print(rewards(reward, info), highlight=False)
 
-    def _panel(self, role: str, content: str) -> None:
+    def _panel(self, role: str, said: Reply) -> None:
+        calls = said.get("tool_calls", []) if isinstance(said, dict) else []
+        content = "\n".join([reply_text(said), *(json.dumps(call) for call in calls)])
         style = _STYLES[role]
         self._console.print(Panel(Text(content), title=role, title_align="left", border_style=style))
 
@@ -58,7 +61,7 @@ class BoardScreen:
     def observe(self, observation: Any) -> None:
         if self._console.is_terminal:
             self._console.file.write(_HOME_AND_CLEAR)
-        self._console.file.write(f"{self._env.render()}\n")
+        self._console.print(Text.from_ansi(str(self._env.render())), soft_wrap=True)
         self._console.print(f"{self._line}\nreturn {self._total:.2f}", highlight=False)
         if self._paced:
             time.sleep(_FRAME_SECONDS)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from ludus.cli.environments import make
+from ludus.cli.environments import make, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
 
@@ -44,7 +44,9 @@ class Train:
         if self.name is not None:
             overrides["run.name"] = self.name
         config = load_config(self.config, overrides)
-        make(config.environment.id, config.environment.arguments).close()
+        env = make(config.environment.id, config.environment.arguments)
+        require_chat(env)
+        env.close()
         directory = self._run_directory(config.run.name)
 
         from ludus.cli.progress import watch

@@ -1,56 +1,20 @@
 """The command line, called in process: what it prints, what it exits with, what bad input gets."""
 
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
 
 import ludus
 from ludus.agents.store import read_episodes
-from ludus.cli import main
 from ludus.cli import person as person_module
 from ludus.tools.errors import UserError
 
 OWN = "examples.own_environment:example/Guess-v0"
-Run = Callable[..., SimpleNamespace]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Calls `ludus …` and returns its exit code, stdout and stderr."""
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*words: str) -> SimpleNamespace:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        output = capsys.readouterr()
-        return SimpleNamespace(code=code, out=output.out, err=output.err)
-
-    return call
-
-
-def assert_refused(result: SimpleNamespace, code: int, *names: str) -> None:
-    """One line on stderr that names the things, and the exit code."""
-    assert result.code == code, result
-    assert re.fullmatch(r"error: [^\n]+\n", result.err), result.err
-    for name in names:
-        assert name in result.err
-
-
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """Writing a file beyond `size` bytes fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+Run = Callable[..., Any]
 
 
 # --- help
@@ -89,7 +53,7 @@ def test_the_help_for_training_lists_every_key_of_the_configuration(run: Run) ->
 
 
 def test_an_unknown_command_gets_a_suggestion(run: Run) -> None:
-    assert_refused(run("chekc"), 2, "'chekc'", "check")
+    run("chekc").assert_refused(2, "'chekc'", "check")
 
 
 @pytest.mark.parametrize("words", [("envs", "--nothing"), ("eval",), ("eval", OWN, "--episodes", "many")])
@@ -113,25 +77,25 @@ def test_an_unknown_environment_gets_the_nearest_names(
     run: Run, words: tuple[str, ...], id: str, suggested: str
 ) -> None:
     command, *options = words
-    assert_refused(run(command, id, *options), 2, repr(id), suggested)
+    run(command, id, *options).assert_refused(2, repr(id), suggested)
 
 
 def test_a_module_that_is_not_there_is_named(run: Run) -> None:
-    assert_refused(run("check", "no_such_module:x/Y-v0"), 2, "no_such_module")
+    run("check", "no_such_module:x/Y-v0").assert_refused(2, "no_such_module")
 
 
 def test_an_unknown_argument_of_the_environment(run: Run) -> None:
     result = run("eval", "ludus/Arithmetic-v0", "--agent", "null", "--arg", "digit=3")
-    assert_refused(result, 2, "ludus/Arithmetic-v0", "'digit'", "did you mean digits?")
+    result.assert_refused(2, "ludus/Arithmetic-v0", "'digit'", "did you mean digits?")
 
 
 def test_a_value_that_the_environment_refuses(run: Run) -> None:
     result = run("eval", "ludus/Arithmetic-v0", "--agent", "null", "--arg", "digits=-3")
-    assert_refused(result, 2, "ludus/Arithmetic-v0", "-3")
+    result.assert_refused(2, "ludus/Arithmetic-v0", "-3")
 
 
 def test_an_unknown_agent(run: Run) -> None:
-    assert_refused(run("play", OWN, "--agent", "oracel"), 2, "oracel", "oracle")
+    run("play", OWN, "--agent", "oracel").assert_refused(2, "oracel", "oracle")
 
 
 @pytest.mark.parametrize(
@@ -148,17 +112,17 @@ def test_an_unknown_agent(run: Run) -> None:
     ],
 )
 def test_options_that_cannot_work(run: Run, words: tuple[str, ...], name: str) -> None:
-    assert_refused(run(*words), 2, name)
+    run(*words).assert_refused(2, name)
 
 
 def test_a_model_path_at_which_there_is_nothing(run: Run, tmp_path: Path) -> None:
     missing = tmp_path / "models" / "final"
-    assert_refused(run("eval", "ludus/Arithmetic-v0", "--model", missing), 1, str(missing))
+    run("eval", "ludus/Arithmetic-v0", "--model", missing).assert_refused(1, str(missing))
 
 
 def test_a_run_that_has_no_model_yet(run: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
-    assert_refused(run("play", "ludus/Arithmetic-v0", "--model", tmp_path), 2, str(tmp_path), "--resume")
+    run("play", "ludus/Arithmetic-v0", "--model", tmp_path).assert_refused(2, str(tmp_path), "--resume")
 
 
 def test_the_name_of_a_run_that_is_nearly_right(
@@ -167,12 +131,12 @@ def test_the_name_of_a_run_that_is_nearly_right(
     (tmp_path / "runs" / "arithmetic-1" / "models").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     result = run("eval", "ludus/Arithmetic-v0", "--model", "aritmetic-1")
-    assert_refused(result, 2, "aritmetic-1", "did you mean the run arithmetic-1?")
+    result.assert_refused(2, "aritmetic-1", "did you mean the run arithmetic-1?")
 
 
 def test_a_model_cannot_press_keys(run: Run) -> None:
     result = run("play", "ludus/PacMan-v0", "--model", "x")
-    assert_refused(result, 2, "ludus/PacMan-v0", "ludus/PacManChat-v0")
+    result.assert_refused(2, "ludus/PacMan-v0", "ludus/PacManChat-v0")
 
 
 # --- errors in general
@@ -183,7 +147,7 @@ def test_a_missing_package_names_the_extra(run: Run, monkeypatch: pytest.MonkeyP
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr("ludus.cli.evaluate.rollout", missing)
-    assert_refused(run("eval", OWN, "--agent", "null"), 1, "torch", "pip install 'ludus[train]'")
+    run("eval", OWN, "--agent", "null").assert_refused(1, "torch", "pip install 'ludus[train]'")
 
 
 def test_a_bug_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +176,7 @@ def test_subclasses_of_user_error_choose_their_exit_code(run: Run, monkeypatch: 
         raise Wrong("the thing is wrong:\n  mend it")
 
     monkeypatch.setattr("ludus.cli.evaluate.rollout", raises)
-    assert_refused(run("eval", OWN, "--agent", "null"), 2, "error: the thing is wrong: mend it")
+    run("eval", OWN, "--agent", "null").assert_refused(2, "error: the thing is wrong: mend it")
 
 
 # --- envs
@@ -223,7 +187,7 @@ def test_envs_lists_every_environment(run: Run) -> None:
     assert result.code == 0
     for id in ludus.environment_ids():
         assert id in result.out
-    assert "native, vectorised" in result.out
+    assert "native, vector" in result.out
 
 
 # --- eval
@@ -240,12 +204,12 @@ def test_eval_reports_and_stores(run: Run, tmp_path: Path) -> None:
     assert all(episode.success for episode in episodes)
 
 
-def test_eval_on_a_full_disk(run: Run, tmp_path: Path) -> None:
+def test_eval_on_a_full_disk(run: Run, files_at_most: Run, tmp_path: Path) -> None:
     out = tmp_path / "episodes.parquet"
     out.write_bytes(b"earlier")
     with files_at_most(64):
         result = run("eval", OWN, "--agent", "oracle", "--episodes", "4", "--out", out)
-    assert_refused(result, 1, "ulimit")
+    result.assert_refused(1, "ulimit")
     assert "success" in result.out
     assert out.read_bytes() == b"earlier"
     assert list(tmp_path.iterdir()) == [out]
@@ -272,7 +236,7 @@ def test_ctrl_c_during_eval_keeps_what_was_played(
     monkeypatch.setattr(evaluate, "rollout", interrupted)
     out = tmp_path / "episodes.parquet"
     result = run("eval", OWN, "--agent", "oracle", "--out", out)
-    assert_refused(result, 130, "interrupted", str(out))
+    result.assert_refused(130, "interrupted", str(out))
     assert len(read_episodes(out)) >= 3
 
 
@@ -337,13 +301,15 @@ def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, tmp_path: P
     ],
 )
 def test_a_recording_that_cannot_be(run: Run, tmp_path: Path, id: str, file: str, name: str) -> None:
-    assert_refused(run("play", id, "--agent", "null", "--record", tmp_path / file), 2, "--record", name)
+    run("play", id, "--agent", "null", "--record", tmp_path / file).assert_refused(2, "--record", name)
 
 
-def test_a_recording_on_a_full_disk_leaves_nothing_behind(run: Run, tmp_path: Path) -> None:
+def test_a_recording_on_a_full_disk_leaves_nothing_behind(
+    run: Run, files_at_most: Run, tmp_path: Path
+) -> None:
     with files_at_most(64):
         result = run("play", "ludus/PacMan-v0", "--agent", "null", "--record", tmp_path / "a.gif")
-    assert_refused(result, 1, "ulimit")
+    result.assert_refused(1, "ulimit")
     assert list(tmp_path.iterdir()) == []
 
 
