@@ -32,8 +32,11 @@ class Row:
         return self.before.high < self.after.low or self.after.high < self.before.low
 
     @property
-    def risen(self) -> bool:
-        return self.before is not None and self.after is not None and self.after.value > self.before.value
+    def way(self) -> str:
+        """`rose` or `fell`, of a row that is known on both sides."""
+        assert self.before is not None
+        assert self.after is not None
+        return "rose" if self.after.value > self.before.value else "fell"
 
 
 @dataclass(frozen=True)
@@ -64,46 +67,45 @@ def compare(run: Run) -> list[Row]:
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
     """The headline, and the doubts that belong to it."""
     if not rows:
-        return Verdict(
-            "Not evaluated yet.", ("This run is unfinished: there is no evaluation in its folder.",)
-        )
-    success = rows[0]
+        return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
+    success, reward = rows[0], rows[1]
     if success.before is None or success.after is None:
-        stage, known = ("primed", success.before) if success.after is None else ("final", success.after)
-        share = number(known.value if known else math.nan, "percent")
-        missing = "final" if success.after is None else "primed"
-        return Verdict(
-            f"The {stage} model succeeds on {share} of the held-out tasks.",
-            (
-                f"There is no evaluation of the {missing} model"
-                + (" yet: this run is unfinished." if success.after is None else "."),
-            ),
-        )
-    remarks = []
+        return _one_sided(run, success)
     before, after = number(success.before.value, "percent"), number(success.after.value, "percent")
+    remarks = []
     if success.apart:
-        way = "rose" if success.risen else "fell"
-        headline = f"Held-out success {way} from {before} to {after}."
+        headline = f"Held-out success {success.way} from {before} to {after}."
         remarks.append("The 95% intervals do not overlap.")
-    else:
-        reward = rows[1]
-        if reward.before is not None and reward.after is not None and reward.apart:
-            way = "rose" if reward.risen else "fell"
-            headline = f"Mean return on held-out tasks {way} from {number(reward.before.value)} to {number(reward.after.value)}."
-            remarks.append(
-                f"The 95% intervals of the return do not overlap. Those of success ({before} and {after}) do."
-            )
-        else:
-            headline = f"Held-out success: {before} before, {after} after."
-            remarks.append(
-                "The 95% intervals overlap, of success and of return: the difference may be chance."
-            )
-    form = [row.name for row in rows if row.kind == "form" and row.apart]
-    if form and not any(row.apart and row.kind != "form" for row in rows if row.name != "Mean return"):
+    elif reward.apart and reward.before is not None and reward.after is not None:
+        values = f"from {number(reward.before.value)} to {number(reward.after.value)}"
+        headline = f"Mean return on held-out tasks {reward.way} {values}."
         remarks.append(
-            f"Only the form of the replies changed ({', '.join(form)}); what they achieve did not, within the intervals."
+            f"The 95% intervals of the return do not overlap; those of success ({before} and {after}) do."
+        )
+    else:
+        headline = f"Held-out success: {before} before, {after} after."
+        remarks.append("The 95% intervals overlap, of success and of return: the difference may be chance.")
+    form = [row.name for row in rows if row.kind == "form" and row.apart]
+    if form and not success.apart and not any(row.apart for row in rows if row.kind == "achieved"):
+        remarks.append(
+            f"Only the form of the replies changed ({', '.join(form)}): what they achieve did not, "
+            "as far as the intervals tell."
         )
     return Verdict(headline, tuple(remarks))
+
+
+def _one_sided(run: Run, success: Row) -> Verdict:
+    stage, missing = ("primed", "final") if success.after is None else ("final", "primed")
+    known = success.before or success.after
+    headline = "No held-out episode came to its end."
+    if known is not None:
+        headline = f"The {stage} model succeeds on {number(known.value, 'percent')} of the held-out tasks."
+    if missing == "final" and run.config.get("grpo", {}).get("steps") == 0:
+        return Verdict(
+            headline, ("This run has no GRPO steps, so there is no second model to compare with.",)
+        )
+    why = "This run is unfinished" if missing == "final" else "The comparison is one-sided"
+    return Verdict(headline, (f"{why}: there is no evaluation of the {missing} model.",))
 
 
 def _stated(summary: Mapping[str, Any] | None, key: str) -> Interval | None:

@@ -1,4 +1,4 @@
-"""How the report writes numbers. `report.js` does the same for values under the pointer."""
+"""How the report writes numbers and words. `report.js` does the same for values under the pointer."""
 
 import re
 
@@ -23,7 +23,12 @@ def is_format_term(name: str) -> bool:
 
 def words(name: str) -> str:
     """An identifier as a reader would say it."""
-    return name.replace("_", " ").replace("-", " ").strip()
+    return visible(name.replace("_", " ").replace("-", " ").strip())
+
+
+def visible(text: str) -> str:
+    """The text with what a reader could not see, or could be deceived by, made visible: control and bidi characters."""
+    return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
 
 
 def number(value: float, unit: str = "") -> str:
@@ -60,3 +65,11 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+_VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+_VISIBLE |= {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "�")
+_VISIBLE |= {
+    code: f"⟨U+{code:04X}⟩"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}  # fmt: skip

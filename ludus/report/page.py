@@ -18,7 +18,7 @@ from ludus.agents.evaluate import Interval
 from ludus.report.charts import Chart, axis_range, chart, dumbbell
 from ludus.report.comparison import Row, Verdict
 from ludus.report.configuration import readable
-from ludus.report.figures import duration, number, signed
+from ludus.report.figures import duration, number, signed, visible
 from ludus.report.gifs import Gif
 from ludus.report.models import Model
 from ludus.report.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
@@ -83,7 +83,7 @@ def render(gathered: Gathered) -> str:
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
     script = _resource("report.js")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     environment.globals.update(number=number, signed=signed)
     template = environment.from_string(_resource("report.html.jinja"))
@@ -256,6 +256,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def _shown(value: Any) -> Any:
+    return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
 
 
 def _resource(name: str) -> str:

@@ -122,9 +122,9 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
         flags.append(f"{forks} forks" if forks > 1 else "fork")
     return ShownEpisode(
         seed=episode.seed,
-        task=visible(episode.task)[:200],
+        task=episode.task[:200],
         success=episode.success,
-        fault=visible(budget.cut(episode.fault)),
+        fault=budget.cut(episode.fault),
         episode_return=number(episode.episode_return),
         terms=_terms(episode.reward_terms(), zeros=True),
         stop=str(episode.stop.value),
@@ -138,11 +138,6 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
         ),
         closing=tuple(_said(message, budget) for message in episode.final_observation),
     )
-
-
-def visible(text: str) -> str:
-    """The text with what a reader could not see, or could be deceived by, made visible: control and bidi characters."""
-    return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
 
 
 def blocks(text: str) -> tuple[Block, ...]:
@@ -175,7 +170,7 @@ def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> 
         budget.tokens -= len(kept)
         unshown = len(turn.completion_ids) - len(kept)
         tokens = tuple(
-            Token(visible(text).replace("\n", "↵\n"), shade(logprob), number(logprob), id)
+            Token(text.replace("\n", "↵\n"), shade(logprob), number(logprob), id)
             for text, logprob, id in zip(decode(kept), turn.logprobs, kept, strict=False)
         )
     else:
@@ -197,7 +192,7 @@ def _said(message: Message, budget: _Budget) -> Said:
     text = message.get("content") or ""
     for call in message.get("tool_calls") or []:
         text += f"\n{json.dumps(call, ensure_ascii=False, indent=1)}"
-    return Said(visible(message["role"]), blocks(visible(budget.cut(text))))
+    return Said(message["role"], blocks(budget.cut(text)))
 
 
 def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:
@@ -206,11 +201,3 @@ def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:
         for name, value in values.items()
         if value or zeros
     )
-
-
-_VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-_VISIBLE |= {0x7F: "␡"} | dict.fromkeys(range(0x80, 0xA0), "�")
-_VISIBLE |= {
-    code: f"⟨U+{code:04X}⟩"
-    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-}  # fmt: skip

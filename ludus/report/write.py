@@ -13,6 +13,8 @@ from ludus.report.pairs import match, typical
 from ludus.report.run_files import ReportError, Run, read_run
 from ludus.report.transcript import Decode
 
+GIFS = {"primed": "before.gif", "final": "after.gif"}
+
 
 def write_report(run_directory: Path) -> Path:
     """Write a run's `report.html` and `curves.png`, and `before.gif` and `after.gif` where the environment draws
@@ -24,18 +26,27 @@ def write_report(run_directory: Path) -> Path:
     Raises:
         ReportError: the folder is no run, one of its files is corrupt, or the report cannot be written.
     """
-    run = read_run(Path(run_directory))
+    gathered = gather(Path(run_directory))
+    page = render(gathered)
+    folder = gathered.run.directory
+    for gif in gathered.gifs:
+        _write(folder / GIFS[gif.stage], gif.data)
+    _write(folder / "curves.png", draw_curves(gathered.run, gathered.rows, gathered.verdict.headline))
+    _write(folder / "report.html", page.encode("utf-8"))
+    return folder / "report.html"
+
+
+def gather(run_directory: Path) -> Gathered:
+    """Read and compute all that the page is made of; nothing is written.
+
+    Raises:
+        ReportError: as `write_report`.
+    """
+    run = read_run(run_directory)
+    rows = compare(run)
     decode, notes = _decoder(run)
     gifs, picture_notes = _games(run)
-    rows = compare(run)
-    said = verdict(run, rows)
-    page = render(Gathered(run, rows, said, describe(run), decode, gifs, [*notes, *picture_notes]))
-    for gif in gifs:
-        _write(run.directory / {"primed": "before.gif", "final": "after.gif"}[gif.stage], gif.data)
-    _write(run.directory / "curves.png", draw_curves(run, rows, said.headline))
-    report = run.directory / "report.html"
-    _write(report, page.encode("utf-8"))
-    return report
+    return Gathered(run, rows, verdict(run, rows), describe(run), decode, gifs, [*notes, *picture_notes])
 
 
 def _decoder(run: Run) -> tuple[Decode | None, list[str]]:

@@ -1,21 +1,46 @@
 """The report, on runs whose episodes were played in the real environments and went through the real files."""
 
+import base64
+import errno
+import hashlib
 import json
 import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from dataclasses import replace
+from html import escape
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tomli_w
+from PIL import Image
 
-from ludus.agents.episode import Episode, Turn
+from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.evaluate import summarise
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import load_format
 from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.small_model import SmallModelShape, build_small_model
-from ludus.agents.store import write_episodes
+from ludus.agents.store import read_episodes, write_episodes
+from ludus.envs.chat import Message
+from ludus.report import write_report
+from ludus.report.curves import draw_curves
+from ludus.report.figures import number
+from ludus.report.gifs import LARGEST
+from ludus.report.page import render
+from ludus.report.pairs import heldout_pairs, match
+from ludus.report.run_files import read_run
+from ludus.report.transcript import shade
+from ludus.report.write import gather
+from ludus.tools.errors import UserError
 from ludus.trainers.config import parse_config
 
 ARITHMETIC = EnvironmentSpec("ludus/Arithmetic-v0", {"digits": 1})
@@ -43,43 +68,58 @@ def tokenised(episode: Episode, form: ChatFormat, sureness: float) -> Episode:
 def metrics(phase: str, steps: int) -> list[dict[str, float | str]]:
     """Lines such as the trainer writes: noisy, rising."""
     rng = np.random.default_rng(7)
-    lines: list[dict[str, float | str]] = []
+    lines = []
     for step in range(1, steps + 1):
         done = 1 - math.exp(-2.5 * step / steps)
-        noise = rng.normal(size=20)
-        if phase == "sft":
-            line = {
-                "loss": 3.2 * (1 - done) + 0.2 + 0.05 * noise[0],
-                "tokens_per_second": 9000 + 300 * noise[1],
-            }
-            if step % 10 == 0:
-                line["heldout_loss"] = 3.2 * (1 - done) + 0.3
-        else:
-            success = min(1.0, max(0.0, 0.3 + 0.5 * done + 0.06 * noise[0]))
-            wall = 0.4 + 0.02 * noise[3]
-            line = {
-                "reward": 0.2 + success, "reward_std": 0.4 + 0.05 * noise[1], "success": success,
-                "terms/correct": success, "terms/closeness": min(1.0, success + 0.1),
-                "terms/format": min(1.0, 0.7 + 0.3 * done + 0.02 * noise[2]), "terms/malformed": 0.1 * (1 - done),
-                "completion_tokens": 18 + 2 * noise[4], "completion_tokens_max": 40 + noise[5], "turns": 1.0,
-                "flat_groups": 0.3 + 0.2 * done + 0.05 * noise[6], "stop/environment:terminated": 1.0 if step % 3 else 0.98,
-                "faults": 0, "entropy": 0.5 * (1 - 0.7 * done) + 0.02 * noise[7], "kl": 0.2 * done + 0.01 * abs(noise[8]),
-                "mismatch_mean": 1e-7 * (1 + 0.1 * noise[9]), "mismatch_max": 2e-6 * (1 + 0.1 * noise[10]),
-                "loss": -0.01 * noise[11], "grad_norm": 0.6 + 0.1 * noise[12], "ratio_mean": 1.0, "ratio_max_deviation": 0.0,
-                "clip_low": 0.002 * abs(noise[13]), "clip_high": 0.004 * abs(noise[14]), "learning_rate": 1e-3 * (1 - step / steps),
-                "tokens_per_second": 8000 + 400 * noise[15], "seconds/rollout": 0.6 * wall, "seconds/train": 0.4 * wall,
-                "seconds/total": wall,
-            }  # fmt: skip
-            if step % 3 == 0:
-                line["stop/fault:environment"] = 0.02
-        lines.append({"phase": phase, "step": step, **{name: float(value) for name, value in line.items()}})
+        values = sft_line(step, done, rng) if phase == "sft" else grpo_line(step, done, rng)
+        lines.append({"phase": phase, "step": step, **{name: float(value) for name, value in values.items()}})
     return lines
+
+
+def sft_line(step: int, done: float, rng: np.random.Generator) -> dict[str, float]:
+    line = {"loss": 3.4 - 3.2 * done + rng.normal(0, 0.05), "tokens_per_second": rng.normal(9000, 300)}
+    return {**line, "heldout_loss": 3.5 - 3.2 * done} if step % 10 == 0 else line
+
+
+def grpo_line(step: int, done: float, rng: np.random.Generator) -> dict[str, float]:
+    success = float(np.clip(rng.normal(0.3 + 0.5 * done, 0.06), 0, 1))
+    line = {
+        "reward": 0.2 + success,
+        "reward_std": rng.normal(0.4, 0.05),
+        "success": success,
+        "terms/correct": success,
+        "terms/closeness": min(1.0, success + 0.1),
+        "terms/format": min(1.0, rng.normal(0.7 + 0.3 * done, 0.02)),
+        "terms/malformed": 0.1 * (1 - done),
+        "completion_tokens": rng.normal(18, 2),
+        "completion_tokens_max": rng.normal(40, 1),
+        "turns": 1.0,
+        "flat_groups": float(np.clip(rng.normal(0.3 + 0.2 * done, 0.05), 0, 1)),
+        "stop/environment:terminated": 0.98 if step % 3 == 0 else 1.0,
+        "faults": 0.0,
+        "entropy": rng.normal(0.5 - 0.35 * done, 0.02),
+        "kl": 0.2 * done + abs(rng.normal(0, 0.01)),
+        "mismatch_mean": rng.normal(1e-7, 1e-8),
+        "mismatch_max": rng.normal(2e-6, 2e-7),
+        "loss": rng.normal(0, 0.01),
+        "grad_norm": rng.normal(0.6, 0.1),
+        "ratio_mean": 1.0,
+        "ratio_max_deviation": 0.0,
+        "clip_low": abs(rng.normal(0, 0.002)),
+        "clip_high": abs(rng.normal(0, 0.004)),
+        "learning_rate": 1e-3 * (1 - done),
+        "tokens_per_second": rng.normal(8000, 400),
+        "seconds/rollout": rng.normal(0.24, 0.01),
+        "seconds/train": rng.normal(0.16, 0.01),
+        "seconds/total": rng.normal(0.4, 0.02),
+    }
+    return {**line, "stop/fault:environment": 0.02} if step % 3 == 0 else line
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shape = SmallModelShape(hidden=16, layers=1, heads=1, kv_heads=1, head_dim=16, intermediate=16)
-    return build_small_model([ARITHMETIC, PACMAN], shape, cache_directory=tmp_path_factory.mktemp("models"))
+    return build_small_model([ARITHMETIC], shape, cache_directory=tmp_path_factory.mktemp("models"))
 
 
 def make_run(folder: Path, model: Path, spec: EnvironmentSpec, tasks: int = 40, steps: int = 60) -> Path:
@@ -115,3 +155,456 @@ def make_run(folder: Path, model: Path, spec: EnvironmentSpec, tasks: int = 40, 
         for file in model.iterdir():
             (folder / "models" / stage / file.name).write_bytes(file.read_bytes())
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    return make_run(tmp_path_factory.mktemp("runs") / "sums", model, ARITHMETIC)
+
+
+@pytest.fixture
+def run(tmp_path: Path, finished: Path) -> Path:
+    """A copy of a finished run, to be spoiled."""
+    return shutil.copytree(finished, tmp_path / "sums")
+
+
+class Page(HTMLParser):
+    """What a browser would find: elements with their attributes, and the text outside of style and script."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.source = render(gather(run))
+        self.feed(self.source)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in {"meta", "img", "br", "path", "line", "circle"}:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in {"style", "script"}:
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def evaluation(run: Path) -> dict[str, Any]:
+    return json.loads((run / "evaluation.json").read_text())
+
+
+def rewrite_evaluations(run: Path, primed: list[Episode], final: list[Episode]) -> None:
+    write_episodes(run / "episodes" / "evaluation-primed.parquet", primed)
+    write_episodes(run / "episodes" / "evaluation-final.parquet", final)
+    summaries = {"primed": summarise(primed).to_dict(), "final": summarise(final).to_dict()}
+    (run / "evaluation.json").write_text(json.dumps(summaries))
+
+
+def test_the_report_states_what_the_evaluation_found(run: Path) -> None:
+    page = Page(run)
+    for stage in ("primed", "final"):
+        success, earned = evaluation(run)[stage]["success"], evaluation(run)[stage]["mean_return"]
+        for end in ("value", "low", "high"):
+            assert f"{100 * success[end]:.1f}%" in page.text
+            assert f"{earned[end]:.3f}" in page.text
+    assert "Held-out success rose from 32.5% to 85.0%." in page.text
+    assert "The 95% intervals do not overlap." in page.text
+    assert "learning_rate" in page.text
+    assert "seed 4294967296" in page.text or "solved" in page.text
+
+
+def test_the_report_is_one_file_that_loads_nothing(run: Path) -> None:
+    page = Page(run)
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert page.all("link") == []
+    for _, attributes in page.elements:
+        for name in ("src", "href", "srcset", "data", "action", "xlink:href"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "data:"))
+    assert "@import" not in page.source
+    assert "url(" not in page.source
+
+
+def test_the_pages_own_script_is_the_one_that_its_policy_allows(run: Path) -> None:
+    text = Page(run).source
+    script = text[text.rindex("<script>") + len("<script>") : text.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+
+
+def test_curves_are_a_picture(run: Path) -> None:
+    write_report(run)
+    picture = Image.open(run / "curves.png")
+    assert picture.width > 1000
+    assert picture.getextrema() != ((255, 255), (255, 255), (255, 255), (255, 255))
+
+
+def test_every_metric_is_drawn_or_stated(run: Path) -> None:
+    page = Page(run)
+    charts = " ".join(attributes["aria-label"] or "" for attributes in page.all("svg"))
+    for title in (
+        "Return",
+        "Success",
+        "Correct",
+        "Format",
+        "Malformed",
+        "Entropy",
+        "KL",
+        "Clipped",
+        "Flat groups",
+    ):
+        assert f"{title}" in charts
+    for title in ("Completion length", "Engine and trainer", "Tokens per second", "Seconds by phase", "Loss"):
+        assert title in charts
+    assert "The same at every step: Turns 1.00; Faults 0." in page.text
+    assert "Ratio, mean 1.00" in page.text
+
+
+def test_form_terms_stand_apart_from_what_was_achieved(run: Path) -> None:
+    text = Page(run).text
+    achieved = text.index("Reward terms: what was achieved")
+    form = text.index("Reward terms: form of the reply")
+    table = text[form : text.index("One game") if "One game" in text else text.index("Learning curves", form)]
+    assert "format" in table
+    assert "malformed" in table
+    assert "correct" not in table
+    assert "correct" in text[achieved:form]
+
+
+def test_a_run_that_only_learned_the_format_is_called_one(run: Path) -> None:
+    episodes = read_episodes(run / "episodes" / "evaluation-primed.parquet")
+
+    def scored(episode: Episode, form: float) -> Episode:
+        terms = {"correct": 0.0, "closeness": 0.1, "format": form, "malformed": 1 - form}
+        turn = replace(episode.turns[0], reward_terms=terms, reward=0.1 * form)
+        return replace(episode, turns=(turn,), success=False)
+
+    rewrite_evaluations(run, [scored(e, 0.0) for e in episodes], [scored(e, 1.0) for e in episodes])
+    text = Page(run).text
+    assert "Only the form of the replies changed (format, malformed)" in text
+    assert "success rose" not in text
+
+
+def test_overlapping_intervals_are_not_called_an_improvement(run: Path) -> None:
+    episodes = read_episodes(run / "episodes" / "evaluation-primed.parquet")
+    better = [replace(episodes[0], success=True), *episodes[1:]]
+    rewrite_evaluations(run, episodes, better)
+    text = Page(run).text
+    assert "the difference may be chance" in text
+    assert "rose" not in text
+
+
+def test_a_model_that_got_worse_is_said_to_have(run: Path) -> None:
+    files = [run / "episodes" / f"evaluation-{stage}.parquet" for stage in ("primed", "final")]
+    primed, final = (read_episodes(file) for file in files)
+    rewrite_evaluations(run, final, primed)
+    assert "Held-out success fell from 85.0% to 32.5%." in Page(run).text
+
+
+# What a model or an environment says is text, whatever it contains.
+
+HOSTILE = (
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "<svg/onload=alert(1)>",
+    "</style></pre></div></article><iframe src=//evil>",
+    "{{ 7*7 }} {% for x in y %}",
+    "<!-- ]]> &amp; &lt;",
+    "\u202egnp.exe \x00 \x1b[31m \x85",
+)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_hostile_text_stays_text(run: Path, hostile: str, model: Path) -> None:
+    form = load_format(model)
+    episodes = read_episodes(run / "episodes" / "evaluation-final.parquet")
+
+    def spoiled(episode: Episode) -> Episode:
+        ids = form.first_prompt([{"role": "user", "content": hostile}]).ids[1:-2]
+        turn = replace(
+            episode.turns[0],
+            observation=[{"role": "user", "content": hostile}, {"role": hostile, "content": hostile}],
+            reply={"role": "assistant", "content": hostile},
+            reward_terms={hostile: 1.0, "correct": 0.0},
+            completion_ids=ids,
+            logprobs=(-1.0,) * len(ids),
+        )
+        plain = replace(turn, completion_ids=(), logprobs=())
+        return replace(
+            episode,
+            task=hostile,
+            turns=(turn, plain),
+            final_observation=[{"role": "user", "content": hostile}],
+        )
+
+    fault = replace(spoiled(episodes[0]), stop=StopReason.ENVIRONMENT_FAULT, fault=hostile)
+    rewrite_evaluations(run, [spoiled(e) for e in episodes], [spoiled(e) for e in episodes])
+    write_episodes(run / "episodes" / "train-000060.parquet", [fault])
+    lines = (
+        (run / "metrics.jsonl").read_text()
+        + json.dumps({"phase": "grpo", "step": 61, f"terms/{hostile}": 1.0})
+        + "\n"
+    )
+    lines += json.dumps({"phase": "grpo", "step": 62, f"terms/{hostile}": 2.0, f"stop/{hostile}": 0.5}) + "\n"
+    (run / "metrics.jsonl").write_text(lines)
+    config = tomllib.loads((run / "config.toml").read_text())
+    config["environment"]["arguments"] = {"note": hostile}
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+
+    page = Page(run)
+    assert len(page.all("script")) == 1
+    assert {name for name, _ in page.elements}.isdisjoint(
+        {"img", "iframe", "object", "embed", "form", "base"}
+    )
+    for _, attributes in page.elements:
+        assert not any(name.startswith("on") for name in attributes)
+    if hostile.isprintable():
+        assert hostile in page.text
+    assert not any(
+        0x202A <= ord(character) <= 0x202E or character in "\x00\x1b\x85" for character in page.text
+    )
+
+
+# Runs that are not whole.
+
+
+def test_an_unfinished_run_says_so(run: Path) -> None:
+    (run / "evaluation.json").write_text(json.dumps({"primed": evaluation(run)["primed"]}))
+    (run / "episodes" / "evaluation-final.parquet").unlink()
+    shutil.rmtree(run / "models" / "final")
+    page = Page(run)
+    assert "This run is unfinished: there is no evaluation of the final model." in page.text
+    assert "The primed model succeeds on 32.5% of the held-out tasks." in page.text
+    assert "not reached yet" in page.text
+
+
+def test_a_run_without_grpo_says_so(run: Path) -> None:
+    config = tomllib.loads((run / "config.toml").read_text())
+    config["grpo"]["steps"] = 0
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics("sft", 50)))
+    (run / "evaluation.json").write_text(json.dumps({"primed": evaluation(run)["primed"]}))
+    for file in (run / "episodes").glob("train-*"):
+        file.unlink()
+    (run / "episodes" / "evaluation-final.parquet").unlink()
+    page = Page(run)
+    assert "This run has no GRPO steps" in page.text
+    assert "unfinished" not in page.text
+    assert "Priming" in page.text
+    assert "early and late" not in page.text
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7, 8])
+def test_a_run_of_a_few_steps_has_a_report(run: Path, steps: int) -> None:
+    for name in ("evaluation.json", "episodes", "models"):
+        path = run / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lines = [line for phase in ("sft", "grpo") for line in metrics(phase, steps)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = Page(run)
+    assert "Not evaluated yet." in page.text
+    assert ("Nothing has been trained yet" in page.text) == (steps == 0)
+    assert draw_curves(read_run(run), [], "").startswith(b"\x89PNG")
+
+
+def test_a_configuration_alone_has_a_report(run: Path) -> None:
+    for path in run.iterdir():
+        if path.name != "config.toml":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert "Not evaluated yet." in Page(run).text
+
+
+def test_the_torn_last_line_of_a_killed_run_is_left_out(run: Path) -> None:
+    whole = Page(run).text
+    file = run / "metrics.jsonl"
+    file.write_bytes(file.read_bytes() + b'{"phase": "grpo", "step": 61, "rew')
+    text = Page(run).text
+    assert "The last line of metrics.jsonl is cut off" in text
+    assert "step 60" in text
+    assert "step 61" not in text
+    assert "is cut off, so" not in whole
+
+
+@pytest.mark.parametrize(
+    "line", ['{"phase": "grpo", "st', "[1, 2]", '{"step": 3}', "null", '{"phase": "grpo", "step": "x"}']
+)
+def test_a_corrupt_line_that_is_not_the_torn_last_is_an_error(run: Path, line: str) -> None:
+    file = run / "metrics.jsonl"
+    good = file.read_text().splitlines()
+    for position in (3, len(good)):
+        file.write_text("\n".join([*good[:position], line, *good[position:]]) + "\n")
+        with pytest.raises(
+            UserError, match=rf"metrics\.jsonl, line {position + 1}: not a metrics record.*delete"
+        ) as error:
+            write_report(run)
+        assert "\n" not in str(error.value)
+
+
+def test_a_step_done_again_after_a_resume_counts_once(run: Path) -> None:
+    file = run / "metrics.jsonl"
+    before = read_run(run).grpo.columns["reward"]
+    again = json.loads(file.read_text().splitlines()[-1])
+    file.write_text(file.read_text() + json.dumps({**again, "reward": 77.0}) + "\n")
+    steps, values = read_run(run).grpo.columns["reward"]
+    assert list(steps) == list(before[0])
+    assert values[-1] == 77.0
+
+
+def test_parts_of_a_whole_that_a_step_does_not_mention_are_zero(run: Path) -> None:
+    steps, faults = read_run(run).grpo.columns["stop/fault:environment"]
+    assert len(steps) == 60
+    assert set(faults) == {0.0, 0.02}
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", '"much"', "true", "Infinity"])
+def test_values_that_are_no_numbers_are_gaps(run: Path, value: str) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"phase": "grpo", "step": 61, "reward": {value}, "success": 0.5}}\n')
+    assert not re.search(r"\bnan\b", Page(run).source.split("<body>")[1].split("<script>")[0], re.IGNORECASE)
+    steps, _ = read_run(run).grpo.columns["reward"]
+    assert steps[-1] == 60
+
+
+def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder.*ludus train"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"not a run, there is no config\.toml in it.*ludus train"):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["config.toml", "evaluation.json", "episodes/evaluation-final.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[[", b"x = 1", b"[]"])
+def test_a_corrupt_file_is_named(run: Path, name: str, content: bytes) -> None:
+    (run / name).write_bytes(content)
+    with pytest.raises(UserError, match=Path(name).name) as error:
+        write_report(run)
+    assert "\n" not in str(error.value)
+    assert not (run / "report.html").exists()
+
+
+def test_a_full_disk_leaves_the_old_report(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = run / "report.html"
+    report.write_bytes(b"the old one")
+
+    def full(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="the disk is full; free some space"):
+        write_report(run)
+    assert report.read_bytes() == b"the old one"
+    assert not list(run.glob(".*"))
+
+
+# Tokens and episodes.
+
+
+def test_tokens_are_shaded_and_keep_their_values(run: Path, model: Path) -> None:
+    text = Page(run).source
+    pair = heldout_pairs(
+        match(*(read_episodes(run / "episodes" / f"evaluation-{s}.parquet") for s in ("primed", "final")))
+    )[0]
+    assert pair.right is not None
+    turn = pair.right.turns[0]
+    for id, logprob, piece in zip(
+        turn.completion_ids, turn.logprobs, load_format(model).decode(turn.completion_ids), strict=True
+    ):
+        shown = f'class="t{shade(logprob)}" data-l="{number(logprob)}" data-i="{id}">{escape(piece)}</i>'
+        assert shown in text
+
+
+def test_the_weights_are_not_needed(run: Path) -> None:
+    for file in (run / "models").rglob("*.safetensors"):
+        file.unlink()
+    assert 'class="tokens"' in Page(run).source
+
+
+def test_without_a_tokenizer_replies_are_text(run: Path) -> None:
+    shutil.rmtree(run / "models")
+    page = Page(run)
+    assert "replies are shown as text, without their tokens" in page.text
+    assert not any(attributes.get("class") == "tokens" for attributes in page.all("div"))
+    assert "<answer>" in page.text
+
+
+def test_cut_off_completions_forks_and_faults_are_flagged(run: Path) -> None:
+    file = run / "episodes" / "train-000060.parquet"
+    episodes = read_episodes(file)
+    turn = replace(episodes[0].turns[0], finish="length", fork=True)
+    fault = replace(episodes[1], stop=StopReason.ENGINE_FAULT, fault="the engine ran out of slots")
+    write_episodes(file, [replace(episodes[0], turns=(turn,)), fault, *episodes[2:]])
+    write_episodes(run / "episodes" / "train-000001.parquet", [fault])
+    page = Page(run)
+    assert "cut off: the completion reached the token limit" in page.text
+    assert "fork: the chat template rewrote the history" in page.text
+    assert "fault, on our side and never counted as a reward: the engine ran out of slots" in page.text
+
+
+def test_the_page_stays_small_whatever_was_said(run: Path, model: Path) -> None:
+    form = load_format(model)
+    ids = form.first_prompt([{"role": "user", "content": "12 + (3 * 4) = 24\n" * 400}]).ids[1:-2]
+
+    def long(episode: Episode) -> Episode:
+        message: Message = {"role": "user", "content": "so long " * 5_000}
+        turn = replace(
+            episode.turns[0], observation=[message], completion_ids=ids, logprobs=(-0.5,) * len(ids)
+        )
+        return replace(episode, turns=(turn,) * 60)
+
+    stages = ("evaluation-primed", "evaluation-final", "train-000001", "train-000060")
+    for stage in stages:
+        file = run / "episodes" / f"{stage}.parquet"
+        write_episodes(file, [long(episode) for episode in read_episodes(file)[:3]])
+    page = Page(run)
+    assert len(page.source) < 4_000_000
+    assert "turns not shown" in page.text
+    assert "more tokens, not shown" in page.text
+    assert "more characters, not shown" in page.text
+
+
+def test_importing_the_report_loads_no_model_library() -> None:
+    code = "import sys, ludus.report; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Games.
+
+
+def test_two_gifs_of_one_game(tmp_path: Path, model: Path) -> None:
+    run = make_run(tmp_path / "maze", model, PACMAN, tasks=12)
+    page = Page(run)
+    images = [attributes["src"] or "" for attributes in page.all("img")]
+    assert [image.split(",")[0] for image in images] == ["data:image/gif;base64"] * 2
+    for image, name in zip(images, ("before.gif", "after.gif"), strict=True):
+        content = (run / name).read_bytes()
+        assert base64.b64decode(image.split(",")[1]) == content
+        assert len(content) <= LARGEST
+        assert getattr(Image.open(run / name), "n_frames", 1) > 1
+
+
+def test_an_environment_that_changed_since_has_no_gifs_but_a_note(tmp_path: Path, model: Path) -> None:
+    run = make_run(tmp_path / "maze", model, PACMAN, tasks=6)
+    for stage in ("primed", "final"):
+        file = run / "episodes" / f"evaluation-{stage}.parquet"
+        episodes = read_episodes(file)
+        write_episodes(
+            file, [replace(e, turns=(replace(e.turns[0], reward=123.0), *e.turns[1:])) for e in episodes]
+        )
+    page = Page(run)
+    assert page.all("img") == []
+    assert "No pictures of games" in page.text
