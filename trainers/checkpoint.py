@@ -154,6 +154,15 @@ def disk_errors(target: Path) -> Iterator[None]:
         raise RunError(f"{target} could not be written: {error.strerror or error}; {_mend(error)}") from error
 
 
+def clear_leftovers(run: Path) -> None:
+    """Remove what a process was writing, or removing, when it was killed. No other may be at work there."""
+    for path in sorted(run.rglob(".*")):
+        if path.suffix in (".partial", ".removed"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        elif path.suffix == ".tmp":
+            path.unlink()
+
+
 def _mend(error: OSError | str) -> str:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full

@@ -121,7 +121,7 @@ def gather(play: Play, config: RunConfig) -> tuple[list[Episode], list[Episode]]
         is a flat group; further groups are played in their place, `max_resamples` times at most.
 
     Raises:
-        RunError: if every episode faulted.
+        RunError: if every episode faulted, or none had room for a single token.
     """
     grpo = config.grpo
     played = play(grpo.groups, 0)
@@ -139,6 +139,12 @@ def gather(play: Play, config: RunConfig) -> tuple[list[Episode], list[Episode]]
         raise RunError(
             f"all {len(played)} episodes of a step faulted, the first with: {played[0].fault}; there is "
             "nothing to train on. Mend what broke and go on with --resume"
+        )
+    if not completion_tokens(played):
+        raise RunError(
+            f"no token was sampled in {len(played)} episodes, the first of which ended by "
+            f"{played[0].stop.value}: the prompt alone leaves no room; raise rollout.max_episode_tokens = "
+            f"{config.rollout.max_episode_tokens}, or take a model with a longer context"
         )
     return played, taught
 

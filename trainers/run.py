@@ -1,11 +1,14 @@
 """`train`: the whole job: model, priming, evaluation, GRPO, evaluation; what is done is not done again."""
 
+import itertools
 import json
 import os
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import gymnasium
@@ -20,7 +23,7 @@ from ludus.agents.policy import EnginePolicy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import write_episodes
-from ludus.trainers.checkpoint import disk_errors, replacing, write_file
+from ludus.trainers.checkpoint import clear_leftovers, disk_errors, replacing, write_file
 from ludus.trainers.config import RunConfig, load_config
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.grpo import improve
@@ -92,8 +95,9 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
                 f"{run}: there is no run to resume (it has no config.toml); begin it without --resume"
             )
         _refuse_changes(config, load_config(written), written)
+        clear_leftovers(run)
         return run
-    # A run that failed before it trained anything, on a wrong model path say, may be begun again as it was mended.
+    # A run that failed before it trained anything, on a wrong model path say, may be begun again, mended.
     if run.exists() and any(path != written for path in run.iterdir()):
         raise RunError(
             f"{run} exists already and would be overwritten; go on with it by --resume, or choose another "
@@ -106,7 +110,8 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
 
 
 def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
-    now, then = config.model_dump(), begun.model_dump()
+    # By way of TOML, which knows no tuples: one that was given from Python is a list in the file.
+    now, then = tomllib.loads(config.to_toml()), tomllib.loads(begun.to_toml())
     for section, values in then.items():
         for key, value in values.items():
             if now[section][key] != value:
@@ -270,14 +275,16 @@ def phase(listener: Listener, name: Phase, total: int) -> Iterator[None]:
 
 
 def counter(listener: Listener, name: Phase) -> Callable[[Episode], None]:
-    """Tells the listener of each episode that is over, with the means so far."""
+    """Tells the listener of each episode that is over, with the means so far of those that did not fault."""
+    numbers = itertools.count(1)
     returns: list[float] = []
     successes: list[bool] = []
 
     def count(episode: Episode) -> None:
-        returns.append(episode.episode_return)
-        successes.append(episode.success)
-        means = {"reward": sum(returns) / len(returns), "success": sum(successes) / len(successes)}
-        listener.progressed(name, len(returns), means)
+        if not episode.is_fault:
+            returns.append(episode.episode_return)
+            successes.append(episode.success)
+        means = {"reward": fmean(returns), "success": fmean(successes)} if returns else {}
+        listener.progressed(name, next(numbers), means)
 
     return count

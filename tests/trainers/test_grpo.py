@@ -219,6 +219,14 @@ def test_nothing_but_faults_ends_the_run_with_their_cause(episode: Make, tiny: R
         gather(script([episode(0.0, stop=StopReason.ENGINE_FAULT)] * 2), tiny)
 
 
+def test_prompts_that_leave_no_room_end_the_run(episode: Make, tiny: RunConfig) -> None:
+    silent = replace(episode(0.0, stop=StopReason.TOKEN_LIMIT), turns=())
+    with pytest.raises(
+        RunError, match=r"no token was sampled .* limit:tokens.*raise rollout\.max_episode_tokens"
+    ):
+        gather(script([silent, silent]), tiny)
+
+
 def flat_and_lively(episode: Make, flat: int, lively: int) -> list[Episode]:
     groups = [(1.0, 1.0)] * flat + [(0.0, 1.0)] * lively
     return [episode(reward, group=group) for group, rewards in enumerate(groups) for reward in rewards]

@@ -251,6 +251,17 @@ def test_an_existing_run_is_not_overwritten(whole: Path, tiny: RunConfig) -> Non
     assert outcome(whole) == before
 
 
+def test_a_resume_clears_what_the_killed_process_was_writing(whole: Path, tiny: RunConfig) -> None:
+    before = outcome(whole)
+    for folder in (".step-000016.partial", ".step-000010.removed"):
+        (whole / "checkpoints" / folder).mkdir()
+        (whole / "checkpoints" / folder / "model.safetensors").write_bytes(b"half")
+    (whole / ".evaluation.json.partial").write_bytes(b"half")
+    (whole / "episodes" / ".train-000006.parquet.123.tmp").write_bytes(b"half")
+    train(tiny, whole, resume=True)
+    assert outcome(whole) == before
+
+
 def test_there_is_nothing_to_resume(tmp_path: Path, tiny: RunConfig) -> None:
     with pytest.raises(RunError, match="no run to resume"):
         train(tiny, tmp_path / "nowhere", resume=True)
