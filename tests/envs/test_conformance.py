@@ -334,7 +334,7 @@ class SharedByThreads(Double):
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         SharedByThreads.number = int(rng.integers(self.highest))
-        sum(range(3000))
+        time.sleep(1e-4)
         number = SharedByThreads.number
         return Start([user(f"Double {number}")], f"2*{number}", number)
 
