@@ -10,7 +10,7 @@ from gymnasium.spaces import Box, Discrete
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid import pacman_rules as rules
 from ludus.envs.grid.pacman_agents import GRID_AGENTS
-from ludus.envs.grid.pacman_game import RUBRIC, Game, Games
+from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, Game, Games
 from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame, show_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -96,6 +96,8 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
     }
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = GRID_AGENTS
     rubric: Rubric = RUBRIC
+    action_names: ClassVar[tuple[str, ...]] = DIRECTIONS
+    """What each action does, in words; `ludus play` maps keys to them."""
 
     def __init__(
         self,
@@ -126,6 +128,7 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
                 f"render_mode={render_mode!r}: give one of {', '.join(self.metadata['render_modes'])}, or None"
             )
         self.render_mode = render_mode
+        self.max_turns = self.game.max_steps
         self.observation_space = Box(0, 255, self.game.view_shape, np.uint8)
         self.action_space = Discrete(4)
         self._games = Games(self.game, 1)
@@ -154,7 +157,7 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
             self._begun = True
         self._games.begin(self._everybody, 0, 1)
         self._open = True
-        self._task = self._games.task(0)
+        (self._task,) = self._games.tasks(self._everybody)
         observation, info = self._look()
         if self.render_mode == "human":
             self._show()

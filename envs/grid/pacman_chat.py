@@ -3,14 +3,17 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, WEIGHTS, Game, Games
+from ludus.envs.grid.pacman_chat_agents import CHAT_AGENTS
+from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame
 from ludus.envs.grid.pacman_text import (
     EMPTY_SIGN,
     GHOST_SIGNS,
@@ -26,6 +29,7 @@ from ludus.envs.grid.pacman_text import (
     open_moves,
 )
 from ludus.envs.rubric import Rubric
+from ludus.envs.scripted import ScriptedAgent
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _SEPARATORS = re.compile(r"[\s,]+")
@@ -41,6 +45,77 @@ class PacManState:
 
 
 class PacManChat(ChatEnv):
+    """Eat every pellet of a maze and keep away from the ghosts, in words.
+
+    ## Task
+    The game of `ludus/PacMan-v0`, with the same rules: the page of `PacMan` tells about ghosts and power pellets.
+    Each turn the agent sees the board as text and replies with one move or a short plan of moves. Ghosts move once
+    for every move that is played.
+
+    ## Observation
+    First a system message with the signs and the form of a reply; then, in a user message each turn, the board and
+    one line about it:
+
+        # # # # # # #
+        # o . C . . #
+        # . # . # . #
+        # . . . . . #
+        # . # . # . #
+        # . . P . o #
+        # # # # # # #
+        20 left, open: up right left
+
+    One sign a cell, with spaces between, so that most tokenizers give each cell one token: `#` wall, `.` pellet,
+    `o` power pellet, `_` empty, `P` Pac-Man (`X` where he was caught), `C` `A` `T` `S` the chaser, the ambusher, the
+    patroller and the shy ghost, `f` a harmless ghost. The line says how much is left to eat, which directions have
+    no wall, and for how many moves ghosts are frightened still. With `view=r` the board is the square of `2r + 1`
+    cells around Pac-Man.
+
+    `info["task"]` names the start by its content.
+
+    ## Actions
+    Any text with exactly one `<action>…</action>`, and in it 1 to `plan_limit` of the words `up`, `right`, `down`,
+    `left`, separated by blanks or commas. Moves are played in order until the game ends or the next one would run
+    into a wall.
+
+    ## Rewards
+    The sum over `info["reward_terms"]` of each count times its weight:
+
+    | term | weight | counts, of this turn |
+    |---|---|---|
+    | `pellet` | 1 | pellets eaten |
+    | `power` | 5 | power pellets eaten |
+    | `ghost` | 10 | ghosts eaten |
+    | `caught` | -10 | 1 when a ghost catches Pac-Man |
+    | `cleared` | 20 | 1 when nothing is left to eat |
+    | `malformed` | -0.5 | 1 when the reply is not of the form above; no move is played |
+    | `illegal` | -0.5 | 1 when a move runs into a wall; it and those after it are not played |
+
+    Malformed and illegal replies are answered with what was wrong.
+
+    ## End of episode
+    Terminates when Pac-Man is caught or has cleared the maze; truncates after `max_turns` turns.
+    `info["success"]` is then there, and says whether the maze was cleared.
+
+    ## Arguments
+    - `rows`, `columns`: the maze's size, 7 to 63 each (default 7 by 7).
+    - `layout`: instead of a maze from the seed, a named or drawn one, as in `PacMan`.
+    - `ghosts`: how many, 0 to 4, or their names (default 1, the chaser).
+    - `ghost_speed`: cells per move, 0 to 1 (default 0.5).
+    - `power_pellets`: how many corners have one, 0 to 4 (default 2).
+    - `frightened_steps`: in moves (default 10).
+    - `view`: radius of a partial view (default: the whole board).
+    - `plan_limit`: most moves in a reply (default 4).
+    - `max_turns`: default 25.
+    - `render_mode`: `ansi` (colours for a terminal) or `rgb_array`.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
+
     def __init__(
         self,
         rows: int = 7,
@@ -56,11 +131,8 @@ class PacManChat(ChatEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
-        for name, value, low in (("plan_limit", plan_limit, 1), ("max_turns", max_turns, 1), ("view", view, 1)):
-            if name == "view" and value is None:
-                continue
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise ValueError(f"{name}={value!r}: must be an integer of at least {low}")
+        self.plan_limit = required_integer("plan_limit", plan_limit, 1, 1000)
+        self.max_turns = required_integer("max_turns", max_turns, 1, 10**6)
         self.game = Game(
             rows=rows,
             columns=columns,
@@ -69,11 +141,9 @@ class PacManChat(ChatEnv):
             ghost_speed=ghost_speed,
             power_pellets=power_pellets,
             frightened_steps=frightened_steps,
-            max_steps=max_turns * plan_limit,
+            max_steps=self.max_turns * self.plan_limit,
+            view=view,
         )
-        self.plan_limit = plan_limit
-        self.max_turns = max_turns
-        self.view = view
         self.rubric = Rubric({**RUBRIC.weights, "malformed": -0.5, "illegal": -0.5})
         self._no_terms = dict.fromkeys(self.rubric.weights, 0.0)
         self._signs = cell_signs(self.game)
@@ -82,13 +152,12 @@ class PacManChat(ChatEnv):
         ) + f", like <action>{' '.join(('up', 'up', 'left')[-plan_limit:])}</action>"
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
-        if options:
-            raise ValueError(f"options={dict(options)!r}: PacManChat has no reset options")
         games = Games(self.game, 1)
         games.streams[0] = rng.integers(2**63)
-        games.begin(np.ones(1, np.bool_), 0, 1)
+        everybody = np.ones(1, np.bool_)
+        games.begin(everybody, 0, 1)
         state = PacManState(games.grids.tobytes(), games.states.tobytes())
-        return Start([system(self._rules_text()), user(self._scene(state))], games.task(0), state)
+        return Start([system(self._rules_text()), user(self._scene(state))], games.tasks(everybody)[0], state)
 
     def respond(self, state: PacManState, text: str) -> Outcome:
         moves, complaint = self._read(text)
@@ -96,6 +165,15 @@ class PacManChat(ChatEnv):
             message = user(f"{complaint} {self._how}.\n{self._scene(state)}")
             return Outcome(state, [message], {**self._no_terms, "malformed": 1.0})
         return self._play(state, moves)
+
+    def render(self) -> Any:
+        """The board as it is: `ansi`, text with colours; `rgb_array`, uint8 (height, width, 3)."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a mode: make the environment with render_mode 'ansi' or 'rgb_array'")
+            return None
+        draw = rgb_frame if self.render_mode == "rgb_array" else ansi_frame
+        games = self._games_at(self._state)
+        return draw(self.game, games.grids[0], games.states[0])
 
     def _read(self, text: str) -> tuple[list[int], str]:
         """The moves of a reply, or what is wrong with it."""
@@ -114,30 +192,28 @@ class PacManChat(ChatEnv):
 
     def _play(self, before: PacManState, moves: Sequence[int]) -> Outcome:
         """Play the moves until one would run into a wall or the game ends."""
-        grids = np.frombuffer(before.grid, np.uint8).copy()[None]
-        states = np.frombuffer(before.state, np.int64).copy()[None]
-        columns = self.game.columns
-        terms = np.zeros((len(rules.TERMS), 1))
+        games = self._games_at(before)
         totals = np.zeros(len(rules.TERMS))
-        rewards, ended, cut = np.zeros(1), np.zeros(1, np.bool_), np.zeros(1, np.bool_)
-        resting = np.zeros(1, np.bool_)
         note, illegal = "", 0.0
         for move in moves:
-            names = open_moves(grids[0].tobytes(), int(states[0, rules.PACMAN]), columns)
-            if DIRECTIONS[move] not in names:
+            pacman = games.states.item(rules.PACMAN)
+            if DIRECTIONS[move] not in open_moves(games.grids[0].tobytes(), pacman, self.game.columns):
                 note, illegal = f"Wall: cannot go {DIRECTIONS[move]}.\n", 1.0
                 break
-            action = np.array([move])
-            rules.advance(
-                grids, states, action, resting, self.game.settings, WEIGHTS, terms, rewards, ended, cut, 0, 1
-            )
-            totals += terms[:, 0]
-            if ended[0]:
+            games.advance(np.array([move]), np.zeros(1, np.bool_), 0, 1)
+            totals += games.terms[:, 0]
+            if games.terminated[0]:
                 break
-        after = PacManState(grids.tobytes(), states.tobytes())
+        after = PacManState(games.grids.tobytes(), games.states.tobytes())
         counts = {**self._no_terms, **dict(zip(rules.TERMS, totals.tolist(), strict=True)), "illegal": illegal}
         message = user(note + self._scene(after))
-        return Outcome(after, [message], counts, bool(ended[0]), counts["cleared"] > 0)
+        return Outcome(after, [message], counts, games.terminated.item(), counts["cleared"] > 0)
+
+    def _games_at(self, state: PacManState) -> Games:
+        games = Games(self.game, 1)
+        games.grids[0] = np.frombuffer(state.grid, np.uint8)
+        games.states[0] = np.frombuffer(state.state, np.int64)
+        return games
 
     def _rules_text(self) -> str:
         kinds = dict.fromkeys(self.game.ghost_kinds)
@@ -161,7 +237,7 @@ class PacManChat(ChatEnv):
         words = np.frombuffer(state.state, np.int64)
         pacman, columns = int(words[rules.PACMAN]), self.game.columns
         grid = np.frombuffer(state.grid, np.uint8).reshape(self.game.rows, columns)
-        seen = grid if self.view is None else field_of_view(grid, pacman, self.view)
+        seen = grid if self.game.view is None else field_of_view(grid, pacman, self.game.view)
         board = board_text(seen.tobytes(), *seen.shape, self._signs)
         if words[rules.PELLETS] == 0:
             line = "Cleared!"

@@ -136,6 +136,7 @@ class Games:
         self.rewards = np.zeros(size)
         self.terminated = np.zeros(size, np.bool_)
         self.truncated = np.zeros(size, np.bool_)
+        self._digest = np.uint64(game.digest)
         self._hashes = np.zeros(size, np.uint64)
 
     def begin(self, due: np.ndarray, low: int, high: int) -> None:
@@ -168,8 +169,10 @@ class Games:
     def look(self, due: np.ndarray, seen: np.ndarray, masks: np.ndarray, low: int, high: int) -> None:
         """Write observations, uint8 (N, *view_shape), and action masks, int8 (N, 4), of the rows that are `due`."""
         radius = self.game.view or 0
-        rules.look(self.grids, self.states, self.game.settings, radius, due, seen, masks, low, high)
+        flat = seen.reshape(self.size, -1)
+        rules.look(self.grids, self.states, self.game.settings, radius, due, flat, masks, low, high)
 
-    def task(self, row: int) -> str:
-        """The content key of the row's episode: of its start, its random word and the game's arguments."""
-        return f"pacman-{self.game.rows}x{self.game.columns}-{int(self._hashes[row]) ^ self.game.digest:016x}"
+    def tasks(self, rows: np.ndarray) -> list[str]:
+        """The content keys of the episodes in `rows`, bool (N,): of start, random word and the game's arguments."""
+        size = f"{self.game.rows}x{self.game.columns}"
+        return [f"pacman-{size}-{code:016x}" for code in (self._hashes[rows] ^ self._digest).tolist()]

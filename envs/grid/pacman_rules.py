@@ -83,8 +83,7 @@ def begin(
         else:
             start, home = _places(grid, rows, columns)
             for cell in range(grid.size):
-                if grid[cell] != WALL:
-                    grid[cell] = PELLET
+                grid[cell] = PELLET if grid[cell] != WALL else WALL
             grid[start] = FLOOR
             corners = (
                 columns + 1,
@@ -99,8 +98,10 @@ def begin(
         state[FACING] = LEFT
         state[HOME] = home
         state[RANDOM] = mixed(keys[i])
+        pellets = 0
         for cell in range(grid.size):
-            state[PELLETS] += grid[cell] >= PELLET
+            pellets += grid[cell] >= PELLET
+        state[PELLETS] = pellets
         for g in range(settings[GHOST_COUNT]):
             ghost = GHOSTS + g * GHOST_SIZE
             state[ghost + CELL] = home
@@ -126,12 +127,13 @@ def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, s
     """The floor cell nearest to a place, but no nearer than three cells to the shunned one."""
     best, found = 1 << 30, -1
     for r in range(1, rows - 1):
+        if abs(r - row) >= best:
+            continue
         for c in range(1, columns - 1):
             far = abs(r - row) + abs(c - column)
             if far < best and maze[r * columns + c] != WALL:
-                if shunned >= 0 and abs(r - shunned // columns) + abs(c - shunned % columns) < 3:
-                    continue
-                best, found = far, r * columns + c
+                if shunned < 0 or abs(r - shunned // columns) + abs(c - shunned % columns) >= 3:
+                    best, found = far, r * columns + c
     return found
 
 
@@ -272,11 +274,11 @@ def _frighten(state: np.ndarray, settings: np.ndarray) -> None:
 
 @njit(inline="always")
 def _ghost_turn(grid: np.ndarray, state: np.ndarray, g: int, settings: np.ndarray) -> bool:
-    """Let ghost g wait, save up way, or move one cell; whether it moved."""
+    """Let ghost g wait, save up way, or move one cell; whether it came out or moved, and so may meet Pac-Man."""
     ghost = GHOSTS + g * GHOST_SIZE
     if state[ghost + WAIT] > 0:
         state[ghost + WAIT] -= 1
-        return False
+        return state[ghost + WAIT] == 0
     scared = state[ghost + SCARED]
     state[ghost + SAVED] += settings[SPEED] // 2 if scared else settings[SPEED]
     if state[ghost + SAVED] < 1000:
@@ -289,17 +291,18 @@ def _ghost_turn(grid: np.ndarray, state: np.ndarray, g: int, settings: np.ndarra
     if scared:
         chosen = _random_way(grid, state, cell, back, columns)
     else:
-        row, column = _target(state, ghost, settings[KINDS + g], settings)
+        row, column = cell // columns, cell % columns
+        aim_row, aim_column = _aim(state, row, column, settings[KINDS + g], settings)
+        down, right = aim_row - row, aim_column - column
         chosen = STAY
         best = 1 << 30
         for direction in range(4):
-            if direction != back:
-                ahead = cell + _offset(direction, columns)
-                if grid[ahead] != WALL:
-                    dy, dx = ahead // columns - row, ahead % columns - column
-                    far = dy * dy + dx * dx
-                    if far < best:
-                        best, chosen = far, direction
+            if direction != back and grid[cell + _offset(direction, columns)] != WALL:
+                dy = down + (direction == UP) - (direction == DOWN)
+                dx = right + (direction == LEFT) - (direction == RIGHT)
+                far = dy * dy + dx * dx
+                if far < best:
+                    best, chosen = far, direction
     if chosen == STAY:
         # A dead end (layouts may have them): turn round, unless walls are all there is.
         if back == STAY or grid[cell + _offset(back, columns)] == WALL:
@@ -330,8 +333,10 @@ def _random_way(grid: np.ndarray, state: np.ndarray, cell: int, back: int, colum
 
 
 @njit(inline="always")
-def _target(state: np.ndarray, ghost: int, kind: int, settings: np.ndarray) -> tuple[int, int]:
-    """Row and column that a ghost of this kind heads for."""
+def _aim(
+    state: np.ndarray, ghost_row: int, ghost_column: int, kind: int, settings: np.ndarray
+) -> tuple[int, int]:
+    """Row and column that a ghost of this kind, here, heads for."""
     rows, columns = settings[ROWS], settings[COLUMNS]
     row, column = state[PACMAN] // columns, state[PACMAN] % columns
     if kind == CHASER:
@@ -341,8 +346,7 @@ def _target(state: np.ndarray, ghost: int, kind: int, settings: np.ndarray) -> t
         return row + AHEAD * ((facing == DOWN) - (facing == UP)), column + AHEAD * (
             (facing == RIGHT) - (facing == LEFT)
         )
-    cell = state[ghost + CELL]
-    near = abs(cell // columns - row) + abs(cell % columns - column) <= SIGHT
+    near = abs(ghost_row - row) + abs(ghost_column - column) <= SIGHT
     if kind == SHY:
         if near:
             return rows - 2, 1
@@ -368,23 +372,26 @@ def look(
 ) -> None:
     """In the rows that are `due`, copy what agents see to `seen` and which moves are open to `masks`, int8 (N, 4).
 
-    `seen` is uint8 (N, rows, columns) with radius 0; otherwise (N, 2·radius + 1, 2·radius + 1) around Pac-Man, with
+    `seen` is uint8 (N, rows · columns) with radius 0; otherwise (N, (2·radius + 1)²): the square around Pac-Man, with
     walls where the maze ends.
     """
     rows, columns = settings[ROWS], settings[COLUMNS]
+    side = 2 * radius + 1
     for i in range(low, high):
         if not due[i]:
             continue
         grid = grids[i]
-        cell = states[i, PACMAN]
+        pacman = states[i, PACMAN]
         for direction in range(4):
-            masks[i, direction] = grid[cell + _offset(direction, columns)] & GROUND_BITS != WALL
+            masks[i, direction] = grid[pacman + _offset(direction, columns)] & GROUND_BITS != WALL
         if radius == 0:
-            seen[i].ravel()[:] = grid
-        else:
-            top, left = cell // columns - radius, cell % columns - radius
-            for r in range(2 * radius + 1):
-                for c in range(2 * radius + 1):
-                    row, column = top + r, left + c
-                    inside = 0 <= row < rows and 0 <= column < columns
-                    seen[i, r, c] = grid[row * columns + column] if inside else WALL
+            # Numba makes a loop like this a memcpy; assigning the slice takes eight times as long.
+            for cell in range(grid.size):
+                seen[i, cell] = grid[cell]
+            continue
+        top, left = pacman // columns - radius, pacman % columns - radius
+        for r in range(side):
+            for c in range(side):
+                row, column = top + r, left + c
+                inside = 0 <= row < rows and 0 <= column < columns
+                seen[i, r * side + c] = grid[row * columns + column] if inside else WALL

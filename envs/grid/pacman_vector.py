@@ -210,8 +210,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             other.result()
 
     def _name_tasks(self, rows: np.ndarray) -> None:
-        for row in np.flatnonzero(rows):
-            self._tasks[row] = self._games.task(row)
+        self._tasks[rows] = self._games.tasks(rows)
 
     def _infos(
         self,
@@ -225,7 +224,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         infos: dict[str, Any] = {
             "task": self._tasks.copy() if rows.all() else np.where(rows, self._tasks, None),
             "action_mask": masks,
-            "frightened": np.where(rows, self._games.states[:, rules.FRIGHT], 0),
+            "frightened": self._games.states[:, rules.FRIGHT] * rows,
         }
         for name in tuple(infos):
             infos[f"_{name}"] = rows.copy()
@@ -239,10 +238,10 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _terms(self, rows: np.ndarray) -> dict[str, Any]:
         if not rows.any():
             return {}
-        terms: dict[str, Any] = {}
-        for name, values in zip(rules.TERMS, self._games.terms, strict=True):
-            terms[name] = np.where(rows, values, 0.0)
-            terms[f"_{name}"] = rows.copy()
+        values = self._games.terms * rows
+        masks = np.tile(rows, (len(rules.TERMS), 1))
+        terms = dict(zip(rules.TERMS, values, strict=True))
+        terms |= dict(zip((f"_{name}" for name in rules.TERMS), masks, strict=True))
         return {"reward_terms": terms, "_reward_terms": rows.copy()}
 
     def render(self) -> tuple[Any, ...] | None:
