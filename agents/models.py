@@ -47,7 +47,7 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
     Raises:
         ModelLoadError: with one line that names the thing, the likely cause and the fix.
     """
-    torch, transformers = _import_train_extra()
+    torch, transformers = import_train_extra()
     if dtype not in DTYPES:
         raise ModelLoadError(f"unknown dtype {dtype!r}: it is one of {', '.join(DTYPES)}")
     target = _device(torch, device)
@@ -70,7 +70,7 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     Raises:
         ModelLoadError: as `load_model`.
     """
-    _, transformers = _import_train_extra()
+    _, transformers = import_train_extra()
     with quiet_transformers():
         return _format(_load_tokenizer(transformers, _find(path_or_name), path_or_name))
 
@@ -105,7 +105,12 @@ def quiet_transformers() -> Iterator[None]:
             hub.enable_progress_bars()
 
 
-def _import_train_extra() -> tuple[Any, Any]:
+def import_train_extra() -> tuple[Any, Any]:
+    """`torch` and `transformers`.
+
+    Raises:
+        ModelLoadError: if one of them is not installed; it names the extra.
+    """
     try:
         import torch
         import transformers

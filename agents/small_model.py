@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ludus.agents.formats.byte_level import byte_of_character
 from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD
-from ludus.agents.models import quiet_transformers
+from ludus.agents.models import import_train_extra, quiet_transformers
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import reply_text
 from ludus.envs.scripted import ScriptedAgent
@@ -64,7 +64,7 @@ class SmallModelShape:
 
 
 class SmallModelError(UserError):
-    """The small model cannot be made: an impossible shape, or an environment that speaks no text."""
+    """The small model cannot be made: an impossible shape, an environment without text, a full disk."""
 
 
 def build_small_model(
@@ -85,24 +85,28 @@ def build_small_model(
         for the same text, shape, seed and code, and found again after that.
 
     Raises:
-        SmallModelError: if the shape is impossible or an environment is not a chat environment.
+        SmallModelError: if the shape is impossible, an environment is no chat environment, or the cache
+            cannot be written to (nothing half-made stays behind).
+        ModelLoadError: if `ludus[train]` is not installed.
     """
     _check_shape(shape)
+    import_train_extra()
     words = _choose_words(_count_words(specs), shape.vocabulary)
     cache = Path(cache_directory) if cache_directory is not None else _default_cache()
     target = cache / f"small-{_content_key(words, shape, seed)}"
     if target.is_dir():
         return target
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
-        made = Path(scratch) / "model"
-        _save(made, words, shape, seed)
-        try:
-            made.rename(target)
-        except OSError:
-            # Somebody else finished the same model in the meantime; theirs has the same bytes.
-            if not target.is_dir():
-                raise
+    with _disk_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
+            made = Path(scratch) / "model"
+            _save(made, words, shape, seed)
+            try:
+                made.rename(target)
+            except OSError:
+                # Somebody else finished the same model in the meantime; theirs has the same bytes.
+                if not target.is_dir():
+                    raise
     return target
 
 
@@ -229,6 +233,19 @@ def _check_shape(shape: SmallModelShape) -> None:
             f"vocabulary = {shape.vocabulary} in the small model's shape: 262 ids go to bytes and control "
             "tokens, so ask for at least 300"
         )
+
+
+@contextmanager
+def _disk_errors(cache: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise SmallModelError(
+            f"the small model cannot be written to {cache} ({error}): free some space, mend the folder's "
+            "permissions, or set XDG_CACHE_HOME to another folder"
+        ) from error
 
 
 def _content_key(words: Sequence[str], shape: SmallModelShape, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -88,14 +89,27 @@ def test_leaves_the_callers_generator_alone(tmp_path):
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_a_failed_build_leaves_nothing_behind(tmp_path, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", full)
-    with pytest.raises(OSError, match="No space"):
-        build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
+@pytest.mark.parametrize("limit", [2_000, 40_000])
+def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path, limit):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(SmallModelError, match=f"cannot be written to {tmp_path}.*XDG_CACHE_HOME"):
+            build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_is_no_folder_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SmallModelError, match="cannot be written to"):
+        build_small_model(SPECS[:1], TINY, cache_directory=tmp_path / "file" / "models")
+
+
+def test_the_cache_stands_where_the_system_wants_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert build_small_model(SPECS[:1], TINY).parent == tmp_path / "ludus" / "models"
 
 
 @given(st.text())
