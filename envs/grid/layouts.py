@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ludus.envs.errors import ArgumentError
+
 WALL, FLOOR, PELLET, POWER = 0, 1, 2, 3
 """What lies in a cell, as in the two low bits of an observation."""
 
@@ -27,11 +29,11 @@ def read_layout(layout: str) -> Layout:
     for Pac-Man and one `G` for the ghosts' home (which holds a pellet).
 
     Raises:
-        ValueError: the name is unknown, or the drawing is not a closed maze whose pellets can all be reached.
+        ArgumentError: the name is unknown, or the drawing is not a closed maze whose pellets can all be reached.
     """
     if "\n" not in layout.strip():
         if layout not in LAYOUTS:
-            raise ValueError(
+            raise ArgumentError(
                 f"layout {layout!r} is unknown: choose one of {', '.join(LAYOUTS)}, "
                 "or draw one as several lines of '#', '.', 'o', ' ', 'P' and 'G'"
             )
@@ -40,21 +42,21 @@ def read_layout(layout: str) -> Layout:
     columns = len(lines[0])
     for number, line in enumerate(lines, 1):
         if len(line) != columns:
-            raise ValueError(f"layout line {number} has {len(line)} cells, but line 1 has {columns}")
+            raise ArgumentError(f"layout line {number} has {len(line)} cells, but line 1 has {columns}")
         if unknown := set(line) - set(_SIGNS):
-            raise ValueError(f"layout line {number} has {sorted(unknown)}: the signs are {list(_SIGNS)}")
+            raise ArgumentError(f"layout line {number} has {sorted(unknown)}: the signs are {list(_SIGNS)}")
     drawn = "".join(lines)
     for sign, meaning in (("P", "Pac-Man's start"), ("G", "the ghosts' home")):
         if drawn.count(sign) != 1:
-            raise ValueError(f"a layout has exactly one {sign!r} ({meaning}), this one has {drawn.count(sign)}")
+            raise ArgumentError(f"a layout has exactly one {sign!r} ({meaning}), this one has {drawn.count(sign)}")
     ground = np.array([_SIGNS[sign] for sign in drawn], np.uint8).reshape(len(lines), columns)
     if ground[[0, -1]].any() or ground[:, [0, -1]].any():
-        raise ValueError("a layout's border must be wall ('#') all round")
+        raise ArgumentError("a layout's border must be wall ('#') all round")
     start = drawn.index("P")
     unreached = (ground != WALL) & ~_reachable(ground, start)
     if unreached.any():
         row, column = np.argwhere(unreached)[0]
-        raise ValueError(f"layout line {row + 1}, column {column + 1}: Pac-Man can never get there from 'P'")
+        raise ArgumentError(f"layout line {row + 1}, column {column + 1}: Pac-Man can never get there from 'P'")
     return Layout(ground, start, drawn.index("G"))
 
 
