@@ -211,5 +211,5 @@ def _refused_tool_calls(reply: Any) -> Chat:
 
 def _unknown(kind: str, name: object, owner: str, known: list[str]) -> str:
     near = difflib.get_close_matches(str(name), known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    guess = f"; did you mean {near[0]!r}?" if near else "."
     return f"{owner} knows no {kind} {name!r}{guess} It knows: {', '.join(map(str, known)) or 'none'}"

@@ -1,7 +1,8 @@
 """An environment of one's own: guess a number between 1 and 100, told `higher` or `lower`.
 
-`python examples/own_environment.py` plays and checks it. From the command line, that check is
-`ludus check examples.own_environment:example/Guess-v0`; `ludus play`, `eval` and `train` take the name, too.
+`python examples/own_environment.py` plays it, `examples/check_own_environment.py` checks that it keeps the
+contract. On the command line it is `examples.own_environment:example/Guess-v0`: for `ludus check`, `play`,
+`eval` and `train` alike.
 """
 
 import re
@@ -96,8 +97,6 @@ Guess.scripted = {"null": Silent, "random": Random, "oracle": Bisect, "cheater-a
 gym.register("example/Guess-v0", entry_point=Guess)
 
 if __name__ == "__main__":
-    from ludus.envs.conformance import check
-
     env = gym.make("example/Guess-v0")
     messages, info = env.reset(seed=7)
     print(messages[0]["content"])
@@ -109,4 +108,3 @@ if __name__ == "__main__":
         messages, reward, terminated, truncated, info = env.step(reply)
         ended = terminated or truncated
         print(f"{reply}: {messages[0]['content']}")
-    print(check("example/Guess-v0"))

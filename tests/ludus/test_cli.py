@@ -128,7 +128,8 @@ def test_a_run_that_has_no_model_yet(run: Run, tmp_path: Path) -> None:
 def test_the_name_of_a_run_that_is_nearly_right(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "runs" / "arithmetic-1" / "models").mkdir(parents=True)
+    (tmp_path / "runs" / "arithmetic-1").mkdir(parents=True)
+    (tmp_path / "runs" / "arithmetic-1" / "config.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     result = run("eval", "ludus/Arithmetic-v0", "--model", "aritmetic-1")
     result.assert_refused(2, "aritmetic-1", "did you mean the run arithmetic-1?")

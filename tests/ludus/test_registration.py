@@ -41,8 +41,9 @@ def test_every_environment_has_defaults_a_task_line_and_a_spec_that_survives_jso
 
 @pytest.mark.parametrize("id", ludus.environment_ids())
 def test_an_unknown_argument_is_named_with_the_environment(id: str) -> None:
-    with pytest.raises((TypeError, ValueError), match=rf"'no_such_thing'[\s\S]*{id}"):
+    with pytest.raises((TypeError, ValueError), match="'no_such_thing'") as refusal:
         gymnasium.make(id, no_such_thing=1)
+    assert environment_class(id).__name__ in str(refusal.value)
 
 
 def test_an_unknown_environment_of_ours_gets_a_suggestion() -> None:
