@@ -69,9 +69,9 @@ def chart(panel: Panel, curves: Sequence[Curve], group: str, marks: Sequence[Mar
             band = _band(curve.at[banded], curve.low[banded], curve.high[banded], x, y)
             parts.append(_tag("path", f"band c-{line.colour}", d=band))
         every = -(-len(curve.steps) // MOST_DOTS)
-        parts.append(
-            _tag("path", f"dots c-{line.colour}", d=_dots(curve.steps[::every], curve.raw[::every], x, y))
-        )
+        dots = "dots" if banded.any() or panel.exact else "dots few"
+        d = _dots(curve.steps[::every], curve.raw[::every], x, y)
+        parts.append(_tag("path", f"{dots} c-{line.colour}", d=d))
         parts.append(_tag("path", f"line c-{line.colour}", d="M" + _points(curve.at, curve.smooth, x, y)))
     parts += [_mark(mark, x, y) for mark in marks]
     data = {
@@ -130,14 +130,13 @@ def _rule(css: str, start: float, end: float) -> Markup:
     return Markup('<line class="{}" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>').format(css, start, end)
 
 
-def axis_range(
-    estimates: Sequence[Interval], limits: tuple[float, float] | None = None
-) -> tuple[float, float]:
-    """An axis that holds all the intervals with some air, within `limits`."""
-    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
-    air = 0.08 * (high - low) or 0.5
-    low, high = low - air, high + air
-    return (max(low, limits[0]), min(high, limits[1])) if limits else (low, high)
+def axis_range(intervals: Sequence[Interval]) -> tuple[float, float]:
+    """An axis that holds zero and all the intervals, with some air beyond them."""
+    low, high = min(0.0, *(i.low for i in intervals)), max(0.0, *(i.high for i in intervals))
+    if high == low:
+        return 0.0, 1.0
+    air = 0.05 * (high - low)
+    return low - air if low < 0 else 0.0, high + air if high > 0 else 0.0
 
 
 def _x_scale(curves: Sequence[Curve], marks: Sequence[Mark]) -> _Scale:

@@ -1,10 +1,10 @@
 """A run's configuration for reading: every key with its value, what it means, and whether it is the default."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import tomli_w
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
@@ -39,17 +39,17 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
             default = known[key].get_default(call_default_factory=True) if key in known else PydanticUndefined
             description = (known[key].description or "") if key in known else ""
             keys.append(
-                Key(key, _written(value), value != default, " ".join(description.replace("`", "").split()))
+                Key(key, written(value), value != default, " ".join(description.replace("`", "").split()))
             )
         changed = [f"{key.name} = {key.value}" for key in keys if key.changed]
         sections.append(Section(name, ", ".join(changed)[:160], tuple(keys)))
     return sections
 
 
-def _written(value: Any) -> str:
-    """A value in TOML's syntax."""
+def written(value: Any) -> str:
+    """A value as one would say it in a TOML file, without the quotes."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} = {_written(item)}" for key, item in value.items()) or "none"
-    if isinstance(value, str):
-        return value
-    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip().replace("\n", " ")
+        return ", ".join(f"{key} = {written(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

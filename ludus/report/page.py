@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ludus.agents.evaluate import Interval
 from ludus.report.charts import Chart, axis_range, chart, dumbbell
 from ludus.report.comparison import Row, Verdict
-from ludus.report.configuration import readable
+from ludus.report.configuration import readable, written
 from ludus.report.figures import duration, number, signed, visible
 from ludus.report.gifs import Gif
 from ludus.report.models import Model
@@ -209,7 +209,7 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         ("Model", model.name, model.shape),
         (
             "Environment arguments",
-            ", ".join(f"{k} = {v}" for k, v in arguments.items()) or "the defaults",
+            written(arguments) or "the defaults",
             "",
         ),
     ]
@@ -222,23 +222,21 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         temperature = _setting(run, "evaluation", "temperature", 0.0)
         how = "greedy" if temperature == 0 else f"temperature {temperature}"
         facts.append(("Held-out tasks", str(_tasks(run)), f"never trained on; {how}"))
-    facts.append(
-        ("Versions", ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name)), "")
-    )
+    versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name))
+    facts.append(("Versions", versions, "when this page was written"))
     return facts
 
 
 def _curves_note(run: Run) -> str:
-    points = max(run.grpo.points, run.sft.points)
-    if points < FEWEST:
-        return "One dot a step. The run is too short to smooth, and for a confidence band."
-    phases = [
-        f"{window(m.points)} in {name}" for name, m in (("GRPO", run.grpo), ("priming", run.sft)) if m.points
-    ]
+    phases = (("GRPO", run.grpo.points), ("priming", run.sft.points))
+    windows = [f"{window(points)} in {name}" for name, points in phases if points >= FEWEST]
+    how = "Point at a chart, or focus it and use the arrow keys, to read one step off all of them."
+    if not windows:
+        return f"One dot a step. The run is too short to smooth, and for a confidence band. {how}"
     return (
         "Dots: single steps. Line: local linear regression over a window of steps "
-        f"({' and '.join(phases)}). Band: the 95% confidence interval of the line, from the scatter within the window. "
-        "Point at a chart, or focus it and use the arrow keys, to read one step off all of them."
+        f"({' and '.join(windows)}). Band: the 95% confidence interval of the line, from the scatter within "
+        f"the window. {how}"
     )
 
 
