@@ -41,14 +41,15 @@ class SmallFormat:
 
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         backend.encode_special_tokens = True
-        self._role_ids = {role: backend.token_to_id(f"<|{role}|>") for role in ROLES}
-        self._end_id = backend.token_to_id(END)
-        self._bytes = [_token_bytes(backend.id_to_token(id)) for id in range(backend.get_vocab_size())]
+        vocabulary = backend.get_vocab()
+        self._role_ids = {role: vocabulary[f"<|{role}|>"] for role in ROLES}
+        self._end_id = vocabulary[END]
+        self._bytes = [_token_bytes(token) for token in sorted(vocabulary, key=vocabulary.__getitem__)]
         self._texts = [display(piece) for piece in self._bytes]
         self._newline_id = backend.encode("\n").ids[0]
         self._encode_line = lru_cache(maxsize=65536)(lambda line: tuple(backend.encode(line).ids))
         self.stop_ids: tuple[int, ...] = (self._end_id,)
-        self.pad_id: int = backend.token_to_id(PAD)
+        self.pad_id: int = vocabulary[PAD]
         self.vocab_size: int = len(self._bytes)
 
     @staticmethod
