@@ -194,8 +194,8 @@ class ArithmeticChallenge(ChatEnv):
 def _doubt(raw: Raw, answer: Number) -> str:
     """A doubt; where it claims a result, one that is near the answer but wrong."""
     text = DOUBTS[raw() % len(DOUBTS)]
-    offset = (1, -1, 2, -2, 10, -10, 9, -9)[raw() % 8]
-    return text.format(claim=write_number(answer + offset))
+    offset = 1 + raw() % 20
+    return text.format(claim=write_number(answer + offset if raw() & 1 else answer - offset))
 
 
 def misread(raw: Raw, expression: Expression) -> Expression:
@@ -205,11 +205,21 @@ def misread(raw: Raw, expression: Expression) -> Expression:
     """
     value = evaluate(expression)
     numbers = numbers_in(expression)
-    near = [(place, change) for place in range(len(numbers)) for change in (1, -1, 2, -2, 10, -10, 20, -20)]
-    begin = raw() % len(near)
-    # Only misreading a dividend by its divisor keeps a quotient an integer.
-    far = [(place, sign * number) for place in range(len(numbers)) for number in numbers for sign in (1, -1)]
-    for place, change in near[begin:] + near[:begin] + far:
+    # Any digit for any other: no fixed step leads back to the answer more often than luck would.
+    digits = [
+        (place, (new - number // 10**column % 10) * 10**column)
+        for place, number in enumerate(numbers)
+        for column in range(len(str(number)))
+        for new in range(10)
+    ]
+    # Only misreading a dividend by a multiple of its divisor keeps a quotient an integer.
+    multiples = [
+        (place, factor * number)
+        for place in range(len(numbers))
+        for number in numbers
+        for factor in range(-9, 10)
+    ]
+    for place, change in (*_rotated(raw, digits), *_rotated(raw, multiples)):
         if numbers[place] + change < 0:
             continue
         changed = [*numbers[:place], numbers[place] + change, *numbers[place + 1 :]]
@@ -221,6 +231,11 @@ def misread(raw: Raw, expression: Expression) -> Expression:
         if other != value and (isinstance(other, int) or not isinstance(value, int)):
             return candidate
     return "add", expression, 1
+
+
+def _rotated(raw: Raw, items: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    begin = raw() % len(items)
+    return items[begin:] + items[:begin]
 
 
 class Guess(ScriptedAgent):
