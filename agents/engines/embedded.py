@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -29,6 +30,8 @@ from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
 _STEP_TOKENS = 8192
 """New tokens in one forward pass; more prompts than that wait for the next one. Bounds the memory of a
 prefill."""
+
+_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 
 
 @dataclass(eq=False)
@@ -418,17 +421,19 @@ class EmbeddedEngine:
 
 @contextlib.contextmanager
 def _prepared(model: Any) -> Iterator[None]:
-    """The model in evaluation mode with the engine's attention, and afterwards as it was."""
-    training, attention = model.training, model.config._attn_implementation
-    if training:
-        model.eval()
-    model.config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = attention
+    """The model in evaluation mode with the engine's attention, and afterwards as it was. Engines that share
+    a model take turns."""
+    with _model_locks.setdefault(model, threading.Lock()):
+        training, attention = model.training, model.config._attn_implementation
         if training:
-            model.train()
+            model.eval()
+        model.config._attn_implementation = ATTENTION
+        try:
+            yield
+        finally:
+            model.config._attn_implementation = attention
+            if training:
+                model.train()
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
