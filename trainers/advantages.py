@@ -11,7 +11,7 @@ AdvantageKind = Literal["grpo", "dr_grpo"]
 
 FLAT_TOLERANCE = 1e-9
 """A group whose rewards differ by no more than this, relative to the largest (or to 1), is flat: the
-difference is rounding (0.1 + 0.2 against 0.3), and dividing by it would make noise as large as a real success."""
+difference is rounding (0.1 + 0.2 against 0.3), and dividing by it would make noise as large as a success."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,7 @@ def _varlen_attention(
     from torch.nn.attention.varlen import varlen_attn
 
     bounds = torch.tensor([0, *lengths], device=query.device).cumsum(0, dtype=torch.int32)
-    return varlen_attn(
+    output = varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
@@ -149,7 +149,9 @@ def _varlen_attention(
         scale=scaling,
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
-    )[None]
+    )
+    assert isinstance(output, Tensor)  # a tuple only where more was asked for
+    return output[None]
 
 
 @contextmanager

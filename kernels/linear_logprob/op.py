@@ -22,12 +22,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK_BYTES = 32 * 2**20
-"""Size of one [C, V] buffer. Measured on two AVX-512 cores at V = 32,768, H = 256: from 16 to 64 MiB no
-difference in the forward's product; the buffers should stay within the last-level cache."""
+CHUNK_BYTES = 16 * 2**20
+"""Size of a [C, V] buffer. On AVX-512 cores at V = 32,768, H = 256, from 8 to 32 MiB are equally fast; much
+smaller starves the matrix product, much larger leaves the last-level cache."""
 
 KEPT_BYTES = 128 * 2**20
-"""How much of e one call may keep between forward and backward."""
+"""How much of e one call may keep between forward and backward. Computing it again costs a fifth of the whole
+step of that model (1.9 s of processor time against 1.6 s, micro-batches of 1,024 tokens)."""
 
 
 def linear_logprob(

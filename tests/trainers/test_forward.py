@@ -62,7 +62,7 @@ FAMILIES = {
 
 
 def build(name):
-    """A tiny random model in float64 whose distributions are far from uniform, in training mode (GPT-2 drops out)."""
+    """A tiny random model in float64 with distributions far from uniform, in training mode (with dropout)."""
     torch.manual_seed(0)
     model = FAMILIES[name]().double().train()
     with torch.no_grad():
