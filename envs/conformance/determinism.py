@@ -98,7 +98,7 @@ def processes(subject: Subject) -> str:
     hash_seeds = ("1", "2024")
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "ludus.envs.conformance.replay"],
+            [sys.executable, "-c", "from ludus.envs.conformance.replay import main; main()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -106,9 +106,9 @@ def processes(subject: Subject) -> str:
         )
         for hash_seed in hash_seeds
     ]
-    for hash_seed, process in zip(hash_seeds, running, strict=True):
-        output, errors = process.communicate(work)
-        if process.returncode:
+    results = [(*process.communicate(work), process.returncode) for process in running]
+    for hash_seed, (output, errors, status) in zip(hash_seeds, results, strict=True):
+        if status:
             last = errors.decode(errors="replace").strip().splitlines()[-1:]
             raise Violation(f"the environment does not play in another process: {''.join(last)}")
         if output.decode().strip() != expected:

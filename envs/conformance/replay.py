@@ -21,11 +21,8 @@ def digest(make: Callable[[], gymnasium.Env[Any, Any]], recordings: tuple[Record
 
 
 def main() -> None:
+    """Print the digest of the work that comes in: the parent's `sys.path`, what to make, what to replay."""
     path, work = pickle.load(sys.stdin.buffer)
     # The environment's module must be found here as it is there.
     sys.path[:] = path
     print(digest(*pickle.loads(work)))
-
-
-if __name__ == "__main__":
-    main()
