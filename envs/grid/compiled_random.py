@@ -1,7 +1,8 @@
 """Random numbers inside compiled code: one 64-bit word of state that the caller holds.
 
-A word is an int64, so that it lies in ordinary state arrays; the arithmetic is unsigned. Numba's cache does not
-notice when a function called from another file changes: after an edit here, touch the files that import it.
+A word is an int64, so that it lies in ordinary state arrays; the arithmetic is unsigned. Numba's cache does
+not notice when a function called from another file changes: after an edit here, touch the files that import
+it.
 """
 
 import numpy as np
@@ -14,7 +15,7 @@ _MIX_B = np.uint64(0x94D049BB133111EB)
 
 @njit(inline="always")
 def mixed(word: int) -> int:
-    """The next word of a SplitMix64 stream (Steele et al. 2014), never 0: words in a row give unrelated streams."""
+    """The next word of a SplitMix64 stream (Steele et al. 2014), never 0."""
     z = np.uint64(word) + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * _MIX_A
     z = (z ^ (z >> np.uint64(27))) * _MIX_B

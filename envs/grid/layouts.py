@@ -25,11 +25,12 @@ class Layout:
 
 
 def read_layout(layout: str) -> Layout:
-    """A layout by its name in `LAYOUTS`, or drawn: lines of `#` wall, `.` pellet, `o` power pellet, space, one `P`
-    for Pac-Man and one `G` for the ghosts' home (which holds a pellet).
+    """A layout by its name in `LAYOUTS`, or drawn: lines of `#` wall, `.` pellet, `o` power pellet, space,
+    one `P` for Pac-Man and one `G` for the ghosts' home (which holds a pellet).
 
     Raises:
-        ArgumentError: the name is unknown, or the drawing is not a closed maze whose pellets can all be reached.
+        ArgumentError: the name is unknown, or the drawing is not a closed maze whose pellets can all be
+        reached.
     """
     if "\n" not in layout.strip():
         if layout not in LAYOUTS:
@@ -48,7 +49,9 @@ def read_layout(layout: str) -> Layout:
     drawn = "".join(lines)
     for sign, meaning in (("P", "Pac-Man's start"), ("G", "the ghosts' home")):
         if drawn.count(sign) != 1:
-            raise ArgumentError(f"a layout has exactly one {sign!r} ({meaning}), this one has {drawn.count(sign)}")
+            raise ArgumentError(
+                f"a layout has exactly one {sign!r} ({meaning}), this one has {drawn.count(sign)}"
+            )
     ground = np.array([_SIGNS[sign] for sign in drawn], np.uint8).reshape(len(lines), columns)
     if ground[[0, -1]].any() or ground[:, [0, -1]].any():
         raise ArgumentError("a layout's border must be wall ('#') all round")
@@ -56,7 +59,9 @@ def read_layout(layout: str) -> Layout:
     unreached = (ground != WALL) & ~_reachable(ground, start)
     if unreached.any():
         row, column = np.argwhere(unreached)[0]
-        raise ArgumentError(f"layout line {row + 1}, column {column + 1}: Pac-Man can never get there from 'P'")
+        raise ArgumentError(
+            f"layout line {row + 1}, column {column + 1}: Pac-Man can never get there from 'P'"
+        )
     return Layout(ground, start, drawn.index("G"))
 
 

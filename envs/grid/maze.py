@@ -1,8 +1,9 @@
 """Mazes from a seed: mirror-symmetric, every cell reachable, no dead ends, corridors one cell wide.
 
-A maze is a graph drawn on a lattice whose lines lie two or three cells apart. The left half gets a random spanning
-tree (depth first, hence long corridors), passages to its mirror image, a second way out of every dead end and a few
-more loops; then it is drawn, and mirrored. A lattice gap of at least two keeps corridors from lying side by side.
+A maze is a graph drawn on a lattice whose lines lie two or three cells apart. The left half gets a random
+spanning tree (depth first, hence long corridors), passages to its mirror image, a second way out of every
+dead end and a few more loops; then it is drawn, and mirrored. A lattice gap of at least two keeps corridors
+from lying side by side.
 """
 
 import numpy as np
@@ -49,7 +50,7 @@ def draw_mazes(
 
 @njit(inline="always")
 def _last_column(columns: int, word: int) -> tuple[int, bool, int]:
-    """Where the left half's last lattice line lies, and whether it is the axis itself (shared with the mirror)."""
+    """Where the left half's last lattice line lies, and whether it is the axis, shared with the mirror."""
     if columns % 2 == 0:
         # Two cells of wall on the axis; in a maze of eight columns the half has room for one line only.
         return (columns // 2 - 2 if columns != 8 else 1), False, word
@@ -81,7 +82,7 @@ def _spaced(lines: np.ndarray, first: int, last: int, word: int) -> tuple[int, i
 
 @njit(inline="always")
 def _degree(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool) -> int:
-    """Open passages of a node. `east` of the last line crosses to the mirror image, unless that line is the axis."""
+    """Open passages of a node. `east` of the last line leads to the mirror image, if it is not the axis."""
     count = np.int64(south[y, x]) + np.int64(east[y, x])
     if y > 0:
         count += south[y - 1, x]

@@ -26,24 +26,25 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
 
     - the *chaser* heads for Pac-Man;
     - the *ambusher* heads for the place four cells in front of him;
-    - the *patroller* makes the round of the maze's corners, a new one every `rows + columns` steps, and turns on
-      Pac-Man when he is within four cells;
-    - the *shy* one heads for Pac-Man from afar and for its corner, the lower left, when he is within four cells.
+    - the *patroller* makes the round of the maze's corners, a new one every `rows + columns` steps, and
+      turns on Pac-Man when he is within four cells;
+    - the *shy* one heads for Pac-Man from afar and for its corner, the lower left, when he is within four
+      cells.
 
-    A ghost goes to the neighbouring cell that is nearest to its aim as the crow flies, and never straight back.
-    Ghosts leave home one after another, four steps apart. After a power pellet those that are out turn round and
-    are *frightened* for `frightened_steps` steps: they wander at random at half their speed, and Pac-Man can eat
-    them. An eaten ghost is home at once, waits six steps there and comes back as dangerous as before. A waiting
-    ghost is harmless and cannot be eaten.
+    A ghost goes to the neighbouring cell that is nearest to its aim as the crow flies, and never straight
+    back. Ghosts leave home one after another, four steps apart. After a power pellet those that are out
+    turn round and are *frightened* for `frightened_steps` steps: they wander at random at half their speed,
+    and Pac-Man can eat them. An eaten ghost is home at once, waits six steps there and comes back as
+    dangerous as before. A waiting ghost is harmless and cannot be eaten.
 
-    In a step Pac-Man moves first, then the ghosts in turn. Meeting a dangerous ghost anywhere on the way (also by
-    changing places with it) is being caught, before anything in that cell is eaten.
+    In a step Pac-Man moves first, then the ghosts in turn. Meeting a dangerous ghost anywhere on the way
+    (also by changing places with it) is being caught, before anything in that cell is eaten.
 
     Mazes come from the seed: mirror-symmetric, every pellet in reach, no dead ends. Fixed ones have names.
 
     ## Observation
-    `Box(0, 255, (rows, columns), uint8)`, a fresh array each time; with `view=r` the `(2r+1, 2r+1)` cells around
-    Pac-Man, walls where the maze ends. A cell is a set of bits:
+    `Box(0, 255, (rows, columns), uint8)`, a fresh array each time; with `view=r` the `(2r+1, 2r+1)` cells
+    around Pac-Man, walls where the maze ends. A cell is a set of bits:
 
     | bits | meaning |
     |---|---|
@@ -57,7 +58,8 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
     `info["task"]` names the start by its content.
 
     ## Actions
-    `Discrete(4)`: 0 up, 1 right, 2 down, 3 left. Against a wall Pac-Man stays where he is, and the ghosts move.
+    `Discrete(4)`: 0 up, 1 right, 2 down, 3 left. Against a wall Pac-Man stays where he is, and the ghosts
+    move.
 
     ## Rewards
     The sum of `info["reward_terms"]`, each a count, times its weight:
@@ -76,8 +78,9 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
 
     ## Arguments
     - `rows`, `columns`: the maze's size, 7 to 63 each (default 15 by 15).
-    - `layout`: instead of a maze from the seed, one of `ring`, `lanes`, `garden`, `harbour`, or a drawing: lines of
-      `#` wall, `.` pellet, `o` power pellet, space, one `P` (Pac-Man) and one `G` (the ghosts' home).
+    - `layout`: instead of a maze from the seed, one of `ring`, `lanes`, `garden`, `harbour`, or a drawing:
+      lines of `#` wall, `.` pellet, `o` power pellet, space, one `P` (Pac-Man) and one `G` (the ghosts'
+      home).
     - `ghosts`: how many, 0 to 4, in the order above, or their names: `("shy", "shy")` (default 4).
     - `ghost_speed`: cells per step, 0 to 1 (default 0.75); Pac-Man's is 1.
     - `power_pellets`: how many corners have one, 0 to 4 (default 4); a layout has its own.
@@ -123,10 +126,8 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
             max_steps=max_steps,
             view=view,
         )
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ArgumentError(
-                f"render_mode={render_mode!r}: give one of {', '.join(self.metadata['render_modes'])}, or None"
-            )
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise ArgumentError(f"render_mode={render_mode!r}: give 'human', 'ansi' or 'rgb_array', or None")
         self.render_mode = render_mode
         self.max_turns = self.game.max_steps
         self.observation_space = Box(0, 255, self.game.view_shape, np.uint8)
@@ -142,7 +143,7 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begin an episode: a pure function of the arguments and the seed. Without one, the next of its stream.
+        """Begin an episode: a pure function of the arguments and the seed; without one, the next in line.
 
         Returns:
             The observation, and `info` with `task`, `action_mask` and `frightened`.
@@ -167,15 +168,17 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
         """Play one step.
 
         Returns:
-            The observation; the reward; terminated; truncated; and `info` with `task`, `action_mask`, `frightened`,
-            `reward_terms` and, when the episode ends, `success`.
+            The observation; the reward; terminated; truncated; and `info` with `task`, `action_mask`,
+            `frightened`, `reward_terms` and, when the episode ends, `success`.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode is open.
             ArgumentError: the action is none of 0, 1, 2 and 3.
         """
         if not self._open:
-            raise gymnasium.error.ResetNeeded("the episode has ended or never began: call reset() before step()")
+            raise gymnasium.error.ResetNeeded(
+                "the episode has ended or never began: call reset() before step()"
+            )
         if action not in _ACTIONS:
             raise ArgumentError(f"action {action!r}: give 0 (up), 1 (right), 2 (down) or 3 (left)")
         games = self._games
@@ -203,21 +206,21 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
         return seen[0], info
 
     def snapshot(self) -> Any:
-        """The whole episode as an opaque value: about a kilobyte. It can be pickled. The stream from which `reset`
-        without a seed draws is not part of it."""
+        """The whole episode as an opaque value: about a kilobyte. It can be pickled. The stream from which
+        `reset` without a seed draws is not part of it."""
         return self._games.grids.tobytes(), self._games.states.tobytes(), self._task, self._open
 
     def restore(self, snapshot: Any) -> None:
-        """Go back to where `snapshot` was taken, in this instance or in another one with the same arguments."""
+        """Go back to where `snapshot` was taken, here or in another instance with the same arguments."""
         grid, state, self._task, self._open = snapshot
         self._games.grids[0] = np.frombuffer(grid, np.uint8)
         self._games.states[0] = np.frombuffer(state, np.int64)
 
     def render(self) -> Any:
-        """`rgb_array`: uint8 (height, width, 3). `ansi`: text with colours. `human`: None; it shows by itself."""
+        """`rgb_array`: uint8 (height, width, 3). `ansi`: coloured text. `human`: None, it shows by itself."""
         if self.render_mode is None:
             gymnasium.logger.warn(
-                f"render() needs a mode: make the environment with render_mode one of {self.metadata['render_modes']}"
+                "render() needs a mode: make the environment with render_mode 'rgb_array', 'ansi' or 'human'"
             )
             return None
         if self.render_mode == "human":
@@ -237,4 +240,6 @@ def refuse_options(options: dict[str, Any] | None) -> None:
         ArgumentError: there is an option, and Pac-Man has none.
     """
     if options:
-        raise ArgumentError(f"reset options {options!r}: Pac-Man has none; arguments are given to gymnasium.make")
+        raise ArgumentError(
+            f"reset options {options!r}: Pac-Man has none; arguments are given to gymnasium.make"
+        )

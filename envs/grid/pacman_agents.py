@@ -38,7 +38,9 @@ class _Pacer(ScriptedAgent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> int:
         back = self._last ^ 2
-        self._last = back if self._last >= 0 and info["action_mask"][back] else int(info["action_mask"].argmax())
+        self._last = (
+            back if self._last >= 0 and info["action_mask"][back] else int(info["action_mask"].argmax())
+        )
         return self._last
 
 

@@ -48,13 +48,13 @@ class PacManChat(ChatEnv):
     """Eat every pellet of a maze and keep away from the ghosts, in words.
 
     ## Task
-    The game of `ludus/PacMan-v0`, with the same rules: the page of `PacMan` tells about ghosts and power pellets.
-    Each turn the agent sees the board as text and replies with one move or a short plan of moves. Ghosts move once
-    for every move that is played.
+    The game of `ludus/PacMan-v0`, with the same rules: the page of `PacMan` tells about ghosts and power
+    pellets. Each turn the agent sees the board as text and replies with one move or a short plan of moves.
+    Ghosts move once for every move that is played.
 
     ## Observation
-    First a system message with the signs and the form of a reply; then, in a user message each turn, the board and
-    one line about it:
+    First a system message with the signs and the form of a reply; then, in a user message each turn, the
+    board and one line about it:
 
         # # # # # # #
         # o . C . . #
@@ -65,18 +65,18 @@ class PacManChat(ChatEnv):
         # # # # # # #
         20 left, open: up right left
 
-    One sign a cell, with spaces between, so that most tokenizers give each cell one token: `#` wall, `.` pellet,
-    `o` power pellet, `_` empty, `P` Pac-Man (`X` where he was caught), `C` `A` `T` `S` the chaser, the ambusher, the
-    patroller and the shy ghost, `f` a harmless ghost. The line says how much is left to eat, which directions have
-    no wall, and for how many moves ghosts are frightened still. With `view=r` the board is the square of `2r + 1`
-    cells around Pac-Man.
+    One sign a cell, with spaces between, so that most tokenizers give each cell one token: `#` wall, `.`
+    pellet, `o` power pellet, `_` empty, `P` Pac-Man (`X` where he was caught), `C` `A` `T` `S` the chaser,
+    the ambusher, the patroller and the shy ghost, `f` a harmless ghost. The line says how much is left to
+    eat, which directions have no wall, and for how many moves ghosts are frightened still. With `view=r`
+    the board is the square of `2r + 1` cells around Pac-Man.
 
     `info["task"]` names the start by its content.
 
     ## Actions
-    Any text with exactly one `<action>…</action>`, and in it 1 to `plan_limit` of the words `up`, `right`, `down`,
-    `left`, separated by blanks or commas. Moves are played in order until the game ends or the next one would run
-    into a wall.
+    Any text with exactly one `<action>…</action>`, and in it 1 to `plan_limit` of the words `up`, `right`,
+    `down`, `left`, separated by blanks or commas. Moves are played in order until the game ends or the next
+    one would run into a wall.
 
     ## Rewards
     The sum over `info["reward_terms"]` of each count times its weight:
@@ -169,7 +169,9 @@ class PacManChat(ChatEnv):
     def render(self) -> Any:
         """The board as it is: `ansi`, text with colours; `rgb_array`, uint8 (height, width, 3)."""
         if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the environment with render_mode 'ansi' or 'rgb_array'")
+            gymnasium.logger.warn(
+                "render() needs a mode: make the environment with render_mode 'ansi' or 'rgb_array'"
+            )
             return None
         draw = rgb_frame if self.render_mode == "rgb_array" else ansi_frame
         games = self._games_at(self._state)
@@ -205,7 +207,11 @@ class PacManChat(ChatEnv):
             if games.terminated[0]:
                 break
         after = PacManState(games.grids.tobytes(), games.states.tobytes())
-        counts = {**self._no_terms, **dict(zip(rules.TERMS, totals.tolist(), strict=True)), "illegal": illegal}
+        counts = {
+            **self._no_terms,
+            **dict(zip(rules.TERMS, totals.tolist(), strict=True)),
+            "illegal": illegal,
+        }
         message = user(note + self._scene(after))
         return Outcome(after, [message], counts, games.terminated.item(), counts["cleared"] > 0)
 

@@ -119,7 +119,9 @@ class _Lookahead(Simulation):
         for way in turn.ways:
             moves = (*turn.moves, DIRECTIONS.index(way))
             self._env.restore(turn.snapshot)
-            messages, _, terminated, truncated, info = self._env.step(action(*(DIRECTIONS[move] for move in moves)))
+            messages, _, terminated, truncated, info = self._env.step(
+                action(*(DIRECTIONS[move] for move in moves))
+            )
             won = info.get("success", False)
             if won or not (terminated or truncated):
                 ways = tuple(read_open(messages))

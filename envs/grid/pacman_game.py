@@ -25,8 +25,8 @@ WEIGHTS: Final = np.array([RUBRIC.weights[term] for term in rules.TERMS])
 class Game:
     """The arguments that the forms of Pac-Man share, checked and in the form that the rules take.
 
-    With a layout, `rows` and `columns` become the layout's; `max_steps=None` becomes twice their product (about half
-    the cells are wall, so that is time to walk over every other one four times).
+    With a layout, `rows` and `columns` become the layout's; `max_steps=None` becomes twice their product
+    (about half the cells are wall, so that is time to walk over every other one four times).
 
     Raises:
         ArgumentError: an argument is out of range; the message says what would be right.
@@ -114,8 +114,10 @@ def required_integer(name: str, value: object, low: int, high: int) -> int:
 def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:
     if isinstance(ghosts, int | np.integer) and 0 <= ghosts <= rules.MOST_GHOSTS:
         return GHOST_KINDS[:ghosts]
-    if isinstance(ghosts, list | tuple) and len(ghosts) <= rules.MOST_GHOSTS and set(ghosts) <= set(GHOST_KINDS):
-        return tuple(ghosts)
+    if isinstance(ghosts, list | tuple) and len(ghosts) <= rules.MOST_GHOSTS:
+        names = tuple(ghosts)
+        if set(names) <= set(GHOST_KINDS):
+            return names
     raise ArgumentError(
         f"ghosts={ghosts!r}: give a number from 0 to {rules.MOST_GHOSTS}, or a list of up to "
         f"{rules.MOST_GHOSTS} names out of {', '.join(GHOST_KINDS)}"
@@ -150,7 +152,7 @@ class Games:
         rules.begin(self.grids, self.states, self.streams, self._hashes, due, game.settings, low, high)
 
     def advance(self, actions: np.ndarray, resting: np.ndarray, low: int, high: int) -> None:
-        """Play one step in the rows that are not `resting`, bool (N,); fills terms, rewards and the two ends."""
+        """Play one step in the rows that are not `resting`, bool (N,); fills terms, rewards, and the ends."""
         rules.advance(
             self.grids,
             self.states,
@@ -167,12 +169,12 @@ class Games:
         )
 
     def look(self, due: np.ndarray, seen: np.ndarray, masks: np.ndarray, low: int, high: int) -> None:
-        """Write observations, uint8 (N, *view_shape), and action masks, int8 (N, 4), of the rows that are `due`."""
+        """Write observations, uint8 (N, *view_shape), and action masks, int8 (N, 4), where `due`."""
         radius = self.game.view or 0
         flat = seen.reshape(self.size, -1)
         rules.look(self.grids, self.states, self.game.settings, radius, due, flat, masks, low, high)
 
     def tasks(self, rows: np.ndarray) -> list[str]:
-        """The content keys of the episodes in `rows`, bool (N,): of start, random word and the game's arguments."""
+        """Content keys of the episodes in `rows`, bool (N,): of start, random word and arguments."""
         size = f"{self.game.rows}x{self.game.columns}"
         return [f"pacman-{size}-{code:016x}" for code in (self._hashes[rows] ^ self._digest).tolist()]

@@ -69,12 +69,15 @@ def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
         _draw_pacman(pen, cell, game.columns, size, rules.UP, 75)
     for kind, where, heading, scared, waits in ghosts:
         colour = _ghost_colour(kind, scared, state)
-        _draw_ghost(pen, where, game.columns, size, _blend(colour, _NIGHT, 0.45) if waits else colour, heading, scared)
+        if waits:
+            colour = _blend(colour, _NIGHT, 0.45)
+        _draw_ghost(pen, where, game.columns, size, colour, heading, scared)
     if not caught:
-        _draw_pacman(pen, cell, game.columns, size, int(state[rules.FACING]), 40 if state[rules.STEP] % 2 == 0 else 14)
+        mouth = 40 if state[rules.STEP] % 2 == 0 else 14
+        _draw_pacman(pen, cell, game.columns, size, int(state[rules.FACING]), mouth)
     if game.view is not None:
         picture = _dimmed_outside(picture, cell, game, size)
-    return np.asarray(picture.resize((picture.width // _SHARPEN, picture.height // _SHARPEN), Image.Resampling.BOX))
+    return np.array(picture.reduce(_SHARPEN))
 
 
 def cell_size(rows: int, columns: int) -> int:
@@ -83,7 +86,7 @@ def cell_size(rows: int, columns: int) -> int:
 
 
 def _ghosts(game: Game, state: np.ndarray) -> Iterator[tuple[str, int, int, bool, bool]]:
-    """Kind, cell, heading, whether frightened, whether waiting at home; the first ghost last, so that it lies on top."""
+    """Kind, cell, heading, whether frightened, whether waiting; the first ghost last, to lie on top."""
     for g in reversed(range(len(game.ghost_kinds))):
         ghost = rules.GHOSTS + g * rules.GHOST_SIZE
         cell, heading, _, wait, scared = state[ghost : ghost + rules.GHOST_SIZE].tolist()
@@ -99,7 +102,7 @@ def _ghost_colour(kind: str, scared: bool, state: np.ndarray) -> Colour:
 
 @lru_cache(maxsize=8)
 def _maze_picture(walls: bytes, rows: int, columns: int, size: int) -> Image.Image:
-    """The walls as one rounded shape with an edge: the shape drawn in the edge's colour, and thinner on top of it."""
+    """The walls as a rounded shape: drawn in the colour of its edge, and thinner on top in its own."""
     picture = Image.new("RGB", (columns * size, rows * size), _NIGHT)
     pen = ImageDraw.Draw(picture)
     for half, colour in ((0.31 * size, _WALL_EDGE), (0.31 * size - max(_SHARPEN, 0.07 * size), _WALL_FILL)):
@@ -119,7 +122,9 @@ def _maze_picture(walls: bytes, rows: int, columns: int, size: int) -> Image.Ima
     return picture
 
 
-def _draw_pacman(pen: ImageDraw.ImageDraw, cell: int, columns: int, size: int, facing: int, mouth: int) -> None:
+def _draw_pacman(
+    pen: ImageDraw.ImageDraw, cell: int, columns: int, size: int, facing: int, mouth: int
+) -> None:
     x, y = _centre(cell, columns, size)
     r = 0.42 * size
     angle = _MOUTH[facing]
@@ -182,8 +187,8 @@ def _blend(colour: Colour, other: Colour, share: float) -> Colour:
     return red, green, blue
 
 
-# The terminal: two columns a cell. A wall's sign follows from the sides on which its outline goes on, with the bits
-# of up 1, right 2, down 4, left 8.
+# The terminal: two columns a cell. A wall's sign follows from the sides on which its outline goes on, with
+# the bits of up 1, right 2, down 4, left 8.
 _LINES = " ╵╶╰╷│╭├╴╯─┴╮┤┬┼"
 _PACMAN_SIGNS = {rules.UP: "U", rules.RIGHT: "C", rules.DOWN: "∩", rules.LEFT: "Ɔ"}
 _GHOST_SIGN, _SCARED_SIGN, _CAUGHT_SIGN = "Ω", "ω", "✕"
@@ -198,7 +203,9 @@ def ansi_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> str:
     cell = int(state[rules.PACMAN])
     caught = False
     for kind, where, _, scared, waits in _ghosts(game, state):
-        pieces[where] = _painted(_SCARED_SIGN if scared else _GHOST_SIGN, _ghost_colour(kind, scared, state), True)
+        pieces[where] = _painted(
+            _SCARED_SIGN if scared else _GHOST_SIGN, _ghost_colour(kind, scared, state), True
+        )
         caught |= where == cell and not scared and not waits
     sign = _CAUGHT_SIGN if caught else _PACMAN_SIGNS[int(state[rules.FACING])]
     pieces[cell] = _painted(sign, _PACMAN, True)

@@ -1,14 +1,16 @@
 """The rules of Pac-Man, compiled: the one implementation behind the single, the vector and the chat form.
 
-A batch of N games is two arrays. `grids`, uint8 (N, rows·columns), is what agents observe, kept up to date in place;
-`states`, int64 (N, STATE_SIZE), is everything else, the random word included. A game is therefore a pure function
-of its first two rows and the actions, and a snapshot is a copy of them.
+A batch of N games is two arrays. `grids`, uint8 (N, rows·columns), is what agents observe, kept up to date
+in place; `states`, int64 (N, STATE_SIZE), is everything else, the random word included. A game is therefore
+a pure function of its first two rows and the actions, and a snapshot is a copy of them.
 
-A grid cell is a set of bits: the two low ones say what lies there (0 wall, 1 floor, 2 pellet, 3 power pellet), then
-one for Pac-Man, one for each ghost, and one that says that the ghosts in the cell are harmless.
+A grid cell is a set of bits: the two low ones say what lies there (0 wall, 1 floor, 2 pellet, 3 power
+pellet), then one for Pac-Man, one for each ghost, and one that says that the ghosts in the cell are
+harmless.
 
-Kernels work on rows [low, high) and release the interpreter's lock, so that threads can share a batch. Numba's cache
-does not notice edits in other files; `compiled_random` is the only one whose functions are called from here.
+Kernels work on rows [low, high) and release the interpreter's lock, so that threads can share a batch.
+Numba's cache does not notice edits in other files; `compiled_random` is the only one whose functions are
+called from here.
 """
 
 import numpy as np
@@ -34,8 +36,8 @@ TERMS = ("pellet", "power", "ghost", "caught", "cleared")
 
 # One game's state.
 PACMAN, FACING, PELLETS, STEP, FRIGHT, RANDOM, HOME, GHOSTS = range(8)
-# For each ghost from GHOSTS on: its cell, its direction (STAY: none yet), the way it has saved up in thousandths of
-# a cell, the steps that it still waits at home, whether it is frightened.
+# For each ghost from GHOSTS on: its cell, its direction (STAY: none yet), the way it has saved up in
+# thousandths of a cell, the steps that it still waits at home, whether it is frightened.
 CELL, HEADING, SAVED, WAIT, SCARED, GHOST_SIZE = range(6)
 STATE_SIZE = GHOSTS + MOST_GHOSTS * GHOST_SIZE
 
@@ -71,8 +73,8 @@ def begin(
     low: int,
     high: int,
 ) -> None:
-    """Start the games that are due. Their grids hold a bare maze (wall and floor), or, where the settings give a start
-    cell, a layout with its pellets. `hashes` receives a content hash of each start."""
+    """Start the games that are due. Their grids hold a bare maze (wall and floor), or, where the settings
+    give a start cell, a layout with its pellets. `hashes` receives a content hash of each start."""
     rows, columns = settings[ROWS], settings[COLUMNS]
     for i in range(low, high):
         if not due[i]:
@@ -116,7 +118,7 @@ def begin(
 
 @njit(inline="always")
 def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
-    """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle and at least three cells off."""
+    """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle, three or more cells off."""
     start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, -1)
     home = _nearest(maze, rows, columns, 1 + (rows - 7) * 5 // 12, (columns - 1) // 2, start)
     return start, home
@@ -131,9 +133,9 @@ def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, s
             continue
         for c in range(1, columns - 1):
             far = abs(r - row) + abs(c - column)
-            if far < best and maze[r * columns + c] != WALL:
-                if shunned < 0 or abs(r - shunned // columns) + abs(c - shunned % columns) >= 3:
-                    best, found = far, r * columns + c
+            apart = shunned < 0 or abs(r - shunned // columns) + abs(c - shunned % columns) >= 3
+            if far < best and apart and maze[r * columns + c] != WALL:
+                best, found = far, r * columns + c
     return found
 
 
@@ -154,8 +156,8 @@ def advance(
 ) -> None:
     """Play one step of every game that is not `resting`.
 
-    Fills `terms` float64 (5, N) in the order of TERMS, `rewards` float64 (N,), `terminated` and `truncated` bool (N,);
-    for resting games with zeros.
+    Fills `terms` float64 (5, N) in the order of TERMS, `rewards` float64 (N,), `terminated` and `truncated`
+    bool (N,); for resting games with zeros.
     """
     columns, count = settings[COLUMNS], settings[GHOST_COUNT]
     for i in range(low, high):
@@ -174,8 +176,8 @@ def advance(
             if grid[cell] != WALL:
                 state[PACMAN] = cell
                 state[FACING] = action
-        # A dangerous ghost in the cell catches before anything in it is eaten. As Pac-Man moves first, changing
-        # places with a ghost is a meeting too.
+        # A dangerous ghost in the cell catches before anything in it is eaten. As Pac-Man moves first,
+        # changing places with a ghost is a meeting too.
         eaten, caught = 0, False
         for g in range(count):
             eats, catches = _meeting(state, g)
@@ -246,7 +248,7 @@ def _put_pieces(grid: np.ndarray, state: np.ndarray, count: int) -> None:
 
 @njit(inline="always")
 def _meeting(state: np.ndarray, g: int) -> tuple[bool, bool]:
-    """Whether Pac-Man eats ghost g now, and whether it catches him. An eaten ghost is back home at once and waits."""
+    """Whether Pac-Man eats ghost g now, and whether it catches him. An eaten ghost is home at once."""
     ghost = GHOSTS + g * GHOST_SIZE
     if state[ghost + CELL] != state[PACMAN] or state[ghost + WAIT] > 0:
         return False, False
@@ -274,7 +276,7 @@ def _frighten(state: np.ndarray, settings: np.ndarray) -> None:
 
 @njit(inline="always")
 def _ghost_turn(grid: np.ndarray, state: np.ndarray, g: int, settings: np.ndarray) -> bool:
-    """Let ghost g wait, save up way, or move one cell; whether it came out or moved, and so may meet Pac-Man."""
+    """Let ghost g wait, save up way, or move one cell; whether it came out or moved: it may meet Pac-Man."""
     ghost = GHOSTS + g * GHOST_SIZE
     if state[ghost + WAIT] > 0:
         state[ghost + WAIT] -= 1
@@ -370,10 +372,10 @@ def look(
     low: int,
     high: int,
 ) -> None:
-    """In the rows that are `due`, copy what agents see to `seen` and which moves are open to `masks`, int8 (N, 4).
+    """In the rows that are `due`, write what agents see and which moves are open.
 
-    `seen` is uint8 (N, rows · columns) with radius 0; otherwise (N, (2·radius + 1)²): the square around Pac-Man, with
-    walls where the maze ends.
+    `masks` is int8 (N, 4). `seen` is uint8 (N, rows · columns) with radius 0; otherwise (N, (2·radius + 1)²):
+    the square around Pac-Man, with walls where the maze ends.
     """
     rows, columns = settings[ROWS], settings[COLUMNS]
     side = 2 * radius + 1

@@ -52,8 +52,8 @@ def plan(root: Node, simulation: Simulation, distances: np.ndarray) -> tuple[int
     longest: tuple[int, ...] = ()
     for width in _WIDTHS:
         beam = [root]
-        # How often the beam has been somewhere without eating since. Where ghosts keep it from a pellet, this drives
-        # it away, and the ghosts after it.
+        # How often the beam has been somewhere without eating since. Where ghosts keep it from a pellet,
+        # this drives it away, and the ghosts after it.
         visits: Counter[Hashable] = Counter()
         while beam:
             longest = max(longest, beam[0].moves, key=len)
@@ -73,7 +73,7 @@ def plan(root: Node, simulation: Simulation, distances: np.ndarray) -> tuple[int
 
 
 def _cost(board: Board, distances: np.ndarray) -> float:
-    """How far a position is from a cleared maze: what is left, the way to the nearest of it, ghosts nearby."""
+    """How far a position is from a cleared maze: what is left, the way to the nearest, ghosts nearby."""
     ways = distances[board.pacman]
     nearest = float(ways[board.pellets].min()) if len(board.pellets) else 0.0
     danger = _SAFE - min(float(ways[board.dangers].min()), _SAFE) if len(board.dangers) else 0.0

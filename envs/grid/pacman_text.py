@@ -1,4 +1,4 @@
-"""Pac-Man's board as plain text: one sign a cell, with spaces between, so that a tokenizer gives each cell a token."""
+"""Pac-Man's board as text: one sign a cell, with spaces between, so that each becomes a token."""
 
 import numpy as np
 

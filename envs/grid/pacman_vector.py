@@ -1,11 +1,11 @@
 """The vector form of `ludus/PacMan-v0`: many games in one process, played by compiled code."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium
+import numba
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.utils import seeding
@@ -24,26 +24,26 @@ _ROWS_PER_THREAD = 256
 
 
 class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
-    """`num_envs` games of `ludus/PacMan-v0` at once, from `gymnasium.make_vec("ludus/PacMan-v0", num_envs=…)`.
+    """Many games of `ludus/PacMan-v0` at once: `gymnasium.make_vec("ludus/PacMan-v0", num_envs=…)`.
 
-    The games, arguments and observations are those of `PacMan`; game `i` of `reset(seed=s)` is exactly the single
-    environment of `reset(seed=s + i)`, and what `gymnasium.vector.SyncVectorEnv` would return is what is returned
-    here, infos included. Returned arrays are the caller's: fresh ones on every call.
+    The games, arguments and observations are those of `PacMan`; game `i` of `reset(seed=s)` is exactly the
+    single environment of `reset(seed=s + i)`, and what `gymnasium.vector.SyncVectorEnv` would return is
+    what is returned here, infos included. Returned arrays are the caller's: fresh ones on every call.
 
     ## Arguments
     Those of `PacMan` (`render_mode`: `rgb_array` or `ansi`), and
 
     - `num_envs`: how many games.
-    - `autoreset_mode`: Gymnasium's `AutoresetMode` or its value (default `NextStep`). `NextStep`: the step after an
-      episode's end ignores the action and returns the next start. `SameStep`: the step that ends an episode returns
-      the next start, and `info` has `final_obs` and `final_info`. `Disabled`: reset ended games by
-      `reset(options={"reset_mask": mask})`.
-    - `threads`: how many threads play (default: one for every 256 games, at most one per processor). It changes no
-      result.
+    - `autoreset_mode`: Gymnasium's `AutoresetMode` or its value (default `NextStep`). `NextStep`: the step
+      after an episode's end ignores the action and returns the next start. `SameStep`: the step that ends
+      an episode returns the next start, and `info` has `final_obs` and `final_info`. `Disabled`: reset
+      ended games by `reset(options={"reset_mask": mask})`.
+    - `threads`: how many threads play (default: one for every 256 games, at most one per processor). It
+      changes no result.
 
     ## Infos
-    Arrays over games: `task`, `action_mask` (N, 4), `frightened`, `reward_terms` (a dictionary of arrays), `success`;
-    with Gymnasium's masks `_task` and so on that say which games have the entry.
+    Arrays over games: `task`, `action_mask` (N, 4), `frightened`, `reward_terms` (a dictionary of arrays),
+    `success`; with Gymnasium's masks `_task` and so on that say which games have the entry.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
@@ -79,7 +79,9 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             view=view,
         )
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ArgumentError(f"render_mode={render_mode!r}: give 'ansi' or 'rgb_array' for many games, or None")
+            raise ArgumentError(
+                f"render_mode={render_mode!r}: give 'ansi' or 'rgb_array' for many games, or None"
+            )
         self.render_mode = render_mode
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -92,7 +94,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         if threads is None:
-            threads = max(1, min(len(os.sched_getaffinity(0)), self.num_envs // _ROWS_PER_THREAD))
+            threads = max(1, min(numba.config.NUMBA_NUM_THREADS, self.num_envs // _ROWS_PER_THREAD))
         self._threads = required_integer("threads", threads, 1, 1024)
         self._pool: ThreadPoolExecutor | None = None
         self._games = Games(self.game, self.num_envs)
@@ -106,8 +108,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Begin an episode in every game, or in those of `options["reset_mask"]`, bool (N,).
 
-        `seed`: a number for the first game, one more for each further one; or a list, one for each game; or None, and
-        every game goes on with its own stream of episodes.
+        `seed`: a number for the first game, one more for each further one; or a list, one for each game; or
+        None, and every game goes on with its own stream of episodes.
 
         Raises:
             ArgumentError: the list of seeds, the mask or an option is wrong.
@@ -116,11 +118,15 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         chosen = _reset_mask(options.pop("reset_mask", None), self.num_envs)
         refuse_options(options)
         if seed is None or isinstance(seed, int | np.integer):
-            seeds: Sequence[int | None] = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+            seeds: Sequence[int | None] = [
+                None if seed is None else int(seed) + i for i in range(self.num_envs)
+            ]
         else:
             seeds = seed
         if len(seeds) != self.num_envs:
-            raise ArgumentError(f"{len(seeds)} seeds for {self.num_envs} games: give one for each, or a single number")
+            raise ArgumentError(
+                f"{len(seeds)} seeds for {self.num_envs} games: give one for each, or a single number"
+            )
         for row in np.flatnonzero(chosen):
             if seeds[row] is not None or not self._begun[row]:
                 self._games.streams[row] = seeding.np_random(seeds[row])[0].integers(2**63)
@@ -197,7 +203,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._name_tasks(due)
 
     def _spread(self, play: Callable[[int, int], None]) -> None:
-        """Call `play(low, high)` for ranges that cover all rows, on all threads; this one takes the first range."""
+        """Call `play(low, high)` for ranges that cover all rows, one on each thread, this one included."""
         if self._threads == 1:
             play(0, self.num_envs)
             return
@@ -219,8 +225,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         stepped: np.ndarray | None = None,
         ended: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """Infos of the given rows; `masks` is already theirs. The rows that `stepped` have reward terms, those that
-        `ended` a success."""
+        """Infos of the given rows; `masks` is already theirs. The rows that `stepped` have reward terms,
+        those that `ended` a success."""
         infos: dict[str, Any] = {
             "task": self._tasks.copy() if rows.all() else np.where(rows, self._tasks, None),
             "action_mask": masks,
@@ -247,7 +253,9 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def render(self) -> tuple[Any, ...] | None:
         """A frame of each game, as `PacMan.render` makes it."""
         if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the games with render_mode 'rgb_array' or 'ansi'")
+            gymnasium.logger.warn(
+                "render() needs a mode: make the games with render_mode 'rgb_array' or 'ansi'"
+            )
             return None
         draw = rgb_frame if self.render_mode == "rgb_array" else ansi_frame
         return tuple(draw(self.game, *row) for row in zip(self._games.grids, self._games.states, strict=True))
@@ -263,5 +271,7 @@ def _reset_mask(mask: Any, size: int) -> np.ndarray:
     if mask is None:
         return np.ones(size, np.bool_)
     if not isinstance(mask, np.ndarray) or mask.shape != (size,) or mask.dtype != np.bool_ or not mask.any():
-        raise ArgumentError(f"options['reset_mask'] must be a numpy array of {size} bools, at least one of them True")
+        raise ArgumentError(
+            f"options['reset_mask'] must be a numpy array of {size} bools, at least one of them True"
+        )
     return mask.copy()
