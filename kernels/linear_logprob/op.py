@@ -34,8 +34,7 @@ step of that model (1.9 s of processor time against 1.6 s, micro-batches of 1,02
 def linear_logprob(
     hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, bias: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and entropy of its distribution, `softmax((hidden weightᵀ + bias) /
-    temperature)`.
+    """Log-probability of each target, and entropy, under `softmax((hidden weightᵀ + bias) / temperature)`.
 
     hidden [N, H], weight [V, H], targets [N] integers in [0, V), bias [V] or None. Returns (logprobs [N],
     entropy [N]) in nats, accumulated and returned in float32 (float64 for float64 inputs). `logprobs` is
