@@ -1,19 +1,15 @@
 """What `import ludus` adds to `import gymnasium`: fresh processes in turns, medians.
 
-    python benchmarks/import_time.py
-
-Prints a table and writes `benchmarks/results/import_time.json`. The project's limit is 0.3 s.
+`python benchmarks/import_time.py` prints a table and writes `benchmarks/results/import_time.json`. The project's limit is 0.3 s.
 """
 
-import datetime
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
+
+from machine import machine
 
 PROCESSES = 15
 LIMIT_SECONDS = 0.3
@@ -29,13 +25,6 @@ def seconds(statement: str) -> float:
     """How long `statement` takes in a fresh interpreter, whose own start is not counted."""
     command = [sys.executable, "-c", TIMER.format(statement)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
 
 
 def main() -> None:
@@ -58,11 +47,7 @@ def main() -> None:
         "limit_seconds": LIMIT_SECONDS,
         "within_limit": added["gymnasium, ludus"] <= LIMIT_SECONDS,
         "processes": PROCESSES,
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("gymnasium", "numpy", "tyro", "rich")},
-        "cpu": cpu(),
-        "cores": os.cpu_count(),
-        "date": datetime.date.today().isoformat(),
+        **machine("gymnasium", "numpy", "tyro", "rich"),
     }
     out = Path(__file__).parent / "results" / "import_time.json"
     out.parent.mkdir(exist_ok=True)
