@@ -191,7 +191,7 @@ class LiveProgress(Listener):
     def __init__(self, tracker: Tracker, title: str, console: Console) -> None:
         self._tracker = tracker
         self._title = title
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # Ctrl-C notes come from a signal handler, wherever drawing stands
         self._begun = time.monotonic()
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 

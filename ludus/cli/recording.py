@@ -9,7 +9,7 @@ import numpy as np
 from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
 
-FRAME_MILLISECONDS = 120
+DEFAULT_FPS = 4
 LAST_FRAME_MILLISECONDS = 1500
 
 
@@ -50,14 +50,14 @@ class Recorder:
         """Write the file, unless no episode was begun; returns how many pictures there are."""
         self._env.close()
         if self._frames:
-            write_gif(self._path, self._frames)
+            write_gif(self._path, self._frames, self._env.metadata.get("render_fps", DEFAULT_FPS))
         return len(self._frames)
 
     def _picture(self) -> np.ndarray:
         return np.asarray(self._env.render(), dtype=np.uint8)
 
 
-def write_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
+def write_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
     """Write pictures (height, width, 3) of 0 to 255 as a GIF that repeats, its last one shown longer.
 
     Raises:
@@ -67,7 +67,7 @@ def write_gif(path: Path, frames: Sequence[np.ndarray]) -> None:
 
     # A palette for each picture: one taken from the first would lack the colours of what comes up later.
     pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
-    durations = [FRAME_MILLISECONDS] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
+    durations = [round(1000 / fps)] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
     unfinished = path.with_name(f".{path.name}.partial")
     try:
         pictures[0].save(
