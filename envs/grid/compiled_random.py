@@ -14,7 +14,7 @@ _MIX_B = np.uint64(0x94D049BB133111EB)
 
 
 @njit(inline="always")
-def mixed(word: int) -> int:
+def mixed(word: np.int64) -> np.int64:
     """The next word of a SplitMix64 stream (Steele et al. 2014), never 0."""
     z = np.uint64(word) + _GOLDEN
     z = (z ^ (z >> np.uint64(30))) * _MIX_A
@@ -24,7 +24,7 @@ def mixed(word: int) -> int:
 
 
 @njit(inline="always")
-def advanced(word: int) -> int:
+def advanced(word: np.int64) -> np.int64:
     """One step of xorshift64 (Marsaglia 2003). `word` must not be 0."""
     x = np.uint64(word)
     x ^= x << np.uint64(13)
@@ -34,6 +34,6 @@ def advanced(word: int) -> int:
 
 
 @njit(inline="always")
-def below(word: int, n: int) -> int:
+def below(word: np.int64, n: int) -> np.int64:
     """A number in [0, n) from the word's upper half, for small n."""
     return np.int64(((np.uint64(word) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))

@@ -49,7 +49,7 @@ def draw_mazes(
 
 
 @njit(inline="always")
-def _last_column(columns: int, word: int) -> tuple[int, bool, int]:
+def _last_column(columns: int, word: np.int64) -> tuple[int, bool, np.int64]:
     """Where the left half's last lattice line lies, and whether it is the axis, shared with the mirror."""
     if columns % 2 == 0:
         # Two cells of wall on the axis; in a maze of eight columns the half has room for one line only.
@@ -62,7 +62,7 @@ def _last_column(columns: int, word: int) -> tuple[int, bool, int]:
 
 
 @njit(inline="always")
-def _spaced(lines: np.ndarray, first: int, last: int, word: int) -> tuple[int, int]:
+def _spaced(lines: np.ndarray, first: int, last: int, word: np.int64) -> tuple[int, np.int64]:
     """Fill `lines` with coordinates from `first` to `last`, two or three apart; returns how many."""
     lines[0] = first
     count = 1
@@ -81,7 +81,7 @@ def _spaced(lines: np.ndarray, first: int, last: int, word: int) -> tuple[int, i
 
 
 @njit(inline="always")
-def _degree(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool) -> int:
+def _degree(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool) -> np.int64:
     """Open passages of a node. `east` of the last line leads to the mirror image, if it is not the axis."""
     count = np.int64(south[y, x]) + np.int64(east[y, x])
     if y > 0:
@@ -94,7 +94,7 @@ def _degree(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool) -
 
 
 @njit(inline="always")
-def _open_one(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool, word: int) -> int:
+def _open_one(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool, word: np.int64) -> np.int64:
     """Open one closed passage of a node, if it has any, each with the same chance."""
     height, width = east.shape
     word = advanced(word)
@@ -117,7 +117,7 @@ def _open_one(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool,
 
 
 @njit(inline="always")
-def _passages(height: int, width: int, shared: bool, word: int) -> tuple[np.ndarray, np.ndarray]:
+def _passages(height: int, width: int, shared: bool, word: np.int64) -> tuple[np.ndarray, np.ndarray]:
     """Which passages of the half lattice are open, to the east and to the south of each node."""
     east = np.zeros((height, width), np.bool_)
     south = np.zeros((height, width), np.bool_)

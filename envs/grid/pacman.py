@@ -18,7 +18,7 @@ from ludus.envs.scripted import ScriptedAgent
 _ACTIONS = frozenset(range(4))
 
 
-class PacMan(gymnasium.Env[np.ndarray, int]):
+class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     """Eat every pellet of a maze and keep away from the ghosts.
 
     ## Task
@@ -164,7 +164,7 @@ class PacMan(gymnasium.Env[np.ndarray, int]):
             self._show()
         return observation, info
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Play one step.
 
         Returns:

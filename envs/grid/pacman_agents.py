@@ -62,7 +62,7 @@ class _Oracle(ScriptedAgent):
 
     def act(self, observation: Any, info: dict[str, Any]) -> int:
         if self._moves is None:
-            twin = deepcopy(self.env.unwrapped)
+            twin: Any = deepcopy(self.env.unwrapped)
             twin.render_mode = None
             simulation = _Lookahead(twin)
             board = read_board(observation)

@@ -244,7 +244,7 @@ class PacManChat(ChatEnv):
         pacman, columns = int(words[rules.PACMAN]), self.game.columns
         grid = np.frombuffer(state.grid, np.uint8).reshape(self.game.rows, columns)
         seen = grid if self.game.view is None else field_of_view(grid, pacman, self.game.view)
-        board = board_text(seen.tobytes(), *seen.shape, self._signs)
+        board = board_text(seen, self._signs)
         if words[rules.PELLETS] == 0:
             line = "Cleared!"
         elif LOST_SIGN in board:

@@ -143,7 +143,7 @@ class _Oracle(ScriptedAgent):
         if self._replies is None:
             found = _LIMIT.search(observation[0]["content"])
             limit = int(found[1]) if found else 1
-            twin = deepcopy(self.env.unwrapped)
+            twin: Any = deepcopy(self.env.unwrapped)
             twin.render_mode = None
             start = _Turn(twin.snapshot(), (), tuple(read_open(observation)))
             root = Node(_read_board(observation), (), False, start)

@@ -118,7 +118,7 @@ def begin(
 
 @njit(inline="always")
 def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
-    """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle, three or more cells off."""
+    """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle, three cells away."""
     start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, -1)
     home = _nearest(maze, rows, columns, 1 + (rows - 7) * 5 // 12, (columns - 1) // 2, start)
     return start, home

@@ -26,10 +26,9 @@ def cell_signs(game: Game) -> str:
     return "".join(signs)
 
 
-def board_text(cells: bytes, rows: int, columns: int, signs: str) -> str:
-    """`cells`: one byte a cell, row after row."""
-    drawn = [signs[cell] for cell in cells]
-    return "\n".join(" ".join(drawn[row * columns : (row + 1) * columns]) for row in range(rows))
+def board_text(cells: np.ndarray, signs: str) -> str:
+    """Lines of signs; `cells` is uint8 (rows, columns)."""
+    return "\n".join(" ".join([signs[cell] for cell in row]) for row in cells.tolist())
 
 
 def open_moves(cells: bytes, pacman: int, columns: int) -> list[str]:

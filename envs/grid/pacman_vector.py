@@ -228,10 +228,11 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Infos of the given rows; `masks` is already theirs. The rows that `stepped` have reward terms,
         those that `ended` a success."""
         infos: dict[str, Any] = {
-            "task": self._tasks.copy() if rows.all() else np.where(rows, self._tasks, None),
+            "task": self._tasks.copy(),
             "action_mask": masks,
             "frightened": self._games.states[:, rules.FRIGHT] * rows,
         }
+        infos["task"][~rows] = None
         for name in tuple(infos):
             infos[f"_{name}"] = rows.copy()
         if stepped is not None:
