@@ -6,12 +6,14 @@ Everything follows from the arguments: the same files, byte for byte, whatever t
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,10 +28,8 @@ from ludus.tools.errors import UserError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-AGENTS = ("oracle", "random", "null")
-"""Whose episodes the tokenizer is trained on."""
-EPISODES = 256
-"""Of each agent in each environment."""
+EPISODES = {"null": 256, "random": 256, "oracle": 8}
+"""Whose episodes the tokenizer is trained on, and how many: an oracle may have to think long."""
 TURNS = 8
 """The most turns of an episode that are read; later ones say the same words."""
 MINIMUM_COUNT = 4
@@ -82,7 +82,7 @@ def build_small_model(
 
     Returns:
         A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once
-        for the same text, shape, seed and code, and found again after that.
+        for the same specs, shape, seed and code, and found again after that.
 
     Raises:
         SmallModelError: if the shape is impossible, an environment is no chat environment, or the cache
@@ -91,11 +91,11 @@ def build_small_model(
     """
     _check_shape(shape)
     import_train_extra()
-    words = _choose_words(_count_words(specs), shape.vocabulary)
     cache = Path(cache_directory) if cache_directory is not None else _default_cache()
-    target = cache / f"small-{_content_key(words, shape, seed)}"
+    target = cache / f"small-{_content_key(specs, shape, seed)}"
     if target.is_dir():
         return target
+    words = _choose_words(_count_words(specs), shape.vocabulary)
     with _disk_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
@@ -117,13 +117,15 @@ def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
         if not isinstance(unwrapped.reset(seed=0)[0], list):
             raise SmallModelError(f"{spec.id} is no chat environment: take its chat form")
         scripted = getattr(unwrapped, "scripted", {})
-        for index, name in enumerate(AGENTS):
+        for name in EPISODES:
             if name not in scripted:
                 raise SmallModelError(
                     f"{spec.id} has no scripted agent {name!r}, from whose episodes the tokenizer learns: "
                     f"add it to the environment's `scripted` (it has: {', '.join(scripted) or 'none'})"
                 )
-            for seed in range(index * EPISODES, (index + 1) * EPISODES):
+        seeds = iter(range(sum(EPISODES.values())))
+        for name, episodes in EPISODES.items():
+            for seed in islice(seeds, episodes):
                 yield from _episode_texts(unwrapped, scripted[name](unwrapped, seed), seed)
 
 
@@ -248,12 +250,31 @@ def _disk_errors(cache: Path) -> Iterator[None]:
         ) from error
 
 
-def _content_key(words: Sequence[str], shape: SmallModelShape, seed: int) -> str:
-    """Names a model by all that its bytes follow from: the environments' words, shape, seed and code."""
-    versions = [version(package) for package in ("tokenizers", "torch", "transformers")]
-    code = Path(__file__).read_text(encoding="utf-8")
-    described = json.dumps([words, asdict(shape), seed, versions, CHAT_TEMPLATE, code])
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
+def _content_key(specs: Sequence[EnvironmentSpec], shape: SmallModelShape, seed: int) -> str:
+    """Names a model by all that its bytes follow from, without playing: arguments, versions and code."""
+    arguments = [[spec.id, spec.arguments] for spec in specs]
+    versions = [version(package) for package in ("numpy", "tokenizers", "torch", "transformers")]
+    described = json.dumps(
+        [arguments, asdict(shape), seed, versions, CHAT_TEMPLATE], sort_keys=True, default=repr
+    )
+    digest = hashlib.sha256(described.encode())
+    for file in [Path(__file__), *_environment_files(specs)]:
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _environment_files(specs: Sequence[EnvironmentSpec]) -> list[Path]:
+    """The source files in the folders of the environments' classes and their bases, in a fixed order."""
+    files: dict[Path, None] = {}
+    for spec in specs:
+        with closing(spec.make()) as env:
+            modules = [sys.modules[base.__module__] for base in type(env.unwrapped).__mro__]
+        for module in modules:
+            # A class typed into a terminal has no file; its words, at worst stale, only make texts longer.
+            source = getattr(module, "__file__", None)
+            if source and module.__name__.partition(".")[0] not in {"gymnasium", *sys.stdlib_module_names}:
+                files.update(dict.fromkeys(sorted(Path(source).parent.glob("*.py"))))
+    return list(files)
 
 
 def _default_cache() -> Path:

@@ -81,6 +81,21 @@ def test_found_again_and_apart_by_arguments(tmp_path):
     assert sorted(tmp_path.iterdir()) == sorted([first, other])
 
 
+def test_another_version_of_an_environment_makes_another_model(tmp_path, monkeypatch):
+    first = build_small_model(SPECS[:1], TINY, cache_directory=tmp_path / "cache")
+    changed = tmp_path / "folder"
+    changed.mkdir()
+    (changed / "arithmetic.py").write_text("# another version")
+    monkeypatch.setattr(sys.modules["ludus.envs.math.arithmetic"], "__file__", str(changed / "arithmetic.py"))
+    assert build_small_model(SPECS[:1], TINY, cache_directory=tmp_path / "cache") != first
+
+
+def test_a_model_that_is_there_is_found_without_playing(tmp_path, monkeypatch):
+    first = build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
+    monkeypatch.setattr("ludus.agents.small_model.play_texts", None)
+    assert build_small_model(SPECS[:1], TINY, cache_directory=tmp_path) == first
+
+
 def test_leaves_the_callers_generator_alone(tmp_path):
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -140,8 +155,12 @@ def test_arithmetic_prompts_are_short(folder):
 
 
 def test_cells_of_a_grid_are_one_id_each(tokenizer):
-    rows = ["# # # # #", "# P . o #", "# _ C A #", "# # # # #"]
-    assert len(tokenizer.encode("\n".join(rows))) == 4 * 5 + 3
+    env = gymnasium.make("ludus/PacManChat-v0").unwrapped
+    for seed in range(2000, 2020):
+        text = env.reset(seed=seed)[0][-1]["content"]
+        rows = [line for line in text.splitlines() if line.startswith("# ")]
+        assert len(rows) >= 7
+        assert len(tokenizer.encode("\n".join(rows))) == sum(len(row.split()) for row in rows) + len(rows) - 1
 
 
 def test_what_the_environments_say_needs_few_bytes(folder, tokenizer):
@@ -173,5 +192,5 @@ def test_a_native_environment_is_refused(id, tmp_path):
 
 def test_an_environment_without_scripted_agents_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("ludus.envs.math.arithmetic.Arithmetic.scripted", {})
-    with pytest.raises(SmallModelError, match=r"has no scripted agent 'oracle'.*it has: none"):
+    with pytest.raises(SmallModelError, match=r"has no scripted agent 'null'.*it has: none"):
         build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
