@@ -1,6 +1,7 @@
 """What `import ludus` adds to `import gymnasium`: fresh processes in turns, medians.
 
-`python benchmarks/import_time.py` prints a table and writes `benchmarks/results/import_time.json`. The project's limit is 0.3 s.
+`python benchmarks/import_time.py` prints a table and writes `benchmarks/results/import_time.json`. The limit
+that the project has set itself is 0.3 s.
 """
 
 import json

@@ -278,10 +278,13 @@ def test_a_person_plays_a_grid(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "quit" in result.out
 
 
-@pytest.mark.parametrize("id", ["ludus/PacMan-v0", "ludus/PacManChat-v0"])
-def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("id", "limit"), [("ludus/PacMan-v0", "max_steps"), ("ludus/PacManChat-v0", "max_turns")]
+)
+def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, limit: str, tmp_path: Path) -> None:
     path = tmp_path / "game.gif"
-    result = run("play", id, "--agent", "random", "--record", path)
+    small = ("--arg", "rows=7", "--arg", "columns=7", "--arg", f"{limit}=10")
+    result = run("play", id, "--agent", "random", "--record", path, *small)
     assert result.code == 0
     turns = int(re.search(r"in (\d+) turns", result.out)[1])  # type: ignore[index]
     pictures = int(re.search(r"(\d+) pictures", result.out)[1])  # type: ignore[index]
