@@ -14,7 +14,9 @@ from ludus.registration import environment_ids
 def test_conforms(id: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report = check(id, episodes=40)
+        # From Python 3.12 on, for AsyncVectorEnv's workers; other tests of this process leave threads behind.
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        report = check(id, episodes=25)
     assert report.passed, str(report)
     assert [outcome.name for outcome in report.checks] == list(CHECKS)
 
