@@ -493,8 +493,8 @@ from doubling import *
 class HashOrder(Double):
     def start(self, rng, options):
         number = 1 + int(rng.integers(self.highest))
-        first = next(iter({"double", "twice", "two times", "2 *", "the double of"}))
-        return Start([user(f"{first} {number}")], f"2*{number}", number)
+        words = " ".join({f"word{i}" for i in range(30)})
+        return Start([user(f"{words} {number}")], f"2*{number}", number)
 """
 
 
