@@ -1,4 +1,4 @@
-"""A run's configuration for reading: every key with its value, what it means, and whether it is the default."""
+"""A run's configuration for reading: each key's value, what it means, and whether it is the default."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Section:
 
 
 def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
-    """The sections of `config.toml`, in its order. A key that this version does not know is shown as it stands."""
+    """The sections of `config.toml`, in its order. Unknown keys are shown as they are."""
     sections = []
     for name, values in config.items():
         field = RunConfig.model_fields.get(name)

@@ -1,7 +1,7 @@
 """`curves.png`: the run in one picture, for a README or a message."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ SHOWN = (
 )
 
 
-def draw_curves(run: Run, rows: list[Row], headline: str) -> bytes:
+def draw_curves(run: Run, rows: Sequence[Row], headline: str) -> bytes:
     """A PNG of at most six panels: success, return, all reward terms in one, and what explains them."""
     chosen = list(_panels(run))
     columns = min(3, max(1, len(chosen)))
@@ -73,7 +73,7 @@ def draw_curves(run: Run, rows: list[Row], headline: str) -> bytes:
 
 
 def _panels(run: Run) -> Iterable[tuple[str, Panel, Metrics, list[tuple[Line, str]]]]:
-    """Title, panel, metrics, and each line with its style: dashes for terms that judge the form of a reply."""
+    """Title, panel, metrics, and each line's style: dashes for terms about the form of a reply."""
     groups = learning_curves(run)
     for phase, title in SHOWN:
         metrics = run.sft if phase == "sft" else run.grpo

@@ -17,7 +17,7 @@ FORMAT_WORDS = {
 
 
 def is_format_term(name: str) -> bool:
-    """Whether a reward term is about the reply's form rather than about what it achieved, judged by its name."""
+    """Whether a reward term is about the reply's form, not about what it achieved; told by its name."""
     return not FORMAT_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
 
 
@@ -27,7 +27,7 @@ def words(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with what a reader could not see, or could be deceived by, made visible: control and bidi characters."""
+    """The text with control and bidi characters, unseen or deceptive otherwise, made visible."""
     return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
 
 
@@ -51,7 +51,7 @@ def number(value: float, unit: str = "") -> str:
 
 
 def signed(value: float, unit: str = "") -> str:
-    """`number` with a plus sign before what is positive; a difference of percentages is in points, unnamed."""
+    """`number` with a plus sign before what is positive; a difference of percentages is in points."""
     sign = "+" if value > 0 else ""
     if unit == "percent":
         return (sign + f"{100 * value:.1f}").replace("-", "−")

@@ -39,13 +39,16 @@ class Gif:
 
 def draws_pictures(episode: Episode) -> bool:
     """Whether the episode's environment is at hand and renders `rgb_array`."""
+    return "rgb_array" in _render_modes(episode)
+
+
+def _render_modes(episode: Episode) -> list[str]:
     if ":" not in episode.environment and episode.environment not in gymnasium.registry:
-        return False
+        return []
     env = EnvironmentSpec(episode.environment, episode.arguments).make()
-    try:
-        return "rgb_array" in env.metadata.get("render_modes", [])
-    finally:
-        env.close()
+    modes: list[str] = env.metadata.get("render_modes", [])
+    env.close()
+    return modes
 
 
 def game(episode: Episode, stage: str, title: str) -> Gif:
@@ -54,7 +57,9 @@ def game(episode: Episode, stage: str, title: str) -> Gif:
     Raises:
         ValueError: the environment is no longer the one the record is of.
     """
-    frames = [np.asarray(frame, np.uint8) for frame in replay(episode)]
+    every_move = "rgb_array_list" in _render_modes(episode)
+    pictures = replay(episode, "rgb_array_list" if every_move else "rgb_array")
+    frames = [np.asarray(frame, np.uint8) for frame in pictures]
     turns = len(episode.turns)
     caption = (
         f"return {number(episode.episode_return)} in {turns} {'turn' if turns == 1 else 'turns'}"
@@ -82,13 +87,13 @@ def encode(frames: Sequence[np.ndarray[Any, Any]]) -> bytes:
 
 def _encode(pictures: Sequence[Image.Image], scale: float) -> bytes:
     size = (max(1, round(pictures[0].width * scale)), max(1, round(pictures[0].height * scale)))
-    # One palette for all frames, from the first, the middle and the last: frames then differ only where the game
-    # does, and the encoder stores just that.
-    sample = Image.new("RGB", (size[0] * 3, size[1]))
     drawn = [picture.resize(size, Image.Resampling.BOX) for picture in pictures]
-    for i, picture in enumerate((drawn[0], drawn[len(drawn) // 2], drawn[-1])):
-        sample.paste(picture, (i * size[0], 0))
-    palette = sample.quantize(64)
+    # One palette for all frames: they then differ only where the game does, and the encoder stores just that.
+    sampled = drawn[:: -(-len(drawn) // 16)]
+    together = Image.new("RGB", (size[0], size[1] * len(sampled)))
+    for i, picture in enumerate(sampled):
+        together.paste(picture, (0, i * size[1]))
+    palette = together.quantize(128)
     frames = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in drawn]
     durations = [round(1000 * FRAME_SECONDS)] * (len(frames) - 1) + [round(1000 * LAST_FRAME_SECONDS)]
     file = io.BytesIO()

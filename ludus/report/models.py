@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from ludus.report.run_files import Run
+from ludus.report.run_files import ReportError, Run
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,14 @@ def describe(run: Run) -> Model:
     folder = saved_model(run.directory)
     if folder is None:
         return Model(name, "", 0)
-    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    try:
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        count = parameters(folder)
+    except (ValueError, KeyError, struct.error) as error:
+        raise ReportError(
+            f"{folder}: its config.json or weights cannot be read ({error}); the folder is damaged, "
+            "copy it back"
+        ) from error
     parts = [
         settings.get("model_type", ""),
         *(
@@ -38,7 +45,7 @@ def describe(run: Run) -> Model:
         ),
     ]
     shape = ", ".join(part for part in parts if part)
-    return Model(name, shape, parameters(folder))
+    return Model(name, shape, count)
 
 
 def saved_model(directory: Path) -> Path | None:

@@ -78,8 +78,8 @@ class Gathered:
 
 
 def render(gathered: Gathered) -> str:
-    """The whole page. Text from episodes is escaped by the template engine; the page allows no other script than its
-    own and loads nothing."""
+    """The whole page. What episodes say is escaped by the template engine; the page allows no script but
+    its own and loads nothing."""
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
     script = _resource("report.js")
     environment = Environment(
@@ -106,9 +106,9 @@ def render(gathered: Gathered) -> str:
             for kind, members in ((k, list(m)) for k, m in groupby(rows, key=lambda row: row.kind))
         ],
         heldout_note=(
-            "95% intervals: Wilson's for success, percentile bootstrap over tasks for the rest. The change is taken task "
-            "by task, so its interval is narrower than the two suggest. Reward terms are unweighted and summed over an "
-            "episode's turns."
+            "95% intervals: Wilson's for success, percentile bootstrap over tasks for the rest. The change "
+            "is taken task by task, so its interval can be narrower than the two suggest. Reward terms are "
+            "unweighted and summed over an episode's turns."
         ),
         gifs=gathered.gifs,
         heldout=[_pair(pair, decode) for pair in heldout_pairs(match(run.primed, run.final))],
@@ -120,8 +120,8 @@ def render(gathered: Gathered) -> str:
         shades=[f"{least:g}" for least in SHADES],
         configuration=readable(run.config),
         footer=(
-            f"Written by ludus {_version('ludus')} on {datetime.now():%d %B %Y} from the files of {run.directory.name}. "
-            "This page is one file and loads nothing from elsewhere."
+            f"Written by ludus {_version('ludus')} on {datetime.now():%d %B %Y} from the files of "
+            f"{run.directory.name}. This page is one file and loads nothing from elsewhere."
         ),
     )
 
@@ -164,9 +164,9 @@ def _axis(row: Row) -> tuple[float, float]:
 
 def _dumbbell(row: Row, low: float, high: float) -> Markup:
     spoken = "; ".join(
-        f"{stage} {number(e.value, row.unit)}, 95% interval {number(e.low, row.unit)} to {number(e.high, row.unit)}"
-        for stage, e in (("primed", row.before), ("final", row.after))
-        if e is not None
+        f"{stage} {number(i.value, row.unit)}, from {number(i.low, row.unit)} to {number(i.high, row.unit)}"
+        for stage, i in (("primed", row.before), ("final", row.after))
+        if i is not None
     )
     return dumbbell(_finite(row.before), _finite(row.after), low, high, f"{row.name}: {spoken}")
 

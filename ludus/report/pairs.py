@@ -1,4 +1,4 @@
-"""Which episodes the report shows, by a rule that it states: improvements and failures, not a selection of successes."""
+"""Which episodes the report shows, by a rule that it states: improvements and failures alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,13 +31,15 @@ class Matched:
 
 
 HELDOUT_RULE = (
-    "One task from each class: the largest gain in return among the tasks that only the final model solves, the largest "
-    "loss among those that only the primed one solves, and the task in the middle of the list, in seed order, among "
-    "those that neither or both solve; then the largest gain and the largest loss of all. Ties go to the lower seed."
+    "One task of each kind: the largest gain in return among the tasks that only the final model solves, "
+    "the largest loss among those that only the primed one solves, the middle one, in seed order, of those "
+    "that neither or both solve; then the largest gain and the largest loss of all, if they are others. Ties "
+    "go to the lower seed."
 )
 TRAINING_RULE = (
-    "From the first and the last stored training batch: the episodes with the median, the lowest and the highest "
-    "return, and the first one that was cut off, forked or ended in a fault. These are not the same tasks."
+    "From the first and the last stored training batch: the episodes with the median, the lowest and the "
+    "highest return, and the first one that was cut off, forked or ended in a fault. These are not the same "
+    "tasks."
 )
 
 

@@ -31,7 +31,7 @@ class Panel:
     exact: bool = False
     """It is set, not measured: nothing to smooth."""
     heldout: str = ""
-    """The name of an outcome (see `comparison`): also mark the held-out evaluations before the first and after the last step."""
+    """The outcome (see `comparison`) whose held-out values are marked before and after the steps."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,13 @@ class Group:
 def learning_curves(run: Run) -> list[Group]:
     """The groups of panels for which the run has data; a panel keeps only the lines that exist."""
     terms = [name.removeprefix("terms/") for name in run.grpo.names("terms/")]
-    correctness = tuple(_term(name, "blue") for name in terms if not is_format_term(name))
+    achieved = tuple(_term(name, "blue") for name in terms if not is_format_term(name))
     form = tuple(_term(name, "violet") for name in terms if is_format_term(name))
     groups = [
         Group("Earned", "Means over the episodes of each training batch.", "grpo", _EARNED),
-        Group("Reward terms: what was achieved", "Unweighted, summed over an episode's turns.", "grpo", correctness),
+        Group(
+            "Reward terms: what was achieved", "Unweighted, summed over an episode's turns.", "grpo", achieved
+        ),
         Group(
             "Reward terms: form of the reply",
             "Kept apart, so that a run which only learns the format can be seen as one.",
@@ -60,10 +62,14 @@ def learning_curves(run: Run) -> list[Group]:
         ),
         Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
         Group("Episodes", "What is played.", "grpo", (*_EPISODES, *_stops(run.grpo))),
-        Group("Numerical health and speed", "Whether the figures can be trusted, and what they cost.", "grpo",
-              (*_HEALTH, *_seconds(run.grpo))),
+        Group(
+            "Numerical health and speed",
+            "Whether the figures can be trusted, and what they cost.",
+            "grpo",
+            (*_HEALTH, *_seconds(run.grpo)),
+        ),
         Group("Priming", "Supervised fine-tuning on the oracle's demonstrations.", "sft", _PRIMING),
-    ]  # fmt: skip
+    ]
     kept = []
     for group in groups:
         metrics = run.sft if group.phase == "sft" else run.grpo
@@ -121,51 +127,140 @@ def _seconds(metrics: Metrics) -> tuple[Panel, ...]:
     return (Panel("Seconds by phase", "Wall time of one step.", lines, "s", None, True, True),)
 
 
-def _one(metric: str, title: str, note: str, unit: str = "", colour: Colour = "blue", *,
-         limits: tuple[float, float] | None = None, from_zero: bool = False, heldout: str = "") -> Panel:  # fmt: skip
+def _one(
+    metric: str,
+    title: str,
+    note: str,
+    unit: str = "",
+    colour: Colour = "blue",
+    *,
+    limits: tuple[float, float] | None = None,
+    from_zero: bool = False,
+    heldout: str = "",
+) -> Panel:
     return Panel(title, note, (Line(metric, title, colour),), unit, limits, from_zero, heldout=heldout)
 
 
 _EARNED = (
-    _one("reward", "Return", "Reward summed over an episode; a diamond is a held-out evaluation.", heldout="Mean return"),
-    _one("success", "Success", "Share of episodes that succeed; a diamond is a held-out evaluation.", "percent",
-         limits=(0, 1), from_zero=True, heldout="Success"),
-    _one("reward_std", "Spread of returns", "Standard deviation over a batch's episodes; no spread, no signal.",
-         from_zero=True),
-)  # fmt: skip
+    _one(
+        "reward",
+        "Return",
+        "Reward summed over an episode; a diamond is a held-out evaluation.",
+        heldout="Mean return",
+    ),
+    _one(
+        "success",
+        "Success",
+        "Share of episodes that succeed; a diamond is a held-out evaluation.",
+        "percent",
+        limits=(0, 1),
+        from_zero=True,
+        heldout="Success",
+    ),
+    _one(
+        "reward_std",
+        "Spread of returns",
+        "Standard deviation over a batch's episodes; no spread, no signal.",
+        from_zero=True,
+    ),
+)
 _POLICY = (
-    _one("entropy", "Entropy", "Nats per sampled token; a collapse to 0 ends exploration.", "nats", "teal",
-         from_zero=True),
-    _one("kl", "KL to the primed model", "Nats per token: how far the policy has moved.", "nats", "teal",
-         from_zero=True),
-    _one("ratio_mean", "Ratio, mean", "New over old probability of the sampled tokens; near 1 on policy.", "", "teal"),
-    _one("ratio_max_deviation", "Ratio, farthest from 1",
-         "Over a batch's tokens and updates; with one update a batch it is exactly 0.", "", "rose",
-         from_zero=True),
-    Panel("Clipped tokens", "Share whose ratio left the trust region, below and above.",
-          (Line("clip_low", "below", "ochre"), Line("clip_high", "above", "blue")), "percent", (0, 1), True),
+    _one(
+        "entropy",
+        "Entropy",
+        "Nats per sampled token; a collapse to 0 ends exploration.",
+        "nats",
+        "teal",
+        from_zero=True,
+    ),
+    _one(
+        "kl",
+        "KL to the primed model",
+        "Nats per token: how far the policy has moved.",
+        "nats",
+        "teal",
+        from_zero=True,
+    ),
+    _one(
+        "ratio_mean",
+        "Ratio, mean",
+        "New over old probability of the sampled tokens; near 1 on policy.",
+        "",
+        "teal",
+    ),
+    _one(
+        "ratio_max_deviation",
+        "Ratio, farthest from 1",
+        "Over a batch's tokens and updates; with one update a batch it is exactly 0.",
+        "",
+        "rose",
+        from_zero=True,
+    ),
+    Panel(
+        "Clipped tokens",
+        "Share whose ratio left the trust region, below and above.",
+        (Line("clip_low", "below", "ochre"), Line("clip_high", "above", "blue")),
+        "percent",
+        (0, 1),
+        True,
+    ),
     _one("grad_norm", "Gradient norm", "Before clipping.", "", "teal", from_zero=True),
     _one("loss", "Loss", "Of the surrogate; its level says little.", "", "teal"),
     Panel("Learning rate", "", (Line("learning_rate", "", "grey"),), from_zero=True, exact=True),
-)  # fmt: skip
+)
 _EPISODES = (
-    Panel("Completion length", "Tokens in one turn, mean and longest.",
-          (Line("completion_tokens", "mean", "blue"), Line("completion_tokens_max", "longest", "grey")),
-          "tokens", None, True),
+    Panel(
+        "Completion length",
+        "Tokens in one turn, mean and longest.",
+        (Line("completion_tokens", "mean", "blue"), Line("completion_tokens_max", "longest", "grey")),
+        "tokens",
+        None,
+        True,
+    ),
     _one("turns", "Turns", "Of one episode.", "", from_zero=True),
-    _one("flat_groups", "Flat groups", "Share of groups whose returns are all equal: they teach nothing.", "percent",
-         limits=(0, 1), from_zero=True),
-    _one("faults", "Faults", "Episodes that broke on our side; they are left out of training.", "", "rose",
-         from_zero=True),
-)  # fmt: skip
+    _one(
+        "flat_groups",
+        "Flat groups",
+        "Share of groups whose returns are all equal: they teach nothing.",
+        "percent",
+        limits=(0, 1),
+        from_zero=True,
+    ),
+    _one(
+        "faults",
+        "Faults",
+        "Episodes that broke on our side; they are left out of training.",
+        "",
+        "rose",
+        from_zero=True,
+    ),
+)
 _HEALTH = (
-    Panel("Engine and trainer", "Difference of their log-probabilities for the same tokens, mean and largest.",
-          (Line("mismatch_mean", "mean", "blue"), Line("mismatch_max", "largest", "rose")), "nats", None, True),
-    _one("tokens_per_second", "Tokens per second", "Sampled tokens over the whole step's wall time.", "/s", "grey",
-         from_zero=True),
-)  # fmt: skip
+    Panel(
+        "Engine and trainer",
+        "Difference of their log-probabilities for the same tokens, mean and largest.",
+        (Line("mismatch_mean", "mean", "blue"), Line("mismatch_max", "largest", "rose")),
+        "nats",
+        None,
+        True,
+    ),
+    _one(
+        "tokens_per_second",
+        "Tokens per second",
+        "Sampled tokens over the whole step's wall time.",
+        "/s",
+        "grey",
+        from_zero=True,
+    ),
+)
 _PRIMING = (
-    Panel("Loss", "Nats per token, on the batch and on demonstrations never trained on.",
-          (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")), "nats", None, True),
+    Panel(
+        "Loss",
+        "Nats per token, on the batch and on demonstrations never trained on.",
+        (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")),
+        "nats",
+        None,
+        True,
+    ),
     _one("tokens_per_second", "Tokens per second", "", "/s", "grey", from_zero=True),
-)  # fmt: skip
+)

@@ -85,8 +85,8 @@ def read_run(directory: Path) -> Run:
         )
     if not config_file.is_file():
         raise ReportError(
-            f"{directory}: not a run, there is no config.toml in it; name the folder that `ludus train` wrote, "
-            "such as runs/NAME"
+            f"{directory}: not a run, there is no config.toml in it; name the folder that `ludus train` "
+            "wrote, such as runs/NAME"
         )
     metrics_file, evaluation_file = directory / "metrics.jsonl", directory / "evaluation.json"
     phases, notes = _read_metrics(metrics_file)
@@ -128,7 +128,7 @@ def _read_config(file: Path) -> dict[str, dict[str, Any]]:
 def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
     """The metrics by phase. A step that was done again after a resume counts as it was done last.
 
-    The last line of a killed run may be torn: it has no newline and no closing brace. It is left out, with a note.
+    The last line of a killed run may be torn: no newline, no closing brace. It is left out, with a note.
     """
     if not file.is_file():
         return {}, ()
@@ -145,7 +145,8 @@ def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
         except (ValueError, KeyError, TypeError):
             if number == torn_allowed:
                 notes = (
-                    f"The last line of {file.name} is cut off, so the run was killed while writing it; left out.",
+                    f"The last line of {file.name} is torn (the run was killed, or is writing it just now); "
+                    "it is left out.",
                 )
                 break
             raise ReportError(
@@ -182,8 +183,10 @@ def _read_evaluation(file: Path) -> dict[str, dict[str, Any]]:
         raise ReportError(
             f"{file}: not valid JSON ({error}); it was edited or damaged, delete it and evaluate again"
         ) from None
-    if not isinstance(evaluation, dict):
-        raise ReportError(f"{file}: not an object with primed and final; delete it and evaluate again")
+    wanted = {"episodes", "success", "mean_return", "reward_terms"}
+    summaries = evaluation.values() if isinstance(evaluation, dict) else [None]
+    if not all(isinstance(summary, dict) and wanted <= summary.keys() for summary in summaries):
+        raise ReportError(f"{file}: not the summaries of primed and final; delete it and evaluate again")
     return evaluation
 
 

@@ -1,4 +1,4 @@
-"""Episodes as a page shows them: turns, blocks of text, tokens with their shade. Strings only; escaping is the page's."""
+"""Episodes as a page shows them: turns, blocks of text, shaded tokens. Escaping is the page's affair."""
 
 import json
 import math
@@ -27,6 +27,14 @@ class Block:
     text: str
     board: bool
     """Lines of one width, to be set in a monospaced face without wrapping."""
+
+    @property
+    def pieces(self) -> list[tuple[str, bool]]:
+        """The text in pieces, each with whether it is letters: on a board, what moves and matters."""
+        return [
+            ("".join(run), letters)
+            for letters, run in groupby(self.text, key=lambda character: character.isalpha())
+        ]
 
 
 @dataclass(frozen=True)
@@ -141,7 +149,7 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
 
 
 def blocks(text: str) -> tuple[Block, ...]:
-    """Split into running text and boards: three or more lines of one width, of which fewer than half are letters."""
+    """Split into running text and boards: three or more lines of one width, fewer than half of it letters."""
     parts: list[Block] = []
     for width, run in groupby(text.split("\n"), key=len):
         lines = list(run)
@@ -157,7 +165,7 @@ def blocks(text: str) -> tuple[Block, ...]:
 
 
 def shade(logprob: float) -> int:
-    """The index of the first threshold in `SHADES` that the probability reaches; past the last for what is rarer."""
+    """The index of the first of `SHADES` that the probability reaches; their number if it reaches none."""
     return next((i for i, least in enumerate(SHADES) if logprob >= math.log(least)), len(SHADES))
 
 

@@ -4,6 +4,8 @@ import errno
 import os
 from pathlib import Path
 
+import gymnasium
+
 from ludus.report.comparison import compare, verdict
 from ludus.report.curves import draw_curves
 from ludus.report.gifs import Gif, draws_pictures, game
@@ -17,8 +19,8 @@ GIFS = {"primed": "before.gif", "final": "after.gif"}
 
 
 def write_report(run_directory: Path) -> Path:
-    """Write a run's `report.html` and `curves.png`, and `before.gif` and `after.gif` where the environment draws
-    pictures, from the run's files alone. It may be called while the run goes on.
+    """Write a run's `report.html` and `curves.png`; where the environment draws pictures, `before.gif` and
+    `after.gif` too. Made from the run's files alone; it may be called while the run goes on.
 
     Returns:
         The report's path.
@@ -68,11 +70,13 @@ def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
 
 def _games(run: Run) -> tuple[list[Gif], list[str]]:
     pair = typical(match(run.primed, run.final))
-    if pair is None or not draws_pictures(pair[0]):
+    if pair is None:
         return [], []
     try:
+        if not draws_pictures(pair[0]):
+            return [], []
         return [game(pair[0], "primed", "Before"), game(pair[1], "final", "After")], []
-    except ValueError as changed:
+    except (TypeError, ValueError, gymnasium.error.Error) as changed:
         return [], [f"No pictures of games: {changed}."]
 
 

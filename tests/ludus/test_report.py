@@ -48,7 +48,7 @@ PACMAN = EnvironmentSpec("ludus/PacManChat-v0", {"max_turns": 12})
 
 
 def play(spec: EnvironmentSpec, agent: str, seeds: range, form: ChatFormat, sureness: float) -> list[Episode]:
-    """A scripted agent's episodes, with the ids of its replies and log-probabilities drawn from a fixed seed."""
+    """A scripted agent's episodes, with its replies' ids, and log-probabilities drawn from a fixed seed."""
     episodes = rollout(ScriptedPolicy(agent), spec, [EpisodeStart(seed, i) for i, seed in enumerate(seeds)])
     return [tokenised(episode, form, sureness) for episode in episodes]
 
@@ -431,10 +431,10 @@ def test_the_torn_last_line_of_a_killed_run_is_left_out(run: Path) -> None:
     file = run / "metrics.jsonl"
     file.write_bytes(file.read_bytes() + b'{"phase": "grpo", "step": 61, "rew')
     text = Page(run).text
-    assert "The last line of metrics.jsonl is cut off" in text
+    assert "The last line of metrics.jsonl is torn" in text
     assert "step 60" in text
     assert "step 61" not in text
-    assert "is cut off, so" not in whole
+    assert "is torn" not in whole
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def test_what_is_no_run_is_one_clear_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["config.toml", "evaluation.json", "episodes/evaluation-final.parquet"])
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[[", b"x = 1", b"[]"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[[", b"x = 1", b'{"primed": {}}'])
 def test_a_corrupt_file_is_named(run: Path, name: str, content: bytes) -> None:
     (run / name).write_bytes(content)
     with pytest.raises(UserError, match=Path(name).name) as error:
@@ -557,7 +557,7 @@ def test_cut_off_completions_forks_and_faults_are_flagged(run: Path) -> None:
 
 def test_the_page_stays_small_whatever_was_said(run: Path, model: Path) -> None:
     form = load_format(model)
-    ids = form.first_prompt([{"role": "user", "content": "12 + (3 * 4) = 24\n" * 400}]).ids[1:-2]
+    ids = form.first_prompt([{"role": "user", "content": "12 + (3 * 4) = 24\n" * 40}]).ids[1:-2]
 
     def long(episode: Episode) -> Episode:
         message: Message = {"role": "user", "content": "so long " * 5_000}
@@ -587,6 +587,7 @@ def test_importing_the_report_loads_no_model_library() -> None:
 
 def test_two_gifs_of_one_game(tmp_path: Path, model: Path) -> None:
     run = make_run(tmp_path / "maze", model, PACMAN, tasks=12)
+    write_report(run)
     page = Page(run)
     images = [attributes["src"] or "" for attributes in page.all("img")]
     assert [image.split(",")[0] for image in images] == ["data:image/gif;base64"] * 2
