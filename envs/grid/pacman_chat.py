@@ -1,7 +1,7 @@
 """`ludus/PacManChat-v0`: Pac-Man in words, over several turns."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -42,6 +42,8 @@ class PacManState:
 
     grid: bytes
     state: bytes
+    passed: tuple["PacManState", ...] = ()
+    """What the last reply's moves passed through on the way here, for pictures of each move."""
 
 
 class PacManChat(ChatEnv):
@@ -107,13 +109,17 @@ class PacManChat(ChatEnv):
     - `view`: radius of a partial view (default: the whole board).
     - `plan_limit`: most moves in a reply (default 4).
     - `max_turns`: default 25.
-    - `render_mode`: `ansi` (colours for a terminal) or `rgb_array`.
+    - `render_mode`: `ansi` (colours for a terminal), `rgb_array`, or `rgb_array_list` (a picture of every
+      move of the last reply).
 
     ## Version history
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {  # noqa: RUF012 (gymnasium declares it so)
+        "render_modes": ["ansi", "rgb_array", "rgb_array_list"],
+        "render_fps": 4,
+    }
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
 
     def __init__(
@@ -163,18 +169,25 @@ class PacManChat(ChatEnv):
         moves, complaint = self._read(text)
         if complaint:
             message = user(f"{complaint} {self._how}.\n{self._scene(state)}")
-            return Outcome(state, [message], {**self._no_terms, "malformed": 1.0})
+            same = PacManState(state.grid, state.state)
+            return Outcome(same, [message], {**self._no_terms, "malformed": 1.0})
         return self._play(state, moves)
 
     def render(self) -> Any:
-        """The board as it is: `ansi`, text with colours; `rgb_array`, uint8 (height, width, 3)."""
+        """The board as it is: `ansi`, text with colours; `rgb_array`, uint8 (height, width, 3);
+        `rgb_array_list`, one such picture for each move of the last reply."""
         if self.render_mode is None:
             gymnasium.logger.warn(
-                "render() needs a mode: make the environment with render_mode 'ansi' or 'rgb_array'"
+                f"render() needs a mode: make the environment with one of {self.metadata['render_modes']}"
             )
             return None
-        draw = rgb_frame if self.render_mode == "rgb_array" else ansi_frame
-        games = self._games_at(self._state)
+        state: PacManState = self._state
+        if self.render_mode == "rgb_array_list":
+            return [self._drawn(board, rgb_frame) for board in (*state.passed, state)]
+        return self._drawn(state, rgb_frame if self.render_mode == "rgb_array" else ansi_frame)
+
+    def _drawn(self, state: PacManState, draw: Callable[..., Any]) -> Any:
+        games = self._games_at(state)
         return draw(self.game, games.grids[0], games.states[0])
 
     def _read(self, text: str) -> tuple[list[int], str]:
@@ -197,6 +210,7 @@ class PacManChat(ChatEnv):
         games = self._games_at(before)
         totals = np.zeros(len(rules.TERMS))
         note, illegal = "", 0.0
+        boards: list[PacManState] = []
         for move in moves:
             pacman = games.states.item(rules.PACMAN)
             if DIRECTIONS[move] not in open_moves(games.grids[0].tobytes(), pacman, self.game.columns):
@@ -204,9 +218,11 @@ class PacManChat(ChatEnv):
                 break
             games.advance(np.array([move]), np.zeros(1, np.bool_), 0, 1)
             totals += games.terms[:, 0]
+            boards.append(PacManState(games.grids.tobytes(), games.states.tobytes()))
             if games.terminated[0]:
                 break
-        after = PacManState(games.grids.tobytes(), games.states.tobytes())
+        *passed, last = boards or [before]
+        after = PacManState(last.grid, last.state, tuple(passed))
         counts = {
             **self._no_terms,
             **dict(zip(rules.TERMS, totals.tolist(), strict=True)),
