@@ -23,6 +23,7 @@ from ludus.agents.policy import Action, Player, Policy, derive_seed
 from ludus.agents.worker import Worker
 from ludus.envs.chat import Message, assistant
 from ludus.envs.faults import EnvironmentFault
+from ludus.tools.errors import UserError
 
 _CLOSING_SECONDS = 1.0
 """How long an environment may take to close before its thread is left to itself."""
@@ -189,6 +190,8 @@ async def _episode(policy: Policy, seat: _Seat, start: EpisodeStart, limits: Lim
         return record.end(StopReason.ENVIRONMENT_FAULT, fault=str(fault))
     except EngineFault as fault:
         return record.end(StopReason.ENGINE_FAULT, fault=str(fault))
+    except UserError:
+        raise
     except Exception as error:
         where = f"{seat.spec.id} (seed {start.seed}, turn {len(record.turns)})"
         raise RolloutError(f"{where}: {type(error).__name__}: {error}") from error
@@ -300,7 +303,8 @@ def _recorded(reply: Any) -> Message:
 
 
 def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
-    """Plays a record again and returns what was rendered: after `reset`, then after each turn.
+    """Plays a record again and returns what was rendered: after `reset`, then after each turn. The mode
+    `rgb_array_list` gives as many pictures a turn as the environment has moves.
 
     Raises:
         ValueError: the environment no longer pays what the record says, so it is not the same environment.
@@ -309,7 +313,7 @@ def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
     try:
         observation, _ = env.reset(seed=episode.seed)
         native = not isinstance(observation, list)
-        frames = [env.render()]
+        frames = _rendered(env)
         for number, turn in enumerate(episode.turns):
             action = json.loads(turn.reply["content"]) if native else turn.reply
             _, reward, _, _, _ = env.step(action)
@@ -318,7 +322,13 @@ def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
                     f"{episode.environment} (seed {episode.seed}) pays {float(reward)!r} on turn {number}, "
                     f"the record says {turn.reward!r}: the environment changed since the episode was played"
                 )
-            frames.append(env.render())
+            frames += _rendered(env)
         return frames
     finally:
         env.close()
+
+
+def _rendered(env: gymnasium.Env[Any, Any]) -> list[Any]:
+    """What `render` gives; in the mode `rgb_array_list` it gives several pictures a turn."""
+    rendered: Any = env.render()
+    return rendered if isinstance(rendered, list) else [rendered]

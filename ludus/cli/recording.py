@@ -34,17 +34,18 @@ class Recorder:
                 f"{resolve(id)} draws no pictures, so there is nothing to --record: it renders "
                 f"{', '.join(modes) or 'nothing'}, not rgb_array, as ludus/PacManChat-v0 does"
             )
-        self._env = make(id, arguments, render_mode="rgb_array")
+        every_move = "rgb_array_list" in modes
+        self._env = make(id, arguments, render_mode="rgb_array_list" if every_move else "rgb_array")
         self._path = path
         self._frames: list[np.ndarray] = []
 
     def reset(self, seed: int) -> None:
         self._env.reset(seed=seed)
-        self._frames.append(self._picture())
+        self._frames += self._pictures()
 
     def step(self, action: Any) -> None:
         self._env.step(action)
-        self._frames.append(self._picture())
+        self._frames += self._pictures()
 
     def close(self) -> int:
         """Write the file, unless no episode was begun; returns how many pictures there are."""
@@ -53,8 +54,9 @@ class Recorder:
             write_gif(self._path, self._frames, self._env.metadata.get("render_fps", DEFAULT_FPS))
         return len(self._frames)
 
-    def _picture(self) -> np.ndarray:
-        return np.asarray(self._env.render(), dtype=np.uint8)
+    def _pictures(self) -> list[np.ndarray]:
+        rendered: Any = self._env.render()
+        return rendered if isinstance(rendered, list) else [rendered]
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:

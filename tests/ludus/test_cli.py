@@ -288,7 +288,8 @@ def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, limit: str,
     assert result.code == 0
     turns = int(re.search(r"in (\d+) turns", result.out)[1])  # type: ignore[index]
     pictures = int(re.search(r"(\d+) pictures", result.out)[1])  # type: ignore[index]
-    assert pictures >= turns + 1
+    # A reply in words may hold several moves: each has its picture.
+    assert pictures == turns + 1 if id == "ludus/PacMan-v0" else pictures > turns + 1
     with Image.open(path) as gif:
         assert gif.format == "GIF"
         assert gif.n_frames > 1
