@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.envs.chat import Message
+from ludus.tools.errors import UserError
 
 _MESSAGE = pa.struct(
     [
@@ -68,6 +69,10 @@ SCHEMA = pa.schema(
 )
 
 
+class EpisodeFileError(UserError, ValueError):
+    """An episode file that cannot be read: damaged, or something else altogether."""
+
+
 def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
     """Writes an episode file: whole, or not at all.
 
@@ -81,7 +86,7 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(unfinished, "wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
@@ -95,20 +100,18 @@ def read_episodes(path: Path | str) -> list[Episode]:
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it is damaged, or it is not an episode file.
+        EpisodeFileError: it is damaged, or it is not an episode file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no episode file at {path}")
     try:
         with open(path, "rb") as file:
-            table = pq.read_table(file)
+            table = pq.read_table(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is damaged or no Parquet file ({error}); write it anew") from error
+        raise EpisodeFileError(f"{path} is damaged or no Parquet file ({error}): write it anew") from error
     if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"1":
-        raise ValueError(
-            f"{path} is a Parquet file, but not one of episodes as this version of ludus writes them"
-        )
+        raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
     return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
 
 
