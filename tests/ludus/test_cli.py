@@ -279,12 +279,15 @@ def test_a_person_plays_a_grid(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize(
-    ("id", "limit"), [("ludus/PacMan-v0", "max_steps"), ("ludus/PacManChat-v0", "max_turns")]
+    ("id", "agent", "limit"),
+    [("ludus/PacMan-v0", "random", "max_steps"), ("ludus/PacManChat-v0", "oracle", "max_turns")],
 )
-def test_a_recording_has_a_picture_for_every_turn(run: Run, id: str, limit: str, tmp_path: Path) -> None:
+def test_a_recording_has_a_picture_for_every_move(
+    run: Run, id: str, agent: str, limit: str, tmp_path: Path
+) -> None:
     path = tmp_path / "game.gif"
     small = ("--arg", "rows=7", "--arg", "columns=7", "--arg", f"{limit}=10")
-    result = run("play", id, "--agent", "random", "--record", path, *small)
+    result = run("play", id, "--agent", agent, "--record", path, *small)
     assert result.code == 0
     turns = int(re.search(r"in (\d+) turns", result.out)[1])  # type: ignore[index]
     pictures = int(re.search(r"(\d+) pictures", result.out)[1])  # type: ignore[index]
