@@ -1,5 +1,6 @@
 """The rules, computed by hand on small layouts, and what holds in every game."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_power_pellet_counts_five_and_is_no_pellet() -> None:
     env = begun(HALL, ghosts=0)
     _, reward, *_, info = env.step(RIGHT)
     assert reward == 5
-    assert info["reward_terms"] == {"pellet": 0.0, "power": 1.0, "ghost": 0.0, "caught": 0.0, "cleared": 0.0}
+    assert {name for name, count in info["reward_terms"].items() if count} == {"power"}
 
 
 def test_against_a_wall_pacman_stays_and_nothing_is_eaten() -> None:
@@ -71,7 +72,7 @@ def test_against_a_wall_pacman_stays_and_nothing_is_eaten() -> None:
 def test_frightened_ghosts_are_eaten_until_the_time_is_up(
     frightened_steps: int, last: float, terminated: bool
 ) -> None:
-    """The ghost stands still four steps away: eaten (10, and the pellet under it) or, one step later, deadly."""
+    """The ghost stands still four steps away: eaten (10, and the pellet under it), or deadly."""
     env = begun(HALL, ghosts=1, ghost_speed=0, frightened_steps=frightened_steps)
     steps = [env.step(RIGHT) for _ in range(4)]
     assert [step[1] for step in steps] == [5, 1, 1, last]
@@ -110,7 +111,7 @@ def test_a_ghost_that_comes_to_pacman_catches_him_after_his_meal() -> None:
 
 
 def test_clearing_the_maze_ends_the_game_before_ghosts_move() -> None:
-    """In the fourth step Pac-Man eats a ghost and the last pellet at home; the other ghost would come out just then."""
+    """In the fourth step Pac-Man eats a ghost and the last pellet at home, where the other would come out."""
     env = begun("#######\n#Po..G#\n#######", ghosts=2, ghost_speed=0, frightened_steps=9)
     steps = [env.step(RIGHT) for _ in range(4)]
     assert [step[1] for step in steps] == [5, 1, 1, 10 + 1 + 20]
@@ -162,8 +163,8 @@ def test_each_ghost_has_its_own_aim(layout: str, kind: str, goes_right: bool) ->
 
 
 def test_the_patroller_goes_on_to_the_next_corner() -> None:
-    """Two loops side by side, far from Pac-Man: the left one is nearer to the first corner, the right one to the next.
-    A corner lasts rows + columns = 25 steps, a loop 14."""
+    """Two loops side by side, far from Pac-Man: the left one is nearer to the first corner, the right one to
+    the next. A corner lasts rows + columns = 25 steps, a loop 14."""
     corridor = "#.###########\n" * 6
     loops = "#############\n#.....G.....#\n#.####.####.#\n#...........#\n"
     env = begun(f"{loops}{corridor}#P###########\n#############", ghosts=["patroller"], ghost_speed=1)
@@ -183,7 +184,7 @@ def test_ghosts_move_by_their_speed() -> None:
 def test_frightened_ghosts_move_at_half_speed() -> None:
     env = begun(HALL.replace("..G", "G.."), ghosts=1, ghost_speed=1, frightened_steps=50)
     cells = [ghost_cell(env.step(action)[0]) for action in (RIGHT, LEFT, LEFT, LEFT)]
-    assert [before != after for before, after in zip(cells, cells[1:], strict=False)] == [True, False, True]
+    assert [before != after for before, after in pairwise(cells)] == [True, False, True]
 
 
 def test_ghosts_leave_home_one_after_another() -> None:
