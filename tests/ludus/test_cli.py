@@ -1,5 +1,6 @@
 """The command line, called in process: what it prints, what it exits with, what bad input gets."""
 
+import errno
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 import ludus
 from ludus.agents.store import read_episodes
 from ludus.cli import person as person_module
+from ludus.cli.errors import explain
 from ludus.tools.errors import UserError
 
 OWN = "examples.own_environment:example/Guess-v0"
@@ -178,6 +180,32 @@ def test_subclasses_of_user_error_choose_their_exit_code(run: Run, monkeypatch: 
 
     monkeypatch.setattr("ludus.cli.evaluate.rollout", raises)
     run("eval", OWN, "--agent", "null").assert_refused(2, "error: the thing is wrong: mend it")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y"), "/x/y"),
+        (OSError(errno.EROFS, "Read-only file system", "/x/y"), "/x/y"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x/y"),
+            "no space left on the disk while writing /x/y",
+        ),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_the_users_to_mend(error: OSError, words: str) -> None:
+    problem = explain(error)
+    assert problem is not None
+    assert words in problem.line
+    assert problem.exit_code == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(errno.ENOENT, "missing", "/x"), OSError(), ValueError("x")]
+)
+def test_other_errors_are_bugs(error: Exception) -> None:
+    assert explain(error) is None
 
 
 # --- envs

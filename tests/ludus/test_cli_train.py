@@ -128,13 +128,24 @@ def test_ctrl_c_while_the_report_is_written(
     assert "success" in result.out
 
 
-@pytest.mark.usefixtures("no_report")
+@pytest.mark.usefixtures("no_report", "finished")  # the latter leaves the small model in the cache
 def test_a_full_disk_loses_nothing_that_was_trained(run: Run, files_at_most: Run, tmp_path: Path) -> None:
     directory = tmp_path / "run"
     with files_at_most(30_000):
         result = run("train", CONFIG, "--directory", directory, *SHORT)
     result.assert_refused(1, directory, "--resume")
     assert run("train", directory / "config.toml", "--resume").code == 0
+
+
+@pytest.mark.usefixtures("no_report")
+def test_a_full_disk_while_the_small_model_is_made(
+    run: Run, files_at_most: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    words = ("train", CONFIG, "--directory", tmp_path / "run", *SHORT)
+    with files_at_most(30_000):
+        run(*words).assert_refused(1, tmp_path / "cache")
+    assert run(*words).code == 0
 
 
 @pytest.mark.usefixtures("no_report")
@@ -244,6 +255,11 @@ def test_view_writes_the_report_and_opens_it(
     assert opened == []
     assert run("view", finished).code == 0
     assert opened == [(finished / "report.html").as_uri()]
+
+
+def test_view_on_a_full_disk(run: Run, finished: Path, files_at_most: Run) -> None:
+    with files_at_most(1000):
+        run("view", finished, "--no-open").assert_refused(1, finished, "written")
 
 
 def test_eval_plays_a_runs_model_on_what_it_trained_on(run: Run, finished: Path, tmp_path: Path) -> None:

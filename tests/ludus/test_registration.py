@@ -20,6 +20,12 @@ def test_importing_loads_nothing_heavy() -> None:
     assert loaded.strip() == "[]"
 
 
+def test_the_command_line_loads_what_is_heavy_only_in_the_commands_that_need_it() -> None:
+    code = f"import sys, ludus.cli; print([name for name in {HEAVY[:6]!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.strip() == "[]"
+
+
 def test_registering_twice_changes_nothing_and_warns_of_nothing() -> None:
     before = {id: gymnasium.registry[id] for id in ludus.environment_ids()}
     with warnings.catch_warnings():
