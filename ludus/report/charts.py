@@ -154,8 +154,8 @@ def _y_scale(panel: Panel, curves: Sequence[Curve], marks: Sequence[Mark], base:
     low, high = float(values.min()), float(values.max())
     if panel.from_zero:
         low = min(0.0, low)
-    if panel.unit == "percent" and panel.heldout:
-        low, high = 0.0, 1.0
+    if panel.limits and panel.from_zero and high > panel.limits[1] / 2:
+        high = panel.limits[1]
     if high - low < 1e-12:
         low, high = (low - 0.5, high + 0.5) if low or not panel.from_zero else (0.0, 1.0)
     air = 0.04 * (high - low)

@@ -37,10 +37,10 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
         keys = []
         for key, value in values.items():
             default = known[key].get_default(call_default_factory=True) if key in known else PydanticUndefined
+            default = default.model_dump() if isinstance(default, BaseModel) else default
             description = (known[key].description or "") if key in known else ""
-            keys.append(
-                Key(key, written(value), value != default, " ".join(description.replace("`", "").split()))
-            )
+            said = " ".join(description.replace("`", "").split())
+            keys.append(Key(key, written(value), value != default, said))
         changed = [f"{key.name} = {key.value}" for key in keys if key.changed]
         sections.append(Section(name, ", ".join(changed)[:160], tuple(keys)))
     return sections
@@ -49,7 +49,7 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
 def written(value: Any) -> str:
     """A value as one would say it in a TOML file, without the quotes."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} = {written(item)}" for key, item in value.items())
+        return f"{{{', '.join(f'{key} = {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
     return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -55,10 +55,11 @@ def draw_curves(run: Run, rows: Sequence[Row], headline: str) -> bytes:
             _draw(axes, panel, line, metrics, style)
         for mark in heldout_marks(panel, rows, run.grpo.steps):
             colour, value = COLOURS[mark.colour], mark.interval
-            axes.vlines(mark.step, value.low, value.high, color=colour, linewidth=1.2, zorder=4)
-            axes.plot(
-                mark.step, value.value, "D", color=colour, markersize=5, markeredgecolor="white", zorder=5
+            axes.vlines(
+                mark.step, value.low, value.high, color=colour, linewidth=1.2, zorder=4, clip_on=False
             )
+            diamond = {"markersize": 5, "markeredgecolor": "white", "zorder": 5, "clip_on": False}
+            axes.plot(mark.step, value.value, "D", color=colour, **diamond)  # type: ignore[arg-type]
         _finish(axes, title, panel, len(drawn) > 1)
     figure.supxlabel(
         "Dots: single steps. Bands: 95% interval of the smoothed line. "
@@ -119,8 +120,8 @@ def _finish(axes: Axes, title: str, panel: Panel, legend: bool) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
     axes.set_xlabel("step", fontsize=8, color=SOFT)
     if panel.unit == "percent":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylim(0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_ylim(0, 1.02 if axes.get_ylim()[1] > 0.5 else None)
     elif panel.from_zero:
         axes.set_ylim(bottom=0)
     if legend:

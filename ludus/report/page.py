@@ -25,7 +25,7 @@ from ludus.report.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs,
 from ludus.report.panels import Group, learning_curves
 from ludus.report.run_files import Run
 from ludus.report.series import curve, heldout_marks
-from ludus.report.smoothing import FEWEST, window
+from ludus.report.smoothing import FEWEST
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
 
 PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
@@ -209,7 +209,7 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         ("Model", model.name, model.shape),
         (
             "Environment arguments",
-            written(arguments) or "the defaults",
+            written(arguments)[1:-1] or "the defaults",
             "",
         ),
     ]
@@ -228,15 +228,13 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
 
 
 def _curves_note(run: Run) -> str:
-    phases = (("GRPO", run.grpo.points), ("priming", run.sft.points))
-    windows = [f"{window(points)} in {name}" for name, points in phases if points >= FEWEST]
     how = "Point at a chart, or focus it and use the arrow keys, to read one step off all of them."
-    if not windows:
+    if max(run.grpo.points, run.sft.points) < FEWEST:
         return f"One dot a step. The run is too short to smooth, and for a confidence band. {how}"
     return (
-        "Dots: single steps. Line: local linear regression over a window of steps "
-        f"({' and '.join(windows)}). Band: the 95% confidence interval of the line, from the scatter within "
-        f"the window. {how}"
+        "Dots: single steps. Line: local linear regression over a rolling window, whose width "
+        "cross-validation chooses for each curve. Band: the 95% confidence interval of the line, from the "
+        f"scatter within the window. {how}"
     )
 
 

@@ -78,25 +78,22 @@ def learning_curves(run: Run) -> list[Group]:
         if panels:
             changing = tuple(panel for panel in panels if panel not in constant)
             stated = tuple(
-                (_name(p), float(metrics.columns[p.lines[0].metric][1][0]), p.unit) for p in constant
+                (_name(panel, line), float(metrics.columns[line.metric][1][0]), panel.unit)
+                for panel in constant
+                for line in panel.lines
             )
             kept.append(replace(group, panels=changing, constants=stated))
     return kept
 
 
 def _is_constant(panel: Panel, metrics: Metrics) -> bool:
-    values = [metrics.columns[line.metric][1] for line in panel.lines]
-    return (
-        len(values) == 1
-        and not panel.heldout
-        and len(values[0]) > 1
-        and bool((values[0] == values[0][0]).all())
-    )
+    lines = [metrics.columns[line.metric][1] for line in panel.lines]
+    return not panel.heldout and all(len(values) > 1 and (values == values[0]).all() for values in lines)
 
 
-def _name(panel: Panel) -> str:
-    """A panel's title; where it is stacked, its only part's too."""
-    return f"{panel.title} ({panel.lines[0].label})" if panel.stacked else panel.title
+def _name(panel: Panel, line: Line) -> str:
+    """A panel's title, and the line's where it has one of its own."""
+    return panel.title if line.label in (panel.title, "") else f"{panel.title}, {line.label}"
 
 
 def _existing(panel: Panel, metrics: Metrics) -> Panel:

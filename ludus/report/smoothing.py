@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-WINDOW_SHARE = 0.3
-"""Share of a run's steps that take part in the smoothed value at one step."""
+WINDOWS = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""Shares of a run's steps that may take part in one smoothed value; the data choose."""
 FEWEST = 8
 """No window is smaller. Fewer steps are drawn as they are: a line and a band would claim too much."""
 MOST_POSITIONS = 200
@@ -33,17 +33,12 @@ class Curve:
     """(positions,)"""
 
 
-def window(points: int) -> int:
-    """How many of `points` steps take part in one smoothed value."""
-    return min(points, max(FEWEST, round(WINDOW_SHARE * points)))
-
-
 def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = None) -> Curve:
     """Local linear regression with tricube weights (W. S. Cleveland, JASA 74, 1979), and its 95% band.
 
     A line rather than a mean, so that the ends of the curve do not lag behind the data. A fitted value is a
     weighted sum `h · values`; its standard error is `noise · ‖h‖`, the noise estimated from the window's
-    residuals.
+    residuals. The window is the one of `WINDOWS` with the least error in leave-one-out cross-validation.
 
     Args:
         steps: strictly increasing, of shape (points,).
@@ -53,12 +48,14 @@ def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = N
     count = len(steps)
     if count < FEWEST:
         return exact(steps, values)
-    at = steps[np.unique(np.linspace(0, count - 1, min(count, MOST_POSITIONS)).round().astype(int))]
-    fitted, error = _fit(steps, values, at, window(count))
-    low, high = fitted - 1.96 * error, fitted + 1.96 * error
+    chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_POSITIONS)).round().astype(int))
+    sizes = sorted({min(count, max(FEWEST, round(share * count))) for share in WINDOWS})
+    fits = [_fit(steps, values, chosen, size) for size in sizes]
+    best = min(fits, key=lambda fit: fit.left_out)
+    fitted, low, high = best.fitted, best.fitted - 1.96 * best.error, best.fitted + 1.96 * best.error
     if limits is not None:
         fitted, low, high = (np.clip(x, *limits) for x in (fitted, low, high))
-    return Curve(steps, values, at, fitted, low, high)
+    return Curve(steps, values, steps[chosen], fitted, low, high)
 
 
 def exact(steps: Floats, values: Floats) -> Curve:
@@ -67,15 +64,24 @@ def exact(steps: Floats, values: Floats) -> Curve:
     return Curve(steps, values, steps, values, none, none)
 
 
-def _fit(steps: Floats, values: Floats, at: Floats, size: int) -> tuple[Floats, Floats]:
-    """At each position, the weighted line through the `size` nearest points, and its standard error.
+@dataclass(frozen=True)
+class _Fit:
+    fitted: Floats
+    """(positions,)"""
+    error: Floats
+    """(positions,): standard error of the fitted values."""
+    left_out: float
+    """Mean squared error at the positions, each predicted from the other points of its window."""
+
+
+def _fit(steps: Floats, values: Floats, chosen: NDArray[np.int_], size: int) -> _Fit:
+    """At each chosen step, the weighted line through the `size` nearest points.
 
     Suffixes: P positions, W points of a window.
     """
-    first = np.searchsorted(steps, at) - size // 2
-    first_P = np.clip(first, 0, len(steps) - size)
+    first_P = np.clip(chosen - size // 2, 0, len(steps) - size)
     window_PW = first_P[:, None] + np.arange(size)
-    x_PW, y_PW = steps[window_PW] - at[:, None], values[window_PW]
+    x_PW, y_PW = steps[window_PW] - steps[chosen][:, None], values[window_PW]
     reach_P = np.abs(x_PW).max(axis=1) * 1.001
     weight_PW = (1 - (np.abs(x_PW) / reach_P[:, None]) ** 3) ** 3
     s0, s1, s2 = (np.sum(weight_PW * x_PW**k, axis=1, keepdims=True) for k in range(3))
@@ -93,4 +99,6 @@ def _fit(steps: Floats, values: Floats, at: Floats, size: int) -> tuple[Floats, 
     )
     freedom_P = np.sum(weight_PW * (1 - 2 * hat_PW + row_PW), axis=1)
     noise_P = np.sqrt(np.sum(weight_PW * residual_PW**2, axis=1) / freedom_P)
-    return fitted_P, noise_P * np.linalg.norm(level_PW, axis=1)
+    own_P = level_PW[np.arange(len(chosen)), chosen - first_P]
+    left_out = float(np.mean(((values[chosen] - fitted_P) / (1 - own_P)) ** 2))
+    return _Fit(fitted_P, noise_P * np.linalg.norm(level_PW, axis=1), left_out)

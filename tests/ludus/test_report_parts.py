@@ -84,6 +84,15 @@ def test_too_few_steps_are_drawn_as_they_are(count: int) -> None:
     assert np.all(np.isnan(curve.low))
 
 
+def test_the_window_suits_the_curve() -> None:
+    """A fast fall without noise is followed; noise around a constant is averaged away."""
+    steps = np.arange(1.0, 201.0)
+    fall = 6 * np.exp(-steps / 15)
+    assert np.abs(smooth(steps, fall).smooth - fall).max() < 0.2
+    noise = np.random.default_rng(0).normal(0, 1, 200)
+    assert np.abs(smooth(steps, noise).smooth).mean() < 0.4 * np.abs(noise).mean()
+
+
 def test_steps_may_have_gaps() -> None:
     steps = np.array([1.0, 2, 3, 50, 51, 52, 53, 54, 55, 500, 501])
     curve = smooth(steps, 2 * steps)
