@@ -6,40 +6,43 @@ BIN := $(VENV)/bin
 # Bytecode is compiled when a module is first imported: compiling everything would double the installation time.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
 FLOORS := ludus trainers agents envs tools kernels
-SOURCES := $(shell find $(FLOORS) -type f -not -path '*/__pycache__/*' | sort)
-# One name a set of sources: a strict editable install links each file, so a new file must be linked anew.
-LINKED := $(VENV)/linked-$(shell printf '%s\n' $(SOURCES) | cksum | cut -d' ' -f1)
+# The packages laid out as they are installed, for tools that read files instead of importing them.
+TREE := build/tree
 
 NAME ?= arithmetic-$(shell date +%Y%m%d-%H%M%S)
 CONFIG ?= configs/arithmetic.toml
 
-.PHONY: train test lint format wheel docs clean
+.PHONY: train test lint tree format wheel docs clean
 
-train: $(LINKED)
+train: $(VENV)/project
 	$(BIN)/ludus train $(CONFIG) --name $(NAME)
 
-test: $(LINKED) $(VENV)/dev
+test: $(VENV)/project $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
 
-lint: $(LINKED) $(VENV)/dev
+lint: $(VENV)/project $(VENV)/dev tree
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p ludus
+	cd $(TREE) && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
+
+tree:
+	rm -rf $(TREE) && mkdir -p $(TREE) && cp -rs $(CURDIR)/ludus $(TREE)/ludus
+	ln -s $(foreach floor,$(filter-out ludus,$(FLOORS)),$(CURDIR)/$(floor)) $(TREE)/ludus/
 
 format: $(VENV)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # Builds the wheel, installs it alone into a clean environment and uses it from outside the repository.
-wheel: $(LINKED) $(VENV)/dev
-	rm -rf dist build/wheel build/bdist* && mkdir -p build/wheel
+wheel: $(VENV)/project $(VENV)/dev
+	rm -rf dist build/wheel build/lib build/bdist* && mkdir -p build/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > build/wheel/build.log
 	$(PYTHON) -m venv build/wheel/venv
 	build/wheel/venv/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt dist/*.whl
 	cd build/wheel && venv/bin/python ../../.ci/smoke_wheel.py ../../dist/*.whl
 
-docs: $(LINKED) $(VENV)/docs
+docs: $(VENV)/project $(VENV)/docs tree
 	$(BIN)/mkdocs build --strict --quiet --site-dir site
 
 clean:
@@ -56,7 +59,6 @@ $(VENV)/dev $(VENV)/docs: $(VENV)/packages
 	$(PIP) $$($(BIN)/python .ci/extra.py $(@F))
 	@touch $@
 
-$(LINKED): $(VENV)/packages
-	rm -rf build/__editable__* $(VENV)/linked-*
-	$(PIP) --no-build-isolation --no-deps --config-settings editable_mode=strict -e .
+$(VENV)/project: $(VENV)/packages
+	$(PIP) --no-build-isolation --no-deps -e .
 	@touch $@
