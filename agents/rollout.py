@@ -3,7 +3,7 @@
 Three kinds of trouble, by whom they concern. A *fault* (`EnvironmentFault`, `EngineFault`, a step that takes
 longer than `Limits.step_seconds`) is confined to its episode, whose `stop` and `fault` say so. A *limit* ends
 its episode and is recorded as its stop reason. Any other exception is a bug: it ends the rollout as a
-`RolloutError` that names the environment, the seed and the turn.
+`RolloutError` that names the environment, the seed and the turn (a `UserError` ends it as it is).
 """
 
 import asyncio

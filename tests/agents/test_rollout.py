@@ -32,6 +32,7 @@ from ludus.envs.chat import Chat, Message, assistant, user
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
+from ludus.tools.errors import UserError
 
 
 class Counter(ScriptedAgent):
@@ -258,6 +259,18 @@ def test_a_bug_ends_the_rollout_and_says_where() -> None:
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
 
 
+def test_what_the_user_can_mend_is_no_bug() -> None:
+    class Impossible(UserError):
+        pass
+
+    def act(seed: int, turn: int) -> None:
+        raise Impossible("rows=1: at least 7")
+
+    Echo.act = staticmethod(act)
+    with pytest.raises(Impossible, match="rows=1: at least 7"):
+        rollout(COUNTER, ECHO, starts(2))
+
+
 def test_an_unknown_scripted_agent_is_named() -> None:
     with pytest.raises(KeyError, match="tests/Echo-v0 has no scripted agent 'oracle'; it has counter"):
         rollout(ScriptedPolicy("oracle"), ECHO, starts(1))
@@ -345,6 +358,13 @@ def test_native_environments_record_actions_and_no_messages() -> None:
         assert [frame[0, 0, 0] for frame in frames] == sorted(frame[0, 0, 0] for frame in frames)
         assert len(frames) == len(episode.turns) + 1
         assert frames[-1][0, 0, 0] >= 9
+
+
+def test_replay_collects_what_was_drawn_between_the_turns() -> None:
+    (episode,) = rollout(ScriptedPolicy("oracle"), EnvironmentSpec("ludus/PacManChat-v0"), [EpisodeStart(3)])
+    frames = replay(episode, render_mode="rgb_array_list")
+    assert len(frames) > len(episode.turns) + 1 == len(replay(episode))
+    assert all(frame.shape == frames[0].shape for frame in frames)
 
 
 def test_replay_shows_every_state_and_refuses_another_environment() -> None:
