@@ -123,9 +123,7 @@ def main() -> None:
     for name, rate in medians.items():
         print(f"{name:<24}{rate:>10,.0f} tokens/s   (median of {REPEATS})")
     print(f"{ratio:.2f} times as fast; the limit is {LIMIT:g}")
-    print(
-        f"{equal} of {EPISODES} episodes have the same tokens; {tokens:,} tokens, {statistics.mean(turns):.1f} turns"
-    )
+    print(f"{equal} of {EPISODES} episodes have the same tokens ({tokens:,})")
     result = {
         "tokens_per_second": medians,
         "ratio": ratio,
