@@ -193,7 +193,7 @@ def _lede(run: Run, model: Model) -> str:
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
-        did.append(f"improved with {run.grpo.steps:,}{of} steps of GRPO on episode rewards")
+        did.append(f"trained with {run.grpo.steps:,}{of} steps of GRPO on episode rewards")
     return f"{what}, {', then '.join(did)}." if did else f"{what}. Nothing has been trained yet."
 
 
