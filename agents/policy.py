@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import gymnasium
@@ -114,14 +114,7 @@ class EnginePlayer:
     def __init__(self, policy: EnginePolicy, tools: Sequence[Any], seed: int) -> None:
         sampling = policy.sampling
         if not sampling.stop_ids:
-            sampling = Sampling(
-                max_tokens=sampling.max_tokens,
-                stop_ids=tuple(policy.format.stop_ids),
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                min_p=sampling.min_p,
-            )
+            sampling = replace(sampling, stop_ids=tuple(policy.format.stop_ids))
         self._sampling = sampling
         self._format = policy.format
         self._tools = tools

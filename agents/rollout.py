@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -168,9 +168,8 @@ class _Seat:
     async def close(self) -> None:
         env, self.env = self.env, None
         if env is not None:
-            closing = asyncio.wrap_future(self._worker.post(env.close))
-            if not self._stuck:
-                await asyncio.wait([closing], timeout=_CLOSING_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await self._worker.call(env.close, 0 if self._stuck else _CLOSING_SECONDS)
         self._worker.stop()
 
 
@@ -298,7 +297,7 @@ def _recorded(reply: Any) -> Message:
     if isinstance(reply, str):
         return assistant(reply)
     if isinstance(reply, dict):
-        return reply
+        return cast(Message, reply)
     return assistant(json.dumps(np.asarray(reply).tolist()))
 
 

@@ -1,13 +1,17 @@
 """A thread for one environment, off the event loop."""
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_Outcome = tuple[Any, BaseException | None]
+_Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[_Outcome]"]
+    Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[tuple[Any, BaseException | None]]"
+]
 
 
 class Worker:
@@ -19,42 +23,45 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[tuple[Callable[[], Any], Future[Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def call(self, function: Callable[[], T], seconds: float | None = None) -> T:
-        """What `function` returns or raises.
+        """What `function` returns or raises. Once queued it is run, whether or not anybody still waits for it.
 
         Raises:
-            TimeoutError: it took longer than `seconds`. The thread is still busy with it: drop this worker.
+            TimeoutError: it took longer than `seconds`; the thread is still busy.
         """
-        future: Future[T] = Future()
-        self._calls.put((function, future))
-        waiting = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait([waiting], timeout=seconds)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_Outcome] = loop.create_future()
+        self._calls.put((function, loop, answer))
+        try:
+            done, _ = await asyncio.wait([answer], timeout=seconds)
+        finally:
+            answer.cancel()
         if not done:
-            waiting.cancel()
             raise TimeoutError(f"no answer within {seconds:g} s")
-        return waiting.result()
-
-    def post(self, function: Callable[[], Any]) -> "Future[Any]":
-        """Run `function` after what is queued, without waiting for it."""
-        future: Future[Any] = Future()
-        self._calls.put((function, future))
-        return future
+        result, error = answer.result()
+        if error is not None:
+            raise error
+        return result
 
     def stop(self) -> None:
         """End the thread once it has done what is queued."""
         self._calls.put(None)
 
     def _run(self) -> None:
-        while (item := self._calls.get()) is not None:
-            function, future = item
-            if not future.set_running_or_notify_cancel():
-                continue
+        while (call := self._calls.get()) is not None:
+            function, loop, answer = call
+            result, error = None, None
             try:
                 result = function()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            except BaseException as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_settle, answer, (result, error))
+
+
+def _settle(answer: "asyncio.Future[_Outcome]", outcome: _Outcome) -> None:
+    if not answer.done():
+        answer.set_result(outcome)

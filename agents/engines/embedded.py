@@ -105,7 +105,7 @@ class EmbeddedSession:
         if room <= 0:
             return Completion((), (), "length", engine.weights_version)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        self.request = _Request(self, list(ids), sampling, seed, room, future)
+        request = self.request = _Request(self, list(ids), sampling, seed, room, future)
         try:
             engine._arrived()
             return await future
@@ -113,8 +113,8 @@ class EmbeddedSession:
             engine._interrupt.set()
             raise
         finally:
-            self.request = None
-            self.away_since = time.monotonic()
+            if self.request is request:
+                self.request, self.away_since = None, time.monotonic()
 
     def close(self) -> None:
         """Give the place back; what is still being generated is dropped."""
@@ -140,7 +140,8 @@ class EmbeddedEngine:
         free one. max_context: prompt and completion together, in tokens; at most, and by default, what the
         model's configuration allows.
         patience_s: how long a session that is away holds up the others, once per turn. With answers that
-            always come sooner, results are repeatable to the bit.
+            always come sooner, results are repeatable to the bit. 0 never waits: for environments that take
+            long, where throughput counts more than that.
 
     Raises:
         ValueError: the model's attention cannot be replaced, or `max_context` exceeds what it was built for.

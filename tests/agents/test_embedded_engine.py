@@ -313,6 +313,14 @@ def test_a_session_that_stays_away_is_waited_for_no_longer_than_the_patience(mod
     assert completion.ids == expected[0].ids
 
 
+def test_an_engine_without_patience_waits_for_nobody(model: Any) -> None:
+    starts = prompts(5, 9, 30, 14)
+    expected = together(*(play(EmbeddedEngine(model), start) for start in starts))
+    engine = EmbeddedEngine(model, slots=3, patience_s=0)
+    actual = together(*(play(engine, s, delays=random.Random(i)) for i, s in enumerate(starts)))
+    assert [context for context, _ in actual] == [context for context, _ in expected]
+
+
 def test_cancelled_and_closed_requests_leave_the_engine_whole(model: Any) -> None:
     engine = EmbeddedEngine(model, patience_s=0.02)
     long = Sampling(max_tokens=100, temperature=0)
