@@ -117,8 +117,8 @@ class OptimizerSection(Section):
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this global 2-norm."""
     microbatch_tokens: Count = 1024
-    """Most tokens in one forward pass. Bounds memory; does not change the numbers beyond rounding. The default
-    is the fastest on a CPU (benchmarks/grpo_step.py); a GPU likes more."""
+    """Most tokens in one forward pass. Bounds memory; does not change the numbers beyond rounding. The
+    default is the fastest on a CPU (benchmarks/grpo_step.py); a GPU likes more."""
 
 
 class SftSection(OptimizerSection):
