@@ -10,8 +10,6 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 _Outcome = tuple[Any, BaseException | None]
 _Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[_Outcome]"]
-    Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[tuple[Any, BaseException | None]]"
-]
 
 
 class Worker:

@@ -136,9 +136,10 @@ class EmbeddedEngine:
 
     Args:
         model: any causal language model of `transformers` whose attention goes through its
-        `AttentionInterface`. slots: how many sequences are computed together; further sessions wait for a
-        free one. max_context: prompt and completion together, in tokens; at most, and by default, what the
-        model's configuration allows.
+            `AttentionInterface`.
+        slots: how many sequences are computed together; further sessions wait for a free one.
+        max_context: prompt and completion together, in tokens; at most, and by default, what the model's
+            configuration allows.
         patience_s: how long a session that is away holds up the others, once per turn. With answers that
             always come sooner, results are repeatable to the bit. 0 never waits: for environments that take
             long, where throughput counts more than that.
@@ -231,7 +232,7 @@ class EmbeddedEngine:
 
     async def _schedule(self) -> None:
         try:
-            while any(session.request for session in self._sessions.values()):
+            while self._waiting():
                 if await self._all_here():
                     self._release_rows()
                     self._assign_rows()
@@ -239,6 +240,11 @@ class EmbeddedEngine:
                     self._deliver()
         except Exception as error:
             self._fail(error)
+
+    def _waiting(self) -> list[_Request]:
+        """What is to be answered, in the order of the sessions."""
+        requests = [session.request for _, session in sorted(self._sessions.items())]
+        return [request for request in requests if request is not None and not request.future.done()]
 
     async def _run_in_thread(self) -> None:
         self._interrupt.clear()
@@ -285,7 +291,7 @@ class EmbeddedEngine:
 
     def _assign_rows(self) -> None:
         rows = {row.session.number: row for row in self._rows}
-        waiting = [session.request for _, session in sorted(self._sessions.items()) if session.request]
+        waiting = self._waiting()
         for request in waiting:
             row = rows.get(request.session.number)
             if row is not None and row.request is None:
@@ -320,9 +326,8 @@ class EmbeddedEngine:
 
     def _fail(self, error: Exception) -> None:
         """Every waiting session gets the exception; what the rows hold is of no use any more."""
-        for session in self._sessions.values():
-            if session.request is not None and not session.request.future.done():
-                session.request.future.set_exception(error)
+        for request in self._waiting():
+            request.future.set_exception(error)
         for row in self._rows:
             row.request, row.pending, row.cached = None, [], []
 
