@@ -25,7 +25,7 @@ class Worker:
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def call(self, function: Callable[[], T], seconds: float | None = None) -> T:
-        """What `function` returns or raises. Once queued it is run, whether or not anybody still waits for it.
+        """What `function` returns or raises. Once queued it is run, whether or not anybody still waits.
 
         Raises:
             TimeoutError: it took longer than `seconds`; the thread is still busy.

@@ -155,7 +155,7 @@ class EmbeddedEngine:
         if not getattr(model, "_supports_attention_backend", False):
             raise ValueError(
                 f"{name} does not route its attention through transformers' AttentionInterface, so the "
-                "embedded engine cannot run it: use a model that does (Qwen, Llama, Gemma, GPT-2, …)"
+                "embedded engine cannot run it: use a model that does (Qwen, Llama, GPT-2, …)"
             )
         longest: int | None = getattr(model.config, "max_position_embeddings", None)
         if max_context is None:
@@ -195,7 +195,7 @@ class EmbeddedEngine:
         Raises:
             RuntimeError: completions are being generated.
         """
-        if busy := sum(row.request is not None for row in self._rows):
+        if busy := len(self._waiting()):
             raise RuntimeError(
                 f"the weights changed while {busy} completions were being generated: wait for them"
             )
