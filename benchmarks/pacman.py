@@ -28,7 +28,7 @@ LIMITS = {"single": 100_000, "1024": 2_000_000}
 
 
 def steps_per_second(step: Callable[[int], Any], size: int) -> float:
-    """The median over repeats of how often `step(number)` can be called, times the games that each call plays."""
+    """Calls of `step(number)` a second, times the games that each one plays: the median over repeats."""
     for number in range(8):
         step(number)
     rates = []

@@ -16,6 +16,9 @@ SMALLEST, LARGEST = 7, 63
 
 WALL, FLOOR = 0, 1
 
+_EAST, _SOUTH, _WEST = np.uint8(2), np.uint8(4), np.uint8(8)
+_OUTSIDE = np.uint8(16)
+
 _MOST_LINES = (LARGEST + 1) // 2
 _LOOP_ODDS = 6
 """One lattice node in this many gets an additional passage."""
@@ -38,17 +41,20 @@ def draw_mazes(
     """
     ys = np.empty(_MOST_LINES, np.int64)
     xs = np.empty(_MOST_LINES, np.int64)
+    ways = np.empty((_MOST_LINES + 2) ** 2, np.uint8)
+    stack = np.empty(_MOST_LINES**2, np.int64)
     for i in range(low, high):
         if due[i]:
             word = mixed(keys[i])
             height, word = _spaced(ys, 1, rows - 2, word)
             last, shared, word = _last_column(columns, word)
             width, word = _spaced(xs, 1, last, word)
-            east, south = _passages(height, width, shared, word)
-            _draw(cells[i], columns, ys, xs, height, width, east, south)
+            word = _grow_tree(ways, stack, height, width, word)
+            _open_loops(ways, height, width, shared, word)
+            _draw(cells, i, columns, ys, xs, height, width, ways)
 
 
-@njit(inline="always")
+@njit
 def _last_column(columns: int, word: np.int64) -> tuple[int, bool, np.int64]:
     """Where the left half's last lattice line lies, and whether it is the axis, shared with the mirror."""
     if columns % 2 == 0:
@@ -61,7 +67,7 @@ def _last_column(columns: int, word: np.int64) -> tuple[int, bool, np.int64]:
     return axis, True, word
 
 
-@njit(inline="always")
+@njit
 def _spaced(lines: np.ndarray, first: int, last: int, word: np.int64) -> tuple[int, np.int64]:
     """Fill `lines` with coordinates from `first` to `last`, two or three apart; returns how many."""
     lines[0] = first
@@ -80,115 +86,111 @@ def _spaced(lines: np.ndarray, first: int, last: int, word: np.int64) -> tuple[i
     return count, word
 
 
-@njit(inline="always")
-def _degree(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool) -> np.int64:
-    """Open passages of a node. `east` of the last line leads to the mirror image, if it is not the axis."""
-    count = np.int64(south[y, x]) + np.int64(east[y, x])
-    if y > 0:
-        count += south[y - 1, x]
-    if x > 0:
-        count += east[y, x - 1]
-        if shared and x == east.shape[1] - 1:
-            count += east[y, x - 1]
-    return count
+@njit
+def _grow_tree(ways: np.ndarray, stack: np.ndarray, height: int, width: int, word: np.int64) -> np.int64:
+    """A random spanning tree of the half lattice, depth first.
 
-
-@njit(inline="always")
-def _open_one(east: np.ndarray, south: np.ndarray, y: int, x: int, shared: bool, word: np.int64) -> np.int64:
-    """Open one closed passage of a node, if it has any, each with the same chance."""
-    height, width = east.shape
+    `ways` holds a node's open sides as bits (`1 << side`), row by row with a margin of `_OUTSIDE` around.
+    """
+    stride = width + 2
+    for node in range((height + 2) * stride):
+        ways[node] = _OUTSIDE
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            ways[y * stride + x] = 0
     word = advanced(word)
-    start = below(word, 4)
-    for turn in range(4):
-        side = (start + turn) % 4
-        if side == 0 and y > 0 and not south[y - 1, x]:
-            south[y - 1, x] = True
-            break
-        if side == 1 and (x < width - 1 or not shared) and not east[y, x]:
-            east[y, x] = True
-            break
-        if side == 2 and y < height - 1 and not south[y, x]:
-            south[y, x] = True
-            break
-        if side == 3 and x > 0 and not east[y, x - 1]:
-            east[y, x - 1] = True
-            break
+    stack[0] = (1 + below(word, height)) * stride + 1
+    depth = 1
+    while depth > 0:
+        node = stack[depth - 1]
+        word = advanced(word)
+        start = below(word, 4)
+        depth -= 1
+        for turn in range(4):
+            side = (start + turn) & 3
+            neighbour = node + _step(side, stride)
+            if ways[neighbour] == 0:
+                ways[node] |= np.uint8(1 << side)
+                ways[neighbour] |= np.uint8(1 << (side ^ 2))
+                stack[depth + 1] = neighbour
+                depth += 2
+                break
     return word
 
 
-@njit(inline="always")
-def _passages(height: int, width: int, shared: bool, word: np.int64) -> tuple[np.ndarray, np.ndarray]:
-    """Which passages of the half lattice are open, to the east and to the south of each node."""
-    east = np.zeros((height, width), np.bool_)
-    south = np.zeros((height, width), np.bool_)
-    seen = np.zeros((height, width), np.bool_)
-    stack = np.empty(height * width, np.int64)
-    word = advanced(word)
-    stack[0] = below(word, height * width)
-    seen[stack[0] // width, stack[0] % width] = True
-    depth = 1
-    while depth > 0:
-        y, x = stack[depth - 1] // width, stack[depth - 1] % width
-        word = advanced(word)
-        start = below(word, 4)
-        moved = False
-        for turn in range(4):
-            side = (start + turn) % 4
-            ny = y - (side == 0) + (side == 2)
-            nx = x + (side == 1) - (side == 3)
-            if ny < 0 or ny >= height or nx < 0 or nx >= width or seen[ny, nx]:
-                continue
-            if side % 2 == 1:
-                east[y, min(x, nx)] = True
-            else:
-                south[min(y, ny), x] = True
-            seen[ny, nx] = True
-            stack[depth] = ny * width + nx
-            depth += 1
-            moved = True
-            break
-        if not moved:
-            depth -= 1
+@njit
+def _open_loops(ways: np.ndarray, height: int, width: int, shared: bool, word: np.int64) -> None:
+    """Open passages to the mirror image, a second way out of every dead end, and some more."""
+    stride = width + 2
     if not shared:
         # Two passages to the mirror image, so that no single cell cuts the maze in two.
         word = advanced(word)
         first = below(word, height)
         word = advanced(word)
-        east[first, width - 1] = True
-        east[(first + 1 + below(word, height - 1)) % height, width - 1] = True
-    for y in range(height):
-        for x in range(width):
-            if _degree(east, south, y, x, shared) < 2:
-                word = _open_one(east, south, y, x, shared, word)
+        second = (first + 1 + below(word, height - 1)) % height
+        ways[(first + 1) * stride + width] |= _EAST
+        ways[(second + 1) * stride + width] |= _EAST
+    for y in range(1, height + 1):
+        for x in range(1, width + 1):
+            node = y * stride + x
+            sides = ways[node]
+            # On the axis, the way to the west has its mirror image.
+            dead_end = (sides & (sides - 1)) == 0 and not (shared and x == width and sides == _WEST)
             word = advanced(word)
-            if below(word, _LOOP_ODDS) == 0:
-                word = _open_one(east, south, y, x, shared, word)
-    return east, south
+            if dead_end or below(word, _LOOP_ODDS) == 0:
+                _open_one(ways, node, stride, x == width and not shared, advanced(word))
 
 
-@njit(inline="always")
+@njit
+def _open_one(ways: np.ndarray, node: int, stride: int, beside_mirror: bool, word: np.int64) -> None:
+    """Open one closed side of a node, if it has any, each with the same chance."""
+    start = below(word, 4)
+    for turn in range(4):
+        side = (start + turn) & 3
+        bit = np.uint8(1 << side)
+        neighbour = node + _step(side, stride)
+        inside = ways[neighbour] != _OUTSIDE
+        if not ways[node] & bit and (inside or (beside_mirror and bit == _EAST)):
+            ways[node] |= bit
+            if inside:
+                ways[neighbour] |= np.uint8(1 << (side ^ 2))
+            break
+
+
+@njit
+def _step(side: int, stride: int) -> int:
+    """From a cell to its neighbour on a side: 0 north, 1 east, 2 south, 3 west."""
+    if side & 1:
+        return 2 - side
+    return (side - 1) * stride
+
+
+@njit
 def _draw(
     cells: np.ndarray,
+    i: int,
     columns: int,
     ys: np.ndarray,
     xs: np.ndarray,
     height: int,
     width: int,
-    east: np.ndarray,
-    south: np.ndarray,
+    ways: np.ndarray,
 ) -> None:
-    cells[:] = WALL
+    """Draw the lattice and its passages, and their mirror image, into row i of `cells`."""
+    for cell in range(cells.shape[1]):
+        cells[i, cell] = WALL
     for y in range(height):
+        row = ys[y] * columns
         for x in range(width):
-            row = ys[y] * columns
-            cells[row + xs[x]] = FLOOR
-            cells[row + columns - 1 - xs[x]] = FLOOR
-            if east[y, x]:
-                end = xs[x + 1] if x < width - 1 else columns - 1 - xs[x]
-                for column in range(xs[x], end):
-                    cells[row + column] = FLOOR
-                    cells[row + columns - 1 - column] = FLOOR
-            if south[y, x]:
-                for r in range(ys[y], ys[y + 1]):
-                    cells[r * columns + xs[x]] = FLOOR
-                    cells[r * columns + columns - 1 - xs[x]] = FLOOR
+            left, right = xs[x], columns - 1 - xs[x]
+            cells[i, row + left] = FLOOR
+            cells[i, row + right] = FLOOR
+            sides = ways[(y + 1) * (width + 2) + x + 1]
+            if sides & _EAST:
+                for step in range(1, (xs[x + 1] if x < width - 1 else right) - left):
+                    cells[i, row + left + step] = FLOOR
+                    cells[i, row + right - step] = FLOOR
+            if sides & _SOUTH:
+                for step in range(columns, (ys[y + 1] - ys[y]) * columns, columns):
+                    cells[i, row + left + step] = FLOOR
+                    cells[i, row + right + step] = FLOOR

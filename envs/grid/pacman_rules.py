@@ -50,6 +50,7 @@ WAIT_BETWEEN = 4
 WAIT_EATEN = 6
 AHEAD = 4
 """How many cells ahead of Pac-Man the ambusher aims."""
+_NO_WAY = 1 << 20
 SIGHT = 4
 """From this distance on the patroller turns on Pac-Man and the shy one turns away."""
 
@@ -109,14 +110,14 @@ def begin(
             state[ghost + CELL] = home
             state[ghost + HEADING] = STAY
             state[ghost + WAIT] = g * WAIT_BETWEEN
-        _put_pieces(grid, state, settings[GHOST_COUNT])
+        _put_pieces(grids, states, i, settings[GHOST_COUNT])
         code = np.uint64(state[RANDOM])
         for cell in range(grid.size):
             code = (code ^ np.uint64(grid[cell])) * np.uint64(0x100000001B3)
         hashes[i] = code
 
 
-@njit(inline="always")
+@njit
 def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
     """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle, three cells away."""
     start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, -1)
@@ -124,7 +125,7 @@ def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
     return start, home
 
 
-@njit(inline="always")
+@njit
 def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, shunned: int) -> int:
     """The floor cell nearest to a place, but no nearer than three cells to the shunned one."""
     best, found = 1 << 30, -1
@@ -168,56 +169,55 @@ def advance(
         truncated[i] = False
         if resting[i]:
             continue
-        grid, state = grids[i], states[i]
-        _take_pieces(grid, state, count)
+        _take_pieces(grids, states, i, count)
         action = actions[i]
         if action != STAY:
-            cell = state[PACMAN] + _offset(action, columns)
-            if grid[cell] != WALL:
-                state[PACMAN] = cell
-                state[FACING] = action
+            cell = states[i, PACMAN] + _offset(action, columns)
+            if grids[i, cell] != WALL:
+                states[i, PACMAN] = cell
+                states[i, FACING] = action
         # A dangerous ghost in the cell catches before anything in it is eaten. As Pac-Man moves first,
         # changing places with a ghost is a meeting too.
         eaten, caught = 0, False
         for g in range(count):
-            eats, catches = _meeting(state, g)
+            eats, catches = _meeting(states, i, g)
             eaten += eats
             caught |= catches
         cleared = False
         if not caught:
-            here = grid[state[PACMAN]]
+            here = grids[i, states[i, PACMAN]]
             if here >= PELLET:
-                grid[state[PACMAN]] = FLOOR
-                state[PELLETS] -= 1
-                cleared = state[PELLETS] == 0
+                grids[i, states[i, PACMAN]] = FLOOR
+                states[i, PELLETS] -= 1
+                cleared = states[i, PELLETS] == 0
                 terms[here - PELLET, i] = 1.0
             if here == POWER:
-                _frighten(state, settings)
-            elif state[FRIGHT] > 0:
-                state[FRIGHT] -= 1
-                if state[FRIGHT] == 0:
+                _frighten(states, i, settings)
+            elif states[i, FRIGHT] > 0:
+                states[i, FRIGHT] -= 1
+                if states[i, FRIGHT] == 0:
                     for g in range(count):
-                        state[GHOSTS + g * GHOST_SIZE + SCARED] = False
+                        states[i, GHOSTS + g * GHOST_SIZE + SCARED] = False
         if not caught and not cleared:
             for g in range(count):
-                if _ghost_turn(grid, state, g, settings):
-                    eats, catches = _meeting(state, g)
+                if _ghost_turn(grids, states, i, g, settings):
+                    eats, catches = _meeting(states, i, g)
                     eaten += eats
                     caught |= catches
                     if caught:
                         break
-        state[STEP] += 1
-        _put_pieces(grid, state, count)
+        states[i, STEP] += 1
+        _put_pieces(grids, states, i, count)
         terms[2, i] = eaten
         terms[3, i] = caught
         terms[4, i] = cleared
         for t in range(len(TERMS)):
             rewards[i] += weights[t] * terms[t, i]
         terminated[i] = caught or cleared
-        truncated[i] = not terminated[i] and state[STEP] >= settings[MAX_STEPS]
+        truncated[i] = not terminated[i] and states[i, STEP] >= settings[MAX_STEPS]
 
 
-@njit(inline="always")
+@njit
 def _offset(direction: int, columns: int) -> int:
     if direction == UP:
         return -columns
@@ -228,123 +228,127 @@ def _offset(direction: int, columns: int) -> int:
     return -1
 
 
-@njit(inline="always")
-def _take_pieces(grid: np.ndarray, state: np.ndarray, count: int) -> None:
-    grid[state[PACMAN]] &= GROUND_BITS
+@njit
+def _take_pieces(grids: np.ndarray, states: np.ndarray, i: int, count: int) -> None:
+    grids[i, states[i, PACMAN]] &= GROUND_BITS
     for g in range(count):
-        grid[state[GHOSTS + g * GHOST_SIZE + CELL]] &= GROUND_BITS
+        grids[i, states[i, GHOSTS + g * GHOST_SIZE + CELL]] &= GROUND_BITS
 
 
-@njit(inline="always")
-def _put_pieces(grid: np.ndarray, state: np.ndarray, count: int) -> None:
-    grid[state[PACMAN]] |= PACMAN_BIT
+@njit
+def _put_pieces(grids: np.ndarray, states: np.ndarray, i: int, count: int) -> None:
+    grids[i, states[i, PACMAN]] |= PACMAN_BIT
     for g in range(count):
-        grid[state[GHOSTS + g * GHOST_SIZE + CELL]] |= np.uint8((GHOST_BIT << g) | HARMLESS_BIT)
+        grids[i, states[i, GHOSTS + g * GHOST_SIZE + CELL]] |= np.uint8((GHOST_BIT << g) | HARMLESS_BIT)
     for g in range(count):
         ghost = GHOSTS + g * GHOST_SIZE
-        if not state[ghost + SCARED] and state[ghost + WAIT] == 0:
-            grid[state[ghost + CELL]] &= np.uint8(255 - HARMLESS_BIT)
+        if not states[i, ghost + SCARED] and states[i, ghost + WAIT] == 0:
+            grids[i, states[i, ghost + CELL]] &= np.uint8(255 - HARMLESS_BIT)
 
 
-@njit(inline="always")
-def _meeting(state: np.ndarray, g: int) -> tuple[bool, bool]:
+@njit
+def _meeting(states: np.ndarray, i: int, g: int) -> tuple[bool, bool]:
     """Whether Pac-Man eats ghost g now, and whether it catches him. An eaten ghost is home at once."""
     ghost = GHOSTS + g * GHOST_SIZE
-    if state[ghost + CELL] != state[PACMAN] or state[ghost + WAIT] > 0:
+    if states[i, ghost + CELL] != states[i, PACMAN] or states[i, ghost + WAIT] > 0:
         return False, False
-    if not state[ghost + SCARED]:
+    if not states[i, ghost + SCARED]:
         return False, True
-    state[ghost + CELL] = state[HOME]
-    state[ghost + HEADING] = STAY
-    state[ghost + SAVED] = 0
-    state[ghost + WAIT] = WAIT_EATEN
-    state[ghost + SCARED] = False
+    states[i, ghost + CELL] = states[i, HOME]
+    states[i, ghost + HEADING] = STAY
+    states[i, ghost + SAVED] = 0
+    states[i, ghost + WAIT] = WAIT_EATEN
+    states[i, ghost + SCARED] = False
     return True, False
 
 
-@njit(inline="always")
-def _frighten(state: np.ndarray, settings: np.ndarray) -> None:
+@njit
+def _frighten(states: np.ndarray, i: int, settings: np.ndarray) -> None:
     """Every ghost that is out turns round and is frightened from now on."""
-    state[FRIGHT] = settings[FRIGHT_STEPS]
+    states[i, FRIGHT] = settings[FRIGHT_STEPS]
     for g in range(settings[GHOST_COUNT]):
         ghost = GHOSTS + g * GHOST_SIZE
-        if state[ghost + WAIT] == 0:
-            state[ghost + SCARED] = state[FRIGHT] > 0
-            if state[ghost + HEADING] != STAY:
-                state[ghost + HEADING] ^= 2
+        if states[i, ghost + WAIT] == 0:
+            states[i, ghost + SCARED] = states[i, FRIGHT] > 0
+            if states[i, ghost + HEADING] != STAY:
+                states[i, ghost + HEADING] ^= 2
 
 
-@njit(inline="always")
-def _ghost_turn(grid: np.ndarray, state: np.ndarray, g: int, settings: np.ndarray) -> bool:
+@njit
+def _ghost_turn(grids: np.ndarray, states: np.ndarray, i: int, g: int, settings: np.ndarray) -> bool:
     """Let ghost g wait, save up way, or move one cell; whether it came out or moved: it may meet Pac-Man."""
     ghost = GHOSTS + g * GHOST_SIZE
-    if state[ghost + WAIT] > 0:
-        state[ghost + WAIT] -= 1
-        return state[ghost + WAIT] == 0
-    scared = state[ghost + SCARED]
-    state[ghost + SAVED] += settings[SPEED] // 2 if scared else settings[SPEED]
-    if state[ghost + SAVED] < 1000:
+    if states[i, ghost + WAIT] > 0:
+        states[i, ghost + WAIT] -= 1
+        return states[i, ghost + WAIT] == 0
+    scared = states[i, ghost + SCARED]
+    states[i, ghost + SAVED] += settings[SPEED] // 2 if scared else settings[SPEED]
+    if states[i, ghost + SAVED] < 1000:
         return False
-    state[ghost + SAVED] -= 1000
+    states[i, ghost + SAVED] -= 1000
     columns = settings[COLUMNS]
-    cell = state[ghost + CELL]
-    heading = state[ghost + HEADING]
+    cell = states[i, ghost + CELL]
+    heading = states[i, ghost + HEADING]
     back = heading ^ 2 if heading != STAY else STAY
     if scared:
-        chosen = _random_way(grid, state, cell, back, columns)
+        chosen = _random_way(grids, states, i, cell, back, columns)
     else:
-        row, column = cell // columns, cell % columns
-        aim_row, aim_column = _aim(state, row, column, settings[KINDS + g], settings)
+        row = cell // columns
+        column = cell - row * columns
+        aim_row, aim_column = _aim(states, i, row, column, settings[KINDS + g], settings)
         down, right = aim_row - row, aim_column - column
         chosen = STAY
-        best = 1 << 30
+        best = _NO_WAY
         for direction in range(4):
-            if direction != back and grid[cell + _offset(direction, columns)] != WALL:
-                dy = down + (direction == UP) - (direction == DOWN)
-                dx = right + (direction == LEFT) - (direction == RIGHT)
-                far = dy * dy + dx * dx
-                if far < best:
-                    best, chosen = far, direction
+            # Without branches: which way is open is as good as random, and wrong guesses cost more than sums.
+            dy = down + (direction == UP) - (direction == DOWN)
+            dx = right + (direction == LEFT) - (direction == RIGHT)
+            blocked = (direction == back) | (grids[i, cell + _offset(direction, columns)] == WALL)
+            far = dy * dy + dx * dx + blocked * _NO_WAY
+            nearer = far < best
+            best = far if nearer else best
+            chosen = direction if nearer else chosen
     if chosen == STAY:
         # A dead end (layouts may have them): turn round, unless walls are all there is.
-        if back == STAY or grid[cell + _offset(back, columns)] == WALL:
+        if back == STAY or grids[i, cell + _offset(back, columns)] == WALL:
             return False
         chosen = back
-    state[ghost + CELL] = cell + _offset(chosen, columns)
-    state[ghost + HEADING] = chosen
+    states[i, ghost + CELL] = cell + _offset(chosen, columns)
+    states[i, ghost + HEADING] = chosen
     return True
 
 
-@njit(inline="always")
-def _random_way(grid: np.ndarray, state: np.ndarray, cell: int, back: int, columns: int) -> int:
+@njit
+def _random_way(grids: np.ndarray, states: np.ndarray, i: int, cell: int, back: int, columns: int) -> int:
     ways = 0
     for direction in range(4):
-        ways += direction != back and grid[cell + _offset(direction, columns)] != WALL
+        ways += direction != back and grids[i, cell + _offset(direction, columns)] != WALL
     if ways == 0:
         return STAY
     pick = 0
     if ways > 1:
-        state[RANDOM] = advanced(state[RANDOM])
-        pick = below(state[RANDOM], ways)
+        states[i, RANDOM] = advanced(states[i, RANDOM])
+        pick = below(states[i, RANDOM], ways)
     for direction in range(4):
-        if direction != back and grid[cell + _offset(direction, columns)] != WALL:
+        if direction != back and grids[i, cell + _offset(direction, columns)] != WALL:
             if pick == 0:
                 return direction
             pick -= 1
     return STAY
 
 
-@njit(inline="always")
+@njit
 def _aim(
-    state: np.ndarray, ghost_row: int, ghost_column: int, kind: int, settings: np.ndarray
+    states: np.ndarray, i: int, ghost_row: int, ghost_column: int, kind: int, settings: np.ndarray
 ) -> tuple[int, int]:
     """Row and column that a ghost of this kind, here, heads for."""
     rows, columns = settings[ROWS], settings[COLUMNS]
-    row, column = state[PACMAN] // columns, state[PACMAN] % columns
+    row = states[i, PACMAN] // columns
+    column = states[i, PACMAN] - row * columns
     if kind == CHASER:
         return row, column
     if kind == AMBUSHER:
-        facing = state[FACING]
+        facing = states[i, FACING]
         return row + AHEAD * ((facing == DOWN) - (facing == UP)), column + AHEAD * (
             (facing == RIGHT) - (facing == LEFT)
         )
@@ -356,7 +360,7 @@ def _aim(
     if near:
         return row, column
     # The patroller's round: the corners clockwise, a new one every rows + columns steps.
-    corner = (state[STEP] // (rows + columns)) % 4
+    corner = (states[i, STEP] // (rows + columns)) % 4
     return (1 if corner < 2 else rows - 2), (1 if corner == 0 or corner == 3 else columns - 2)
 
 
