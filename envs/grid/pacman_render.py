@@ -65,14 +65,14 @@ def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
     cell = int(state[rules.PACMAN])
     ghosts = list(_ghosts(game, state))
     caught = any(where == cell and not scared and not waits for _, where, _, scared, waits in ghosts)
-    if caught:
-        _draw_pacman(pen, cell, game.columns, size, rules.UP, 75)
     for kind, where, heading, scared, waits in ghosts:
         colour = _ghost_colour(kind, scared, state)
         if waits:
             colour = _blend(colour, _NIGHT, 0.45)
         _draw_ghost(pen, where, game.columns, size, colour, heading, scared)
-    if not caught:
+    if caught:
+        _draw_pacman(pen, cell, game.columns, size, rules.UP, 75)
+    else:
         mouth = 40 if state[rules.STEP] % 2 == 0 else 14
         _draw_pacman(pen, cell, game.columns, size, int(state[rules.FACING]), mouth)
     if game.view is not None:

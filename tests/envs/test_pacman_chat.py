@@ -210,6 +210,19 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any], complaint: str) 
         PacManChat(**arguments)
 
 
+def test_it_draws_every_move_of_a_plan() -> None:
+    env = PacManChat(layout=HALL, ghosts=0, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    assert len(env.render()) == 1
+    env.step(act("right", "right", "left"))
+    pictures = env.render()
+    assert len(pictures) == 3
+    np.testing.assert_array_equal(pictures[0].shape, pictures[2].shape)
+    assert (pictures[0] != pictures[1]).any()
+    env.step("nonsense")
+    assert len(env.render()) == 1
+
+
 def test_it_draws_the_same_pictures() -> None:
     env = PacManChat(layout=HALL, render_mode="rgb_array")
     env.reset(seed=0)
