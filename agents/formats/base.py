@@ -29,9 +29,9 @@ class ChatFormat(Protocol):
     def next_prompt(
         self, history: Chat, context: Sequence[int], added: Chat, tools: Sequence[Any] = ()
     ) -> Prompt:
-        """`history`: all messages before `added`, the assistant's own last reply included; `context`: the exact
-        ids the model has seen and sampled. Appends, never re-tokenises; forks only where the template itself
-        rewrites what was rendered before."""
+        """`history`: all messages before `added`, the assistant's own last reply included; `context`: the
+        exact ids the model has seen and sampled. Appends, never re-tokenises; forks only where the template
+        itself rewrites what was rendered before."""
         ...
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
