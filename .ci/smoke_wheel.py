@@ -11,8 +11,10 @@ import gymnasium
 import ludus
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FLOORS = {name: "ludus" if name == "ludus" else f"ludus/{name}"
-          for name in ("ludus", "trainers", "agents", "envs", "tools", "kernels")}
+FLOORS = {
+    name: "ludus" if name == "ludus" else f"ludus/{name}"
+    for name in ("ludus", "trainers", "agents", "envs", "tools", "kernels")
+}
 
 
 def ludus_command(*arguments: str) -> subprocess.CompletedProcess[str]:
