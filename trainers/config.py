@@ -32,8 +32,10 @@ class RunSection(Section):
     """What the run is called; `ludus train` writes it to `runs/NAME`."""
     seed: CountOrNone = 0
     """Decides everything random in the run: tasks, order of batches, sampled tokens."""
-    threads: Count = 2
-    """Threads that torch computes with. Another number may round differently."""
+    threads: Count = 1
+    """Threads that torch computes with; another number may round differently. Small models gain nothing from a
+    second one, and lose much when another process wants a core: their operators are short, and threads that wait
+    for each other spin."""
 
 
 class EnvironmentSection(Section):
