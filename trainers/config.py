@@ -33,9 +33,8 @@ class RunSection(Section):
     seed: CountOrNone = 0
     """Decides everything random in the run: tasks, order of batches, sampled tokens."""
     threads: Count = 1
-    """Threads that torch computes with; another number may round differently. Small models gain nothing from a
-    second one, and lose much when another process wants a core: their operators are short, and threads that wait
-    for each other spin."""
+    """Threads that torch computes with; another number may round differently. Small models gain little from a
+    second one and lose much when another process wants its core: threads that wait for each other spin."""
 
 
 class EnvironmentSection(Section):
