@@ -4,7 +4,7 @@
 
 Each seed is a fresh process (imports count). Prints a table and writes `benchmarks/results/train.json`. The
 project's figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final
-disjoint.
+disjoint. The same tasks are then played greedily by both models, whatever the configuration evaluates with.
 """
 
 import argparse
@@ -28,6 +28,28 @@ config, run, seed = sys.argv[1:]
 train(load_config(config, {"run.seed": seed}), run)
 """
 
+GREEDY = """
+import json, sys
+from pathlib import Path
+from ludus.agents.evaluate import summarise
+from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.trainers.config import load_config
+from ludus.trainers.run import embedded_engine, engine_policy, load_policy, make_environment
+from ludus.trainers.tasks import hold_out
+run = Path(sys.argv[1])
+config = load_config(run / "config.toml")
+evaluation, found = config.evaluation, {}
+held_out = hold_out(make_environment(config), evaluation.episodes, evaluation.first_seed)
+starts = [EpisodeStart(seed) for seed in held_out.seeds]
+for stage in ("primed", "final"):
+    policy = load_policy(run / "models" / stage, config)
+    player = engine_policy(embedded_engine(policy, config), policy, config, temperature=0.0)
+    spec, rules = config.environment.spec, config.rollout
+    episodes = rollout(player, spec, starts, rules.limits, rules.concurrency)
+    found[stage] = summarise(episodes).to_dict()["success"]
+(run / "greedy.json").write_text(json.dumps(found))
+"""
+
 
 def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
@@ -35,6 +57,7 @@ def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     evaluation = json.loads((run / "evaluation.json").read_text())
     primed, final = evaluation["primed"]["success"], evaluation["final"]["success"]
+    subprocess.run([sys.executable, "-c", GREEDY, str(run)], check=True)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {
         "seed": seed,
@@ -48,6 +71,7 @@ def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
         "final": final,
         "rise": final["value"] - primed["value"],
         "disjoint": primed["high"] < final["low"],
+        "greedy": json.loads((run / "greedy.json").read_text()),
     }
 
 
