@@ -43,8 +43,7 @@ def check(
 
     Args:
         environment: an id (`"ludus/Arithmetic-v0"`, `"my_package.envs:mine/Guess-v0"`), or a class or
-        function that
-            makes an environment and that can be pickled, as other processes make it too.
+            function that makes an environment and that can be pickled, as other processes make it too.
         episodes: how many episodes each scripted agent plays.
         only: names of the checks to make; by default all of `CHECKS`.
         arguments: keyword arguments of the environment.
