@@ -1,7 +1,5 @@
 """`ChatEnv`: a language environment written as two pure functions, `start` and `respond`."""
 
-import difflib
-import inspect
 import operator
 import secrets
 from abc import abstractmethod
@@ -15,7 +13,7 @@ import numpy as np
 
 from ludus.envs import spaces
 from ludus.envs.chat import Chat, Message, Reply, assistant, reply_text, reply_tool_calls, transcript
-from ludus.envs.errors import ArgumentError
+from ludus.envs.errors import ArgumentError, refuse_unknown_arguments, unknown
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
@@ -70,18 +68,13 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     def respond(self, state: Any, text: str) -> Outcome: ...
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        known = inspect.signature(cls.__init__).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-            return super().__new__(cls)
-        for name in kwargs:
-            if name not in known:
-                raise ArgumentError(_unknown("argument", name, cls.__name__, [*known][1:]))
+        refuse_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
     def __init__(self, render_mode: str | None = None) -> None:
         modes = self.metadata["render_modes"]
         if render_mode is not None and render_mode not in modes:
-            raise ArgumentError(_unknown("render_mode", render_mode, type(self).__name__, modes))
+            raise ArgumentError(unknown("render_mode", render_mode, type(self).__name__, modes))
         self.render_mode = render_mode
         self.observation_space = spaces.Chat()
         self.action_space = spaces.Reply()
@@ -105,7 +98,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
         Raises:
             ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not
-            know.
+                know.
         """
         if seed is not None:
             self._seed(seed)
@@ -115,7 +108,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
             for name in options:
                 if name not in self.option_names:
                     known = sorted(self.option_names)
-                    raise ArgumentError(_unknown("option", name, type(self).__name__, known))
+                    raise ArgumentError(unknown("option", name, type(self).__name__, known))
         begun = self.start(self._rng, options or {})
         self._state, self._task, self._turn, self._open = begun.state, begun.task, 0, True
         if self.render_mode is not None:
@@ -127,7 +120,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
         Returns:
             The messages added; the rubric's sum; whether the task ended; whether `max_turns` cut it off; and
-            `info` with `task`, `reward_terms` (unweighted) and, when the episode ends, `success`.
+            `info` with `task`, `reward_terms` (every term, unweighted) and, when the episode ends, `success`.
 
         Raises:
             gymnasium.error.ResetNeeded: when no episode is open.
@@ -144,13 +137,16 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._turn += 1
         terminated = outcome.terminated
         truncated = not terminated and self._turn >= self.max_turns
-        info: dict[str, Any] = {"task": self._task, "reward_terms": outcome.terms}
+        terms, weights = outcome.terms, self.rubric.weights
+        if len(terms) != len(weights):
+            terms = {**dict.fromkeys(weights, 0.0), **terms}
+        info: dict[str, Any] = {"task": self._task, "reward_terms": terms}
         if terminated or truncated:
             self._open = False
             info["success"] = outcome.success
         if self.render_mode is not None:
             self._messages += (assistant(reply_text(action)), *_copied(messages))
-        return messages, self.rubric(outcome.terms), terminated, truncated, info
+        return messages, self.rubric(terms), terminated, truncated, info
 
     def render(self) -> str | None:
         """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
@@ -207,9 +203,3 @@ def _refused_tool_calls(reply: Any) -> Chat:
         }
         for call in reply_tool_calls(reply)
     ]
-
-
-def _unknown(kind: str, name: object, owner: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(str(name), known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{owner} knows no {kind} {name!r}{guess} It knows: {', '.join(map(str, known)) or 'none'}"

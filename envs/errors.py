@@ -1,5 +1,9 @@
 """`ArgumentError`: an environment was asked for something that it does not offer."""
 
+import difflib
+import inspect
+from collections.abc import Iterable, Sequence
+
 from ludus.tools.errors import UserError
 
 
@@ -7,3 +11,24 @@ class ArgumentError(UserError, ValueError):
     """A wrong argument, option or seed. The message names the value, the likely cause and the fix."""
 
     exit_code = 2
+
+
+def unknown(kind: str, name: object, owner: str, known: Sequence[str]) -> str:
+    """What to say about a name that is not `known`: the nearest one, and all of them."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    guess = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{owner} knows no {kind} {name!r}{guess} It knows: {', '.join(map(str, known)) or 'none'}"
+
+
+def refuse_unknown_arguments(cls: type, names: Iterable[str]) -> None:
+    """For `__new__`, before Python's own refusal, which says neither what was meant nor what there is.
+
+    Raises:
+        ArgumentError: the constructor takes no argument of such a name.
+    """
+    known = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return
+    for name in names:
+        if name not in known:
+            raise ArgumentError(unknown("argument", name, cls.__name__, [*known][1:]))

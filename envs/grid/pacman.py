@@ -1,13 +1,13 @@
 """`ludus/PacMan-v0`: Pac-Man on a grid, with arrays for observations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from ludus.envs.errors import ArgumentError
+from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
 from ludus.envs.grid import pacman_rules as rules
 from ludus.envs.grid.pacman_agents import GRID_AGENTS
 from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, Game, Games
@@ -101,6 +101,10 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     rubric: Rubric = RUBRIC
     action_names: ClassVar[tuple[str, ...]] = DIRECTIONS
     """What each action does, in words; `ludus play` maps keys to them."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        refuse_unknown_arguments(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import gymnasium
 import numba
@@ -12,7 +12,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ludus.envs.errors import ArgumentError
+from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
 from ludus.envs.grid import pacman_rules as rules
 from ludus.envs.grid.pacman import refuse_options
 from ludus.envs.grid.pacman_game import RUBRIC, Game, Games, required_integer
@@ -48,6 +48,10 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
     rubric: Rubric = RUBRIC
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        refuse_unknown_arguments(cls, kwargs)
+        return super().__new__(cls)
 
     def __init__(
         self,

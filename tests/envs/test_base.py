@@ -238,6 +238,17 @@ def test_a_fault_leaves_the_episode_where_it_was() -> None:
     assert env.snapshot() == before
 
 
+def test_terms_that_a_turn_leaves_out_are_zero() -> None:
+    class Terse(Parrot):
+        rubric = Rubric({"quiet": 1.0, "length": 2.0})
+
+    env = Terse()
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step("four")
+    assert list(info["reward_terms"].items()) == [("quiet", 0.0), ("length", 4.0)]
+    assert reward == 8.0
+
+
 def test_rubric_sums_and_refuses_unknown_terms() -> None:
     rubric = Rubric({"a": 2.0, "b": -1.0})
     assert rubric({"a": 1.0, "b": 0.5}) == 1.5

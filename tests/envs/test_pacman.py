@@ -148,6 +148,7 @@ def test_the_mask_is_in_the_form_that_sampling_takes() -> None:
         ({"max_steps": 0}, "max_steps=0"),
         ({"view": 0}, "view=0"),
         ({"layout": "palace"}, "layout 'palace' is unknown"),
+        ({"row": 9}, "PacMan knows no argument 'row'; did you mean 'rows'"),
         ({"render_mode": "picture"}, "render_mode='picture': give 'human', 'ansi' or 'rgb_array'"),
     ],
 )
