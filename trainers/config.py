@@ -324,7 +324,7 @@ def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        nearby = sorted(str(file) for file in path.parent.glob("*.toml"))
+        nearby = _configurations(path.parent) or _configurations(Path("configs"))
         there = f"; there is {', '.join(nearby)}" if nearby else ""
         raise ConfigError(f"{path}: no such configuration file{there}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -360,6 +360,11 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
     table[name] = text if _annotation(key) is str else _toml_value(text)
 
 
+def _configurations(folder: Path) -> list[str]:
+    """The TOML files of a folder, without a project's own, which is no configuration of a run."""
+    return sorted(str(file) for file in folder.glob("*.toml") if file.name != "pyproject.toml")
+
+
 def _toml_value(text: str) -> Any:
     """`text` as a TOML value, or as the string that it is."""
     try:
@@ -391,15 +396,17 @@ def _explain(error: ErrorDetails) -> str:
             return f'"{key}" is missing and has no default; add it'
         case "literal_error":
             choices, given = [str(choice) for choice in get_args(_annotation(key))], error["input"]
-            return f'{key} = "{given}" is not one of {", ".join(choices)}{_nearest(given, choices)}'
+            known = ", ".join(choices)
+            return f'{key} = "{given}" is not one of {known}{_nearest(given, choices, listed=True)}'
         case "value_error":
             return (f"{key}: " if key else "") + str(error["ctx"]["error"])
         case _:
             return f"{key} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
 
 
-def _nearest(name: object, choices: Any) -> str:
+def _nearest(name: object, choices: Any, listed: bool = False) -> str:
+    """The choice that was meant or, where none is near and the message has not `listed` them, all of them."""
     close = difflib.get_close_matches(str(name), list(choices), n=1)
     if close:
         return f'; did you mean "{close[0]}"?'
-    return f"; there is {', '.join(choices)}" if len(choices) < 30 else ""
+    return f"; there is {', '.join(choices)}" if len(choices) < 30 and not listed else ""

@@ -171,7 +171,8 @@ def prime(
     with phase(listener, "model", 0):
         policy = load_policy(initial_model(config), config)
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
-        listener.note(f"model: {config.model.path}, {parameters / 1e6:.1f} million parameters")
+        size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
+        listener.note(f"model: {config.model.path}, {size} parameters")
     if config.sft.steps:
         tasks = TaskStream(env, config.run.seed, "sft", held_out.tasks)
         wanted = config.sft.demonstrations + config.sft.heldout_demonstrations

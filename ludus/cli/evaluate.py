@@ -85,7 +85,8 @@ class Evaluate:
                 interruption.add_note(f"the {len(played)} episodes played so far are in {self.out}")
             raise
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        show(f"{name}({given}) · {self.agent or self.model}", summarise(episodes))
+        made = f"{name}({given})" if given else name
+        show(f"{made} · {self.agent or self.model}", summarise(episodes))
         if self.out is not None:
             print(f"episodes: {write_episodes(self.out, episodes)}")
         return 0
@@ -109,8 +110,9 @@ def show(title: str, summary: Summary) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("mean", justify="right")
     table.add_column("95% interval", justify="right")
@@ -127,4 +129,7 @@ def show(title: str, summary: Summary) -> None:
     for reason, count in summary.stop_reasons.items():
         table.add_row(reason, str(count), f"{count / summary.episodes:.1%}")
     table.add_row("faults", str(summary.faults), style="red" if summary.faults else "")
-    Console().print(table)
+    console = Console()
+    # Not the table's own title, which would wrap at the width of the table.
+    console.print(Text(title, style="bold"))
+    console.print(table)

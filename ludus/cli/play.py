@@ -117,4 +117,4 @@ def play(
         screen.observe(observation)
     verdict = "[green]success[/]" if info.get("success") else "[red]no success[/]"
     cause = "ended by the environment" if terminated else "cut off by the limit on turns"
-    return f"seed {seed}: [bold]return {total:.2f}[/] in {turns} turns, {cause}: {verdict}"
+    return f"seed {seed}: [bold]return {total:.2f}[/] in {turns} turn{'s' * (turns != 1)}, {cause}: {verdict}"

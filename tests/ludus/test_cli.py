@@ -226,6 +226,7 @@ def test_eval_reports_and_stores(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "episodes.parquet"
     result = run("eval", OWN, "--agent", "oracle", "--episodes", "20", "--out", out)
     assert result.code == 0
+    assert f"{OWN.rpartition(':')[2]} · oracle" in result.out
     assert re.search(r"success +1\.000 +0\.839 to 1\.000", result.out)
     assert re.search(r"environment:terminated +20 +100\.0%", result.out)
     episodes = read_episodes(out)

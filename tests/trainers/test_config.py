@@ -49,6 +49,7 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"gpro": {}}, ['"gpro"', 'did you mean "grpo"']),
         ({"grpo": {"learning_rte": 1.0}}, ['"grpo.learning_rte"', 'did you mean "learning_rate"']),
         ({"grpo": {"loss": "gpro"}}, ["grpo.loss", "dr_grpo", 'did you mean "grpo"']),
+        ({"grpo": {"loss": "ppo"}}, ['"ppo" is not one of grpo, dr_grpo, dapo']),
         ({"grpo": {"steps": -1}}, ["grpo.steps", "-1"]),
         ({"grpo": {"steps": True}}, ["grpo.steps", "integer"]),
         ({"grpo": {"steps": 2.5}}, ["grpo.steps", "2.5"]),
@@ -118,11 +119,17 @@ def test_overrides_are_typed_by_the_field(tmp_path: Path) -> None:
         load_config(path, {"environment.id.x": "3"})
 
 
-def test_files_that_are_not_configurations(tmp_path: Path) -> None:
+def test_files_that_are_not_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "configs").mkdir()
     (tmp_path / "there.toml").write_text("= 3")
     with pytest.raises(ConfigError, match=r"nowhere.toml: no such configuration file; there is .*there.toml"):
         load_config(tmp_path / "nowhere.toml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "there.toml").rename(tmp_path / "configs" / "there.toml")
+    with pytest.raises(ConfigError, match=r"no such configuration file; there is configs.there.toml$"):
+        load_config(Path("nowhere.toml"))
     with pytest.raises(ConfigError, match=r"there.toml: not valid TOML"):
-        load_config(tmp_path / "there.toml")
+        load_config(Path("configs/there.toml"))
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
