@@ -26,7 +26,8 @@ class Train:
     config: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONFIG")]
     """The run's configuration, a TOML file: for example configs/arithmetic.toml."""
     resume: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
-    """Go on from the run's last checkpoint, with the configuration it began with."""
+    """Go on from the run's last checkpoint. Give the run's own configuration, runs/NAME/config.toml: what it
+    began with stays, and changes are refused."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Name of the run, instead of the configuration's run.name."""
     directory: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
