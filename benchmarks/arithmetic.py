@@ -6,6 +6,7 @@ Prints a table and writes `benchmarks/results/arithmetic.json`. The project's li
 `ludus/Arithmetic-v0`, unwrapped, with its default arguments.
 """
 
+import argparse
 import json
 import statistics
 import time
@@ -51,6 +52,7 @@ def episodes_per_second(env: gymnasium.Env[Any, Any]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     rates = {}
     print(f"{'environment':<42}{'episodes/s':>12}   (median of {REPEATS} × {EPISODES})")
     for name, (id, arguments, unwrapped) in CASES.items():
