@@ -156,7 +156,10 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         return transcript(list(self._messages))
 
     def snapshot(self) -> Any:
-        """The whole episode as an opaque value; cheap, because states are immutable. It can be pickled."""
+        """The whole episode as an opaque value; cheap, because states are immutable. It can be pickled.
+
+        Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()` and `env.unwrapped.restore(…)`.
+        """
         return (self._state, self._task, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
