@@ -158,7 +158,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     def snapshot(self) -> Any:
         """The whole episode as an opaque value; cheap, because states are immutable. It can be pickled.
 
-        Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()` and `env.unwrapped.restore(…)`.
+        Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()`, `env.unwrapped.restore(…)`.
         """
         return (self._state, self._task, self._turn, self._open, self._messages)
 
