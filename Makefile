@@ -43,7 +43,7 @@ wheel: $(VENV)/project $(VENV)/dev
 	cd build/wheel && venv/bin/python ../../.ci/smoke_wheel.py ../../dist/*.whl
 
 docs: $(VENV)/project $(VENV)/docs tree
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+	$(BIN)/mkdocs build --strict --site-dir site
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info
