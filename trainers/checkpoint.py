@@ -111,7 +111,8 @@ def replacing(target: Path) -> Iterator[Path]:
     scratch = target.parent / f".{target.name}.partial"
     with disk_errors(target):
         shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
-        scratch.mkdir(parents=True)
+        target.parent.mkdir(exist_ok=True)  # no parents: a run's folder that was removed is missed
+        scratch.mkdir()
         try:
             yield scratch
             for path in scratch.rglob("*"):
@@ -164,6 +165,8 @@ def clear_leftovers(run: Path) -> None:
 
 
 def _mend(error: OSError | str) -> str:
+    if isinstance(error, OSError) and error.errno == errno.ENOENT:
+        return "its folder was removed or renamed meanwhile: put it back and go on with --resume"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full
     cause = "free some space" if is_full else "check the folder's permissions and disk"
@@ -218,8 +221,8 @@ def _read_state(path: Path) -> tuple[Progress, dict[str, str]]:
         return progress, dict(state["sha256"])
     except OSError as error:
         raise _corrupt(file, error.strerror or str(error)) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(file, f"not what was written ({error!r})") from None
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
+        raise _corrupt(file, f"not what was written ({type(error).__name__})") from None
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

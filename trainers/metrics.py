@@ -10,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ludus.agents.episode import Episode
 from ludus.trainers.checkpoint import disk_errors, write_file
+from ludus.trainers.errors import RunError
 
 FILE = "metrics.jsonl"
 
@@ -28,8 +29,9 @@ class MetricsWriter:
             line for line in read_metrics(run) if line["phase"] != phase or int(line["step"]) <= completed
         ]
         write_file(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file = self._path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / "tensorboard" / phase), purge_step=completed + 1)
+        with disk_errors(self._path):
+            self._file = self._path.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(run / "tensorboard" / phase), purge_step=completed + 1)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record a step, counted from 1.
@@ -45,8 +47,9 @@ class MetricsWriter:
                 self._board.add_scalar(name.replace(":", "-"), value, step)
 
     def close(self) -> None:
-        self._file.close()
-        self._board.close()
+        with disk_errors(self._path):
+            self._file.close()
+            self._board.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -56,10 +59,26 @@ class MetricsWriter:
 
 
 def read_metrics(run: Path) -> list[dict[str, float | str]]:
-    """The lines of a run's `metrics.jsonl`; a last one that a killed process left unfinished is left out."""
+    """The lines of a run's `metrics.jsonl`; a last one that a killed process left unfinished is left out.
+
+    Raises:
+        RunError: if another line is not one that was written there.
+    """
     path = run / FILE
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    written = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [_record(path, number, line) for number, line in enumerate(written, 1) if line.endswith(b"\n")]
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
+    try:
+        record = json.loads(line)
+        record["phase"], int(record["step"])
+    except (ValueError, KeyError, TypeError):
+        raise RunError(
+            f"{path}, line {number}: not a record of a step (a JSON object with phase and step); the file "
+            "was edited or damaged, delete that line"
+        ) from None
+    return record
 
 
 def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """`train`: the whole job: model, priming, evaluation, GRPO, evaluation; what is done is not done again."""
 
+import fcntl
 import itertools
 import json
 import os
@@ -58,10 +59,9 @@ def train(
         KeyboardInterrupt: after Ctrl-C; what was trained is saved.
     """
     listener = listener or Listener()
-    run = open_run(config, Path(directory), resume)
-    env = make_environment(config)
-    held_out = hold_out(env, held_out_tasks(config), config.evaluation.first_seed)
-    with computing(config):
+    with open_run(config, Path(directory), resume) as run, computing(config):
+        env = make_environment(config)
+        held_out = hold_out(env, held_out_tasks(config), config.evaluation.first_seed)
         if not primed_folder(run).exists():
             prime(config, run, env, held_out, listener)
         evaluate("primed", config, run, held_out, listener)
@@ -69,7 +69,7 @@ def train(
             if not final_folder(run).exists():
                 sharpen(config, run, env, held_out, listener)
             evaluate("final", config, run, held_out, listener)
-    env.close()
+        env.close()
     return run
 
 
@@ -81,11 +81,14 @@ def final_folder(run: Path) -> Path:
     return run / "models" / "final"
 
 
-def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
-    """Make a run's folder, or check that the one that is there is this run's.
+@contextmanager
+def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
+    """Make a run's folder, or check that the one that is there is this run's; inside, no other process may
+    open it.
 
     Raises:
-        RunError: if there is one and it is not to be resumed, or there is none to resume.
+        RunError: if there is one and it is not to be resumed, there is none to resume, or another process is
+            at work on it.
         ConfigError: if it was begun with another configuration.
     """
     written = run / "config.toml"
@@ -95,18 +98,40 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Path:
                 f"{run}: there is no run to resume (it has no config.toml); begin it without --resume"
             )
         _refuse_changes(config, load_config(written), written)
-        clear_leftovers(run)
-        return run
-    # A run that failed before it trained anything, on a wrong model path say, may be begun again, mended.
-    if run.exists() and any(path != written for path in run.iterdir()):
-        raise RunError(
-            f"{run} exists already and would be overwritten; go on with it by --resume, or choose another "
-            "name or folder"
-        )
+        with _alone(run):
+            clear_leftovers(run)
+            yield run
+        return
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-    write_file(written, config.to_toml().encode())
-    return run
+    with _alone(run):
+        # A run that failed before it trained anything, on a wrong model path say, may be begun again, mended.
+        if any(path != written for path in run.iterdir()):
+            raise RunError(
+                f"{run} exists already and would be overwritten; go on with it by --resume, or choose "
+                "another name or folder"
+            )
+        write_file(written, config.to_toml().encode())
+        yield run
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Holds a lock on the run's folder, which the system lifts when the process ends, however it ends."""
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run}: another process is at work on this run; wait until it ends, or stop it, or choose "
+                "another name or folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nobody can be kept out there
+        yield
+    finally:
+        os.close(folder)
 
 
 def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
@@ -203,7 +228,7 @@ def sharpen(
 def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, listener: Listener) -> None:
     """Play the held-out tasks with a saved model; keep the episodes, and a summary in `evaluation.json`."""
     record = run / "evaluation.json"
-    summaries = json.loads(record.read_text()) if record.exists() else {}
+    summaries = _summaries(record)
     count = config.evaluation.episodes
     if stage in summaries or not count:
         return
@@ -228,6 +253,19 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
             f"{stage}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), mean return "
             f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f}) on {count} held-out tasks"
         )
+
+
+def _summaries(record: Path) -> dict[str, Any]:
+    try:
+        summaries = json.loads(record.read_text()) if record.exists() else {}
+    except ValueError as error:
+        raise RunError(f"{record}: not valid JSON ({error}); {_AGAIN}") from None
+    if not isinstance(summaries, dict):
+        raise RunError(f"{record}: not the summaries of primed and final; {_AGAIN}")
+    return summaries
+
+
+_AGAIN = "it was edited or damaged, delete it and evaluate again with --resume"
 
 
 def initial_model(config: RunConfig) -> str | Path:
@@ -256,8 +294,14 @@ def save_policy(policy: LoadedModel, folder: Path) -> None:
 
 
 def embedded_engine(policy: LoadedModel, config: RunConfig) -> EmbeddedEngine:
-    """Samples from the model's own weights: what is trained is what plays."""
-    return EmbeddedEngine(policy.model, slots=config.rollout.concurrency)
+    """Samples from the model's own weights: what is trained is what plays.
+
+    It waits for every episode as long as an environment may take for a step. With less patience a step that
+    is slow once, because it compiles something or the machine is busy, would change what is computed
+    together, and a resumed run would not end in the same bits.
+    """
+    settings = config.rollout
+    return EmbeddedEngine(policy.model, slots=settings.concurrency, patience_s=settings.step_seconds)
 
 
 def engine_policy(

@@ -167,7 +167,7 @@ class EmbeddedEngine:
         self._model = model
         self._slots = slots
         self._max_context: int = max_context
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._weights_version = 0
         self._store = SlotStore()
         self._rows: list[_Row] = []
@@ -266,9 +266,9 @@ class EmbeddedEngine:
         assert self._changed is not None
         now = time.monotonic()
         expected = [
-            session.away_since + self._patience_s - now
+            session.away_since + self.patience_s - now
             for session in self._sessions.values()
-            if session.request is None and session.away_since + self._patience_s > now
+            if session.request is None and session.away_since + self.patience_s > now
         ]
         if not expected:
             return True

@@ -119,9 +119,10 @@ def test_progress_is_checked_too(tmp_path: Path) -> None:
     path = save(tmp_path, 1, trained())
     assert read_progress(path) == Progress("sft", 1, 7)
     state = json.loads((path / "state.json").read_text())
-    (path / "state.json").write_text(json.dumps({**state, "step": "soon"}))
-    with pytest.raises(CheckpointError, match="begin the run anew"):
-        read_progress(path)
+    for step in ("soon", float("inf"), None):
+        (path / "state.json").write_text(json.dumps({**state, "step": step}))
+        with pytest.raises(CheckpointError, match="begin the run anew"):
+            read_progress(path)
 
 
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:

@@ -76,3 +76,11 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
         with pytest.raises(RunError, match=r"metrics.jsonl could not be written: No space left.*--resume"):
             writer.write(1, {"loss": 1.0})
         writer._file = (tmp_path / "metrics.jsonl").open("a")
+
+
+@pytest.mark.parametrize("damage", ['{"phase": "sft", x', "null", "[]", '{"step": 1}', "\udcff"])
+def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
+    content = f'{{"phase": "sft", "step": 1}}\n{damage}\n'
+    (tmp_path / "metrics.jsonl").write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(RunError, match=r"metrics\.jsonl, line 2: not a record of a step"):
+        read_metrics(tmp_path)

@@ -1,6 +1,7 @@
 """The whole job: its folder, and that a run which was stopped anywhere ends in the same bits."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from ludus.trainers.config import RunConfig, load_config, parse_config
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
-from ludus.trainers.run import train
+from ludus.trainers.run import embedded_engine, load_policy, train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
 SECONDS = ("seconds/", "tokens_per_second")
@@ -293,3 +294,57 @@ def test_a_task_space_that_is_too_small_is_refused(tmp_path: Path, tiny: RunConf
             parse_config({**tiny.model_dump(), "environment": small, "evaluation": {"episodes": 512}}),
             tmp_path / "run",
         )
+
+
+class Second(Listener):
+    """Tries to go on with a run while it is at work."""
+
+    def __init__(self, config: RunConfig, run: Path) -> None:
+        self.config, self.run = config, run
+
+    def phase_begun(self, phase: Phase, total: int, completed: int) -> None:
+        for resume in (True, False):
+            with pytest.raises(RunError, match="another process is at work"):
+                train(self.config, self.run, resume=resume)
+        raise Killed
+
+
+def test_two_processes_cannot_be_at_work_on_one_run(tmp_path: Path, tiny: RunConfig) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny, run, listener=Second(tiny, run))
+    with pytest.raises(Killed):  # the first has let go of it
+        train(tiny, run, resume=True, listener=StopAt("demonstrations", 1))
+
+
+class RemovesRun(Listener):
+    def __init__(self, run: Path) -> None:
+        self.run = run
+
+    def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
+        if (phase, completed) == ("sft", 3):
+            shutil.rmtree(self.run)
+
+
+# TensorBoard's own thread says so too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_run_whose_folder_is_removed_says_so_and_makes_up_no_other(tmp_path: Path, tiny: RunConfig) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(RunError, match="folder was removed or renamed"):
+        train(tiny, run, listener=RemovesRun(run))
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_record_of_the_evaluation_is_named(whole: Path, tiny: RunConfig, content: str) -> None:
+    record = whole / "evaluation.json"
+    before = record.read_bytes()
+    record.write_text(content)
+    with pytest.raises(RunError, match=r"evaluation\.json: not .* delete it"):
+        train(tiny, whole, resume=True)
+    record.write_bytes(before)
+
+
+def test_the_engine_waits_for_a_step_as_long_as_it_may_take(whole: Path, tiny: RunConfig) -> None:
+    policy = load_policy(whole / "models" / "primed", tiny)
+    assert embedded_engine(policy, tiny).patience_s == tiny.rollout.step_seconds
