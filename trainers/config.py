@@ -28,11 +28,11 @@ class Section(BaseModel):
 class RunSection(Section):
     """What concerns the run as a whole."""
 
-    name: Annotated[str, Field(min_length=1, pattern=r"^[\w.-]+$")] = "run"
+    name: Annotated[str, Field(min_length=1, pattern=r"^\w[\w.-]*$")] = "run"
     """What the run is called; `ludus train` writes it to `runs/NAME`."""
-    seed: CountOrNone = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides everything random in the run: tasks, order of batches, sampled tokens."""
-    threads: Count = 1
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that torch computes with; another number may round differently. Small models gain little from a
     second one and lose much when another process wants its core: threads that wait for each other spin."""
 
@@ -250,7 +250,7 @@ class EvaluationSection(Section):
 
     episodes: CountOrNone = 512
     """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out."""
-    first_seed: CountOrNone = 2**32
+    first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 2**32
     """The tasks are those of the seeds from here on. Training seeds are below 2**32."""
     temperature: NonNegative = 0.0
     """0 is greedy."""

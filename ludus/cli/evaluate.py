@@ -1,5 +1,6 @@
 """`ludus eval ID`: what a policy achieves, with intervals."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +52,8 @@ class Evaluate:
             raise UsageError("who is to be evaluated? give one of --agent NAME and --model PATH|RUN")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}: play at least 1")
-        if self.temperature < 0:
-            raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more")
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more, and finite")
         if self.out is not None and (self.out.is_dir() or not self.out.parent.is_dir()):
             raise UsageError(f"--out {self.out}: name a file in a folder that exists")
         name = resolve(self.id)

@@ -107,6 +107,7 @@ def test_an_unknown_agent(run: Run) -> None:
         (("eval", OWN, "--agent", "null", "--model", "x"), "--agent"),
         (("eval", OWN, "--agent", "null", "--episodes", "0"), "--episodes"),
         (("eval", OWN, "--agent", "null", "--temperature", "-1"), "--temperature"),
+        (("eval", OWN, "--agent", "null", "--temperature", "nan"), "--temperature"),
         (("eval", OWN, "--agent", "null", "--out", "no/such/folder/x.parquet"), "--out"),
         (("play", OWN, "--agent", "null", "--model", "x"), "--agent"),
         (("play", OWN, "--agent", "null", "--episodes", "-1"), "--episodes"),

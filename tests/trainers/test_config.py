@@ -72,6 +72,10 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"environment": {}}, ['"environment.id"', "missing"]),
         ({"environment": 3}, ["environment = 3"]),
         ({"run": {"name": "a/b"}}, ["run.name"]),
+        ({"run": {"name": ".."}}, ["run.name"]),
+        ({"run": {"seed": 2**63}}, ["run.seed"]),
+        ({"run": {"threads": 10**11}}, ["run.threads"]),
+        ({"evaluation": {"first_seed": 2**63}}, ["evaluation.first_seed"]),
     ],
 )
 def test_what_is_wrong_is_named_with_its_fix(sections: dict[str, Any], named: list[str]) -> None:
