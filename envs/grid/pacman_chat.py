@@ -192,7 +192,8 @@ class PacManChat(ChatEnv):
 
     def _read(self, text: str) -> tuple[list[int], str]:
         """The moves of a reply, or what is wrong with it."""
-        found = _ACTION.findall(text)
+        # Up to the last end only: looking for one behind it, once for every tag, would take quadratic time.
+        found = _ACTION.findall(text, 0, text.rfind("</action>") + len("</action>"))
         if len(found) != 1:
             return [], "No <action> found." if not found else f"{len(found)} <action> tags found, give one."
         names = [name for name in _SEPARATORS.split(found[0].strip().lower()) if name]

@@ -1,6 +1,7 @@
 """The chat form of Pac-Man: what it says, what it makes of replies, and that it is the same game."""
 
 import re
+import time
 import warnings
 from typing import Any
 
@@ -245,3 +246,12 @@ def test_only_the_oracle_clears_the_maze(name: str) -> None:
     env = PacManChat()
     successes = [outcome(env, CHAT_AGENTS[name](env, seed), seed)["success"] for seed in range(5)]
     assert successes == [name == "oracle"] * 5
+
+
+def test_a_reply_of_many_open_tags_is_read_in_linear_time() -> None:
+    env = gymnasium.make("ludus/PacManChat-v0").unwrapped
+    env.reset(seed=0)
+    began = time.process_time()
+    messages, *_ = env.step("<action>" * 100_000)
+    assert "No <action> found" in messages[0]["content"]
+    assert time.process_time() - began < 1.0
