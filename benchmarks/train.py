@@ -1,10 +1,13 @@
 """The main job over three seeds: how long it takes, and how much better the policy is afterwards.
 
     python benchmarks/train.py [--seeds 0 1 2] [--config configs/arithmetic.toml]
+    python benchmarks/train.py --config configs/pacman.toml --finished runs/pacman
 
-Each seed is a fresh process (imports count). Prints a table and writes `benchmarks/results/train.json`. The
-project's figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final
-disjoint. The same tasks are then played greedily by both models, whatever the configuration evaluates with.
+Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds
+are then those between its first and its last file. Prints a table and writes
+`benchmarks/results/train-CONFIG.json`. The project's figures: success on held-out tasks up by at least 0.25,
+the 95% intervals of primed and final disjoint. The same tasks are then played greedily by both models,
+whatever the configuration evaluates with.
 """
 
 import argparse
@@ -13,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +52,25 @@ for stage in ("primed", "final"):
     spec, rules = config.environment.spec, config.rollout
     episodes = rollout(player, spec, starts, rules.limits, rules.concurrency)
     found[stage] = summarise(episodes).to_dict()["success"]
-(run / "greedy.json").write_text(json.dumps(found))
+print(json.dumps(found))
 """
 
 
 def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", PROGRAM, str(config), str(run), str(seed)], check=True)
-    seconds = time.perf_counter() - began
+    return read(run, time.perf_counter() - began)
+
+
+def read(run: Path, seconds: float) -> dict[str, Any]:
     evaluation = json.loads((run / "evaluation.json").read_text())
     primed, final = evaluation["primed"]["success"], evaluation["final"]["success"]
-    subprocess.run([sys.executable, "-c", GREEDY, str(run)], check=True)
+    command = [sys.executable, "-c", GREEDY, str(run)]
+    greedy = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    returns = {stage: summary["mean_return"] for stage, summary in evaluation.items()}
     return {
-        "seed": seed,
+        "seed": tomllib.loads((run / "config.toml").read_text())["run"]["seed"],
         "seconds": seconds,
         "seconds_by_phase": {
             phase: sum(line["seconds/total"] for line in lines if line["phase"] == phase)
@@ -71,7 +81,9 @@ def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
         "final": final,
         "rise": final["value"] - primed["value"],
         "disjoint": primed["high"] < final["low"],
-        "greedy": json.loads((run / "greedy.json").read_text()),
+        "returns": returns,
+        "returns_disjoint": returns["primed"]["high"] < returns["final"]["low"],
+        "greedy": json.loads(greedy),
     }
 
 
@@ -81,17 +93,14 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "arithmetic.toml")
+    parser.add_argument("--finished", type=Path, metavar="RUN", help="read this run instead of training")
     arguments = parser.parse_args()
-    runs = []
     print(f"{'seed':>4} {'seconds':>8}   {'primed':<22} {'final':<22} {'rise':>6}")
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in arguments.seeds:
-            run = measure(arguments.config, Path(folder) / str(seed), seed)
-            runs.append(run)
-            shown = [
-                f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (run["primed"], run["final"])
-            ]
-            print(f"{seed:>4} {run['seconds']:>8.1f}   {shown[0]:<22} {shown[1]:<22} {run['rise']:>6.3f}")
+    runs = []
+    for run in measured(arguments):
+        runs.append(run)
+        shown = [f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (run["primed"], run["final"])]
+        print(f"{run['seed']:>4} {run['seconds']:>8.1f}   {shown[0]:<22} {shown[1]:<22} {run['rise']:>6.3f}")
     result = {
         "runs": runs,
         "reached": all(run["rise"] >= RISE and run["disjoint"] for run in runs),
@@ -99,11 +108,20 @@ def main() -> None:
         **machine("torch", "transformers", "numpy"),
     }
     out = HERE / "results" / f"train-{arguments.config.stem}.json"
-    if arguments.config.stem == "arithmetic":
-        out = HERE / "results" / "train.json"
-    out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"written to {out}")
+
+
+def measured(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    if arguments.finished:
+        first, last = (
+            (arguments.finished / name).stat().st_mtime for name in ("config.toml", "evaluation.json")
+        )
+        yield read(arguments.finished, last - first)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in arguments.seeds:
+            yield measure(arguments.config, Path(folder) / str(seed), seed)
 
 
 if __name__ == "__main__":
