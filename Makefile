@@ -12,13 +12,18 @@ TREE := build/tree
 NAME ?= arithmetic-$(shell date +%Y%m%d-%H%M%S)
 CONFIG ?= configs/arithmetic.toml
 
-.PHONY: train test lint tree format wheel docs clean
+.PHONY: train test kernels lint tree format wheel docs clean
 
 train: $(VENV)/project
 	$(BIN)/ludus train $(CONFIG) --name $(NAME)
 
 test: $(VENV)/project $(VENV)/dev
 	$(BIN)/python -m pytest -n 2
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 tests/kernels
+
+# Compiles every kernel for every GPU that is supported, and looks at the machine code. Needs no GPU.
+kernels: $(VENV)/project $(VENV)/dev
+	$(BIN)/python .ci/compile_kernels.py
 
 lint: $(VENV)/project $(VENV)/dev tree
 	$(BIN)/ruff check .

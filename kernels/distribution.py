@@ -1,0 +1,38 @@
+"""A distribution over words from running sums over its logits, in torch. `numerics.py` has the same in Triton.
+
+With z the logits over the temperature, o the words other than the target t, m = max z_o, s = Σ_o exp(z_o - m):
+
+    gap     = log s - (z_t - m)        the others' log-sum-exp above the target
+    logprob = -softplus(gap)           P = 1 - p_t = sigmoid(gap)
+    H_o     = log s + Σ_o exp(z_o - m) (m - z_o) / s      entropy among the others
+    entropy = -p_t log p_t - P log P + P H_o              each term positive, none cancels
+
+Logits are only ever subtracted from each other, so a common shift costs no digits.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+NEVER = -1e30
+"""Stands for a logit of -inf. Its differences are finite and their exponential is exactly 0."""
+
+
+def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(logprob, entropy, peak, rest) from the target's logit and from the others' maximum m, s and
+    spread = Σ_o exp(z_o - m) (m - z_o); s is 0 where no other word is possible. Each [C]."""
+    delta = z_t - m
+    log_s = s.log()
+    gap = log_s - delta
+    logprob, logprob_o = logsigmoid(-gap), logsigmoid(gap)
+    p_t, p_o = logprob.exp(), logprob_o.exp()
+    entropy_o = torch.where(s > 0, log_s + spread / s, 0.0)
+    entropy = p_o * (entropy_o - logprob_o.clamp(min=NEVER)) - p_t * logprob.clamp(min=NEVER)
+    rest = torch.logaddexp(log_s, delta) - delta.clamp(min=0)
+    masked = (s == 0) & (z_t == -torch.inf)
+    return (
+        torch.where(masked, -torch.inf, logprob),
+        torch.where(masked, 0.0, entropy),
+        torch.where(masked, 0.0, torch.maximum(z_t, m)),
+        torch.where(masked, torch.inf, rest),
+    )

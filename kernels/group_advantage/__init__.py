@@ -1,0 +1,1 @@
+"""Advantages of episodes relative to their group, in one launch."""

@@ -1,0 +1,1 @@
+"""The policy loss of GRPO and its family, with gradient and metrics in one launch."""

@@ -1,0 +1,1 @@
+"""Log-probabilities of target tokens and entropies, from logits."""

@@ -1,0 +1,1 @@
+"""silu(gate) · up, which keeps nothing but its inputs."""

@@ -1,0 +1,52 @@
+"""Every test of an operator runs on every path that this machine has.
+
+Without a GPU the Triton kernels run in Triton's interpreter, in a process of their own (`make test` starts it):
+
+    TRITON_INTERPRET=1 pytest tests/kernels
+
+There, matrix kernels are tested in float32 and float16 only (bfloat16 products are silently wrong), with at most 64
+rows and 8,192 words.
+"""
+
+import os
+
+import pytest
+import torch
+
+from ludus.kernels.paths import VARIABLE
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+GPU = torch.cuda.is_available()
+PATHS = ("triton",) if INTERPRETED else ("reference", "cpu", "triton")
+
+
+@pytest.fixture(params=PATHS)
+def path(request, monkeypatch):
+    """The path that every operator takes in this test."""
+    if request.param == "triton" and not (INTERPRETED or GPU):
+        pytest.skip("needs a GPU, or TRITON_INTERPRET=1")
+    monkeypatch.setenv(VARIABLE, request.param)
+    return request.param
+
+
+@pytest.fixture
+def fused_path(path):
+    """The paths with a backward of their own."""
+    if path == "reference":
+        pytest.skip("the reference is what the others are compared with")
+    return path
+
+
+@pytest.fixture
+def device(path):
+    """Where the path's tensors lie."""
+    return torch.device("cuda" if path == "triton" and not INTERPRETED else "cpu")
+
+
+@pytest.fixture(autouse=True)
+def poisoned(monkeypatch):
+    """Memory that is handed out uninitialised is NaN, so that a kernel that leaves some of it unwritten shows."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)

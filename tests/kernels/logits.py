@@ -1,0 +1,80 @@
+"""Distributions over words that operators get wrong, and measures of being right. M rows, V words."""
+
+import math
+
+import torch
+from torch import Tensor
+
+INF = math.inf
+
+
+def ordinary(rows: int, words: int, seed: int, spread: float = 3.0) -> tuple[Tensor, Tensor]:
+    """(logits [M, V] float32, targets [M])."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(rows, words, generator=generator) * spread
+    return logits, torch.randint(0, words, (rows,), generator=generator)
+
+
+def adversarial(name: str, rows: int, words: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`ordinary` logits and targets, bent; see `ADVERSARIAL`."""
+    logits, targets = ordinary(rows, words, seed)
+    every = torch.arange(rows)
+    third = max(words // 3, 1)
+    match name.split():
+        case ["shifted", by]:
+            logits += float(by)
+        case ["-inf", "first"]:
+            logits[:, :third] = -INF
+            targets = targets.clamp(min=third)
+        case ["-inf", "middle"]:
+            logits[:, third : 2 * third] = -INF
+            targets = torch.where((targets >= third) & (targets < 2 * third), words - 1, targets)
+        case ["-inf", "last"]:
+            logits[:, -third:] = -INF
+            targets = targets.clamp(max=words - third - 1)
+        case ["-inf", "target"]:
+            logits[every, targets] = -INF
+        case ["-inf", "but", "the", "target"]:
+            kept = logits[every, targets]
+            logits[:] = -INF
+            logits[every, targets] = kept
+        case ["-inf", "everywhere"]:
+            logits[rows // 2 :] = -INF
+        case ["target", "above", "by", by]:
+            logits[every, targets] = logits.amax(1) + float(by)
+        case ["another", "above", "by", by]:
+            logits[every, (targets + 1) % words] = logits.amax(1) + float(by)
+        case ["ties"]:
+            logits = logits.round()
+        case ["all", "equal"]:
+            logits[:] = 1.5
+        case _:
+            raise ValueError(name)
+    return logits, targets
+
+
+ADVERSARIAL = (
+    "shifted 200",
+    "shifted -200",
+    "shifted 1e4",
+    "shifted -1e4",
+    "-inf first",
+    "-inf middle",
+    "-inf last",
+    "-inf target",
+    "-inf but the target",
+    "-inf everywhere",
+    "target above by 17",
+    "target above by 40",
+    "another above by 40",
+    "ties",
+    "all equal",
+)
+
+
+def assert_close(got: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
+    """Equal in shape, in where they are infinite, and within |expected| rtol + atol elsewhere; nowhere NaN."""
+    assert got.shape == expected.shape
+    got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
+    torch.testing.assert_close(got, expected, rtol=rtol, atol=atol)
+    assert not got.isnan().any()
