@@ -105,6 +105,13 @@ def warp_size() -> int:
     return 32 if torch.version.hip is None else 64
 
 
+def processors(device: torch.device) -> int:
+    """Multiprocessors of the GPU; a few, where the interpreter stands in for one."""
+    if device.type == "cpu":
+        return 2
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
 def compile_for(target: str, specialisation: Specialisation) -> Compiled:
     """Raises RuntimeError if a tool of the Triton package fails, and whatever Triton raises on a kernel that does not
     compile."""

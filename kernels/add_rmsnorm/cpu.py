@@ -1,0 +1,77 @@
+"""Torch, some rows at a time, so that what is computed on the way stays in the cache.
+
+With r = 1 / sqrt(mean(s²) + eps), n = s r, H elements a row, and g the gradient of out:
+
+    dweight = Σ_rows g n = (g s)ᵀ r
+    ds      = r (g w - n mean(g w n)) + (what the residual stream brings)
+            = r g w - s r³/H ((g s) w) + …
+
+so both reductions are matrix-vector products with the one buffer g s.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ludus.kernels.arguments import accumulation_dtype
+
+CHUNK_BYTES = 2**19
+"""Size of a [C, H] buffer: the few that a pass works on stay in a second-level cache."""
+
+
+def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(out [..., H], s [..., H], rstd [M]); without a residual, s is x itself."""
+    width = x.shape[-1]
+    rows_x = x.reshape(-1, width)
+    if residual is None:
+        s, rows_s = x, rows_x
+    else:
+        s = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, residual.dtype), device=x.device)
+        rows_s, rows_residual = s.view(-1, width), residual.reshape(-1, width)
+    out = torch.empty(x.shape, dtype=torch.promote_types(s.dtype, weight.dtype), device=x.device)
+    rows_out = out.view(-1, width)
+    wide = accumulation_dtype(s)
+    rstd = torch.empty(len(rows_s), dtype=wide, device=x.device)
+    for part in _chunks(rows_s, wide):
+        if residual is not None:
+            torch.add(rows_x[part], rows_residual[part], out=rows_s[part])
+        square = torch.linalg.vector_norm(rows_s[part], dim=1, dtype=wide).square_()
+        torch.rsqrt(square.div_(width).add_(eps), out=rstd[part])
+        if out.dtype == wide:
+            torch.mul(rows_s[part], rstd[part, None], out=rows_out[part]).mul_(weight)
+        else:
+            normal = rows_s[part] * rstd[part, None]
+            torch.mul(normal.to(s.dtype), weight, out=rows_out[part])
+    return out, s, rstd
+
+
+def backward(
+    s: Tensor, weight: Tensor, rstd: Tensor, grad_out: Tensor, grad_s: Tensor | None, want_weight: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of s, [..., H] in its dtype, and of the weight, [H] in its own, or None if not wanted."""
+    width, wide = s.shape[-1], rstd.dtype
+    rows_s, rows_out = s.reshape(-1, width), grad_out.reshape(-1, width)
+    rows_further = None if grad_s is None else grad_s.reshape(-1, width)
+    gradient = torch.empty(s.shape, dtype=s.dtype, device=s.device)
+    rows_gradient = gradient.view(-1, width)
+    w = weight.to(wide)
+    grad_weight = torch.zeros_like(w)
+    for part in _chunks(rows_s, wide):
+        stream, g, r = rows_s[part].to(wide), rows_out[part].to(wide), rstd[part]
+        product = g * stream
+        inward = torch.mv(product, w).mul_(r * r).mul_(r).div_(-width)
+        if want_weight:
+            grad_weight.addmv_(product.t(), r)
+        into = rows_gradient[part] if gradient.dtype == wide else product
+        torch.mul(g, w, out=into).mul_(r[:, None]).addcmul_(stream, inward[:, None])
+        if rows_further is not None:
+            into.add_(rows_further[part])
+        if into is product:
+            rows_gradient[part] = into
+    return gradient, grad_weight.to(weight.dtype) if want_weight else None
+
+
+def _chunks(rows: Tensor, dtype: torch.dtype) -> Iterator[slice]:
+    size = max(1, CHUNK_BYTES // (rows.shape[1] * dtype.itemsize))
+    return (slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size))

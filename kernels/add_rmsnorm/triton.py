@@ -1,0 +1,247 @@
+"""Fused kernels: a program takes a tile of whole rows and holds it in registers.
+
+    forward    reads x (and the residual), writes out (and s), and a float32 per row
+    backward   reads s, the gradient of out (and of s), writes the gradient of s; a fixed number of programs take
+               tiles in turn, and each keeps a sum of the weight's gradient, so that the sums are added up in an order
+               that depends on the device and on nothing else
+"""
+
+import itertools
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, processors, warp_size
+
+TILE = 2048
+"""Elements of a tile, unless a row is wider."""
+
+PER_THREAD = 16
+"""Elements of a tile that a thread holds: two or more loads of 16 bytes in flight for each input."""
+
+RESIDENT_WARPS = 16
+"""Warps for each multiprocessor that the backward runs with; each has several loads in flight."""
+
+
+def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """(out [..., H], s [..., H], rstd [M] float32); without a residual, s is x itself."""
+    width = x.shape[-1]
+    rows_x = _rows(x)
+    rows_residual = None if residual is None else _rows(residual)
+    stream = x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
+    s = x if residual is None else torch.empty(x.shape, dtype=stream, device=x.device)
+    out = torch.empty(x.shape, dtype=torch.promote_types(stream, weight.dtype), device=x.device)
+    count = len(rows_x)
+    rstd = torch.empty(count, dtype=torch.float32, device=x.device)
+    tiling = _tiling(width)
+    if count:
+        forward_kernel[(triton.cdiv(count, tiling["ROWS"]),)](
+            rows_x,
+            rows_residual,
+            weight.contiguous(),
+            out,
+            None if residual is None else s,
+            rstd,
+            count,
+            width,
+            rows_x.stride(0),
+            0 if rows_residual is None else rows_residual.stride(0),
+            eps,
+            **tiling,
+            num_warps=_warps(width, warp_size()),
+        )
+    return out, s, rstd
+
+
+def backward(
+    s: Tensor, weight: Tensor, rstd: Tensor, grad_out: Tensor, grad_s: Tensor | None, want_weight: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The gradients of s, [..., H] in its dtype, and of the weight, [H] in its own, or None if not wanted."""
+    width = s.shape[-1]
+    rows_s, rows_out = _rows(s), _rows(grad_out)
+    rows_further = None if grad_s is None else _rows(grad_s)
+    count = len(rows_s)
+    gradient = torch.empty(s.shape, dtype=s.dtype, device=s.device)
+    tiling, warps = _tiling(width), _warps(width, warp_size())
+    programs = min(
+        triton.cdiv(count, tiling["ROWS"]), processors(s.device) * max(1, RESIDENT_WARPS // warps)
+    )
+    partial = torch.empty((programs, width), dtype=torch.float32, device=s.device) if want_weight else None
+    if count:
+        backward_kernel[(programs,)](
+            rows_s,
+            weight.contiguous(),
+            rstd,
+            rows_out,
+            rows_further,
+            gradient,
+            partial,
+            count,
+            width,
+            rows_s.stride(0),
+            rows_out.stride(0),
+            0 if rows_further is None else rows_further.stride(0),
+            **tiling,
+            num_warps=warps,
+        )
+    return gradient, None if partial is None else partial.sum(0).to(weight.dtype)
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """[M, H] with the elements of a row side by side; a copy only where the rows do not lie at equal distances."""
+    rows = tensor.reshape(-1, tensor.shape[-1])
+    return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
+
+
+def _tiling(width: int) -> dict[str, int]:
+    block = triton.next_power_of_2(width)
+    return {"ROWS": max(1, TILE // block), "BLOCK": block}
+
+
+def _warps(width: int, warp_size: int) -> int:
+    return min(16, max(TILE, triton.next_power_of_2(width)) // (PER_THREAD * warp_size))
+
+
+@triton.jit
+def forward_kernel(
+    x_ptr,
+    residual_ptr,
+    weight_ptr,
+    out_ptr,
+    s_ptr,
+    rstd_ptr,
+    rows,
+    width,
+    stride_x,
+    stride_residual,
+    eps,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.arange(0, BLOCK)[None, :]
+    inside = (row < rows)[:, None] & (column < width)
+    weight = tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)
+    s = tl.load(x_ptr + row[:, None] * stride_x + column, mask=inside, other=0.0).to(tl.float32)
+    place = row[:, None] * width + column
+    if residual_ptr is not None:
+        residual = tl.load(residual_ptr + row[:, None] * stride_residual + column, mask=inside, other=0.0)
+        rounded = (s + residual.to(tl.float32)).to(s_ptr.dtype.element_ty)
+        tl.store(s_ptr + place, rounded, mask=inside)
+        s = rounded.to(tl.float32)
+        normal = _normal(s, width, eps, row, rows, rstd_ptr).to(s_ptr.dtype.element_ty)
+    else:
+        normal = _normal(s, width, eps, row, rows, rstd_ptr).to(x_ptr.dtype.element_ty)
+    tl.store(out_ptr + place, (normal.to(tl.float32) * weight).to(out_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _normal(s, width, eps, row, rows, rstd_ptr):
+    rstd = tl.rsqrt(tl.sum(s * s, 1) / width + eps)
+    tl.store(rstd_ptr + row, rstd, mask=row < rows)
+    return s * rstd[:, None]
+
+
+@triton.jit
+def backward_kernel(
+    s_ptr,
+    weight_ptr,
+    rstd_ptr,
+    grad_out_ptr,
+    grad_s_ptr,
+    gradient_ptr,
+    partial_ptr,
+    rows,
+    width,
+    stride_s,
+    stride_out,
+    stride_further,
+    ROWS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    program = tl.program_id(0)
+    column = tl.arange(0, BLOCK)[None, :]
+    weight = tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)
+    weight_sum = tl.zeros([ROWS, BLOCK], tl.float32)
+    for tile in range(program, tl.cdiv(rows, ROWS), tl.num_programs(0)):
+        row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        inside = (row < rows)[:, None] & (column < width)
+        stored = tl.load(s_ptr + row[:, None] * stride_s + column, mask=inside, other=0.0)
+        g = tl.load(grad_out_ptr + row[:, None] * stride_out + column, mask=inside, other=0.0).to(tl.float32)
+        if grad_s_ptr is not None:
+            further = tl.load(grad_s_ptr + row[:, None] * stride_further + column, mask=inside, other=0.0)
+        rstd = tl.load(rstd_ptr + row, mask=row < rows, other=0.0)[:, None]
+        normal = stored.to(tl.float32) * rstd
+        if partial_ptr is not None:
+            weight_sum += g * normal.to(s_ptr.dtype.element_ty).to(tl.float32)
+        g *= weight
+        mean = tl.sum(g * normal, 1)[:, None] / width
+        ds = rstd * (g - normal * mean)
+        if grad_s_ptr is not None:
+            ds += further.to(tl.float32)
+        place = row[:, None] * width + column
+        tl.store(gradient_ptr + place, ds.to(gradient_ptr.dtype.element_ty), mask=inside)
+    if partial_ptr is not None:
+        into = partial_ptr + program * width + tl.arange(0, BLOCK)
+        tl.store(into, tl.sum(weight_sum, 0), mask=tl.arange(0, BLOCK) < width)
+
+
+def specialisations(warp_size: int) -> list[Specialisation]:
+    """What CI compiles: the residual stream, the norm of heads, widths that are no power of two or not divisible by
+    16, rows so far apart that their distance needs 64 bits."""
+    made = []
+    shapes = {
+        "residual": [(896, 896), (2048, 2048), (4096, 4096), (899, 899), (4096, 2**31)],
+        "heads": [(64, 64), (128, 128)],
+    }
+    dtypes = (torch.bfloat16, torch.float32)
+    for dtype, (kind, widths) in itertools.product(dtypes, shapes.items()):
+        for width, stride in widths:
+            residual = kind == "residual"
+            further = {"grad_s_ptr": dtype if residual else None}
+            settings = {
+                "name": f"{ELEMENT_TYPES[dtype]}, {kind}, H = {width}, stride {stride}",
+                "constants": _tiling(width),
+                "num_warps": _warps(width, warp_size),
+                "wide_loads": width % 16 == 0,
+            }
+            made += [
+                Specialisation(
+                    kernel=forward_kernel,
+                    arguments={
+                        "x_ptr": dtype,
+                        "residual_ptr": dtype if residual else None,
+                        "weight_ptr": dtype,
+                        "out_ptr": dtype,
+                        "s_ptr": dtype if residual else None,
+                        "rstd_ptr": torch.float32,
+                        "rows": 16_384,
+                        "width": width,
+                        "stride_x": stride,
+                        "stride_residual": stride if residual else 0,
+                        "eps": 1e-6,
+                    },
+                    **settings,
+                ),
+                Specialisation(
+                    kernel=backward_kernel,
+                    arguments={
+                        "s_ptr": dtype,
+                        "weight_ptr": dtype,
+                        "rstd_ptr": torch.float32,
+                        "grad_out_ptr": dtype,
+                        **further,
+                        "gradient_ptr": dtype,
+                        "partial_ptr": torch.float32,
+                        "rows": 16_384,
+                        "width": width,
+                        "stride_s": stride,
+                        "stride_out": stride,
+                        "stride_further": stride if residual else 0,
+                    },
+                    **settings,
+                ),
+            ]
+    return made
