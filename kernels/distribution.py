@@ -1,6 +1,7 @@
-"""A distribution over words from running sums over its logits, in torch. `numerics.py` has the same in Triton.
+"""A distribution over words from running sums over its logits, in torch; `numerics.py` has it in Triton.
 
-With z the logits over the temperature, o the words other than the target t, m = max z_o, s = Σ_o exp(z_o - m):
+With z the logits over the temperature, o the words other than the target t, m = max z_o, and
+s = Σ_o exp(z_o - m):
 
     gap     = log s - (z_t - m)        the others' log-sum-exp above the target
     logprob = -softplus(gap)           P = 1 - p_t = sigmoid(gap)
@@ -10,12 +11,26 @@ With z the logits over the temperature, o the words other than the target t, m =
 Logits are only ever subtracted from each other, so a common shift costs no digits.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 NEVER = -1e30
 """Stands for a logit of -inf. Its differences are finite and their exponential is exactly 0."""
+
+LOWEST = -1e20
+"""Where a running maximum begins: below every logit, and so far above `NEVER` that nothing is left of it."""
+
+
+class LinearLogprob(NamedTuple):
+    """Each [M], in nats, float32 (float64 for float64 inputs), differentiable once."""
+
+    logprobs: Tensor
+    entropy: Tensor
+    lse: Tensor
+    """log Σ_v exp z_v; -inf where no word is possible."""
 
 
 def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,0 +1,150 @@
+"""Torch, some entries of the sets at a time.
+
+An entry k is a kept word of a token: K of them. With x_k = hidden[row_k] · weight[word_k] + bias[word_k] and
+z_k = softcap(x_k) / T, each token's sums over its entries are those of `distribution.py`, and
+
+    log p_k = (z_k - peak) - rest
+    dz_k    = p_k (-g - e (log p_k + entropy) + l),     l: the gradient of lse;    for the target
+    dz_t    = g P - e p_t (log p_t + entropy) + l p_t
+    dx_k    = dz_k (1 - (T z_k / c)²) / T               c: the softcap
+    d hidden[m] = Σ_{k of m} dx_k weight[word_k]        d weight[v] = Σ_{k of v} dx_k hidden[row_k]
+
+What is kept between forward and backward is z [K] and four numbers a token. Vectors of K entries are summed
+in float64, in which their order does not show.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from ludus.kernels.distribution import NEVER, combine
+from ludus.kernels.support_logprob.support import Support
+
+CHUNK_BYTES = 2 * 2**20
+"""Size of a buffer of gathered rows: two of them stay in a core's cache."""
+
+
+def forward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    support: Support,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+) -> tuple[Tensor, ...]:
+    """(logprobs, entropy, peak, rest) [M] and z [K]; see `logprob_entropy.cpu` for peak and rest."""
+    z = _logits(hidden, weight, support, temperature_M, bias, softcap)
+    rows = support.rows
+    is_target = support.words == targets[rows]
+    wide = z.double()
+    z_t = torch.full(targets.shape, -torch.inf, dtype=wide.dtype, device=z.device)
+    z_t[rows[is_target]] = wide[is_target]
+    others = torch.where(is_target, NEVER, wide.clamp(min=NEVER))
+    m = torch.full_like(z_t, NEVER).scatter_reduce_(0, rows, others, "amax")
+    below = others - m[rows]
+    e = below.exp()
+    zero = torch.zeros_like(m)
+    s = torch.where(m == NEVER, 0.0, zero.index_add(0, rows, e))
+    spread = zero.index_add(0, rows, -e * below)
+    logprobs, entropy, peak, rest = (x.to(z.dtype) for x in combine(z_t, m, s, spread))
+    return logprobs, entropy, peak, rest, z
+
+
+def backward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    support: Support,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    saved: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of hidden [M, H], weight [V, H] and bias [V], in their dtypes, where `wanted`; from what
+    the forward returned and the gradients of (logprobs, entropy, lse)."""
+    dx = _gradient(targets, support, temperature_M, softcap, saved, gradients)
+    grad_hidden = grad_weight = grad_bias = None
+    order, sorted_words = support.by_word if wanted[1] or wanted[2] else (None, None)
+    if wanted[0]:
+        grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format)
+        _set_sums(grad_hidden, support.rows, weight, support.words.long(), dx)
+    if wanted[1]:
+        grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+        _set_sums(grad_weight, sorted_words, hidden, support.rows[order], dx[order])
+    if bias is not None and wanted[2]:
+        exact = torch.zeros(bias.shape, dtype=torch.float64, device=bias.device)
+        grad_bias = exact.index_add_(0, sorted_words, dx[order].double()).to(bias.dtype)
+    return grad_hidden, grad_weight, grad_bias
+
+
+def _logits(
+    hidden: Tensor,
+    weight: Tensor,
+    support: Support,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+) -> Tensor:
+    """z [K]."""
+    dtype = temperature_M.dtype
+    z = temperature_M.new_empty(len(support.words))
+    for part in _chunks(len(z), hidden.shape[1], dtype):
+        chosen = weight.index_select(0, support.words[part]).to(dtype)
+        torch.sum(chosen.mul_(hidden.index_select(0, support.rows[part])), 1, out=z[part])
+    if bias is not None:
+        z += bias[support.words]
+    if softcap is not None:
+        z = torch.tanh(z / softcap) * softcap
+    return z / temperature_M[support.rows]
+
+
+def _gradient(
+    targets: Tensor,
+    support: Support,
+    temperature_M: Tensor,
+    softcap: float | None,
+    saved: tuple[Tensor, ...],
+    gradients: tuple[Tensor, ...],
+) -> Tensor:
+    """dx [K]."""
+    logprobs, entropy, peak, rest, z = (x.double() for x in saved)
+    temperature = temperature_M.double()
+    g, e, lse = (x.double() / temperature for x in gradients)
+    at_target = (
+        -g * torch.expm1(logprobs) + (lse - e * (logprobs.clamp(min=NEVER) + entropy)) * logprobs.exp()
+    )
+    at_target = torch.where(rest == torch.inf, 0.0, at_target)
+    rows = support.rows
+    logp = ((z - peak[rows]) - rest[rows]).clamp(min=NEVER)
+    dx = logp.exp() * ((lse - g - e * entropy)[rows] - e[rows] * logp)
+    dx = torch.where(support.words == targets[rows], at_target[rows], dx)
+    if softcap is not None:
+        dx = dx * (1 - (z * temperature[rows] / softcap).square())
+    return dx.to(temperature_M.dtype)
+
+
+def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, coefficient: Tensor) -> None:
+    """out[d] = Σ_{k: destination[k] = d} coefficient[k] source[index[k]] for every d that occurs in the
+    sorted destination [K]; accumulated in the dtype of the coefficient [K]."""
+    before, carry = None, None
+    for part in _chunks(len(index), source.shape[1], coefficient.dtype):
+        d, sizes = torch.unique_consecutive(destination[part], return_counts=True)
+        if source.dtype == coefficient.dtype:
+            rows, places = source, index[part]
+        else:
+            rows = source.index_select(0, index[part]).to(coefficient.dtype)
+            places = torch.arange(len(rows), device=rows.device)
+        starts = sizes.cumsum(0) - sizes
+        sums = embedding_bag(places, rows, starts, mode="sum", per_sample_weights=coefficient[part])
+        if before is not None and d[0] == before:
+            sums[0] += carry
+        out[d] = sums.to(out.dtype)
+        before, carry = d[-1], sums[-1]
+
+
+def _chunks(entries: int, width: int, dtype: torch.dtype) -> list[slice]:
+    size = max(1, CHUNK_BYTES // max(1, width * dtype.itemsize))
+    return [slice(start, min(start + size, entries)) for start in range(0, entries, size)]

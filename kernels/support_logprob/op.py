@@ -1,0 +1,142 @@
+"""`support_logprob`: the differentiable operator; picks the path for the device."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ludus.kernels.arguments import accumulation_dtype, check_targets, temperature_rows
+from ludus.kernels.distribution import LinearLogprob
+from ludus.kernels.paths import fall_back, path_for
+from ludus.kernels.support_logprob import cpu
+from ludus.kernels.support_logprob.reference import support_logprob_reference
+from ludus.kernels.support_logprob.support import Support
+
+
+def support_logprob(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    support: Support,
+    temperature: float | Tensor = 1.0,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+) -> LinearLogprob:
+    """Log-probability of each target, entropy and log-sum-exp under the softmax over the token's kept set
+    alone: the distribution that truncated sampling (top-k, top-p, min-p) drew from.
+
+    hidden [M, H], weight [V, H], targets [M] integers in [0, V), support the kept sets of the M tokens,
+    temperature a positive number or [M], bias [V] or None, softcap a positive number c or None. With K kept
+    words in all,
+
+        z_k = softcap(hidden[m] · weight[v] + bias[v]) / temperature[m],    v the k-th kept word of m
+
+    where softcap(x) = c tanh(x / c). Only the kept rows of the weight are read, once forward and once
+    backward, and K numbers are kept in between; the gradient of the weight is dense, [V, H], and is summed in
+    a fixed order. hidden and weight may be strided by rows; where the elements of a row do not lie side by
+    side they are copied.
+
+    A target outside its set has log-probability -inf and the gradient of that limit: -p for the kept words,
+    nothing for the target. An empty set gives (-inf, 0, -inf) and no gradient.
+
+    Raises ValueError if the shapes do not fit together, a target or a kept word is out of range (on a GPU:
+    NaN, as nothing there is looked at), a temperature or the softcap is not positive.
+    """
+    dtype = _check(hidden, weight, targets, support, bias, softcap)
+    temperature_M = temperature_rows(temperature, len(hidden), hidden.device, dtype)
+    path = path_for(hidden)
+    if path == "triton" and dtype == torch.float64:
+        fall_back("support_logprob", "float64 is not fused")
+        path = "cpu"
+    if path == "reference":
+        return support_logprob_reference(hidden, weight, targets, support, temperature, bias, softcap)
+    logprobs, entropy, lse = _SupportLogprob.apply(
+        hidden, weight, bias, targets, support, temperature_M, softcap, path
+    )
+    return LinearLogprob(logprobs, entropy, lse)
+
+
+def _check(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    support: Support,
+    bias: Tensor | None,
+    softcap: float | None,
+) -> torch.dtype:
+    """The dtype to accumulate in."""
+    if hidden.dim() != 2 or weight.dim() != 2 or hidden.shape[1] != weight.shape[1]:
+        raise ValueError(
+            f"hidden must be [M, H] and weight [V, H], not {list(hidden.shape)} and {list(weight.shape)}"
+        )
+    rows, words = len(hidden), len(weight)
+    check_targets(targets, rows, words)
+    if len(support) != rows:
+        raise ValueError(
+            f"support must have a set for each of the {rows} rows of hidden, but it has {len(support)}"
+        )
+    for name, tensor in (
+        ("weight", weight),
+        ("targets", targets),
+        ("support", support.words),
+        ("bias", bias),
+    ):
+        if tensor is not None and tensor.device != hidden.device:
+            raise ValueError(f"{name} is on {tensor.device}, but hidden on {hidden.device}; move one of them")
+    kept = support.words
+    if kept.device.type == "cpu" and len(kept) and int(kept.max()) >= words:
+        raise ValueError(f"the support keeps word {int(kept.max())}, but the weight has only {words} rows")
+    if bias is not None and bias.shape != (words,):
+        raise ValueError(f"bias must be [{words}], one per word, not {list(bias.shape)}")
+    if softcap is not None and not softcap > 0:
+        raise ValueError(f"softcap must be positive, not {softcap}; None leaves logits as they are")
+    return torch.promote_types(accumulation_dtype(hidden), accumulation_dtype(weight))
+
+
+class _SupportLogprob(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        support: Support,
+        temperature_M: Tensor,
+        softcap: float | None,
+        path: str,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx.kernels = _kernels(path)
+        ctx.support, ctx.softcap = support, softcap
+        logprobs, entropy, peak, rest, z = ctx.kernels.forward(
+            hidden, weight, targets, support, temperature_M, bias, softcap
+        )
+        ctx.save_for_backward(hidden, weight, bias, targets, temperature_M, logprobs, entropy, peak, rest, z)
+        return logprobs, entropy, torch.where(rest == torch.inf, -torch.inf, peak + rest)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, temperature_M, *saved = ctx.saved_tensors
+        grad_hidden, grad_weight, grad_bias = ctx.kernels.backward(
+            hidden,
+            weight,
+            targets,
+            ctx.support,
+            temperature_M,
+            bias,
+            ctx.softcap,
+            saved,
+            gradients,
+            ctx.needs_input_grad[:3],
+        )
+        return grad_hidden, grad_weight, grad_bias, None, None, None, None, None
+
+
+def _kernels(path: str) -> Any:
+    if path == "cpu":
+        return cpu
+    from ludus.kernels.support_logprob import triton
+
+    return triton
