@@ -1,8 +1,11 @@
 """Tensor operators. They know nothing of the floors above."""
 
+from ludus.kernels.add_rmsnorm.op import add_rmsnorm
 from ludus.kernels.linear_logprob.op import linear_logprob
 from ludus.kernels.logprob_entropy.op import logprob_entropy
+from ludus.kernels.rope.op import rope
 from ludus.kernels.support_logprob.op import support_logprob
 from ludus.kernels.support_logprob.support import Support
+from ludus.kernels.swiglu.op import swiglu
 
-__all__ = ["Support", "linear_logprob", "logprob_entropy", "support_logprob"]
+__all__ = ["Support", "add_rmsnorm", "linear_logprob", "logprob_entropy", "rope", "support_logprob", "swiglu"]

@@ -24,13 +24,14 @@ def add_rmsnorm(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """weight · s / sqrt(mean(s²) + eps) over the last dimension, with s = x + residual.
 
-    x [..., H] float, weight [H], residual of x's shape. Without a residual s is x, and out [..., H] is returned;
-    with one, (out, s), where s is the residual stream from here on. For the norm of each query and key head, x is
-    [..., heads, D]. Normalised in float32, rounded to the dtype of s, then multiplied by the weight, as in
-    transformers' Llama and Qwen; dtypes promote as they do there.
+    x [..., H] float, weight [H], residual of x's shape. Without a residual s is x, and out [..., H] is
+    returned; with one, (out, s), where s is the residual stream from here on. For the norm of each query and
+    key head, x is [..., heads, D]. Normalised in float32, rounded to the dtype of s, then multiplied by the
+    weight, as in transformers' Llama and Qwen; dtypes promote as they do there.
 
-    Each input is read once and each output written once. Kept for the backward: s and a float32 per row. The gradient
-    of the residual stream is added where that of s is computed; the weight's is summed in a fixed order.
+    Each input is read once and each output written once. Kept for the backward: s and a float32 per row. The
+    gradient of the residual stream is added where that of s is computed; the weight's is summed in a fixed
+    order.
 
     Raises ValueError if the shapes do not fit together.
     """
@@ -58,7 +59,7 @@ def _check(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> No
         accumulation_dtype(tensor)
     if weight.dim() != 1 or not x.dim() or x.shape[-1] != weight.shape[0] or not weight.shape[0]:
         raise ValueError(
-            f"x must be [..., H] and weight [H] with H at least 1, not {list(x.shape)} and {list(weight.shape)}"
+            f"x must be [..., H] and weight [H], H at least 1, not {list(x.shape)} and {list(weight.shape)}"
         )
     if residual is not None and residual.shape != x.shape:
         raise ValueError(f"residual must have x's shape {list(x.shape)}, not {list(residual.shape)}")

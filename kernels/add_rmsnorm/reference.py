@@ -13,8 +13,8 @@ def add_rmsnorm_reference(
 
         out = weight · s / sqrt(mean(s²) + eps),   the mean over the last dimension
 
-    x and residual [..., H], weight [H]. Returns out, or (out, s) with a residual. As in transformers' Llama and
-    Qwen: normalised in float32, rounded to the dtype of s, then multiplied by the weight.
+    x and residual [..., H], weight [H]. Returns out, or (out, s) with a residual. As in transformers' Llama
+    and Qwen: normalised in float32, rounded to the dtype of s, then multiplied by the weight.
     """
     s = x if residual is None else x + residual
     wide = s.to(accumulation_dtype(s))

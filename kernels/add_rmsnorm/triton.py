@@ -1,9 +1,9 @@
 """Fused kernels: a program takes a tile of whole rows and holds it in registers.
 
-    forward    reads x (and the residual), writes out (and s), and a float32 per row
-    backward   reads s, the gradient of out (and of s), writes the gradient of s; a fixed number of programs take
-               tiles in turn, and each keeps a sum of the weight's gradient, so that the sums are added up in an order
-               that depends on the device and on nothing else
+forward    reads x (and the residual), writes out (and s), and a float32 per row
+backward   reads s, the gradient of out (and of s), writes the gradient of s; a fixed number of programs take
+           tiles in turn, and each keeps a sum of the weight's gradient, so that the sums are added up in an
+           order that depends on the device and on nothing else
 """
 
 import itertools
@@ -18,11 +18,8 @@ from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, processors,
 TILE = 2048
 """Elements of a tile, unless a row is wider."""
 
-PER_THREAD = 16
-"""Elements of a tile that a thread holds: two or more loads of 16 bytes in flight for each input."""
-
-RESIDENT_WARPS = 16
-"""Warps for each multiprocessor that the backward runs with; each has several loads in flight."""
+RESIDENT = 8192
+"""Elements of the tiles that the backward works on at a time, for each multiprocessor."""
 
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -65,9 +62,8 @@ def backward(
     count = len(rows_s)
     gradient = torch.empty(s.shape, dtype=s.dtype, device=s.device)
     tiling, warps = _tiling(width), _warps(width, warp_size())
-    programs = min(
-        triton.cdiv(count, tiling["ROWS"]), processors(s.device) * max(1, RESIDENT_WARPS // warps)
-    )
+    resident = processors(s.device) * max(1, RESIDENT // (tiling["ROWS"] * tiling["BLOCK"]))
+    programs = min(triton.cdiv(count, tiling["ROWS"]), resident)
     partial = torch.empty((programs, width), dtype=torch.float32, device=s.device) if want_weight else None
     if count:
         backward_kernel[(programs,)](
@@ -90,7 +86,8 @@ def backward(
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """[M, H] with the elements of a row side by side; a copy only where the rows do not lie at equal distances."""
+    """[M, H] with the elements of a row side by side; a copy only where the rows do not lie at equal
+    distances."""
     rows = tensor.reshape(-1, tensor.shape[-1])
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
@@ -101,7 +98,9 @@ def _tiling(width: int) -> dict[str, int]:
 
 
 def _warps(width: int, warp_size: int) -> int:
-    return min(16, max(TILE, triton.next_power_of_2(width)) // (PER_THREAD * warp_size))
+    """So that a thread holds 16 elements of a tile, and 8 of one of many rows, whose sums take registers."""
+    block = triton.next_power_of_2(width)
+    return min(16, max(TILE, block) // ((8 if block <= 256 else 16) * warp_size))
 
 
 @triton.jit
@@ -166,7 +165,7 @@ def backward_kernel(
     weight = tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)
     weight_sum = tl.zeros([ROWS, BLOCK], tl.float32)
     for tile in range(program, tl.cdiv(rows, ROWS), tl.num_programs(0)):
-        row = tile.to(tl.int64) * ROWS + tl.arange(0, ROWS)
+        row = tl.arange(0, ROWS).to(tl.int64) + tile * ROWS
         inside = (row < rows)[:, None] & (column < width)
         stored = tl.load(s_ptr + row[:, None] * stride_s + column, mask=inside, other=0.0)
         g = tl.load(grad_out_ptr + row[:, None] * stride_out + column, mask=inside, other=0.0).to(tl.float32)
@@ -189,8 +188,8 @@ def backward_kernel(
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: the residual stream, the norm of heads, widths that are no power of two or not divisible by
-    16, rows so far apart that their distance needs 64 bits."""
+    """What CI compiles: the residual stream, the norm of heads, widths that are no power of two or not
+    divisible by 16, rows so far apart that their distance needs 64 bits."""
     made = []
     shapes = {
         "residual": [(896, 896), (2048, 2048), (4096, 4096), (899, 899), (4096, 2**31)],

@@ -1,8 +1,8 @@
 """Torch, some rows at a time, so that what is computed on the way stays in the cache.
 
-    forward    out   = silu(gate) up
-    backward   dup   = g silu(gate)                                          g: the gradient of out
-               dgate = g up σ (1 + gate (1 - σ)),   σ = sigmoid(gate)
+forward    out   = silu(gate) up
+backward   dup   = g silu(gate)                                          g: the gradient of out
+           dgate = g up σ (1 + gate (1 - σ)),   σ = sigmoid(gate)
 """
 
 from collections.abc import Iterator

@@ -15,9 +15,9 @@ from ludus.kernels.swiglu.reference import swiglu_reference
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     """silu(gate) · up, [..., I] float.
 
-    gate and up have one shape and dtype; each may be strided, as the halves of one [..., 2 I] tensor are. silu is
-    rounded to the dtype before the product, as in transformers. Both are read once and the result is written once;
-    the backward keeps nothing else and computes silu anew.
+    gate and up have one shape and dtype; each may be strided, as the halves of one [..., 2 I] tensor are.
+    silu is rounded to the dtype before the product, as in transformers. Both are read once and the result is
+    written once; the backward keeps nothing else and computes silu anew.
 
     Raises ValueError if shapes or dtypes differ.
     """

@@ -1,4 +1,5 @@
-"""Fused kernels: a program takes a piece of a row; where the rows of all tensors lie end to end, they are one row."""
+"""Fused kernels: a program takes a piece of a row; where the rows of all tensors lie end to end, they are one
+row."""
 
 import torch
 import triton
@@ -58,8 +59,8 @@ def backward(gate: Tensor, up: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor
 
 
 def _rows(*tensors: Tensor) -> tuple[list[Tensor], int, int]:
-    """The tensors as [rows, width] with the elements of a row side by side, rows and width. A copy only of those
-    whose rows do not lie at equal distances; a single row where none has gaps."""
+    """The tensors as [rows, width] with the elements of a row side by side, rows and width. A copy only of
+    those whose rows do not lie at equal distances; a single row where none has gaps."""
     if all(tensor.is_contiguous() for tensor in tensors):
         return [tensor.view(1, -1) for tensor in tensors], 1, tensors[0].numel()
     width = tensors[0].shape[-1]
@@ -73,9 +74,7 @@ def _block(warp_size: int) -> int:
 
 
 @triton.jit
-def forward_kernel(
-    gate_ptr, up_ptr, out_ptr, pieces, width, stride_gate, stride_up, BLOCK: tl.constexpr
-):
+def forward_kernel(gate_ptr, up_ptr, out_ptr, pieces, width, stride_gate, stride_up, BLOCK: tl.constexpr):
     row, column, inside = _place(pieces, width, BLOCK)
     z = tl.load(gate_ptr + row * stride_gate + column, mask=inside).to(tl.float32)
     up = tl.load(up_ptr + row * stride_up + column, mask=inside).to(tl.float32)
@@ -111,7 +110,8 @@ def backward_kernel(
 
 @triton.jit
 def _place(pieces, width, BLOCK: tl.constexpr):
-    """(row, column [BLOCK], inside [BLOCK]) of this program's piece. Both in 64 bits: all of a tensor may be one row."""
+    """(row, column [BLOCK], inside [BLOCK]) of this program's piece. Both in 64 bits: all of a tensor may be
+    one row."""
     program = tl.program_id(0)
     row = (program // pieces).to(tl.int64)
     column = (program % pieces).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -124,7 +124,8 @@ def _sigmoid(z):
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: one long row of more than 2³¹ elements, halves of a wider tensor, rows at odd places."""
+    """What CI compiles: one long row of more than 2³¹ elements, halves of a wider tensor, rows at odd
+    places."""
     made = []
     layouts = {
         "end to end": (1, 18_944 * 16_384, 18_944 * 16_384),
