@@ -56,10 +56,10 @@ def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -
             _check(model, decoder, head)
             _checked.add(model)
         hidden_TH = _hidden_states(decoder, micro_batch.ids_T, micro_batch.positions_T, micro_batch.lengths)
-    logprobs, entropy = linear_logprob(
+    scored = linear_logprob(
         hidden_TH[micro_batch.scored_N], head.weight, micro_batch.targets_N, temperature, head.bias
     )
-    return Scored(logprobs, entropy)
+    return Scored(scored.logprobs, scored.entropy.detach())
 
 
 def packed_attention(

@@ -1,21 +1,38 @@
-"""The formula, slow and plain; takes the same arguments as the operator."""
+"""The formula, plain and in memory; takes the same arguments as the operator."""
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
+
+from ludus.kernels.arguments import accumulation_dtype, temperature_rows
+from ludus.kernels.logprob_entropy.reference import logprob_entropy_of
 
 
 def linear_logprob_reference(
-    hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, bias: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """`z = (hidden weightᵀ + bias) / temperature`; returns `log_softmax(z)[n, targets[n]]` and the entropy
-    `-Σ_v p_v log p_v` of each row, in float32 (float64 for float64 inputs). All of it is differentiable.
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature: float | Tensor = 1.0,
+    bias: Tensor | None = None,
+    softcap: float | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """With z = softcap(hidden weightᵀ + bias) / temperature, softcap(x) = c tanh(x / c) (Gemma 2, arXiv
+    2408.00118), and p = softmax(z), for each row m:
 
-    hidden [N, H], weight [V, H], targets [N] integers in [0, V), bias [V] or None.
+        logprob = log p[t],   t = targets[m]
+        entropy = -Σ_v p_v log p_v,   0 log 0 = 0
+        lse     = log Σ_v exp z_v
+
+    hidden [M, H], weight [V, H], targets [M], temperature a number or [M], bias [V] or None, softcap a number
+    or None. Returns (logprobs, entropy, lse), each [M], float32 (float64 for float64), differentiable.
     """
-    dtype = torch.promote_types(hidden.dtype, torch.float32)
-    logits = torch.nn.functional.linear(
-        hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    )
-    logprobs_NV = torch.log_softmax(logits / temperature, dim=-1)
-    entropy_N = -(logprobs_NV.exp() * logprobs_NV).sum(-1)
-    return logprobs_NV.gather(1, targets[:, None]).squeeze(1), entropy_N
+    dtype = accumulation_dtype(hidden)
+    x = linear(hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    if softcap is not None:
+        x = softcap * torch.tanh(x / softcap)
+    z = x / temperature_rows(temperature, len(x), x.device, dtype)[:, None]
+    logprobs, entropy = logprob_entropy_of(z, targets)
+    masked = (z == -torch.inf).all(1)
+    peak = torch.where(masked, 0.0, z.detach().amax(1))  # taken off first: see logprob_entropy_of
+    lse = peak + torch.where(masked[:, None], 0.0, z - peak[:, None]).logsumexp(1)
+    return logprobs, entropy, torch.where(masked, -torch.inf, lse)

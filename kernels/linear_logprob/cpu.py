@@ -1,0 +1,233 @@
+"""Torch, tile by tile: logits of a few rows and words are made, used and forgotten while the cache has them.
+
+With x = hidden weightᵀ + bias, z = softcap(x) / T, m the largest z of a row so far, its target left out:
+
+    forward    E = exp(z - m),  total += Σ E,  spread += Σ E (m - z)     rescaled when m grows; `distribution`
+    backward   log p = X + base      E and X = log E from the forward, base = m - lse; or computed again
+               dz    = p (constant - e log p),  constant = l - g - e entropy
+               dx    = dz / T (1 - (softcap(x) / softcap)²)
+               dh    = Σ dx weight,  dW = Σ dx hidden,  db = Σ dx
+
+where g, e and l are the gradients of logprob, entropy and lse. What the target adds is sparse. Factors that
+are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a backward
+makes no pass over the tile besides the two products. Words are the outer loop: each piece of the weight is
+converted once, and its gradient written once.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ludus.kernels.distribution import LOWEST, NEVER, combine
+
+ROWS, WORDS = 1024, 1024
+"""A tile: 4 MiB of float32, small enough for the caches of two cores, and large enough for the products."""
+
+KEPT_BYTES = 128 * 2**20
+"""How much of E one call may keep between forward and backward. The rest is computed again."""
+
+
+class Kept(NamedTuple):
+    """What the forward's first tiles leave for the backward."""
+
+    exponentials_KMW: Tensor
+    """E, one layer for each of K pieces of W words; 0 at the target."""
+    maxima_KM: Tensor
+    """The m that they are relative to."""
+
+
+def forward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    differentiable: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Kept | None]:
+    """(logprobs, entropy, peak, rest), each [M], and what was kept. `peak` is the largest z of a row, `rest`
+    its log-sum-exp above that (inf where every word is impossible)."""
+    logits = _Logits(hidden, weight, temperature_M, bias, softcap)
+    rows, words = len(hidden), len(weight)
+    z_t = temperature_M.new_full((rows,), -torch.inf)
+    maximum = temperature_M.new_full((rows,), LOWEST)
+    total, spread = temperature_M.new_zeros(2, rows)
+    kept = _room(rows, words, temperature_M) if differentiable and softcap is None else None
+    buffer = _buffer(rows, words, temperature_M)
+    for index, piece in enumerate(_slices(words, WORDS)):
+        weight_WH = logits.weight_of(piece)
+        for part in _slices(rows, ROWS):
+            z = logits.of(part, piece, weight_WH)
+            row, word = _targets_within(targets[part], piece)
+            z_t[part].index_copy_(0, row, z[row, word])
+            z[row, word] = NEVER
+            if bias is not None:
+                z.clamp_(min=NEVER)
+            m = torch.maximum(maximum[part], z.amax(1))
+            z.sub_(m[:, None])
+            e = _view(buffer, z.shape)
+            if kept is not None and index < len(kept.maxima_KM):
+                e = kept.exponentials_KMW[index, part, : z.shape[1]]
+                kept.maxima_KM[index, part] = m
+            torch.exp(z, out=e)
+            shift = maximum[part] - m
+            faded = shift.exp()
+            spread[part] = faded * (spread[part] - shift * total[part]) - z.mul_(e).sum(1)
+            total[part] = faded * total[part] + e.sum(1)
+            maximum[part] = m
+    return *combine(z_t, maximum, total, spread), kept
+
+
+def backward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    logprobs: Tensor,
+    entropy: Tensor,
+    peak: Tensor,
+    rest: Tensor,
+    kept: Kept | None,
+    grad_logprobs: Tensor | None,
+    grad_entropy: Tensor | None,
+    grad_lse: Tensor | None,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that
+    comes in as None is zero."""
+    dtype, rows, words = temperature_M.dtype, len(hidden), len(weight)
+    constant, at_target = coefficients(logprobs, entropy, rest, grad_logprobs, grad_entropy, grad_lse)
+    e = None if grad_entropy is None else torch.where(rest == torch.inf, 0.0, grad_entropy)
+    rest = torch.where(rest == torch.inf, 0.0, rest)
+
+    logits = _Logits(hidden, weight, temperature_M, bias, softcap)
+    grad_hidden = temperature_M.new_zeros(hidden.shape) if wanted[0] else None
+    grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if wanted[1] else None
+    grad_bias = temperature_M.new_zeros(words) if wanted[2] else None
+    buffer = _buffer(rows, words, temperature_M)
+    for index, piece in enumerate(_slices(words, WORDS)):
+        weight_WH = logits.weight_of(piece)
+        dw = None if grad_weight is None else torch.zeros_like(weight_WH)
+        for part in _slices(rows, ROWS):
+            slope = None
+            if kept is not None and index < len(kept.maxima_KM):
+                p = kept.exponentials_KMW[index, part, : len(weight_WH)]
+                base = kept.maxima_KM[index, part] - peak[part] - rest[part]
+                logp = None if e is None else torch.log(p, out=_view(buffer, p.shape)).clamp_(min=NEVER)
+            else:
+                logp = logits.of(part, piece, weight_WH)
+                row, word = _targets_within(targets[part], piece)
+                if softcap is not None:
+                    slope = 1 - (logp * (temperature_M[part, None] / softcap)).square()
+                    at_target[part][row] *= slope[row, word]
+                logp[row, word] = NEVER
+                logp.sub_(peak[part, None])
+                if bias is not None:
+                    logp.clamp_(min=NEVER)
+                p = torch.exp(logp, out=_view(buffer, logp.shape))
+                base = -rest[part]
+            scale = base.exp() / temperature_M[part]
+            if e is None or logp is None:
+                dx, scale = p, scale * constant[part]
+            else:
+                dx = logp.mul_(-e[part, None]).add_((constant[part] - e[part] * base)[:, None]).mul_(p)
+            if slope is not None:
+                dx = slope.mul_(dx)
+            if grad_hidden is not None:
+                grad_hidden[part].addcmul_(dx @ weight_WH, scale[:, None])
+            if dw is not None:
+                dw.addmm_(dx.t(), hidden[part].to(dtype) * scale[:, None])
+            if grad_bias is not None:
+                grad_bias[piece].addmv_(dx.t(), scale)
+        row, word = _targets_within(targets, piece)
+        gained = (at_target / temperature_M)[row]
+        if grad_hidden is not None:
+            grad_hidden[row] += weight_WH[word] * gained[:, None]
+        if grad_weight is not None and dw is not None:
+            grad_weight[piece] = dw.index_add_(0, word, hidden[row].to(dtype) * gained[:, None])
+        if grad_bias is not None:
+            grad_bias[piece].index_add_(0, word, gained)
+    return (
+        None if grad_hidden is None else grad_hidden.to(hidden.dtype),
+        grad_weight,
+        None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+    )
+
+
+def coefficients(
+    logprobs: Tensor,
+    entropy: Tensor,
+    rest: Tensor,
+    grad_logprobs: Tensor | None,
+    grad_entropy: Tensor | None,
+    grad_lse: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """(constant, dz at the target), each [M]; zero for rows in which every word is impossible."""
+    zero = torch.zeros_like(logprobs)
+    g, e, k = (zero if grad is None else grad for grad in (grad_logprobs, grad_entropy, grad_lse))
+    at_target = logprobs.exp() * (k - e * (logprobs.clamp(min=NEVER) + entropy)) - g * torch.expm1(logprobs)
+    masked = rest == torch.inf
+    return torch.where(masked, 0.0, k - g - e * entropy), torch.where(masked, 0.0, at_target)
+
+
+class _Logits:
+    """z, a tile at a time, in one buffer."""
+
+    def __init__(
+        self,
+        hidden: Tensor,
+        weight: Tensor,
+        temperature_M: Tensor,
+        bias: Tensor | None,
+        softcap: float | None,
+    ) -> None:
+        self.dtype = temperature_M.dtype
+        self.weight = weight
+        self.bias = None if bias is None else bias.to(self.dtype)
+        self.softcap = softcap
+        self.temperature_M1 = temperature_M[:, None]
+        divisor = self.temperature_M1 if softcap is None else torch.full_like(self.temperature_M1, softcap)
+        self.inverse_M = divisor.squeeze(1).reciprocal()
+        self.hidden = hidden.to(self.dtype) / divisor
+        self.buffer = _buffer(len(hidden), len(weight), temperature_M)
+
+    def weight_of(self, piece: slice) -> Tensor:
+        """[W, H] in the dtype that is accumulated in."""
+        return self.weight[piece].to(self.dtype)
+
+    def of(self, part: slice, piece: slice, weight_WH: Tensor) -> Tensor:
+        """[R, W], until the next call."""
+        hidden = self.hidden[part]
+        z = torch.mm(hidden, weight_WH.t(), out=_view(self.buffer, (len(hidden), len(weight_WH))))
+        if self.bias is not None:
+            z.addr_(self.inverse_M[part], self.bias[piece])
+        if self.softcap is not None:
+            z.tanh_().mul_(self.softcap / self.temperature_M1[part])
+        return z
+
+
+def _targets_within(targets: Tensor, piece: slice) -> tuple[Tensor, Tensor]:
+    """The rows whose target is in a piece of the vocabulary, and which word of the piece it is."""
+    row = ((targets >= piece.start) & (targets < piece.stop)).nonzero().squeeze(1)
+    return row, targets[row].long() - piece.start
+
+
+def _room(rows: int, words: int, like: Tensor) -> Kept:
+    width = min(WORDS, words)
+    pieces = min(-(-words // width), KEPT_BYTES // max(rows * width * like.itemsize, 1))
+    return Kept(like.new_empty(pieces, rows, width), like.new_empty(pieces, rows))
+
+
+def _buffer(rows: int, words: int, like: Tensor) -> Tensor:
+    return like.new_empty(min(ROWS, rows) * min(WORDS, words))
+
+
+def _view(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return buffer[: shape[0] * shape[1]].view(shape)
+
+
+def _slices(size: int, step: int) -> list[slice]:
+    return [slice(start, min(start + step, size)) for start in range(0, size, step)]
