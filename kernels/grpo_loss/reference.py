@@ -1,0 +1,114 @@
+"""The formula, sequence by sequence as the papers write it; takes the same arguments as the operator."""
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from ludus.kernels.arguments import accumulation_dtype
+from ludus.kernels.grpo_loss.batch import Aggregation, Objective, Ratio
+from ludus.kernels.grpo_loss.kl import (
+    LOG_RATIO_LIMIT,
+    LOWEST_LOGPROB,
+    Estimator,
+    kl_term,
+    likelihood_ratio,
+    log_ratio,
+)
+
+
+def grpo_loss_reference(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    offsets: Tensor | None = None,
+    ratio: Ratio = "token",
+    objective: Objective = "clip",
+    reference_logprobs: Tensor | None = None,
+    kl_estimator: Estimator = "k3",
+    kl_coefficient: float = 0.0,
+    aggregation: Aggregation = "token_mean",
+    longest: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(loss [], metrics [6]), differentiable by autograd; `grpo_loss` has the arguments and the formula."""
+    dtype = accumulation_dtype(logprobs)
+    rows = [slice(None)] if logprobs.dim() == 1 else list(range(len(logprobs)))
+    if offsets is not None:
+        bounds = offsets.tolist()
+        rows = [slice(begin, end) for begin, end in itertools.pairwise(bounds)]
+    sums, weights, metrics = [], [], []
+    for s, row in enumerate(rows):
+        kept = mask[row] != 0
+        weight = mask[row][kept].to(dtype)
+        new, old = logprobs[row][kept].to(dtype), old_logprobs[row][kept].to(dtype)
+        given = advantages[row] if advantages.shape == logprobs.shape else advantages[s].expand(kept.shape)
+        advantage = given[kept].to(dtype)
+
+        if ratio == "token":
+            r = likelihood_ratio(new, old)
+        else:  # the geometric mean over the sequence
+            mean = log_ratio(new, old).sum() / max(len(new), 1)
+            r = mean.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().expand(new.shape)
+        clipped = r.clamp(1.0 - clip_low, 1.0 + clip_high)
+        if objective == "clip":
+            term = -torch.minimum(r * advantage, clipped * advantage)
+        else:
+            term = -clipped.detach() * advantage * new.clamp(min=LOWEST_LOGPROB)
+        if kl_coefficient:
+            assert reference_logprobs is not None
+            reference = reference_logprobs[row][kept].to(dtype)
+            term = term + kl_coefficient * kl_term(kl_estimator, new, reference, old)
+        sums.append((weight * term).sum())
+        weights.append(weight.sum())
+        metrics.append(_metrics(r.detach(), new.detach(), old, advantage, objective, clip_low, clip_high))
+
+    if not rows:
+        return logprobs.to(dtype).sum(), torch.zeros(6, dtype=dtype, device=logprobs.device)
+    total, weight_S = torch.stack(sums), torch.stack(weights)
+    match aggregation:
+        case "token_mean":
+            loss = total.sum() / _or_one(weight_S.sum())
+        case "sequence_mean":
+            loss = (total / _or_one(weight_S)).mean()
+        case "constant":
+            assert longest is not None
+            loss = total.sum() / (len(rows) * longest)
+        case "sum":
+            loss = total.sum()
+    summed = torch.stack(metrics).sum(0)
+    summed[2] = torch.stack(metrics)[:, 2].max()
+    return loss, summed.to(dtype)
+
+
+def _or_one(weight: Tensor) -> Tensor:
+    """Nothing is divided by the weight of no token at all."""
+    return torch.where(weight == 0, 1.0, weight)
+
+
+def _metrics(
+    r: Tensor,
+    new: Tensor,
+    old: Tensor,
+    advantage: Tensor,
+    objective: Objective,
+    clip_low: float,
+    clip_high: float,
+) -> Tensor:
+    below, above = r < 1.0 - clip_low, r > 1.0 + clip_high
+    if objective == "clip":
+        below, above = below & (advantage < 0), above & (advantage > 0)
+    x = log_ratio(new, old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).double()
+    deviation = torch.cat([(r - 1.0).abs(), r.new_zeros(1)]).max()
+    parts = [
+        torch.tensor(len(r), device=r.device),
+        r.double().sum(),
+        deviation,
+        below.sum(),
+        above.sum(),
+        (x.expm1() - x).sum(),
+    ]
+    return torch.stack([part.double() for part in parts])
