@@ -1,6 +1,7 @@
 """Tensor operators. They know nothing of the floors above."""
 
 from ludus.kernels.add_rmsnorm.op import add_rmsnorm
+from ludus.kernels.grpo_loss.op import GrpoLoss, grpo_loss
 from ludus.kernels.linear_logprob.op import linear_logprob
 from ludus.kernels.logprob_entropy.op import logprob_entropy
 from ludus.kernels.rope.op import rope
@@ -8,4 +9,14 @@ from ludus.kernels.support_logprob.op import support_logprob
 from ludus.kernels.support_logprob.support import Support
 from ludus.kernels.swiglu.op import swiglu
 
-__all__ = ["Support", "add_rmsnorm", "linear_logprob", "logprob_entropy", "rope", "support_logprob", "swiglu"]
+__all__ = [
+    "GrpoLoss",
+    "Support",
+    "add_rmsnorm",
+    "grpo_loss",
+    "linear_logprob",
+    "logprob_entropy",
+    "rope",
+    "support_logprob",
+    "swiglu",
+]

@@ -46,7 +46,8 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
     if tokens == 0:
         return (*(torch.zeros(shape, device=device) for shape in ((), (len(METRICS),), (0,), ())),)
     programs, width, length, offsets, block, warps = _work(batch, settings)
-    results = torch.empty(2 + len(METRICS), device=device)
+    loss, scale = torch.empty((), device=device), torch.empty((), device=device)
+    metrics = torch.empty(len(METRICS), device=device)
     gradient = torch.empty(tokens, device=device)
     table = torch.empty((ROWS.value, programs), device=device)
     forward_kernel[(programs,)](
@@ -57,7 +58,9 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
         batch.reference_logprobs_N,
         offsets,
         gradient,
-        results,
+        loss,
+        scale,
+        metrics,
         table,
         torch.zeros(1, dtype=torch.int32, device=device),
         width,
@@ -69,7 +72,7 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
         **_constants(settings, batch.per_token, block, warps),
         num_warps=warps,
     )
-    return results[0].clone(), results[2:], gradient, results[1]
+    return loss, metrics, gradient, scale
 
 
 def backward(gradient: Tensor, scale: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:
@@ -97,7 +100,7 @@ def _work(batch: Batch, settings: Settings) -> tuple[int, int, int, Tensor | Non
 def _block(mean_length: int) -> tuple[int, int]:
     """(tokens that a program takes at a time, warps) for sequences of about this length."""
     if mean_length <= 512:
-        return FLAT
+        return 256, 4
     return (1024, 8) if mean_length <= 2048 else (4096, 16)
 
 
@@ -110,7 +113,7 @@ def _constants(settings: Settings, per_token: bool, block: int, warps: int) -> d
         "CISPO": settings.objective == "cispo",
         "KL": settings.kl_estimator,
         "BLOCK": block,
-        "UNROLL": block // (128 * warps),
+        "UNROLL": max(1, block // (128 * warps)),
         "COLUMNS": min(64 * warps, 512),
     }
 
@@ -124,7 +127,9 @@ def forward_kernel(
     reference_ptr,
     offsets_ptr,
     gradient_ptr,
-    results_ptr,
+    loss_ptr,
+    scale_ptr,
+    metrics_ptr,
     table_ptr,
     ticket_ptr,
     width,
@@ -290,7 +295,9 @@ def forward_kernel(
         weights = tl.sum(tl.where(row == 1, result, 0.0), 0)
         factor = 1.0 / tl.where(weights == 0.0, 1.0, weights) if TOKEN_MEAN else scale
         result = tl.where(row == 0, result * factor, tl.where(row == 1, factor, result))
-        tl.store(results_ptr + row, result)
+        tl.store(loss_ptr + row, result, mask=row == 0)
+        tl.store(scale_ptr + row - 1, result, mask=row == 1)
+        tl.store(metrics_ptr + row - 2, result, mask=row >= 2)
 
 
 @triton.jit
@@ -378,7 +385,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
         block, warps = work
         inputs = dict.fromkeys(("logprobs_ptr", "old_logprobs_ptr", "advantages_ptr"), floats)
         mask = {"mask_ptr": floats if chosen.aggregation == "sum" else torch.bool}
-        outputs = dict.fromkeys(("gradient_ptr", "results_ptr", "table_ptr"), floats)
+        outputs = ("gradient_ptr", "loss_ptr", "scale_ptr", "metrics_ptr", "table_ptr")
         numbers = {"lower": 0.8, "upper": 1.28, "kl_coefficient": 0.1, "scale": 0.125}
         made.append(
             Specialisation(
@@ -387,7 +394,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                 arguments=inputs
                 | mask
                 | {"reference_ptr": reference, "offsets_ptr": offsets}
-                | outputs
+                | dict.fromkeys(outputs, floats)
                 | {"ticket_ptr": torch.int32, "width": width, "length": block if work is FLAT else width}
                 | numbers,
                 constants=_constants(chosen, per_token, block, warps),
