@@ -11,8 +11,6 @@ s = Σ_o exp(z_o - m):
 Logits are only ever subtracted from each other, so a common shift costs no digits.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -22,15 +20,6 @@ NEVER = -1e30
 
 LOWEST = -1e20
 """Where a running maximum begins: below every logit, and so far above `NEVER` that nothing is left of it."""
-
-
-class LinearLogprob(NamedTuple):
-    """Each [M], in nats, float32 (float64 for float64 inputs), differentiable once."""
-
-    logprobs: Tensor
-    entropy: Tensor
-    lse: Tensor
-    """log Σ_v exp z_v; -inf where no word is possible."""
 
 
 def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -51,3 +40,22 @@ def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, 
         torch.where(masked, 0.0, torch.maximum(z_t, m)),
         torch.where(masked, torch.inf, rest),
     )
+
+
+def coefficients(
+    logprobs: Tensor,
+    entropy: Tensor,
+    rest: Tensor,
+    grad_logprobs: Tensor | None,
+    grad_entropy: Tensor | None,
+    grad_lse: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """(constant, gradient at the target), each [M], of the logits' gradient p (constant - e log p).
+
+    g, e, k: gradients of logprob, entropy and log-sum-exp; None is zero. Both are zero in a row in which every
+    word is impossible, whose `rest` is inf."""
+    zero = torch.zeros_like(logprobs)
+    g, e, k = (zero if grad is None else grad for grad in (grad_logprobs, grad_entropy, grad_lse))
+    at_target = logprobs.exp() * (k - e * (logprobs.clamp(min=NEVER) + entropy)) - g * torch.expm1(logprobs)
+    masked = rest == torch.inf
+    return torch.where(masked, 0.0, k - g - e * entropy), torch.where(masked, 0.0, at_target)

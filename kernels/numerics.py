@@ -50,3 +50,27 @@ def combine(delta, total, spread):
         tl.where(masked, 0.0, entropy),
         tl.where(masked, float("inf"), rest),
     )
+
+
+@triton.jit
+def tanh(x):
+    """tanh, to rounding."""
+    e = expm1(-2.0 * tl.abs(x))
+    magnitude = -e / (2.0 + e)
+    return tl.where(x < 0.0, -magnitude, magnitude)
+
+
+@triton.jit
+def take(x, word, target, scale, maximum, total, spread):
+    """The running state of each lane, (maximum, total, spread) [LANES], after the logits x [pieces, LANES,
+    elements] of `word`, without the target: total is Σ 2^((x - maximum) scale), spread that sum with each
+    term multiplied by its -(x - maximum) scale."""
+    x = tl.where(word == target, -float("inf"), x.to(tl.float32))
+    highest = tl.maximum(maximum, tl.max(tl.max(x, 2), 0))
+    below = tl.maximum((x - highest[None, :, None]) * scale, FLOOR, propagate_nan=tl.PropagateNan.ALL)
+    e = tl.exp2(below)
+    shift = tl.maximum((maximum - highest) * scale, FLOOR)
+    weight = tl.exp2(shift)
+    spread = weight * (spread - shift * total) - tl.sum(tl.sum(e * below, 2), 0)
+    total = weight * total + tl.sum(tl.sum(e, 2), 0)
+    return highest, total, spread

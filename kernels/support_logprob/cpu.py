@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ludus.kernels.distribution import NEVER, combine
+from ludus.kernels.distribution import NEVER, coefficients, combine
 from ludus.kernels.support_logprob.support import Support
 
 CHUNK_BYTES = 2 * 2**20
@@ -67,16 +67,18 @@ def backward(
     the forward returned and the gradients of (logprobs, entropy, lse)."""
     dx = _gradient(targets, support, temperature_M, softcap, saved, gradients)
     grad_hidden = grad_weight = grad_bias = None
-    order, sorted_words = support.by_word if wanted[1] or wanted[2] else (None, None)
     if wanted[0]:
         grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format)
         _set_sums(grad_hidden, support.rows, weight, support.words.long(), dx)
-    if wanted[1]:
-        grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-        _set_sums(grad_weight, sorted_words, hidden, support.rows[order], dx[order])
-    if bias is not None and wanted[2]:
-        exact = torch.zeros(bias.shape, dtype=torch.float64, device=bias.device)
-        grad_bias = exact.index_add_(0, sorted_words, dx[order].double()).to(bias.dtype)
+    if wanted[1] or (bias is not None and wanted[2]):
+        order, words = support.by_word
+        rows, dx = support.rows[order], dx[order]
+        if wanted[1]:
+            grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
+            _set_sums(grad_weight, words, hidden, rows, dx)
+        if bias is not None and wanted[2]:
+            exact = torch.zeros(bias.shape, dtype=torch.float64, device=bias.device)
+            grad_bias = exact.index_add_(0, words, dx.double()).to(bias.dtype)
     return grad_hidden, grad_weight, grad_bias
 
 
@@ -112,14 +114,11 @@ def _gradient(
     """dx [K]."""
     logprobs, entropy, peak, rest, z = (x.double() for x in saved)
     temperature = temperature_M.double()
-    g, e, lse = (x.double() / temperature for x in gradients)
-    at_target = (
-        -g * torch.expm1(logprobs) + (lse - e * (logprobs.clamp(min=NEVER) + entropy)) * logprobs.exp()
-    )
-    at_target = torch.where(rest == torch.inf, 0.0, at_target)
+    g, e, k = (x.double() / temperature for x in gradients)
+    constant, at_target = coefficients(logprobs, entropy, rest, g, e, k)
     rows = support.rows
     logp = ((z - peak[rows]) - rest[rows]).clamp(min=NEVER)
-    dx = logp.exp() * ((lse - g - e * entropy)[rows] - e[rows] * logp)
+    dx = logp.exp() * (constant[rows] - e[rows] * logp)
     dx = torch.where(support.words == targets[rows], at_target[rows], dx)
     if softcap is not None:
         dx = dx * (1 - (z * temperature[rows] / softcap).square())
@@ -129,7 +128,7 @@ def _gradient(
 def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, coefficient: Tensor) -> None:
     """out[d] = Σ_{k: destination[k] = d} coefficient[k] source[index[k]] for every d that occurs in the
     sorted destination [K]; accumulated in the dtype of the coefficient [K]."""
-    before, carry = None, None
+    unfinished = None
     for part in _chunks(len(index), source.shape[1], coefficient.dtype):
         d, sizes = torch.unique_consecutive(destination[part], return_counts=True)
         if source.dtype == coefficient.dtype:
@@ -139,10 +138,10 @@ def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, c
             places = torch.arange(len(rows), device=rows.device)
         starts = sizes.cumsum(0) - sizes
         sums = embedding_bag(places, rows, starts, mode="sum", per_sample_weights=coefficient[part])
-        if before is not None and d[0] == before:
-            sums[0] += carry
+        if unfinished is not None and d[0] == unfinished[0]:
+            sums[0] += unfinished[1]
         out[d] = sums.to(out.dtype)
-        before, carry = d[-1], sums[-1]
+        unfinished = d[-1], sums[-1]
 
 
 def _chunks(entries: int, width: int, dtype: torch.dtype) -> list[slice]:

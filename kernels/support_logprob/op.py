@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ludus.kernels.arguments import accumulation_dtype, check_targets, temperature_rows
-from ludus.kernels.distribution import LinearLogprob
+from ludus.kernels.linear_logprob.op import LinearLogprob
 from ludus.kernels.paths import fall_back, path_for
 from ludus.kernels.support_logprob import cpu
 from ludus.kernels.support_logprob.reference import support_logprob_reference

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ludus.kernels.arguments import temperature_rows
-from ludus.kernels.distribution import LinearLogprob
+from ludus.kernels.linear_logprob.op import LinearLogprob
 from ludus.kernels.logprob_entropy.reference import logprob_entropy_of
 from ludus.kernels.support_logprob.support import Support
 

@@ -97,3 +97,14 @@ class Support:
         tokens."""
         words, order = self.words.sort(stable=True)
         return order, words
+
+    @cached_property
+    def word_segments(self) -> tuple[Tensor, Tensor]:
+        """(starts [K + 1], count [1]): where each distinct word begins in `by_word`, in their order, then K
+        to the end; and how many distinct words there are. Nothing waits for a GPU to count them."""
+        words = self.by_word[1]
+        first = torch.ones_like(words, dtype=torch.bool)
+        first[1:] = words[1:] != words[:-1]
+        number = first.cumsum(0)
+        starts = torch.searchsorted(number, torch.arange(1, len(words) + 2, device=words.device))
+        return starts, number[-1:]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,8 +73,23 @@ ADVERSARIAL = (
 )
 
 
+def far_apart(matrix: Tensor, device: torch.device) -> Tensor:
+    """The same three rows of float16, 2**30 elements apart: the last one's offset does not fit in 32 bits.
+
+    On a CPU, what lies between them is never touched and takes no memory.
+    """
+    assert matrix.shape[0] == 3
+    stride = 2**30 + 16
+    size = 2 * stride + matrix.shape[1]
+    if device.type == "cpu":
+        memory = torch.from_numpy(np.zeros(size, dtype=np.float16))
+    else:
+        memory = torch.zeros(size, dtype=torch.float16, device=device)
+    return memory.as_strided(matrix.shape, (stride, 1)).copy_(matrix)
+
+
 def assert_close(got: Tensor, expected: Tensor, rtol: float, atol: float) -> None:
-    """Equal in shape, in where they are infinite, and within |expected| rtol + atol elsewhere; nowhere NaN."""
+    """Equal in shape and in where they are infinite, within |expected| rtol + atol elsewhere; nowhere NaN."""
     assert got.shape == expected.shape
     got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
     torch.testing.assert_close(got, expected, rtol=rtol, atol=atol)
