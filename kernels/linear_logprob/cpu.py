@@ -9,9 +9,9 @@ With x = hidden weightᵀ + bias, z = softcap(x) / T, m the largest z of a row s
                dh    = Σ dx weight,  dW = Σ dx hidden,  db = Σ dx
 
 where g, e and l are the gradients of logprob, entropy and lse. What the target adds is sparse. Factors that
-are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a backward
-makes no pass over the tile besides the two products. Words are the outer loop: each piece of the weight is
-converted once, and its gradient written once.
+are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a
+backward makes no pass over the tile besides the two products. Words are the outer loop: each piece of the
+weight is converted once, and its gradient written once.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ludus.kernels.distribution import LOWEST, NEVER, combine
+from ludus.kernels.distribution import LOWEST, NEVER, coefficients, combine
 
 ROWS, WORDS = 1024, 1024
 """A tile: 4 MiB of float32, small enough for the caches of two cores, and large enough for the products."""
@@ -45,8 +45,8 @@ def forward(
     bias: Tensor | None,
     softcap: float | None,
     differentiable: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Kept | None]:
-    """(logprobs, entropy, peak, rest), each [M], and what was kept. `peak` is the largest z of a row, `rest`
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Kept | None]:
+    """(logprobs, entropy, lse, peak, rest), each [M], and what was kept. `peak` is the largest z of a row, `rest`
     its log-sum-exp above that (inf where every word is impossible)."""
     logits = _Logits(hidden, weight, temperature_M, bias, softcap)
     rows, words = len(hidden), len(weight)
@@ -76,7 +76,9 @@ def forward(
             spread[part] = faded * (spread[part] - shift * total[part]) - z.mul_(e).sum(1)
             total[part] = faded * total[part] + e.sum(1)
             maximum[part] = m
-    return *combine(z_t, maximum, total, spread), kept
+    logprobs, entropy, peak, rest = combine(z_t, maximum, total, spread)
+    lse = torch.where(rest == torch.inf, -torch.inf, peak + rest)
+    return logprobs, entropy, lse, peak, rest, kept
 
 
 def backward(
@@ -155,22 +157,6 @@ def backward(
         grad_weight,
         None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
     )
-
-
-def coefficients(
-    logprobs: Tensor,
-    entropy: Tensor,
-    rest: Tensor,
-    grad_logprobs: Tensor | None,
-    grad_entropy: Tensor | None,
-    grad_lse: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """(constant, dz at the target), each [M]; zero for rows in which every word is impossible."""
-    zero = torch.zeros_like(logprobs)
-    g, e, k = (zero if grad is None else grad for grad in (grad_logprobs, grad_entropy, grad_lse))
-    at_target = logprobs.exp() * (k - e * (logprobs.clamp(min=NEVER) + entropy)) - g * torch.expm1(logprobs)
-    masked = rest == torch.inf
-    return torch.where(masked, 0.0, k - g - e * entropy), torch.where(masked, 0.0, at_target)
 
 
 class _Logits:

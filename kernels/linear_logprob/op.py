@@ -33,9 +33,9 @@ def linear_logprob(
 
     With `z = softcap(hidden weightᵀ + bias) / temperature`, `softcap(x) = c tanh(x / c)` (Gemma 2, arXiv
     2408.00118). hidden [M, H] and weight [V, H] of one float dtype, targets [M] integers in [0, V),
-    temperature a positive number or [M], bias [V] or None, softcap a positive number or None. Gradients go to hidden,
-    weight and bias; one that is not needed costs nothing. The [M, V] logits never exist as a whole, and sums
-    are float32 or better.
+    temperature a positive number or [M], bias [V] or None, softcap a positive number or None. Gradients go to
+    hidden, weight and bias; one that is not needed costs nothing. The [M, V] logits never exist as a whole,
+    and sums are float32 or better.
 
     A bias of -inf makes a word impossible (without softcap): probability 0, gradient 0. A row without any
     possible word gives (-inf, 0, -inf) and no gradient.
@@ -63,8 +63,8 @@ def linear_logprob(
     check_targets(targets, rows, words)
     temperature_M = temperature_rows(temperature, rows, hidden.device, dtype)
     path = path_for(hidden)
-    if path == "triton" and dtype == torch.float64:
-        fall_back("linear_logprob", "float64 is not fused")
+    if path == "triton" and (dtype == torch.float64 or hidden.is_cuda and hidden.dtype == torch.float32):
+        fall_back("linear_logprob", f"only 16-bit products are fused, and these are {hidden.dtype}")
         path = "cpu"
     if path == "reference":
         return LinearLogprob(*linear_logprob_reference(hidden, weight, targets, temperature, bias, softcap))
@@ -85,7 +85,7 @@ class _LinearLogprob(torch.autograd.Function):
         softcap: float | None,
         kernels: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logprobs, entropy, peak, rest, kept = kernels.forward(
+        logprobs, entropy, lse, peak, rest, kept = kernels.forward(
             hidden, weight, targets, temperature_M, bias, softcap, any(ctx.needs_input_grad)
         )
         ctx.save_for_backward(
@@ -93,7 +93,6 @@ class _LinearLogprob(torch.autograd.Function):
         )
         ctx.kernels, ctx.softcap = kernels, softcap
         ctx.set_materialize_grads(False)
-        lse = torch.where(rest == torch.inf, -torch.inf, peak + rest)
         return logprobs, entropy, lse
 
     @staticmethod

@@ -1,0 +1,568 @@
+"""Fused kernels around matrix products.
+
+    forward    a program takes BLOCK_ROWS rows and one split of the vocabulary; it multiplies tile after tile of
+               hidden weightᵀ and reduces each, in registers, to (maximum, sum, spread) for every row
+    finish     one program a row: the target's logit, the splits' states put together, the outputs
+    backward   cuBLAS computes logits again, a chunk at a time; a kernel turns a chunk into its gradient dx, in
+               16 bits; cuBLAS products make the gradients of hidden and weight from that
+
+Chunks are of words where the weight trains, so that each row of its gradient is written once, and of rows where it
+is frozen, so that this holds for hidden's. The target is left out of a tile's state, as in `distribution`. Formulas
+are in powers of two; logits are only ever subtracted from each other.
+"""
+
+import itertools
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation
+from ludus.kernels.distribution import coefficients
+from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine
+
+BLOCK_ROWS, BLOCK_WORDS, BLOCK_WIDTH = 128, 256, 64
+"""A tile of logits, and how much of H a step of the product takes. The float32 sums are 128 registers a thread, and a
+step reads 48 KiB for 4.2 MFLOP."""
+
+WARPS, STAGES = 8, 3
+
+GROUP_BYTES = 16 * 2**20
+"""Of hidden states that programs next to each other share: with as much of the weight, that is in the L2 cache."""
+
+STATE_BYTES = 32 * 2**20
+"""At most, of the states of the splits."""
+
+CHUNK_BYTES = {"words": 128 * 2**20, "rows": 512 * 2**20}
+"""Of a chunk of float32 logits in the backward. Chunks of rows must be large for the products to be fast."""
+
+BLOCK = 2048
+"""Elements that a program of the backward takes."""
+
+
+def forward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    differentiable: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, None]:
+    """(logprobs, entropy, lse, peak, rest), each [M] float32, and nothing kept; `peak` is not divided by the
+    temperature here."""
+    hidden, weight = _side_by_side(hidden), _side_by_side(weight)
+    bias = None if bias is None else bias.contiguous()
+    (rows, width), words = hidden.shape, len(weight)
+    outputs = tuple(temperature_M.new_empty(rows) for _ in range(5))
+    if not rows:
+        return *outputs, None
+    splits = _splits(rows, words, _processors(hidden.device))
+    state = temperature_M.new_empty(splits, 3, rows)
+    cap = 0.0 if softcap is None else softcap
+    descriptors = _has_descriptors(hidden) and _fits_descriptor(hidden) and _fits_descriptor(weight)
+    forward_kernel[(triton.cdiv(rows, BLOCK_ROWS) * splits,)](
+        _blocks(hidden, BLOCK_ROWS) if descriptors else hidden,
+        _blocks(weight, BLOCK_WORDS) if descriptors else weight,
+        targets,
+        temperature_M,
+        bias,
+        state,
+        cap,
+        rows,
+        words,
+        width,
+        splits,
+        hidden.stride(0),
+        weight.stride(0),
+        targets.stride(0),
+        temperature_M.stride(0),
+        **_constants(width, hidden.element_size(), softcap, descriptors),
+        num_warps=WARPS,
+        num_stages=STAGES,
+    )
+    finish_kernel[(rows,)](
+        hidden,
+        weight,
+        targets,
+        temperature_M,
+        bias,
+        state,
+        *outputs,
+        cap,
+        rows,
+        words,
+        width,
+        splits,
+        hidden.stride(0),
+        weight.stride(0),
+        targets.stride(0),
+        temperature_M.stride(0),
+        **_finish_constants(splits, softcap),
+        num_warps=4,
+    )
+    return *outputs, None
+
+
+def backward(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    temperature_M: Tensor,
+    bias: Tensor | None,
+    softcap: float | None,
+    logprobs: Tensor,
+    entropy: Tensor,
+    peak: Tensor,
+    rest: Tensor,
+    kept: None,
+    grad_logprobs: Tensor | None,
+    grad_entropy: Tensor | None,
+    grad_lse: Tensor | None,
+    wanted: tuple[bool, bool, bool],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that comes in
+    as None is zero."""
+    (rows, width), words = hidden.shape, len(weight)
+    constant, at_target = coefficients(logprobs, entropy, rest, grad_logprobs, grad_entropy, grad_lse)
+    want_hidden, want_weight, want_bias = wanted
+    by_words = want_weight or want_bias
+    grad_hidden = None
+    if want_hidden:
+        kind = torch.float32 if by_words else hidden.dtype
+        grad_hidden = torch.zeros(hidden.shape, dtype=kind, device=hidden.device)
+    grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if want_weight else None
+    grad_bias = (
+        None
+        if bias is None or not want_bias
+        else torch.empty_like(bias, memory_format=torch.contiguous_format)
+    )
+    for part, piece in _chunks(rows, words, by_words):
+        h, w = hidden[part], weight[piece]
+        x = _product(h, w.t())
+        pitch = triton.cdiv(len(w), 8) * 8
+        dx = torch.empty((len(h), pitch), dtype=hidden.dtype, device=hidden.device)[:, : len(w)]
+        backward_kernel[(len(h), triton.cdiv(len(w), BLOCK))](
+            x,
+            dx,
+            targets[part],
+            temperature_M[part],
+            None if bias is None else bias[piece].contiguous(),
+            peak[part],
+            rest[part],
+            constant[part],
+            at_target[part],
+            None if grad_entropy is None else grad_entropy[part],
+            0.0 if softcap is None else softcap,
+            len(w),
+            piece.start,
+            x.stride(0),
+            pitch,
+            targets.stride(0),
+            temperature_M.stride(0),
+            1 if grad_entropy is None else grad_entropy.stride(0),
+            HAS_SOFTCAP=softcap is not None,
+            BLOCK=BLOCK,
+            num_warps=8,
+        )
+        if grad_hidden is not None and by_words:
+            _add_product(grad_hidden, dx, w)
+        elif grad_hidden is not None:
+            torch.mm(dx, w, out=grad_hidden[part])
+        if grad_weight is not None:
+            torch.mm(dx.t(), h, out=grad_weight[piece])
+        if grad_bias is not None:
+            grad_bias[piece] = dx.sum(0, dtype=torch.float32)
+    return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_weight, grad_bias
+
+
+def _chunks(rows: int, words: int, by_words: bool) -> list[tuple[slice, slice]]:
+    """Which rows and words are computed again together: all of one, and some of the other."""
+    if not rows:
+        return [(slice(0, 0), slice(0, words))]
+    if by_words:
+        size = max(512, CHUNK_BYTES["words"] // (4 * rows) // 512 * 512)
+        return [(slice(0, rows), slice(start, min(start + size, words))) for start in range(0, words, size)]
+    size = max(BLOCK_ROWS, CHUNK_BYTES["rows"] // (4 * words) // BLOCK_ROWS * BLOCK_ROWS)
+    return [(slice(start, min(start + size, rows)), slice(0, words)) for start in range(0, rows, size)]
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a b in float32: rounded to 16 bits, logits would lose the digits that the gradient is made of."""
+    if a.is_cuda and torch.version.hip is None:
+        return torch.mm(a, b, out_dtype=torch.float32)
+    return a.float() @ b.float()
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b, in float32."""
+    if a.is_cuda and torch.version.hip is None:
+        torch.addmm(total, a, b, out_dtype=torch.float32, out=total)
+    else:
+        total.addmm_(a.float(), b.float())
+
+
+def _splits(rows: int, words: int, processors: int) -> int:
+    """Into how many parts the vocabulary is split, so that processors finish together."""
+    blocks, tiles = triton.cdiv(rows, BLOCK_ROWS), triton.cdiv(words, BLOCK_WORDS)
+    most = max(1, min(tiles, STATE_BYTES // (12 * rows), 4 * processors))
+
+    def seconds(splits: int) -> float:
+        """In tiles; a program takes half a tile to begin and end."""
+        return triton.cdiv(blocks * splits, processors) * (triton.cdiv(tiles, splits) + 0.5)
+
+    return min(range(1, most + 1), key=seconds)
+
+
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
+
+
+def _has_descriptors(tensor: Tensor) -> bool:
+    """Whether there is hardware that copies tiles by descriptor (TMA); the interpreter has it, too."""
+    if tensor.is_cuda:
+        return torch.version.hip is None and torch.cuda.get_device_capability(tensor.device) >= (9, 0)
+    return True
+
+
+def _fits_descriptor(tensor: Tensor) -> bool:
+    return tensor.data_ptr() % 16 == 0 and tensor.stride(0) * tensor.element_size() % 16 == 0
+
+
+def _blocks(tensor: Tensor, rows: int) -> TensorDescriptor:
+    return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), [rows, BLOCK_WIDTH])
+
+
+def _side_by_side(tensor: Tensor) -> Tensor:
+    """A copy only where the numbers of a row do not lie side by side, or rows lie on each other."""
+    fine = tensor.stride(1) == 1 and tensor.stride(0) >= tensor.shape[1]
+    return tensor if fine else tensor.contiguous()
+
+
+def _constants(width: int, itemsize: int, softcap: float | None, descriptors: bool) -> dict[str, Any]:
+    return {
+        "DESCRIPTORS": descriptors,
+        "EVEN_WIDTH": width % BLOCK_WIDTH == 0,
+        "HAS_SOFTCAP": softcap is not None,
+        "GROUP": max(1, GROUP_BYTES // (BLOCK_ROWS * width * itemsize)),
+        "BLOCK_ROWS": BLOCK_ROWS,
+        "BLOCK_WORDS": BLOCK_WORDS,
+        "BLOCK_WIDTH": BLOCK_WIDTH,
+    }
+
+
+def _finish_constants(splits: int, softcap: float | None) -> dict[str, Any]:
+    return {"HAS_SOFTCAP": softcap is not None, "SPLITS": triton.next_power_of_2(splits), "BLOCK": 1024}
+
+
+@triton.jit
+def forward_kernel(
+    hidden,
+    weight,
+    targets_ptr,
+    temperature_ptr,
+    bias_ptr,
+    state_ptr,
+    softcap,
+    rows,
+    words,
+    width,
+    splits,
+    stride_hidden,
+    stride_weight,
+    stride_target,
+    stride_temperature,
+    DESCRIPTORS: tl.constexpr,
+    EVEN_WIDTH: tl.constexpr,
+    HAS_SOFTCAP: tl.constexpr,
+    GROUP: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_WORDS: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
+):
+    # GROUP blocks of rows go through all splits together: their hidden states stay in the L2 cache, and a tile of
+    # the weight that one of them loads is there for the others.
+    program = tl.program_id(0)
+    blocks = tl.cdiv(rows, BLOCK_ROWS)
+    group = program // (GROUP * splits)
+    members = tl.minimum(blocks - group * GROUP, GROUP)
+    within = program - group * GROUP * splits
+    block = group * GROUP + within % members
+    split = within // members
+
+    first_row = block * BLOCK_ROWS
+    place = tl.arange(0, BLOCK_ROWS)
+    row = (first_row + place).to(tl.int64)
+    inside = row < rows
+    target = tl.load(targets_ptr + row * stride_target, mask=inside, other=-1).to(tl.int32)
+    scale = LOG2E / tl.load(temperature_ptr + row * stride_temperature, mask=inside, other=1.0)
+
+    maximum = tl.full([BLOCK_ROWS], LOWEST, tl.float32)
+    total = tl.zeros([BLOCK_ROWS], tl.float32)
+    spread = tl.zeros([BLOCK_ROWS], tl.float32)
+    tiles = tl.cdiv(words, BLOCK_WORDS)
+    steps = tl.cdiv(width, BLOCK_WIDTH)
+    word = tl.arange(0, BLOCK_WORDS)
+    along = tl.arange(0, BLOCK_WIDTH)
+    for tile in tl.range(tiles * split // splits, tiles * (split + 1) // splits, flatten=True):
+        first_word = tile * BLOCK_WORDS
+        x = tl.zeros([BLOCK_ROWS, BLOCK_WORDS], tl.float32)
+        for step in tl.range(0, steps):
+            start = step * BLOCK_WIDTH
+            if DESCRIPTORS:
+                h = hidden.load([first_row, start])
+                w = weight.load([first_word, start])
+            else:
+                # Offsets within a tile fit in 32 bits; the tile's own need not.
+                h_row = tl.minimum(place, rows - 1 - first_row)
+                w_row = tl.minimum(word, words - 1 - first_word)
+                h_ptr = hidden + first_row.to(tl.int64) * stride_hidden + start
+                w_ptr = weight + first_word.to(tl.int64) * stride_weight + start
+                h_place = h_row[:, None] * stride_hidden + along[None, :]
+                w_place = w_row[:, None] * stride_weight + along[None, :]
+                if EVEN_WIDTH:
+                    h = tl.load(h_ptr + h_place)
+                    w = tl.load(w_ptr + w_place)
+                else:
+                    h = tl.load(h_ptr + h_place, mask=along[None, :] < width - start, other=0.0)
+                    w = tl.load(w_ptr + w_place, mask=along[None, :] < width - start, other=0.0)
+            x = tl.dot(h, w.T, x, input_precision="ieee")
+        if bias_ptr is not None:
+            b = tl.load(bias_ptr + first_word + word, mask=word < words - first_word, other=0.0).to(
+                tl.float32
+            )
+            x += b[None, :]
+        if HAS_SOFTCAP:
+            x = softcap * _tanh(x / softcap)
+        if bias_ptr is not None:
+            x = tl.maximum(x, FLOOR)
+        x = tl.where(word[None, :] == (target - first_word)[:, None], FLOOR, x)
+        if first_word + BLOCK_WORDS > words:
+            x = tl.where(word[None, :] < words - first_word, x, FLOOR)
+
+        highest = tl.maximum(maximum, tl.max(x, 1))
+        below = (x - highest[:, None]) * scale[:, None]
+        e = tl.exp2(below)
+        shift = (maximum - highest) * scale
+        faded = tl.exp2(shift)
+        spread = faded * (spread - shift * total) - tl.sum(e * below, 1)
+        total = faded * total + tl.sum(e, 1)
+        maximum = highest
+
+    out = state_ptr + (split.to(tl.int64) * 3) * rows + row
+    tl.store(out, maximum, mask=inside)
+    tl.store(out + rows, total, mask=inside)
+    tl.store(out + 2 * rows, spread, mask=inside)
+
+
+@triton.jit
+def finish_kernel(
+    hidden_ptr,
+    weight_ptr,
+    targets_ptr,
+    temperature_ptr,
+    bias_ptr,
+    state_ptr,
+    logprobs_ptr,
+    entropy_ptr,
+    lse_ptr,
+    peak_ptr,
+    rest_ptr,
+    softcap,
+    rows,
+    words,
+    width,
+    splits,
+    stride_hidden,
+    stride_weight,
+    stride_target,
+    stride_temperature,
+    HAS_SOFTCAP: tl.constexpr,
+    SPLITS: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    target = tl.load(targets_ptr + row * stride_target).to(tl.int64)
+    inverse = 1.0 / tl.load(temperature_ptr + row * stride_temperature)
+    scale = inverse * LOG2E
+    in_range = (target >= 0) & (target < words)
+
+    products = tl.zeros([BLOCK], tl.float32)
+    place = tl.arange(0, BLOCK)
+    for start in range(0, width, BLOCK):
+        inside = place < width - start
+        h = tl.load(hidden_ptr + row * stride_hidden + start + place, mask=inside, other=0.0)
+        w = tl.load(weight_ptr + target * stride_weight + start + place, mask=inside & in_range, other=0.0)
+        products += h.to(tl.float32) * w.to(tl.float32)
+    x_t = tl.sum(products, 0)
+    if bias_ptr is not None:
+        x_t += tl.load(bias_ptr + target, mask=in_range, other=0.0).to(tl.float32)
+    if HAS_SOFTCAP:
+        x_t = softcap * _tanh(x_t / softcap)
+    x_t = tl.where(in_range, x_t, float("nan"))
+
+    split = tl.arange(0, SPLITS)
+    state = state_ptr + split.to(tl.int64) * 3 * rows + row
+    maximum = tl.load(state, mask=split < splits, other=LOWEST)
+    total = tl.load(state + rows, mask=split < splits, other=0.0)
+    spread = tl.load(state + 2 * rows, mask=split < splits, other=0.0)
+    top = tl.max(maximum, 0)
+    shift = (maximum - top) * scale
+    faded = tl.exp2(shift)
+    spread = tl.sum(faded * (spread - shift * total), 0) * LN2
+    total = tl.sum(faded * total, 0)
+
+    logprob, entropy, rest = combine((x_t - top) * scale * LN2, total, spread)
+    peak = tl.maximum(top, x_t)
+    tl.store(logprobs_ptr + row, logprob)
+    tl.store(entropy_ptr + row, entropy)
+    tl.store(lse_ptr + row, tl.where(rest == float("inf"), -float("inf"), peak * inverse + rest))
+    tl.store(peak_ptr + row, peak)
+    tl.store(rest_ptr + row, rest)
+
+
+@triton.jit
+def backward_kernel(
+    x_ptr,
+    dx_ptr,
+    targets_ptr,
+    temperature_ptr,
+    bias_ptr,
+    peak_ptr,
+    rest_ptr,
+    constant_ptr,
+    at_target_ptr,
+    grad_entropy_ptr,
+    softcap,
+    words,
+    first_word,
+    stride_x,
+    stride_dx,
+    stride_target,
+    stride_temperature,
+    stride_grad_entropy,
+    HAS_SOFTCAP: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0).to(tl.int64)
+    word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = word < words
+    target = tl.load(targets_ptr + row * stride_target).to(tl.int32) - first_word
+    inverse = 1.0 / tl.load(temperature_ptr + row * stride_temperature)
+    peak = tl.load(peak_ptr + row)
+    rest = tl.load(rest_ptr + row)
+    constant = tl.load(constant_ptr + row)
+    at_target = tl.load(at_target_ptr + row)
+
+    x = tl.load(x_ptr + row * stride_x + word, mask=inside, other=0.0)
+    if bias_ptr is not None:
+        x += tl.load(bias_ptr + word, mask=inside, other=0.0).to(tl.float32)
+    slope = inverse
+    if HAS_SOFTCAP:
+        capped = _tanh(x / softcap)
+        slope = (1.0 - capped * capped) * inverse
+        x = softcap * capped
+    log2_p = (x - peak) * (inverse * LOG2E) - rest * LOG2E
+    if bias_ptr is not None:
+        log2_p = tl.maximum(log2_p, FLOOR)
+    dz = tl.exp2(log2_p)
+    if grad_entropy_ptr is not None:
+        e = tl.load(grad_entropy_ptr + row * stride_grad_entropy)
+        dz *= constant - e * LN2 * log2_p
+    else:
+        dz *= constant
+    dz = tl.where(rest == float("inf"), 0.0, tl.where(word == target, at_target, dz))
+    tl.store(dx_ptr + row * stride_dx + word, (dz * slope).to(dx_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _tanh(x):
+    faded = tl.exp(-2.0 * tl.abs(x))
+    size = (1.0 - faded) / (1.0 + faded)
+    return tl.where(x < 0, -size, size)
+
+
+def specialisations(warp_size: int) -> list[Specialisation]:
+    """What CI compiles: bfloat16, a small and a large model, vocabularies that tiles fill and do not; by descriptor
+    where there are any, by pointer everywhere; all that is optional, and none of it."""
+    made = []
+    half, single = torch.bfloat16, torch.float32
+    for width, words, optional in itertools.product((896, 4096), (151_936, 151_669), (False, True)):
+        softcap, rows, splits = 30.0 if optional else None, 8192, 33
+        shapes = {
+            "softcap": 30.0 if optional else 0.0,
+            "rows": rows,
+            "words": words,
+            "width": width,
+            "splits": splits,
+        }
+        strides = {
+            "stride_hidden": width,
+            "stride_weight": width,
+            "stride_target": 1,
+            "stride_temperature": 0,
+        }
+        rest = {"targets_ptr": torch.int64, "temperature_ptr": single, "bias_ptr": half if optional else None}
+        name = f"H = {width}, V = {words}{', bias, softcap' if optional else ''}"
+        for descriptors in (True, False) if warp_size == 32 else (False,):
+            block = f"{ELEMENT_TYPES[half]}[{{}},{BLOCK_WIDTH}]"
+            made.append(
+                Specialisation(
+                    name=name + (", descriptors" if descriptors else ""),
+                    kernel=forward_kernel,
+                    arguments={
+                        "hidden": f"tensordesc<{block.format(BLOCK_ROWS)}>" if descriptors else half,
+                        "weight": f"tensordesc<{block.format(BLOCK_WORDS)}>" if descriptors else half,
+                    }
+                    | rest
+                    | {"state_ptr": single}
+                    | shapes
+                    | strides,
+                    constants=_constants(width, half.itemsize, softcap, descriptors),
+                    num_warps=WARPS,
+                    num_stages=STAGES,
+                    matrix=True,
+                )
+            )
+        outputs = ("logprobs_ptr", "entropy_ptr", "lse_ptr", "peak_ptr", "rest_ptr")
+        made.append(
+            Specialisation(
+                name=name,
+                kernel=finish_kernel,
+                arguments={"hidden_ptr": half, "weight_ptr": half}
+                | rest
+                | {"state_ptr": single}
+                | dict.fromkeys(outputs, single)
+                | shapes
+                | strides,
+                constants=_finish_constants(splits, softcap),
+            )
+        )
+        rows_of = ("peak_ptr", "rest_ptr", "constant_ptr", "at_target_ptr")
+        made.append(
+            Specialisation(
+                name=name,
+                kernel=backward_kernel,
+                arguments={"x_ptr": single, "dx_ptr": half}
+                | rest
+                | dict.fromkeys(rows_of, single)
+                | {
+                    "grad_entropy_ptr": single if optional else None,
+                    "softcap": shapes["softcap"],
+                    "words": words,
+                    "first_word": 0,
+                    "stride_x": words,
+                    "stride_dx": triton.cdiv(words, 8) * 8,
+                    "stride_target": 1,
+                    "stride_temperature": 0,
+                    "stride_grad_entropy": 1,
+                },
+                constants={"HAS_SOFTCAP": optional, "BLOCK": BLOCK},
+                num_warps=WARPS,
+                wide_loads=words % 16 == 0,
+            )
+        )
+    return made
