@@ -95,7 +95,7 @@ def step(run: Operator, problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) 
     assert weight.grad is not None
     return {
         "seconds": seconds,
-        "loss": float((logprobs * grad_logprobs + entropy * grad_entropy).sum()),
+        "loss": float((logprobs * grad_logprobs + entropy * grad_entropy).detach().sum()),
         "hidden_grad_norm": float(hidden.grad.norm()),
         "weight_grad_norm": float(weight.grad.norm()),
     }
