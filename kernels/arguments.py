@@ -57,3 +57,8 @@ def accumulation_dtype(tensor: Tensor) -> torch.dtype:
             f"{tensor.dtype} is not supported; cast to float32, float64, bfloat16 or float16 first"
         )
     return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def differentiable(*tensors: Tensor | None) -> bool:
+    """Whether autograd has to know what is computed from them."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)

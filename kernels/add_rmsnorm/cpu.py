@@ -23,6 +23,11 @@ CHUNK_BYTES = 2**19
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(out [..., H], s [..., H], rstd [M]); without a residual, s is x itself."""
     width = x.shape[-1]
+    wide = accumulation_dtype(x)
+    if x.numel() * wide.itemsize <= CHUNK_BYTES:  # decoding: nothing but the arithmetic
+        s = x if residual is None else x + residual
+        out, rstd = _normalised(s, weight, eps)
+        return out, s, rstd.view(-1)
     rows_x = x.reshape(-1, width)
     if residual is None:
         s, rows_s = x, rows_x
@@ -31,19 +36,24 @@ def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> t
         rows_s, rows_residual = s.view(-1, width), residual.reshape(-1, width)
     out = torch.empty(x.shape, dtype=torch.promote_types(s.dtype, weight.dtype), device=x.device)
     rows_out = out.view(-1, width)
-    wide = accumulation_dtype(s)
-    rstd = torch.empty(len(rows_s), dtype=wide, device=x.device)
-    for part in _chunks(rows_s, wide):
+    rstd = torch.empty(len(rows_s), dtype=accumulation_dtype(s), device=x.device)
+    for part in _chunks(rows_s, rstd.dtype):
         if residual is not None:
             torch.add(rows_x[part], rows_residual[part], out=rows_s[part])
-        square = torch.linalg.vector_norm(rows_s[part], dim=1, dtype=wide).square_()
-        torch.rsqrt(square.div_(width).add_(eps), out=rstd[part])
-        if out.dtype == wide:
-            torch.mul(rows_s[part], rstd[part, None], out=rows_out[part]).mul_(weight)
-        else:
-            normal = rows_s[part] * rstd[part, None]
-            torch.mul(normal.to(s.dtype), weight, out=rows_out[part])
+        _, r = _normalised(rows_s[part], weight, eps, rows_out[part])
+        rstd[part] = r.view(-1)
     return out, s, rstd
+
+
+def _normalised(s: Tensor, weight: Tensor, eps: float, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(out, rstd [..., 1])"""
+    wide = accumulation_dtype(s)
+    norm = torch.linalg.vector_norm(s, dim=-1, keepdim=True, dtype=wide)
+    rstd = norm.square_().div_(s.shape[-1]).add_(eps).rsqrt_()
+    if s.dtype == weight.dtype == wide:
+        return torch.mul(s, rstd, out=out).mul_(weight), rstd
+    normal = (s * rstd).to(s.dtype)
+    return torch.mul(normal, weight, out=out), rstd
 
 
 def backward(

@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from ludus.kernels.add_rmsnorm import cpu
 from ludus.kernels.add_rmsnorm.reference import add_rmsnorm_reference
-from ludus.kernels.arguments import accumulation_dtype
+from ludus.kernels.arguments import accumulation_dtype, differentiable
 from ludus.kernels.paths import fall_back, path_for
 
 WIDEST = 16_384
@@ -47,11 +47,12 @@ def add_rmsnorm(
         path = "cpu"
     if path == "reference":
         return add_rmsnorm_reference(x, weight, eps, residual)
+    if not differentiable(x, weight, residual):
+        out, s, _ = _kernels(path).forward(x, weight, eps, residual)
+        return out if residual is None else (out, s)
     if residual is None:
-        out: Tensor = _Rmsnorm.apply(x, weight, eps, path)
-        return out
-    both: tuple[Tensor, Tensor] = _AddRmsnorm.apply(x, weight, eps, residual, path)
-    return both
+        return _Rmsnorm.apply(x, weight, eps, path)
+    return _AddRmsnorm.apply(x, weight, eps, residual, path)
 
 
 def _check(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> None:

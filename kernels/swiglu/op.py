@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ludus.kernels.arguments import accumulation_dtype
+from ludus.kernels.arguments import accumulation_dtype, differentiable
 from ludus.kernels.paths import fall_back, path_for
 from ludus.kernels.swiglu import cpu
 from ludus.kernels.swiglu.reference import swiglu_reference
@@ -35,8 +35,9 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
         path = "cpu"
     if path == "reference":
         return swiglu_reference(gate, up)
-    out: Tensor = _Swiglu.apply(gate, up, path)
-    return out
+    if not differentiable(gate, up):
+        return _kernels(path).forward(gate, up)
+    return _Swiglu.apply(gate, up, path)
 
 
 class _Swiglu(torch.autograd.Function):
