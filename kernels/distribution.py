@@ -52,8 +52,8 @@ def coefficients(
 ) -> tuple[Tensor, Tensor]:
     """(constant, gradient at the target), each [M], of the logits' gradient p (constant - e log p).
 
-    g, e, k: gradients of logprob, entropy and log-sum-exp; None is zero. Both are zero in a row in which every
-    word is impossible, whose `rest` is inf."""
+    g, e, k: gradients of logprob, entropy and log-sum-exp; None is zero. Both are zero in a row in which
+    every word is impossible, whose `rest` is inf."""
     zero = torch.zeros_like(logprobs)
     g, e, k = (zero if grad is None else grad for grad in (grad_logprobs, grad_entropy, grad_lse))
     at_target = logprobs.exp() * (k - e * (logprobs.clamp(min=NEVER) + entropy)) - g * torch.expm1(logprobs)

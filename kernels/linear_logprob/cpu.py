@@ -46,8 +46,8 @@ def forward(
     softcap: float | None,
     differentiable: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Kept | None]:
-    """(logprobs, entropy, lse, peak, rest), each [M], and what was kept. `peak` is the largest z of a row, `rest`
-    its log-sum-exp above that (inf where every word is impossible)."""
+    """(logprobs, entropy, lse, peak, rest), each [M], and what was kept. `peak` is the largest z of a row,
+    `rest` its log-sum-exp above that (inf where every word is impossible)."""
     logits = _Logits(hidden, weight, temperature_M, bias, softcap)
     rows, words = len(hidden), len(weight)
     z_t = temperature_M.new_full((rows,), -torch.inf)

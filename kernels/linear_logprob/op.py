@@ -63,7 +63,8 @@ def linear_logprob(
     check_targets(targets, rows, words)
     temperature_M = temperature_rows(temperature, rows, hidden.device, dtype)
     path = path_for(hidden)
-    if path == "triton" and (dtype == torch.float64 or hidden.is_cuda and hidden.dtype == torch.float32):
+    fused = dtype == torch.float32 and (hidden.dtype.itemsize == 2 or not hidden.is_cuda)
+    if path == "triton" and not fused:
         fall_back("linear_logprob", f"only 16-bit products are fused, and these are {hidden.dtype}")
         path = "cpu"
     if path == "reference":

@@ -1,17 +1,22 @@
 """Fused kernels around matrix products.
 
-    forward    a program takes BLOCK_ROWS rows and one split of the vocabulary; it multiplies tile after tile of
-               hidden weightᵀ and reduces each, in registers, to (maximum, sum, spread) for every row
+    forward    a program takes a block of rows and one split of the vocabulary; tile after tile, it multiplies
+               hidden weightᵀ and reduces that, in registers, to (maximum, sum, spread) for every row
     finish     one program a row: the target's logit, the splits' states put together, the outputs
-    backward   cuBLAS computes logits again, a chunk at a time; a kernel turns a chunk into its gradient dx, in
-               16 bits; cuBLAS products make the gradients of hidden and weight from that
+    backward   cuBLAS computes logits again, a chunk at a time; a kernel turns a chunk into its gradient dx,
+               in 16 bits; cuBLAS products make the gradients of hidden and weight from it
 
-Chunks are of words where the weight trains, so that each row of its gradient is written once, and of rows where it
-is frozen, so that this holds for hidden's. The target is left out of a tile's state, as in `distribution`. Formulas
-are in powers of two; logits are only ever subtracted from each other.
+Chunks are of words where the weight trains, so that each row of its gradient is written once, and of rows
+where it is frozen, so that this holds for hidden's. The target is left out of a tile's state, as in
+`distribution`.
+
+Formulas are in powers of two, with scale = log2(e) / T: a maximum m is kept as the float32 next to x scale,
+and a logit's height above it is one fused multiply-add, x scale - m. So m is exact, and a common shift costs
+no digits.
 """
 
 import itertools
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,24 +25,42 @@ import triton.language as tl
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation
+from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, warp_size
 from ludus.kernels.distribution import coefficients
 from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine
 
-BLOCK_ROWS, BLOCK_WORDS, BLOCK_WIDTH = 128, 256, 64
-"""A tile of logits, and how much of H a step of the product takes. The float32 sums are 128 registers a thread, and a
-step reads 48 KiB for 4.2 MFLOP."""
 
-WARPS, STAGES = 8, 3
+@dataclass(frozen=True)
+class Tile:
+    """Of logits: what a program makes at a time, and how."""
+
+    rows: int
+    words: int
+    width: int
+    """How much of H a step of the product takes."""
+    warps: int
+    stages: int
+    """How many steps are in shared memory: one is multiplied while the others come."""
+
+
+def tile_for(descriptors: bool, warp_size: int) -> Tile:
+    """By descriptor, a step reads 48 KiB for 4.2 MFLOP, and sums are 128 registers a thread."""
+    if descriptors:
+        return Tile(rows=128, words=256, width=64, warps=8, stages=4)
+    return Tile(rows=128, words=128, width=64, warps=8, stages=3 if warp_size == 32 else 2)
+
 
 GROUP_BYTES = 16 * 2**20
-"""Of hidden states that programs next to each other share: with as much of the weight, that is in the L2 cache."""
+"""Of hidden states that programs side by side share; with as much of the weight, that is in the L2 cache."""
 
 STATE_BYTES = 32 * 2**20
 """At most, of the states of the splits."""
 
 CHUNK_BYTES = {"words": 128 * 2**20, "rows": 512 * 2**20}
 """Of a chunk of float32 logits in the backward. Chunks of rows must be large for the products to be fast."""
+
+FAR = 2**23
+"""Elements between rows; times the rows of a tile, this is less than 2³¹."""
 
 BLOCK = 2048
 """Elements that a program of the backward takes."""
@@ -52,21 +75,22 @@ def forward(
     softcap: float | None,
     differentiable: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, None]:
-    """(logprobs, entropy, lse, peak, rest), each [M] float32, and nothing kept; `peak` is not divided by the
-    temperature here."""
+    """(logprobs, entropy, lse, peak, rest), each [M] float32, and nothing kept; `peak` is in powers of
+    two here."""
     hidden, weight = _side_by_side(hidden), _side_by_side(weight)
     bias = None if bias is None else bias.contiguous()
     (rows, width), words = hidden.shape, len(weight)
-    outputs = tuple(temperature_M.new_empty(rows) for _ in range(5))
+    logprobs, entropy, lse, peak, rest = (temperature_M.new_empty(rows) for _ in range(5))
     if not rows:
-        return *outputs, None
-    splits = _splits(rows, words, _processors(hidden.device))
+        return logprobs, entropy, lse, peak, rest, None
+    descriptors = _has_descriptors(hidden) and _fits_descriptor(hidden) and _fits_descriptor(weight)
+    tile = tile_for(descriptors, warp_size())
+    splits = _splits(tile, rows, words, _processors(hidden.device))
     state = temperature_M.new_empty(splits, 3, rows)
     cap = 0.0 if softcap is None else softcap
-    descriptors = _has_descriptors(hidden) and _fits_descriptor(hidden) and _fits_descriptor(weight)
-    forward_kernel[(triton.cdiv(rows, BLOCK_ROWS) * splits,)](
-        _blocks(hidden, BLOCK_ROWS) if descriptors else hidden,
-        _blocks(weight, BLOCK_WORDS) if descriptors else weight,
+    forward_kernel[(triton.cdiv(rows, tile.rows) * splits,)](
+        _blocks(hidden, [tile.rows, tile.width]) if descriptors else hidden,
+        _blocks(weight, [tile.words, tile.width]) if descriptors else weight,
         targets,
         temperature_M,
         bias,
@@ -80,9 +104,9 @@ def forward(
         weight.stride(0),
         targets.stride(0),
         temperature_M.stride(0),
-        **_constants(width, hidden.element_size(), softcap, descriptors),
-        num_warps=WARPS,
-        num_stages=STAGES,
+        **_constants(tile, width, hidden.element_size(), softcap, descriptors),
+        num_warps=tile.warps,
+        num_stages=tile.stages,
     )
     finish_kernel[(rows,)](
         hidden,
@@ -91,7 +115,11 @@ def forward(
         temperature_M,
         bias,
         state,
-        *outputs,
+        logprobs,
+        entropy,
+        lse,
+        peak,
+        rest,
         cap,
         rows,
         words,
@@ -104,7 +132,7 @@ def forward(
         **_finish_constants(splits, softcap),
         num_warps=4,
     )
-    return *outputs, None
+    return logprobs, entropy, lse, peak, rest, None
 
 
 def backward(
@@ -124,9 +152,9 @@ def backward(
     grad_lse: Tensor | None,
     wanted: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that comes in
-    as None is zero."""
-    (rows, width), words = hidden.shape, len(weight)
+    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that
+    comes in as None is zero."""
+    rows, words = len(hidden), len(weight)
     constant, at_target = coefficients(logprobs, entropy, rest, grad_logprobs, grad_entropy, grad_lse)
     want_hidden, want_weight, want_bias = wanted
     by_words = want_weight or want_bias
@@ -186,7 +214,7 @@ def _chunks(rows: int, words: int, by_words: bool) -> list[tuple[slice, slice]]:
     if by_words:
         size = max(512, CHUNK_BYTES["words"] // (4 * rows) // 512 * 512)
         return [(slice(0, rows), slice(start, min(start + size, words))) for start in range(0, words, size)]
-    size = max(BLOCK_ROWS, CHUNK_BYTES["rows"] // (4 * words) // BLOCK_ROWS * BLOCK_ROWS)
+    size = max(128, CHUNK_BYTES["rows"] // (4 * words) // 128 * 128)
     return [(slice(start, min(start + size, rows)), slice(0, words)) for start in range(0, rows, size)]
 
 
@@ -205,9 +233,9 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a.float(), b.float())
 
 
-def _splits(rows: int, words: int, processors: int) -> int:
+def _splits(tile: Tile, rows: int, words: int, processors: int) -> int:
     """Into how many parts the vocabulary is split, so that processors finish together."""
-    blocks, tiles = triton.cdiv(rows, BLOCK_ROWS), triton.cdiv(words, BLOCK_WORDS)
+    blocks, tiles = triton.cdiv(rows, tile.rows), triton.cdiv(words, tile.words)
     most = max(1, min(tiles, STATE_BYTES // (12 * rows), 4 * processors))
 
     def seconds(splits: int) -> float:
@@ -232,25 +260,28 @@ def _fits_descriptor(tensor: Tensor) -> bool:
     return tensor.data_ptr() % 16 == 0 and tensor.stride(0) * tensor.element_size() % 16 == 0
 
 
-def _blocks(tensor: Tensor, rows: int) -> TensorDescriptor:
-    return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), [rows, BLOCK_WIDTH])
+def _blocks(tensor: Tensor, shape: list[int]) -> TensorDescriptor:
+    return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), shape)
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:
-    """A copy only where the numbers of a row do not lie side by side, or rows lie on each other."""
-    fine = tensor.stride(1) == 1 and tensor.stride(0) >= tensor.shape[1]
+    """A copy only where the numbers of a row do not lie side by side, rows lie on each other, or are so far
+    apart that offsets within a tile do not fit in 32 bits."""
+    fine = tensor.stride(1) == 1 and tensor.shape[1] <= tensor.stride(0) < FAR
     return tensor if fine else tensor.contiguous()
 
 
-def _constants(width: int, itemsize: int, softcap: float | None, descriptors: bool) -> dict[str, Any]:
+def _constants(
+    tile: Tile, width: int, itemsize: int, softcap: float | None, descriptors: bool
+) -> dict[str, Any]:
     return {
         "DESCRIPTORS": descriptors,
-        "EVEN_WIDTH": width % BLOCK_WIDTH == 0,
+        "EVEN_WIDTH": width % tile.width == 0,
         "HAS_SOFTCAP": softcap is not None,
-        "GROUP": max(1, GROUP_BYTES // (BLOCK_ROWS * width * itemsize)),
-        "BLOCK_ROWS": BLOCK_ROWS,
-        "BLOCK_WORDS": BLOCK_WORDS,
-        "BLOCK_WIDTH": BLOCK_WIDTH,
+        "GROUP": max(1, GROUP_BYTES // (tile.rows * width * itemsize)),
+        "BLOCK_ROWS": tile.rows,
+        "BLOCK_WORDS": tile.words,
+        "BLOCK_WIDTH": tile.width,
     }
 
 
@@ -283,8 +314,8 @@ def forward_kernel(
     BLOCK_WORDS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
 ):
-    # GROUP blocks of rows go through all splits together: their hidden states stay in the L2 cache, and a tile of
-    # the weight that one of them loads is there for the others.
+    # GROUP blocks of rows go through all splits together: their hidden states stay in the L2 cache, and a
+    # tile of the weight that one of them loads is there for the others.
     program = tl.program_id(0)
     blocks = tl.cdiv(rows, BLOCK_ROWS)
     group = program // (GROUP * splits)
@@ -305,6 +336,7 @@ def forward_kernel(
     spread = tl.zeros([BLOCK_ROWS], tl.float32)
     tiles = tl.cdiv(words, BLOCK_WORDS)
     steps = tl.cdiv(width, BLOCK_WIDTH)
+    tl.assume(steps > 0)
     word = tl.arange(0, BLOCK_WORDS)
     along = tl.arange(0, BLOCK_WIDTH)
     for tile in tl.range(tiles * split // splits, tiles * (split + 1) // splits, flatten=True):
@@ -343,10 +375,10 @@ def forward_kernel(
         if first_word + BLOCK_WORDS > words:
             x = tl.where(word[None, :] < words - first_word, x, FLOOR)
 
-        highest = tl.maximum(maximum, tl.max(x, 1))
-        below = (x - highest[:, None]) * scale[:, None]
+        highest = tl.maximum(maximum, tl.max(x, 1) * scale)
+        below = tl.fma(x, scale[:, None], -highest[:, None])
         e = tl.exp2(below)
-        shift = (maximum - highest) * scale
+        shift = maximum - highest
         faded = tl.exp2(shift)
         spread = faded * (spread - shift * total) - tl.sum(e * below, 1)
         total = faded * total + tl.sum(e, 1)
@@ -386,8 +418,7 @@ def finish_kernel(
 ):
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets_ptr + row * stride_target).to(tl.int64)
-    inverse = 1.0 / tl.load(temperature_ptr + row * stride_temperature)
-    scale = inverse * LOG2E
+    scale = LOG2E / tl.load(temperature_ptr + row * stride_temperature)
     in_range = (target >= 0) & (target < words)
 
     products = tl.zeros([BLOCK], tl.float32)
@@ -410,16 +441,18 @@ def finish_kernel(
     total = tl.load(state + rows, mask=split < splits, other=0.0)
     spread = tl.load(state + 2 * rows, mask=split < splits, other=0.0)
     top = tl.max(maximum, 0)
-    shift = (maximum - top) * scale
+    shift = maximum - top
     faded = tl.exp2(shift)
     spread = tl.sum(faded * (spread - shift * total), 0) * LN2
     total = tl.sum(faded * total, 0)
 
-    logprob, entropy, rest = combine((x_t - top) * scale * LN2, total, spread)
-    peak = tl.maximum(top, x_t)
+    logprob, entropy, rest = combine(tl.fma(x_t, scale, -top) * LN2, total, spread)
+    # `combine` measured rest from the larger of top and x_t scale; it is to be from what that is rounded to.
+    peak = tl.maximum(top, x_t * scale)
+    rest += tl.maximum(top - peak, tl.fma(x_t, scale, -peak)) * LN2
     tl.store(logprobs_ptr + row, logprob)
     tl.store(entropy_ptr + row, entropy)
-    tl.store(lse_ptr + row, tl.where(rest == float("inf"), -float("inf"), peak * inverse + rest))
+    tl.store(lse_ptr + row, tl.where(rest == float("inf"), -float("inf"), peak * LN2 + rest))
     tl.store(peak_ptr + row, peak)
     tl.store(rest_ptr + row, rest)
 
@@ -451,7 +484,7 @@ def backward_kernel(
     word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = word < words
     target = tl.load(targets_ptr + row * stride_target).to(tl.int32) - first_word
-    inverse = 1.0 / tl.load(temperature_ptr + row * stride_temperature)
+    temperature = tl.load(temperature_ptr + row * stride_temperature)
     peak = tl.load(peak_ptr + row)
     rest = tl.load(rest_ptr + row)
     constant = tl.load(constant_ptr + row)
@@ -460,12 +493,12 @@ def backward_kernel(
     x = tl.load(x_ptr + row * stride_x + word, mask=inside, other=0.0)
     if bias_ptr is not None:
         x += tl.load(bias_ptr + word, mask=inside, other=0.0).to(tl.float32)
-    slope = inverse
+    slope = 1.0 / temperature
     if HAS_SOFTCAP:
         capped = _tanh(x / softcap)
-        slope = (1.0 - capped * capped) * inverse
+        slope = (1.0 - capped * capped) / temperature
         x = softcap * capped
-    log2_p = (x - peak) * (inverse * LOG2E) - rest * LOG2E
+    log2_p = tl.fma(x, LOG2E / temperature, -peak) - rest * LOG2E
     if bias_ptr is not None:
         log2_p = tl.maximum(log2_p, FLOOR)
     dz = tl.exp2(log2_p)
@@ -486,8 +519,8 @@ def _tanh(x):
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: bfloat16, a small and a large model, vocabularies that tiles fill and do not; by descriptor
-    where there are any, by pointer everywhere; all that is optional, and none of it."""
+    """What CI compiles: bfloat16, a small and a large model, vocabularies that tiles fill and do not; by
+    descriptor where there are any, by pointer everywhere; all that is optional, and none of it."""
     made = []
     half, single = torch.bfloat16, torch.float32
     for width, words, optional in itertools.product((896, 4096), (151_936, 151_669), (False, True)):
@@ -508,22 +541,22 @@ def specialisations(warp_size: int) -> list[Specialisation]:
         rest = {"targets_ptr": torch.int64, "temperature_ptr": single, "bias_ptr": half if optional else None}
         name = f"H = {width}, V = {words}{', bias, softcap' if optional else ''}"
         for descriptors in (True, False) if warp_size == 32 else (False,):
-            block = f"{ELEMENT_TYPES[half]}[{{}},{BLOCK_WIDTH}]"
+            tile = tile_for(descriptors, warp_size)
             made.append(
                 Specialisation(
                     name=name + (", descriptors" if descriptors else ""),
                     kernel=forward_kernel,
                     arguments={
-                        "hidden": f"tensordesc<{block.format(BLOCK_ROWS)}>" if descriptors else half,
-                        "weight": f"tensordesc<{block.format(BLOCK_WORDS)}>" if descriptors else half,
+                        "hidden": _descriptor_type(half, tile.rows, tile.width) if descriptors else half,
+                        "weight": _descriptor_type(half, tile.words, tile.width) if descriptors else half,
                     }
                     | rest
                     | {"state_ptr": single}
                     | shapes
                     | strides,
-                    constants=_constants(width, half.itemsize, softcap, descriptors),
-                    num_warps=WARPS,
-                    num_stages=STAGES,
+                    constants=_constants(tile, width, half.itemsize, softcap, descriptors),
+                    num_warps=tile.warps,
+                    num_stages=tile.stages,
                     matrix=True,
                 )
             )
@@ -561,8 +594,12 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                     "stride_grad_entropy": 1,
                 },
                 constants={"HAS_SOFTCAP": optional, "BLOCK": BLOCK},
-                num_warps=WARPS,
+                num_warps=8,
                 wide_loads=words % 16 == 0,
             )
         )
     return made
+
+
+def _descriptor_type(dtype: torch.dtype, *block: int) -> str:
+    return f"tensordesc<{ELEMENT_TYPES[dtype]}[{','.join(map(str, block))}]>"

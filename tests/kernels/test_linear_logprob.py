@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -173,6 +174,20 @@ def test_strides(device, layout):
             hidden = torch.cat([torch.zeros(1), hidden.flatten()])[1:].view(12, 24)
             weight = torch.cat([torch.zeros(1), weight.flatten()])[1:].view(200, 24)
     compare((hidden, weight, targets, bias), device)
+
+
+@pytest.mark.parametrize("offset", [0, 1])  # where there are descriptors, only what is aligned goes by them
+def test_rows_beyond_2_to_the_31_elements(device, offset):
+    """Rows lie so far apart that 300 of them span 2.5 billion numbers, of which few are ever in memory."""
+    if device.type != "cpu":
+        pytest.skip("memory on a GPU is not lazy")
+    hidden, weight, targets, _ = make(6, 300, 16, torch.float16)
+    spacing = 2**23 - 16
+    lazy = torch.from_numpy(np.zeros(300 * spacing + offset, dtype=np.float16))
+    far = torch.as_strided(lazy, (300, 16), (spacing, 1), offset)
+    far.copy_(weight)
+    assert 299 * spacing > 2**31
+    compare((hidden, far, targets, None), device)
 
 
 @pytest.mark.parametrize("output", [0, 1, 2])
