@@ -91,8 +91,9 @@ def plain_logprobs(model: Any, row: torch.Tensor) -> torch.Tensor:
 
 def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[], float]]:
     from ludus.agents.episode import TrainingSequence
+    from ludus.kernels import grpo_loss
     from ludus.trainers.forward import score
-    from ludus.trainers.losses import policy_loss, row_weights
+    from ludus.trainers.losses import row_weights
     from ludus.trainers.packing import DEFAULT_TOKEN_BUDGET, flat_logprobs, pack, sampled_counts
 
     model, ids, old, advantages = read_inputs(folder)
@@ -112,13 +113,14 @@ def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[]
         total = 0.0
         for part in pack(rows, token_budget or DEFAULT_TOKEN_BUDGET):
             scored = score(model, part, temperature=1.0)
-            loss, _ = policy_loss(
+            loss, _ = grpo_loss(
                 scored.logprobs,
                 old_S[part.token_N],
                 advantages_R[part.row_N],
                 weights_R[part.row_N],
-                CLIP_LOW,
-                CLIP_HIGH,
+                clip_low=CLIP_LOW,
+                clip_high=CLIP_HIGH,
+                aggregation="sum",
             )
             loss.backward()
             total += loss.item()

@@ -1,8 +1,10 @@
 """GRPO: play groups of episodes from one start each; make likelier what earned more than its group's mean.
 
-`improve` is the whole algorithm, top to bottom. Formulas live in `advantages`, `losses` and `kl`.
+`improve` is the whole algorithm, top to bottom. The formulas are the operators `group_advantage` and
+`grpo_loss` of `ludus.kernels`, and `losses`.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,14 +19,15 @@ from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
-from ludus.trainers.advantages import AdvantageKind, Advantages, group_advantages
+from ludus.kernels import GroupAdvantage, group_advantage, grpo_loss
+from ludus.kernels.group_advantage.reference import AdvantageKind
+from ludus.kernels.grpo_loss.kl import kl_value
 from ludus.trainers.checkpoint import disk_errors
 from ludus.trainers.config import GrpoSection, RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
 from ludus.trainers.forward import score
-from ludus.trainers.kl import kl_loss, kl_value
 from ludus.trainers.listener import Listener
-from ludus.trainers.losses import PolicyMetrics, policy_loss, row_weights, soft_overlong_penalty
+from ludus.trainers.losses import PolicyMetrics, row_weights, soft_overlong_penalty
 from ludus.trainers.metrics import episode_metrics
 from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.packing import MicroBatch, flat_logprobs, pack, sampled_counts
@@ -150,13 +153,23 @@ def gather(play: Play, config: RunConfig) -> tuple[list[Episode], list[Episode]]
 
 
 def without_flat_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Episode]:
-    flat_E = advantages_of(episodes, config).flat_E
+    flat_E = advantages_of(episodes, config).flat.tolist()
     return [episode for episode, flat in zip(episodes, flat_E, strict=True) if not flat]
 
 
 def shaped_rewards(episodes: Sequence[Episode], config: RunConfig) -> list[float]:
-    """Returns; where it is switched on, with the soft overlong penalty of an episode's longest completion."""
+    """Returns; where it is switched on, with the soft overlong penalty of an episode's longest completion.
+
+    Raises:
+        RunError: if a return is not finite.
+    """
     returns = [episode.episode_return for episode in episodes]
+    for episode, earned in zip(episodes, returns, strict=True):
+        if not math.isfinite(earned):
+            raise RunError(
+                f"an episode of {episode.environment} with seed {episode.seed} earned {earned}: a reward "
+                "term divided by 0 or overflowed. Mend it and go on with --resume"
+            )
     if not config.grpo.overlong_tokens:
         return returns
     longest = [max((len(turn.completion_ids) for turn in episode.turns), default=0) for episode in episodes]
@@ -166,9 +179,12 @@ def shaped_rewards(episodes: Sequence[Episode], config: RunConfig) -> list[float
     return [reward + penalty for reward, penalty in zip(returns, penalties.tolist(), strict=True)]
 
 
-def advantages_of(episodes: Sequence[Episode], config: RunConfig) -> Advantages:
+def advantages_of(episodes: Sequence[Episode], config: RunConfig) -> GroupAdvantage:
+    """Where the model is, in float64."""
     kind: AdvantageKind = "dr_grpo" if config.grpo.loss == "dr_grpo" else "grpo"
-    return group_advantages(shaped_rewards(episodes, config), [episode.group for episode in episodes], kind)
+    rewards = torch.tensor(shaped_rewards(episodes, config), dtype=torch.float64)
+    groups = torch.tensor([episode.group for episode in episodes], dtype=torch.int64)
+    return group_advantage(rewards.to(config.model.device), groups.to(config.model.device), kind)
 
 
 # One batch
@@ -184,12 +200,12 @@ class Part:
 
 def deal(episodes: Sequence[Episode], config: RunConfig) -> list[Part]:
     """Cut a batch into `updates_per_batch` minibatches of whole groups, after advantages are taken."""
-    values = advantages_of(episodes, config).values_E
+    values = advantages_of(episodes, config).values.tolist()
     groups = sorted({episode.group for episode in episodes})
     parts = []
     for members in np.array_split(np.array(groups, dtype=np.int64), config.grpo.updates_per_batch):
         chosen = [i for i, episode in enumerate(episodes) if episode.group in members]
-        parts.append(Part([episodes[i] for i in chosen], [float(values[i]) for i in chosen]))
+        parts.append(Part([episodes[i] for i in chosen], [values[i] for i in chosen]))
     return parts
 
 
@@ -273,28 +289,27 @@ def accumulate_gradients(
     minibatch: Minibatch, model: PreTrainedModel, config: GrpoSection, temperature: float
 ) -> tuple[float, PolicyMetrics]:
     """Add the gradients of a minibatch's loss to the model's; they do not depend on the cut into
-    micro-batches."""
-    total, ratios = 0.0, PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)
+    micro-batches. Computed where the model is; nothing waits for a GPU before the last micro-batch."""
+    losses, metrics = [], []
     for micro in minibatch.micro_batches:
-        logprobs_N = score(model, micro, temperature).logprobs.cpu()
-        old_N = minibatch.old_logprobs_S[micro.token_N]
-        weights_N = minibatch.weights_R[micro.row_N]
-        loss, measured = policy_loss(
+        logprobs_N = score(model, micro, temperature).logprobs
+        device, reference_S = logprobs_N.device, minibatch.reference_logprobs_S
+        loss, measured = grpo_loss(
             logprobs_N,
-            old_N,
-            minibatch.advantages_R[micro.row_N],
-            weights_N,
-            config.clip_low,
-            config.clip_high,
+            minibatch.old_logprobs_S[micro.token_N].to(device),
+            minibatch.advantages_R[micro.row_N].to(device),
+            minibatch.weights_R[micro.row_N].to(device),
+            clip_low=config.clip_low,
+            clip_high=config.clip_high,
+            reference_logprobs=None if reference_S is None else reference_S[micro.token_N].to(device),
+            kl_estimator=config.kl_estimator,
+            kl_coefficient=0.0 if reference_S is None else config.kl_coefficient,
+            aggregation="sum",
         )
-        if minibatch.reference_logprobs_S is not None:
-            reference_N = minibatch.reference_logprobs_S[micro.token_N]
-            divergence_N = kl_loss(config.kl_estimator, logprobs_N, reference_N, old_N)
-            loss = loss + config.kl_coefficient * (weights_N * divergence_N).sum()
         loss.backward()
-        total += loss.item()
-        ratios = ratios + measured
-    return total, ratios
+        losses.append(loss.detach())
+        metrics.append(measured)
+    return sum(loss.item() for loss in losses), sum(map(PolicyMetrics.read, metrics), PolicyMetrics())
 
 
 # Measures
@@ -374,9 +389,7 @@ def summarise_updates(updates: Sequence[Update]) -> dict[str, float]:
     if every group was flat, since there was no update then."""
     if not updates:
         return {}
-    ratios = PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)
-    for update in updates:
-        ratios = ratios + update.ratios
+    ratios = sum((update.ratios for update in updates), PolicyMetrics())
     return {
         "loss": float(np.mean([update.loss for update in updates])),
         "grad_norm": float(np.mean([update.grad_norm for update in updates])),

@@ -1,12 +1,11 @@
-"""Policy losses as pure functions over flat tensors of scored tokens.
+"""What the policy loss of a batch is made of besides its formula, which is `ludus.kernels.grpo_loss`.
 
 A batch has E episodes, R rows (training sequences; an episode that forked has several) and S sampled tokens;
 a micro-batch scores N of them. Every loss is a sum over tokens, `Σ_n weight_n · term_n`, whose weights
-`row_weights` computes once from the whole batch. So the sum over micro-batches, and its gradient, is the same
-however the batch is cut.
+`row_weights` computes once from the whole batch; they are the mask of a `grpo_loss(…, aggregation="sum")`. So
+the sum over micro-batches, and its gradient, is the same however the batch is cut.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +13,6 @@ import torch
 from torch import Tensor
 
 LossType = Literal["grpo", "dr_grpo", "dapo"]
-
-LOG_RATIO_LIMIT = 20.0
-"""Log-ratios are clamped to this before exp, so that a sampled token to which one side gives a
-log-probability of -200 yields a finite loss, and no gradient."""
 
 
 def row_weights(loss_type: LossType, tokens_R: Tensor, episode_R: Tensor, longest: int) -> Tensor:
@@ -55,18 +50,20 @@ def row_weights(loss_type: LossType, tokens_R: Tensor, episode_R: Tensor, longes
 
 @dataclass(frozen=True, slots=True)
 class PolicyMetrics:
-    """Sums and counts over tokens, so that micro-batches add up exactly: `a + b`."""
+    """Sums and counts over tokens, so that micro-batches add up: `a + b`. `ludus.kernels.grpo_loss` says
+    what each one is."""
 
-    tokens: int
-    ratio_sum: float
-    ratio_max_deviation: float
-    """max |ratio - 1|."""
-    clip_low: int
-    """Tokens whose gradient the lower bound stopped: ratio < 1 - clip_low at a negative advantage."""
-    clip_high: int
-    """Tokens whose gradient the upper bound stopped: ratio > 1 + clip_high at a positive advantage."""
-    kl_sum: float
-    """Σ (ratio - 1 - log ratio): estimates KL(old || new) from tokens that old sampled."""
+    tokens: float = 0.0
+    ratio_sum: float = 0.0
+    ratio_max_deviation: float = 0.0
+    clip_low: float = 0.0
+    clip_high: float = 0.0
+    kl_sum: float = 0.0
+
+    @classmethod
+    def read(cls, metrics: Tensor) -> "PolicyMetrics":
+        """From what `grpo_loss` measured; waits for the GPU."""
+        return cls(*metrics.tolist())
 
     def __add__(self, other: "PolicyMetrics") -> "PolicyMetrics":
         return PolicyMetrics(
@@ -80,7 +77,7 @@ class PolicyMetrics:
 
     def means(self) -> dict[str, float]:
         """Per token, under the names of the run's metrics."""
-        tokens = max(self.tokens, 1)
+        tokens = max(self.tokens, 1.0)
         return {
             "ratio_mean": self.ratio_sum / tokens,
             "ratio_max_deviation": self.ratio_max_deviation,
@@ -88,68 +85,6 @@ class PolicyMetrics:
             "clip_high": self.clip_high / tokens,
             "policy_kl": self.kl_sum / tokens,
         }
-
-
-def likelihood_ratio(logprobs_N: Tensor, old_logprobs_N: Tensor) -> Tensor:
-    """exp(logprobs - old_logprobs), the log-ratio clamped to ±LOG_RATIO_LIMIT. Differentiable in logprobs."""
-    return (logprobs_N - old_logprobs_N).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp()
-
-
-def policy_loss(
-    logprobs_N: Tensor,
-    old_logprobs_N: Tensor,
-    advantages_N: Tensor,
-    weights_N: Tensor,
-    clip_low: float,
-    clip_high: float,
-) -> tuple[Tensor, PolicyMetrics]:
-    """-Σ_n weight_n · min(ratio_n A_n, clip(ratio_n, 1 - clip_low, 1 + clip_high) A_n), a scalar (PPO, arXiv
-    1707.06347, eq. 7; separate bounds: DAPO, arXiv 2503.14476, eq. 10), and its metrics. Differentiable in
-    logprobs.
-
-    weights_N: `row_weights(...)[micro_batch.row_N]`. The sum over a batch's micro-batches is the batch's
-    loss.
-    """
-    ratio_N = likelihood_ratio(logprobs_N, old_logprobs_N)
-    clipped_N = ratio_N.clamp(1.0 - clip_low, 1.0 + clip_high)
-    objective_N = torch.minimum(ratio_N * advantages_N, clipped_N * advantages_N)
-    loss = -(objective_N * weights_N).sum()
-    return loss, _metrics(ratio_N.detach(), advantages_N, clip_low, clip_high)
-
-
-def policy_loss_reference(
-    loss_type: LossType,
-    logprobs: list[list[float]],
-    old_logprobs: list[list[float]],
-    advantages: list[list[float]],
-    clip_low: float,
-    clip_high: float,
-    longest: int,
-) -> float:
-    """The batch's loss, token by token as the papers write it; arguments hold a list per episode.
-
-    With ρ = exp(log π - log π_old) and L_it = -min(ρ_it A_it, clip(ρ_it, 1 - clip_low, 1 + clip_high) A_it):
-
-    - `grpo`: 1/E Σ_i 1/|o_i| Σ_t L_it (arXiv 2402.03300, eq. 3, without its KL term);
-    - `dr_grpo`: 1/E Σ_i 1/longest Σ_t L_it (arXiv 2503.20783, section 3.1);
-    - `dapo`: 1/(Σ_i |o_i|) Σ_i Σ_t L_it (arXiv 2503.14476, eq. 8).
-    """
-    sums = []
-    for new, old, advantage in zip(logprobs, old_logprobs, advantages, strict=True):
-        total = 0.0
-        for p, q, a in zip(new, old, advantage, strict=True):
-            ratio = math.exp(max(-LOG_RATIO_LIMIT, min(LOG_RATIO_LIMIT, p - q)))
-            clipped = max(1.0 - clip_low, min(1.0 + clip_high, ratio))
-            total -= min(ratio * a, clipped * a)
-        sums.append(total)
-    lengths = [len(episode) for episode in logprobs]
-    match loss_type:
-        case "grpo":
-            return sum(s / max(n, 1) for s, n in zip(sums, lengths, strict=True)) / len(sums)
-        case "dr_grpo":
-            return sum(sums) / (len(sums) * longest)
-        case "dapo":
-            return sum(sums) / sum(lengths)
 
 
 def soft_overlong_penalty(lengths: Tensor, longest: int, margin: int) -> Tensor:
@@ -162,17 +97,3 @@ def soft_overlong_penalty(lengths: Tensor, longest: int, margin: int) -> Tensor:
     if not 0 < margin <= longest:
         raise ValueError(f"the margin must be between 1 and the limit of {longest} tokens, not {margin}")
     return ((longest - margin - lengths.double()) / margin).clamp(-1.0, 0.0)
-
-
-def _metrics(ratio_N: Tensor, advantages_N: Tensor, clip_low: float, clip_high: float) -> PolicyMetrics:
-    if len(ratio_N) == 0:
-        return PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)
-    ratio_N = ratio_N.double()
-    return PolicyMetrics(
-        tokens=len(ratio_N),
-        ratio_sum=float(ratio_N.sum()),
-        ratio_max_deviation=float((ratio_N - 1.0).abs().max()),
-        clip_low=int(((ratio_N < 1.0 - clip_low) & (advantages_N < 0)).sum()),
-        clip_high=int(((ratio_N > 1.0 + clip_high) & (advantages_N > 0)).sum()),
-        kl_sum=float((ratio_N - 1.0 - ratio_N.log()).sum()),
-    )

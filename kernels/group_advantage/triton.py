@@ -112,7 +112,7 @@ def advantage_kernel(
 
 @triton.jit
 def _others(rewards_ptr, ids_ptr, first, id, episodes, stride_reward, stride_id, OTHERS: tl.constexpr):
-    """The rewards of the episodes from `first` on, [1, OTHERS], and who shares a group, [EPISODES, OTHERS]."""
+    """The rewards of episodes from `first` on, [1, OTHERS], and who is of one group, [EPISODES, OTHERS]."""
     place = first + tl.arange(0, OTHERS)
     inside = place < episodes
     other = tl.load(rewards_ptr + place.to(tl.int64) * stride_reward, mask=inside, other=0.0)

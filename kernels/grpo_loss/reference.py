@@ -1,6 +1,7 @@
 """The formula, sequence by sequence as the papers write it; takes the same arguments as the operator."""
 
 import itertools
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def grpo_loss_reference(
 ) -> tuple[Tensor, Tensor]:
     """(loss [], metrics [6]), differentiable by autograd; `grpo_loss` has the arguments and the formula."""
     dtype = accumulation_dtype(logprobs)
-    rows = [slice(None)] if logprobs.dim() == 1 else list(range(len(logprobs)))
+    rows: list[Any] = [slice(None)] if logprobs.dim() == 1 else list(range(len(logprobs)))
     if offsets is not None:
         bounds = offsets.tolist()
         rows = [slice(begin, end) for begin, end in itertools.pairwise(bounds)]

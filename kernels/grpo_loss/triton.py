@@ -44,7 +44,8 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
     """(loss [], metrics [6], gradient [N], scale []), float32: dloss/dlogprobs is gradient · scale."""
     tokens, device = len(batch.logprobs_N), batch.logprobs_N.device
     if tokens == 0:
-        return (*(torch.zeros(shape, device=device) for shape in ((), (len(METRICS),), (0,), ())),)
+        zero = torch.zeros((), device=device)
+        return zero, zero.new_zeros(len(METRICS)), zero.new_zeros(0), zero
     programs, width, length, offsets, block, warps = _work(batch, settings)
     loss, scale = torch.empty((), device=device), torch.empty((), device=device)
     metrics = torch.empty(len(METRICS), device=device)

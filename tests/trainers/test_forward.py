@@ -30,9 +30,9 @@ from transformers import (
 )
 
 from ludus.agents.episode import TrainingSequence
+from ludus.kernels import grpo_loss
 from ludus.trainers.forward import ATTENTION, UnsupportedModel, score
-from ludus.trainers.kl import kl_loss
-from ludus.trainers.losses import PolicyMetrics, policy_loss, row_weights
+from ludus.trainers.losses import PolicyMetrics, row_weights
 from ludus.trainers.packing import flat_logprobs, pack, sampled_counts
 
 WORDS = 61
@@ -136,14 +136,24 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
     weights_R = row_weights(loss_type, sampled_counts(rows), torch.arange(len(rows)), 20)
     old_S = flat_logprobs(rows).double()
     model.zero_grad()
-    total, metrics, entropy = 0.0, PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0), 0.0
+    total, metrics, entropy = 0.0, PolicyMetrics(), 0.0
     for part in pack(rows, budget):
         scored = score(model, part, 0.9)
         old_N, weights_N = old_S[part.token_N], weights_R[part.row_N]
-        loss, m = policy_loss(scored.logprobs, old_N, advantages_R[part.row_N], weights_N, 0.2, 0.28)
-        loss = loss + 0.1 * (weights_N * kl_loss("k3", scored.logprobs, old_N - 0.1, old_N)).sum()
+        loss, m = grpo_loss(
+            scored.logprobs,
+            old_N,
+            advantages_R[part.row_N],
+            weights_N,
+            clip_low=0.2,
+            clip_high=0.28,
+            reference_logprobs=old_N - 0.1,
+            kl_coefficient=0.1,
+            aggregation="sum",
+        )
         loss.backward()
-        total, metrics, entropy = total + loss.item(), metrics + m, entropy + scored.entropy.sum().item()
+        total, metrics = total + loss.item(), metrics + PolicyMetrics.read(m)
+        entropy += scored.entropy.sum().item()
     return total, [p.grad.clone() for p in model.parameters()], metrics.means() | {"entropy": entropy}
 
 
@@ -205,8 +215,9 @@ def test_the_ratio_before_the_first_update_is_one_to_the_bit(family):
         new = score(model, part, 0.8).logprobs
         assert new.requires_grad
         assert torch.equal(old, new)
-        _, metrics = policy_loss(new, old, torch.ones_like(new), torch.ones_like(new), 0.2, 0.2)
-        assert metrics.ratio_max_deviation == 0.0
+        one = torch.ones_like(new).detach()
+        _, metrics = grpo_loss(new, old, one, one, clip_low=0.2, clip_high=0.2)
+        assert PolicyMetrics.read(metrics).ratio_max_deviation == 0.0
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -209,7 +209,7 @@ def test_a_fault_is_never_trained_on_and_never_reward_zero(episode: Make, tiny: 
     everything, taught = gather(script(batch), tiny)
     assert everything == batch
     assert not any(one.is_fault for one in taught)
-    values = advantages_of(taught, tiny).values_E
+    values = advantages_of(taught, tiny).values
     assert values[0] == -values[1] > 0  # the mean is 0.9, not 0.6
     assert values[2] == 0.0  # alone in its group
 
@@ -243,7 +243,7 @@ def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny
     assert play.asked == [(4, 0), (3, 4), (1, 7)]  # type: ignore[attr-defined]
     assert len(everything) == 16
     assert {one.group for one in taught} == {3, 5, 6, 7}
-    assert not advantages_of(taught, config).flat_E.any()
+    assert not advantages_of(taught, config).flat.any()
 
     play = script(*[flat_and_lively(episode, 4, 0)] * 3)
     everything, taught = gather(play, config)
@@ -255,7 +255,7 @@ def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny
 def test_flat_groups_stay_without_dynamic_sampling(episode: Make, tiny: RunConfig) -> None:
     everything, taught = gather(script(flat_and_lively(episode, 3, 1)), tiny)
     assert taught == everything
-    assert np.count_nonzero(advantages_of(taught, tiny).values_E) == 2
+    assert np.count_nonzero(advantages_of(taught, tiny).values) == 2
 
 
 def test_minibatches_hold_whole_groups(episode: Make, tiny: RunConfig) -> None:
@@ -272,6 +272,12 @@ def test_soft_overlong_penalty_by_the_longest_completion(episode: Make, tiny: Ru
     episodes = [episode(1.0, tokens=tokens) for tokens in (6, 7, 10)]
     assert shaped_rewards(episodes, config) == [1.0, 0.75, 0.0]
     assert shaped_rewards(episodes, tiny) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_return_that_is_not_finite_ends_the_run(episode: Make, tiny: RunConfig, broken: float) -> None:
+    with pytest.raises(RunError, match=f"an episode of ludus/Arithmetic-v0 with seed 0 earned {broken}"):
+        advantages_of([episode(1.0), episode(broken)], tiny)
 
 
 def test_an_empty_part_is_skipped(policy: LoadedModel, tiny: RunConfig) -> None:

@@ -1,4 +1,4 @@
-"""Losses: hand-computed cases, the reference, length bias, cutting, clipping, extreme ratios, metrics."""
+"""What tokens weigh: by hand, against the operator's own means, however a batch is cut; overlong answers."""
 
 import math
 
@@ -7,28 +7,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.trainers.losses import (
-    PolicyMetrics,
-    likelihood_ratio,
-    policy_loss,
-    policy_loss_reference,
-    row_weights,
-    soft_overlong_penalty,
-)
+from ludus.kernels import grpo_loss
+from ludus.trainers.losses import PolicyMetrics, row_weights, soft_overlong_penalty
 
 LOSS_TYPES = ["grpo", "dr_grpo", "dapo"]
+OWN_MEANS = {"grpo": "sequence_mean", "dr_grpo": "constant", "dapo": "token_mean"}
+BOUNDS = {"clip_low": 0.2, "clip_high": 0.28}
 
 
-def batch_loss(loss_type, logprobs, old, advantages, longest=10, low=0.2, high=0.28):
-    """Lists per row → (loss, metrics), every row an episode of its own."""
+def batch_loss(loss_type, logprobs, old, advantages, longest=10):
+    """Lists per row → loss, every row an episode of its own."""
     tokens_R = torch.tensor([len(row) for row in logprobs])
     weights_R = row_weights(loss_type, tokens_R, torch.arange(len(logprobs)), longest)
     weights_N = weights_R.repeat_interleave(tokens_R)
+    loss, _ = grpo_loss(*map(flat, (logprobs, old, advantages)), weights_N, aggregation="sum", **BOUNDS)
+    return loss
 
-    def flat(rows):
-        return torch.tensor([x for row in rows for x in row], dtype=torch.float64)
 
-    return policy_loss(flat(logprobs), flat(old), flat(advantages), weights_N, low, high)
+def flat(rows):
+    return torch.tensor([x for row in rows for x in row], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +39,7 @@ def batch_loss(loss_type, logprobs, old, advantages, longest=10, low=0.2, high=0
 )
 def test_length_bias_by_hand(loss_type, expected):
     logprobs = [[-1.0], [-2.0] * 4]
-    loss, _ = batch_loss(loss_type, logprobs, logprobs, [[1.0], [-1.0] * 4])
+    loss = batch_loss(loss_type, logprobs, logprobs, [[1.0], [-1.0] * 4])
     assert loss.item() == pytest.approx(expected, abs=1e-15)
 
 
@@ -79,15 +76,22 @@ token = st.tuples(st.floats(-300, 0), st.floats(-300, 0), st.floats(-3, 3))
 @given(
     loss_type=st.sampled_from(LOSS_TYPES),
     rows=st.lists(st.lists(token, max_size=6), min_size=1, max_size=5).filter(lambda rows: any(rows)),
-    low=st.floats(0.0, 0.9),
-    high=st.floats(0.0, 2.0),
 )
 @settings(max_examples=200, deadline=None)
-def test_the_reference(loss_type, rows, low, high):
+def test_weights_are_the_operators_own_means(loss_type, rows):
+    """Where every episode is one row, the weighted sum is what `grpo_loss` computes as the paper's mean."""
     logprobs, old, advantages = ([[t[i] for t in row] for row in rows] for i in range(3))
-    loss, _ = batch_loss(loss_type, logprobs, old, advantages, 10, low, high)
-    expected = policy_loss_reference(loss_type, logprobs, old, advantages, low, high, 10)
-    assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    offsets = torch.tensor([0, *(len(row) for row in rows)]).cumsum(0)
+    expected, _ = grpo_loss(
+        *map(flat, (logprobs, old, advantages)),
+        torch.ones(int(offsets[-1]), dtype=torch.bool),
+        offsets=offsets,
+        aggregation=OWN_MEANS[loss_type],
+        longest=10 if loss_type == "dr_grpo" else None,
+        **BOUNDS,
+    )
+    loss = batch_loss(loss_type, logprobs, old, advantages)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-9, abs=1e-9)
 
 
 @pytest.mark.parametrize("loss_type", LOSS_TYPES)
@@ -106,11 +110,12 @@ def test_loss_and_gradients_do_not_depend_on_the_cut(loss_type, data):
 
     def run(parts):
         leaf = logprobs.clone().requires_grad_()
-        total, metrics = 0.0, PolicyMetrics(0, 0.0, 0.0, 0, 0, 0.0)
+        total, metrics = 0.0, PolicyMetrics()
         for part in parts:
-            loss, m = policy_loss(leaf[part], old[part], advantages[part], weights[part], 0.2, 0.28)
+            given = (leaf[part], old[part], advantages[part], weights[part])
+            loss, m = grpo_loss(*given, aggregation="sum", **BOUNDS)
             loss.backward()
-            total, metrics = total + loss.item(), metrics + m
+            total, metrics = total + loss.item(), metrics + PolicyMetrics.read(m)
         return total, leaf.grad, metrics
 
     whole, whole_gradient, whole_metrics = run([torch.arange(tokens)])
@@ -121,53 +126,11 @@ def test_loss_and_gradients_do_not_depend_on_the_cut(loss_type, data):
     assert cut_metrics.means() == pytest.approx(whole_metrics.means())
 
 
-@pytest.mark.parametrize(
-    ("ratio", "advantage", "loss", "gradient"),
-    [
-        # In the middle the gradient is -A ratio; a bound stops it only on the side the objective runs to.
-        (1.1, 2.0, -2.2, -2.2),
-        (1.5, 2.0, -2.56, 0.0),
-        (0.5, 2.0, -1.0, -1.0),
-        (0.5, -2.0, 1.6, 0.0),
-        (1.5, -2.0, 3.0, 3.0),
-    ],
-)
-def test_clipping_by_hand(ratio, advantage, loss, gradient):
-    logprobs = torch.tensor([math.log(ratio)], dtype=torch.float64, requires_grad=True)
-    one = torch.ones(1, dtype=torch.float64)
-    value, _ = policy_loss(logprobs, 0 * one, advantage * one, one, 0.2, 0.28)
-    value.backward()
-    assert value.item() == pytest.approx(loss)
-    assert logprobs.grad.item() == pytest.approx(gradient)
-
-
-@pytest.mark.parametrize("advantage", [1.0, -1.0])
-@pytest.mark.parametrize(("new", "old"), [(-0.5, -200.0), (-200.0, -0.5), (-0.5, -1e30)])
-def test_a_log_probability_of_minus_200_gives_finite_loss_and_gradient(advantage, new, old):
-    logprobs = torch.tensor([new, -1.0], requires_grad=True)
-    loss, metrics = policy_loss(
-        logprobs, torch.tensor([old, -1.0]), torch.full((2,), advantage), torch.full((2,), 0.5), 0.2, 0.28
-    )
-    loss.backward()
-    assert math.isfinite(loss.item())
-    assert torch.isfinite(logprobs.grad).all()
-    assert all(math.isfinite(v) for v in metrics.means().values())
-
-
-def test_ratio_is_exactly_one_on_policy():
-    logprobs = torch.randn(100)
-    assert torch.equal(likelihood_ratio(logprobs, logprobs.clone()), torch.ones(100))
-    _, metrics = policy_loss(logprobs, logprobs, torch.randn(100), torch.ones(100), 0.2, 0.2)
-    assert metrics.ratio_max_deviation == 0.0
-    assert metrics.means()["ratio_mean"] == 1.0
-    assert metrics.kl_sum == 0.0
-
-
 def test_metrics_by_hand():
     ratio = torch.tensor([0.5, 0.5, 1.0, 2.0, 2.0], dtype=torch.float64)
     advantages = torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0])
-    _, metrics = policy_loss(ratio.log(), torch.zeros(5), advantages, torch.ones(5), 0.2, 0.28)
-    means = metrics.means()
+    _, metrics = grpo_loss(ratio.log(), torch.zeros(5), advantages, torch.ones(5), **BOUNDS)
+    means = PolicyMetrics.read(metrics).means()
     assert means["ratio_mean"] == pytest.approx(6 / 5)
     assert means["ratio_max_deviation"] == pytest.approx(1.0)
     assert means["clip_low"] == pytest.approx(1 / 5)

@@ -1,9 +1,9 @@
-"""KL losses: summed over all outcomes of a small categorical policy, their gradient is the analytic one."""
+"""KL terms: summed over all outcomes of a small categorical policy, their gradient is the analytic one."""
 
 import pytest
 import torch
 
-from ludus.trainers.kl import kl_loss, kl_value
+from ludus.kernels.grpo_loss.kl import kl_term, kl_value
 
 ESTIMATORS = ["k1", "k2", "k3"]
 
@@ -31,7 +31,7 @@ def test_expected_gradient_is_that_of_the_divergence(estimator, off_policy, seed
     policy, reference, behaviour = setting(seed)
     logprobs = policy.log_softmax(0)
     old = behaviour if off_policy else logprobs.detach()
-    expected = (old.exp() * kl_loss(estimator, logprobs, reference, old)).sum()
+    expected = (old.exp() * kl_term(estimator, logprobs, reference, old)).sum()
     torch.testing.assert_close(torch.autograd.grad(expected, policy)[0], analytic(policy, reference)[1])
 
 
@@ -41,7 +41,7 @@ def test_expected_value_is_the_divergence(estimator, off_policy):
     policy, reference, behaviour = setting()
     logprobs = policy.log_softmax(0).detach()
     old = behaviour if off_policy else logprobs
-    value = (old.exp() * kl_loss(estimator, logprobs, reference, old)).sum()
+    value = (old.exp() * kl_term(estimator, logprobs, reference, old)).sum()
     assert value.item() == pytest.approx(analytic(policy, reference)[0])
 
 
@@ -79,17 +79,19 @@ def test_values_by_hand(estimator):
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_zero_where_policy_and_reference_agree(estimator):
     logprobs = torch.tensor([-1.0, -7.0], requires_grad=True)
-    loss = kl_loss(estimator, logprobs, logprobs.detach(), logprobs.detach())
+    loss = kl_term(estimator, logprobs, logprobs.detach(), logprobs.detach())
     loss.sum().backward()
     assert loss.tolist() == [0.0, 0.0]
     assert logprobs.grad.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize(("new", "reference", "old"), [(-200.0, -0.1, -0.1), (-0.1, -200.0, -200.0)])
+@pytest.mark.parametrize(
+    ("new", "reference", "old"), [(-200.0, -0.1, -0.1), (-0.1, -200.0, -200.0), (float("-inf"),) * 3]
+)
 def test_extreme_log_probabilities_stay_finite(estimator, new, reference, old):
     logprobs = torch.tensor([new], requires_grad=True)
-    loss = kl_loss(estimator, logprobs, torch.tensor([reference]), torch.tensor([old]))
+    loss = kl_term(estimator, logprobs, torch.tensor([reference]), torch.tensor([old]))
     loss.sum().backward()
     assert torch.isfinite(loss).all()
     assert torch.isfinite(logprobs.grad).all()
