@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+INF, NAN = math.inf, math.nan
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "kernels"
 OPERATORS = (
     "logprob_entropy",
@@ -120,3 +122,17 @@ def test_the_targets_on_two_cores_are_judged(load):
         ]
     )
     assert [row["met"] for row in rows] == [True, False, None]
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "verdict"),
+    [
+        ([1.0, -INF], [1.0, -INF], "right"),
+        ([1.0, NAN], [1.0, 2.0], "NaN"),
+        ([INF, 1.0], [0.0, 1.0], "+inf"),
+        ([-1e30, 1.0], [-INF, 1.0], "finite instead of infinite"),
+        ([1.001, 5.0], [1.0, 5.0], "off by 0.001"),
+    ],
+)
+def test_verdicts_on_peers(load, got, expected, verdict):
+    assert load("peers_adversarial").verdict(torch.tensor(got), torch.tensor(expected)) == verdict

@@ -10,6 +10,7 @@ Of verl only the modules of its kernel are loaded: the package itself imports Ra
 
 import importlib
 import importlib.metadata
+import os
 import sys
 import types
 from pathlib import Path
@@ -31,7 +32,7 @@ def versions() -> dict[str, str]:
 
 def trl_logprob_entropy():
     """TRL's fused log-probability and entropy over logits."""
-    require("trl")
+    require_triton("trl")
     from trl.kernels.logprob_entropy import selective_log_softmax_and_entropy
 
     def contestant(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,6 +82,7 @@ def liger_linear_logprob_chunked():
 
 def verl_linear_logprob():
     """verl's fused linear cross entropy with entropy."""
+    require_triton("verl")
     function = verl_kernel().linear_cross_entropy
 
     def contestant(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -90,7 +92,7 @@ def verl_linear_logprob():
 
 
 def liger_rmsnorm():
-    require_gpu("liger-kernel")
+    require_triton("liger-kernel")
     from liger_kernel.ops import LigerFusedAddRMSNormFunction
 
     def contestant(x: Tensor, weight: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,7 +102,7 @@ def liger_rmsnorm():
 
 
 def liger_swiglu():
-    require_gpu("liger-kernel")
+    require_triton("liger-kernel")
     from liger_kernel.ops import LigerSiLUMulFunction
 
     def contestant(gate: Tensor, up: Tensor) -> tuple[Tensor]:
@@ -110,7 +112,7 @@ def liger_swiglu():
 
 
 def liger_rope():
-    require_gpu("liger-kernel")
+    require_triton("liger-kernel")
     from liger_kernel.ops import LigerRopeFunction
 
     def contestant(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,7 +126,6 @@ def liger_rope():
 
 def verl_kernel() -> types.ModuleType:
     """verl.utils.kernel.linear_cross_entropy and what it imports, without the packages around it."""
-    require("verl")
     root = Path(str(importlib.metadata.distribution("verl").locate_file("verl")))
     for name, folder in {"verl": root, "verl.utils": root / "utils", "verl.plugin": root / "plugin"}.items():
         package = types.ModuleType(name)
@@ -142,7 +143,8 @@ def require(distribution: str) -> None:
         raise Missing("not installed")
 
 
-def require_gpu(distribution: str) -> None:
+def require_triton(distribution: str) -> None:
+    """For operators that are Triton kernels only."""
     require(distribution)
-    if not torch.cuda.is_available():
-        raise Missing("needs a GPU")
+    if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+        raise Missing("needs a GPU, or TRITON_INTERPRET=1")
