@@ -22,7 +22,7 @@ def log1p(x):
 
 @triton.jit
 def expm1(x):
-    """exp(x) - 1 for x <= 0, to rounding, likewise."""
+    """exp(x) - 1, to rounding, likewise."""
     w = tl.exp(x)
     small = (w - 1.0) * (x / tl.where((w == 1.0) | (w == 0.0), 1.0, tl.log(w)))
     return tl.where(w == 1.0, x, tl.where(w < 0.5, w - 1.0, small))
@@ -61,16 +61,17 @@ def tanh(x):
 
 
 @triton.jit
-def take(x, word, target, scale, maximum, total, spread):
-    """The running state of each lane, (maximum, total, spread) [LANES], after the logits x [pieces, LANES,
-    elements] of `word`, without the target: total is Σ 2^((x - maximum) scale), spread that sum with each
-    term multiplied by its -(x - maximum) scale."""
-    x = tl.where(word == target, -float("inf"), x.to(tl.float32))
-    highest = tl.maximum(maximum, tl.max(tl.max(x, 2), 0))
-    below = tl.maximum((x - highest[None, :, None]) * scale, FLOOR, propagate_nan=tl.PropagateNan.ALL)
-    e = tl.exp2(below)
-    shift = tl.maximum((maximum - highest) * scale, FLOOR)
+def take(x, scale, reference, total, spread):
+    """The running state (reference, total, spread) of each lane, after logits x [LANES, pieces, elements].
+
+    With u = x scale - reference: total = Σ 2^u and spread = -Σ 2^u u. The reference is the largest x scale so
+    far, rounded; each u is taken from it by one fused multiply-add, so that the rounding cancels."""
+    highest = tl.maximum(reference, tl.max(tl.max(x, 2), 1) * scale)
+    u = tl.fma(x, scale, -highest[:, None, None])
+    u = tl.maximum(u, FLOOR, propagate_nan=tl.PropagateNan.ALL)
+    e = tl.exp2(u)
+    shift = tl.maximum(reference - highest, FLOOR)
     weight = tl.exp2(shift)
-    spread = weight * (spread - shift * total) - tl.sum(tl.sum(e * below, 2), 0)
-    total = weight * total + tl.sum(tl.sum(e, 2), 0)
+    spread = weight * (spread - shift * total) - tl.sum(tl.sum(e * u, 2), 1)
+    total = weight * total + tl.sum(tl.sum(e, 2), 1)
     return highest, total, spread

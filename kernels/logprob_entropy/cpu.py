@@ -23,8 +23,8 @@ CHUNK_BYTES = 8 * 2**20
 
 
 def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logprobs, entropy, peak, rest), each [M]. The last two are what the backward needs to know of a row: its
-    largest z, and its log-sum-exp above that (inf where every word is impossible)."""
+    """(logprobs, entropy, peak, rest), each [M]. The last two are what the backward needs to know of a row:
+    its largest z, and its log-sum-exp above that (inf where every word is impossible)."""
     rows = logits.shape[0]
     logprobs, entropy, peak, rest = (temperature_M.new_empty(rows) for _ in range(4))
     for part in _chunks(logits, temperature_M.dtype):

@@ -22,13 +22,15 @@ class LogprobEntropy(NamedTuple):
 def logprob_entropy(logits: Tensor, targets: Tensor, temperature: float | Tensor = 1.0) -> LogprobEntropy:
     """Log-probability of each target, and entropy, under `softmax(logits / temperature)`.
 
-    logits [M, V] float (rows may be strided), targets [M] integers in [0, V), temperature a positive number or
-    [M]. The logits are read once forward; once more backward, which writes their gradient and nothing else.
+    logits [M, V] float (rows may be strided), targets [M] integers in [0, V), temperature a positive number
+    or [M]. The logits are read once forward, and once more backward, which writes their gradient and no more.
 
-    Logits of -inf are words that cannot be drawn: probability 0, gradient 0 (a target among them: log-probability
-    -inf, and the gradient of the limit, onehot - p). A row without any other logit gives (-inf, 0) and no gradient.
+    Logits of -inf are words that cannot be drawn: probability 0, gradient 0 (a target among them:
+    log-probability -inf, and the gradient of the limit, onehot - p). A row without any other logit gives
+    (-inf, 0) and no gradient. A logit of NaN makes its row NaN.
 
-    Raises ValueError if the shapes do not fit together, a target is out of range or a temperature not positive.
+    Raises ValueError if the shapes do not fit together, a target is out of range or a temperature not
+    positive.
     """
     if logits.dim() != 2:
         raise ValueError(f"logits must be [M, V], not {list(logits.shape)}; flatten the leading dimensions")

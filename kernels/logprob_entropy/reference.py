@@ -27,7 +27,7 @@ def logprob_entropy_of(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The same from z [M, V] in the dtype it has. A row that is -inf throughout gives (-inf, 0)."""
     if z.shape[1] == 0:
         raise ValueError("the distributions are over no words at all")
-    possible = z > -torch.inf
+    possible = z != -torch.inf
     empty = ~possible.any(1, keepdim=True)
     z = torch.where(empty, 0.0, z)  # any finite row, so that no gradient turns into NaN
     z = z - z.detach().amax(1, keepdim=True)  # so that a common shift costs no digits
@@ -39,7 +39,7 @@ def logprob_entropy_of(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     gap = torch.where(no_others, -torch.inf, others_lse - target_z)
     logprobs = -_softplus(gap)
     logp = torch.where(is_target, logprobs[:, None], z - z.logsumexp(1, keepdim=True))
-    logp = torch.where(possible & (logp > -torch.inf), logp, 0.0)
+    logp = torch.where(possible & (logp != -torch.inf), logp, 0.0)
     p = torch.where(possible, logp.exp(), 0.0)
     entropy = -(p * logp).sum(1)
     masked = empty.squeeze(1)
@@ -47,5 +47,5 @@ def logprob_entropy_of(z: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _softplus(x: Tensor) -> Tensor:
-    """log(1 + exp x). torch's own switches to x above a threshold; logaddexp has a NaN gradient at infinity."""
+    """log(1 + exp x). torch's own switches to x above a threshold; logaddexp has a NaN gradient at inf."""
     return -torch.nn.functional.logsigmoid(-x)

@@ -1,12 +1,17 @@
 """Fused kernels: one program a row, one pass over it.
 
-    forward    reads a row once; every thread keeps a running (maximum, sum, spread) of its own, so that nothing is
-               exchanged between threads before the row's end
+    forward    reads a row once; every thread keeps a running (reference, total, spread) of its own, so that
+               nothing is exchanged between threads before the row's end
     backward   reads it once more and writes the gradient
 
-All loads but a few are of 16 bytes. A row that does not begin on such a boundary (V not divisible by 8) is read
-from the first boundary on; what stands before it is loaded element by element, as is the last, incomplete block.
-The formulas are those of `cpu.py`, in powers of two.
+A row's body, from its first 16-byte boundary to its last, is read 16 bytes at a time; the few words before
+and after it (where V is not divisible by 8, say) one by one. The target's block comes after the others, so
+that their loop need not look for the target. The formulas are those of `cpu.py`, in powers of two and with
+differences taken from a reference r:
+
+    u = x scale - r                 scale: log2(e) / T; one rounding, in a fused multiply-add
+    p = 2^(u - above)               above: the log-sum-exp above r
+    dz = 2^u (slope u + level)      slope and level: the row's, with 2^-above in them
 """
 
 import itertools
@@ -17,22 +22,25 @@ import triton.language as tl
 from torch import Tensor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, warp_size
-from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine, expm1
+from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine, expm1, take
 
-VECTOR = 8
-"""Elements that a thread takes at a time: 16 bytes of a 16-bit type, two times 16 of a float32."""
+VECTOR_BYTES = 16
+"""What a thread reads at a time."""
 
-UNROLL = 2
-"""Such pieces that a thread has in flight."""
+ELEMENTS = 16
+"""What a thread has in flight: two such pieces of a 16-bit type, four of a float32. More would take registers
+from other warps."""
 
 WARPS = 8
 
 
 def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logprobs, entropy, peak, rest), each [M] float32; `peak` is not divided by the temperature here."""
+    """(logprobs, entropy, reference, above), each [M] float32. The last two are for the backward: what
+    differences were taken from, in powers of two, and the log-sum-exp above it, in nats (inf where every word
+    is impossible)."""
     logits = _rows_of_words(logits)
     rows, words = logits.shape
-    logprobs, entropy, peak, rest = (temperature_M.new_empty(rows) for _ in range(4))
+    logprobs, entropy, reference, above = (temperature_M.new_empty(rows) for _ in range(4))
     if rows:
         forward_kernel[(rows,)](
             logits,
@@ -40,16 +48,16 @@ def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Ten
             temperature_M,
             logprobs,
             entropy,
-            peak,
-            rest,
+            reference,
+            above,
             words,
             logits.stride(0),
             targets.stride(0),
             temperature_M.stride(0),
-            **_constants(logits.stride(0), warp_size()),
+            **_constants(logits.dtype, words, logits.stride(0), warp_size()),
             num_warps=WARPS,
         )
-    return logprobs, entropy, peak, rest
+    return logprobs, entropy, reference, above
 
 
 def backward(
@@ -58,8 +66,8 @@ def backward(
     temperature_M: Tensor,
     logprobs: Tensor,
     entropy: Tensor,
-    peak: Tensor,
-    rest: Tensor,
+    reference: Tensor,
+    above: Tensor,
     grad_logprobs: Tensor,
     grad_entropy: Tensor,
 ) -> Tensor:
@@ -67,7 +75,7 @@ def backward(
     logits = _rows_of_words(logits)
     rows, words = logits.shape
     # Rows of the gradient begin at the same offset from a 16-byte boundary as rows of the logits.
-    pitch = words + (logits.stride(0) - words) % VECTOR
+    pitch = words + (logits.stride(0) - words) % (VECTOR_BYTES // logits.itemsize)
     gradient = torch.empty((rows, pitch), dtype=logits.dtype, device=logits.device)[:, :words]
     if rows:
         backward_kernel[(rows,)](
@@ -76,8 +84,8 @@ def backward(
             temperature_M,
             logprobs,
             entropy,
-            peak,
-            rest,
+            reference,
+            above,
             grad_logprobs,
             grad_entropy,
             gradient,
@@ -88,7 +96,7 @@ def backward(
             temperature_M.stride(0),
             grad_logprobs.stride(0),
             grad_entropy.stride(0),
-            **_constants(logits.stride(0), warp_size()),
+            **_constants(logits.dtype, words, logits.stride(0), warp_size()),
             num_warps=WARPS,
         )
     return gradient
@@ -99,12 +107,13 @@ def _rows_of_words(logits: Tensor) -> Tensor:
     return logits if logits.stride(1) == 1 or logits.shape[1] == 1 else logits.contiguous()
 
 
-def _constants(stride_row: int, warp_size: int) -> dict[str, int | bool]:
+def _constants(dtype: torch.dtype, words: int, stride_row: int, warp_size: int) -> dict[str, int | bool]:
+    vector = VECTOR_BYTES // dtype.itemsize
     return {
-        "ALIGNED": stride_row % VECTOR == 0,
+        "ALIGNED": words % vector == 0 and stride_row % vector == 0,
         "LANES": WARPS * warp_size,
-        "UNROLL": UNROLL,
-        "VECTOR": VECTOR,
+        "UNROLL": ELEMENTS // vector,
+        "VECTOR": vector,
     }
 
 
@@ -115,8 +124,8 @@ def forward_kernel(
     temperature_ptr,
     logprobs_ptr,
     entropy_ptr,
-    peak_ptr,
-    rest_ptr,
+    reference_ptr,
+    above_ptr,
     words,
     stride_row,
     stride_target,
@@ -130,38 +139,44 @@ def forward_kernel(
     start = row * stride_row
     target = tl.load(targets_ptr + row * stride_target).to(tl.int32)
     scale = LOG2E / tl.load(temperature_ptr + row * stride_temperature)
-    maximum = tl.full([LANES], LOWEST, tl.float32)
+    reference = tl.full([LANES], LOWEST, tl.float32)
     total = tl.zeros([LANES], tl.float32)
     spread = tl.zeros([LANES], tl.float32)
 
-    place = _places(LANES, UNROLL, VECTOR)
-    head = 0
-    if not ALIGNED:
-        head = ((VECTOR - start % VECTOR) % VECTOR).to(tl.int32)
-        x = tl.load(logits_ptr + start + place, mask=place < tl.minimum(head, words), other=-float("inf"))
-        maximum, total, spread = _take(x, place, target, scale, maximum, total, spread)
+    BLOCK: tl.constexpr = LANES * UNROLL * VECTOR
+    head, inner = _body(start, words, ALIGNED, VECTOR)
     body = tl.multiple_of(start + head, VECTOR)
-    whole = head + tl.maximum(words - head, 0) // (LANES * UNROLL * VECTOR) * (LANES * UNROLL * VECTOR)
-    for offset in range(0, whole - head, LANES * UNROLL * VECTOR):
-        x = tl.load(logits_ptr + body + offset + place)
-        maximum, total, spread = _take(x, place + head + offset, target, scale, maximum, total, spread)
-    rest = place + whole
-    x = tl.load(logits_ptr + body + (whole - head) + place, mask=rest < words, other=-float("inf"))
-    maximum, total, spread = _take(x, rest, target, scale, maximum, total, spread)
+    place = _places(LANES, UNROLL, VECTOR)
+    whole, aim, has_aim = _blocks(inner, target - head, BLOCK)
+    for step in range(0, whole - has_aim * BLOCK, BLOCK):
+        offset = step + tl.where(step >= aim, has_aim * BLOCK, 0)
+        x = tl.load(logits_ptr + body + offset + place).to(tl.float32)
+        reference, total, spread = take(x, scale, reference, total, spread)
+    for last in range(2):
+        offset, size = _special(last, inner, whole, aim, has_aim, BLOCK)
+        x = tl.load(logits_ptr + body + offset + place, mask=place < size, other=-float("inf"))
+        x = tl.where(place == target - head - offset, -float("inf"), x.to(tl.float32))
+        reference, total, spread = take(x, scale, reference, total, spread)
+    if not ALIGNED:
+        edge, inside = _edges(head, inner, words, LANES)
+        x = tl.load(logits_ptr + start + edge, mask=inside, other=-float("inf")).to(tl.float32)
+        x = tl.where(edge == target, -float("inf"), x)
+        reference, total, spread = take(x, scale, reference, total, spread)
 
-    top = tl.max(maximum, 0)
-    shift = (maximum - top) * scale
-    weight = tl.exp2(tl.maximum(shift, FLOOR))
-    spread = tl.sum(weight * (spread - tl.maximum(shift, FLOOR) * total), 0) * LN2
+    top = tl.max(reference, 0)
+    shift = tl.maximum(reference - top, FLOOR)
+    weight = tl.exp2(shift)
+    spread = tl.sum(weight * (spread - shift * total), 0) * LN2
     total = tl.sum(weight * total, 0)
 
     in_range = (target >= 0) & (target < words)
     x_t = tl.load(logits_ptr + start + target, mask=in_range, other=float("nan")).to(tl.float32)
-    logprob, entropy, rest = combine((x_t - top) * scale * LN2, total, spread)
+    delta = tl.fma(x_t, scale, -top) * LN2
+    logprob, entropy, rest = combine(delta, total, spread)
     tl.store(logprobs_ptr + row, logprob)
     tl.store(entropy_ptr + row, entropy)
-    tl.store(peak_ptr + row, tl.maximum(top, x_t))
-    tl.store(rest_ptr + row, rest)
+    tl.store(reference_ptr + row, top)
+    tl.store(above_ptr + row, rest + tl.maximum(delta, 0.0))
 
 
 @triton.jit
@@ -171,8 +186,8 @@ def backward_kernel(
     temperature_ptr,
     logprobs_ptr,
     entropy_ptr,
-    peak_ptr,
-    rest_ptr,
+    reference_ptr,
+    above_ptr,
     grad_logprobs_ptr,
     grad_entropy_ptr,
     gradient_ptr,
@@ -195,101 +210,124 @@ def backward_kernel(
     inverse = 1.0 / tl.load(temperature_ptr + row * stride_temperature)
     logprob = tl.load(logprobs_ptr + row)
     entropy = tl.load(entropy_ptr + row)
-    peak = tl.load(peak_ptr + row)
-    rest = tl.load(rest_ptr + row)
+    reference = tl.load(reference_ptr + row)
+    above = tl.load(above_ptr + row)
     g = tl.load(grad_logprobs_ptr + row * stride_grad_logprobs) * inverse
     e = tl.load(grad_entropy_ptr + row * stride_grad_entropy) * inverse
     scale = inverse * LOG2E
-    shift = rest * LOG2E
-    # dz = p (linear log2 p + constant)
-    linear = -e * LN2
-    constant = -g - e * entropy
+    masked = above == float("inf")
+    share = tl.exp2(-above * LOG2E)
+    slope = -e * LN2 * share
+    level = tl.where(masked, 0.0, (e * (above - entropy) - g) * share)
     at_target = -g * expm1(logprob) - e * tl.exp(logprob) * (tl.maximum(logprob, FLOOR) + entropy)
-    at_target = tl.where(rest == float("inf"), 0.0, at_target)
+    at_target = tl.where(masked, 0.0, at_target)
 
-    place = _places(LANES, UNROLL, VECTOR)
-    head = 0
-    if not ALIGNED:
-        head = ((VECTOR - start % VECTOR) % VECTOR).to(tl.int32)
-        inside = place < tl.minimum(head, words)
-        x = tl.load(logits_ptr + start + place, mask=inside, other=-float("inf"))
-        dz = _gradient(x, place, target, peak, scale, shift, linear, constant, at_target)
-        tl.store(gradient_ptr + out + place, dz.to(gradient_ptr.dtype.element_ty), mask=inside)
+    BLOCK: tl.constexpr = LANES * UNROLL * VECTOR
+    head, inner = _body(start, words, ALIGNED, VECTOR)
     body = tl.multiple_of(start + head, VECTOR)
     body_out = tl.multiple_of(out + head, VECTOR)
-    whole = head + tl.maximum(words - head, 0) // (LANES * UNROLL * VECTOR) * (LANES * UNROLL * VECTOR)
-    for offset in range(0, whole - head, LANES * UNROLL * VECTOR):
-        x = tl.load(logits_ptr + body + offset + place)
-        dz = _gradient(x, place + head + offset, target, peak, scale, shift, linear, constant, at_target)
+    place = _places(LANES, UNROLL, VECTOR)
+    whole, aim, has_aim = _blocks(inner, target - head, BLOCK)
+    for step in range(0, whole - has_aim * BLOCK, BLOCK):
+        offset = step + tl.where(step >= aim, has_aim * BLOCK, 0)
+        x = tl.load(logits_ptr + body + offset + place).to(tl.float32)
+        dz = _gradient(x, scale, reference, slope, level)
         tl.store(gradient_ptr + body_out + offset + place, dz.to(gradient_ptr.dtype.element_ty))
-    rest = place + whole
-    x = tl.load(logits_ptr + body + (whole - head) + place, mask=rest < words, other=-float("inf"))
-    dz = _gradient(x, rest, target, peak, scale, shift, linear, constant, at_target)
-    tl.store(
-        gradient_ptr + body_out + (whole - head) + place,
-        dz.to(gradient_ptr.dtype.element_ty),
-        mask=rest < words,
-    )
+    for last in range(2):
+        offset, size = _special(last, inner, whole, aim, has_aim, BLOCK)
+        x = tl.load(logits_ptr + body + offset + place, mask=place < size, other=-float("inf"))
+        dz = _gradient(x.to(tl.float32), scale, reference, slope, level)
+        dz = tl.where(place == target - head - offset, at_target, dz).to(gradient_ptr.dtype.element_ty)
+        tl.store(gradient_ptr + body_out + offset + place, dz, mask=place < size)
+    if not ALIGNED:
+        edge, inside = _edges(head, inner, words, LANES)
+        x = tl.load(logits_ptr + start + edge, mask=inside, other=-float("inf")).to(tl.float32)
+        dz = _gradient(x, scale, reference, slope, level)
+        dz = tl.where(edge == target, at_target, dz)
+        tl.store(gradient_ptr + out + edge, dz.to(gradient_ptr.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _body(start, words, ALIGNED: tl.constexpr, VECTOR: tl.constexpr):
+    """Words before the first boundary of a row that begins at `start`, and from there to the last one."""
+    head = 0
+    if not ALIGNED:
+        head = tl.minimum((VECTOR - start % VECTOR) % VECTOR, words).to(tl.int32)
+    return head, tl.multiple_of((words - head) // VECTOR * VECTOR, VECTOR)
 
 
 @triton.jit
 def _places(LANES: tl.constexpr, UNROLL: tl.constexpr, VECTOR: tl.constexpr):
-    """[UNROLL, LANES, VECTOR]: where in a block each element stands; a lane is a thread."""
-    piece = tl.arange(0, UNROLL)[:, None, None] * (LANES * VECTOR)
-    return piece + tl.arange(0, LANES)[None, :, None] * VECTOR + tl.arange(0, VECTOR)[None, None, :]
+    """[LANES, UNROLL, VECTOR]: where in a block each element stands; a lane is a thread. (With this order of
+    axes the compiler gives a thread all pieces of its lane.)"""
+    piece = tl.arange(0, UNROLL)[None, :, None] * (LANES * VECTOR)
+    return piece + tl.arange(0, LANES)[:, None, None] * VECTOR + tl.arange(0, VECTOR)[None, None, :]
 
 
 @triton.jit
-def _take(x, word, target, scale, maximum, total, spread):
-    """The running state of each lane after the logits x [UNROLL, LANES, VECTOR] of `word`, without the target."""
-    x = tl.where(word == target, -float("inf"), x.to(tl.float32))
-    highest = tl.maximum(maximum, tl.max(tl.max(x, 2), 0))
-    below = tl.maximum((x - highest[None, :, None]) * scale, FLOOR)
-    e = tl.exp2(below)
-    shift = tl.maximum((maximum - highest) * scale, FLOOR)
-    weight = tl.exp2(shift)
-    spread = weight * (spread - shift * total) - tl.sum(tl.sum(e * below, 2), 0)
-    total = weight * total + tl.sum(tl.sum(e, 2), 0)
-    return highest, total, spread
+def _edges(head, inner, words, LANES: tl.constexpr):
+    """(words outside the body, which of them exist), each [LANES, 1, 1]; there are fewer than two VECTORs."""
+    number = tl.arange(0, LANES)[:, None, None]
+    return tl.where(number < head, number, number + inner), number < words - inner
 
 
 @triton.jit
-def _gradient(x, word, target, peak, scale, shift, linear, constant, at_target):
-    log2_p = tl.maximum((x.to(tl.float32) - peak) * scale - shift, FLOOR)
-    return tl.where(word == target, at_target, tl.exp2(log2_p) * (linear * log2_p + constant))
+def _blocks(inner, target, BLOCK: tl.constexpr):
+    """Of a body of `inner` words: how many are in whole blocks, where among them the target's block begins,
+    and 1 if there is one. The main loop leaves that block out."""
+    whole = inner // BLOCK * BLOCK
+    aim = target // BLOCK * BLOCK
+    return whole, aim, ((target >= 0) & (aim < whole)).to(tl.int32)
+
+
+@triton.jit
+def _special(last, inner, whole, aim, has_aim, BLOCK: tl.constexpr):
+    """(offset, size) of the target's block, then of the incomplete one at the end; either may be empty."""
+    offset = tl.where(last == 1, whole, aim)
+    return offset, tl.where(last == 1, inner - whole, has_aim * BLOCK)
+
+
+@triton.jit
+def _gradient(x, scale, reference, slope, level):
+    u = tl.maximum(tl.fma(x, scale, -reference), FLOOR, propagate_nan=tl.PropagateNan.ALL)
+    return tl.exp2(u) * (slope * u + level)
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: 16-bit and 32-bit logits, rows on 16-byte boundaries and off them."""
+    """What CI compiles: 16-bit and 32-bit logits, rows on 16-byte boundaries and off them, and rows that lie
+    more than 2³¹ elements apart."""
     made = []
-    for dtype, words in itertools.product((torch.bfloat16, torch.float32), (151_936, 151_669)):
-        row = {"words": words, "stride_row": words}
+    shapes = [*itertools.product((torch.bfloat16, torch.float32), ((151_936,) * 2, (151_669,) * 2))]
+    for dtype, (words, stride) in [*shapes, (torch.bfloat16, (151_936, 2**32))]:
+        name = f"{ELEMENT_TYPES[dtype]}, V = {words}{f', stride {stride}' if stride != words else ''}"
         inputs = {"logits_ptr": dtype, "targets_ptr": torch.int64, "temperature_ptr": torch.float32}
-        state = dict.fromkeys(("logprobs_ptr", "entropy_ptr", "peak_ptr", "rest_ptr"), torch.float32)
+        state = dict.fromkeys(("logprobs_ptr", "entropy_ptr", "reference_ptr", "above_ptr"), torch.float32)
+        gradients = dict.fromkeys(("grad_logprobs_ptr", "grad_entropy_ptr"), torch.float32)
+        row = {"words": words, "stride_row": stride}
         steps = {"stride_target": 1, "stride_temperature": 0}
-        gradients = {
-            "grad_logprobs_ptr": torch.float32,
-            "grad_entropy_ptr": torch.float32,
-            "gradient_ptr": dtype,
-        }
-        settings = {
-            "name": f"{ELEMENT_TYPES[dtype]}, V = {words}",
-            "constants": _constants(words, warp_size),
-            "num_warps": WARPS,
-            "wide_loads": True,
-        }
-        made += [
-            Specialisation(kernel=forward_kernel, arguments=inputs | state | row | steps, **settings),
-            Specialisation(
-                kernel=backward_kernel,
-                arguments=inputs
+        of_gradients = {"stride_grad_logprobs": 1, "stride_grad_entropy": 1}
+        for kernel, arguments in (
+            (forward_kernel, inputs | state | row | steps),
+            (
+                backward_kernel,
+                inputs
                 | state
                 | gradients
+                | {"gradient_ptr": dtype}
                 | row
                 | {"stride_gradient": words}
                 | steps
-                | {"stride_grad_logprobs": 1, "stride_grad_entropy": 1},
-                **settings,
+                | of_gradients,
             ),
-        ]
+        ):
+            made.append(
+                Specialisation(
+                    name=name,
+                    kernel=kernel,
+                    arguments=arguments,
+                    constants=_constants(dtype, words, stride, warp_size),
+                    num_warps=WARPS,
+                    wide_loads=True,
+                )
+            )
     return made

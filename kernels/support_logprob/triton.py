@@ -19,7 +19,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, warp_size
-from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine, expm1, take, tanh
+from ludus.kernels.numerics import FLOOR, LOWEST, combine, expm1, tanh
 from ludus.kernels.support_logprob.support import Support
 
 PRODUCTS = {"ENTRIES": 16, "COLUMNS": 256}
@@ -258,32 +258,41 @@ def reduction_kernel(
     begin = tl.load(offsets_ptr + row)
     end = tl.load(offsets_ptr + row + 1)
     target = tl.load(targets_ptr + row * stride_target).to(tl.int64)
-    maximum = tl.full([LANES], LOWEST, tl.float32)
-    total = tl.zeros([LANES], tl.float32)
-    spread = tl.zeros([LANES], tl.float32)
+    lane = tl.arange(0, LANES)
+    highest = tl.full([LANES], LOWEST, tl.float32)
     z_t = tl.full([LANES], -float("inf"), tl.float32)
     for start in range(begin, end, LANES):
-        entry = start + tl.arange(0, LANES)
-        inside = entry < end
-        z = tl.load(z_ptr + entry, mask=inside, other=-float("inf"))
-        word = tl.load(words_ptr + entry, mask=inside, other=-1).to(tl.int64)
-        z_t = tl.where(inside & (word == target), z, z_t)
-        maximum, total, spread = take(
-            z[None, :, None], word[None, :, None], target, LOG2E, maximum, total, spread
-        )
-
-    top = tl.max(maximum, 0)
-    shift = tl.maximum((maximum - top) * LOG2E, FLOOR)
-    weight = tl.exp2(shift)
-    spread = tl.sum(weight * (spread - shift * total), 0) * LN2
-    total = tl.sum(weight * total, 0)
+        z, is_target = _points(z_ptr, words_ptr, start + lane, end, target)
+        z_t = tl.where(is_target, z, z_t)
+        highest = tl.maximum(highest, tl.where(is_target, -float("inf"), z))
+    top = tl.max(highest, 0)
     z_t = tl.max(z_t, 0)
     z_t = tl.where((target >= 0) & (target < words), z_t, float("nan"))
-    logprob, entropy, rest = combine(z_t - top, total, spread)
+
+    total = tl.zeros([LANES], tl.float32)
+    spread = tl.zeros([LANES], tl.float32)
+    for start in range(begin, end, LANES):
+        z, is_target = _points(z_ptr, words_ptr, start + lane, end, target)
+        below = tl.maximum(
+            tl.where(is_target, -float("inf"), z - top), FLOOR, propagate_nan=tl.PropagateNan.ALL
+        )
+        e = tl.exp(below)
+        total += e
+        spread -= e * below
+    logprob, entropy, rest = combine(z_t - top, tl.sum(total, 0), tl.sum(spread, 0))
     tl.store(logprobs_ptr + row, logprob)
     tl.store(entropy_ptr + row, entropy)
     tl.store(peak_ptr + row, tl.maximum(top, z_t))
     tl.store(rest_ptr + row, rest)
+
+
+@triton.jit
+def _points(z_ptr, words_ptr, entry, end, target):
+    """(z, whether it is the target's) of some entries; -inf from `end` on."""
+    inside = entry < end
+    z = tl.load(z_ptr + entry, mask=inside, other=-float("inf"))
+    word = tl.load(words_ptr + entry, mask=inside, other=-1).to(tl.int64)
+    return z, inside & (word == target)
 
 
 @triton.jit

@@ -1,15 +1,17 @@
 """Every test of an operator runs on every path that this machine has.
 
-Without a GPU the Triton kernels run in Triton's interpreter, in a process of their own (`make test` starts it):
+Without a GPU the Triton kernels run in Triton's interpreter, in a process of their own (`make test` starts
+it):
 
     TRITON_INTERPRET=1 pytest tests/kernels
 
-There, matrix kernels are tested in float32 and float16 only (bfloat16 products are silently wrong), with at most 64
-rows and 8,192 words.
+There, matrix kernels are tested in float32 and float16 only (bfloat16 products are silently wrong), with at
+most 64 rows and 8,192 words.
 """
 
 import os
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +20,17 @@ from ludus.kernels.paths import VARIABLE
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 GPU = torch.cuda.is_available()
 PATHS = ("triton",) if INTERPRETED else ("reference", "cpu", "triton")
+
+
+if INTERPRETED:
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    def fused_multiply_add(self, x, y, z):
+        """Rounds once, as every GPU does; the interpreter's own rounds twice."""
+        exact = x.data.astype(np.float64) * y.data + z.data
+        return TensorHandle(exact.astype(z.data.dtype), z.dtype.scalar)
+
+    InterpreterBuilder.create_fma = fused_multiply_add
 
 
 @pytest.fixture(params=PATHS)
@@ -45,7 +58,7 @@ def device(path):
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch):
-    """Memory that is handed out uninitialised is NaN, so that a kernel that leaves some of it unwritten shows."""
+    """Memory that is handed out uninitialised is NaN: a kernel that leaves some of it unwritten shows."""
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     torch.use_deterministic_algorithms(True)
     yield

@@ -10,7 +10,7 @@ from ludus.kernels.logprob_entropy import cpu
 from ludus.kernels.logprob_entropy.reference import logprob_entropy_reference
 
 from .conftest import INTERPRETED
-from .logits import ADVERSARIAL, adversarial, assert_close, ordinary
+from .logits import ADVERSARIAL, adversarial, assert_close, far_apart, ordinary
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-6, torch.float16: 2e-6, torch.bfloat16: 2e-6}
 """Of the outputs, which are accumulated in float32 or better whatever the logits are."""
@@ -23,7 +23,7 @@ def compare(logits, targets, temperature, device, seed=0):
     """Outputs and gradients of the operator against those of the reference in float64."""
     generator = torch.Generator().manual_seed(seed)
     upstream = torch.randn(2, len(targets), generator=generator, dtype=torch.float64)
-    exact_logits = logits.detach().double().requires_grad_()
+    exact_logits = logits.detach().double().cpu().requires_grad_()
     exact_temperature = temperature.double() if isinstance(temperature, torch.Tensor) else temperature
     exact = logprob_entropy_reference(exact_logits, targets, exact_temperature)
     finite = [torch.where(u.isfinite(), u, 0.0).detach() for u in exact]
@@ -92,6 +92,33 @@ def test_more_rows_than_a_grid_dimension(device):
 def test_vocabularies_of_real_models(device, words, dtype):
     logits, targets = ordinary(3, words, seed=5)
     compare(logits.to(dtype), targets, 1.0, device)
+
+
+def test_more_than_two_to_the_31_elements(device):
+    logits, targets = ordinary(3, 40, seed=10)
+    compare(far_apart(logits.half(), device), targets, 1.0, device)
+
+
+@pytest.mark.parametrize("words", [40, 4099])
+@pytest.mark.parametrize("place", [0, 17, -1])
+def test_a_nan_is_not_hidden(device, words, place):
+    """A diverged model must not look healthy."""
+    logits, targets = ordinary(3, words, seed=11)
+    logits[1, place] = float("nan")
+    leaf = logits.to(device).requires_grad_()
+    logprobs, entropy = logprob_entropy(leaf, targets.to(device))
+    (logprobs + entropy).sum().backward()
+    for x in (logprobs, entropy, leaf.grad.sum(1)):
+        assert x.isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("target", [0, 1, 7, 8, 4095, 4096, 8190, 8191])
+@pytest.mark.parametrize("first", [0, 3])
+def test_targets_at_the_ends_of_blocks(device, target, first):
+    """First and last words of rows, of 16-byte pieces and of the kernels' blocks."""
+    logits, _ = ordinary(2, 8192, seed=12)
+    targets = torch.tensor([max(target - first, 0), 8191 - first])
+    compare(logits[:, first:].bfloat16(), targets, 1.0, device)
 
 
 @pytest.mark.parametrize("layout", ["every second row", "a slice of words", "transposed", "an odd offset"])
