@@ -1,6 +1,7 @@
 """Tensor operators. They know nothing of the floors above."""
 
 from ludus.kernels.add_rmsnorm.op import add_rmsnorm
+from ludus.kernels.apply import AppliedKernels, apply_kernels, kernels_problem
 from ludus.kernels.group_advantage.op import GroupAdvantage, group_advantage
 from ludus.kernels.grpo_loss.op import GrpoLoss, grpo_loss
 from ludus.kernels.linear_logprob.op import linear_logprob
@@ -11,12 +12,15 @@ from ludus.kernels.support_logprob.support import Support
 from ludus.kernels.swiglu.op import swiglu
 
 __all__ = [
+    "AppliedKernels",
     "GroupAdvantage",
     "GrpoLoss",
     "Support",
     "add_rmsnorm",
+    "apply_kernels",
     "group_advantage",
     "grpo_loss",
+    "kernels_problem",
     "linear_logprob",
     "logprob_entropy",
     "rope",

@@ -6,7 +6,6 @@ other models in the process do not notice. Gradient checkpointing, which transfo
 of decoder layers, is inherited.
 """
 
-import functools
 import sys
 from collections.abc import Callable
 from types import TracebackType
@@ -113,8 +112,8 @@ class _Fused(nn.Module):
     """What it was. Copies and pickles are that."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        _, _, *state = super().__reduce_ex__(protocol)
-        return object.__new__, (self.plain,), *state
+        reduced: Any = super().__reduce_ex__(protocol)
+        return object.__new__, (self.plain,), *reduced[2:]
 
 
 class _RMSNorm(_Fused):
@@ -128,6 +127,10 @@ class _RMSNorm(_Fused):
 
 
 class _Mlp(_Fused):
+    gate_proj: nn.Module
+    up_proj: nn.Module
+    down_proj: nn.Module
+
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
         return out
@@ -136,6 +139,12 @@ class _Mlp(_Fused):
 class _Attention(_Fused):
     config: Any
     eager_attention: Callable[..., Any]
+    q_proj: nn.Module
+    k_proj: nn.Module
+    v_proj: nn.Module
+    o_proj: nn.Module
+    q_norm: nn.Module
+    k_norm: nn.Module
 
     def forward(
         self,
@@ -175,6 +184,11 @@ class _Attention(_Fused):
 
 
 class _DecoderLayer(_Fused):
+    self_attn: nn.Module
+    mlp: nn.Module
+    input_layernorm: nn.Module
+    post_attention_layernorm: nn.Module
+
     def forward(self, hidden_states: Tensor, **kwargs: Any) -> Tensor:
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         norm = self.post_attention_layernorm
@@ -196,7 +210,6 @@ _COUNTERPARTS: dict[str, type[_Fused]] = {
 """By the end of the names of transformers' classes."""
 
 
-@functools.cache
 def _counterpart(kind: type[nn.Module]) -> type[_Fused] | None:
     """What a module of this class becomes; None if it stays what it is."""
     if issubclass(kind, _Fused):
@@ -208,20 +221,24 @@ def _counterpart(kind: type[nn.Module]) -> type[_Fused] | None:
     return None
 
 
-@functools.cache
+_made: dict[type[nn.Module], type[nn.Module]] = {}
+
+
 def _fused(kind: type[nn.Module]) -> type[nn.Module]:
-    """A subclass of `kind` with the forward of its counterpart, under the same name: device maps and FSDP
-    policies go by names."""
-    counterpart = _counterpart(kind)
-    assert counterpart is not None
-    members: dict[str, Any] = {
-        "__module__": kind.__module__,
-        "__qualname__": kind.__qualname__,
-        "plain": kind,
-    }
-    if counterpart is _Attention:
-        members["eager_attention"] = staticmethod(_eager_attention(kind))
-    return type(kind.__name__, (counterpart, kind), members)
+    """A subclass of `kind` with the forward of its counterpart, made once, under the same name: device maps
+    and FSDP policies go by names."""
+    if kind not in _made:
+        counterpart = _counterpart(kind)
+        assert counterpart is not None
+        members: dict[str, Any] = {
+            "__module__": kind.__module__,
+            "__qualname__": kind.__qualname__,
+            "plain": kind,
+        }
+        if counterpart is _Attention:
+            members["eager_attention"] = staticmethod(_eager_attention(kind))
+        _made[kind] = type(kind.__name__, (counterpart, kind), members)
+    return _made[kind]
 
 
 def _eager_attention(kind: type[nn.Module]) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ backward   reads s, the gradient of out (and of s), writes the gradient of s; a 
 """
 
 import itertools
+from typing import Any
 
 import torch
 import triton
@@ -200,7 +201,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
         for width, stride in widths:
             residual = kind == "residual"
             further = {"grad_s_ptr": dtype if residual else None}
-            settings = {
+            settings: dict[str, Any] = {
                 "name": f"{ELEMENT_TYPES[dtype]}, {kind}, H = {width}, stride {stride}",
                 "constants": _tiling(width),
                 "num_warps": _warps(width, warp_size),

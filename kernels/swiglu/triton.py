@@ -1,6 +1,8 @@
 """Fused kernels: a program takes a piece of a row; where the rows of all tensors lie end to end, they are one
 row."""
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -135,7 +137,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     }
     for dtype in (torch.bfloat16, torch.float32):
         for layout, (pieces, width, stride) in layouts.items():
-            settings = {
+            settings: dict[str, Any] = {
                 "name": f"{ELEMENT_TYPES[dtype]}, {layout}",
                 "constants": {"BLOCK": _block(warp_size)},
                 "num_warps": WARPS,
