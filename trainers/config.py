@@ -146,10 +146,17 @@ class GrpoSection(OptimizerSection):
     """Starts per step."""
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
-    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
+    loss: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
     """`grpo`: mean over each sequence, then over sequences (arXiv:2402.03300). `dr_grpo`: a constant
     normaliser and no division by the group's spread (arXiv:2503.20783). `dapo`: mean over all tokens
-    (arXiv:2503.14476)."""
+    (arXiv:2503.14476). `gspo`: as `grpo`, with one ratio for each sequence, the geometric mean of its tokens'
+    (arXiv:2507.18071); it moves far less than a token's, so the bounds are some 1000 times narrower.
+    `cispo`: as `dapo`, with the clipped ratio as a constant weight, so that no token loses its gradient
+    (arXiv:2506.13585)."""
+    advantage: Literal["default", "grpo", "dr_grpo", "rloo"] = "default"
+    """`grpo`: return less the group's mean, over its standard deviation. `dr_grpo`: return less the mean.
+    `rloo`: return less the mean of the group's others (arXiv:2402.14740). `default`: `dr_grpo` for the loss
+    of that name, `grpo` for every other."""
     updates_per_batch: Count = 1
     """The batch's groups are dealt into this many minibatches, with one optimiser step on each."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2

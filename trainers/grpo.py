@@ -182,6 +182,8 @@ def shaped_rewards(episodes: Sequence[Episode], config: RunConfig) -> list[float
 def advantages_of(episodes: Sequence[Episode], config: RunConfig) -> GroupAdvantage:
     """Where the model is, in float64."""
     kind: AdvantageKind = "dr_grpo" if config.grpo.loss == "dr_grpo" else "grpo"
+    if config.grpo.advantage != "default":
+        kind = config.grpo.advantage
     rewards = torch.tensor(shaped_rewards(episodes, config), dtype=torch.float64)
     groups = torch.tensor([episode.group for episode in episodes], dtype=torch.int64)
     return group_advantage(rewards.to(config.model.device), groups.to(config.model.device), kind)
@@ -301,6 +303,9 @@ def accumulate_gradients(
             minibatch.weights_R[micro.row_N].to(device),
             clip_low=config.clip_low,
             clip_high=config.clip_high,
+            offsets=micro.offsets.to(device) if config.loss == "gspo" else None,
+            ratio="sequence" if config.loss == "gspo" else "token",
+            objective="cispo" if config.loss == "cispo" else "clip",
             reference_logprobs=None if reference_S is None else reference_S[micro.token_N].to(device),
             kl_estimator=config.kl_estimator,
             kl_coefficient=0.0 if reference_S is None else config.kl_coefficient,

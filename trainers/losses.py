@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-LossType = Literal["grpo", "dr_grpo", "dapo"]
+LossType = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"]
 
 
 def row_weights(loss_type: LossType, tokens_R: Tensor, episode_R: Tensor, longest: int) -> Tensor:
@@ -22,11 +22,11 @@ def row_weights(loss_type: LossType, tokens_R: Tensor, episode_R: Tensor, longes
     configured limit on an episode's sampled tokens, the constant of `dr_grpo`. With o_i the sampled tokens of
     episode i, and E episodes:
 
-    - `grpo`: 1/E · 1/|o_i|, the mean over episodes of each one's mean (DeepSeekMath, arXiv 2402.03300,
-      eq. 3);
+    - `grpo`, `gspo`: 1/E · 1/|o_i|, the mean over episodes of each one's mean (DeepSeekMath, arXiv
+      2402.03300, eq. 3);
     - `dr_grpo`: 1/E · 1/longest, so that a wrong answer does not get cheaper by being long (arXiv
       2503.20783, section 3.1);
-    - `dapo`: 1/Σ_i |o_i|, the mean over all tokens (DAPO, arXiv 2503.14476, eq. 8).
+    - `dapo`, `cispo`: 1/Σ_i |o_i|, the mean over all tokens (DAPO, arXiv 2503.14476, eq. 8).
 
     Episodes without sampled tokens count in E, as they do in the expectation. Raises ValueError if nothing
     was sampled.
@@ -39,12 +39,12 @@ def row_weights(loss_type: LossType, tokens_R: Tensor, episode_R: Tensor, longes
     _, episode_R = torch.unique(episode_R, return_inverse=True)
     episodes = int(episode_R.max()) + 1
     match loss_type:
-        case "grpo":
+        case "grpo" | "gspo":
             tokens_E = torch.zeros(episodes, dtype=torch.float64).index_add_(0, episode_R, tokens_R)
             return 1.0 / (episodes * tokens_E[episode_R].clamp(min=1.0))
         case "dr_grpo":
             return torch.full_like(tokens_R, 1.0 / (episodes * longest))
-        case "dapo":
+        case "dapo" | "cispo":
             return torch.full_like(tokens_R, 1.0 / tokens_R.sum().item())
 
 

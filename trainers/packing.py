@@ -46,6 +46,12 @@ class MicroBatch:
     def tokens(self) -> int:
         return len(self.ids_T)
 
+    @property
+    def offsets(self) -> Tensor:
+        """Where each row's scored tokens begin among the N, and where the last row's end."""
+        counts = torch.unique_consecutive(self.row_N, return_counts=True)[1]
+        return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+
     def to(self, device: torch.device | str) -> "MicroBatch":
         """The same on another device."""
         return MicroBatch(

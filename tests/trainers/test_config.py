@@ -48,8 +48,9 @@ def test_nothing_heavy_is_loaded() -> None:
     [
         ({"gpro": {}}, ['"gpro"', 'did you mean "grpo"']),
         ({"grpo": {"learning_rte": 1.0}}, ['"grpo.learning_rte"', 'did you mean "learning_rate"']),
-        ({"grpo": {"loss": "gpro"}}, ["grpo.loss", "dr_grpo", 'did you mean "grpo"']),
-        ({"grpo": {"loss": "ppo"}}, ['"ppo" is not one of grpo, dr_grpo, dapo']),
+        ({"grpo": {"loss": "grp"}}, ["grpo.loss", "dr_grpo", 'did you mean "grpo"']),
+        ({"grpo": {"loss": "ppo"}}, ['"ppo" is not one of grpo, dr_grpo, dapo, gspo, cispo']),
+        ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", 'did you mean "rloo"']),
         ({"grpo": {"steps": -1}}, ["grpo.steps", "-1"]),
         ({"grpo": {"steps": True}}, ["grpo.steps", "integer"]),
         ({"grpo": {"steps": 2.5}}, ["grpo.steps", "2.5"]),

@@ -147,6 +147,9 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
             weights_N,
             clip_low=0.2,
             clip_high=0.28,
+            offsets=part.offsets,
+            ratio="sequence" if loss_type == "gspo" else "token",
+            objective="cispo" if loss_type == "cispo" else "clip",
             reference_logprobs=old_N - 0.1,
             kl_coefficient=0.1,
             aggregation="sum",
@@ -157,7 +160,7 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
     return total, [p.grad.clone() for p in model.parameters()], metrics.means() | {"entropy": entropy}
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
 @pytest.mark.parametrize("family", ["qwen3-tied", "gpt2-absolute-positions"])
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(family, loss_type):
     model, rows = build(family), make_rows()

@@ -12,6 +12,7 @@ from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
 from ludus.trainers.config import RunConfig, parse_config
 from ludus.trainers.errors import RunError, TrainingDiverged
+from ludus.trainers.forward import score
 from ludus.trainers.grpo import (
     Minibatch,
     Part,
@@ -114,7 +115,7 @@ def test_a_ratio_off_one_and_a_loss_that_is_no_number_stop_the_run(tiny: RunConf
         check_loss(float("nan"), exact, tiny.grpo, 0, first=True)
 
 
-@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo"])
+@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
 def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig, loss: str) -> None:
     whole = changed(tiny, "grpo", updates_per_batch=1, loss=loss)
     cut = changed(whole, "grpo", microbatch_tokens=1)  # one row at a time
@@ -126,6 +127,69 @@ def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig
     assert any(one.abs().max() > 1e-4 for one in gradients(policy, together, whole))
     for one, other in pairs:
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+
+
+def moved(policy: LoadedModel, config: RunConfig) -> tuple[Minibatch, torch.Tensor]:
+    """A minibatch whose policy has made a step since, and the log-ratios of its tokens, in flat order."""
+    minibatch = prepared(policy, played(policy, config), config)
+    accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+    apply_gradients(build_optimizer(policy.model, config.grpo), 1e-2, 1.0)
+    new_S = torch.zeros_like(minibatch.old_logprobs_S)
+    for micro in minibatch.micro_batches:
+        new_S[micro.token_N] = score(policy.model, micro, 1.0).logprobs.detach()
+    return minibatch, new_S - minibatch.old_logprobs_S
+
+
+def test_gspo_has_one_ratio_for_each_row(policy: LoadedModel, tiny: RunConfig) -> None:
+    config = changed(tiny, "grpo", updates_per_batch=1, loss="gspo", microbatch_tokens=64, kl_coefficient=0.0)
+    minibatch, log_ratio_S = moved(policy, config)
+    assert len(minibatch.micro_batches) > 2
+    row_of = torch.zeros(len(log_ratio_S), dtype=torch.int64)
+    for micro in minibatch.micro_batches:
+        row_of[micro.token_N] = micro.row_N
+    rows = [log_ratio_S[row_of == row] for row in range(len(minibatch.weights_R))]
+    loss, measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+    ratios = [row.mean().exp().item() for row in rows]
+    assert np.std(ratios) > 1e-3
+    expected = sum(len(row) * ratio for row, ratio in zip(rows, ratios, strict=True))
+    assert measured.ratio_sum == pytest.approx(expected, rel=1e-5)
+    terms = [
+        -len(row) * weight * min(ratio * A, min(max(ratio, 0.8), 1.2) * A)
+        for row, ratio, weight, A in zip(
+            rows, ratios, minibatch.weights_R.tolist(), minibatch.advantages_R.tolist(), strict=True
+        )
+    ]
+    assert loss == pytest.approx(sum(terms), rel=1e-4, abs=1e-6)
+
+
+def test_cispo_keeps_the_gradient_of_clipped_tokens(policy: LoadedModel, tiny: RunConfig) -> None:
+    bounds = {"updates_per_batch": 1, "kl_coefficient": 0.0, "clip_low": 1e-6, "clip_high": 1e-6}
+    cispo, dapo = (changed(tiny, "grpo", loss=loss, **bounds) for loss in ("cispo", "dapo"))
+    minibatch, _ = moved(policy, cispo)
+    stopped, kept = gradients(policy, minibatch, dapo), gradients(policy, minibatch, cispo)
+    norms = [torch.cat([g.flatten() for g in one]).norm().item() for one in (stopped, kept)]
+    assert norms[1] > 1.2 * norms[0]
+    _, measured = accumulate_gradients(minibatch, policy.model, cispo.grpo, 1.0)
+    assert measured.clip_low + measured.clip_high > 0.9 * measured.tokens
+
+
+@pytest.mark.parametrize(
+    ("loss", "advantage", "expected"),
+    [
+        ("grpo", "default", [-1.0, 0.0, 1.0]),
+        ("dapo", "default", [-1.0, 0.0, 1.0]),
+        ("dr_grpo", "default", [-2.0, 0.0, 2.0]),
+        ("grpo", "dr_grpo", [-2.0, 0.0, 2.0]),
+        ("dr_grpo", "grpo", [-1.0, 0.0, 1.0]),
+        ("dapo", "rloo", [-3.0, 0.0, 3.0]),
+    ],
+)
+def test_advantages_go_with_the_loss_or_are_chosen(
+    episode: Make, tiny: RunConfig, loss: str, advantage: str, expected: list[float]
+) -> None:
+    config = changed(tiny, "grpo", loss=loss, advantage=advantage)
+    episodes = [episode(reward) for reward in (1.0, 3.0, 5.0)]
+    assert advantages_of(episodes, config).values.tolist() == pytest.approx(expected)
 
 
 def test_rows_left_out_for_their_zero_advantage_change_nothing(policy: LoadedModel, tiny: RunConfig) -> None:

@@ -10,8 +10,14 @@ from hypothesis import strategies as st
 from ludus.kernels import grpo_loss
 from ludus.trainers.losses import PolicyMetrics, row_weights, soft_overlong_penalty
 
-LOSS_TYPES = ["grpo", "dr_grpo", "dapo"]
-OWN_MEANS = {"grpo": "sequence_mean", "dr_grpo": "constant", "dapo": "token_mean"}
+OWN_MEANS = {
+    "grpo": "sequence_mean",
+    "gspo": "sequence_mean",
+    "dr_grpo": "constant",
+    "dapo": "token_mean",
+    "cispo": "token_mean",
+}
+LOSS_TYPES = list(OWN_MEANS)
 BOUNDS = {"clip_low": 0.2, "clip_high": 0.28}
 
 

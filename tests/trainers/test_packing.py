@@ -31,6 +31,11 @@ def test_every_sampled_token_is_scored_once_from_the_token_before_it(rows, budge
         assert len(batch.lengths) == 1 or batch.tokens <= budget
         assert sum(batch.lengths) == batch.tokens == len(batch.positions_T)
         starts = torch.tensor([0, *batch.lengths]).cumsum(0).tolist()
+        assert len(batch.offsets) == len(batch.lengths) + 1
+        for begin, end in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
+            row_N = batch.row_N[begin:end]
+            assert len(row_N) == sum(rows[int(row_N[0])].sampled)
+            assert (row_N == row_N[0]).all()
         assert batch.positions_T.tolist() == [p for n in batch.lengths for p in range(n)]
         for place, target, row, token in zip(
             batch.scored_N.tolist(),
