@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import gymnasium
 import torch
+from transformers import PreTrainedModel
 
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
@@ -24,6 +25,7 @@ from ludus.agents.policy import EnginePolicy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import write_episodes
+from ludus.kernels import apply_kernels, kernels_problem
 from ludus.trainers.checkpoint import clear_leftovers, disk_errors, replacing, write_file
 from ludus.trainers.config import RunConfig, load_config
 from ludus.trainers.errors import ConfigError, RunError
@@ -176,17 +178,24 @@ def held_out_tasks(config: RunConfig) -> int:
 
 @contextmanager
 def computing(config: RunConfig) -> Iterator[None]:
-    """Torch as a run needs it: its number of threads, and deterministic operators; as before afterwards."""
+    """Torch as a run needs it: its number of threads, and deterministic operators; as before afterwards.
+
+    New memory is not filled first, as torch would for determinism: that writes every output of an operator
+    once more. The tests of the operators run with memory full of NaN instead.
+    """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     if config.model.device.startswith("cuda"):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for to be deterministic
     torch.set_num_threads(config.run.threads)
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
 
 
 def prime(
@@ -276,7 +285,7 @@ def initial_model(config: RunConfig) -> str | Path:
 
 
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
-    """A model whose weights lie in memory of their own.
+    """A model whose weights lie in memory of their own, with fused operators where they pay.
 
     Where weights lie decides which instructions the linear algebra picks, so bits would differ between
     weights that were trained in memory and the same ones mapped from a file.
@@ -284,7 +293,15 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
     policy = load_model(path, config.model.dtype, config.model.device)
     for parameter in policy.model.parameters():
         parameter.data = parameter.data.clone()
+    if kernels_pay(policy.model):
+        apply_kernels(policy.model)
     return policy
+
+
+def kernels_pay(model: PreTrainedModel) -> bool:
+    """On a GPU, for the models that they fit. On a CPU training would need a quarter less memory for
+    activations, but would be no faster, and sampling a few per cent slower (docs/kernels.md)."""
+    return model.device.type == "cuda" and not kernels_problem(model)
 
 
 def save_policy(policy: LoadedModel, folder: Path) -> None:

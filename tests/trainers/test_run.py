@@ -11,13 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import PreTrainedModel
 
+from ludus.agents.models import LoadedModel
 from ludus.agents.store import read_episodes
+from ludus.kernels import apply_kernels
+from ludus.trainers import run as run_module
 from ludus.trainers.config import RunConfig, load_config, parse_config
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
-from ludus.trainers.run import embedded_engine, load_policy, train
+from ludus.trainers.run import computing, embedded_engine, load_policy, train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
 SECONDS = ("seconds/", "tokens_per_second")
@@ -348,3 +353,37 @@ def test_a_damaged_record_of_the_evaluation_is_named(whole: Path, tiny: RunConfi
 def test_the_engine_waits_for_a_step_as_long_as_it_may_take(whole: Path, tiny: RunConfig) -> None:
     policy = load_policy(whole / "models" / "primed", tiny)
     assert embedded_engine(policy, tiny).patience_s == tiny.rollout.step_seconds
+
+
+def test_with_fused_operators_it_is_the_same_run(
+    whole: Path, tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU: policy, reference and engine compute with them, and what is saved is plain."""
+    applied: list[int] = []
+
+    def apply(model: PreTrainedModel) -> None:
+        applied.append(len(apply_kernels(model).modules))
+
+    monkeypatch.setattr(run_module, "kernels_pay", lambda model: True)
+    monkeypatch.setattr(run_module, "apply_kernels", apply)
+    run = train(tiny, tmp_path / "run")
+    assert applied == [15] * 5  # primed, evaluated, policy and reference, evaluated
+    before, after = read_metrics(whole), read_metrics(run)
+    for plain, fused in zip(before[:8], after[:8], strict=True):
+        assert fused["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+    assert max(line["mismatch_max"] for line in after[8:]) < 1e-4
+    for model in ("primed", "final"):
+        for name in ("config.json", "model.safetensors"):
+            path = Path("models", model, name)
+            assert (run / path).stat().st_size == (whole / path).stat().st_size
+
+
+def test_without_a_gpu_models_stay_plain(policy: LoadedModel) -> None:
+    assert not any("ludus" in base.__module__ for m in policy.model.modules() for base in type(m).__mro__)
+
+
+def test_memory_is_not_filled_twice(tiny: RunConfig) -> None:
+    with computing(tiny):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert torch.utils.deterministic.fill_uninitialized_memory
