@@ -371,9 +371,13 @@ def forward_kernel(
             x = softcap * _tanh(x / softcap)
         if bias_ptr is not None:
             x = tl.maximum(x, FLOOR)
-        x = tl.where(word[None, :] == (target - first_word)[:, None], FLOOR, x)
-        if first_word + BLOCK_WORDS > words:
-            x = tl.where(word[None, :] < words - first_word, x, FLOOR)
+        other = word[None, :] != (target - first_word)[:, None]
+        if HAS_SOFTCAP and DESCRIPTORS:  # here a branch would take registers that there are not
+            x = tl.where(other & (word < words - first_word)[None, :], x, FLOOR)
+        else:
+            x = tl.where(other, x, FLOOR)
+            if first_word + BLOCK_WORDS > words:
+                x = tl.where((word < words - first_word)[None, :], x, FLOOR)
 
         highest = tl.maximum(maximum, tl.max(x, 1) * scale)
         below = tl.fma(x, scale[:, None], -highest[:, None])
