@@ -14,7 +14,7 @@ from ludus.kernels import grpo_loss
 from ludus.kernels.grpo_loss.batch import METRICS
 from ludus.kernels.grpo_loss.reference import grpo_loss_reference
 
-from .conftest import INTERPRETED
+from .conftest import GPU, INTERPRETED
 from .logits import assert_close
 
 INF, NAN = math.inf, math.nan
@@ -371,6 +371,39 @@ def test_bitwise_repeatable(device, ratio):
     chosen = choices(ratio=ratio, kl_coefficient=0.1)
     first, second = (call(grpo_loss, case, device, **chosen) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_offsets_of_32_bits(device):
+    case = ordinary().packed(20, 60, 40)
+    wide = call(grpo_loss, case, device, **choices(ratio="sequence"))
+    narrow = call(grpo_loss, replace(case, offsets=case.offsets.int()), device, **choices(ratio="sequence"))
+    assert all(torch.equal(a, b) for a, b in zip(wide, narrow, strict=True))
+
+
+@pytest.mark.skipif(INTERPRETED or not GPU, reason="CUDA graphs need a GPU")
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
+    """Nothing waits for the GPU, and a replay leaves nothing behind that the next one would trip over."""
+    monkeypatch.setenv("LUDUS_KERNELS", "triton")
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
+    first, second = (ordinary(9, 2000, seed) for seed in (1, 2))
+    inputs = [t.cuda() for t in (first.logprobs, first.old, first.advantages, first.mask)]
+    leaf = inputs[0].requires_grad_()
+
+    def step():
+        loss, metrics = grpo_loss(leaf, *inputs[1:], ratio=ratio, **choices())
+        return loss, metrics, torch.autograd.grad(loss, leaf)[0]
+
+    step()  # compiles
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    for case in (second, first, second):
+        for tensor, value in zip(inputs, (case.logprobs, case.old, case.advantages, case.mask), strict=True):
+            tensor.detach().copy_(value)
+        graph.replay()
+        assert all(torch.equal(a, b) for a, b in zip(captured, step(), strict=True))
 
 
 def test_parts_of_a_batch_add_up(device):
