@@ -289,7 +289,7 @@ def _special(last, inner, whole, aim, has_aim, BLOCK: tl.constexpr):
 
 @triton.jit
 def _gradient(x, scale, reference, slope, level):
-    u = tl.maximum(tl.fma(x, scale, -reference), FLOOR, propagate_nan=tl.PropagateNan.ALL)
+    u = tl.maximum(tl.fma(x, scale, -reference), FLOOR)
     return tl.exp2(u) * (slope * u + level)
 
 

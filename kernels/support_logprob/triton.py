@@ -334,7 +334,7 @@ def slopes_kernel(
     e = tl.load(grad_entropy_ptr + row * stride_grad_entropy) / temperature
     of_lse = tl.load(grad_lse_ptr + row * stride_grad_lse) / temperature
 
-    logp = tl.maximum((z - peak) - rest, FLOOR, propagate_nan=tl.PropagateNan.ALL)
+    logp = tl.maximum((z - peak) - rest, FLOOR)
     dx = tl.exp(logp) * (of_lse - g - e * entropy - e * logp)
     at_target = tl.exp(logprob) * (of_lse - e * (tl.maximum(logprob, FLOOR) + entropy)) - g * expm1(logprob)
     at_target = tl.where(rest == float("inf"), 0.0, at_target)
