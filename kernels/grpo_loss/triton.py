@@ -44,13 +44,13 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
     """(loss [], metrics [6], gradient [N], scale []), float32: dloss/dlogprobs is gradient · scale."""
     tokens, device = len(batch.logprobs_N), batch.logprobs_N.device
     if tokens == 0:
-        zero = torch.zeros((), device=device)
+        zero = torch.zeros((), dtype=torch.float32, device=device)
         return zero, zero.new_zeros(len(METRICS)), zero.new_zeros(0), zero
     programs, width, length, offsets, block, warps = _work(batch, settings)
-    loss, scale = torch.empty((), device=device), torch.empty((), device=device)
-    metrics = torch.empty(len(METRICS), device=device)
-    gradient = torch.empty(tokens, device=device)
-    table = torch.empty((ROWS.value, programs), device=device)
+    loss, scale, metrics, gradient, table = (
+        torch.empty(shape, dtype=torch.float32, device=device)
+        for shape in ((), (), len(METRICS), tokens, (ROWS.value, programs))
+    )
     forward_kernel[(programs,)](
         batch.logprobs_N,
         batch.old_logprobs_N,
