@@ -35,7 +35,7 @@ def group_advantage(rewards: Tensor, group_ids: Tensor, kind: AdvantageKind = "g
         dr_grpo   r - mean                Understanding R1-Zero-Like Training, arXiv 2503.20783, section
         3.1: dividing
                                           by std favours starts that are almost solved or almost hopeless
-        rloo      (r - mean) n / (n - 1)  the reward less the mean of the others: arXiv 2402.14740, eq. 8
+        rloo      (r - mean) n / (n - 1)  the reward less the mean of the others: arXiv 2402.14740
 
     A group is flat, and gets exactly 0, if its rewards differ by at most 1e-9 in float64, or 1e-6 in
     float32, relative to the largest (or to 1). Deviations and their squares are taken from rewards relative

@@ -72,8 +72,8 @@ def grpo_loss(
         constant        Σ w L / (S longest)             (6)
         sum             Σ w L                           for weights that already hold the normaliser
 
-    (1) GSPO, arXiv 2507.18071, eq. 7; the gradient flows through the mean. (2) PPO, arXiv 1707.06347, eq.
-    7, with the two bounds of DAPO, arXiv 2503.14476, eq. 10. (3) MiniMax-M1, arXiv 2506.13585, eq. 4;
+    (1) GSPO, arXiv 2507.18071; the gradient flows through the mean. (2) PPO, arXiv 1707.06347, eq.
+    7, with the two bounds of DAPO, arXiv 2503.14476, eq. 10. (3) MiniMax-M1, arXiv 2506.13585;
     clip_low of 1 and more is no lower bound. (4) DAPO, eq. 8. (5) GRPO, arXiv 2402.03300, eq. 3. (6) Dr.
     GRPO, arXiv 2503.20783, section 3.1. Where no token is kept, loss and gradients are 0.
 
