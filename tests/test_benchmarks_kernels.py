@@ -49,6 +49,7 @@ def test_every_contestant_is_measured_and_agrees(load, tmp_path, operator):
     written = json.loads((tmp_path / f"kernels-{operator}.json").read_text())
     assert written["device"] == "CPU"
     assert all(target["met"] is None for target in written["targets"])
+    assert any("ludus | eager" in line for line in load("tables").lines(written))
     for cell in written["cells"]:
         if cell["phase"] != "replayed":
             assert cell["error"] is None
@@ -136,3 +137,9 @@ def test_the_targets_on_two_cores_are_judged(load):
 )
 def test_verdicts_on_peers(load, got, expected, verdict):
     assert load("peers_adversarial").verdict(torch.tensor(got), torch.tensor(expected)) == verdict
+
+
+def test_every_committed_result_makes_a_table(load):
+    for path in load("report").RESULTS.glob("kernels-*.json"):
+        head, rule, *rows = load("tables").lines(json.loads(path.read_text()))
+        assert head.count("|") == rule.count("|") == rows[0].count("|")
