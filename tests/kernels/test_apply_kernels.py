@@ -73,7 +73,7 @@ def assert_alike(got, expected, tolerance):
         torch.testing.assert_close(a, b, rtol=0, atol=tolerance * (1e-3 + float(b.abs().max())))
 
 
-@pytest.mark.parametrize("family", MODULES)
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"] if INTERPRETED else MODULES)
 def test_outputs_and_gradients(device, family):
     model, ids = build(family).to(device), batch().to(device)
     plain = outputs_and_gradients(model, input_ids=ids)
@@ -134,10 +134,10 @@ def test_packed_positions(device, family):
     torch.testing.assert_close(fused[0][0, 4:], alone[0].detach(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", MODULES)
+@pytest.mark.parametrize("family", ["llama", "qwen3"] if INTERPRETED else MODULES)
 def test_generate_and_its_cache(device, family):
     model, ids = build(family).to(device), batch().to(device)
-    settings = {"max_new_tokens": 3 if INTERPRETED else 10, "do_sample": False, "pad_token_id": 0}
+    settings = {"max_new_tokens": 2 if INTERPRETED else 10, "do_sample": False, "pad_token_id": 0}
     plain = model.generate(ids, **settings)
     with apply_kernels(model):
         assert torch.equal(model.generate(ids, **settings), plain)
