@@ -4,6 +4,7 @@ Measured against, in an environment of their own together with Ludus:
 
     pip install torch==2.13.0 triton==3.6.0 numpy==2.3.5 transformers==5.23.0 trl==1.16.0
     pip install --no-deps liger-kernel==0.8.5 verl==0.9.1
+    pip install "nvidia-cutlass-dsl>=4.6" apache-tvm-ffi    # for Liger's linear operator on sm_90
 
 Of verl only the modules of its kernel are loaded: the package itself imports Ray and a training framework.
 """
