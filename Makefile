@@ -57,11 +57,13 @@ $(VENV)/packages: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Ludus needs Python 3.11 or newer: this is %d.%d; call make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=80" wheel
-	$(PIP) $$($(BIN)/python .ci/extra.py dependencies train)
+	$(BIN)/python .ci/extra.py dependencies train > $@.txt
+	$(PIP) -r $@.txt
 	@touch $@
 
 $(VENV)/dev $(VENV)/docs: $(VENV)/packages
-	$(PIP) $$($(BIN)/python .ci/extra.py $(@F))
+	$(BIN)/python .ci/extra.py $(@F) > $@.txt
+	$(PIP) -r $@.txt
 	@touch $@
 
 $(VENV)/project: $(VENV)/packages

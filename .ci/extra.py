@@ -1,4 +1,4 @@
-"""Prints the requirements of the named groups of pyproject.toml, so that they install without the project."""
+"""Prints the requirements of the named groups of pyproject.toml, one a line, to install without the project."""
 
 import sys
 import tomllib
@@ -6,4 +6,4 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
 groups = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
-print(" ".join(requirement for name in sys.argv[1:] for requirement in groups[name]))
+print("\n".join(requirement for name in sys.argv[1:] for requirement in groups[name]))
