@@ -1,7 +1,7 @@
 """Compiles every kernel for every target, without a GPU, and holds it to its gates. Prints a table.
 
-Gates: no spilled registers; loads of 16 bytes (or TMA) in kernels that are bound by memory; HGMMA on sm_90 in those
-bound by matrix products. `--json FILE` also writes the table.
+Gates: no spilled registers; loads of 16 bytes (or TMA) in kernels that are bound by memory; HGMMA on sm_90 in
+those bound by matrix products. `--json FILE` also writes the table.
 """
 
 import argparse
@@ -67,8 +67,8 @@ def line(operator: str, specialisation: Specialisation, compiled: Compiled, prob
     counts = ", ".join(f"{name} {n}" for name, n in compiled.instructions.items() if n)
     return (
         f"{compiled.target:7} {operator}.{specialisation.kernel.__name__:18} {specialisation.name:32} "
-        f"{compiled.registers:3} registers, {compiled.spills} spills, {compiled.shared_bytes // 1024:3} KiB shared; "
-        f"{counts}{''.join(f'  ** {problem}' for problem in problems)}"
+        f"{compiled.registers:3} registers, {compiled.spills} spills, "
+        f"{compiled.shared_bytes // 1024:3} KiB shared; {counts}{''.join(f'  ** {problem}' for problem in problems)}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Prints the requirements of the named groups of pyproject.toml, one a line, to install without the project."""
+"""Prints the requirements of named groups of pyproject.toml, one a line, to install without the project."""
 
 import sys
 import tomllib

@@ -17,8 +17,8 @@ def check_targets(targets: Tensor, rows: int, words: int) -> None:
     if targets.device.type == "cpu" and rows and not 0 <= int(targets.min()) <= int(targets.max()) < words:
         wrong = targets[(targets < 0) | (targets >= words)]
         raise ValueError(
-            f"targets must be in [0, {words}), but one is {int(wrong[0])}; leave out rows that have no target "
-            "(padding, prompt) before the call"
+            f"targets must be in [0, {words}), but one is {int(wrong[0])}; leave out rows that have no "
+            "target (padding, prompt) before the call"
         )
 
 

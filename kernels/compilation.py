@@ -46,8 +46,9 @@ class Specialisation:
     kernel: Any
     """The `triton.jit` function."""
     arguments: Mapping[str, Any]
-    """In order: a torch dtype for a pointer (to a 16-byte boundary), "tensordesc<…>" for a descriptor, an example for a
-    number. As at a launch, the compiler knows of an int whether it is 1 and whether 16 divides it, and no more."""
+    """In order: a torch dtype for a pointer (to a 16-byte boundary), "tensordesc<…>" for a descriptor, an example
+    for a number. As at a launch, all that the compiler knows of an int is whether it is 1 and whether 16 divides
+    it."""
     constants: Mapping[str, Any]
     """The `tl.constexpr` arguments."""
     num_warps: int = 4
@@ -80,7 +81,8 @@ class Specialisation:
         signature |= dict.fromkeys(self.constants, "constexpr")
         if list(signature) != self.kernel.arg_names:
             raise ValueError(
-                f"{self.kernel.__name__} takes {self.kernel.arg_names}, but its specialisation names {list(signature)}"
+                f"{self.kernel.__name__} takes {self.kernel.arg_names}, but its specialisation names "
+                f"{list(signature)}"
             )
         return ASTSource(self.kernel, signature, constants, hints)
 
@@ -114,8 +116,8 @@ def processors(device: torch.device) -> int:
 
 
 def compile_for(target: str, specialisation: Specialisation) -> Compiled:
-    """Raises RuntimeError if a tool of the Triton package fails, and whatever Triton raises on a kernel that does not
-    compile."""
+    """Raises RuntimeError if a tool of the Triton package fails, and whatever Triton raises on a kernel that does
+    not compile."""
     options = {"num_warps": specialisation.num_warps, "num_stages": specialisation.num_stages}
     binary = triton.compile(specialisation.source(), target=TARGETS[target], options=options)
     if "amdgcn" in binary.asm:

@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 def path_for(tensor: Tensor) -> Path:
     """The path for an operator whose inputs lie where `tensor` does.
 
-    Raises ValueError if `LUDUS_KERNELS` is set to something else than a path, or forces Triton where it cannot
-    run.
+    Raises ValueError if `LUDUS_KERNELS` is set to something else than a path, or forces Triton where it
+    cannot run.
     """
     forced = os.environ.get(VARIABLE)
     match forced:
@@ -47,7 +47,8 @@ def path_for(tensor: Tensor) -> Path:
             return "triton"
         case _:
             raise ValueError(
-                f"{VARIABLE}={forced!r} is not a path; set it to one of {', '.join(get_args(Path))}, or unset it"
+                f"{VARIABLE}={forced!r} is not a path; set it to one of {', '.join(get_args(Path))}, or "
+                "unset it"
             )
 
 
