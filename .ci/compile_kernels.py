@@ -68,7 +68,8 @@ def line(operator: str, specialisation: Specialisation, compiled: Compiled, prob
     return (
         f"{compiled.target:7} {operator}.{specialisation.kernel.__name__:18} {specialisation.name:32} "
         f"{compiled.registers:3} registers, {compiled.spills} spills, "
-        f"{compiled.shared_bytes // 1024:3} KiB shared; {counts}{''.join(f'  ** {problem}' for problem in problems)}"
+        f"{compiled.shared_bytes // 1024:3} KiB shared; {counts}"
+        f"{''.join(f'  ** {problem}' for problem in problems)}"
     )
 
 

@@ -46,9 +46,9 @@ class Specialisation:
     kernel: Any
     """The `triton.jit` function."""
     arguments: Mapping[str, Any]
-    """In order: a torch dtype for a pointer (to a 16-byte boundary), "tensordesc<…>" for a descriptor, an example
-    for a number. As at a launch, all that the compiler knows of an int is whether it is 1 and whether 16 divides
-    it."""
+    """In order: a torch dtype for a pointer (to a 16-byte boundary), "tensordesc<…>" for a descriptor, an
+    example for a number. As at a launch, all that the compiler knows of an int is whether it is 1 and
+    whether 16 divides it."""
     constants: Mapping[str, Any]
     """The `tl.constexpr` arguments."""
     num_warps: int = 4
@@ -116,8 +116,8 @@ def processors(device: torch.device) -> int:
 
 
 def compile_for(target: str, specialisation: Specialisation) -> Compiled:
-    """Raises RuntimeError if a tool of the Triton package fails, and whatever Triton raises on a kernel that does
-    not compile."""
+    """Raises RuntimeError if a tool of the Triton package fails, and whatever Triton raises on a kernel that
+    does not compile."""
     options = {"num_warps": specialisation.num_warps, "num_stages": specialisation.num_stages}
     binary = triton.compile(specialisation.source(), target=TARGETS[target], options=options)
     if "amdgcn" in binary.asm:
