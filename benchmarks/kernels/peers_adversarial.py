@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peers
 import report
 import torch
@@ -32,14 +31,9 @@ from ludus.kernels.logprob_entropy.reference import logprob_entropy_reference
 from ludus.kernels.paths import VARIABLE, triton_problem
 
 if os.environ.get("TRITON_INTERPRET") == "1":
-    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+    from interpreter import round_fma_once
 
-    def fused_multiply_add(self: Any, x: Any, y: Any, z: Any) -> Any:
-        """Rounds once, as every GPU does; the interpreter's own rounds twice."""
-        exact = x.data.astype(np.float64) * y.data + z.data
-        return TensorHandle(exact.astype(z.data.dtype), z.dtype.scalar)
-
-    InterpreterBuilder.create_fma = fused_multiply_add
+    round_fma_once()
 
 ROWS, WORDS = 6, 256
 TOLERANCE = 2e-5

@@ -11,7 +11,6 @@ most 64 rows and 8,192 words.
 
 import os
 
-import numpy as np
 import pytest
 import torch
 
@@ -23,14 +22,9 @@ PATHS = ("triton",) if INTERPRETED else ("reference", "cpu", "triton")
 
 
 if INTERPRETED:
-    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+    from .interpreter import round_fma_once
 
-    def fused_multiply_add(self, x, y, z):
-        """Rounds once, as every GPU does; the interpreter's own rounds twice."""
-        exact = x.data.astype(np.float64) * y.data + z.data
-        return TensorHandle(exact.astype(z.data.dtype), z.dtype.scalar)
-
-    InterpreterBuilder.create_fma = fused_multiply_add
+    round_fma_once()
 
 
 @pytest.fixture(params=PATHS)
