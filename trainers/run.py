@@ -300,8 +300,8 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
 
 
 def kernels_pay(model: PreTrainedModel) -> bool:
-    """On a GPU, for the models that they fit. On a CPU training would need a quarter less memory for
-    activations, but would be no faster, and sampling a few per cent slower (docs/kernels.md)."""
+    """On a GPU, for the models that they fit. On a CPU a run is short of time rather than of memory, and what
+    fusing saves there is memory."""
     return model.device.type == "cuda" and not kernels_problem(model)
 
 
