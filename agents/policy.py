@@ -104,7 +104,7 @@ class EnginePolicy:
     seed: int = 0
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "EnginePlayer":
-        return EnginePlayer(self, getattr(env.unwrapped, "tools", ()), seed)
+        return EnginePlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
 
 
 class EnginePlayer:

@@ -4,7 +4,7 @@ import operator
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, ClassVar, Self
 
@@ -12,10 +12,20 @@ import gymnasium
 import numpy as np
 
 from ludus.envs import spaces
-from ludus.envs.chat import Chat, Message, Reply, assistant, reply_text, reply_tool_calls, transcript
+from ludus.envs.chat import (
+    Chat,
+    Message,
+    Reply,
+    assistant,
+    reply_text,
+    reply_tool_calls,
+    tool_result,
+    transcript,
+)
 from ludus.envs.errors import ArgumentError, refuse_unknown_arguments, unknown
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
+from ludus.tools.tool import Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +64,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (gymnasium's form)
-    tools: tuple[Any, ...] = ()
+    tools: ClassVar[tuple[Tool, ...]] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     """Keys that `reset(options=…)` knows; any other is refused."""
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]]
@@ -84,6 +94,14 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._state: Any = None
         self._task = ""
         self._messages: tuple[Message, ...] = ()
+
+    def answer(self, state: Any, action: Reply) -> Outcome:
+        """What a whole reply leads to: its text goes to `respond`, its tool calls are refused."""
+        refused = [] if isinstance(action, str) else _refused_tool_calls(action)
+        if not refused:
+            return self.respond(state, reply_text(action))
+        outcome = self.respond(state, "")
+        return replace(outcome, messages=[*refused, *outcome.messages])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -130,9 +148,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
             raise gymnasium.error.ResetNeeded(
                 "no episode is open (it ended or never began): call reset() before step()"
             )
-        refused = [] if isinstance(action, str) or self.tools else _refused_tool_calls(action)
-        outcome = self.respond(self._state, "" if refused else reply_text(action))
-        messages = [*refused, *outcome.messages] if refused else outcome.messages
+        outcome = self.answer(self._state, action)
+        messages = outcome.messages
         self._state = outcome.state
         self._turn += 1
         terminated = outcome.terminated
@@ -198,11 +215,5 @@ def _copied(messages: Chat) -> tuple[Message, ...]:
 
 
 def _refused_tool_calls(reply: Any) -> Chat:
-    return [
-        {
-            "role": "tool",
-            "tool_call_id": str(call.get("id", "")),
-            "content": "Error: there are no tools here. Answer in text.",
-        }
-        for call in reply_tool_calls(reply)
-    ]
+    refusal = "Error: there are no tools here. Answer in text."
+    return [tool_result(call, refusal) for call in reply_tool_calls(reply)]

@@ -34,6 +34,11 @@ def assistant(content: str) -> Message:
     return {"role": "assistant", "content": content}
 
 
+def tool_result(call: Mapping[str, Any], content: str) -> Message:
+    """The answer to one tool call, under its id."""
+    return {"role": "tool", "tool_call_id": str(call.get("id", "")), "content": content}
+
+
 def reply_text(reply: Any) -> str:
     """The text of a reply. Whatever has none (no content, None, a number) counts as the empty text."""
     if isinstance(reply, str):

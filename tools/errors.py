@@ -1,4 +1,4 @@
-"""`UserError`: a problem that the person at the keyboard can mend."""
+"""Errors, split by who must react: the user, the model, or nobody (a fault)."""
 
 
 class UserError(Exception):
@@ -11,3 +11,11 @@ class UserError(Exception):
     """
 
     exit_code: int = 1
+
+
+class ToolError(Exception):
+    """A tool call that the model got wrong: it reads the message and can try again."""
+
+
+class ToolFault(RuntimeError):
+    """Something under a tool broke on our side: the episode is a fault, never reward 0."""

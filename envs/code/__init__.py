@@ -1,0 +1,1 @@
+"""Environments in which the agent writes programs, and in which programs are run."""

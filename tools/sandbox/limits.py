@@ -1,0 +1,38 @@
+"""`Limits`: what one program may use."""
+
+from dataclasses import dataclass, fields
+
+from ludus.tools.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one program may use, its children included.
+
+    Raises:
+        UserError: a limit is not above 0.
+    """
+
+    wall_s: float = 2.0
+    """Seconds until everything it started is killed."""
+    cpu_s: float = 2.0
+    """Seconds of processor time, of all its processes together."""
+    memory_mb: int = 256
+    """MiB of memory beyond what the interpreter holds when it starts, of all its processes together."""
+    processes: int = 32
+    """Processes and threads, itself included."""
+    output_kb: int = 64
+    """KiB for stdout, and as much again for stderr."""
+    disk_mb: int = 64
+    """MiB in its work directory, which also holds at most 64 files for each of these MiB."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
+                raise UserError(f"Limits: {field.name}={value!r} must be a number above 0")
+
+    @property
+    def files(self) -> int:
+        """The most files and folders that the work directory holds."""
+        return max(64, int(self.disk_mb * 64))
