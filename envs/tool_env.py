@@ -73,9 +73,7 @@ class ToolEnv(ChatEnv):
                 terms[name] = terms.get(name, 0.0) + value
             if done.terminated:
                 ended = done
-            messages.append(
-                {"role": "tool", "tool_call_id": str(call.get("id", "")), "content": done.content}
-            )  # type: ignore[typeddict-item]
+            messages.append(tool_result(call, done.content))
         if ended is None:
             return Outcome(state, messages, terms)
         return Outcome(state, messages, terms, True, ended.success)

@@ -67,7 +67,7 @@ def tool(function: Callable[..., Any]) -> Tool:
         TypeError: at definition, for an argument without a hint or without a description, or for a function
             without a docstring.
     """
-    name = function.__name__  # type: ignore[attr-defined]
+    name = function.__name__
     description, described = _documented(name, inspect.getdoc(function) or "")
     hints = get_type_hints(function)
     fields: dict[str, Any] = {}

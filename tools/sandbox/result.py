@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one program. Everything but `verdict`, `seconds` and `peak_memory` is as hostile as it."""
+    """What became of one program. Its output, files and exit code are as hostile as the program is."""
 
     verdict: Verdict
     exit_code: int | None
