@@ -21,7 +21,7 @@ from ludus.agents.engines.base import EngineFault
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.policy import Action, Player, Policy, derive_seed
 from ludus.agents.worker import Worker
-from ludus.envs.chat import Message, assistant
+from ludus.envs.chat import Message, assistant, content_text
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
 
@@ -314,7 +314,7 @@ def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
         native = not isinstance(observation, list)
         frames = _rendered(env)
         for number, turn in enumerate(episode.turns):
-            action = json.loads(turn.reply["content"]) if native else turn.reply
+            action = json.loads(content_text(turn.reply)) if native else turn.reply
             _, reward, _, _, _ = env.step(action)
             if float(reward) != turn.reward:
                 raise ValueError(

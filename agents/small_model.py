@@ -21,7 +21,7 @@ from ludus.agents.formats.byte_level import byte_of_character
 from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD
 from ludus.agents.models import import_train_extra, quiet_transformers
 from ludus.agents.rollout import EnvironmentSpec
-from ludus.envs.chat import reply_text
+from ludus.envs.chat import content_text, reply_text
 from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.errors import UserError
 
@@ -133,12 +133,12 @@ def _episode_texts(env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
     observation, info = env.reset(seed=seed)
     agent.begin()
     for _ in range(TURNS):
-        yield from (message["content"] for message in observation)
+        yield from (content_text(message) for message in observation)
         action = agent.act(observation, info)
         yield reply_text(action)
         observation, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
-            yield from (message["content"] for message in observation)
+            yield from (content_text(message) for message in observation)
             return
 
 

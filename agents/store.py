@@ -9,8 +9,10 @@
 | turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double} |
 | final_observation | list of messages |
 
-A message is {role, content, tool_calls, tool_call_id}, the last two null where the message has no such key;
-`tool_calls` is JSON, since its arguments have no fixed form. The file's metadata says `ludus.episodes = 1`.
+A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
+since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
+of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
+metadata says `ludus.episodes = 2`.
 """  # noqa: E501
 
 import json
@@ -23,13 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.envs.chat import Message
+from ludus.envs.chat import Message, Part, part_image, part_text, text_part
 from ludus.tools.errors import UserError
 
 _MESSAGE = pa.struct(
     [
         ("role", pa.string()),
         ("content", pa.string()),
+        ("parts", pa.list_(pa.struct([("text", pa.string()), ("image", pa.string())]))),
         ("tool_calls", pa.string()),
         ("tool_call_id", pa.string()),
     ]
@@ -49,7 +52,7 @@ _TURN = pa.struct(
         ("step_seconds", pa.float64()),
     ]
 )
-_FORMAT = {b"ludus.episodes": b"1"}
+_FORMAT = {b"ludus.episodes": b"2"}
 SCHEMA = pa.schema(
     [
         ("environment", pa.string()),
@@ -77,7 +80,7 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
     """Writes an episode file: whole, or not at all.
 
     Raises:
-        ValueError: a message has a key that the file has no place for.
+        ValueError: a message has a key, or a part, that the file has no place for.
         OSError: the file could not be written; what stood at `path` is untouched.
     """
     path = Path(path)
@@ -110,7 +113,7 @@ def read_episodes(path: Path | str) -> list[Episode]:
             table = pq.read_table(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({error}): write it anew") from error
-    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"1":
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"2":
         raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
     return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
 
@@ -148,7 +151,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
     }
 
 
-def _message_row(message: Message) -> dict[str, str | None]:
+def _message_row(message: Message) -> dict[str, Any]:
     row: dict[str, Any] = dict(message)
     if strange := row.keys() - {"role", "content", "tool_calls", "tool_call_id"}:
         raise ValueError(
@@ -156,7 +159,17 @@ def _message_row(message: Message) -> dict[str, str | None]:
         )
     if "tool_calls" in row:
         row["tool_calls"] = json.dumps(row["tool_calls"])
+    if isinstance(row.get("content"), list):
+        row["parts"] = [_part_row(part) for part in row.pop("content")]
     return row
+
+
+def _part_row(part: Part) -> dict[str, str]:
+    if (text := part_text(part)) is not None and part == text_part(text):
+        return {"text": text}
+    if (url := part_image(part)) is not None and part == {"type": "image_url", "image_url": {"url": url}}:
+        return {"image": url}
+    raise ValueError(f"an episode file has no place for the part {part!r:.200}: give texts and inline images")
 
 
 def _episode(row: dict[str, Any]) -> Episode:
@@ -188,4 +201,12 @@ def _message(row: dict[str, Any]) -> Message:
     message = {key: value for key, value in row.items() if value is not None}
     if "tool_calls" in message:
         message["tool_calls"] = json.loads(message["tool_calls"])
+    if "parts" in message:
+        message["content"] = [_part(part) for part in message.pop("parts")]
     return message  # type: ignore[return-value]
+
+
+def _part(row: dict[str, str | None]) -> Part:
+    if row["text"] is not None:
+        return text_part(row["text"])
+    return {"type": "image_url", "image_url": {"url": row["image"]}}

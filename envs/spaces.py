@@ -98,6 +98,12 @@ class _TextSpace(gymnasium.Space[Any]):
         picks = rng.integers(len(_FRAGMENTS), size=rng.integers(0, 9))
         return "".join(_FRAGMENTS[pick] for pick in picks)[: self.max_length]
 
+    def _memory_size(self) -> int:
+        """Bytes that a pickled value takes at most."""
+        # A character takes at most four bytes; the rest is for what surrounds the contents: keys, roles, tool
+        # calls.
+        return 4 * self.max_length + 4096
+
     @staticmethod
     def _refuse_masks(mask: Any, probability: Any) -> None:
         if mask is not None or probability is not None:
@@ -119,28 +125,62 @@ class UnicodeText(_TextSpace):
 
 class Chat(_TextSpace):
     """A list of messages in the OpenAI chat form whose contents have at most `max_length` characters
-    together."""
+    together, and besides them inline images whose data URLs have at most `max_image_length` together."""
 
     empty: ClassVar[Any] = ()
+
+    def __init__(
+        self,
+        max_length: int = 16_384,
+        seed: int | np.random.Generator | None = None,
+        max_image_length: int = 0,
+    ) -> None:
+        super().__init__(max_length, seed)
+        self.max_image_length = max_image_length
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Chat)
+            and super().__eq__(other)
+            and other.max_image_length == self.max_image_length
+        )
+
+    __hash__ = _TextSpace.__hash__
+
+    def __repr__(self) -> str:
+        images = f", max_image_length={self.max_image_length}" if self.max_image_length else ""
+        return f"Chat(max_length={self.max_length}{images})"
 
     def contains(self, x: Any) -> bool:
         if not isinstance(x, list):
             return False
-        length = 0
+        length = image_length = 0
         for message in x:
             if not isinstance(message, dict) or message.get("role") not in _ROLES:
                 return False
             content = message.get("content")
-            if not isinstance(content, str):
+            if isinstance(content, str):
+                length += len(content)
+                continue
+            if not isinstance(content, list):
                 return False
-            length += len(content)
-        return length <= self.max_length
+            for part in content:
+                if (text := chat.part_text(part)) is not None:
+                    length += len(text)
+                elif (url := chat.part_image(part)) is not None:
+                    image_length += len(url)
+                else:
+                    return False
+        return length <= self.max_length and image_length <= self.max_image_length
+
+    def _memory_size(self) -> int:
+        return super()._memory_size() + self.max_image_length
 
     def sample(self, mask: Any = None, probability: Any = None) -> chat.Chat:
         self._refuse_masks(mask, probability)
         messages = [chat.user(self._text()) for _ in range(self.np_random.integers(1, 4))]
         share = self.max_length // len(messages)
-        return [{"role": "user", "content": message["content"][:share]} for message in messages]
+        return [chat.user(chat.content_text(message)[:share]) for message in messages]
 
 
 class Reply(_TextSpace):
@@ -230,9 +270,7 @@ class SharedTexts(tuple[Any, ...]):
 @create_shared_memory.register(_TextSpace)
 def _create_shared_memory(space: _TextSpace, n: int = 1, ctx: Any = None) -> tuple[Any, ...]:
     """One slot per environment: the length of what is pickled there, then its bytes."""
-    # A character takes at most four bytes; the rest is for what surrounds the contents: keys, roles, tool
-    # calls.
-    size = _LENGTH_BYTES + 4 * space.max_length + 4096
+    size = _LENGTH_BYTES + space._memory_size()
     return tuple(ctx.RawArray("B", size) for _ in range(n))
 
 
@@ -250,7 +288,7 @@ def _write_to_shared_memory(
     if len(data) > len(buffer) - _LENGTH_BYTES:
         raise ValueError(
             f"an observation of {len(data)} bytes does not fit the shared memory of {space}: give the "
-            "environment's space a larger max_length, or the vector environment shared_memory=False"
+            "environment's space a larger max_length or max_image_length, or the vector environment shared_memory=False"
         )
     buffer[:_LENGTH_BYTES] = len(data).to_bytes(_LENGTH_BYTES, "little")
     buffer[_LENGTH_BYTES : _LENGTH_BYTES + len(data)] = data

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ludus.envs.base import ChatEnv, Outcome
-from ludus.envs.chat import Chat, Reply, reply_text, reply_tool_calls, tool_result
+from ludus.envs.chat import Chat, Content, Reply, reply_text, reply_tool_calls, tool_result
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.tool import Tool
@@ -21,7 +21,7 @@ class Answer:
     """What a tool call led to. `content` is what the model reads; terms add up over a reply's calls."""
 
     state: Any
-    content: str
+    content: Content
     terms: dict[str, float] = field(default_factory=dict)
     terminated: bool = False
     success: bool = False

@@ -3,14 +3,14 @@
 import gymnasium
 from gymnasium.utils import RecordConstructorArgs
 
-from ludus.envs.chat import Chat, Reply
+from ludus.envs.chat import Chat, Reply, content_text
 from ludus.envs.spaces import UnicodeText
 
 
 class TextObservation(gymnasium.ObservationWrapper[str, Reply, Chat], RecordConstructorArgs):
     """Plain strings in and out: an observation is the contents of the messages added, an action is a text.
 
-    Contents are parted by a blank line. Roles are left out: after `reset` the system message comes first.
+    Contents are parted by a blank line; an image reads `[image]`. Roles are left out: after `reset` the system message comes first.
 
         env = TextObservation(gymnasium.make("ludus/Arithmetic-v0"))
         text, info = env.reset(seed=7)
@@ -24,4 +24,4 @@ class TextObservation(gymnasium.ObservationWrapper[str, Reply, Chat], RecordCons
         self.action_space = UnicodeText()
 
     def observation(self, observation: Chat) -> str:
-        return "\n\n".join(message["content"] for message in observation)
+        return "\n\n".join(content_text(message) for message in observation)

@@ -6,7 +6,7 @@ from typing import Any
 
 from ludus.agents.formats.base import Prompt
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
-from ludus.envs.chat import Chat, Message, assistant
+from ludus.envs.chat import Chat, Message, assistant, content_text
 
 ROLES = ("system", "user", "assistant", "tool")
 PAD, END = "<|pad|>", "<|end|>"
@@ -67,7 +67,7 @@ class SmallFormat:
         return Prompt((*closing, *self._render(added, tools)), fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        return (*self._text_ids(reply["content"]), self._end_id)
+        return (*self._text_ids(content_text(reply)), self._end_id)
 
     def parse(self, completion_ids: Sequence[int]) -> Message:
         ids = completion_text_ids(completion_ids, self.stop_ids)
@@ -84,7 +84,7 @@ class SmallFormat:
             if message["role"] not in self._role_ids:
                 raise ValueError(f"unknown role {message['role']!r}: it is one of {', '.join(ROLES)}")
             ids.append(self._role_ids[message["role"]])
-            ids.extend(self._text_ids(message["content"]))
+            ids.extend(self._text_ids(content_text(message)))
             ids.append(self._end_id)
         ids.append(self._role_ids["assistant"])
         return ids

@@ -9,7 +9,7 @@ from jinja2 import TemplateError
 
 from ludus.agents.formats.base import Prompt
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
-from ludus.envs.chat import Chat, Message, assistant
+from ludus.envs.chat import Chat, Message, assistant, content_text
 from ludus.tools.errors import UserError
 
 _PROBE = "ludusprobe"
@@ -60,7 +60,7 @@ class TemplateFormat:
     ) -> Prompt:
         if not history or history[-1]["role"] != "assistant":
             raise ValueError("the history of a later turn ends with the assistant's reply")
-        seen = self._render(history[:-1], tools) + history[-1]["content"]
+        seen = self._render(history[:-1], tools) + content_text(history[-1])
         whole = self._render([*history, *added], tools)
         if not whole.startswith(seen + self._end_text):
             return Prompt(self._ids(whole), fork=True)
@@ -73,8 +73,9 @@ class TemplateFormat:
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
         # Spelled as behind a prompt, for some tokenizers treat the beginning of a text in a way of its own.
         opening = self._render([{"role": "user", "content": "u"}], ())
-        before, whole = self._ids(opening), self._encode(opening + reply["content"])
-        spelled = whole[len(before) :] if whole[: len(before)] == before else self._encode(reply["content"])
+        said = content_text(reply)
+        before, whole = self._ids(opening), self._encode(opening + said)
+        spelled = whole[len(before) :] if whole[: len(before)] == before else self._encode(said)
         return (*spelled, self.stop_ids[0])
 
     def parse(self, completion_ids: Sequence[int]) -> Message:
@@ -89,7 +90,9 @@ class TemplateFormat:
         return self._tokenizer.name_or_path or type(self._tokenizer).__name__
 
     def _render(self, messages: Chat, tools: Sequence[Any], generate: bool = True) -> str:
-        return self._text(json.dumps([messages, list(tools)]), generate)
+        # The engine reads text only, so an image reads `[image]`.
+        flat = [{**message, "content": content_text(message)} for message in messages]
+        return self._text(json.dumps([flat, list(tools)]), generate)
 
     def _render_json(self, conversation: str, generate: bool) -> str:
         messages, tools = json.loads(conversation)

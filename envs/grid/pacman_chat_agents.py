@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ludus.envs.chat import Chat
+from ludus.envs.chat import Chat, content_text
 from ludus.envs.grid.pacman_game import DIRECTIONS
 from ludus.envs.grid.pacman_search import Board, Node, Simulation, all_distances, plan
 from ludus.envs.grid.pacman_text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
@@ -28,19 +28,19 @@ def action(*moves: str) -> str:
 
 def read_signs(messages: Chat) -> np.ndarray:
     """The board in the last message: one sign a cell, (rows, columns)."""
-    lines = messages[-1]["content"].splitlines()
+    lines = content_text(messages[-1]).splitlines()
     return np.array([line.split() for line in lines if _BOARD_LINE.fullmatch(line)])
 
 
 def read_open(messages: Chat) -> list[str]:
     """The open directions that the last message names; none at the end."""
-    found = _LEFT.search(messages[-1]["content"])
+    found = _LEFT.search(content_text(messages[-1]))
     return found[2].split() if found else []
 
 
 def _read_board(messages: Chat) -> Board:
     signs = read_signs(messages).ravel()
-    found = _LEFT.search(messages[-1]["content"])
+    found = _LEFT.search(content_text(messages[-1]))
     return Board(
         pacman=int((signs == PACMAN_SIGN).argmax()),
         pellets=np.flatnonzero((signs == PELLET_SIGN) | (signs == POWER_SIGN)),
@@ -141,7 +141,7 @@ class _Oracle(ScriptedAgent):
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         if self._replies is None:
-            found = _LIMIT.search(observation[0]["content"])
+            found = _LIMIT.search(content_text(observation[0]))
             limit = int(found[1]) if found else 1
             twin: Any = deepcopy(self.env.unwrapped)
             twin.render_mode = None

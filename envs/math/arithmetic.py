@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.base import ChatEnv, Outcome, Start
-from ludus.envs.chat import Chat, system, user
+from ludus.envs.chat import Chat, content_text, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags, closeness, write_number
 from ludus.envs.math.expressions import (
@@ -221,7 +221,7 @@ def verdict(tags: Tags, answer: Number, number: Number | None) -> str:
 
 def tags_in(observation: Chat) -> Tags:
     """The tags that a system message names."""
-    think, answer = re.findall(r"<([\w-]+)></\1>", observation[0]["content"])
+    think, answer = re.findall(r"<([\w-]+)></\1>", content_text(observation[0]))
     return Tags(think, answer)
 
 
@@ -247,7 +247,7 @@ class Oracle(ScriptedAgent):
     """Reads the question, works it out step by step, and answers."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        expression = parse(observation[-1]["content"])
+        expression = parse(content_text(observation[-1]))
         return tags_in(observation).write(worked(expression), write_number(evaluate(expression)))
 
 
@@ -271,7 +271,9 @@ class Echo(ScriptedAgent):
     """Cheats: answers with the expression itself."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write("it is equal to itself", formula(parse(observation[-1]["content"])))
+        return tags_in(observation).write(
+            "it is equal to itself", formula(parse(content_text(observation[-1])))
+        )
 
 
 class Extreme(ScriptedAgent):

@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.base import ChatEnv, Outcome, Start
-from ludus.envs.chat import Chat, assistant, system, user
+from ludus.envs.chat import Chat, assistant, content_text, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags, write_number
 from ludus.envs.math.arithmetic import (
@@ -263,10 +263,10 @@ class _Conversation(ScriptedAgent):
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         if self.tags is None:
             self.tags = tags_in(observation)
-            self.question = observation[1]["content"]
+            self.question = content_text(observation[1])
             if observation[-1] is not observation[1]:
-                self.last = self.tags.read(observation[2]["content"]).number
-        self.last, reasoning = self.answer(observation[-1]["content"])
+                self.last = self.tags.read(content_text(observation[2])).number
+        self.last, reasoning = self.answer(content_text(observation[-1]))
         return self.tags.write(reasoning, write_number(self.last))
 
     @abstractmethod

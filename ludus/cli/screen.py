@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from ludus.cli.environments import is_chat
-from ludus.envs.chat import Chat, Reply, reply_text
+from ludus.envs.chat import Chat, Reply, content_text
 
 _STYLES = {"system": "dim", "user": "blue", "assistant": "green", "tool": "yellow"}
 _FRAME_SECONDS = 0.12
@@ -43,7 +43,8 @@ class ChatScreen:
 
     def _panel(self, role: str, said: Reply) -> None:
         calls = said.get("tool_calls", []) if isinstance(said, dict) else []
-        content = "\n".join([reply_text(said), *(json.dumps(call) for call in calls)])
+        text = said if isinstance(said, str) else content_text(said)
+        content = "\n".join([text, *(json.dumps(call) for call in calls)])
         style = _STYLES[role]
         self._console.print(Panel(Text(content), title=role, title_align="left", border_style=style))
 

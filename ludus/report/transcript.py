@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ludus.agents.episode import Episode, Turn
-from ludus.envs.chat import Message
+from ludus.envs.chat import Message, content_images, content_text
 from ludus.report.figures import is_format_term, number, signed, words
 
 Decode = Callable[[Sequence[int]], list[str]]
@@ -20,6 +20,8 @@ TOKENS = 1500
 """Most tokens of one episode that are shown one by one."""
 CHARACTERS = 30_000
 """Most characters of one episode's messages."""
+IMAGE_CHARACTERS = 500_000
+"""Most characters of one episode's images, as data URLs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Block:
 class Said:
     role: str
     blocks: tuple[Block, ...]
+    images: tuple[str, ...]
+    """As data URLs."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class _Budget:
     def __init__(self) -> None:
         self.tokens = TOKENS
         self.characters = CHARACTERS
+        self.image_characters = IMAGE_CHARACTERS
 
     def cut(self, text: str) -> str:
         kept = text[: max(self.characters, 0)]
@@ -109,6 +114,12 @@ class _Budget:
             if len(kept) == len(text)
             else f"{kept}\n… {len(text) - len(kept):,} more characters, not shown"
         )
+
+    def fits(self, image: str) -> bool:
+        fitting = len(image) <= self.image_characters
+        if fitting:
+            self.image_characters -= len(image)
+        return fitting
 
 
 def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
@@ -197,10 +208,11 @@ def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> 
 
 
 def _said(message: Message, budget: _Budget) -> Said:
-    text = message.get("content") or ""
+    text = content_text(message)
     for call in message.get("tool_calls") or []:
         text += f"\n{json.dumps(call, ensure_ascii=False, indent=1)}"
-    return Said(message["role"], blocks(budget.cut(text)))
+    images = tuple(image for image in content_images(message) if budget.fits(image))
+    return Said(message["role"], blocks(budget.cut(text)), images)
 
 
 def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:

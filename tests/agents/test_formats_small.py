@@ -9,7 +9,7 @@ from ludus.agents.formats.small import CONTROL_TOKENS, SmallFormat
 from ludus.agents.formats.template import TemplateFormat
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
-from ludus.envs.chat import assistant, system, user
+from ludus.envs.chat import assistant, image_part, system, text_part, user
 
 TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
 
@@ -110,3 +110,9 @@ def test_what_it_cannot_say_is_refused(small, template):
             chat_format.first_prompt([{"role": "narrator", "content": "?"}])
     with pytest.raises(ValueError, match="no tools"):
         small.first_prompt([user("1")], ({"type": "function"},))
+
+
+def test_an_image_reads_as_its_mark(small):
+    parts = [text_part("look"), image_part(b"png")]
+    shown = small.first_prompt([{"role": "user", "content": parts}])
+    assert shown == small.first_prompt([{"role": "user", "content": "look\n[image]"}])

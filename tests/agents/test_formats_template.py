@@ -15,7 +15,7 @@ from ludus.agents.engines.base import Completion, Sampling
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.formats.template import FormatError, TemplateFormat
 from ludus.agents.policy import EnginePolicy
-from ludus.envs.chat import assistant, system, user
+from ludus.envs.chat import assistant, image_part, system, text_part, user
 
 LOOP = "{%- for m in messages -%}"
 END = "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
@@ -280,6 +280,13 @@ def test_tools_reach_the_template():
     added = chat_format.next_prompt([*START, assistant("left")], context, [user("?")], tools)
     assert not added.fork
     assert "forecast" not in tokenizer.decode(added.ids)
+
+
+def test_an_image_reads_as_its_mark():
+    chat_format = TemplateFormat(byte_level_tokenizer(CHATML))
+    parts = [text_part("look"), image_part(b"png")]
+    shown = chat_format.first_prompt([{"role": "user", "content": parts}])
+    assert shown == chat_format.first_prompt([{"role": "user", "content": "look\n[image]"}])
 
 
 def test_what_a_template_refuses_is_explained():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.store import SCHEMA, EpisodeFileError, read_episodes, write_episodes
-from ludus.envs.chat import assistant, user
+from ludus.envs.chat import assistant, image_part, text_part, user
 
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
@@ -23,7 +23,10 @@ json_values = st.recursive(
     max_leaves=6,
 )
 messages = st.fixed_dictionaries(
-    {"role": st.sampled_from(["system", "user", "assistant", "tool"]), "content": texts},
+    {
+        "role": st.sampled_from(["system", "user", "assistant", "tool"]),
+        "content": texts | st.lists(texts.map(text_part) | st.binary(min_size=1).map(image_part), max_size=3),
+    },
     optional={
         "tool_calls": st.lists(st.dictionaries(names, json_values, max_size=3), max_size=2),
         "tool_call_id": texts,
@@ -87,7 +90,7 @@ def test_others_can_read_it_without_us(tmp_path: Path) -> None:
     assert turn["logprobs"] == [-0.1, -1e-300]
     assert turn["reward_terms"] == [("exact", 1.0)]
     assert turn["observation"] == [
-        {"role": "user", "content": "2+2", "tool_calls": None, "tool_call_id": None}
+        {"role": "user", "content": "2+2", "parts": None, "tool_calls": None, "tool_call_id": None}
     ]
 
 
@@ -142,4 +145,22 @@ def test_a_message_with_an_unknown_key_is_refused_rather_than_cut(tmp_path: Path
     strange: Any = {"role": "user", "content": "x", "audio": "…"}
     with pytest.raises(ValueError, match="'audio'"):
         write_episodes(tmp_path / "e.parquet", [episode(final_observation=[strange])])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "https://example.org/plot.png"}},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA==", "detail": "low"}},
+        {"type": "text", "text": "x", "weight": 2},
+        {"type": "audio"},
+        "x",
+    ],
+    ids=str,
+)
+def test_a_part_without_a_place_is_refused_rather_than_cut(tmp_path: Path, part: Any) -> None:
+    message: Any = {"role": "tool", "content": [text_part("fine"), part]}
+    with pytest.raises(ValueError, match="has no place for the part"):
+        write_episodes(tmp_path / "e.parquet", [episode(final_observation=[message])])
     assert list(tmp_path.iterdir()) == []

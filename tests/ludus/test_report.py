@@ -30,7 +30,7 @@ from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import read_episodes, write_episodes
-from ludus.envs.chat import Message
+from ludus.envs.chat import Message, image_part, text_part, tool_result
 from ludus.report import write_report
 from ludus.report.curves import draw_curves
 from ludus.report.figures import number
@@ -375,6 +375,15 @@ def test_hostile_text_stays_text(run: Path, hostile: str, model: Path) -> None:
     assert not any(
         0x202A <= ord(character) <= 0x202E or character in "\x00\x1b\x85" for character in page.text
     )
+
+
+def test_images_of_an_episode_are_in_the_page(run: Path) -> None:
+    plot = image_part(b"\x89PNG")
+    episodes = read_episodes(run / "episodes" / "evaluation-final.parquet")
+    plotted = [replace(e, final_observation=[tool_result({}, [text_part("plot"), plot])]) for e in episodes]
+    rewrite_evaluations(run, plotted, plotted)
+    images = [attributes["src"] for attributes in Page(run).all("img")]
+    assert plot["image_url"]["url"] in images
 
 
 # Runs that are not whole.

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.evaluate import Interval
+from ludus.envs.chat import content_images, image_part, text_part, tool_result
 from ludus.report.charts import axis_range, chart, dumbbell
 from ludus.report.figures import duration, is_format_term, number, signed, visible
 from ludus.report.gifs import LARGEST, MOST_FRAMES, encode
@@ -20,7 +21,7 @@ from ludus.report.pairs import heldout_pairs, match, training_pairs, typical
 from ludus.report.panels import Line, Panel
 from ludus.report.series import Mark
 from ludus.report.smoothing import FEWEST, MOST_POSITIONS, smooth
-from ludus.report.transcript import CHARACTERS, SHADES, TOKENS, blocks, shade, show
+from ludus.report.transcript import CHARACTERS, IMAGE_CHARACTERS, SHADES, TOKENS, blocks, shade, show
 
 
 def episode(seed: int, reward: float, success: bool = False, **changes: object) -> Episode:
@@ -244,6 +245,15 @@ def test_tool_calls_are_shown() -> None:
     reply = {"role": "assistant", "content": "", "tool_calls": [call]}
     shown = show(replace(episode(0, 0.0), turns=(replace(episode(0, 0.0).turns[0], reply=reply),)), None)
     assert "look_up" in shown.head[0].reply[0].text
+
+
+def test_images_are_shown_as_far_as_they_fit() -> None:
+    small, large = image_part(bytes(30)), image_part(bytes(IMAGE_CHARACTERS))
+    message = tool_result({"id": "a"}, [text_part("two plots"), large, small])
+    plotted = replace(episode(0, 0.0), final_observation=[message])
+    (said,) = show(plotted, None).closing
+    assert said.images == tuple(content_images(message)[1:])
+    assert said.blocks[0].text == "two plots\n[image]\n[image]"
 
 
 def test_what_cannot_be_seen_is_made_visible() -> None:
