@@ -288,7 +288,8 @@ def _write_to_shared_memory(
     if len(data) > len(buffer) - _LENGTH_BYTES:
         raise ValueError(
             f"an observation of {len(data)} bytes does not fit the shared memory of {space}: give the "
-            "environment's space a larger max_length or max_image_length, or the vector environment shared_memory=False"
+            "environment's space a larger max_length or max_image_length, or the vector environment "
+            "shared_memory=False"
         )
     buffer[:_LENGTH_BYTES] = len(data).to_bytes(_LENGTH_BYTES, "little")
     buffer[_LENGTH_BYTES : _LENGTH_BYTES + len(data)] = data

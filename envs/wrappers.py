@@ -10,7 +10,8 @@ from ludus.envs.spaces import UnicodeText
 class TextObservation(gymnasium.ObservationWrapper[str, Reply, Chat], RecordConstructorArgs):
     """Plain strings in and out: an observation is the contents of the messages added, an action is a text.
 
-    Contents are parted by a blank line; an image reads `[image]`. Roles are left out: after `reset` the system message comes first.
+    Contents are parted by a blank line; an image reads `[image]`. Roles are left out: after `reset` the
+    system message comes first.
 
         env = TextObservation(gymnasium.make("ludus/Arithmetic-v0"))
         text, info = env.reset(seed=7)

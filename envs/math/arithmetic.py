@@ -271,9 +271,8 @@ class Echo(ScriptedAgent):
     """Cheats: answers with the expression itself."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write(
-            "it is equal to itself", formula(parse(content_text(observation[-1])))
-        )
+        expression = parse(content_text(observation[-1]))
+        return tags_in(observation).write("it is equal to itself", formula(expression))
 
 
 class Extreme(ScriptedAgent):
