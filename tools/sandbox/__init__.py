@@ -2,5 +2,7 @@
 
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import CallResult, Result, SandboxFault, Value, Verdict
+from ludus.tools.sandbox.sandbox import Sandbox
+from ludus.tools.sandbox.session import Session
 
-__all__ = ["CallResult", "Limits", "Result", "SandboxFault", "Value", "Verdict"]
+__all__ = ["CallResult", "Limits", "Result", "Sandbox", "SandboxFault", "Session", "Value", "Verdict"]

@@ -1,0 +1,78 @@
+"""What a backend is: a function that starts the fork server somewhere and hands over its socket."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from socket import socket
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox.limits import Limits
+
+GUARANTEES = ("files", "network", "processes", "users", "system calls", "memory", "process count", "disk")
+"""What a backend may hold apart or hold down."""
+
+
+@dataclass(frozen=True)
+class LaunchSpec:
+    """What a sandbox is to be."""
+
+    limits: Limits = field(default_factory=Limits)
+    packages: tuple[str, ...] = ()
+    """Distributions that guests may import; what they depend on comes along."""
+    preload: tuple[str, ...] = ()
+    """Modules that the fork server imports, so that guests have them at once."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A fork server that has been started."""
+
+    control: socket
+    """A stream socket to it (see `guest/server.py`)."""
+    kill: Callable[[], None]
+    """End it and everything in it, at once. Calling it again does no harm."""
+    isolation: Mapping[str, str]
+    """By what each of `GUARANTEES` is held; those that are not held are absent."""
+    settle: Callable[[], None] = lambda: None
+    """Called once, when the server has loaded everything."""
+    out_of_memory: Callable[[], int] = lambda: 0
+    """How often the kernel has ended a process in it for want of memory, where that is known."""
+
+
+Backend = Callable[[LaunchSpec], Launched]
+
+_MODULES = {
+    "process": "ludus.tools.sandbox.process",
+    "docker": "ludus.tools.sandbox.docker",
+    "subprocess": "ludus.tools.sandbox.subprocess",
+}
+
+
+def backend_name(name: str | None = None) -> str:
+    """The backend to use: `name`, else `LUDUS_SANDBOX`, else `process` where it can run.
+
+    Raises:
+        UserError: no such backend, or none was named and `process` cannot run here.
+    """
+    chosen = name or os.environ.get("LUDUS_SANDBOX")
+    if chosen is None:
+        if sys.platform == "linux" and shutil.which("bwrap"):
+            return "process"
+        raise UserError(
+            "no sandbox: programs that nobody has read need bubblewrap, which is not installed here; install it "
+            "(Debian, Ubuntu: apt install bubblewrap), or choose LUDUS_SANDBOX=docker, or LUDUS_SANDBOX=subprocess, "
+            "which isolates nothing"
+        )
+    if chosen not in _MODULES:
+        source = "backend" if name else "LUDUS_SANDBOX"
+        raise UserError(f"{source}={chosen!r} is no sandbox; choose from {', '.join(_MODULES)}")
+    return chosen
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name, imported when it is asked for."""
+    launch: Backend = import_module(_MODULES[name]).launch
+    return launch

@@ -1,0 +1,267 @@
+"""Runs one job in a process of its own, which is the guest from here on.
+
+Descriptors: 0 to 2 are the program's, 3 takes reports (JSON lines), 4 holds the job (JSON).
+"""
+
+import atexit
+import base64
+import builtins
+import errno
+import json
+import linecache
+import os
+import random
+import sys
+import threading
+import traceback
+import types
+from typing import Any
+
+REPORT, JOB = 3, 4
+MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203
+"""Exit codes by which a guest says what stopped it. A guest may lie here, about itself only."""
+WORK = "/box/work"
+
+
+def perform() -> None:
+    """Do the job, and end the process."""
+    with os.fdopen(JOB, "rb") as file:
+        file.seek(0)
+        job = json.load(file)
+    code = _JOBS[job["do"]](job)
+    _end(code)
+
+
+def _run(job: dict[str, Any]) -> int:
+    namespace = _main_module()
+    os.close(REPORT)
+    return _execute(job["code"], "main.py", namespace)
+
+
+def _call(job: dict[str, Any]) -> int:
+    namespace = _main_module()
+    code = _execute(job["code"], "main.py", namespace)
+    if code:
+        return code
+    for arguments in job["inputs"]:
+        try:
+            line = json.dumps({"value": namespace[job["name"]](*arguments)})
+        except KeyError as error:
+            missing = error.args == (job["name"],) and job["name"] not in namespace
+            line = json.dumps({"error": f"no function {job['name']!r}" if missing else _one_line(error)})
+        except BaseException as error:
+            line = json.dumps({"error": _one_line(error)})
+        _report(line)
+    return 0
+
+
+def _session(job: dict[str, Any]) -> int:
+    """Cells come in on descriptor 0 as a length and JSON; stdin is empty."""
+    cells = os.fdopen(os.dup(0), "rb")
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    namespace = _main_module()
+    count = 0
+    while length := cells.read(8):
+        cell = json.loads(cells.read(int.from_bytes(length, "little")))
+        count += 1
+        status = _execute(cell["code"], f"cell-{count}", namespace, interactive=True)
+        status = _flush() or status
+        _read({"names": cell["files"], "bytes": cell["bytes"]})
+        _report(json.dumps({"cell_status": status}))
+    return 0
+
+
+def _write(job: dict[str, Any]) -> int:
+    path = os.path.join(WORK, job["name"])
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        # A new file, so that nothing is written through a link that a guest left.
+        if os.path.lexists(path):
+            os.unlink(path)
+        out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+        size = os.fstat(0).st_size
+        with os.fdopen(out, "wb") as file:
+            while size > 0 and (data := os.read(0, 1 << 20)):
+                file.write(data)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return DISK_EXIT if error.errno in _FULL else 1
+    return 0
+
+
+def _read(job: dict[str, Any]) -> int:
+    for name in job["names"]:
+        data = _regular_file(name, job["bytes"])
+        if data is not None:
+            _report(json.dumps({"name": name, "data": base64.b64encode(data).decode()}))
+    return 0
+
+
+def _regular_file(name: str, most: int) -> bytes | None:
+    """The content of a regular file reached through real folders only; None for anything else."""
+    folder = os.open(WORK, os.O_RDONLY | os.O_DIRECTORY)
+    *parents, last = name.split("/")
+    try:
+        for parent in parents:
+            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # Without blocking, for a pipe would wait here for its writer.
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+    with os.fdopen(file, "rb") as opened:
+        status = os.fstat(opened.fileno())
+        if status.st_mode & 0o170000 != 0o100000 or status.st_size > most:
+            return None
+        return opened.read(most)
+
+
+def _snapshot(job: dict[str, Any]) -> int:
+    import tarfile
+
+    with os.fdopen(os.dup(REPORT), "wb") as file, tarfile.open(fileobj=file, mode="w|gz") as archive:
+        archive.add(WORK, arcname=".", filter=lambda entry: entry if entry.isfile() or entry.isdir() else None)
+    return 0
+
+
+def _restore(job: dict[str, Any]) -> int:
+    import tarfile
+
+    try:
+        with os.fdopen(os.dup(0), "rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
+            archive.extractall(WORK, filter="data")
+    except (OSError, tarfile.TarError) as error:
+        print(error, file=sys.stderr)
+        return DISK_EXIT if getattr(error, "errno", None) in _FULL else 1
+    return 0
+
+
+def _wipe(job: dict[str, Any]) -> int:
+    for place in job["places"]:
+        for name in os.listdir(place):
+            _remove(os.path.join(place, name))
+    return 0
+
+
+def _remove(path: str) -> None:
+    """Remove a tree, however deep and whatever its permissions."""
+    folders = [path]
+    while folders:
+        current = folders[-1]
+        try:
+            os.unlink(current)
+        except (IsADirectoryError, PermissionError):
+            try:
+                os.rmdir(current)
+            except OSError:
+                os.chmod(current, 0o700)
+                # Short paths: move what is inside next to the top, so that no path grows too long.
+                for number, name in enumerate(os.listdir(current)):
+                    moved = f"{path}.{len(folders)}.{number}"
+                    os.rename(os.path.join(current, name), moved)
+                    folders.append(moved)
+                continue
+        folders.remove(current)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_JOBS = {
+    "run": _run, "call": _call, "session": _session, "write": _write, "read": _read,
+    "snapshot": _snapshot, "restore": _restore, "wipe": _wipe,
+}  # fmt: skip
+
+
+def _main_module() -> dict[str, Any]:
+    module = types.ModuleType("__main__")
+    module.__builtins__ = builtins  # type: ignore[attr-defined]
+    sys.modules["__main__"] = module
+    sys.argv = ["main.py"]
+    # The same program gives the same output every time, as far as that is in our hands.
+    random.seed(0)
+    return module.__dict__
+
+
+def _execute(source: str, filename: str, namespace: dict[str, Any], interactive: bool = False) -> int:
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    try:
+        if interactive:
+            _execute_cell(source, filename, namespace)
+        else:
+            exec(compile(source, filename, "exec"), namespace)
+    except SystemExit as exit:
+        return _exit_code(exit.code)
+    except BaseException as error:
+        return _failed(error)
+    return 0
+
+
+def _execute_cell(source: str, filename: str, namespace: dict[str, Any]) -> None:
+    import ast
+
+    tree = ast.parse(source, filename)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, filename, "exec"), namespace)
+    if isinstance(last, ast.Expr):
+        sys.displayhook(eval(compile(ast.Expression(last.value), filename, "eval"), namespace))
+
+
+def _exit_code(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _failed(error: BaseException) -> int:
+    """Print the traceback without our own frames."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    traceback.print_exception(type(error), error, frames)
+    if isinstance(error, MemoryError):
+        return MEMORY_EXIT
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return DISK_EXIT
+    return 1
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"[:500]
+    except BaseException:  # the guest's own __str__
+        return type(error).__name__
+
+
+def _report(line: str) -> None:
+    data = memoryview(line.encode() + b"\n")
+    while data:
+        data = data[os.write(REPORT, data) :]
+
+
+def _flush() -> int:
+    code = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException as error:
+            code = DISK_EXIT if isinstance(error, OSError) and error.errno in _FULL else 1
+    return code
+
+
+def _end(code: int) -> None:
+    """End as an interpreter does (threads, atexit, buffers), without taking it apart."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+    except SystemExit as exit:
+        code = _exit_code(exit.code)
+    except BaseException as error:
+        code = _failed(error)
+    os._exit(_flush() or code)

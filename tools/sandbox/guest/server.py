@@ -1,0 +1,316 @@
+"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends whatever is left of it.
+
+It reads no program and no data of guests: a job's content goes to the fork on a descriptor of its own, so that no
+guest finds another's in the memory it begins with. It speaks JSON lines on a stream socket; a job comes with five
+descriptors (see `program.py`): job, stdin, stdout, stderr, report.
+
+    → {"op": "start", "wall": 2.0, "cpu": 2.0, "memory": 268435456, …}   ← {"ended": …} when all is over
+    → {"op": "kill"}                       kill everything now
+    → {"op": "rest"}                       a session's cell is done: stop everything   ← {"rested": …}
+    → {"op": "cell", "wall": 2.0, …}       go on, for the next cell
+"""
+
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from typing import Any
+
+from . import program, watch
+
+PLACES = ("work", "tmp", "shm")
+_WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
+_IS_LINUX = sys.platform == "linux"
+if _IS_LINUX:
+    from . import kernel
+
+
+class Guest:
+    """The one job that runs."""
+
+    def __init__(self, process: int, order: dict[str, Any]) -> None:
+        self.process = process
+        self.begun = self.cell_begun = time.monotonic()
+        self.allow(order)
+        self.killed: str | None = None
+        self.used_before = 0.0
+
+    def allow(self, order: dict[str, Any]) -> None:
+        self.wall, self.cpu, self.memory = order["wall"], order["cpu"], order["memory"]
+
+
+class Server:
+    """One control socket, one guest at a time."""
+
+    def __init__(self, control: socket.socket, settings: dict[str, Any], proc: watch.Proc | None) -> None:
+        self.control = control
+        self.settings = settings
+        self.proc = proc
+        self.root = settings["root"]
+        self.kill_by_group = settings["kill_by_group"]
+        self.ours = frozenset({1, os.getpid(), os.getppid()})
+        self.guest: Guest | None = None
+        self.buffer = b""
+        self.descriptors: list[int] = []
+        self.wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        self.poller = select.poll()
+        self.poller.register(control, select.POLLIN)
+        self.poller.register(self.wake, select.POLLIN)
+        first = 1 if os.getpid() == 1 else None
+        self.guard = None if first or not settings["filter"] else kernel.guard_filter((1, os.getpid()))
+
+    def serve(self) -> None:
+        """Work until the owner closes the socket."""
+        while True:
+            for descriptor, _ in self.poller.poll(self._patience()):
+                if descriptor == self.wake:
+                    os.read(self.wake, 4096)
+                    self._reap()
+                elif not self._listen():
+                    return
+            if self.guest is not None:
+                self._watch(self.guest)
+
+    def _patience(self) -> float | None:
+        """Milliseconds until the guest must be looked at."""
+        if self.guest is None or self.guest.wall is None:
+            return None
+        age = time.monotonic() - self.guest.cell_begun
+        left = self.guest.wall - age
+        if self.proc is not None:
+            left = min(left, max(_WATCH_AFTER_S - age, _WATCH_EVERY_S if age >= _WATCH_AFTER_S else 0.0))
+        return max(0.0, left) * 1000 + 0.5
+
+    def _listen(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self.control, 65536, 16)
+        if not data:
+            return False
+        self.buffer += data
+        self.descriptors += descriptors
+        while b"\n" in self.buffer:
+            line, _, self.buffer = self.buffer.partition(b"\n")
+            self._obey(json.loads(line))
+        return True
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        guest = self.guest
+        if order["op"] == "start":
+            descriptors, self.descriptors = self.descriptors[:5], self.descriptors[5:]
+            self._start(order, descriptors)
+        elif order["op"] == "ping":
+            self._answer({"pong": self.settings["lacks"]})
+        elif guest is None:
+            return  # it ended while the order was on its way
+        elif order["op"] == "kill":
+            self._kill("asked")
+        elif order["op"] == "rest":
+            guest.wall = None
+            self._signal_all(signal.SIGSTOP)
+            guest.used_before = self._cpu()
+            self._answer({"rested": time.monotonic() - guest.cell_begun, "peak": _peak()})
+        elif order["op"] == "cell":
+            guest.allow(order)
+            guest.cell_begun = time.monotonic()
+            self._signal_all(signal.SIGCONT)
+
+    def _start(self, order: dict[str, Any], descriptors: list[int]) -> None:
+        process = os.fork()
+        if process == 0:
+            try:
+                self._become_guest(order, descriptors)
+                program.perform()
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        self.guest = Guest(process, order)
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    def _become_guest(self, order: dict[str, Any], descriptors: list[int]) -> None:
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if _IS_LINUX:
+            kernel.set_dumpable(True)
+        if self.proc is not None:
+            self.proc.offer_to_the_killer()
+        os.setsid()
+        job, *standard = descriptors
+        # Above those that are to be filled.
+        high = [os.dup(descriptor) for descriptor in descriptors]
+        while min(high) < 16:
+            high = [os.dup(descriptor) for descriptor in high]
+        for target, descriptor in zip((4, 0, 1, 2, 3), high, strict=True):
+            os.dup2(descriptor, target)
+        os.closerange(5, 1024)
+        cpu = int(order["cpu"]) + 1
+        mebibyte = 1 << 20
+        for limit, most in (
+            (resource.RLIMIT_CPU, cpu),
+            (resource.RLIMIT_FSIZE, order["disk"]),
+            (resource.RLIMIT_NOFILE, 256),
+            (resource.RLIMIT_CORE, 0),
+            (resource.RLIMIT_NPROC, order["processes"] + self.settings["spare_processes"]),
+            (resource.RLIMIT_DATA, 2 * order["memory"] + 8 * mebibyte * order["processes"] + self.settings["data"]),
+        ):
+            hard = resource.getrlimit(limit)[1]
+            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+            if limit == resource.RLIMIT_NPROC and self.settings["spare_processes"] < 0:
+                continue
+            resource.setrlimit(limit, (most, most))
+        os.chdir(self.root + "/work")
+        if self.guard is not None:
+            kernel.install(self.guard)
+
+    def _watch(self, guest: Guest) -> None:
+        if guest.wall is None:
+            return
+        now = time.monotonic()
+        if now - guest.cell_begun >= guest.wall:
+            self._kill("wall")
+        elif self.proc is not None and now - guest.cell_begun >= _WATCH_AFTER_S:
+            usage = self.proc.usage(self.ours)
+            if usage.cpu_s - guest.used_before > guest.cpu:
+                self._kill("cpu")
+            elif usage.memory > guest.memory and self.proc.proportional(self.ours) > guest.memory:
+                self._kill("memory")
+
+    def _cpu(self) -> float:
+        return self.proc.usage(self.ours).cpu_s if self.proc is not None else 0.0
+
+    def _kill(self, reason: str) -> None:
+        if self.guest is not None:
+            self.guest.killed = self.guest.killed or reason
+            self._signal_all(signal.SIGKILL)
+
+    def _signal_all(self, number: int) -> None:
+        assert self.guest is not None
+        try:
+            if self.kill_by_group:
+                os.killpg(self.guest.process, number)
+            else:
+                # Everything in this process namespace but us: nobody can fork away from it.
+                os.kill(-1, number)
+        except ProcessLookupError:
+            pass
+
+    def _reap(self) -> None:
+        """Take the dead; when the guest itself is among them, end all that it left, and tell the owner."""
+        while True:
+            try:
+                process, status, used = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if process == 0:
+                return
+            if self.guest is not None and process == self.guest.process:
+                self._end(self.guest, status, used.ru_maxrss)
+
+    def _end(self, guest: Guest, status: int, peak: int) -> None:
+        seconds = time.monotonic() - guest.cell_begun
+        self._signal_all(signal.SIGKILL)
+        while True:
+            try:
+                os.wait4(-1, 0)
+            except ChildProcessError:
+                break
+        self.guest = None
+        disk = os.statvfs(self.root)
+        full = disk.f_bavail == 0 or disk.f_favail == 0
+        self._answer(
+            {
+                "ended": status, "killed": guest.killed, "seconds": seconds, "full": full and self.settings["own_disk"],
+                "peak": peak * (1024 if _IS_LINUX else 1), "dirty": self._dirty(),
+            }
+        )  # fmt: skip
+
+    def _dirty(self) -> bool:
+        return any(next(iter(os.scandir(f"{self.root}/{place}")), None) is not None for place in PLACES)
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        self.control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1024 if _IS_LINUX else 1)
+
+
+def prepare(settings: dict[str, Any]) -> watch.Proc | None:
+    """Lay the work directory, give up every right that the set-up needed, and put the filter on."""
+    root = settings["root"]
+    proc = None
+    if settings["mount"]:
+        kernel.unmount(root)
+        kernel.mount_tmpfs(root, f"size={settings['disk']},nr_inodes={settings['files'] + 8},mode=0755")
+    if _IS_LINUX and os.path.exists("/proc/self/stat"):
+        proc = watch.Proc(os.open("/proc", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    if settings["mount"]:
+        kernel.unmount("/proc")
+    if (user := settings["become"]) is not None:
+        os.chown(root, user, user)
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        kernel.new_user_namespace()
+        kernel.die_with_parent()
+    for place in PLACES:
+        os.makedirs(f"{root}/{place}", exist_ok=True)
+    os.umask(0o022)
+    if _IS_LINUX:
+        if settings["filter"]:
+            kernel.drop_capabilities()
+        kernel.adopt_orphans()
+        kernel.set_dumpable(False)
+    return proc
+
+
+def main() -> None:
+    settings = json.loads(sys.argv[1])
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    if "connect" in settings:
+        control = socket.socket(socket.AF_UNIX)
+        control.connect(settings["connect"])
+    else:
+        control = socket.socket(fileno=settings["control"])
+    control.set_inheritable(False)
+    program.WORK = settings["root"] + "/work"
+    proc = prepare(settings)
+    if settings["filter"]:
+        kernel.install(kernel.guest_filter())
+    sys.path[:] = [place for place in sys.path if place not in settings["hide"]]
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = ":".join(settings["site"])
+    os.environ["HOME"] = os.environ["TMPDIR"] = settings["root"] + "/tmp"
+    for module in settings["preload"]:
+        importlib.import_module(module)
+    if proc is not None:
+        proc = watch.Proc(proc.folder)
+    settings["data"] = _data_size(proc)
+    gc.collect()
+    gc.freeze()
+    Server(control, settings, proc).serve()
+
+
+def _data_size(proc: watch.Proc | None) -> int:
+    """Bytes of writable memory that every fork begins with."""
+    if proc is None:
+        return 1 << 30
+    with open("self/statm", opener=lambda path, flags: os.open(path, flags, dir_fd=proc.folder)) as file:
+        return int(file.read().split()[5]) * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""How much the guests of a server use, read from its own view of /proc."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TICK = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What all the guest's processes together have used."""
+
+    cpu_s: float
+    memory: int
+    """Bytes in memory, shared pages counted once for every process."""
+
+
+class Proc:
+    """A descriptor on a /proc that the guests do not see."""
+
+    def __init__(self, folder: int) -> None:
+        self.folder = folder
+        self.base = self._process("self").memory
+        """Bytes that the server itself holds: a fork begins with them."""
+
+    def usage(self, ours: frozenset[int]) -> Usage:
+        """The sum over all processes but `ours`, of what lies above the base."""
+        cpu, memory = 0.0, 0
+        for process in self._processes(ours):
+            try:
+                one = self._process(process)
+            except (OSError, ValueError, IndexError):  # it ended meanwhile
+                continue
+            cpu += one.cpu_s
+            memory += max(0, one.memory - self.base)
+        return Usage(cpu, memory)
+
+    def proportional(self, ours: frozenset[int]) -> int:
+        """Bytes in memory, shared pages counted once in all. Slow: the kernel walks page tables for it."""
+        total = 0
+        for process in self._processes(ours):
+            try:
+                text = self._read(f"{process}/smaps_rollup")
+                total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith(b"Pss:"))
+            except (OSError, StopIteration):  # it ended, or hides: count all that it has
+                try:
+                    total += self._process(process).memory // 1024
+                except (OSError, ValueError, IndexError):
+                    continue
+        return total * 1024
+
+    def offer_to_the_killer(self) -> None:
+        """Make this process the first to go when memory runs out, before the server."""
+        score = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self.folder)
+        os.write(score, b"1000")
+        os.close(score)
+
+    def _processes(self, ours: frozenset[int]) -> Iterator[str]:
+        for name in os.listdir(self.folder):
+            if name.isdigit() and int(name) not in ours:
+                yield name
+
+    def _process(self, process: str) -> Usage:
+        fields = self._read(f"{process}/stat").rpartition(b")")[2].split()
+        return Usage(sum(map(int, fields[11:15])) * _TICK, int(fields[21]) * _PAGE)
+
+    def _read(self, path: str) -> bytes:
+        file = os.open(path, os.O_RDONLY, dir_fd=self.folder)
+        try:
+            return os.read(file, 65536)
+        finally:
+            os.close(file)

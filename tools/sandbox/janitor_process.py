@@ -1,0 +1,116 @@
+"""The process that outlives an owner and cleans up after it, also after SIGKILL. See `janitor.py`.
+
+It sits on a pipe whose other end only its owner holds. A line is an order:
+
+    {"watch": PATH}      remove this when the owner is dead: a folder, or a cgroup after killing its members
+    {"remove": PATH}     remove this now
+    {"watch": NAME, "engine": URL}      remove this container from this engine when the owner is dead
+    {"unwatch": PATH or NAME}           it is gone
+
+At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the standard
+library only, without site-packages, so that it costs little beside an owner that lives long; the Docker SDK is loaded
+when there are containers to remove.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+_PATIENCE_S = 10.0
+"""How long members of a cgroup are given to die, and an engine to answer."""
+_LATE_S = 3.0
+"""An engine goes on for a moment with what a dead owner had asked for: a container may still come."""
+
+
+def main() -> None:
+    """Obey orders from stdin until it ends, then clean up."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # it ends when its owner has ended, not before
+    watched: dict[str, str | None] = {}
+    for line in sys.stdin:
+        order = json.loads(line)
+        if "watch" in order:
+            watched[order["watch"]] = order.get("engine")
+        elif "unwatch" in order:
+            watched.pop(order["unwatch"], None)
+        else:
+            remove(Path(order["remove"]))
+    for engine in {engine for engine in watched.values() if engine is not None}:
+        remove_containers(engine, [name for name, where in watched.items() if where == engine])
+    # What was made last goes first: it may lie inside what was made before.
+    for path in reversed([path for path, engine in watched.items() if engine is None]):
+        remove(Path(path))
+
+
+def remove(path: Path) -> None:
+    """Remove a folder, or a cgroup with its members. One that is not there is fine."""
+    if (path / "cgroup.procs").exists():
+        _remove_cgroup(path)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove_cgroup(path: Path) -> None:
+    groups = [Path(folder) for folder, _, _ in os.walk(path, topdown=False)]
+    end = time.monotonic() + _PATIENCE_S
+    while groups and time.monotonic() < end:
+        for group in groups:
+            _kill_members(group)
+        groups = [group for group in groups if not _removed(group)]
+        if groups:
+            time.sleep(0.01)
+
+
+def _kill_members(group: Path) -> None:
+    try:
+        members = (group / "cgroup.procs").read_text().split()
+    except OSError:  # removed by somebody else
+        return
+    for member in members:
+        try:
+            os.kill(int(member), signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def _removed(group: Path) -> bool:
+    try:
+        group.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:  # its members are still dying
+        return False
+    return True
+
+
+def remove_containers(engine: str, names: Sequence[str]) -> None:
+    """Remove containers, those included that the engine is still making."""
+    import site
+
+    site.main()  # until here nothing outside the standard library was in reach
+    import docker
+
+    client = docker.APIClient(base_url=engine, version="auto", timeout=int(_PATIENCE_S))
+    begun = time.monotonic()
+    late, end = begun + _LATE_S, begun + _LATE_S + _PATIENCE_S
+    left = list(names)
+    while left and time.monotonic() < end:
+        for name in list(left):
+            try:
+                client.remove_container(name, force=True, v=True)
+                left.remove(name)
+            except docker.errors.NotFound:
+                if time.monotonic() > late:
+                    left.remove(name)
+            except docker.errors.APIError:  # somebody else is removing it: look again
+                continue
+        time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()

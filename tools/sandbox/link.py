@@ -1,0 +1,237 @@
+"""The owner's end of a fork server: one job at a time, and every byte that comes back counted."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ludus.tools.sandbox.backends import Launched
+from ludus.tools.sandbox.limits import Limits
+from ludus.tools.sandbox.result import SandboxFault
+
+GRACE_S = 10.0
+"""How long after a job's time the server may take to say so, before it counts as broken."""
+MIB = 1 << 20
+_CHUNK = 1 << 16
+
+
+@dataclass
+class Stream:
+    """What arrives on one pipe, up to a limit."""
+
+    descriptor: int
+    most: int
+    data: bytearray = field(default_factory=bytearray)
+    overflowed: bool = False
+
+    def take(self) -> bool:
+        """Read what is there. False at the end of the stream."""
+        try:
+            data = os.read(self.descriptor, _CHUNK)
+        except BlockingIOError:
+            return True
+        if len(self.data) + len(data) > self.most:
+            self.overflowed = True
+            data = data[: self.most - len(self.data)]
+            self.data += data
+            return True
+        self.data += data
+        return bool(data)
+
+    def drain(self) -> None:
+        """Read what is there now. Whoever still holds the other end is not waited for."""
+        while not self.overflowed:
+            before = len(self.data)
+            self.take()
+            if len(self.data) == before:
+                return
+
+
+class Job:
+    """One job under way: its streams, and the descriptors that are the owner's."""
+
+    def __init__(self, stdout: Stream, stderr: Stream, report: Stream) -> None:
+        self.stdout, self.stderr, self.report = stdout, stderr, report
+
+    @property
+    def streams(self) -> tuple[Stream, Stream, Stream]:
+        return self.stdout, self.stderr, self.report
+
+    def close(self) -> None:
+        for stream in self.streams:
+            os.close(stream.descriptor)
+
+
+class Link:
+    """Talks to one fork server. Not thread-safe: one job at a time."""
+
+    def __init__(self, launched: Launched) -> None:
+        self.launched = launched
+        self._control = launched.control
+        self._control.setblocking(False)
+        self._buffer = b""
+        self.dead = False
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait for the server's first answer.
+
+        Raises:
+            SandboxFault: it ended, or took longer.
+        """
+        self._send({"op": "ping"}, [])
+        self._answer_within(seconds, "did not start")
+        self.launched.settle()
+
+    def start(
+        self, job: dict[str, Any], limits: Limits, stdin: bytes | int = b"", report: int = 0, endless: bool = False
+    ) -> Job:
+        """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports; the time of an
+        `endless` one does not run until `order("cell")`."""
+        ours: list[int] = []
+        theirs = [_sealed(json.dumps(job).encode())]
+        theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
+        try:
+            for _ in range(3):
+                reader, writer = os.pipe2(os.O_CLOEXEC) if sys.platform == "linux" else os.pipe()
+                os.set_blocking(reader, False)
+                ours.append(reader)
+                theirs.append(writer)
+            self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})}, theirs)
+        except BaseException:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        output = limits.output_kb * 1024
+        return Job(Stream(ours[0], output), Stream(ours[1], output), Stream(ours[2], max(output, report)))
+
+    def finish(self, job: Job, seconds: float) -> dict[str, Any]:
+        """Wait until the job is over; the server's word on it.
+
+        Raises:
+            SandboxFault: the server ended or fell silent.
+        """
+        try:
+            return self.follow(job, seconds)
+        finally:
+            job.close()
+
+    def follow(
+        self, job: Job, seconds: float, until: Callable[[], bool] = lambda: False
+    ) -> dict[str, Any]:
+        """Read a job's streams until the server answers, or until `until` says so (the answer is empty then)."""
+        deadline = time.monotonic() + seconds + GRACE_S
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        for stream in job.streams:
+            poller.register(stream.descriptor, select.POLLIN)
+        by_descriptor = {stream.descriptor: stream for stream in job.streams}
+        killed = False
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                self.kill()
+                raise SandboxFault(f"the sandbox's server gave no answer within {seconds + GRACE_S:.0f} s")
+            answered = False
+            for descriptor, _ in poller.poll(left * 1000):
+                stream = by_descriptor.get(descriptor)
+                if stream is None:
+                    answered = self._receive()
+                elif not stream.take():
+                    poller.unregister(descriptor)
+                elif stream.overflowed and not killed:
+                    killed = True
+                    self._send({"op": "kill"}, [])
+                    for other in job.streams:
+                        with contextlib.suppress(KeyError):
+                            poller.unregister(other.descriptor)
+            if answered:
+                for stream in job.streams:
+                    stream.drain()
+                return self._next()
+            if until():
+                return {}
+
+    def order(self, op: str, limits: Limits | None = None) -> None:
+        """Tell the server something about the job that runs."""
+        self._send({"op": op, **(_orders(limits) if limits else {})}, [])
+
+    def kill(self) -> None:
+        self.dead = True
+        self.launched.kill()
+        self._control.close()
+
+    def _answer_within(self, seconds: float, what: str) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while not select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))[0] or (
+            not self._receive()
+        ):
+            if time.monotonic() >= deadline:
+                self.kill()
+                raise SandboxFault(f"the sandbox {what} within {seconds:.0f} s")
+        return self._next()
+
+    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if self.dead:
+            raise SandboxFault("the sandbox has ended; open another")
+        try:
+            socket.send_fds(self._control, [json.dumps(message).encode() + b"\n"], descriptors)
+        except OSError as error:
+            self.kill()
+            raise SandboxFault(f"the sandbox's server is gone ({error})") from error
+
+    def _receive(self) -> bool:
+        """Whether a whole answer is there."""
+        try:
+            data = self._control.recv(_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.kill()
+            raise SandboxFault("the sandbox's server ended in the middle of a job")
+        self._buffer += data
+        return b"\n" in self._buffer
+
+    def _next(self) -> dict[str, Any]:
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+def _orders(limits: Limits) -> dict[str, Any]:
+    return {
+        "wall": limits.wall_s,
+        "cpu": limits.cpu_s,
+        "memory": int(limits.memory_mb * MIB),
+        "processes": limits.processes,
+        "disk": int(limits.disk_mb * MIB),
+    }
+
+
+def _sealed(data: bytes) -> int:
+    """A descriptor from which `data` can be read, and which nobody can make larger."""
+    if sys.platform != "linux":
+        with tempfile.TemporaryFile() as file:
+            file.write(data)
+            file.seek(0)
+            return os.dup(file.fileno())
+    descriptor = os.memfd_create("job", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    seals = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    return descriptor

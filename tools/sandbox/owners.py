@@ -1,0 +1,101 @@
+"""Who owns what stands about: a process leaves containers, cgroups and folders behind only while it lives.
+
+Whatever outlives a process carries its owner's name, so that anybody can tell later whether that owner is dead.
+Standard library only: the janitor runs this without Ludus.
+"""
+
+import contextlib
+import os
+import secrets
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+_PREFIX = "ludus"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """One process, told apart from every other that had or will have its number."""
+
+    pid: int
+    started: int
+    """Clock ticks after boot; 0 where the system has no `/proc`."""
+    boot: str
+    """Which boot of the machine: eight hexadecimal digits."""
+    namespace: int
+    """The inode of its process namespace, in which `pid` counts."""
+
+    @staticmethod
+    def current() -> "Owner":
+        """The calling process."""
+        return _current(os.getpid())
+
+    @staticmethod
+    def parse(text: str) -> "Owner | None":
+        """What `str(owner)` was made from; None where it was something else."""
+        try:
+            pid, started, boot, namespace = text.split(".")
+            return Owner(int(pid), int(started), boot, int(namespace))
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"{self.pid}.{self.started}.{self.boot}.{self.namespace}"
+
+    def is_dead(self) -> bool:
+        """Whether it is certain that this process is no more; one in another container can't be judged."""
+        here = Owner.current()
+        if self.boot != here.boot:
+            return True
+        if self.namespace != here.namespace:
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # another user's, whose /proc entry may be hidden from us
+        started = _started(self.pid)
+        return started is not None and started != self.started
+
+
+def owned_name(owner: Owner, kind: str) -> str:
+    """A fresh name for something that `owner` has to remove, such as `ludus-41.1999.5e1fb1ac.4026531836-box-1f0a`."""
+    return f"{_PREFIX}-{owner}-{kind}-{secrets.token_hex(6)}"
+
+
+def owner_of(name: str) -> Owner | None:
+    """The owner in a name made by `owned_name`; None for any other name."""
+    parts = name.split("-")
+    return Owner.parse(parts[1]) if len(parts) == 4 and parts[0] == _PREFIX else None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What dead owners left in a folder."""
+    try:
+        entries = list(folder.iterdir())
+    except OSError:
+        return []
+    owners = {path: owner_of(path.name) for path in entries}
+    return [path for path, owner in owners.items() if owner is not None and owner.is_dead()]
+
+
+@lru_cache(maxsize=1)
+def _current(pid: int) -> Owner:
+    boot, namespace = "0" * 8, 0
+    with contextlib.suppress(FileNotFoundError):  # no Linux
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    return Owner(pid, _started(pid) or 0, boot, namespace)
+
+
+def _started(pid: int) -> int | None:
+    """When a process started; -1 for one that is dead and only waits for its parent; None where nobody says."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may hold anything; what follows is numbered from 3 in proc(5).
+    state, *fields = stat.rpartition(")")[2].split()
+    return -1 if state in "ZX" else int(fields[18])

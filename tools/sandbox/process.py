@@ -1,0 +1,190 @@
+"""The backend `process`: bubblewrap's namespaces around a fork server, on Linux."""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox import cgroups
+from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.guest.kernel import SUPPORTED
+from ludus.tools.sandbox.interpreter import GUEST, covered_folders, interpreter_mounts, package_files
+from ludus.tools.sandbox.link import MIB
+from ludus.tools.sandbox.result import SandboxFault
+
+NOBODY = 65534
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_ENVIRONMENT = {
+    "PATH": "/python/bin",
+    "LD_LIBRARY_PATH": "/python/lib",
+    "PYTHONHOME": "/python",
+    "PYTHONPATH": "/ludus:/site",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+def launch(spec: LaunchSpec) -> Launched:
+    """Start a fork server in namespaces of its own.
+
+    Raises:
+        UserError: bubblewrap is missing or may not make namespaces here.
+    """
+    if sys.platform != "linux" or os.uname().machine not in SUPPORTED:
+        raise UserError("the sandbox 'process' needs Linux on x86-64 or arm64; use LUDUS_SANDBOX=docker")
+    program = shutil.which("bwrap")
+    if program is None:
+        raise UserError("the sandbox 'process' needs bubblewrap: install it (Debian, Ubuntu: apt install bubblewrap)")
+    ours, theirs = socket.socketpair()
+    reader, writer = os.pipe()
+    limits = spec.limits
+    as_root = os.geteuid() == 0
+    settings = {
+        "control": theirs.fileno(), "root": "/box", "mount": True, "become": NOBODY if as_root else None,
+        "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": 1,
+        "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
+        "hide": ["/ludus"], "site": ["/site"], "lacks": [],
+    }  # fmt: skip
+    command = [program, *_arguments(spec, as_root), "--info-fd", str(writer)]
+    command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
+    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
+    try:
+        process = _spawn(command, (theirs.fileno(), writer), errors)
+        os.close(writer)
+        writer = -1
+        with os.fdopen(reader) as file:
+            said = file.read()
+    finally:
+        theirs.close()
+        if writer >= 0:
+            os.close(writer)
+    if not said:
+        process.wait()
+        ours.close()
+        os.lseek(errors, 0, os.SEEK_SET)
+        complaint = os.read(errors, 2000).decode(errors="replace").strip()
+        os.close(errors)
+        raise UserError(
+            f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user namespaces "
+            "allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, a container's seccomp profile)?"
+        )
+    os.close(errors)
+    first = json.loads(said)["child-pid"]
+    group = cgroups.enclose(first, limits)
+    kill = _killer(process, first, group)
+    isolation = {
+        "files": "mount namespace, own root",
+        "network": "network namespace without interfaces; no network sockets",
+        "processes": "process namespace; no /proc",
+        "users": "user namespace, no capabilities",
+        "system calls": "seccomp filter",
+        "memory": "cgroup" if group.memory else "watched every 10 ms",
+        "process count": "cgroup" if group.processes else "rlimit in the user namespace",
+        "disk": "own tmpfs with a size and a number of files",
+    }
+    beyond = int((limits.memory_mb + limits.disk_mb) * MIB)
+    return Launched(ours, kill, isolation, lambda: group.limit_memory(beyond), group.out_of_memory)
+
+
+def _arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
+    arguments = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments += ["--hostname", "ludus", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
+    if as_root:
+        # Root mounts what only root may read; the server then becomes nobody, in a user namespace of its own.
+        arguments += ["--cap-drop", "ALL"]
+        for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "CHOWN"):
+            arguments += ["--cap-add", f"CAP_{capability}"]
+    else:
+        arguments += ["--unshare-user", "--uid", str(NOBODY), "--gid", str(NOBODY)]
+        arguments += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
+    for name, value in _ENVIRONMENT.items():
+        arguments += ["--setenv", name, value]
+    for here, there in interpreter_mounts():
+        arguments += ["--ro-bind", here, there]
+    for folder in covered_folders():
+        arguments += ["--tmpfs", folder, "--remount-ro", folder]
+    arguments += ["--ro-bind", str(GUEST), "/ludus/guest", "--dir", "/site"]
+    for path in package_files(spec.packages):
+        arguments += ["--ro-bind", path, f"/site/{Path(path).name}"]
+    for device in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    arguments += ["--proc", "/proc", "--tmpfs", "/box", "--symlink", "/box/tmp", "/tmp"]
+    return [*arguments, "--symlink", "/box/shm", "/dev/shm", "--remount-ro", "/"]
+
+
+def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group) -> Callable[[], None]:
+    try:
+        handle = os.pidfd_open(first)
+    except ProcessLookupError:
+        handle = -1
+    lock = threading.Lock()
+
+    def kill() -> None:
+        nonlocal handle
+        with lock:
+            if handle < 0:
+                return
+            # The first process of a namespace takes all the others along.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            os.close(handle)
+            handle = -1
+            process.wait()
+            group.remove()
+
+    return kill
+
+
+class _Spawner:
+    """A thread that starts all bubblewraps: they die with the thread that started them, so it must not end
+    before the process does."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self.orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="ludus-sandbox-spawner", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            command, descriptors, errors, answer = self.orders.get()
+            try:
+                answer.put(
+                    subprocess.Popen(
+                        command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=descriptors, cwd="/"
+                    )
+                )
+            except OSError as error:
+                answer.put(error)
+
+
+_spawner: _Spawner | None = None
+_spawner_lock = threading.Lock()
+
+
+def _spawn(command: list[str], descriptors: tuple[int, ...], errors: int) -> "subprocess.Popen[bytes]":
+    global _spawner
+    with _spawner_lock:
+        if _spawner is None or _spawner.process != os.getpid():
+            _spawner = _Spawner()
+    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    _spawner.orders.put((command, descriptors, errors, answer))
+    process = answer.get()
+    if isinstance(process, OSError):
+        raise SandboxFault(f"bubblewrap did not start: {process}") from process
+    return process  # type: ignore[no-any-return]

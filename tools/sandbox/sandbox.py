@@ -1,0 +1,243 @@
+"""`Sandbox`: one place to run programs that nobody has read, whatever holds it apart."""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox.backends import GUARANTEES, Backend, LaunchSpec, backend, backend_name
+from ludus.tools.sandbox.limits import Limits
+from ludus.tools.sandbox.link import MIB, Link
+from ludus.tools.sandbox.result import CallResult, Result, SandboxFault, Verdict
+from ludus.tools.sandbox.session import Session
+from ludus.tools.sandbox.words import called_values, check_name, judged, reported_files
+
+START_S = 30.0
+REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
+"""What a sandbox must hold apart unless the caller is content with less."""
+
+
+class Sandbox:
+    """A work directory, and programs that run in it one at a time.
+
+    Use `Sandbox.open(…)` in a `with` statement. A program gets the interpreter, the packages that were chosen, and
+    the work directory, which is its current one; it gets nothing else of this machine, and no network. When it ends,
+    everything that it started is ended. The work directory stays until the sandbox is closed or `wipe` is called.
+
+    Thread-safe: calls from several threads wait for each other. For many programs at once use a `SandboxPool`.
+    """
+
+    def __init__(self, link: Link, spec: LaunchSpec, name: str) -> None:
+        self._link = link
+        self._lock = threading.RLock()
+        self._session: Session | None = None
+        self.spec = spec
+        self.backend = name
+        self.isolation = dict(link.launched.isolation)
+        """By what each guarantee is held, for the eye."""
+        self.dirty = False
+
+    @classmethod
+    def open(
+        cls,
+        backend: str | Backend | None = None,
+        limits: Limits | None = None,
+        packages: Iterable[str] = (),
+        preload: Iterable[str] = (),
+        require: Iterable[str] | None = None,
+    ) -> "Sandbox":
+        """Start a sandbox.
+
+        Args:
+            backend: `"process"`, `"docker"` or `"subprocess"`, or a backend of your own; by default what
+                `LUDUS_SANDBOX` says, else `"process"`.
+            limits: what a program may use, if its run does not say otherwise.
+            packages: distributions that guests may import, by name; their dependencies come along.
+            preload: modules to import once, so that guests have them at once.
+            require: guarantees (of `GUARANTEES`) without which it must not run; by default `REQUIRED`, and nothing
+                for `"subprocess"`.
+
+        Raises:
+            UserError: there is no such backend or package, or it cannot hold what is required.
+            SandboxFault: it did not start.
+        """
+        spec = LaunchSpec(limits or Limits(), tuple(packages), tuple(preload))
+        name, launch = _chosen(backend)
+        needed = tuple(require) if require is not None else () if name == "subprocess" else REQUIRED
+        if strange := [guarantee for guarantee in needed if guarantee not in GUARANTEES]:
+            raise UserError(f"require: {strange[0]!r} is no guarantee; they are {', '.join(GUARANTEES)}")
+        launched = launch(spec)
+        if missing := [guarantee for guarantee in needed if guarantee not in launched.isolation]:
+            launched.kill()
+            launched.control.close()
+            raise UserError(
+                f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use another "
+                f"backend, or say what is enough with require=({', '.join(map(repr, launched.isolation))})"
+            )
+        link = Link(launched)
+        link.wait_until_ready(START_S)
+        return cls(link, spec, name)
+
+    def write(self, name: str, data: bytes | str) -> None:
+        """Write a file of the work directory; folders on the way are made.
+
+        Raises:
+            UserError: the name leads out of the work directory, or the file does not fit.
+        """
+        check_name(name)
+        content = data.encode() if isinstance(data, str) else data
+        result = self._do({"do": "write", "name": name}, stdin=content)[0]
+        self.dirty = True
+        if result.verdict is not Verdict.OK:
+            raise UserError(f"write {name!r}: {result.stderr.strip() or result.verdict}")
+
+    def read(self, name: str) -> bytes:
+        """A file of the work directory.
+
+        Raises:
+            FileNotFoundError: there is no such regular file (links are not followed).
+        """
+        files = self._collect([name])
+        if name not in files:
+            raise FileNotFoundError(f"{name!r} is no regular file of the sandbox's work directory")
+        return files[name]
+
+    def run(
+        self, code: str, stdin: str | bytes = "", files_out: Sequence[str] = (), limits: Limits | None = None
+    ) -> Result:
+        """Run a Python program to its end.
+
+        Args:
+            code: the program; it is `__main__`.
+            stdin: what it can read.
+            files_out: names of files to bring back when it has ended.
+            limits: what it may use, in place of the sandbox's own; the disk's size is the sandbox's.
+
+        Raises:
+            SandboxFault: the sandbox broke.
+        """
+        with self._lock:
+            content = stdin.encode() if isinstance(stdin, str) else stdin
+            result, _ = self._do({"do": "run", "code": code}, limits, content)
+            if files_out:
+                result = replace(result, files=self._collect(files_out))
+            return result
+
+    def call(
+        self, code: str, name: str, inputs: Sequence[Sequence[Any]], limits: Limits | None = None
+    ) -> CallResult:
+        """Run a program that defines the function `name`, then call that once with each list of arguments.
+
+        Arguments and values are JSON data. A value is what the guest says, which can be anything: compare it here,
+        strictly.
+
+        Raises:
+            SandboxFault: the sandbox broke.
+        """
+        job = {"do": "call", "code": code, "name": name, "inputs": [list(one) for one in inputs]}
+        result, report = self._do(job, limits)
+        return CallResult(called_values(report, len(inputs)), result)
+
+    async def arun(
+        self, code: str, stdin: str | bytes = "", files_out: Sequence[str] = (), limits: Limits | None = None
+    ) -> Result:
+        """`run`, without blocking the event loop."""
+        return await asyncio.to_thread(self.run, code, stdin, files_out, limits)
+
+    async def acall(
+        self, code: str, name: str, inputs: Sequence[Sequence[Any]], limits: Limits | None = None
+    ) -> CallResult:
+        """`call`, without blocking the event loop."""
+        return await asyncio.to_thread(self.call, code, name, inputs, limits)
+
+    def session(self) -> Session:
+        """A notebook in this sandbox, for use in a `with` statement. Until it is closed nothing else can run here."""
+        self._free()
+        self._session = Session(self._link, self.spec.limits)
+        self.dirty = True
+        return self._session
+
+    def snapshot(self) -> bytes:
+        """The work directory's files and folders, as a compressed archive. Do not unpack it outside a sandbox."""
+        result, report = self._do({"do": "snapshot"}, report=int(2 * self.spec.limits.disk_mb * MIB))
+        if result.verdict is not Verdict.OK:
+            raise SandboxFault(f"snapshot: {result.verdict}: {result.stderr.strip()}")
+        return report
+
+    def restore(self, snapshot: bytes) -> None:
+        """Make the work directory what it was when `snapshot` was taken, in this sandbox or in another."""
+        self.wipe()
+        result, _ = self._do({"do": "restore"}, stdin=snapshot)
+        self.dirty = True
+        if result.verdict is not Verdict.OK:
+            raise UserError(f"restore: {result.verdict}: {result.stderr.strip()}; is it a snapshot, and does it fit?")
+
+    def wipe(self) -> None:
+        """Empty the work directory.
+
+        Raises:
+            SandboxFault: a program left something that cannot be removed; the sandbox has been ended.
+        """
+        if not self.dirty:
+            return
+        places = [f"/box/{place}" for place in ("work", "tmp", "shm")]
+        result, _ = self._do({"do": "wipe", "places": places}, Limits(wall_s=10, cpu_s=10))
+        if result.verdict is not Verdict.OK or self.dirty:
+            self.close()
+            raise SandboxFault(f"the work directory could not be emptied: {result.stderr.strip()[-300:]}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still run something."""
+        return not self._link.dead
+
+    def close(self) -> None:
+        """End it, and everything in it."""
+        self._link.kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _free(self) -> None:
+        if self._session is not None and self._session.open:
+            raise UserError("a session is open in this sandbox: close it, or open another sandbox")
+
+    def _collect(self, names: Sequence[str]) -> dict[str, bytes]:
+        for name in names:
+            check_name(name)
+        most = int(self.spec.limits.disk_mb * MIB)
+        job = {"do": "read", "names": list(names), "bytes": most}
+        _, report = self._do(job, report=2 * most * len(names))
+        return reported_files(report, names, most)
+
+    def _do(
+        self,
+        job: dict[str, Any],
+        limits: Limits | None = None,
+        stdin: bytes = b"",
+        report: int = 0,
+    ) -> tuple[Result, bytes]:
+        """One job, from beginning to end, and what it reported."""
+        with self._lock:
+            self._free()
+            allowed = limits or self.spec.limits
+            memory_before = self._link.launched.out_of_memory()
+            begun = self._link.start(job, allowed, stdin, report)
+            answer = self._link.finish(begun, allowed.wall_s)
+            self.dirty = bool(answer["dirty"])
+            starved = self._link.launched.out_of_memory() > memory_before
+            overflowed = any(stream.overflowed for stream in begun.streams)
+            result = judged(answer, overflowed, starved, bytes(begun.stdout.data), bytes(begun.stderr.data))
+            return result, bytes(begun.report.data)
+
+
+def _chosen(choice: str | Backend | None) -> tuple[str, Backend]:
+    if callable(choice):
+        return getattr(choice, "__name__", "custom"), choice
+    name = backend_name(choice)
+    return name, backend(name)

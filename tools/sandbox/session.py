@@ -1,0 +1,119 @@
+"""`Session`: a notebook in a sandbox."""
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from ludus.tools.sandbox.limits import Limits
+from ludus.tools.sandbox.link import MIB, Job, Link
+from ludus.tools.sandbox.result import Result, Verdict
+from ludus.tools.sandbox.words import check_name, judged, objects, reported_files
+
+
+class Session:
+    """Cells that run one after another in one interpreter: variables live from cell to cell.
+
+    The value of a cell's last expression is printed, as in a notebook. A cell that fails leaves its variables;
+    one that is killed takes all of them along, and the next cell begins in a new interpreter (`restarts` counts).
+    Between cells everything in the session is stopped, threads and children too.
+    """
+
+    def __init__(self, link: Link, limits: Limits) -> None:
+        self._link = link
+        self._limits = limits
+        self._job: Job | None = None
+        self._cells = -1
+        self.open = True
+        self.restarts = 0
+        self._begin()
+
+    def run(self, code: str, files_out: Sequence[str] = (), limits: Limits | None = None) -> Result:
+        """Run one cell.
+
+        Args:
+            code: statements; `__main__` is the session's.
+            files_out: names of files to bring back when the cell has ended.
+            limits: what it may use, in place of the sandbox's own.
+
+        Raises:
+            SandboxFault: the sandbox broke.
+        """
+        for name in files_out:
+            check_name(name)
+        if self._job is None:
+            self.restarts += 1
+            self._begin()
+        job = self._job
+        assert job is not None
+        allowed = limits or self._limits
+        most = int(self._limits.disk_mb * MIB)
+        for stream in job.streams:
+            stream.data.clear()
+        job.report.most = allowed.output_kb * 1024 + 2 * most * len(files_out)
+        job.stdout.most = job.stderr.most = allowed.output_kb * 1024
+        starved_before = self._link.launched.out_of_memory()
+        self._link.order("cell", allowed)
+        self._hand_in(json.dumps({"code": code, "files": list(files_out), "bytes": most}).encode(), allowed.wall_s)
+        answer = self._link.follow(job, allowed.wall_s, lambda: _status(bytes(job.report.data)) is not None)
+        if not answer:
+            self._link.order("rest")
+            answer = self._link.follow(job, allowed.wall_s)
+        report = bytes(job.report.data)
+        starved = self._link.launched.out_of_memory() > starved_before
+        overflowed = any(stream.overflowed for stream in job.streams)
+        if "rested" in answer:
+            status = _status(report) or 0
+            answer = {"ended": status << 8, "killed": None, "full": False, **answer, "seconds": answer["rested"]}
+        else:
+            self._end()
+        result = judged(answer, overflowed, starved, bytes(job.stdout.data), bytes(job.stderr.data))
+        if self._job is None and result.verdict is Verdict.OK:
+            # The interpreter ended by itself in the middle of a cell (os._exit).
+            result = replace(result, verdict=Verdict.RUNTIME_ERROR)
+        return replace(result, files=reported_files(report, files_out, most))
+
+    def close(self) -> None:
+        """End the interpreter and everything in it; the sandbox can run other things again."""
+        if self.open and self._job is not None and not self._link.dead:
+            self._link.order("kill")
+            while "ended" not in self._link.follow(self._job, 1.0):
+                continue
+        self._end()
+        self.open = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _begin(self) -> None:
+        reader, self._cells = os.pipe()
+        os.set_blocking(self._cells, False)
+        self._job = self._link.start({"do": "session"}, self._limits, reader, endless=True)
+
+    def _end(self) -> None:
+        if self._job is not None:
+            self._job.close()
+            self._job = None
+            os.close(self._cells)
+
+    def _hand_in(self, cell: bytes, seconds: float) -> None:
+        """Write a cell, unless the guest does not take it: then its time runs out, and the server says so."""
+        view = memoryview(len(cell).to_bytes(8, "little") + cell)
+        with contextlib.suppress(BrokenPipeError):
+            while view and select.select([], [self._cells], [], seconds)[1]:
+                view = view[os.write(self._cells, view) :]
+
+
+def _status(report: bytes) -> int | None:
+    """The status that ends a cell, if it has come."""
+    for said in objects(report):
+        status: Any = said.get("cell_status")
+        if isinstance(status, int):
+            return status & 0xFF
+    return None

@@ -1,0 +1,101 @@
+"""What comes back from a sandbox, read as hostile: verdicts, values, files."""
+
+import base64
+import binascii
+import json
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox.guest.program import DISK_EXIT, MEMORY_EXIT
+from ludus.tools.sandbox.result import Result, Value, Verdict
+
+
+def judged(answer: dict[str, Any], overflowed: bool, starved: bool, stdout: bytes, stderr: bytes) -> Result:
+    """The verdict on what the server saw of a guest's end."""
+    status = answer["ended"]
+    killer = status & 0x7F
+    exit_code = None if killer else status >> 8
+    verdict = _verdict(answer, overflowed, starved, killer, exit_code)
+    return Result(
+        verdict,
+        1 if exit_code in (MEMORY_EXIT, DISK_EXIT) else exit_code,
+        killer or None,
+        stdout.decode(errors="replace"),
+        stderr.decode(errors="replace"),
+        seconds=answer["seconds"],
+        peak_memory=answer["peak"],
+    )
+
+
+def _verdict(
+    answer: dict[str, Any], overflowed: bool, starved: bool, killer: int, exit_code: int | None
+) -> Verdict:
+    if overflowed:
+        return Verdict.OUTPUT_LIMIT
+    if answer["killed"] in ("wall", "cpu") or killer == signal.SIGXCPU:
+        return Verdict.TIME_LIMIT
+    if answer["killed"] == "memory" or starved or exit_code == MEMORY_EXIT:
+        return Verdict.MEMORY_LIMIT
+    if answer["full"] or exit_code == DISK_EXIT or killer == signal.SIGXFSZ:
+        return Verdict.DISK_LIMIT
+    if killer == signal.SIGSYS:
+        return Verdict.REFUSED
+    return Verdict.RUNTIME_ERROR if killer or exit_code else Verdict.OK
+
+
+def objects(report: bytes) -> list[dict[str, Any]]:
+    """The JSON objects of a report, one a line; whatever else a guest put there is left out."""
+    found = []
+    for line in report.split(b"\n")[:-1]:
+        value = _parsed(line)
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def called_values(report: bytes, count: int) -> list[Value]:
+    """The values of at most `count` calls, one a line; a line that is none is that call's error."""
+    values = []
+    for line in report.split(b"\n")[:-1][:count]:
+        said = _parsed(line)
+        if isinstance(said, dict) and "value" in said:
+            values.append(Value(said["value"]))
+        else:
+            error = said.get("error") if isinstance(said, dict) else None
+            values.append(Value(error=error if isinstance(error, str) else "not a result"))
+    return values
+
+
+def reported_files(report: bytes, names: Sequence[str], most: int) -> dict[str, bytes]:
+    """The files of a report that were asked for, each of at most `most` bytes."""
+    files: dict[str, bytes] = {}
+    for said in objects(report):
+        name, data = said.get("name"), said.get("data")
+        if isinstance(name, str) and name in names and isinstance(data, str):
+            try:
+                content = base64.b64decode(data, validate=True)
+            except (binascii.Error, ValueError):
+                continue
+            if len(content) <= most:
+                files[name] = content
+    return files
+
+
+def check_name(name: str) -> None:
+    """Whether a file's name stays inside the work directory.
+
+    Raises:
+        UserError: it does not.
+    """
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise UserError(f"file {name!r}: give a path inside the work directory, as in 'data/table.csv'")
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
