@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ludus.tools.sandbox.limits import Limits
-from ludus.tools.sandbox.link import MIB
 from ludus.tools.sandbox.owners import Owner, owned_name
 
 ROOT = Path("/sys/fs/cgroup")

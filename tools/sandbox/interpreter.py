@@ -42,7 +42,12 @@ def covered_folders() -> tuple[str, ...]:
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     folders = []
     for here, there in interpreter_mounts():
-        for inner in ("site-packages", "dist-packages", f"{version}/site-packages", f"{version}/dist-packages"):
+        for inner in (
+            "site-packages",
+            "dist-packages",
+            f"{version}/site-packages",
+            f"{version}/dist-packages",
+        ):
             if there.startswith("/python/lib") and os.path.isdir(f"{here}/{inner}"):
                 folders.append(f"{there}/{inner}")
     return tuple(folders)
@@ -68,7 +73,9 @@ def package_files(packages: tuple[str, ...]) -> tuple[str, ...]:
         except metadata.PackageNotFoundError:
             if name not in {re.sub(r"[-_.]+", "-", asked).lower() for asked in packages}:
                 continue  # a requirement for other systems
-            raise UserError(f"packages: {name!r} is not installed here; install it, or leave it out") from None
+            raise UserError(
+                f"packages: {name!r} is not installed here; install it, or leave it out"
+            ) from None
         root = Path(str(distribution.locate_file("")))
         for file in distribution.files or ():
             top = file.parts[0]

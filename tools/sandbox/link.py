@@ -91,7 +91,12 @@ class Link:
         self.launched.settle()
 
     def start(
-        self, job: dict[str, Any], limits: Limits, stdin: bytes | int = b"", report: int = 0, endless: bool = False
+        self,
+        job: dict[str, Any],
+        limits: Limits,
+        stdin: bytes | int = b"",
+        report: int = 0,
+        endless: bool = False,
     ) -> Job:
         """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports; the time of an
         `endless` one does not run until `order("cell")`."""
@@ -126,9 +131,7 @@ class Link:
         finally:
             job.close()
 
-    def follow(
-        self, job: Job, seconds: float, until: Callable[[], bool] = lambda: False
-    ) -> dict[str, Any]:
+    def follow(self, job: Job, seconds: float, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
         """Read a job's streams until the server answers, or until `until` says so (the answer is empty then)."""
         deadline = time.monotonic() + seconds + GRACE_S
         poller = select.poll()

@@ -50,7 +50,9 @@ def launch(spec: LaunchSpec) -> Launched:
         raise UserError("the sandbox 'process' needs Linux on x86-64 or arm64; use LUDUS_SANDBOX=docker")
     program = shutil.which("bwrap")
     if program is None:
-        raise UserError("the sandbox 'process' needs bubblewrap: install it (Debian, Ubuntu: apt install bubblewrap)")
+        raise UserError(
+            "the sandbox 'process' needs bubblewrap: install it (Debian, Ubuntu: apt install bubblewrap)"
+        )
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
     limits = spec.limits
@@ -115,13 +117,16 @@ def _arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
         arguments += ["--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETPCAP"]
     for name, value in _ENVIRONMENT.items():
         arguments += ["--setenv", name, value]
-    for here, there in interpreter_mounts():
+    mounts = [*interpreter_mounts(), (str(GUEST), "/ludus/guest")]
+    mounts += [(path, f"/site/{Path(path).name}") for path in package_files(spec.packages)]
+    # Folders that bubblewrap makes on the way are its user's alone: guests are another.
+    folders = {str(parent) for _, there in mounts for parent in Path(there).parents} - {"/"}
+    for folder in sorted(folders | {"/dev", "/site"}):
+        arguments += ["--perms", "0755", "--dir", folder]
+    for here, there in mounts:
         arguments += ["--ro-bind", here, there]
     for folder in covered_folders():
         arguments += ["--tmpfs", folder, "--remount-ro", folder]
-    arguments += ["--ro-bind", str(GUEST), "/ludus/guest", "--dir", "/site"]
-    for path in package_files(spec.packages):
-        arguments += ["--ro-bind", path, f"/site/{Path(path).name}"]
     for device in _DEVICES:
         arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     arguments += ["--proc", "/proc", "--tmpfs", "/box", "--symlink", "/box/tmp", "/tmp"]
@@ -166,7 +171,12 @@ class _Spawner:
             try:
                 answer.put(
                     subprocess.Popen(
-                        command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, pass_fds=descriptors, cwd="/"
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=errors,
+                        stderr=errors,
+                        pass_fds=descriptors,
+                        cwd="/",
                     )
                 )
             except OSError as error:

@@ -172,7 +172,9 @@ class Sandbox:
         result, _ = self._do({"do": "restore"}, stdin=snapshot)
         self.dirty = True
         if result.verdict is not Verdict.OK:
-            raise UserError(f"restore: {result.verdict}: {result.stderr.strip()}; is it a snapshot, and does it fit?")
+            raise UserError(
+                f"restore: {result.verdict}: {result.stderr.strip()}; is it a snapshot, and does it fit?"
+            )
 
     def wipe(self) -> None:
         """Empty the work directory.
@@ -182,11 +184,21 @@ class Sandbox:
         """
         if not self.dirty:
             return
-        places = [f"/box/{place}" for place in ("work", "tmp", "shm")]
-        result, _ = self._do({"do": "wipe", "places": places}, Limits(wall_s=10, cpu_s=10))
+        result, _ = self._do({"do": "wipe"}, Limits(wall_s=10, cpu_s=10))
         if result.verdict is not Verdict.OK or self.dirty:
             self.close()
             raise SandboxFault(f"the work directory could not be emptied: {result.stderr.strip()[-300:]}")
+
+    def reset(self) -> None:
+        """Make it as new for the next user: no session, no process, an empty work directory.
+
+        Raises:
+            SandboxFault: it could not be; it has been ended then.
+        """
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+        self.wipe()
 
     @property
     def alive(self) -> bool:

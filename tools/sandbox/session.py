@@ -57,7 +57,9 @@ class Session:
         job.stdout.most = job.stderr.most = allowed.output_kb * 1024
         starved_before = self._link.launched.out_of_memory()
         self._link.order("cell", allowed)
-        self._hand_in(json.dumps({"code": code, "files": list(files_out), "bytes": most}).encode(), allowed.wall_s)
+        self._hand_in(
+            json.dumps({"code": code, "files": list(files_out), "bytes": most}).encode(), allowed.wall_s
+        )
         answer = self._link.follow(job, allowed.wall_s, lambda: _status(bytes(job.report.data)) is not None)
         if not answer:
             self._link.order("rest")
@@ -67,7 +69,13 @@ class Session:
         overflowed = any(stream.overflowed for stream in job.streams)
         if "rested" in answer:
             status = _status(report) or 0
-            answer = {"ended": status << 8, "killed": None, "full": False, **answer, "seconds": answer["rested"]}
+            answer = {
+                "ended": status << 8,
+                "killed": None,
+                "full": False,
+                **answer,
+                "seconds": answer["rested"],
+            }
         else:
             self._end()
         result = judged(answer, overflowed, starved, bytes(job.stdout.data), bytes(job.stderr.data))

@@ -20,7 +20,9 @@ from typing import Any
 REPORT, JOB = 3, 4
 MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203
 """Exit codes by which a guest says what stopped it. A guest may lie here, about itself only."""
-WORK = "/box/work"
+PLACES = ("work", "tmp", "shm")
+ROOT = "/box"
+"""Where `PLACES` lie; the server says so where it is another."""
 
 
 def perform() -> None:
@@ -74,7 +76,7 @@ def _session(job: dict[str, Any]) -> int:
 
 
 def _write(job: dict[str, Any]) -> int:
-    path = os.path.join(WORK, job["name"])
+    path = f"{ROOT}/work/{job['name']}"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         # A new file, so that nothing is written through a link that a guest left.
@@ -101,7 +103,7 @@ def _read(job: dict[str, Any]) -> int:
 
 def _regular_file(name: str, most: int) -> bytes | None:
     """The content of a regular file reached through real folders only; None for anything else."""
-    folder = os.open(WORK, os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open(f"{ROOT}/work", os.O_RDONLY | os.O_DIRECTORY)
     *parents, last = name.split("/")
     try:
         for parent in parents:
@@ -125,7 +127,11 @@ def _snapshot(job: dict[str, Any]) -> int:
     import tarfile
 
     with os.fdopen(os.dup(REPORT), "wb") as file, tarfile.open(fileobj=file, mode="w|gz") as archive:
-        archive.add(WORK, arcname=".", filter=lambda entry: entry if entry.isfile() or entry.isdir() else None)
+        archive.add(
+            f"{ROOT}/work",
+            arcname=".",
+            filter=lambda entry: entry if entry.isfile() or entry.isdir() else None,
+        )
     return 0
 
 
@@ -134,7 +140,7 @@ def _restore(job: dict[str, Any]) -> int:
 
     try:
         with os.fdopen(os.dup(0), "rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
-            archive.extractall(WORK, filter="data")
+            archive.extractall(f"{ROOT}/work", filter="data")
     except (OSError, tarfile.TarError) as error:
         print(error, file=sys.stderr)
         return DISK_EXIT if getattr(error, "errno", None) in _FULL else 1
@@ -142,9 +148,9 @@ def _restore(job: dict[str, Any]) -> int:
 
 
 def _wipe(job: dict[str, Any]) -> int:
-    for place in job["places"]:
-        for name in os.listdir(place):
-            _remove(os.path.join(place, name))
+    for place in PLACES:
+        for name in os.listdir(f"{ROOT}/{place}"):
+            _remove(f"{ROOT}/{place}/{name}")
     return 0
 
 

@@ -24,7 +24,6 @@ from typing import Any
 
 from . import program, watch
 
-PLACES = ("work", "tmp", "shm")
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 _IS_LINUX = sys.platform == "linux"
 if _IS_LINUX:
@@ -115,7 +114,8 @@ class Server:
             guest.wall = None
             self._signal_all(signal.SIGSTOP)
             guest.used_before = self._cpu()
-            self._answer({"rested": time.monotonic() - guest.cell_begun, "peak": _peak()})
+            peak = self.proc.peak(guest.process) if self.proc is not None else 0
+            self._answer({"rested": time.monotonic() - guest.cell_begun, "peak": peak})
         elif order["op"] == "cell":
             guest.allow(order)
             guest.cell_begun = time.monotonic()
@@ -163,7 +163,10 @@ class Server:
             (resource.RLIMIT_NOFILE, 256),
             (resource.RLIMIT_CORE, 0),
             (resource.RLIMIT_NPROC, order["processes"] + self.settings["spare_processes"]),
-            (resource.RLIMIT_DATA, 2 * order["memory"] + 8 * mebibyte * order["processes"] + self.settings["data"]),
+            (
+                resource.RLIMIT_DATA,
+                2 * order["memory"] + 8 * mebibyte * order["processes"] + self.settings["data"],
+            ),
         ):
             hard = resource.getrlimit(limit)[1]
             most = most if hard == resource.RLIM_INFINITY else min(most, hard)
@@ -237,14 +240,12 @@ class Server:
         )  # fmt: skip
 
     def _dirty(self) -> bool:
-        return any(next(iter(os.scandir(f"{self.root}/{place}")), None) is not None for place in PLACES)
+        return any(
+            next(iter(os.scandir(f"{self.root}/{place}")), None) is not None for place in program.PLACES
+        )
 
     def _answer(self, message: dict[str, Any]) -> None:
         self.control.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _peak() -> int:
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1024 if _IS_LINUX else 1)
 
 
 def prepare(settings: dict[str, Any]) -> watch.Proc | None:
@@ -265,7 +266,7 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
         os.setresuid(user, user, user)
         kernel.new_user_namespace()
         kernel.die_with_parent()
-    for place in PLACES:
+    for place in program.PLACES:
         os.makedirs(f"{root}/{place}", exist_ok=True)
     os.umask(0o022)
     if _IS_LINUX:
@@ -286,7 +287,7 @@ def main() -> None:
     else:
         control = socket.socket(fileno=settings["control"])
     control.set_inheritable(False)
-    program.WORK = settings["root"] + "/work"
+    program.ROOT = settings["root"]
     proc = prepare(settings)
     if settings["filter"]:
         kernel.install(kernel.guest_filter())

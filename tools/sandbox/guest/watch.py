@@ -51,6 +51,14 @@ class Proc:
                     continue
         return total * 1024
 
+    def peak(self, process: int) -> int:
+        """The most bytes that a process has had in memory; 0 when it has ended."""
+        try:
+            lines = self._read(f"{process}/status").splitlines()
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"VmHWM:"))
+        except (OSError, StopIteration):
+            return 0
+
     def offer_to_the_killer(self) -> None:
         """Make this process the first to go when memory runs out, before the server."""
         score = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self.folder)

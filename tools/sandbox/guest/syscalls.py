@@ -1,0 +1,66 @@
+"""System calls: which ones guests may not make, and their numbers."""
+
+# Asking for one of these is never an accident: the process is killed (SIGSYS).
+FORBIDDEN = """
+    ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp unshare setns mount
+    umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr bpf
+    perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register init_module finit_module
+    delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl keyctl add_key
+    request_key name_to_handle_at open_by_handle_at fanotify_init lookup_dcookie settimeofday
+    clock_settime clock_adjtime adjtimex sethostname setdomainname syslog vhangup personality iopl
+    ioperm modify_ldt nfsservctl quotactl_fd
+""".split()  # noqa: SIM905 (the words are easier to read)
+
+# These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
+# queues) would escape the limits on memory.
+DENIED = """
+    memfd_create memfd_secret shmget shmat shmctl semget msgget mq_open migrate_pages move_pages mbind
+    set_mempolicy get_mempolicy landlock_create_ruleset setuid setgid setreuid setregid setresuid
+    setresgid setgroups setfsuid setfsgid capset mknod mknodat listen accept accept4
+""".split()  # noqa: SIM905
+
+_NUMBERS = {
+    "x86_64": """
+        ptrace=101 process_vm_readv=310 process_vm_writev=311 process_madvise=440 pidfd_getfd=438
+        kcmp=312 unshare=272 setns=308 mount=165 umount2=166 pivot_root=155 chroot=161
+        move_mount=429 open_tree=428 fsopen=430 fsconfig=431 fsmount=432 fspick=433
+        mount_setattr=442 bpf=321 perf_event_open=298 userfaultfd=323 io_uring_setup=425
+        io_uring_enter=426 io_uring_register=427 init_module=175 finit_module=313 delete_module=176
+        kexec_load=246 kexec_file_load=320 reboot=169 swapon=167 swapoff=168 acct=163 quotactl=179
+        quotactl_fd=443 keyctl=250 add_key=248 request_key=249 name_to_handle_at=303
+        open_by_handle_at=304 fanotify_init=300 lookup_dcookie=212 settimeofday=164
+        clock_settime=227 clock_adjtime=305 adjtimex=159 sethostname=170 setdomainname=171
+        syslog=103 vhangup=153 personality=135 iopl=172 ioperm=173 modify_ldt=154 nfsservctl=180
+        memfd_create=319 memfd_secret=447 shmget=29 shmat=30 shmctl=31 semget=64 msgget=68
+        mq_open=240 migrate_pages=256 move_pages=279 mbind=237 set_mempolicy=238 get_mempolicy=239
+        landlock_create_ruleset=444 setuid=105 setgid=106 setreuid=113 setregid=114 setresuid=117
+        setresgid=119 setgroups=116 setfsuid=122 setfsgid=123 capset=126 mknod=133 mknodat=259
+        listen=50 accept=43 accept4=288 socket=41 socketpair=53 clone=56 clone3=435 prlimit64=302
+        ioctl=16 kill=62 tkill=200 tgkill=234 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297
+        pidfd_open=434 connect=42
+    """,
+    "aarch64": """
+        ptrace=117 process_vm_readv=270 process_vm_writev=271 process_madvise=440 pidfd_getfd=438
+        kcmp=272 unshare=97 setns=268 mount=40 umount2=39 pivot_root=41 chroot=51 move_mount=429
+        open_tree=428 fsopen=430 fsconfig=431 fsmount=432 fspick=433 mount_setattr=442 bpf=280
+        perf_event_open=241 userfaultfd=282 io_uring_setup=425 io_uring_enter=426
+        io_uring_register=427 init_module=105 finit_module=273 delete_module=106 kexec_load=104
+        kexec_file_load=294 reboot=142 swapon=224 swapoff=225 acct=89 quotactl=60 quotactl_fd=443
+        keyctl=219 add_key=217 request_key=218 name_to_handle_at=264 open_by_handle_at=265
+        fanotify_init=262 lookup_dcookie=18 settimeofday=170 clock_settime=112 clock_adjtime=266
+        adjtimex=171 sethostname=161 setdomainname=162 syslog=116 vhangup=58 personality=92
+        nfsservctl=42 memfd_create=279 memfd_secret=447 shmget=194 shmat=196 shmctl=195 semget=190
+        msgget=186 mq_open=180 migrate_pages=238 move_pages=239 mbind=235 set_mempolicy=237
+        get_mempolicy=236 landlock_create_ruleset=444 setuid=146 setgid=144 setreuid=145
+        setregid=143 setresuid=147 setresgid=149 setgroups=159 setfsuid=151 setfsgid=152 capset=91
+        mknodat=33 listen=201 accept=202 accept4=242 socket=198 socketpair=199 clone=220 clone3=435
+        prlimit64=261 ioctl=29 kill=129 tkill=130 tgkill=131 rt_sigqueueinfo=138
+        rt_tgsigqueueinfo=240 pidfd_open=434 connect=203
+    """,
+}
+
+
+def numbers(machine: str) -> dict[str, int]:
+    """The numbers of those calls that a machine (`x86_64`, `aarch64`) has."""
+    pairs = (entry.split("=") for entry in _NUMBERS[machine].split())
+    return {name: int(number) for name, number in pairs}

@@ -1,0 +1,69 @@
+"""The backend `subprocess`: resource limits and a process group, and no isolation at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.interpreter import GUEST, package_files
+from ludus.tools.sandbox.link import MIB
+
+_warned = threading.Event()
+
+
+def launch(spec: LaunchSpec) -> Launched:
+    """Start a fork server as a plain child process. Warns once that this isolates nothing."""
+    if not _warned.is_set():
+        _warned.set()
+        warnings.warn(
+            "the sandbox 'subprocess' isolates nothing: programs in it can read and change whatever you can. "
+            "Run only programs that you would run yourself",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    root = Path(tempfile.mkdtemp(prefix="ludus-sandbox-"))
+    ours, theirs = socket.socketpair()
+    limits = spec.limits
+    sites = sorted({str(Path(path).parent) for path in package_files(spec.packages)})
+    settings = {
+        "control": theirs.fileno(), "root": str(root), "mount": False, "become": None, "filter": False,
+        "kill_by_group": True, "own_disk": False, "spare_processes": -1, "disk": int(limits.disk_mb * MIB),
+        "files": limits.files, "preload": spec.preload, "hide": [str(GUEST.parent)], "site": sites, "lacks": [],
+    }  # fmt: skip
+    environment = {
+        "PATH": os.environ.get("PATH", ""),
+        "PYTHONPATH": os.pathsep.join([str(GUEST.parent), *sites]),
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "TZ": "UTC",
+        "MPLBACKEND": "Agg",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        pass_fds=(theirs.fileno(),),
+        env=environment,
+        start_new_session=True,
+    )
+    theirs.close()
+
+    def kill() -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        shutil.rmtree(root, ignore_errors=True)
+
+    return Launched(ours, kill, {})
