@@ -1,9 +1,9 @@
 """The janitor: whatever this process leaves behind is removed once it is dead, however it died.
 
-A separate process (`janitor_process.py`), in a session of its own, sits on a pipe from this one. The kernel closes
-the pipe when the owner dies, also by SIGKILL; then the janitor removes what was watched, and ends. What owners left
-that died together with their janitor (power cut, a killed container) is removed by the next owner that uses the same
-folder: names made by `owners.owned_name` tell whose they are.
+A separate process (`janitor_process.py`), in a session of its own, sits on a pipe from this one. The kernel
+closes the pipe when the owner dies, also by SIGKILL; then the janitor removes what was watched, and ends.
+What owners left that died together with their janitor (power cut, a killed container) is removed by the next
+owner that uses the same folder: names made by `owners.owned_name` tell whose they are.
 """
 
 import json
@@ -18,7 +18,7 @@ from ludus.tools.sandbox.owners import leftovers
 
 
 class Janitor:
-    """This process's side. Started with the first thing to watch, started anew when it was killed; thread-safe."""
+    """This process's side: started with the first thing to watch, anew when it was killed. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,8 +30,9 @@ class Janitor:
     def watch(self, path: Path) -> None:
         """Remove this folder, or this cgroup and its members, when this process is dead.
 
-        To be called before it is made, so that there is no moment in which nobody would remove it. Its name should
-        come from `owned_name`; the first call for a parent folder also removes what dead owners left there.
+        To be called before it is made, so that there is no moment in which nobody would remove it. Its name
+        should come from `owned_name`; the first call for a parent folder also removes what dead owners left
+        there.
         """
         self._watch(str(path), None)
         if path.parent not in self._parents:

@@ -7,9 +7,9 @@ It sits on a pipe whose other end only its owner holds. A line is an order:
     {"watch": NAME, "engine": URL}      remove this container from this engine when the owner is dead
     {"unwatch": PATH or NAME}           it is gone
 
-At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the standard
-library only, without site-packages, so that it costs little beside an owner that lives long; the Docker SDK is loaded
-when there are containers to remove.
+At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the
+standard library only, without site-packages, so that it costs little beside an owner that lives long; the
+Docker SDK is loaded when there are containers to remove.
 """
 
 import json

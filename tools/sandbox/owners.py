@@ -1,7 +1,6 @@
 """Who owns what stands about: a process leaves containers, cgroups and folders behind only while it lives.
 
-Whatever outlives a process carries its owner's name, so that anybody can tell later whether that owner is dead.
-Standard library only: the janitor runs this without Ludus.
+What could outlive a process carries its name, so that anybody can tell later whether that owner is dead.
 """
 
 import contextlib
@@ -61,7 +60,7 @@ class Owner:
 
 
 def owned_name(owner: Owner, kind: str) -> str:
-    """A fresh name for something that `owner` has to remove, such as `ludus-41.1999.5e1fb1ac.4026531836-box-1f0a`."""
+    """A fresh name for what `owner` has to remove: `ludus-PID.STARTED.BOOT.NAMESPACE-KIND-RANDOM`."""
     return f"{_PREFIX}-{owner}-{kind}-{secrets.token_hex(6)}"
 
 
@@ -91,7 +90,7 @@ def _current(pid: int) -> Owner:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started; -1 for one that is dead and only waits for its parent; None where nobody says."""
+    """When a process started; -1 for a dead one that waits for its parent; None where nobody says."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

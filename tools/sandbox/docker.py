@@ -1,0 +1,293 @@
+"""The backend `docker`: a container of the machine's Docker engine around a fork server."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.engine import PACKAGES_LABEL, connect, engine_address, engine_errors, image_name
+from ludus.tools.sandbox.interpreter import GUEST
+from ludus.tools.sandbox.janitor import janitor
+from ludus.tools.sandbox.link import MIB
+from ludus.tools.sandbox.owners import Owner, owned_name
+from ludus.tools.sandbox.result import SandboxFault
+
+if TYPE_CHECKING:
+    import docker
+
+OWNER_LABEL = "ludus.owner"
+NOBODY = 65534
+_OWN = f"uid={NOBODY},gid={NOBODY}"
+START_S = 30.0
+"""How long a container may take to start; an engine under load starts several at once."""
+_SERVER_PROCESSES = 3
+"""The container's init, the server, and one that is on its way out."""
+_ENVIRONMENT = {
+    "PYTHONPATH": "/ludus:/site",
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+# A container always has a /proc. These tell of the host, or of the engine's folders.
+_MASKED = {
+    "/sys",
+    *("/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/bus", "/proc/cgroups", "/proc/cmdline"),
+    *(
+        "/proc/config.gz",
+        "/proc/consoles",
+        "/proc/cpuinfo",
+        "/proc/crypto",
+        "/proc/devices",
+        "/proc/diskstats",
+    ),
+    *("/proc/dma", "/proc/driver", "/proc/execdomains", "/proc/fb", "/proc/filesystems", "/proc/fs"),
+    *("/proc/interrupts", "/proc/iomem", "/proc/ioports", "/proc/irq", "/proc/kallsyms", "/proc/kcore"),
+    *(
+        "/proc/key-users",
+        "/proc/keys",
+        "/proc/kmsg",
+        "/proc/kpagecgroup",
+        "/proc/kpagecount",
+        "/proc/kpageflags",
+    ),
+    *("/proc/latency_stats", "/proc/loadavg", "/proc/locks", "/proc/mdstat", "/proc/meminfo", "/proc/misc"),
+    *("/proc/modules", "/proc/mtrr", "/proc/pagetypeinfo", "/proc/partitions", "/proc/pressure"),
+    *("/proc/sched_debug", "/proc/schedstat", "/proc/scsi", "/proc/slabinfo", "/proc/softirqs", "/proc/stat"),
+    *("/proc/swaps", "/proc/sys", "/proc/sysrq-trigger", "/proc/sysvipc", "/proc/timer_list", "/proc/tty"),
+    *("/proc/uptime", "/proc/version", "/proc/vmallocinfo", "/proc/vmstat", "/proc/zoneinfo"),
+}
+
+
+def launch(spec: LaunchSpec) -> Launched:
+    """Start a fork server in a container of its own.
+
+    Raises:
+        UserError: there is no engine, no image or no such package in it.
+        SandboxFault: the container did not start.
+    """
+    engine = connect()
+    address = engine_address()
+    _check_image(engine, spec)
+    _reap_once(address, os.getpid())
+    owner = Owner.current()
+    name = owned_name(owner, "box")
+    folder = Path(tempfile.gettempdir()) / owned_name(owner, "control")
+    janitor().watch(folder)
+    janitor().watch_container(address, name)
+    kill = _killer(engine, name)
+    try:
+        with _listening(folder) as listener:
+            _start_container(engine, name, owner, folder / "run", spec)
+            control = _accept(listener, engine, name)
+    except BaseException:
+        kill()
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        janitor().unwatch(folder)
+    isolation = {
+        "files": "mount namespace, read-only image",
+        "network": "network namespace without interfaces; no network sockets",
+        "processes": "process namespace; /proc of the container",
+        "users": "unprivileged user, no capabilities, no new privileges",
+        "system calls": "the engine's seccomp profile and our filter",
+        "memory": "cgroup",
+        "process count": "cgroup",
+        "disk": "own tmpfs with a size and a number of files",
+    }
+    beyond = int((spec.limits.memory_mb + spec.limits.disk_mb) * MIB)
+    return Launched(
+        control, kill, isolation, lambda: _limit_memory(engine, name, beyond), _memory_kills(engine, name)
+    )
+
+
+def _check_image(engine: "docker.APIClient", spec: LaunchSpec) -> None:
+    import docker
+
+    name = image_name()
+    try:
+        image = engine.inspect_image(name)
+    except docker.errors.ImageNotFound:
+        raise UserError(f"the Docker engine has no image {name}: run `ludus sandbox build`") from None
+    labels: Mapping[str, str] = image["Config"].get("Labels") or {}
+    there = labels.get(PACKAGES_LABEL, "").split(",")
+    if lacking := [package for package in spec.packages if package.lower().replace("_", "-") not in there]:
+        options = " ".join(f"--package {package}" for package in spec.packages)
+        raise UserError(
+            f"packages: {lacking[0]!r} is not in the image {name}: run `ludus sandbox build {options}`"
+        )
+
+
+def _start_container(
+    engine: "docker.APIClient", name: str, owner: Owner, run_folder: Path, spec: LaunchSpec
+) -> None:
+    limits = spec.limits
+    settings = {
+        "connect": "/ludus-run/control.sock", "root": "/box", "mount": False, "become": None,
+        "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": -1,
+        "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
+        "hide": ["/ludus"], "site": ["/site"], "lacks": [],
+    }  # fmt: skip
+    host = engine.create_host_config(
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        init=True,
+        ipc_mode="none",
+        pids_limit=limits.processes + _SERVER_PROCESSES,
+        cpu_period=100_000,
+        cpu_quota=100_000,  # one processor
+        tmpfs={"/box": f"size={settings['disk']},nr_inodes={limits.files + 8},mode=0755,{_OWN}"},
+        binds=[f"{GUEST}:/ludus/guest:ro", f"{run_folder}:/ludus-run:ro"],
+        log_config={"Type": "json-file", "Config": {"max-size": "64k"}},
+    )
+    host["MaskedPaths"] = sorted(_MASKED)
+    with engine_errors("the sandbox 'docker' cannot start"):
+        engine.create_container(
+            image_name(),
+            ["python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)],
+            name=name,
+            hostname="ludus",
+            user=f"{NOBODY}:{NOBODY}",
+            working_dir="/box",
+            environment=_ENVIRONMENT,
+            labels={OWNER_LABEL: str(owner)},
+            host_config=host,
+        )
+        engine.start(name)
+
+
+@contextlib.contextmanager
+def _listening(folder: Path) -> Any:
+    """A socket in a folder that only this user can enter; the container sees the inner folder."""
+    folder.mkdir(mode=0o700)
+    (folder / "run").mkdir()
+    (folder / "run").chmod(0o755)
+    path = folder / "run" / "control.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o666)
+        listener.listen(1)
+        listener.settimeout(0.25)
+        yield listener
+
+
+def _accept(listener: socket.socket, engine: "docker.APIClient", name: str) -> socket.socket:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        try:
+            return listener.accept()[0]
+        except TimeoutError:
+            state = engine.inspect_container(name)["State"]
+            if not state["Running"]:
+                said = engine.logs(name, tail=5).decode(errors="replace").strip()
+                raise SandboxFault(
+                    f"the container ended at once (exit code {state['ExitCode']}): {said}"
+                ) from None
+    raise SandboxFault(
+        f"the container did not connect within {START_S:.0f} s: does the Docker engine see this machine's "
+        f"{tempfile.gettempdir()} (an engine in a virtual machine or outside this container does not)?"
+    )
+
+
+def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
+    lock = threading.Lock()
+    done = False
+
+    def kill() -> None:
+        nonlocal done
+        with lock:
+            if done:
+                return
+            done = True
+            if _remove(engine, name):
+                janitor().unwatch(name)
+
+    return kill
+
+
+def _remove(engine: "docker.APIClient", name: str) -> bool:
+    """Whether the container is gone; the engine may be on its way to removing it for somebody else."""
+    import docker
+
+    try:
+        engine.remove_container(name, force=True, v=True)
+    except docker.errors.NotFound:
+        return True
+    except docker.errors.APIError as error:
+        if error.status_code != 409:
+            raise SandboxFault(f"the container {name} could not be removed: {error}") from error
+        return False
+    return True
+
+
+@lru_cache(maxsize=4)
+def _reap_once(address: str, process: int) -> None:
+    reap()
+
+
+def reap() -> list[str]:
+    """Remove the containers of owners that died together with their janitor, and name them."""
+    engine = connect()
+    removed = []
+    for container in engine.containers(all=True, filters={"label": OWNER_LABEL}):
+        owner = Owner.parse(container["Labels"][OWNER_LABEL])
+        if owner is not None and owner.is_dead():
+            name = container["Names"][0].removeprefix("/")
+            if _remove(engine, name):
+                removed.append(name)
+    return removed
+
+
+def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
+    """Allow so many bytes beyond what the server uses, now that it has loaded what guests begin with."""
+    with engine_errors("the sandbox 'docker' cannot limit memory"):
+        used = engine.stats(name, stream=False, one_shot=True)["memory_stats"]["usage"]
+        engine.update_container(name, mem_limit=used + beyond, memswap_limit=used + beyond)
+
+
+def _memory_kills(engine: "docker.APIClient", name: str) -> Callable[[], int]:
+    """How often the kernel has ended a process of the container for want of memory.
+
+    The engine does not say. The container's cgroup does, where this process sees it.
+    """
+    try:
+        groups = Path(f"/proc/{engine.inspect_container(name)['State']['Pid']}/cgroup").read_text()
+    except OSError:  # an engine outside this process's namespace
+        return lambda: 0
+    for line in groups.splitlines():
+        _, controllers, path = line.split(":", 2)
+        events = _EVENTS.get(controllers)
+        if events is not None and (file := Path(events.format(path.lstrip("/")))).exists():
+            return lambda: _kills(file)
+    return lambda: 0
+
+
+_EVENTS = {
+    "memory": "/sys/fs/cgroup/memory/{}/memory.oom_control",
+    "": "/sys/fs/cgroup/{}/memory.events",
+}
+
+
+def _kills(file: Path) -> int:
+    try:
+        words = file.read_text().split()
+    except OSError:  # the container has been removed
+        return 0
+    return int(words[words.index("oom_kill") + 1])
