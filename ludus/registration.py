@@ -14,6 +14,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
+    "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
 }
 
 

@@ -1,0 +1,74 @@
+"""`Domain`: a family of small packages, written once with placeholders and drawn with other names and rules."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from string import Template
+from typing import Any
+
+Parameters = Mapping[str, str]
+"""What stands in a package's placeholders."""
+
+Draft = tuple[str, str, list[Any]]
+"""A call of the package: module (without the package's name), function, arguments as JSON data."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A package with placeholders (`$name`), what may stand there, and calls that exercise it.
+
+    Its README is the specification: it names every choice, so whoever reads it knows what the modules should
+    do. The choice `package` is the name of the package.
+    """
+
+    name: str
+    choices: Mapping[str, Sequence[str]]
+    """By placeholder: the names, numbers and phrases to draw from."""
+    code: Mapping[str, tuple[str, Sequence[str]]]
+    """Placeholders that follow from a choice: its name, and a text for each thing it may be, in which choices
+    may stand."""
+    readme: str
+    modules: Mapping[str, str]
+    """File name within the package → text."""
+    calls: Callable[[Random, Parameters], Draft]
+    """Draws one call; the repaired package answers it with JSON data and never raises."""
+
+    def draw(self, rng: Random) -> dict[str, str]:
+        """A choice for every placeholder."""
+        return {name: rng.choice(options) for name, options in self.choices.items()}
+
+    def render(self, parameters: Parameters) -> dict[str, str]:
+        """Path → text of the faultless package and of its README."""
+        filled = dict(parameters)
+        for name, (choice, texts) in self.code.items():
+            text = texts[self.choices[choice].index(parameters[choice])]
+            filled[name] = Template(text).substitute(parameters)
+        package = parameters["package"]
+        return {
+            "README.md": Template(self.readme).substitute(filled),
+            f"{package}/__init__.py": "",
+            **{f"{package}/{file}": Template(text).substitute(filled) for file, text in self.modules.items()},
+        }
+
+    def recognise(self, readme: str) -> dict[str, str] | None:
+        """The choices that a README tells of; None where it is of another domain."""
+        seen: set[str] = set()
+
+        def group(placeholder: re.Match[str]) -> str:
+            name = placeholder[1]
+            if name in seen:
+                return f"(?P={name})"
+            seen.add(name)
+            options = self.choices[name] if name in self.choices else self.code[name][1]
+            return f"(?P<{name}>{'|'.join(map(re.escape, options))})"
+
+        # Escaping leaves `\$name` or `\$\{name\}` where a placeholder was.
+        pattern = re.sub(r"\\\$(?:\\\{)?(\w+)(?:\\\})?", group, re.escape(self.readme))
+        match = re.fullmatch(pattern, readme)
+        return {name: match[name] for name in self.choices} if match else None
+
+
+def numbers(least: int, most: int) -> tuple[str, ...]:
+    """The numbers from `least` to `most`, as choices."""
+    return tuple(map(str, range(least, most + 1)))

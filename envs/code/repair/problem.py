@@ -1,0 +1,141 @@
+"""`Problem`: a package with one fault that its visible tests show, and what its repair is judged by."""
+
+import json
+import pprint
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ludus.envs.code.repair.domain import Domain
+from ludus.envs.code.repair.faults import FAULTS, Source, applied
+from ludus.envs.code.repair.trusted import Call, Endless, answers, compile_package, compiled
+
+VISIBLE, HIDDEN = 10, 30
+"""Calls in the visible tests, and hidden ones."""
+MOST_PACKAGES, MOST_PLACES = 100, 4
+"""Packages that are drawn until one takes a fault; places that are tried for each kind of fault."""
+LEAST = 3
+"""Of all calls, at least this many are wrong by the fault, and as many are right."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call, the faultless package's answer as JSON, and whether the faulty package gives it too."""
+
+    call: Call
+    expected: str
+    already_right: bool
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What an episode is about. Only `files` are the agent's to see."""
+
+    domain: str
+    fault: str
+    package: str
+    files: Mapping[str, str]
+    """Path → text: README, the package with its fault, and the visible tests."""
+    visible: tuple[Case, ...]
+    hidden: tuple[Case, ...]
+
+
+def draw_problem(rng: Random, domains: Sequence[Domain], faults: Sequence[str]) -> Problem:
+    """A package of one of the domains with a fault of one of the kinds. At least one visible and one hidden
+    call come out wrong by it, no call runs for ever, and some still come out right.
+
+    Raises:
+        LookupError: no such fault was found in `MOST_PACKAGES` packages.
+    """
+    for _ in range(MOST_PACKAGES):
+        domain = rng.choice(domains)
+        parameters = domain.draw(rng)
+        files = domain.render(parameters)
+        modules = compile_package(files)
+        calls = _calls(rng, domain, parameters)
+        expected = answers(modules, calls)
+        for fault, path, text in _faulty(rng, files, faults):
+            faulty = {**modules, path.removesuffix(".py").replace("/", "."): compiled(path, text)}
+            cases = _judged(rng, faulty, calls, expected)
+            if cases is not None:
+                visible, hidden = cases[:VISIBLE], cases[VISIBLE:]
+                tests = {f"tests/test_{parameters['package']}.py": write_tests(visible)}
+                shown = {**files, path: text, **tests}
+                return Problem(domain.name, fault, parameters["package"], shown, visible, hidden)
+    raise LookupError(f"no fault of {', '.join(faults)} in {', '.join(one.name for one in domains)}")
+
+
+def _calls(rng: Random, domain: Domain, parameters: Mapping[str, str]) -> list[Call]:
+    """Calls that differ from each other, so that no hidden one is in the visible tests."""
+    found: dict[Call, None] = {}
+    while len(found) < VISIBLE + HIDDEN:
+        module, function, arguments = domain.calls(rng, parameters)
+        found[Call(f"{parameters['package']}.{module}", function, json.dumps(arguments))] = None
+    return list(found)
+
+
+def _faulty(rng: Random, files: Mapping[str, str], faults: Sequence[str]) -> Iterator[tuple[str, str, str]]:
+    """Kind of fault, path, and the file's faulty text. Kinds come in any order, so that none is rare because
+    it has few places or seldom shows."""
+    sources = {path: Source(text) for path, text in files.items() if path.endswith(".py")}
+    for fault in rng.sample(faults, len(faults)):
+        places = [(path, edits) for path, source in sources.items() for edits in FAULTS[fault](source)]
+        for path, edits in rng.sample(places, min(MOST_PLACES, len(places))):
+            yield fault, path, applied(files[path], edits)
+
+
+def _judged(
+    rng: Random, faulty: Mapping[str, Any], calls: list[Call], expected: list[str | None]
+) -> tuple[Case, ...] | None:
+    """Visible cases and then hidden ones; None where the fault does not show in both, or shows everywhere."""
+    try:
+        wrong = [given != right for given, right in zip(answers(faulty, calls), expected, strict=True)]
+        if not LEAST <= sum(wrong) <= len(calls) - LEAST:
+            return None
+        order = _split(rng, wrong)
+        # Once more in the order of the judge: what one call leaves behind may change the next one's answer.
+        given = answers(faulty, [calls[index] for index in order])
+    except Endless:
+        return None
+    cases = []
+    for index, answer in zip(order, given, strict=True):
+        right = expected[index]
+        assert right is not None, f"the faultless package raises for {calls[index]}"
+        cases.append(Case(calls[index], right, answer == right))
+    right_already = [case.already_right for case in cases]
+    if all(right_already[:VISIBLE]) or all(right_already[VISIBLE:]):
+        return None
+    return tuple(cases)
+
+
+def _split(rng: Random, wrong: list[bool]) -> list[int]:
+    """An order of the calls in which the fault shows in one to three of the visible ones, as far as it may
+    be."""
+    failing = [index for index, one in enumerate(wrong) if one]
+    passing = [index for index, one in enumerate(wrong) if not one]
+    shown = failing[: rng.randint(1, min(3, len(failing) - 1))]
+    visible = sorted([*shown, *passing[: VISIBLE - len(shown)]])
+    return [*visible, *(index for index in range(len(wrong)) if index not in visible)]
+
+
+def write_tests(cases: Sequence[Case]) -> str:
+    """The visible tests as a file."""
+    imports: dict[str, set[str]] = {}
+    tests = []
+    for number, case in enumerate(cases, start=1):
+        call = case.call
+        imports.setdefault(call.module, set()).add(call.function)
+        arguments = "".join(f"\n        {_written(one)}," for one in json.loads(call.arguments))
+        tests.append(
+            f"def test_{call.function}_{number}():\n"
+            f"    result = {call.function}({arguments}\n    )\n"
+            f"    assert result == (\n        {_written(json.loads(case.expected))}\n    )\n"
+        )
+    head = [f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(imports.items())]
+    return "\n".join(head) + "\n\n\n" + "\n\n".join(tests)
+
+
+def _written(value: Any) -> str:
+    text = pprint.pformat(value, width=92, compact=True, sort_dicts=False)
+    return text.replace("\n", "\n        ")
