@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox.backends import Launched, LaunchSpec
-from ludus.tools.sandbox.engine import PACKAGES_LABEL, connect, engine_address, engine_errors, image_name
+from ludus.tools.sandbox.engine import (
+    PACKAGES_LABEL,
+    canonical,
+    connect,
+    engine_address,
+    engine_errors,
+    image_name,
+)
 from ludus.tools.sandbox.interpreter import GUEST
 from ludus.tools.sandbox.janitor import janitor
 from ludus.tools.sandbox.link import MIB
@@ -126,7 +133,7 @@ def _check_image(engine: "docker.APIClient", spec: LaunchSpec) -> None:
         raise UserError(f"the Docker engine has no image {name}: run `ludus sandbox build`") from None
     labels: Mapping[str, str] = image["Config"].get("Labels") or {}
     there = labels.get(PACKAGES_LABEL, "").split(",")
-    if lacking := [package for package in spec.packages if package.lower().replace("_", "-") not in there]:
+    if lacking := [package for package in spec.packages if canonical(package) not in there]:
         options = " ".join(f"--package {package}" for package in spec.packages)
         raise UserError(
             f"packages: {lacking[0]!r} is not in the image {name}: run `ludus sandbox build {options}`"

@@ -1,6 +1,7 @@
 """The Docker engine of this machine, and what can be wrong with it, in one line each."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -24,6 +25,11 @@ def image_name() -> str:
     return f"{REPOSITORY}:{metadata.version('ludus')}"
 
 
+def canonical(distribution: str) -> str:
+    """A distribution's name in the one spelling that package indexes compare."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def engine_address() -> str:
     """Where the engine listens: `DOCKER_HOST`, or the usual place.
 
@@ -34,7 +40,7 @@ def engine_address() -> str:
     if not address.startswith("unix://"):
         raise UserError(
             f"DOCKER_HOST={address!r}: the sandbox 'docker' shares descriptors with its containers and needs "
-            "an engine on this machine; set DOCKER_HOST=unix:///PATH/docker.sock, or use LUDUS_SANDBOX=process"
+            "an engine of this machine: DOCKER_HOST=unix:///PATH/docker.sock (or use LUDUS_SANDBOX=process)"
         )
     return address
 
