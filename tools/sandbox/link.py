@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ludus.tools.sandbox.backends import Launched
+from ludus.tools.sandbox.guest.server import ALLOWANCE
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import SandboxFault
 
@@ -77,6 +79,7 @@ class Link:
         self.launched = launched
         self._control = launched.control
         self._control.setblocking(False)
+        self._jobs: socket.socket | None = None
         self._buffer = b""
         self.dead = False
 
@@ -86,8 +89,15 @@ class Link:
         Raises:
             SandboxFault: it ended, or took longer.
         """
-        self._send({"op": "ping"}, [])
-        self._answer_within(seconds, "did not start")
+        self._send({"op": "ping"})
+        if not select.select([self._control], [], [], seconds)[0]:
+            self.kill()
+            raise SandboxFault(f"the sandbox did not start within {seconds:.0f} s")
+        _, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
+        if not descriptors:
+            self.kill()
+            raise SandboxFault("the sandbox's server ended while it started")
+        self._jobs = socket.socket(fileno=descriptors[0])
         self.launched.settle()
 
     def start(
@@ -109,7 +119,8 @@ class Link:
                 os.set_blocking(reader, False)
                 ours.append(reader)
                 theirs.append(writer)
-            self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})}, theirs)
+            self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})})
+            self._hand_over(limits, theirs)
         except BaseException:
             for descriptor in ours:
                 os.close(descriptor)
@@ -154,7 +165,7 @@ class Link:
                     poller.unregister(descriptor)
                 elif stream.overflowed and not killed:
                     killed = True
-                    self._send({"op": "kill"}, [])
+                    self._send({"op": "kill"})
                     for other in job.streams:
                         with contextlib.suppress(KeyError):
                             poller.unregister(other.descriptor)
@@ -167,28 +178,31 @@ class Link:
 
     def order(self, op: str, limits: Limits | None = None) -> None:
         """Tell the server something about the job that runs."""
-        self._send({"op": op, **(_orders(limits) if limits else {})}, [])
+        self._send({"op": op, **(_orders(limits) if limits else {})})
 
     def kill(self) -> None:
         self.dead = True
         self.launched.kill()
         self._control.close()
+        if self._jobs is not None:
+            self._jobs.close()
 
-    def _answer_within(self, seconds: float, what: str) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
-        while not select.select([self._control], [], [], max(0.0, deadline - time.monotonic()))[0] or (
-            not self._receive()
-        ):
-            if time.monotonic() >= deadline:
-                self.kill()
-                raise SandboxFault(f"the sandbox {what} within {seconds:.0f} s")
-        return self._next()
+    def _hand_over(self, limits: Limits, descriptors: list[int]) -> None:
+        """Give the job to the fork that waits for it, past the server."""
+        cpu, memory, disk = math.ceil(limits.cpu_s) + 1, int(limits.memory_mb * MIB), int(limits.disk_mb * MIB)
+        assert self._jobs is not None
+        packed = ALLOWANCE.pack(cpu, memory, limits.processes, disk)
+        try:
+            socket.send_fds(self._jobs, [packed], descriptors)
+        except OSError as error:
+            self.kill()
+            raise SandboxFault(f"the sandbox's next process is gone ({error})") from error
 
-    def _send(self, message: dict[str, Any], descriptors: list[int]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         if self.dead:
             raise SandboxFault("the sandbox has ended; open another")
         try:
-            socket.send_fds(self._control, [json.dumps(message).encode() + b"\n"], descriptors)
+            self._control.sendall(json.dumps(message).encode() + b"\n")
         except OSError as error:
             self.kill()
             raise SandboxFault(f"the sandbox's server is gone ({error})") from error
@@ -218,8 +232,6 @@ def _orders(limits: Limits) -> dict[str, Any]:
         "wall": limits.wall_s,
         "cpu": limits.cpu_s,
         "memory": int(limits.memory_mb * MIB),
-        "processes": limits.processes,
-        "disk": int(limits.disk_mb * MIB),
     }
 
 

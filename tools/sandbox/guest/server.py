@@ -10,6 +10,7 @@ descriptors (see `program.py`): job, stdin, stdout, stderr, report.
     → {"op": "cell", "wall": 2.0, …}       go on, for the next cell
 """
 
+import _signal  # what `signal` wraps into enumerations, which costs a quarter of a millisecond after a fork
 import gc
 import importlib
 import json
@@ -18,6 +19,7 @@ import resource
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from typing import Any
@@ -25,6 +27,9 @@ from typing import Any
 from . import program, watch
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
+ALLOWANCE = struct.Struct("4q")
+"""What a waiting fork is told with its descriptors: seconds of processor time, bytes of memory, processes, bytes of a file."""
+_THREAD_STACK = 8 << 20
 _IS_LINUX = sys.platform == "linux"
 if _IS_LINUX:
     from . import kernel
@@ -55,11 +60,14 @@ class Server:
         self.kill_by_group = settings["kill_by_group"]
         self.ours = frozenset({1, os.getpid(), os.getppid()})
         self.guest: Guest | None = None
+        self.spare: int | None = None
+        self.jobs = control
         self.buffer = b""
-        self.descriptors: list[int] = []
         self.wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
+        self.free_files = os.statvfs(self.root).f_ffree
+        self.hard = _hard_limits(settings)
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
         self.poller.register(self.wake, select.POLLIN)
@@ -69,12 +77,12 @@ class Server:
     def serve(self) -> None:
         """Work until the owner closes the socket."""
         while True:
-            for descriptor, _ in self.poller.poll(self._patience()):
-                if descriptor == self.wake:
-                    os.read(self.wake, 4096)
-                    self._reap()
-                elif not self._listen():
-                    return
+            ready = {descriptor for descriptor, _ in self.poller.poll(self._patience())}
+            if self.wake in ready:
+                os.read(self.wake, 4096)
+            if self.control.fileno() in ready and not self._listen():
+                return
+            self._reap()
             if self.guest is not None:
                 self._watch(self.guest)
 
@@ -89,11 +97,10 @@ class Server:
         return max(0.0, left) * 1000 + 0.5
 
     def _listen(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self.control, 65536, 16)
+        data = self.control.recv(65536)
         if not data:
             return False
         self.buffer += data
-        self.descriptors += descriptors
         while b"\n" in self.buffer:
             line, _, self.buffer = self.buffer.partition(b"\n")
             self._obey(json.loads(line))
@@ -102,10 +109,13 @@ class Server:
     def _obey(self, order: dict[str, Any]) -> None:
         guest = self.guest
         if order["op"] == "start":
-            descriptors, self.descriptors = self.descriptors[:5], self.descriptors[5:]
-            self._start(order, descriptors)
+            assert self.spare is not None
+            self.guest, self.spare = Guest(self.spare, order), None
         elif order["op"] == "ping":
-            self._answer({"pong": self.settings["lacks"]})
+            jobs, self.jobs = socket.socketpair()
+            self.fork_ahead()
+            socket.send_fds(self.control, [b"{}\n"], [jobs.fileno()])
+            jobs.close()
         elif guest is None:
             return  # it ended while the order was on its way
         elif order["op"] == "kill":
@@ -121,59 +131,49 @@ class Server:
             guest.cell_begun = time.monotonic()
             self._signal_all(signal.SIGCONT)
 
-    def _start(self, order: dict[str, Any], descriptors: list[int]) -> None:
-        process = os.fork()
-        if process == 0:
-            try:
-                self._become_guest(order, descriptors)
-                program.perform()
-            except BaseException:
-                import traceback
+    def fork_ahead(self) -> None:
+        """Fork the next guest before it is needed: a run then does not wait for the fork."""
+        self.spare = os.fork()
+        if self.spare:
+            return
+        try:
+            self._become_guest()
+            program.perform()
+        except BaseException:
+            import traceback
 
-                traceback.print_exc()
-            finally:
-                os._exit(1)
-        self.guest = Guest(process, order)
-        for descriptor in descriptors:
-            os.close(descriptor)
+            traceback.print_exc()
+        finally:
+            os._exit(1)
 
-    def _become_guest(self, order: dict[str, Any], descriptors: list[int]) -> None:
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def _become_guest(self) -> None:
+        _signal.set_wakeup_fd(-1)
+        for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP):
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
         if _IS_LINUX:
             kernel.set_dumpable(True)
         if self.proc is not None:
             self.proc.offer_to_the_killer()
         os.setsid()
-        job, *standard = descriptors
+        os.chdir(self.root + "/work")
+        packed, high, _, _ = socket.recv_fds(self.jobs, 64, 5)
+        cpu, memory, processes, disk = ALLOWANCE.unpack(packed)
         # Above those that are to be filled.
-        high = [os.dup(descriptor) for descriptor in descriptors]
         while min(high) < 16:
             high = [os.dup(descriptor) for descriptor in high]
         for target, descriptor in zip((4, 0, 1, 2, 3), high, strict=True):
             os.dup2(descriptor, target)
         os.closerange(5, 1024)
-        cpu = int(order["cpu"]) + 1
-        mebibyte = 1 << 20
         for limit, most in (
             (resource.RLIMIT_CPU, cpu),
-            (resource.RLIMIT_FSIZE, order["disk"]),
-            (resource.RLIMIT_NOFILE, 256),
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_NPROC, order["processes"] + self.settings["spare_processes"]),
-            (
-                resource.RLIMIT_DATA,
-                2 * order["memory"] + 8 * mebibyte * order["processes"] + self.settings["data"],
-            ),
+            (resource.RLIMIT_FSIZE, disk),
+            (resource.RLIMIT_NPROC, processes + self.settings["spare_processes"]),
+            (resource.RLIMIT_DATA, 2 * memory + _THREAD_STACK * processes + self.settings["data"]),
         ):
-            hard = resource.getrlimit(limit)[1]
-            most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-            if limit == resource.RLIMIT_NPROC and self.settings["spare_processes"] < 0:
-                continue
-            resource.setrlimit(limit, (most, most))
-        os.chdir(self.root + "/work")
+            if limit in self.hard:
+                most = min(most, self.hard[limit])
+                resource.setrlimit(limit, (most, most))
         if self.guard is not None:
             kernel.install(self.guard)
 
@@ -210,15 +210,19 @@ class Server:
             pass
 
     def _reap(self) -> None:
-        """Take the dead; when the guest itself is among them, end all that it left, and tell the owner."""
-        while True:
+        """Take the dead; when the guest itself is among them, end all that it left, and tell the owner.
+
+        Only while a guest is known: a fork that waits may get its job, and even end, before the order about it
+        has been read here.
+        """
+        while self.guest is not None:
             try:
                 process, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if process == 0:
                 return
-            if self.guest is not None and process == self.guest.process:
+            if process == self.guest.process:
                 self._end(self.guest, status, used.ru_maxrss)
 
     def _end(self, guest: Guest, status: int, peak: int) -> None:
@@ -230,22 +234,39 @@ class Server:
             except ChildProcessError:
                 break
         self.guest = None
-        disk = os.statvfs(self.root)
-        full = disk.f_bavail == 0 or disk.f_favail == 0
+        full, dirty = self._disk()
         self._answer(
             {
-                "ended": status, "killed": guest.killed, "seconds": seconds, "full": full and self.settings["own_disk"],
-                "peak": peak * (1024 if _IS_LINUX else 1), "dirty": self._dirty(),
+                "ended": status, "killed": guest.killed, "seconds": seconds, "full": full,
+                "peak": peak * (1024 if _IS_LINUX else 1), "dirty": dirty,
             }
         )  # fmt: skip
+        self.fork_ahead()
 
-    def _dirty(self) -> bool:
-        return any(
-            next(iter(os.scandir(f"{self.root}/{place}")), None) is not None for place in program.PLACES
-        )
+    def _disk(self) -> tuple[bool, bool]:
+        """Whether the work directory is full, and whether there is anything in it."""
+        if not self.settings["own_disk"]:
+            return False, any(os.listdir(f"{self.root}/{place}") for place in program.PLACES)
+        disk = os.statvfs(self.root)
+        # What is deleted but still open elsewhere is gone by now: its holders are dead.
+        return disk.f_bavail == 0 or disk.f_ffree == 0, disk.f_ffree < self.free_files
 
     def _answer(self, message: dict[str, Any]) -> None:
         self.control.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
+    """The most that each resource limit of a guest can be; those that are not set here are missing. What is the
+    same for every guest is set at once, on this process."""
+    for limit, most in ((resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
+        hard = resource.getrlimit(limit)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (most, most))
+    kinds = [resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_DATA]
+    if settings["spare_processes"] >= 0:
+        kinds.append(resource.RLIMIT_NPROC)
+    hards = {kind: resource.getrlimit(kind)[1] for kind in kinds}
+    return {kind: sys.maxsize if hard == resource.RLIM_INFINITY else hard for kind, hard in hards.items()}
 
 
 def prepare(settings: dict[str, Any]) -> watch.Proc | None:
