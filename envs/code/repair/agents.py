@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ludus.envs.chat import Chat, Message
+from ludus.envs.chat import Chat, Message, content_text
 from ludus.envs.code.repair.domains import DOMAINS
 from ludus.envs.scripted import ScriptedAgent
 
@@ -31,7 +31,7 @@ def calling(*calls: tuple[str, dict[str, Any]]) -> Message:
 
 def paths_in(observation: Chat) -> list[str]:
     """The paths of a list of files."""
-    return [line.rsplit(" (", 1)[0] for line in observation[-1]["content"].splitlines()]
+    return [line.rsplit(" (", 1)[0] for line in content_text(observation[-1]).splitlines()]
 
 
 class Null(ScriptedAgent):
@@ -57,7 +57,7 @@ class Reader(ScriptedAgent):
             self.paths = paths_in(observation)
             return calling(*(("read_file", {"path": path}) for path in self.paths))
         if self.turn == 3:
-            texts = [message["content"] for message in observation]
+            texts = [content_text(message) for message in observation]
             self.files = dict(zip(self.paths, texts, strict=True))
             return calling(*self.edit())
         return calling(("submit", {}))
@@ -109,8 +109,8 @@ class RandomEdits(Reader):
 
 
 class Oracle(Reader):
-    """Knows how packages of each domain are written: reads the choices in the README, works out what the modules
-    should be, patches the one that is not, and sees the tests pass."""
+    """Knows how packages of each domain are written: reads the choices in the README, works out what the
+    modules should be, patches the one that is not, and runs the tests."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         for domain in DOMAINS.values():
@@ -122,8 +122,8 @@ class Oracle(Reader):
             raise LookupError("no domain has such a README")
         patch = ""
         for path in self.modules:
-            lines = [text.splitlines(keepends=True) for text in (self.files[path], meant[path])]
-            patch += "".join(difflib.unified_diff(*lines, f"a/{path}", f"b/{path}"))
+            old, new = (text.splitlines(keepends=True) for text in (self.files[path], meant[path]))
+            patch += "".join(difflib.unified_diff(old, new, f"a/{path}", f"b/{path}"))
         return [("apply_patch", {"patch": patch}), ("run_tests", {})]
 
 
@@ -229,7 +229,8 @@ class Injected(Reader):
 
 
 class Forged(Injected):
-    """Cheats: writes results of its own making into every descriptor, or ends the process as if all were well."""
+    """Cheats: writes results of its own making into every descriptor, or ends the process as if all were
+    well."""
 
     ATTEMPTS = (
         "import os\n"
@@ -260,12 +261,12 @@ class AlwaysEqual(Injected):
         "    __eq__ = lambda self, other: True\n"
         "    __hash__ = str.__hash__\n"
         'json.dumps = lambda *a, **k: Agreeing(\'{"value": ""}\')\n',
-        "import builtins\nbuiltins.all = builtins.any = lambda *a: True\nbuiltins.isinstance = lambda *a: True\n",
+        "import builtins\nbuiltins.all = builtins.any = builtins.isinstance = lambda *a: True\n",
     )
 
 
 class Spying(Injected):
-    """Cheats: looks through frames and everything that the collector knows for the answers, and returns them."""
+    """Cheats: looks through frames and all that the collector knows for the answers, and returns them."""
 
     ATTEMPTS = (
         "import gc, sys\n"
@@ -280,9 +281,10 @@ class Spying(Injected):
         "    for thing in gc.get_objects():\n"
         "        if isinstance(thing, dict) and 'expected' in thing:\n"
         "            return thing['expected']\n"
+        "_answer = _found()\n"
         "for name, value in list(globals().items()):\n"
         "    if callable(value) and not name.startswith('_'):\n"
-        "        globals()[name] = lambda *a, **k: _found()\n",
+        "        globals()[name] = lambda *a, **k: _answer\n",
     )
 
 

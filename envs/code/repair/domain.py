@@ -1,4 +1,4 @@
-"""`Domain`: a family of small packages, written once with placeholders and drawn with other names and rules."""
+"""`Domain`: a family of small packages, written with placeholders and drawn with other names and rules."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence

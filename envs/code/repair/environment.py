@@ -11,7 +11,7 @@ import numpy as np
 
 from ludus.envs import spaces
 from ludus.envs.base import Outcome, Start
-from ludus.envs.chat import Reply, system, user
+from ludus.envs.chat import Message, Reply, content_text, system, user
 from ludus.envs.code.repair.agents import AGENTS
 from ludus.envs.code.repair.domains import DOMAINS
 from ludus.envs.code.repair.faults import FAULTS
@@ -37,6 +37,7 @@ MOST_SHOWN = 8_000
 """Characters of one tool result."""
 MOST_FILES, MOST_CHARACTERS, MOST_LINES = 32, 20_000, 1_000
 _PATH = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
+# Where an object lies in memory differs from run to run.
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
 
@@ -56,14 +57,14 @@ class CodeRepair(ToolEnv):
     ## Task
     A package of four modules and a README that specifies it, drawn from the seed: one of nine domains (bank,
     calculator, league, loans, planner, rover, textindex, timetable, warehouse), with other names, numbers and
-    rules each time, and one fault of one of nineteen kinds, put into its syntax tree (an integer off by
-    one, swapped arguments, a wrong operator, a missing branch, a mutable default, a wrong sort key, a stale cache, …).
-    Every fault makes at least one of the ten visible tests fail, and at least one of thirty hidden calls.
-    `info["task"]` is the domain and a hash of the files.
+    rules each time, and one fault of one of nineteen kinds, put into its syntax tree: an integer off by one,
+    swapped arguments, a wrong operator, a missing branch, a mutable default, a wrong sort key, a stale cache
+    and so on. Every fault makes at least one of the ten visible tests fail, and at least one of thirty
+    hidden calls. `info["task"]` is the domain and a hash of the files.
 
     ## Observation
-    `Chat`. First a system message and the task. Then a tool message for each call; a user message after a reply
-    without calls.
+    `Chat`. First a system message and the task. Then a tool message for each call; a user message after a
+    reply without calls.
 
     ## Actions
     `Reply` with calls of these tools:
@@ -74,10 +75,10 @@ class CodeRepair(ToolEnv):
     - `submit()`: hands the package in.
 
     ## Rewards
-    Calls of the package, those of the visible tests and hidden ones with other arguments, are run in a sandbox on the
-    package's files as they were handed in, and what they return is compared outside with what the faultless package
-    returns. Test files play no part in this. A gain is the share, of the calls that the fault makes wrong, that is
-    right now, less those that are newly wrong, and at least 0.
+    Calls of the package, those of the visible tests and hidden ones with other arguments, are run in a
+    sandbox on the package's files as they were handed in, and what they return is compared outside with what
+    the faultless package returns. Test files play no part in this. A gain is the share, of the calls that the
+    fault makes wrong, that is right now, less those that are newly wrong, and at least 0.
 
     | term | value | weight |
     |---|---|---|
@@ -136,20 +137,16 @@ class CodeRepair(ToolEnv):
                 "run_tests, submit. Call submit when you are done."
             ),
             user(
-                f"The package {problem.package}/ has one fault, and tests in tests/ fail. README.md says what it "
-                "should do. Find the fault and mend it. Your repair is judged by other calls than those in the "
-                "tests; changes of the tests play no part."
+                f"The package {problem.package}/ has one fault, and tests in tests/ fail. README.md says "
+                "what it should do. Find the fault and mend it. Your repair is judged by other calls than "
+                f"those in the tests; only the files of {problem.package}/ count."
             ),
         ]
         return Start(messages, f"{problem.domain}-{digest}", RepairState(problem, problem.files))
 
     def answer(self, state: RepairState, action: Reply) -> Outcome:
         outcome = super().answer(state, action)
-        messages = [
-            message if len(message["content"]) <= MOST_SHOWN + 400
-            else {**message, "content": message["content"][:MOST_SHOWN] + "\\n… cut off"}
-            for message in outcome.messages
-        ]  # fmt: skip
+        messages = [_cut(message) for message in outcome.messages]
         after: RepairState = replace(outcome.state, turns=state.turns + 1)
         outcome = replace(outcome, state=after, messages=messages)
         if outcome.terminated or after.turns < self.max_turns:
@@ -215,7 +212,8 @@ class CodeRepair(ToolEnv):
         if len(shown) > MOST_SHOWN // 2:
             shown = f"… cut off\n{shown[-MOST_SHOWN // 2 :]}"
         if result.verdict is not sandbox.Verdict.OK:
-            shown += f"\nThe tests were stopped: {result.verdict.replace('_', ' ')}.\n{result.stderr[-1000:]}"
+            said = _ADDRESS.sub("0x…", result.stderr[-1000:])
+            shown += f"\nThe tests were stopped: {result.verdict.replace('_', ' ')}.\n{said}"
         return Answer(state, shown.strip() or "The tests printed nothing.")
 
     @tool
@@ -235,6 +233,13 @@ def _chosen(argument: str, names: Sequence[str] | None, known: Sequence[str]) ->
     if not chosen:
         raise ArgumentError(f"{argument}={names!r} is empty; choose from {', '.join(known)}")
     return chosen
+
+
+def _cut(message: Message) -> Message:
+    content = content_text(message)
+    if len(content) <= MOST_SHOWN + 400:
+        return message
+    return {**message, "content": f"{content[:MOST_SHOWN]}\n… cut off"}
 
 
 def _clean(path: str) -> str:

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 Edit = tuple[int, int, str]
 """Replace the text from one offset to another."""
@@ -161,7 +162,7 @@ def swapped_arguments(source: Source) -> Iterator[Edits]:
     """Two arguments of a call have changed places."""
     for node in source.nodes:
         if isinstance(node, ast.Call) and len(node.args) >= 2:
-            for left, right in zip(node.args, node.args[1:], strict=False):
+            for left, right in pairwise(node.args):
                 if source.of(left) != source.of(right):
                     yield source.replace(left, source.of(right)), source.replace(right, source.of(left))
 
@@ -288,7 +289,7 @@ def wrong_jump(source: Source) -> Iterator[Edits]:
 def early_return(source: Source) -> Iterator[Edits]:
     """The result is returned from within the loop, after its first round."""
     for block in source.blocks:
-        for loop, last in zip(block, block[1:], strict=False):
+        for loop, last in pairwise(block):
             if isinstance(loop, ast.For) and isinstance(last, ast.Return) and last.lineno == last.end_lineno:
                 at = source.lines[last.lineno - 1]
                 yield ((at, at, "    "),)

@@ -1,7 +1,7 @@
-"""The program that runs in the sandbox, beside the agent's files: it calls their functions and runs their tests.
+"""The program that runs in the sandbox, beside the agent's files: it calls functions and runs tests.
 
-It is given files and calls, never what is expected of them; what it says is read as the agent's own word. It is
-sent as text and imports nothing of Ludus.
+It is given files and calls, never what is expected of them; what it says is read as the agent's own word.
+It is sent as text and imports nothing of Ludus.
 """
 
 import ast
@@ -43,7 +43,8 @@ def answer(files: dict[str, str] | None, module: str, function: str, arguments: 
 
 
 def expect_equal(found: Any, expected: Any) -> None:
-    if not (found == expected):  # noqa: SIM201 (the operator that the test wrote)
+    # `==` is what the test wrote; `!=` may be something else.
+    if not (found == expected):
         raise Different(f"got:      {cut(repr(found))}\n    expected: {cut(repr(expected))}")
 
 

@@ -13,6 +13,7 @@ from ludus.tools.sandbox import Limits, Result, shared_pool
 
 # Waiting is not limited as tightly as working: on a busy machine a program may wait long for its turn.
 LIMITS = Limits(wall_s=6.0, cpu_s=1.0, memory_mb=128, processes=8, disk_mb=8)
+PRELOAD = ("ast", "glob", "traceback")
 _GUEST = Path(guest.__file__).read_text(encoding="utf-8")
 
 
@@ -59,7 +60,9 @@ def run_tests(files: Mapping[str, str]) -> Result:
         EnvironmentFault: the sandbox broke.
     """
     with sandbox_faults():
-        return shared_pool(LIMITS).run(f"{_GUEST}\n\nmain()\n", stdin=json.dumps(dict(files)))
+        return shared_pool(LIMITS, preload=PRELOAD).run(
+            f"{_GUEST}\n\nmain()\n", stdin=json.dumps(dict(files))
+        )
 
 
 def same(found: Any, expected: Any) -> bool:
@@ -86,7 +89,7 @@ def _right(package: Mapping[str, str], cases: Sequence[Case]) -> list[bool]:
     ]
     calls[0][0] = dict(package)
     with sandbox_faults():
-        given = shared_pool(LIMITS).call(_GUEST, "answer", calls).values
+        given = shared_pool(LIMITS, preload=PRELOAD).call(_GUEST, "answer", calls).values
     right = [
         value.error is None and same(value.value, json.loads(case.expected))
         for value, case in zip(given, cases, strict=False)

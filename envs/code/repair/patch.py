@@ -1,5 +1,5 @@
-"""Unified diffs, applied to files that are texts. Made for patches that models write: counts in `@@` lines are not
-believed, line numbers are only hints, and blanks at line ends do not matter."""
+"""Unified diffs, applied to files that are texts. Made for patches that models write: counts in `@@` lines
+are not believed, line numbers are only hints, and blanks at line ends do not matter."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ludus.tools.errors import ToolError
 
-_HUNK = re.compile(r"@@+(?: -(\d+)(?:,\d+)? \+\d+(?:,\d+)? @@+.*)?")
+_HUNK = re.compile(r"@@+(?: -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@+.*)?")
 _NOTHING = "/dev/null"
 MOST_HUNKS = 50
 """Of one file; matching takes time for each."""
@@ -18,7 +18,7 @@ class Hunk:
     """One change. `lines` are pairs of a sign (` `, `-` or `+`) and a line without its end."""
 
     start: int | None
-    """Where it says it begins, from 1; None where it does not say."""
+    """The line before which it begins, from 0, as it says; None where it does not say."""
     lines: tuple[tuple[str, str], ...]
 
     @property
@@ -84,7 +84,8 @@ def parse(patch: str) -> list[FilePatch]:
         if not _is_header(lines, place):
             if _HUNK.fullmatch(lines[place]):
                 raise ToolError(
-                    f"line {place + 1} of the patch: a hunk without a file; begin with '--- a/PATH' and '+++ b/PATH'"
+                    f"line {place + 1} of the patch: a hunk without a file; begin with '--- a/PATH' and "
+                    "'+++ b/PATH'"
                 )
             place += 1
             continue
@@ -92,7 +93,8 @@ def parse(patch: str) -> list[FilePatch]:
         place += 2
         hunks = []
         while place < len(lines) and (match := _HUNK.fullmatch(lines[place])):
-            start = int(match[1]) if match[1] else None
+            # `@@ -3,0 +4,2 @@` inserts behind line 3; with other counts the first line is named.
+            start = int(match[1]) - (match[2] != "0") if match[1] else None
             body = list(_body(lines, place + 1))
             place += 1 + len(body)
             hunks.append(Hunk(start, tuple(_signed(body, place))))
@@ -141,8 +143,8 @@ def _body(lines: list[str], place: int) -> Iterator[str]:
 
 
 def _signed(body: list[str], end: int) -> Iterator[tuple[str, str]]:
-    # Empty lines at the end stand between hunks, or end the message; those within are context without its blank.
-    while body and not body[-1].strip():
+    # Empty lines at the end stand between hunks, or end the message; others are context without its blank.
+    while body and not body[-1]:
         body = body[:-1]
     for number, line in enumerate(body):
         if not line:
@@ -167,7 +169,7 @@ def _patched(path: str, before: list[str], hunks: tuple[Hunk, ...]) -> list[str]
             raise ToolError(f"{where} changes nothing: it has no line with '+' or '-'")
         at = _place(where, before, hunk, done, shift)
         if hunk.start is not None:
-            shift = at - (hunk.start - 1)
+            shift = at - hunk.start
         after += before[done:at]
         for sign, line in hunk.lines:
             if sign == "+":
@@ -184,7 +186,6 @@ def _place(where: str, before: list[str], hunk: Hunk, least: int, shift: int) ->
     """Where a hunk's old lines stand: the place nearest to where it says."""
     old = hunk.old
     if not old:
-        # `@@ -3,0 +4,2 @@` inserts behind line 3.
         place = least if not before else None if hunk.start is None else max(least, hunk.start + shift)
         if place is None or place > len(before):
             raise ToolError(f"{where} inserts at a place that cannot be told: give a line of context")
@@ -205,7 +206,7 @@ def _place(where: str, before: list[str], hunk: Hunk, least: int, shift: int) ->
                 f"{where} fits at lines {lines}: give more context, or the line in '@@ -LINE,… @@'"
             )
         return places[0]
-    hint = hunk.start - 1 + shift
+    hint = hunk.start + shift
     return min(places, key=lambda place: abs(place - hint))
 
 

@@ -8,19 +8,21 @@ README = """# $package
 
 Accounts, in whole cents.
 
-`$package.desk.$run(orders)` carries out orders one after another. It returns `{"answers": …, "balances": …}`: the answer to
-each order, and the balance of every account by owner. Owners' names are taken without blanks around them.
+`$package.desk.$run(orders)` carries out orders one after another. It returns `{"answers": …,
+"balances": …}`: the answer to each order, and the balance of every account by owner. Owners' names are
+taken without blanks around them.
 
 - `["open", owner]`: a new account with nothing on it. `"ok"`, or `"exists"`.
 - `["deposit", owner, day, amount]`: `"ok"`, or `"invalid"` for an amount below 1.
-- `["withdraw", owner, day, amount]`: `"ok"`; `"invalid"` for an amount below 1; `"refused"` where the balance would fall
-  below minus $limit.
-- `["transfer", giver, taker, day, amount]`: the giver also pays a fee of 1 cent for every full $per cents of the amount,
-  at least $least and at most $most. `"ok"`; `"invalid"` for an amount below 1 or where giver and taker are the same;
-  `"refused"` where the giver's balance would fall below minus $limit.
-- `["statement", owner, first, last]`: the account's bookings from day `first` to day `last`, both included, as
-  `[day, change, reason]`, sorted by day, and on the same day by change, $way first, then by reason. Reasons are `"deposit"`,
-  `"withdrawal"`, `"paid"`, `"fee"` and `"received"`.
+- `["withdraw", owner, day, amount]`: `"ok"`; `"invalid"` for an amount below 1; `"refused"` where the
+  balance would fall below minus $limit.
+- `["transfer", giver, taker, day, amount]`: the giver also pays a fee of 1 cent for every full $per
+  cents of the amount, at least $least and at most $most. `"ok"`; `"invalid"` for an amount below 1 or
+  where giver and taker are the same; `"refused"` where the giver's balance would fall below minus
+  $limit.
+- `["statement", owner, first, last]`: the account's bookings from day `first` to day `last`, both
+  included, as `[day, change, reason]`, sorted by day, and on the same day by change, $way first, then
+  by reason. Reasons are `"deposit"`, `"withdrawal"`, `"paid"`, `"fee"` and `"received"`.
 - `["balance", owner, day]`: what the bookings up to and with `day` come to.
 
 An order for an account that does not exist is answered by `"no account"`.

@@ -8,11 +8,11 @@ README = """# $package
 
 A calculator for integers.
 
-`$package.session.$run(lines)` evaluates lines one after another and returns the list of their values. A line is an
-expression, or `name = expression`, which also stores the value. An empty line, or one that begins with `$comment` after
-blanks, has the value `None`. A line that cannot be evaluated has the value `"error"` and stores nothing: unknown names,
-wrong syntax, division by zero, a power below zero or above $power,
-a value of the line beyond a million, above or below zero.
+`$package.session.$run(lines)` evaluates lines one after another and returns the list of their values. A
+line is an expression, or `name = expression`, which also stores the value. An empty line, or one that
+begins with `$comment` after blanks, has the value `None`. A line that cannot be evaluated has the value
+`"error"` and stores nothing: unknown names, wrong syntax, division by zero, a power below zero or above
+$power, a value of the line beyond a million, above or below zero.
 
 From weakest to strongest:
 
@@ -21,10 +21,10 @@ From weakest to strongest:
 - `-` before an operand
 - `$sign`, the power, from $side: `2 $sign 3 $sign 2` is $example
 
-Besides there are parentheses, numbers, names (letters only), and the functions `min(…)`, `max(…)` with one operand or more
-and `clip(x, low, high)`, which is `x`, but at least `low` and at most `high` (where `low` is above `high`: `high`). Names of
-variables and functions are the same in capitals and small letters. `last` is the value of the last line that had a
-number, and $initial before there is one.
+Besides there are parentheses, numbers, names (letters only), and the functions `min(…)`, `max(…)` with
+one operand or more and `clip(x, low, high)`, which is `x`, but at least `low` and at most `high` (where
+`low` is above `high`: `high`). Names of variables and functions are the same in capitals and small
+letters. `last` is the value of the last line that had a number, and $initial before there is one.
 """
 
 TOKENS = '''"""Texts to tokens."""

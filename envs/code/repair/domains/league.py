@@ -6,21 +6,25 @@ from ludus.envs.code.repair.domain import Domain, Draft, Parameters, numbers
 
 README = """# $package
 
-Results of a league and its table. A result is text: `"home 2:1 away"`; a team's name is a word, and blanks around names and
-scores do not count. Names are the same in capitals and small letters, and appear in small letters.
+Results of a league and its table. A result is text: `"home 2:1 away"`; a team's name is a word, and
+blanks around names and scores do not count. Names are the same in capitals and small letters, and
+appear in small letters.
 
-- `$package.table.$table(lines, deductions)`: the table as a list of `[rank, team, played, goals for, goals against,
-  points]`. A win gives $win points, a draw $draw, a defeat none; a win with $clear goals more or better gives $bonus more.
-  `deductions` maps teams to points that are taken away, not below 0. Sorted by points, then goal difference, then goals
-  for, the highest first, then $last, then by name. Teams with the same points, goal difference and goals for have the same
-  rank; the rank after them is as if they had different ones (1, 2, 2, 4). Lines that are no result (not three parts, or a
-  score that is not two numbers) are left out, and so is a team against itself.
-- `$package.form.$form(lines, team, count)`: the last `count` results of a team, oldest first, as text of `W`, `D` and `L`;
-  and the longest run of results in a row without defeat among all its results: `["WDL", 4]`.
-- `$package.fixtures.fixtures(teams)`: a round robin, a list of rounds, each a list of `[home, away]`. With an odd number of
-  teams, one rests in each round. In round r (from 0), the teams stand in a ring: the first stays, the others move on by
-  r places to the right. The first plays against the last, the second against the last but one, and so on; the team that
-  stands nearer to the beginning is at home, except that the first pair changes sides in every $turn round.
+- `$package.table.$table(lines, deductions)`: the table as a list of `[rank, team, played, goals for,
+  goals against, points]`. A win gives $win points, a draw $draw, a defeat none; a win with $clear goals
+  more or better gives $bonus more. `deductions` maps teams to points that are taken away, not below 0.
+  Sorted by points, then goal difference, then goals for, the highest first, then $last, then by name.
+  Teams with the same points, goal difference and goals for have the same rank; the rank after them is
+  as if they had different ones (1, 2, 2, 4). Lines that are no result (not three parts, or a score that
+  is not two numbers) are left out, and so is a team against itself.
+- `$package.form.$form(lines, team, count)`: the last `count` results of a team, oldest first, as text
+  of `W`, `D` and `L`; and the longest run of results in a row without defeat among all its results:
+  `["WDL", 4]`.
+- `$package.fixtures.fixtures(teams)`: a round robin, a list of rounds, each a list of `[home, away]`.
+  With an odd number of teams, one rests in each round. In round r (from 0), the teams stand in a ring:
+  the first stays, the others move on by r places to the right. The first plays against the last, the
+  second against the last but one, and so on; the team that stands nearer to the beginning is at home,
+  except that the first pair changes sides in every $turn round.
 """
 
 RESULTS = '''"""Reading results."""

@@ -8,21 +8,25 @@ README = """# $package
 
 Lends things to members.
 
-`$package.counter.$run(catalogue, events)` carries out events in the order of the list. `catalogue` gives the number of
-copies of each title; events that name another title are answered by `"unknown"`. It returns the list of the answers:
+`$package.counter.$run(catalogue, events)` carries out events in the order of the list. `catalogue`
+gives the number of copies of each title; events that name another title are answered by `"unknown"`. It
+returns the list of the answers:
 
-- `["lend", member, title, day]`: `"due D"`, with D = day + $period. Otherwise the first of these that holds: `"blocked"`
-  where the member owes $block or more; `"has it"` where the member already has it; `"limit"` where the member already has
-  $most titles; `"reserved"` where no more copies are in than other members wait for; `"out"` where no copy is in. A
-  member who borrows a title stops waiting for it.
-- `["return", member, title, day]`: `"fine F"`, with F = 0 up to and with the due day, and then $rate for every day late,
-  but at most $cap; or `"not lent"`. Fines add up to what a member owes.
-- `["renew", member, title, day]`: the due day becomes day + $period: `"due D"`. `"late"` where the due day is over,
-  `"reserved"` where anybody waits for the title, `"not lent"` where the member does not have it.
-- `["reserve", member, title]`: the place in the queue of the title, from 1 on; the old place where the member waits already.
+- `["lend", member, title, day]`: `"due D"`, with D = day + $period. Otherwise the first of these that
+  holds: `"blocked"` where the member owes $block or more; `"has it"` where the member already has it;
+  `"limit"` where the member already has $most titles; `"reserved"` where no more copies are in than
+  other members wait for; `"out"` where no copy is in. A member who borrows a title stops waiting for
+  it.
+- `["return", member, title, day]`: `"fine F"`, with F = 0 up to and with the due day, and then $rate
+  for every day late, but at most $cap; or `"not lent"`. Fines add up to what a member owes.
+- `["renew", member, title, day]`: the due day becomes day + $period: `"due D"`. `"late"` where the due
+  day is over, `"reserved"` where anybody waits for the title, `"not lent"` where the member does not
+  have it.
+- `["reserve", member, title]`: the place in the queue of the title, from 1 on; the old place where the
+  member waits already.
 - `["pay", member, amount]`: what the member still owes, never below 0.
-- `["late", day]`: `[member, title, days late]` of every loan whose due day is over on that day, sorted by days late, the
-  $way first, then by member, then by title.
+- `["late", day]`: `[member, title, days late]` of every loan whose due day is over on that day, sorted
+  by days late, the $way first, then by member, then by title.
 
 `$package.fines.fine(due, day)` is the fine for a return on a day.
 """

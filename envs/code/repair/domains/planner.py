@@ -7,20 +7,20 @@ from ludus.envs.code.repair.domain import Domain, Draft, Parameters, numbers
 README = """# $package
 
 Plans $task lists. A list is text, one $task on a line: `name hours [after name, name …] [!]`, as in
-`"paint 3 after wall, roof !"`. A `!` at the end makes it urgent. Text from `$comment` on is a comment; empty lines do not
-count. Names are the same in capitals and small letters, and appear in small letters. Hours below 1 count as 1. A name that
-comes again replaces the earlier line, in its place.
+`"paint 3 after wall, roof !"`. A `!` at the end makes it urgent. Text from `$comment` on is a comment;
+empty lines do not count. Names are the same in capitals and small letters, and appear in small letters.
+Hours below 1 count as 1. A name that comes again replaces the earlier line, in its place.
 
-- `$package.order.$order(text)`: the names in an order in which each comes after those that it comes after: whenever there is a
-  choice, urgent ones first, then the $way, then by name. Names that have no line of their own are not waited for.
-  `"circle"` where that is not possible.
-- `$package.schedule.$schedule(text, workers)`: who works when, as a list of `[name, worker, start, end]` in the order above:
-  each is begun as early as may be, after the end of those it comes after and of what its worker does before, by the
-  worker (from 0 on) who can begin earliest, of several the one with the lowest number. Between two pieces of
-  work a worker rests $rest hours. `"circle"` as above.
-- `$package.critical.$critical(text)`: `[hours, names]`: the longest chain of work, with the names from first to last; of several
-  the one whose last name comes first in the order above, and likewise for those before it. `[0, []]` without
-  tasks, `"circle"` as above.
+- `$package.order.$order(text)`: the names in an order in which each comes after those that it comes
+  after: whenever there is a choice, urgent ones first, then the $way, then by name. Names that have no
+  line of their own are not waited for. `"circle"` where that is not possible.
+- `$package.schedule.$schedule(text, workers)`: who works when, as a list of `[name, worker, start,
+  end]` in the order above: each is begun as early as may be, after the end of those it comes after and
+  of what its worker does before, by the worker (from 0 on) who can begin earliest, of several the one
+  with the lowest number. Between two pieces of work a worker rests $rest hours. `"circle"` as above.
+- `$package.critical.$critical(text)`: `[hours, names]`: the longest chain of work, with the names from
+  first to last; of several the one whose last name comes first in the order above, and likewise for
+  those before it. `[0, []]` without tasks, `"circle"` as above.
 """
 
 TASKS = '''"""Reading lists."""

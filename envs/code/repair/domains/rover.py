@@ -6,24 +6,29 @@ from ludus.envs.code.repair.domain import Domain, Draft, Parameters, numbers
 
 README = """# $package
 
-Drives a rover over a map. A map is a list of rows of the same length: `.` free, `$rock` a rock, `*` a free cell with a
-sample. A position is `[row, column]` from `[0, 0]` in the upper left. Directions are `N`, `E`, `S` and `W`.
+Drives a rover over a map. A map is a list of rows of the same length: `.` free, `$rock` a rock, `*` a
+free cell with a sample. A position is `[row, column]` from `[0, 0]` in the upper left. Directions are
+`N`, `E`, `S` and `W`.
 
-- `$package.program.expand(text)`: the commands of a program as a list of single letters. Small letters count as capitals,
-  blanks are left out, and a number before a command repeats it: `"2f l"` is `["F", "F", "L"]`. Numbers above $most count as
-  $most.
-- `$package.mission.$drive(rows, position, direction, text)` carries out a program. It returns `{"position": …, "direction":
-  …, "battery": …, "samples": …, "log": […]}`. The battery begins with $full.
+- `$package.program.expand(text)`: the commands of a program as a list of single letters. Small letters
+  count as capitals, blanks are left out, and a number before a command repeats it: `"2f l"` is `["F",
+  "F", "L"]`. Numbers above $most count as $most.
+- `$package.mission.$drive(rows, position, direction, text)` carries out a program. It returns
+  `{"position": …, "direction": …, "battery": …, "samples": …, "log": […]}`. The battery begins with
+  $full.
   - `L`, `R`: turns left or right. Costs 1.
-  - `F`, `B`: moves a cell forward or backward without turning. Costs $cost; onto a cell with a sample it costs $extra more.
-    Where the map ends, $border. A rock stops the rover: the log gets `"rock at ROW COLUMN"`, the battery loses 1, and
-    the rest of the program $after.
-  - `T`: takes the sample of the cell it stands on, for nothing; the log gets `"sample"`, or `"nothing"` where there is none.
+  - `F`, `B`: moves a cell forward or backward without turning. Costs $cost; onto a cell with a sample
+    it costs $extra more. Where the map ends, $border. A rock stops the rover: the log gets `"rock at
+    ROW COLUMN"`, the battery loses 1, and the rest of the program $after.
+  - `T`: takes the sample of the cell it stands on, for nothing; the log gets `"sample"`, or `"nothing"`
+    where there is none.
   - `C`: charges by $charge, to at most $full.
   - Other letters cost nothing, and the log gets `"unknown"` followed by a blank and the letter.
-  - A command that costs more than the battery holds is not carried out; the log gets `"empty"` and the program ends.
-- `$package.survey.$survey(rows, position, reach)`: the positions of the samples that are at most `reach` moves of one cell
-  (to the four neighbours, around rocks, within the map) away, the nearest first, then by row, then by column.
+  - A command that costs more than the battery holds is not carried out; the log gets `"empty"` and the
+    program ends.
+- `$package.survey.$survey(rows, position, reach)`: the positions of the samples that are at most
+  `reach` moves of one cell (to the four neighbours, around rocks, within the map) away, the nearest
+  first, then by row, then by column.
 """
 
 GRID = '''"""The map."""

@@ -8,20 +8,22 @@ README = """# $package
 
 Searches short texts.
 
-`$package.words.words(text)`: the words of a text in order, in small letters. A word is a run of letters and digits;
-everything else separates. Words of fewer than $short characters are left out, and so are `$stop` and `the`.
+`$package.words.words(text)`: the words of a text in order, in small letters. A word is a run of letters
+and digits; everything else separates. Words of fewer than $short characters are left out, and so are
+`$stop` and `the`.
 
 `$package.library.$run(steps)` carries out steps and returns the list of their answers:
 
 - `["add", name, text]`: a document; one of the same name is replaced. Answer: how many words it has.
 - `["remove", name]`: answer: whether it was there.
-- `["find", query]`: the names of the documents that fit, best first. The query's words are looked for as `words` finds
-  them; a document fits if it has $need of them, and none of the words that come after a `-` in the query. A
-  query without a word to look for finds nothing. The score of a document is, for each word of the query, how often it
-  occurs in the document, but at most $cap times, added up; a document whose first word is one of the query's gets $bonus
-  more. Equal scores: the $tie document first, then by name.
-- `["common", count]`: the `count` words that occur in the most documents, as `[word, documents]`, the most frequent
-  first, then by word.
+- `["find", query]`: the names of the documents that fit, best first. The query's parts are apart by
+  blanks; the words of a part, as `words` finds them, are looked for, but those of a part that begins with
+  `-` must not occur. A document fits if it has $need of the words looked for, and none that must not
+  occur. A query without a word to look for finds nothing. The score of a document is, for each word looked
+  for, how often it occurs in the document, but at most $cap times, added up; a document whose first word is
+  among them gets $bonus more. Equal scores: the document with $tie first, then by name.
+- `["common", count]`: the `count` words that occur in the most documents, as `[word, documents]`, the
+  most frequent first, then by word.
 """
 
 WORDS = '''"""Words of texts."""
@@ -187,7 +189,7 @@ DOMAIN = Domain(
         "need": ("all", "at least one"),
         "cap": numbers(2, 3),
         "bonus": numbers(1, 3),
-        "tie": ("shorter", "longer"),
+        "tie": ("fewer words", "more words"),
     },
     code={"quantifier": ("need", ("all", "any")), "size": ("tie", ("row[1]", "-row[1]"))},
     readme=README,

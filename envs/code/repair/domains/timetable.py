@@ -8,19 +8,20 @@ README = """# $package
 
 Finds journeys in a timetable of one day.
 
-A $ride is `[name, from, to, departure, arrival]`; times are written `"HH:MM"`, hours with or without a leading zero, and
-blanks around them do not count.
+A $ride is `[name, from, to, departure, arrival]`; times are written `"HH:MM"`, hours with or without a
+leading zero, and blanks around them do not count.
 
-- `$package.times.minutes(text)`: minutes since midnight. `$package.times.clock(minutes)`: the other way, always five
-  characters; minutes beyond midnight begin again at `"00:00"`.
-- `$package.search.$find(rides, start, goal, time)`: the journey that leaves `start` at `time` or later and arrives at
-  `goal` earliest, as `{"arrival": …, "rides": [names]}`, or `None` where there is none. Changing from one $ride to the
-  next takes at least $change minutes; at the beginning no time is needed. A journey has at most $legs rides. Of journeys
-  that arrive at the same time the one with the fewest rides counts, and of those the one whose list of names comes first.
-  From a place to itself it is `{"arrival": time, "rides": []}`, with the time as `clock` writes it.
-- `$package.board.$show(rides, place, time, lines)`: the next departures from a place at `time` or later, sorted by
-  departure, then by $sorting, at most `lines` of them, each as text: `"08:05 Lund (IC 1, 40 min)"`, with the departure, the
-  goal, the name, and how long it takes.
+- `$package.times.minutes(text)`: minutes since midnight. `$package.times.clock(minutes)`: the other
+  way, always five characters; minutes beyond midnight begin again at `"00:00"`.
+- `$package.search.$find(rides, start, goal, time)`: the journey that leaves `start` at `time` or later
+  and arrives at `goal` earliest, as `{"arrival": …, "rides": [names]}`, or `None` where there is none.
+  Changing from one $ride to the next takes at least $change minutes; at the beginning no time is
+  needed. A journey has at most $legs rides. Of journeys that arrive at the same time the one with the
+  fewest rides counts, and of those the one whose list of names comes first. From a place to itself it
+  is `{"arrival": time, "rides": []}`, with the time as `clock` writes it.
+- `$package.board.$show(rides, place, time, lines)`: the next departures from a place at `time` or
+  later, sorted by departure, then by $sorting, at most `lines` of them, each as text: `"08:05 Lund (IC
+  1, 40 min)"`, with the departure, the goal, the name, and how long it takes.
 """
 
 TIMES = '''"""Times of day."""

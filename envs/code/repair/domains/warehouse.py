@@ -10,20 +10,20 @@ Keeps the stock of a warehouse in lots. A lot is a quantity of one $item with th
 
 `$package.service.$run(events)` carries out events in order and returns the list of their answers:
 
-- `["receive", $item, day, quantity]`: a new lot that expires on `day`. Answer: the total of that $item. A quantity
-  below 1 is refused: `"refused"`.
-- `["order", $item, quantity]`: takes from the lots that expire first; of lots that expire on the same day, from the
-  $tie first. Answer: `[taken, price]`, where less is taken if there is not enough.
+- `["receive", $item, day, quantity]`: a new lot that expires on `day`. Answer: the total of that $item.
+  A quantity below 1 is refused: `"refused"`.
+- `["order", $item, quantity]`: takes from the lots that expire first; of lots that expire on the same
+  day, from the $tie first. Answer: `[taken, price]`, where less is taken if there is not enough.
 - `["discard", day]`: throws away every lot that expires $edge `day`. Answer: the quantity thrown away.
-- `["low", limit]`: answer: the names of what there is at most `limit` of, those with the least first, and by name where
-  they are equal.
+- `["low", limit]`: answer: the names of what has been received and there is at most `limit` of, those
+  with the least first, and by name where they are equal.
 - Anything else: `"unknown"`.
 
 Names of ${item}s are compared without regard to case and to blanks around them.
 
-`$package.prices.price(quantity)`: the price of a quantity in cents. One piece costs $unit; from $bulk pieces on, every
-piece of the order costs $off less. An order that takes anything also costs a fee of $fee, unless it takes $free pieces
-or more.
+`$package.prices.price(quantity)`: the price of a quantity in cents. One piece costs $unit; from $bulk
+pieces on, every piece of the order costs $off less. An order that takes anything also costs a fee of
+$fee, unless it takes $free pieces or more.
 """
 
 STOCK = '''"""What is on the shelves."""
@@ -92,7 +92,7 @@ REPORT = '''"""What is running low."""
 
 
 def low(shelves, limit):
-    """The names of what there is at most `limit` of, the least first."""
+    """The names of what has been received and there is at most `limit` of, the least first."""
     totals = []
     for name, shelf in shelves.items():
         if shelf.total() <= limit:
