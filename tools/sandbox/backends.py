@@ -14,6 +14,19 @@ from ludus.tools.sandbox.limits import Limits
 GUARANTEES = ("files", "network", "processes", "users", "system calls", "memory", "process count", "disk")
 """What a backend may hold apart or hold down."""
 
+GUEST_ENVIRONMENT = {
+    # The same program does the same thing every time, as far as that is in our hands.
+    "PYTHONHASHSEED": "0",
+    "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "MPLBACKEND": "Agg",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""Environment variables of every guest, beside those that say where things lie."""
+
 
 @dataclass(frozen=True)
 class LaunchSpec:
@@ -62,9 +75,9 @@ def backend_name(name: str | None = None) -> str:
         if sys.platform == "linux" and shutil.which("bwrap"):
             return "process"
         raise UserError(
-            "no sandbox: programs that nobody has read need bubblewrap, which is not installed here; install it "
-            "(Debian, Ubuntu: apt install bubblewrap), or choose LUDUS_SANDBOX=docker, or LUDUS_SANDBOX=subprocess, "
-            "which isolates nothing"
+            "no sandbox: programs that nobody has read need bubblewrap, which is not installed here; install "
+            "it (Debian, Ubuntu: apt install bubblewrap), or choose LUDUS_SANDBOX=docker, or "
+            "LUDUS_SANDBOX=subprocess, which isolates nothing"
         )
     if chosen not in _MODULES:
         source = "backend" if name else "LUDUS_SANDBOX"

@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ludus.tools.sandbox.janitor import janitor
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.owners import Owner, owned_name
 
@@ -41,9 +42,16 @@ class Group:
         if self._events >= 0:
             os.close(self._events)
             self._events = -1
-        for folder in {self.memory, self.processes} - {None}:
-            with contextlib.suppress(OSError):
-                os.rmdir(folder)  # type: ignore[arg-type]
+        for folder in {self.memory, self.processes}:
+            if folder is not None:
+                _remove(folder)
+        self.memory = self.processes = None
+
+
+def _remove(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # the janitor tries again when this process is dead
+        folder.rmdir()
+        janitor().unwatch(folder)
 
 
 _MEMORY_FILES = {
@@ -61,10 +69,14 @@ def enclose(process: int, limits: Limits) -> Group:
     for controllers, parent in _parents():
         if ("memory" in controllers and group.memory) or ("pids" in controllers and group.processes):
             continue
+        if not os.access(parent, os.W_OK):
+            continue
         folder = parent / owned_name(Owner.current(), "box")
+        janitor().watch(folder)
         try:
             folder.mkdir()
         except OSError:
+            janitor().unwatch(folder)
             continue
         try:
             if "pids" in controllers:
@@ -72,8 +84,7 @@ def enclose(process: int, limits: Limits) -> Group:
                 (folder / "pids.max").write_text(str(limits.processes + 1))
             (folder / "cgroup.procs").write_text(str(process))
         except OSError:
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            _remove(folder)
             continue
         if "memory" in controllers:
             group.memory = folder

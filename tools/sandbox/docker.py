@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ludus.tools.errors import UserError
-from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.backends import GUEST_ENVIRONMENT, Launched, LaunchSpec
 from ludus.tools.sandbox.engine import (
     PACKAGES_LABEL,
     canonical,
@@ -37,22 +37,11 @@ NOBODY = 65534
 _OWN = f"uid={NOBODY},gid={NOBODY}"
 START_S = 30.0
 """How long a container may take to start; an engine under load starts several at once."""
-_SERVER_PROCESSES = 3
-"""The container's init, the server, and one that is on its way out."""
-_ENVIRONMENT = {
-    "PYTHONPATH": "/ludus:/site",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "MPLBACKEND": "Agg",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-# A container always has a /proc. These tell of the host, or of the engine's folders.
+_SERVER_PROCESSES = 2
+"""The container's init, and the server."""
+# A container always has a /proc, and files of the engine's making. These tell of the host.
 _MASKED = {
-    "/sys",
+    *("/sys", "/etc/resolv.conf"),
     *("/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/bus", "/proc/cgroups", "/proc/cmdline"),
     *(
         "/proc/config.gz",
@@ -148,7 +137,7 @@ def _start_container(
         "connect": "/ludus-run/control.sock", "root": "/box", "mount": False, "become": None,
         "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": -1,
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
-        "hide": ["/ludus"], "site": ["/site"], "lacks": [],
+        "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
     host = engine.create_host_config(
         network_mode="none",
@@ -173,7 +162,7 @@ def _start_container(
             hostname="ludus",
             user=f"{NOBODY}:{NOBODY}",
             working_dir="/box",
-            environment=_ENVIRONMENT,
+            environment={**GUEST_ENVIRONMENT, "PYTHONPATH": "/ludus:/site"},
             labels={OWNER_LABEL: str(owner)},
             host_config=host,
         )

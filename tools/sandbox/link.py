@@ -143,7 +143,7 @@ class Link:
             job.close()
 
     def follow(self, job: Job, seconds: float, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-        """Read a job's streams until the server answers, or until `until` says so (the answer is empty then)."""
+        """Read a job's streams until the server answers, or `until` says so (the answer is empty then)."""
         deadline = time.monotonic() + seconds + GRACE_S
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
@@ -158,12 +158,11 @@ class Link:
                 raise SandboxFault(f"the sandbox's server gave no answer within {seconds + GRACE_S:.0f} s")
             answered = False
             for descriptor, _ in poller.poll(left * 1000):
-                stream = by_descriptor.get(descriptor)
-                if stream is None:
+                if descriptor not in by_descriptor:
                     answered = self._receive()
-                elif not stream.take():
+                elif not by_descriptor[descriptor].take():
                     poller.unregister(descriptor)
-                elif stream.overflowed and not killed:
+                elif by_descriptor[descriptor].overflowed and not killed:
                     killed = True
                     self._send({"op": "kill"})
                     for other in job.streams:
@@ -189,9 +188,9 @@ class Link:
 
     def _hand_over(self, limits: Limits, descriptors: list[int]) -> None:
         """Give the job to the fork that waits for it, past the server."""
-        cpu, memory, disk = math.ceil(limits.cpu_s) + 1, int(limits.memory_mb * MIB), int(limits.disk_mb * MIB)
         assert self._jobs is not None
-        packed = ALLOWANCE.pack(cpu, memory, limits.processes, disk)
+        memory, disk = int(limits.memory_mb * MIB), int(limits.disk_mb * MIB)
+        packed = ALLOWANCE.pack(math.ceil(limits.cpu_s) + 1, memory, limits.processes, disk)
         try:
             socket.send_fds(self._jobs, [packed], descriptors)
         except OSError as error:

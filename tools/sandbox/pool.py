@@ -19,8 +19,8 @@ from ludus.tools.sandbox.sandbox import Sandbox
 class SandboxPool:
     """At most `size` sandboxes, started when they are needed and used again and again.
 
-    Whoever takes one gets an empty work directory and no process of anybody before; a sandbox that died or could
-    not be emptied is replaced. Thread-safe.
+    Whoever takes one gets an empty work directory and no process of anybody before; a sandbox that died or
+    could not be emptied is replaced. Thread-safe.
     """
 
     def __init__(

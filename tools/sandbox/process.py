@@ -16,7 +16,7 @@ from typing import Any
 
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox import cgroups
-from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.backends import GUEST_ENVIRONMENT, Launched, LaunchSpec
 from ludus.tools.sandbox.guest.kernel import SUPPORTED
 from ludus.tools.sandbox.interpreter import GUEST, covered_folders, interpreter_mounts, package_files
 from ludus.tools.sandbox.link import MIB
@@ -25,18 +25,11 @@ from ludus.tools.sandbox.result import SandboxFault
 NOBODY = 65534
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _ENVIRONMENT = {
+    **GUEST_ENVIRONMENT,
     "PATH": "/python/bin",
     "LD_LIBRARY_PATH": "/python/lib",
     "PYTHONHOME": "/python",
     "PYTHONPATH": "/ludus:/site",
-    "PYTHONHASHSEED": "0",
-    "PYTHONUTF8": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "MPLBACKEND": "Agg",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
 }
 
 
@@ -61,7 +54,7 @@ def launch(spec: LaunchSpec) -> Launched:
         "control": theirs.fileno(), "root": "/box", "mount": True, "become": NOBODY if as_root else None,
         "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": 1,
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
-        "hide": ["/ludus"], "site": ["/site"], "lacks": [],
+        "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
     command = [program, *_arguments(spec, as_root), "--info-fd", str(writer)]
     command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
@@ -83,8 +76,8 @@ def launch(spec: LaunchSpec) -> Launched:
         complaint = os.read(errors, 2000).decode(errors="replace").strip()
         os.close(errors)
         raise UserError(
-            f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user namespaces "
-            "allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, a container's seccomp profile)?"
+            f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user "
+            "namespaces allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, a container's seccomp profile)?"
         )
     os.close(errors)
     first = json.loads(said)["child-pid"]
@@ -197,4 +190,4 @@ def _spawn(command: list[str], descriptors: tuple[int, ...], errors: int) -> "su
     process = answer.get()
     if isinstance(process, OSError):
         raise SandboxFault(f"bubblewrap did not start: {process}") from process
-    return process  # type: ignore[no-any-return]
+    return process

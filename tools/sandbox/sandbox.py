@@ -22,11 +22,13 @@ REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
 class Sandbox:
     """A work directory, and programs that run in it one at a time.
 
-    Use `Sandbox.open(…)` in a `with` statement. A program gets the interpreter, the packages that were chosen, and
-    the work directory, which is its current one; it gets nothing else of this machine, and no network. When it ends,
-    everything that it started is ended. The work directory stays until the sandbox is closed or `wipe` is called.
+    Use `Sandbox.open(…)` in a `with` statement. A program gets the interpreter, the packages that were
+    chosen, and the work directory, which is its current one; it gets nothing else of this machine, and no
+    network. When it ends, everything that it started is ended. The work directory stays until the sandbox is
+    closed or `wipe` is called.
 
-    Thread-safe: calls from several threads wait for each other. For many programs at once use a `SandboxPool`.
+    Thread-safe: calls from several threads wait for each other. For many programs at once use a
+    `SandboxPool`.
     """
 
     def __init__(self, link: Link, spec: LaunchSpec, name: str) -> None:
@@ -53,10 +55,10 @@ class Sandbox:
         Args:
             backend: `"process"`, `"docker"` or `"subprocess"`, or a backend of your own; by default what
                 `LUDUS_SANDBOX` says, else `"process"`.
-            limits: what a program may use, if its run does not say otherwise.
-            packages: distributions that guests may import, by name; their dependencies come along.
-            preload: modules to import once, so that guests have them at once.
-            require: guarantees (of `GUARANTEES`) without which it must not run; by default `REQUIRED`, and nothing
+            limits: what a program may use, if its run does not say otherwise. packages: distributions that
+            guests may import, by name; their dependencies come along. preload: modules to import once, so
+            that guests have them at once. require: guarantees (of `GUARANTEES`) without which it must not
+            run; by default `REQUIRED`, and nothing
                 for `"subprocess"`.
 
         Raises:
@@ -73,8 +75,8 @@ class Sandbox:
             launched.kill()
             launched.control.close()
             raise UserError(
-                f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use another "
-                f"backend, or say what is enough with require=({', '.join(map(repr, launched.isolation))})"
+                f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use "
+                f"another backend, or say what is enough with require=({', '.join(map(repr, launched.isolation))})"
             )
         link = Link(launched)
         link.wait_until_ready(START_S)
@@ -130,8 +132,8 @@ class Sandbox:
     ) -> CallResult:
         """Run a program that defines the function `name`, then call that once with each list of arguments.
 
-        Arguments and values are JSON data. A value is what the guest says, which can be anything: compare it here,
-        strictly.
+        Arguments and values are JSON data. A value is what the guest says, which can be anything: compare it
+        here, strictly.
 
         Raises:
             SandboxFault: the sandbox broke.
@@ -153,14 +155,16 @@ class Sandbox:
         return await asyncio.to_thread(self.call, code, name, inputs, limits)
 
     def session(self) -> Session:
-        """A notebook in this sandbox, for use in a `with` statement. Until it is closed nothing else can run here."""
+        """A notebook in this sandbox, for use in a `with` statement. Until it is closed nothing else can run
+        here."""
         self._free()
         self._session = Session(self._link, self.spec.limits)
         self.dirty = True
         return self._session
 
     def snapshot(self) -> bytes:
-        """The work directory's files and folders, as a compressed archive. Do not unpack it outside a sandbox."""
+        """The work directory's files and folders, as a compressed archive. Do not unpack it outside a
+        sandbox."""
         result, report = self._do({"do": "snapshot"}, report=int(2 * self.spec.limits.disk_mb * MIB))
         if result.verdict is not Verdict.OK:
             raise SandboxFault(f"snapshot: {result.verdict}: {result.stderr.strip()}")

@@ -17,9 +17,9 @@ from ludus.tools.sandbox.words import check_name, judged, objects, reported_file
 class Session:
     """Cells that run one after another in one interpreter: variables live from cell to cell.
 
-    The value of a cell's last expression is printed, as in a notebook. A cell that fails leaves its variables;
-    one that is killed takes all of them along, and the next cell begins in a new interpreter (`restarts` counts).
-    Between cells everything in the session is stopped, threads and children too.
+    The value of a cell's last expression is printed, as in a notebook. A cell that fails leaves its
+    variables; one that is killed takes all of them along, and the next cell begins in a new interpreter
+    (`restarts` counts). Between cells everything in the session is stopped, threads and children too.
     """
 
     def __init__(self, link: Link, limits: Limits) -> None:

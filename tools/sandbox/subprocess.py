@@ -13,9 +13,11 @@ import threading
 import warnings
 from pathlib import Path
 
-from ludus.tools.sandbox.backends import Launched, LaunchSpec
+from ludus.tools.sandbox.backends import GUEST_ENVIRONMENT, Launched, LaunchSpec
 from ludus.tools.sandbox.interpreter import GUEST, package_files
+from ludus.tools.sandbox.janitor import janitor
 from ludus.tools.sandbox.link import MIB
+from ludus.tools.sandbox.owners import Owner, owned_name
 
 _warned = threading.Event()
 
@@ -30,25 +32,21 @@ def launch(spec: LaunchSpec) -> Launched:
             RuntimeWarning,
             stacklevel=3,
         )
-    root = Path(tempfile.mkdtemp(prefix="ludus-sandbox-"))
+    root = Path(tempfile.gettempdir()) / owned_name(Owner.current(), "box")
+    janitor().watch(root)
+    root.mkdir(mode=0o700)
     ours, theirs = socket.socketpair()
     limits = spec.limits
     sites = sorted({str(Path(path).parent) for path in package_files(spec.packages)})
     settings = {
         "control": theirs.fileno(), "root": str(root), "mount": False, "become": None, "filter": False,
         "kill_by_group": True, "own_disk": False, "spare_processes": -1, "disk": int(limits.disk_mb * MIB),
-        "files": limits.files, "preload": spec.preload, "hide": [str(GUEST.parent)], "site": sites, "lacks": [],
+        "files": limits.files, "preload": spec.preload, "hide": [str(GUEST.parent)], "site": sites,
     }  # fmt: skip
     environment = {
+        **GUEST_ENVIRONMENT,
         "PATH": os.environ.get("PATH", ""),
         "PYTHONPATH": os.pathsep.join([str(GUEST.parent), *sites]),
-        "PYTHONHASHSEED": "0",
-        "PYTHONUTF8": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "TZ": "UTC",
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
     }
     process = subprocess.Popen(
         [sys.executable, "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)],
@@ -65,5 +63,6 @@ def launch(spec: LaunchSpec) -> Launched:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         shutil.rmtree(root, ignore_errors=True)
+        janitor().unwatch(root)
 
     return Launched(ours, kill, {})

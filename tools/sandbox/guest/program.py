@@ -16,7 +16,8 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-# Not `threading` and not `random`: what they do after a fork would double its time. Guests that need them import them.
+# Not `threading` and not `random`: what they do after a fork would double its time. Guests import them when
+# they need them.
 
 REPORT, JOB = 3, 4
 MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203

@@ -1,8 +1,10 @@
-"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends whatever is left of it.
+"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends what is left of it.
 
-It reads no program and no data of guests: a job's content goes to the fork on a descriptor of its own, so that no
-guest finds another's in the memory it begins with. It speaks JSON lines on a stream socket; a job comes with five
-descriptors (see `program.py`): job, stdin, stdout, stderr, report.
+It reads no program and no data of guests: a job goes straight to the fork that waits for it, on a second socket,
+with an `ALLOWANCE` and five descriptors (see `program.py`): job, stdin, stdout, stderr, report. So no guest finds
+another's data in the memory it begins with. The server itself speaks JSON lines:
+
+    → {"op": "ping"}                       ready?                               ← {} and the second socket
 
     → {"op": "start", "wall": 2.0, "cpu": 2.0, "memory": 268435456, …}   ← {"ended": …} when all is over
     → {"op": "kill"}                       kill everything now
@@ -10,7 +12,7 @@ descriptors (see `program.py`): job, stdin, stdout, stderr, report.
     → {"op": "cell", "wall": 2.0, …}       go on, for the next cell
 """
 
-import _signal  # what `signal` wraps into enumerations, which costs a quarter of a millisecond after a fork
+import _signal  # type: ignore[import-not-found]  # without the enumerations, which cost 0.2 ms after a fork
 import gc
 import importlib
 import json
@@ -28,7 +30,7 @@ from . import program, watch
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 ALLOWANCE = struct.Struct("4q")
-"""What a waiting fork is told with its descriptors: seconds of processor time, bytes of memory, processes, bytes of a file."""
+"""What a waiting fork is told: seconds of processor time, bytes of memory, processes, bytes of a file."""
 _THREAD_STACK = 8 << 20
 _IS_LINUX = sys.platform == "linux"
 if _IS_LINUX:
@@ -212,8 +214,8 @@ class Server:
     def _reap(self) -> None:
         """Take the dead; when the guest itself is among them, end all that it left, and tell the owner.
 
-        Only while a guest is known: a fork that waits may get its job, and even end, before the order about it
-        has been read here.
+        Only while a guest is known: a fork that waits may get its job, and even end, before the order about
+        it has been read here.
         """
         while self.guest is not None:
             try:
@@ -256,8 +258,10 @@ class Server:
 
 
 def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
-    """The most that each resource limit of a guest can be; those that are not set here are missing. What is the
-    same for every guest is set at once, on this process."""
+    """The most that each resource limit of a guest can be; those that are not to be set are missing.
+
+    What is the same for every guest is set at once, on this process.
+    """
     for limit, most in ((resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
