@@ -9,6 +9,9 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/ArithmeticChallenge-v0": {
         "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
     },
+    "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
+    "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
+    "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",

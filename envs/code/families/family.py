@@ -1,0 +1,242 @@
+"""`Family`: programming tasks of one kind, written as templates whose slots a seed fills in."""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+from string import Template
+from typing import Any
+
+Slot = range | Mapping[str, str]
+"""What may stand in a place of a template: a number; or one of several phrases, each with its code."""
+
+Values = Mapping[str, Any]
+"""What stands in the slots: numbers as `int`, phrases as their code."""
+
+Arguments = tuple[Any, ...]
+"""What a function is called with: JSON data."""
+
+PUBLIC, HIDDEN = 3, 8
+"""Examples that a task shows; random inputs that it hides, besides the family's edge cases."""
+HARDEST = 3
+
+
+@dataclass(frozen=True)
+class Timed:
+    """One large input that only an efficient solution gets through in time."""
+
+    arguments: Callable[[Random, Values], Arguments]
+    """Draws the input."""
+    slow: str
+    """Source of a solution that is right and too slow, with the family's slots."""
+    cpu_s: float = 0.25
+    """Seconds of processor time for the call, between the two with a wide margin on either side."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tasks of one kind. `spec` and `solution` are `string.Template`s over `slots`: a slot's phrase stands in
+    the specification, its code in the solution, and a number in both."""
+
+    name: str
+    topic: str
+    signature: str
+    """As it stands in the specification: `keep(words)`."""
+    spec: str
+    solution: str
+    """Source of the reference. Where it returns a float, a result within 1e-9 of it (relative or absolute) is
+    right; everything else must be equal, and of the same type."""
+    case: Callable[[Random, Values], Arguments]
+    """Draws an input."""
+    slots: Mapping[str, Slot] = field(default_factory=dict)
+    """In order of difficulty: phrases from plain to odd, numbers from small to large."""
+    edges: Callable[[Values], list[Arguments]] = lambda values: []
+    """Inputs at which a careless solution breaks."""
+    timed: Timed | None = None
+
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        return self.signature.partition("(")[0]
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Matches the family's specifications; each slot is a group."""
+        seen: set[str] = set()
+
+        def group(slot: str) -> str:
+            if slot in seen:
+                return f"(?P={slot})"
+            seen.add(slot)
+            alternatives = sorted(map(str, self.slots[slot]), key=len, reverse=True)
+            return f"(?P<{slot}>{'|'.join(map(re.escape, alternatives))})"
+
+        # Template.pattern splits a template into text and the names of slots.
+        parts = re.split(r"\$\{?([a-z_]+)\}?", self.spec)
+        return re.compile("".join(group(p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
+
+    def draw(self, rng: Random, difficulty: int) -> tuple[str, ...]:
+        """What stands in each slot, from the first `difficulty` thirds of what may stand there."""
+        chosen = []
+        for slot in self.slots.values():
+            options = [str(option) for option in slot]
+            chosen.append(rng.choice(options[: -(-len(options) * difficulty // HARDEST)]))
+        return tuple(chosen)
+
+    def codes(self, choices: tuple[str, ...]) -> dict[str, str]:
+        """The code of each slot. It may refer to slots itself."""
+        codes = {
+            name: choice if isinstance(slot, range) else slot[choice]
+            for (name, slot), choice in zip(self.slots.items(), choices, strict=True)
+        }
+        return {name: Template(code).substitute(codes) for name, code in codes.items()}
+
+    def values(self, choices: tuple[str, ...]) -> Values:
+        codes = self.codes(choices)
+        return {
+            name: int(code) if isinstance(self.slots[name], range) else code for name, code in codes.items()
+        }
+
+    def specification(self, choices: tuple[str, ...]) -> str:
+        return _filled(self.spec, dict(zip(self.slots, choices, strict=True)))
+
+    def source(self, choices: tuple[str, ...]) -> str:
+        """The reference's source text."""
+        return _filled(self.solution, self.codes(choices))
+
+    def slow_source(self, choices: tuple[str, ...]) -> str:
+        """The source text of the solution that is too slow.
+
+        Raises:
+            ValueError: the family has no bound on time.
+        """
+        if self.timed is None:
+            raise ValueError(f"the family {self.name} has no bound on time")
+        return _filled(self.timed.slow, self.codes(choices))
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Inputs, and the answers to them."""
+
+    inputs: tuple[Arguments, ...]
+    answers: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: everything else about it follows from these."""
+
+    family: Family
+    choices: tuple[str, ...]
+    """What stands in the family's slots."""
+    seed: int
+    """Of the inputs."""
+
+    def __reduce__(self) -> Any:
+        # A family holds functions without a name; a pickle holds the family's name.
+        return _task, (self.family.name, self.choices, self.seed)
+
+    def __hash__(self) -> int:
+        return hash((self.family.name, self.choices, self.seed))
+
+    def __deepcopy__(self, memo: Any) -> "Task":
+        return self
+
+    @property
+    def key(self) -> str:
+        """The content key: what is asked for, however it is said and whatever the examples are."""
+        content = blake2b(self.family.source(self.choices).encode(), digest_size=6).hexdigest()
+        return f"{self.family.name}:{content}"
+
+    @property
+    def public(self) -> Cases:
+        """Cases that are shown."""
+        return _cases(self)[0]
+
+    @property
+    def hidden(self) -> Cases:
+        """Cases that are not: the edge cases and random ones."""
+        return _cases(self)[1]
+
+    @property
+    def timed(self) -> Cases | None:
+        """The large input of a family with a bound on time."""
+        return _timed_case(self) if self.family.timed else None
+
+    @property
+    def question(self) -> str:
+        """What is asked: the signature, the specification and the examples."""
+        spec = self.family.specification(self.choices)
+        shown = zip(self.public.inputs, self.public.answers, strict=True)
+        examples = "\n".join(f"{call(self.family, inputs)} == {answer!r}" for inputs, answer in shown)
+        return f"Write {self.family.signature}. {spec}\n\n{examples}"
+
+
+def draw(family: Family, rng: Random, difficulty: int = HARDEST) -> Task:
+    """A task of a family."""
+    return Task(family, family.draw(rng, difficulty), rng.getrandbits(62))
+
+
+def call(family: Family, inputs: Arguments) -> str:
+    """A call as it stands in a program: `keep(['a', 'bcd'])`."""
+    return f"{family.function}({', '.join(map(repr, inputs))})"
+
+
+def run_trusted(source: str, function: str, inputs: tuple[Arguments, ...]) -> tuple[Any, ...]:
+    """What a function of ours gives, called in this process. Never for a program of somebody else's."""
+    solve = _defined(source, function)
+    return tuple(solve(*json.loads(json.dumps(arguments))) for arguments in inputs)
+
+
+def _filled(template: str, values: Mapping[str, str]) -> str:
+    return Template(template).substitute(values).strip("\n")
+
+
+def _task(family: str, choices: tuple[str, ...], seed: int) -> Task:
+    from ludus.envs.code.families import FAMILIES
+
+    return Task(FAMILIES[family], choices, seed)
+
+
+@functools.lru_cache(maxsize=1024)
+def _defined(source: str, function: str) -> Callable[..., Any]:
+    namespace: dict[str, Any] = {}
+    exec(compile(source, "<reference>", "exec"), namespace)
+    found: Callable[..., Any] = namespace[function]
+    return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _cases(task: Task) -> tuple[Cases, Cases]:
+    family, rng = task.family, Random(task.seed)
+    source, values = family.source(task.choices), family.values(task.choices)
+    # Twice as many as needed: some of a family with few inputs are the same.
+    drawn = _distinct([family.case(rng, values) for _ in range(2 * (PUBLIC + HIDDEN))])
+    answers = run_trusted(source, family.function, tuple(drawn))
+    # Examples with different answers say more.
+    order = sorted(range(len(drawn)), key=lambda i: answers.index(answers[i]) != i)
+    public = [drawn[i] for i in order[:PUBLIC]]
+    others = [drawn[i] for i in sorted(order[PUBLIC:])][:HIDDEN]
+    shown = {json.dumps(arguments) for arguments in public}
+    edges = [edge for edge in _distinct(family.edges(values)) if json.dumps(edge) not in shown]
+    hidden = _distinct([*edges, *others])
+    return tuple(  # type: ignore[return-value]
+        Cases(tuple(inputs), run_trusted(source, family.function, tuple(inputs)))
+        for inputs in (public, hidden)
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _timed_case(task: Task) -> Cases:
+    assert task.family.timed is not None
+    arguments = task.family.timed.arguments(Random(task.seed + 1), task.family.values(task.choices))
+    inputs = (arguments,)
+    return Cases(inputs, run_trusted(task.family.source(task.choices), task.family.function, inputs))
+
+
+def _distinct(inputs: list[Arguments]) -> list[Arguments]:
+    return list({json.dumps(arguments): arguments for arguments in inputs}.values())

@@ -1,0 +1,147 @@
+"""`ludus/CodeFunctionRepl-v0`: write one function, and mend it where the examples fail."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ludus.envs.base import ChatEnv, Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.code.families import Task
+from ludus.envs.code.families.family import HARDEST
+from ludus.envs.code.function import (
+    INSTRUCTIONS,
+    WEIGHTS,
+    checked_difficulty,
+    checked_families,
+    draw_task,
+    verdict,
+)
+from ludus.envs.code.function_agents import SCRIPTED
+from ludus.envs.code.function_reply import program_in
+from ludus.envs.code.judge import Tried, judge, try_public
+from ludus.envs.errors import ArgumentError
+from ludus.envs.rubric import Rubric
+
+SUBMIT = "submit"
+REPL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "retry": -0.02}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """An episode between two replies."""
+
+    task: Task
+    turns: int = 0
+    """Replies so far."""
+    code: str = ""
+    """The last program, or nothing."""
+
+
+class CodeFunctionRepl(ChatEnv):
+    """Write the Python function that a specification describes; run it on the examples and mend it.
+
+    ## Task
+    The tasks of `ludus/CodeFunction-v0`, under the same keys.
+
+    ## Observation
+    `Chat`. After `reset`: a system message, and a user message with the signature, the specification and
+    three examples. After a reply: one user message. Where examples fail it has the call, what was expected
+    and what came of each (a value, or the error), and the end of what the program printed.
+
+    ## Actions
+    `Reply`: the code of a whole program, in a block or alone. It is run on the examples. When all of them
+    come out right it is handed in; the reply `submit` hands in the last program as it is. After `max_turns`
+    replies the last program is handed in, whatever it is.
+
+    ## Rewards
+    What is handed in is judged as in `ludus/CodeFunction-v0`, and earns:
+
+    | term | value | weight |
+    |---|---|---|
+    | `runs` | 1 if every call with a public input returns something | 0.05 |
+    | `public` | the share of the examples that come out right | 0.1 |
+    | `hidden` | the share of the hidden cases that come out right | 0.2 |
+    | `solved` | 1 if all of both come out right | 0.5 |
+    | `fast` | 1 if `solved` and, in families whose inputs may be long, a long input is right in time | 0.15 |
+
+    Every reply besides earns:
+
+    | term | value | weight |
+    |---|---|---|
+    | `retry` | 1 if the reply did not end the episode | −0.02 |
+    | `malformed` | 1 if there is neither a program that names the function nor `submit` after one | −0.1 |
+
+    A perfect first reply earns 1; whoever needs more of them earns less.
+
+    ## End of episode
+    It terminates when a program is handed in, or after `max_turns` replies. `info["success"]` is whether
+    `fast` is 1.
+
+    ## Arguments
+    - `families` (None): names of families or topics to draw from, each family equally often; by default all.
+    - `difficulty` (3): 1 to 3; how much of what may stand in a specification is drawn from: the plain phrases
+      and small numbers first.
+    - `max_turns` (5): replies in an episode, 1 to 50.
+    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    scripted = SCRIPTED
+
+    def __init__(
+        self,
+        families: Sequence[str] | None = None,
+        difficulty: int = HARDEST,
+        max_turns: int = 5,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(render_mode)
+        if type(max_turns) is not int or not 1 <= max_turns <= 50:
+            raise ArgumentError(f"max_turns={max_turns!r}: give an integer from 1 to 50")
+        self.families = checked_families(families)
+        self.difficulty = checked_difficulty(difficulty)
+        self.max_turns = max_turns
+        self.rubric = Rubric(REPL_WEIGHTS)
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        task = draw_task(rng, self.families, self.difficulty)
+        rules = (
+            f"{INSTRUCTIONS} You have {self.max_turns} replies: examples that fail come back. "
+            f"`{SUBMIT}` hands in your last program."
+        )
+        return Start([system(rules), user(task.question)], task.key, State(task))
+
+    def respond(self, state: State, text: str) -> Outcome:
+        turns = state.turns + 1
+        if text.strip().strip("`").lower() == SUBMIT and state.code:
+            return _handed_in(State(state.task, turns, state.code), {})
+        program = program_in(text, state.task.family.function)
+        after = State(state.task, turns, program.code or state.code)
+        left = self.max_turns - turns
+        if program.complaint:
+            terms, said = {"malformed": 1.0}, program.complaint
+        else:
+            tried = try_public(state.task, program.code)
+            if tried.all_right:
+                return _handed_in(after, {})
+            terms, said = {}, failed(tried)
+        if left:
+            return Outcome(after, [user(f"{said}\nReplies left: {left}.")], {**terms, "retry": 1.0})
+        if after.code:
+            return _handed_in(after, terms)
+        return Outcome(after, [user(said)], terms, True)
+
+
+def failed(tried: Tried) -> str:
+    """What the user says about examples that are not right."""
+    printed = f"\nPrinted:\n{tried.printed}" if tried.printed else ""
+    return f"Right: {tried.count} examples.\n" + "\n".join(tried.failures) + printed
+
+
+def _handed_in(state: State, terms: Mapping[str, float]) -> Outcome:
+    judgement = judge(state.task, state.code)
+    return Outcome(state, [user(verdict(judgement))], {**judgement.terms, **terms}, True, judgement.fast)

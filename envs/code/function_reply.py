@@ -1,0 +1,30 @@
+"""What a reply of the function environments holds: a program, or nothing of the kind."""
+
+import re
+from dataclasses import dataclass
+
+MOST_CHARACTERS = 20_000
+"""A longer program is not run."""
+_BLOCK = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Program:
+    """The program of a reply; or, where there is none, why not."""
+
+    code: str = ""
+    complaint: str = ""
+
+
+def program_in(text: str, function: str) -> Program:
+    """The last block of code in a reply, or the whole of it if there is no block.
+
+    A program that does not even name the function is none.
+    """
+    blocks = _BLOCK.findall(text)
+    code = (blocks[-1] if blocks else text).strip()
+    if not re.search(rf"\b{function}\b", code):
+        return Program(complaint=f"There is no program that defines {function} in the reply.")
+    if len(code) > MOST_CHARACTERS:
+        return Program(complaint=f"The program is longer than {MOST_CHARACTERS} characters.")
+    return Program(code)

@@ -1,0 +1,189 @@
+"""The judge of functions: runs a program in the sandbox, compares outside.
+
+The sandbox gets the program and the inputs. Answers are worked out in this process, by the reference, which
+is ours, and compared here with what the program claims.
+"""
+
+import math
+import re
+import reprlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ludus.envs.code.families import Cases, Task, call
+from ludus.envs.code.faults import sandbox_faults
+from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
+
+LIMITS = Limits(wall_s=1.0, cpu_s=0.15, memory_mb=128, processes=8, output_kb=16, disk_mb=8)
+"""For all the small inputs of a task together, which take a few milliseconds. What a hostile program costs is
+bounded by these."""
+TIMED = replace(LIMITS, wall_s=3.0, output_kb=1024)
+"""For the large input, whose answer may be large as well; the family says how much processor time it has."""
+MODULES = (
+    *("bisect", "collections", "dataclasses", "functools", "heapq", "itertools", "math", "operator", "re"),
+    *("statistics", "string", "typing"),
+)
+"""What a program may import without paying for the time that it takes."""
+TOLERANCE = 1e-9
+STOPPED = {
+    Verdict.TIME_LIMIT: "it took too long",
+    Verdict.MEMORY_LIMIT: "it used too much memory",
+    Verdict.OUTPUT_LIMIT: "it printed too much",
+    Verdict.DISK_LIMIT: "it wrote too much to the disk",
+    Verdict.REFUSED: "it asked for what no program may have here",
+    Verdict.RUNTIME_ERROR: "it broke off",
+    Verdict.OK: "it gave no answer",
+}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a program made of some cases."""
+
+    right: tuple[bool, ...]
+    """Case by case."""
+    ran: bool
+    """Whether every call returned something."""
+    failures: tuple[str, ...]
+    """One text for each case that is not right: what was called, what was expected, what came."""
+    printed: str
+    """The end of what it printed."""
+
+    @property
+    def share(self) -> float:
+        return sum(self.right) / len(self.right)
+
+    @property
+    def count(self) -> str:
+        """For the eye: `2 of 3`."""
+        return f"{sum(self.right)} of {len(self.right)}"
+
+    @property
+    def all_right(self) -> bool:
+        return all(self.right)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a program is worth."""
+
+    public: Tried
+    hidden: Tried
+    fast: bool
+    """All is right, and so is the large input, in time, where the family has one."""
+
+    @property
+    def solved(self) -> bool:
+        return self.public.all_right and self.hidden.all_right
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """Terms of a rubric, all from 0 to 1."""
+        return {
+            "runs": float(self.public.ran),
+            "public": self.public.share,
+            "hidden": self.hidden.share,
+            "solved": float(self.solved),
+            "fast": float(self.fast),
+        }
+
+
+def try_public(task: Task, code: str) -> Tried:
+    """Run a program on the cases that are shown.
+
+    Raises:
+        EnvironmentFault: the sandbox broke.
+    """
+    return _tried(task, task.public, _called(task, code, task.public))
+
+
+def judge(task: Task, code: str) -> Judgement:
+    """Run a program on all cases: the small ones in one process; the large one, if there is one and the rest
+    is right, in another.
+
+    Raises:
+        EnvironmentFault: the sandbox broke.
+    """
+    public, hidden = task.public, task.hidden
+    both = Cases((*public.inputs, *hidden.inputs), (*public.answers, *hidden.answers))
+    called = _called(task, code, both)
+    shown = len(public.inputs)
+    rest = replace(called, values=called.values[shown:])
+    tried = Judgement(_tried(task, public, called), _tried(task, hidden, rest), False)
+    return replace(tried, fast=tried.solved and _in_time(task, code))
+
+
+def same(expected: Any, given: Any) -> bool:
+    """Whether a value is the expected one, of the same type throughout. Where a float is expected, an integer
+    does as well, and `TOLERANCE` is allowed, relative or absolute; NaN is equal to nothing."""
+    if isinstance(expected, float):
+        number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e300
+        return number and math.isclose(expected, given, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+    if type(expected) is not type(given):
+        return False
+    if isinstance(expected, list):
+        return len(expected) == len(given) and all(map(same, expected, given))
+    return bool(expected == given)
+
+
+def shown(value: Any) -> str:
+    """A value for the eye, however large or deep it is."""
+    return _SHORT.repr(value)
+
+
+def _pool() -> SandboxPool:
+    return shared_pool(LIMITS, preload=MODULES)
+
+
+def _called(task: Task, code: str, cases: Cases, limits: Limits | None = None) -> CallResult:
+    with sandbox_faults():
+        return _pool().call(code, task.family.function, cases.inputs, limits=limits)
+
+
+def _in_time(task: Task, code: str) -> bool:
+    if task.family.timed is None or task.timed is None:
+        return True
+    limits = replace(TIMED, cpu_s=task.family.timed.cpu_s)
+    return _tried(task, task.timed, _called(task, code, task.timed, limits)).all_right
+
+
+def _tried(task: Task, cases: Cases, called: CallResult) -> Tried:
+    values, result = called.values, called.result
+    right, failures, ran = [], [], True
+    for position, (arguments, expected) in enumerate(zip(cases.inputs, cases.answers, strict=True)):
+        value = values[position] if position < len(values) else None
+        good = value is not None and value.error is None and same(expected, value.value)
+        right.append(good)
+        ran = ran and value is not None and value.error is None
+        if not good:
+            if value is None:
+                came = f"nothing came: {STOPPED[result.verdict]}{_last_words(result.stderr)}"
+            else:
+                came = f"got {shown(value.value)}" if value.error is None else f"got {_clean(value.error)}"
+            failures.append(f"{_cut(call(task.family, arguments))}: expected {_cut(repr(expected))}, {came}")
+    return Tried(tuple(right), ran, tuple(failures), _clean(result.stdout[-1000:]))
+
+
+def _last_words(stderr: str) -> str:
+    lines = stderr.strip().splitlines()[-3:]
+    return ": " + _clean("\n".join(lines)) if lines else ""
+
+
+def _cut(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _clean(text: str) -> str:
+    """Without the addresses of objects, which differ from run to run."""
+    return re.sub(r"\b0x[0-9a-f]+", "0x…", text)
+
+
+class _Short(reprlib.Repr):
+    def repr_int(self, x: int, level: int) -> str:
+        # Writing out an integer takes time, and Python refuses it for very long ones.
+        return repr(x) if x.bit_length() < 256 else f"<an integer of {x.bit_length()} bits>"
+
+
+_SHORT = _Short()
+_SHORT.maxlist = _SHORT.maxdict = 30
+_SHORT.maxstring = _SHORT.maxother = 300
