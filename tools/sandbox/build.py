@@ -28,8 +28,8 @@ def build_image(
 ) -> str:
     """Make the image, and give its name.
 
-    Packages come from the package index that pip is set up with, in the versions that are installed here, if they
-    are, so that a program finds the same in every backend. No step of the build has a network.
+    Packages come from the package index that pip is set up with, in the versions that are installed here if
+    they are, so that a program finds the same in every backend. No step of the build has a network.
 
     Args:
         packages: Distributions that guests may be given; what they need comes along.
@@ -39,8 +39,8 @@ def build_image(
         say: Told what is being done, a line at a time.
 
     Raises:
-        UserError: no engine, no such file, no such package, no registry, or a system without a Python that is new
-            enough.
+        UserError: no engine, no such file, no such package, no registry, or a system without a Python that is
+            new enough.
     """
     name = name or image_name()
     if root_filesystem is not None and not root_filesystem.is_file():
@@ -77,7 +77,7 @@ def _official(engine: "docker.APIClient", say: Callable[[str], None]) -> str:
         except docker.errors.APIError as error:
             raise UserError(
                 f"cannot pull {base} ({error.explanation}): where no registry is in reach, pass a root "
-                "filesystem with --from-tar (debootstrap --include=python3 bookworm DIR; tar -C DIR -cf FILE .)"
+                "filesystem with --from-tar (debootstrap --include=python3 SUITE DIR; tar -C DIR -cf FILE .)"
             ) from error
     return base
 
