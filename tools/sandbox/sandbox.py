@@ -76,7 +76,7 @@ class Sandbox:
             launched.control.close()
             raise UserError(
                 f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use "
-                f"another backend, or say what is enough with require=({', '.join(map(repr, launched.isolation))})"
+                f"another backend, or say what is enough with require={tuple(launched.isolation)}"
             )
         link = Link(launched)
         link.wait_until_ready(START_S)

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import platform
 import struct
 from collections.abc import Iterable
 
@@ -100,7 +99,7 @@ def _low(argument: int) -> bytes:
 
 
 def _begin() -> bytes:
-    architecture = _op(_LOAD, 4) + _op(_EQUAL, _ARCHITECTURE[platform.machine()], 1) + _op(_RETURN, _KILL)
+    architecture = _op(_LOAD, 4) + _op(_EQUAL, _ARCHITECTURE[os.uname().machine], 1) + _op(_RETURN, _KILL)
     return architecture + _op(_LOAD, 0)
 
 
@@ -115,7 +114,7 @@ def guest_filter() -> bytes:
     Network sockets, further namespaces (also by clone), other people's limits and typing into terminals are
     denied by argument; whatever else is not meant for guests by number.
     """
-    numbers = syscalls.numbers(platform.machine())
+    numbers = syscalls.numbers(os.uname().machine)
     denied = _op(_RETURN, _ERRNO | _EPERM)
     program = _begin() + _op(_AT_LEAST, _NEWEST + 1, 0, 1) + _op(_RETURN, _ERRNO | _ENOSYS)
     for name in syscalls.FORBIDDEN:
@@ -140,7 +139,7 @@ def guest_filter() -> bytes:
 def guard_filter(processes: Iterable[int]) -> bytes:
     """Denies signals to these processes and to everybody at once, for servers that are not the first process
     of a namespace, which the kernel guards by itself."""
-    numbers = syscalls.numbers(platform.machine())
+    numbers = syscalls.numbers(os.uname().machine)
     denied, allowed = _op(_RETURN, _ERRNO | _EPERM), _op(_RETURN, _ALLOW)
     program = _begin()
     guarded = [-1, *processes, *(-process for process in processes if process > 1)]

@@ -3,6 +3,8 @@
 Descriptors: 0 to 2 are the program's, 3 takes reports (JSON lines), 4 holds the job (JSON).
 """
 
+from __future__ import annotations
+
 import atexit
 import builtins
 import errno
@@ -14,7 +16,10 @@ import sys
 import traceback
 import types
 from collections.abc import Sequence
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing `typing` would make the start slower
+    from typing import Any
 
 # Not `threading` and not `random`: what they do after a fork would double its time. Guests import them when
 # they need them.
@@ -208,7 +213,7 @@ class _SeededRandom:
     ) -> importlib.machinery.ModuleSpec | None:
         if name != "random":
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = _seeding(spec.loader.exec_module)  # type: ignore[method-assign]

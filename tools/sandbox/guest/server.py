@@ -1,16 +1,17 @@
-"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends what is left of it.
+"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends its leftovers.
 
-It reads no program and no data of guests: a job goes straight to the fork that waits for it, on a second socket,
-with an `ALLOWANCE` and five descriptors (see `program.py`): job, stdin, stdout, stderr, report. So no guest finds
-another's data in the memory it begins with. The server itself speaks JSON lines:
+It reads no program and no data of guests: a job goes straight to the fork that waits for it, on a second
+socket, with an `ALLOWANCE` and five descriptors (see `program.py`): job, stdin, stdout, stderr, report. So no
+guest finds another's data in the memory it begins with. The server itself speaks JSON lines:
 
-    → {"op": "ping"}                       ready?                               ← {} and the second socket
-
+    → {"op": "ping"}                       ready?   ← {} and the second socket
     → {"op": "start", "wall": 2.0, "cpu": 2.0, "memory": 268435456, …}   ← {"ended": …} when all is over
     → {"op": "kill"}                       kill everything now
     → {"op": "rest"}                       a session's cell is done: stop everything   ← {"rested": …}
     → {"op": "cell", "wall": 2.0, …}       go on, for the next cell
 """
+
+from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without the enumerations, which cost 0.2 ms after a fork
 import gc
@@ -24,9 +25,12 @@ import socket
 import struct
 import sys
 import time
-from typing import Any
 
 from . import program, watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # importing `typing` would make the start slower
+    from typing import Any
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 ALLOWANCE = struct.Struct("4q")

@@ -1,20 +1,18 @@
 """How much the guests of a server use, read from its own view of /proc."""
 
+from __future__ import annotations
+
 import os
+from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What all the guest's processes together have used."""
-
-    cpu_s: float
-    memory: int
-    """Bytes in memory, shared pages counted once for every process."""
+# Not a dataclass: importing those takes longer than everything else that the server needs.
+Usage = namedtuple("Usage", ["cpu_s", "memory"])
+"""Seconds of processor time, and bytes in memory (shared pages counted once for every process)."""
 
 
 class Proc:
