@@ -230,8 +230,10 @@ def wrong_order(source: Source) -> Iterator[Edits]:
                 first, second = parts[:2]
                 yield source.replace(first, source.of(second)), source.replace(second, source.of(first))
             for part in parts:
-                negative = isinstance(part, ast.UnaryOp) and isinstance(part.op, ast.USub)
-                yield (source.replace(part, source.of(part)[1:] if negative else f"-{source.of(part)}"),)
+                if isinstance(part, ast.UnaryOp):
+                    yield (source.replace(part, source.of(part.operand)),)
+                elif isinstance(part, ast.Name | ast.Attribute | ast.Subscript):
+                    yield (source.replace(part, f"-{source.of(part)}"),)
         reverse = keywords.get("reverse")
         if reverse is not None:
             yield (source.replace(reverse, "False"),)

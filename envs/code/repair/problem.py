@@ -16,7 +16,7 @@ VISIBLE, HIDDEN = 10, 30
 MOST_PACKAGES, MOST_PLACES = 100, 4
 """Packages that are drawn until one takes a fault; places that are tried for each kind of fault."""
 LEAST = 3
-"""Of all calls, at least this many are wrong by the fault, and as many are right."""
+"""Of all calls, at least this many are wrong by the fault, and at least as many are right."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _faulty(rng: Random, files: Mapping[str, str], faults: Sequence[str]) -> Ite
 def _judged(
     rng: Random, faulty: Mapping[str, Any], calls: list[Call], expected: list[str | None]
 ) -> tuple[Case, ...] | None:
-    """Visible cases and then hidden ones; None where the fault does not show in both, or shows everywhere."""
+    """Visible cases and then hidden ones; None where not some of both come out wrong and some right."""
     try:
         wrong = [given != right for given, right in zip(answers(faulty, calls), expected, strict=True)]
         if not LEAST <= sum(wrong) <= len(calls) - LEAST:
@@ -103,19 +103,17 @@ def _judged(
         right = expected[index]
         assert right is not None, f"the faultless package raises for {calls[index]}"
         cases.append(Case(calls[index], right, answer == right))
-    right_already = [case.already_right for case in cases]
-    if all(right_already[:VISIBLE]) or all(right_already[VISIBLE:]):
-        return None
-    return tuple(cases)
+    shares = [[case.already_right for case in some] for some in (cases[:VISIBLE], cases[VISIBLE:])]
+    return tuple(cases) if all(any(share) and not all(share) for share in shares) else None
 
 
 def _split(rng: Random, wrong: list[bool]) -> list[int]:
-    """An order of the calls in which the fault shows in one to three of the visible ones, as far as it may
-    be."""
+    """An order of the calls, the visible ones first. Of those one to three are wrong, or more where few are
+    right."""
     failing = [index for index, one in enumerate(wrong) if one]
     passing = [index for index, one in enumerate(wrong) if not one]
-    shown = failing[: rng.randint(1, min(3, len(failing) - 1))]
-    visible = sorted([*shown, *passing[: VISIBLE - len(shown)]])
+    kept = passing[: min(len(passing) - 1, VISIBLE - rng.randint(1, min(3, len(failing) - 1)))]
+    visible = sorted([*kept, *failing[: VISIBLE - len(kept)]])
     return [*visible, *(index for index in range(len(wrong)) if index not in visible)]
 
 
