@@ -23,6 +23,7 @@ from ludus.tools.sandbox.engine import (
     engine_errors,
     image_name,
 )
+from ludus.tools.sandbox.guest import landlock
 from ludus.tools.sandbox.interpreter import GUEST
 from ludus.tools.sandbox.janitor import janitor
 from ludus.tools.sandbox.link import MIB
@@ -39,34 +40,6 @@ START_S = 30.0
 """How long a container may take to start; an engine under load starts several at once."""
 _SERVER_PROCESSES = 2
 """The container's init, and the server."""
-# A container always has a /proc, and files of the engine's making. These tell of the host.
-_MASKED = {
-    *("/sys", "/etc/resolv.conf"),
-    *("/proc/acpi", "/proc/asound", "/proc/buddyinfo", "/proc/bus", "/proc/cgroups", "/proc/cmdline"),
-    *(
-        "/proc/config.gz",
-        "/proc/consoles",
-        "/proc/cpuinfo",
-        "/proc/crypto",
-        "/proc/devices",
-        "/proc/diskstats",
-    ),
-    *("/proc/dma", "/proc/driver", "/proc/execdomains", "/proc/fb", "/proc/filesystems", "/proc/fs"),
-    *("/proc/interrupts", "/proc/iomem", "/proc/ioports", "/proc/irq", "/proc/kallsyms", "/proc/kcore"),
-    *(
-        "/proc/key-users",
-        "/proc/keys",
-        "/proc/kmsg",
-        "/proc/kpagecgroup",
-        "/proc/kpagecount",
-        "/proc/kpageflags",
-    ),
-    *("/proc/latency_stats", "/proc/loadavg", "/proc/locks", "/proc/mdstat", "/proc/meminfo", "/proc/misc"),
-    *("/proc/modules", "/proc/mtrr", "/proc/pagetypeinfo", "/proc/partitions", "/proc/pressure"),
-    *("/proc/sched_debug", "/proc/schedstat", "/proc/scsi", "/proc/slabinfo", "/proc/softirqs", "/proc/stat"),
-    *("/proc/swaps", "/proc/sys", "/proc/sysrq-trigger", "/proc/sysvipc", "/proc/timer_list", "/proc/tty"),
-    *("/proc/uptime", "/proc/version", "/proc/vmallocinfo", "/proc/vmstat", "/proc/zoneinfo"),
-}
 
 
 def launch(spec: LaunchSpec) -> Launched:
@@ -97,9 +70,9 @@ def launch(spec: LaunchSpec) -> Launched:
         shutil.rmtree(folder, ignore_errors=True)
         janitor().unwatch(folder)
     isolation = {
-        "files": "mount namespace, read-only image",
+        "files": "mount namespace, read-only image" + (", Landlock" if landlock.version() else ""),
         "network": "network namespace without interfaces; no network sockets",
-        "processes": "process namespace; /proc of the container",
+        "processes": "process namespace; " + ("no /proc" if landlock.version() else "its /proc"),
         "users": "unprivileged user, no capabilities, no new privileges",
         "system calls": "the engine's seccomp profile and our filter",
         "memory": "cgroup",
@@ -139,6 +112,8 @@ def _start_container(
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
+    if landlock.version():  # of this machine's kernel, which is the container's too
+        settings["fence"] = True
     host = engine.create_host_config(
         network_mode="none",
         read_only=True,
@@ -153,7 +128,6 @@ def _start_container(
         binds=[f"{GUEST}:/ludus/guest:ro", f"{run_folder}:/ludus-run:ro"],
         log_config={"Type": "json-file", "Config": {"max-size": "64k"}},
     )
-    host["MaskedPaths"] = sorted(_MASKED)
     with engine_errors("the sandbox 'docker' cannot start"):
         engine.create_container(
             image_name(),

@@ -161,6 +161,10 @@ class Server:
             kernel.set_dumpable(True)
         if self.proc is not None:
             self.proc.offer_to_the_killer()
+        if "fence" in self.settings:
+            from . import landlock
+
+            landlock.enter(self.settings["fence"])
         os.setsid()
         os.chdir(self.root + "/work")
         packed, high, _, _ = socket.recv_fds(self.jobs, 64, 5)
@@ -318,6 +322,10 @@ def main() -> None:
     control.set_inheritable(False)
     program.ROOT = settings["root"]
     proc = prepare(settings)
+    if "fence" in settings:
+        from . import landlock
+
+        settings["fence"] = landlock.fence(settings["root"])
     if settings["filter"]:
         kernel.install(kernel.guest_filter())
     sys.path[:] = [place for place in sys.path if place not in settings["hide"]]
