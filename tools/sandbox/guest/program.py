@@ -155,10 +155,15 @@ def _restore(job: dict[str, Any]) -> int:
     return 0
 
 
-def _wipe(job: dict[str, Any]) -> int:
+def empty() -> None:
+    """Remove everything that is in the places where guests may write."""
     for place in PLACES:
         for name in os.listdir(f"{ROOT}/{place}"):
             _remove(f"{ROOT}/{place}/{name}")
+
+
+def _wipe(job: dict[str, Any]) -> int:
+    empty()
     return 0
 
 

@@ -334,6 +334,8 @@ def main() -> None:
     os.environ["HOME"] = os.environ["TMPDIR"] = settings["root"] + "/tmp"
     for module in settings["preload"]:
         importlib.import_module(module)
+    # What a module left (matplotlib: a cache of fonts) would hide as many files of a guest from `_disk`.
+    program.empty()
     if proc is not None:
         proc = watch.Proc(proc.folder)
     settings["data"] = _data_size(proc)
