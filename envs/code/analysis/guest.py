@@ -1,0 +1,94 @@
+"""Our own programs for the sandbox, and what is believed of their output: nothing."""
+
+import json
+import struct
+from collections.abc import Mapping
+
+from ludus.tools.sandbox import Limits
+
+LIMITS = Limits(wall_s=10, cpu_s=5, memory_mb=512, output_kb=64, disk_mb=16)
+PACKAGES = ("pandas", "matplotlib")
+PRELOAD = ("pandas", "matplotlib.pyplot")
+
+SQL_ROWS = 50
+SQL_CELL = 60
+"""Most rows of a result, and most characters of each value."""
+
+PLOTS = 2
+"""Figures of one cell that are shown."""
+PLOT_BYTES = 48 * 1024
+PLOT_PIXELS = 640
+"""The longer side."""
+PLOT_FILES = tuple(f".plot-{number}.png" for number in range(PLOTS))
+
+SQL_PROGRAM = f"""
+import json, sqlite3, sys
+order = json.load(sys.stdin)
+connection = sqlite3.connect("file:" + order["database"] + "?mode=ro", uri=True)
+try:
+    cursor = connection.execute(order["query"])
+    rows = cursor.fetchmany({SQL_ROWS} + 1)
+except sqlite3.Error as error:
+    sys.exit(str(error))
+if cursor.description is None:
+    sys.exit("the query gives no table; write a SELECT")
+shown = [["NULL" if value is None else str(value) for value in row] for row in rows[:{SQL_ROWS}]]
+table = [[column[0] for column in cursor.description], *shown]
+table = [[value[:{SQL_CELL}] for value in row] for row in table]
+widths = [max(map(len, column)) for column in zip(*table)]
+table.insert(1, ["-" * width for width in widths])
+for row in table:
+    print(" | ".join(value.ljust(width) for value, width in zip(row, widths)).rstrip())
+more = len(rows) > {SQL_ROWS}
+print("… more rows; only the first {SQL_ROWS} are shown" if more else f"{{len(rows)}} rows")
+"""
+
+OPENING_CELL = """
+import matplotlib.pyplot
+matplotlib.pyplot.show = lambda *args, **kwargs: None
+del matplotlib
+"""
+"""`show` leaves figures as they are, since the cell's end shows them."""
+
+PLOT_CELL = f"""
+def _show_figures():
+    import os
+    from matplotlib import pyplot
+    for name in {PLOT_FILES!r}:
+        if os.path.lexists(name):
+            os.remove(name)
+    try:
+        for name, number in zip({PLOT_FILES!r}, pyplot.get_fignums()):
+            figure = pyplot.figure(number)
+            dpi = min(100, {PLOT_PIXELS} / max(figure.get_size_inches()))
+            for share in (1, 0.6, 0.3):
+                figure.savefig(name, dpi=dpi * share, format="png")
+                if os.path.getsize(name) <= {PLOT_BYTES}:
+                    break
+    finally:
+        pyplot.close("all")
+_show_figures()
+del _show_figures
+"""
+"""Run behind every cell: writes the open figures to `PLOT_FILES`."""
+
+
+def sql_order(database: str, query: str) -> str:
+    """Stdin of `SQL_PROGRAM`."""
+    return json.dumps({"database": database, "query": query})
+
+
+def is_plot(data: bytes) -> bool:
+    """Whether bytes begin as a PNG file of bearable size; only a viewer can tell whether the rest is right.
+
+    The header is read as the PNG specification has it: signature, then the chunk IHDR with width and height.
+    """
+    if not 33 <= len(data) <= PLOT_BYTES or data[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":
+        return False
+    width, height = struct.unpack(">II", data[16:24])
+    return 0 < width <= 2 * PLOT_PIXELS and 0 < height <= 2 * PLOT_PIXELS
+
+
+def plots(files: Mapping[str, bytes]) -> tuple[bytes, ...]:
+    """The figures among the files that a cell left."""
+    return tuple(files[name] for name in PLOT_FILES if name in files and is_plot(files[name]))

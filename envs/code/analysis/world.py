@@ -1,0 +1,81 @@
+"""`World`: tables that belong together, and the kinds of questions about them."""
+
+import csv
+import io
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from ludus.envs.code.analysis.answers import Form, Value
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One draw of a world's tables."""
+
+    files: Mapping[str, bytes]
+    """By name: what the agent gets, dirty."""
+    records: Any
+    """What they say once clean; references read these."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of question."""
+
+    name: str
+    question: str
+    """With `{name}` where a parameter stands."""
+    form: Form
+    parameters: Mapping[str, Sequence[str]]
+    """What each may be. All of them make sense for every draw of the tables."""
+    reference: Callable[..., Value]
+    """The answer, of (records, **parameters)."""
+
+
+@dataclass(frozen=True)
+class World:
+    """Tables that belong together.
+
+    `dictionary` describes the files and says how each kind of dirt is to be treated, so that every question
+    has one answer.
+    """
+
+    name: str
+    dictionary: str
+    database: str
+    """Name of the SQLite file."""
+    draw: Callable[[Random, int], Tables]
+    """Of a generator and about how many rows the largest table has."""
+    kinds: Sequence[Kind]
+
+
+def delimited(header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: str) -> bytes:
+    """A table as text with a delimiter."""
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def sqlite(tables: Mapping[str, Sequence[Sequence[Any]]]) -> bytes:
+    """A SQLite file. `tables` are by declaration (`"products (product TEXT, price REAL)"`) their rows."""
+    connection = sqlite3.connect(":memory:")
+    try:
+        for declaration, rows in tables.items():
+            connection.execute(f"CREATE TABLE {declaration}")
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                connection.executemany(f"INSERT INTO {declaration.split()[0]} VALUES ({marks})", rows)
+        connection.commit()
+        return connection.serialize()
+    finally:
+        connection.close()
+
+
+def best(totals: Mapping[str, Any]) -> list[str]:
+    """Names by falling total, those with the same total in alphabetical order."""
+    return sorted(totals, key=lambda name: (-totals[name], name))
