@@ -58,7 +58,10 @@ def apply_patch(files: Mapping[str, str], patch: str) -> dict[str, str]:
                 )
             before: list[str] = []
         elif change.old not in after:
-            raise ToolError(f"there is no file {change.old[:100]!r} to patch")
+            raise ToolError(
+                f"there is no file {change.old[:100]!r} to patch; the patch of a new one begins with "
+                "'--- /dev/null'"
+            )
         else:
             before = _lines(after[change.old])
         patched = _patched(change.path, before, change.hunks)
@@ -129,7 +132,7 @@ def _path(header: str) -> str | None:
     name = header[4:].split("\t")[0].strip().strip('"')
     if name == _NOTHING:
         return None
-    return name[2:] if name.startswith(("a/", "b/")) else name
+    return name[2:] if name.startswith(("a/", "b/", "./")) else name
 
 
 def _body(lines: list[str], place: int) -> Iterator[str]:
