@@ -95,6 +95,14 @@ def enclose(process: int, limits: Limits) -> Group:
     return group
 
 
+def own_cgroups() -> list[str]:
+    """Where this process is in each hierarchy: lines `number:controllers:path`."""
+    try:
+        return Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+
+
 def _version(folder: Path) -> int:
     return 2 if (folder / "memory.current").exists() else 1
 
@@ -102,11 +110,7 @@ def _version(folder: Path) -> int:
 def _parents() -> list[tuple[frozenset[str], Path]]:
     """Where groups may be made, and which controllers count there."""
     parents = []
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    for line in lines:
+    for line in own_cgroups():
         _, names, path = line.split(":", 2)
         wanted = frozenset(names.split(",")) & {"memory", "pids"}
         if wanted:

@@ -160,9 +160,11 @@ class Link:
             for descriptor, _ in poller.poll(left * 1000):
                 if descriptor not in by_descriptor:
                     answered = self._receive()
+                elif killed:
+                    continue  # reported together with the one that overflowed
                 elif not by_descriptor[descriptor].take():
                     poller.unregister(descriptor)
-                elif by_descriptor[descriptor].overflowed and not killed:
+                elif by_descriptor[descriptor].overflowed:
                     killed = True
                     self._send({"op": "kill"})
                     for other in job.streams:

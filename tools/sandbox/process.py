@@ -77,8 +77,8 @@ def launch(spec: LaunchSpec) -> Launched:
         os.close(errors)
         raise UserError(
             f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user "
-            "namespaces allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, or the seccomp profile "
-            "of a container)?"
+            "namespaces allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, or a container's "
+            "seccomp profile)?"
         )
     os.close(errors)
     first = json.loads(said)["child-pid"]

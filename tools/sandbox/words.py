@@ -34,10 +34,11 @@ def _verdict(
 ) -> Verdict:
     if overflowed:
         return Verdict.OUTPUT_LIMIT
-    if answer["killed"] in ("wall", "cpu") or killer == signal.SIGXCPU:
-        return Verdict.TIME_LIMIT
+    # Before the time: a program whose children the kernel ended for want of memory may wait for them in vain.
     if answer["killed"] == "memory" or starved or exit_code == MEMORY_EXIT:
         return Verdict.MEMORY_LIMIT
+    if answer["killed"] in ("wall", "cpu") or killer == signal.SIGXCPU:
+        return Verdict.TIME_LIMIT
     if answer["full"] or exit_code == DISK_EXIT or killer == signal.SIGXFSZ:
         return Verdict.DISK_LIMIT
     if killer == signal.SIGSYS:

@@ -1,0 +1,107 @@
+from dataclasses import dataclass, replace
+
+import pytest
+
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import user
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.rubric import Rubric
+from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.tool import tool
+
+
+@dataclass(frozen=True)
+class Count:
+    value: int = 0
+
+
+class Counter(ToolEnv):
+    """Counts."""
+
+    max_turns = 5
+    rubric = Rubric({"added": 1.0, "tool_errors": -0.1, "talk": -0.1})
+
+    def start(self, rng, options):
+        return Start([user("count")], "count", Count())
+
+    def respond(self, state, text):
+        return Outcome(state, [user("use the tools")], {"talk": 1.0})
+
+    @tool
+    def add(self, state: Count, number: int) -> Answer:
+        """Add.
+
+        Args:
+            number: How much.
+        """
+        if number < 0:
+            raise ToolError("only upwards")
+        if number > 100:
+            raise ToolFault("the counter broke")
+        value = state.value + number
+        return Answer(replace(state, value=value), str(value), {"added": float(number)})
+
+    @tool
+    def stop(self, state: Count) -> Answer:
+        """End it."""
+        return Answer(state, "stopped", {}, True, state.value == 3)
+
+
+def call(name, id="c1", **arguments):
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def reply(*calls):
+    return {"role": "assistant", "content": None, "tool_calls": list(calls)}
+
+
+@pytest.fixture
+def env():
+    made = Counter()
+    made.reset(seed=0)
+    return made
+
+
+def test_calls_are_carried_out_in_order(env):
+    messages, reward, terminated, _, info = env.step(
+        reply(call("add", "a", number=1), call("add", "b", number=2), call("stop", "c"))
+    )
+    assert [(one["tool_call_id"], one["content"]) for one in messages] == [
+        ("a", "1"),
+        ("b", "3"),
+        ("c", "stopped"),
+    ]
+    assert (reward, terminated, info["success"]) == (3.0, True, True)
+
+
+def test_after_the_end_nothing_is_carried_out(env):
+    messages, reward, terminated, _, info = env.step(reply(call("stop"), call("add", number=3)))
+    assert (reward, terminated, info["success"]) == (0.0, True, False)
+    assert messages[1]["content"] == "Not carried out: the episode has ended."
+
+
+def test_one_wrong_call_does_not_spoil_its_neighbours(env):
+    bad = [call("ad", number=1), call("add"), {"id": "x"}, call("add", number="much"), call("add", number=-1)]
+    messages, reward, _, _, info = env.step(reply(call("add", number=1), *bad, call("add", number=1)))
+    assert [message["content"] for message in messages[::6]] == ["1", "2"]
+    assert all(message["content"].startswith("Error: ") for message in messages[1:6])
+    assert "Did you mean 'add'?" in messages[1]["content"]
+    assert info["reward_terms"] == {"added": 2.0, "tool_errors": 4.0, "talk": 0.0}
+    assert reward == pytest.approx(1.6)
+
+
+def test_too_many_calls(env):
+    messages, *_ = env.step(reply(*[call("add", number=1)] * (MAX_CALLS + 1)))
+    assert messages[MAX_CALLS - 1]["content"] == str(MAX_CALLS)
+    assert messages[MAX_CALLS]["content"].startswith("Error: only")
+
+
+def test_a_fault_is_an_environments_fault(env):
+    with pytest.raises(EnvironmentFault, match="the tool add broke: the counter broke"):
+        env.step(reply(call("add", number=101)))
+
+
+def test_text_goes_to_respond(env):
+    assert env.step("hello")[4]["reward_terms"]["talk"] == 1.0
+    assert [tool.name for tool in env.tools] == ["add", "stop"]

@@ -1,0 +1,34 @@
+"""Sandboxes to test: those that can run here; the others skip with the reason."""
+
+import warnings
+
+import pytest
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox import Limits, Sandbox
+
+QUICK = Limits(wall_s=1.5, cpu_s=1.0, memory_mb=64, processes=16, output_kb=16, disk_mb=8)
+
+
+def opened(backend, **arguments):
+    """A sandbox, or a skipped test with the reason why there can be none here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            return Sandbox.open(backend, **{"limits": QUICK, **arguments})
+        except UserError as error:
+            pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module", params=["process", "docker"])
+def box(request):
+    """A sandbox that isolates, in every backend that does."""
+    with opened(request.param) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(autouse=True)
+def _as_new(request):
+    """Every test begins with an empty work directory."""
+    if "box" in request.fixturenames:
+        request.getfixturevalue("box").reset()

@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import pytest
+
+from ludus.tools.errors import UserError
+from ludus.tools.sandbox import Verdict
+
+from .conftest import QUICK
+
+
+def test_variables_live_across_cells(box):
+    with box.session() as session:
+        assert session.run("x = 3\nx * 2").stdout == "6\n"
+        assert session.run("def f(): return x\nx += 1").stdout == ""
+        assert session.run("f()").stdout == "4\n"
+        assert session.run("None").stdout == ""
+
+
+def test_a_failed_cell_keeps_the_variables(box):
+    with box.session() as session:
+        session.run("x = 1")
+        failed = session.run("y = 2\n1/0")
+        assert failed.verdict is Verdict.RUNTIME_ERROR
+        assert failed.stderr.endswith("ZeroDivisionError: division by zero\n")
+        assert 'File "cell-2", line 2' in failed.stderr
+        assert session.run("x + y").stdout == "3\n"
+        assert session.run("import sys; sys.exit(0)").verdict is Verdict.OK
+        assert session.run("x + y").stdout == "3\n"
+        assert session.restarts == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        ("while True: pass", Verdict.TIME_LIMIT),
+        ("import os; os._exit(0)", Verdict.RUNTIME_ERROR),
+        ("while True: print('x' * 1000)", Verdict.OUTPUT_LIMIT),
+        ("held = bytearray(os.urandom(1 << 16)) * 16 * 200", Verdict.MEMORY_LIMIT),
+    ],
+)
+def test_a_killed_cell_loses_the_variables(box, code, verdict):
+    with box.session() as session:
+        session.run("import os; x = 1")
+        assert session.run(code, limits=replace(QUICK, cpu_s=0.3)).verdict is verdict
+        assert "NameError" in session.run("x").stderr
+        assert session.restarts == 1
+
+
+def test_files_come_back_after_a_cell(box):
+    box.write("in.txt", "data")
+    with box.session() as session:
+        result = session.run(
+            "open('out.txt', 'w').write(open('in.txt').read() * 2)", files_out=["out.txt", "no"]
+        )
+        assert result.files == {"out.txt": b"datadata"}
+    assert box.read("out.txt") == b"datadata"
+
+
+def test_everything_rests_between_cells(box):
+    with box.session() as session:
+        session.run("import threading\ncount = 0\ndef work():\n    global count\n    while True: count += 1")
+        session.run("threading.Thread(target=work, daemon=True).start()")
+        before = int(session.run("count").stdout)
+        import time
+
+        time.sleep(0.3)
+        # Had it run all the time, it would have counted millions.
+        assert int(session.run("count").stdout) - before < 2_000_000
+
+
+def test_forged_ends_of_cells_do_no_harm(box):
+    with box.session() as session:
+        forged = session.run("""import os, time
+os.write(3, b'{"cell_status": 0}\\n'); time.sleep(0.2)""")
+        assert forged.verdict in (Verdict.OK, Verdict.TIME_LIMIT)
+        for code in ("os.write(3, b'garbage')", "os.close(3)", "1"):
+            assert session.run(code, limits=replace(QUICK, wall_s=0.5)).verdict in Verdict
+    assert box.run("print(1)").stdout == "1\n"
+
+
+def test_a_session_has_the_box_to_itself(box):
+    with box.session() as session:
+        with pytest.raises(UserError, match="a session is open"):
+            box.run("print(1)")
+        with pytest.raises(UserError, match="a session is open"):
+            box.session()
+        assert session.run("1").stdout == "1\n"
+    assert box.run("print(1)").stdout == "1\n"
+
+
+def test_a_large_cell(box):
+    with box.session() as session:
+        code = "x = '" + "y" * 300_000 + "'\nlen(x)"
+        assert session.run(code).stdout == "300000\n"
