@@ -12,6 +12,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
+    "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool:MathTool"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",

@@ -57,6 +57,17 @@ def _size(value: Number) -> Number:
     return -value if value < 0 else value
 
 
+class Found(NamedTuple):
+    """Where a reply's tags stand."""
+
+    tidy: bool
+    """The reply is reasoning in its tags, then something in the answer's tags, and nothing else."""
+    partial: float
+    """The share of the four tags that occur exactly once."""
+    content: str | None
+    """What the one pair of answer tags holds, without spaces around it; None where there is no such pair."""
+
+
 class Reading(NamedTuple):
     """What was found in a reply."""
 
@@ -104,26 +115,32 @@ class Tags:
 
     def read(self, text: str) -> Reading:
         """Find the tags and the number, in time linear in the text."""
+        found = self.find(text)
+        number = None if found.content is None else parse_number(found.content)
+        return Reading(found.tidy and number is not None, found.partial, number)
+
+    def find(self, text: str) -> Found:
+        """Find the tags and what the answer tags hold, in time linear in the text."""
         thinks, unthinks = text.count(self.open_think) == 1, text.count(self.close_think) == 1
         answers, unanswers = text.count(self.open_answer) == 1, text.count(self.close_answer) == 1
         partial = (thinks + unthinks + answers + unanswers) / 4
         if not (answers and unanswers):
-            return Reading(False, partial, None)
+            return Found(False, partial, None)
         opened, closed = text.find(self.open_answer), text.find(self.close_answer)
         if opened > closed:
-            return Reading(False, partial, None)
-        number = parse_number(text[opened + len(self.open_answer) : closed].strip())
-        exact = thinks and unthinks and number is not None
-        if exact:
+            return Found(False, partial, None)
+        content = text[opened + len(self.open_answer) : closed].strip()
+        tidy = thinks and unthinks
+        if tidy:
             stripped = text.strip()
             thought = stripped.find(self.close_think)
-            exact = (
+            tidy = (
                 stripped.startswith(self.open_think)
                 and stripped.endswith(self.close_answer)
                 and bool(stripped[len(self.open_think) : max(thought, 0)].strip())
                 and stripped[thought + len(self.close_think) :].lstrip().startswith(self.open_answer)
             )
-        return Reading(exact, partial, number)
+        return Found(tidy, partial, content)
 
 
 def write_number(value: Number) -> str:

@@ -1,0 +1,202 @@
+"""`ludus/MathTool-v0`: mathematics beyond the head, with Python at hand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.code.faults import sandbox_faults
+from ludus.envs.errors import ArgumentError
+from ludus.envs.math.answers import Tags
+from ludus.envs.math.arithmetic import checked_weights
+from ludus.envs.math.mathtool_agents import AGENTS
+from ludus.envs.math.mathtool_kinds import FORMS
+from ludus.envs.math.mathtool_topics import KINDS, TOPICS, checked_topics
+from ludus.envs.math.mathtool_values import NotExact
+from ludus.envs.rubric import Rubric
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.sandbox import Limits, Result, Verdict, shared_pool
+from ludus.tools.tool import tool
+
+WEIGHTS: Mapping[str, float] = {
+    "correct": 0.9,
+    "format": 0.1,
+    "calls": -0.02,
+    "tool_errors": -0.02,
+    "malformed": -0.1,
+}
+LIMITS = Limits(wall_s=5, cpu_s=5)
+PRELOAD = (
+    "sympy",
+    "sympy.assumptions.wrapper",
+    "sympy.combinatorics.perm_groups",
+    "sympy.integrals.heurisch",
+    "sympy.integrals.manualintegrate",
+    "sympy.integrals.prde",
+    "sympy.polys.domains.old_fractionfield",
+    "sympy.polys.polymatrix",
+    "sympy.sets.handlers.issubset",
+    "sympy.sets.setexpr",
+    "sympy.tensor.tensor",
+)
+"""What sympy imports only when it integrates or solves: a guest need not import it every time."""
+MAX_SHOWN = 2_000
+"""Characters of a program's output that the agent reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Where an episode stands."""
+
+    kind: str
+    answer: str
+    used: int = 0
+    """Calls of `python` that were carried out."""
+
+
+class MathTool(ToolEnv):
+    """Solve a problem that is too much for the head, with a `python` tool and a budget of calls.
+
+    ## Task
+    One problem, drawn from the seed: whole numbers of many digits, modular arithmetic and factors; counting;
+    integrals, derivatives, limits and power series; determinants, ranks, systems, eigenvalues, roots. Every
+    problem has one exact answer: an integer, a fraction, or an expression of integers, roots, pi and e.
+    `info["task"]` is the kind and its numbers (`totient:n=48400`).
+
+    ## Observation
+    `Chat`. After `reset`: a system message that names the tags, the tool and its budget, and a user message
+    with the problem and the form of its answer. Then a `tool` message for each call, or a user message.
+
+    ## Actions
+    `Reply`. Either calls of the tool `python(code)`, each a program in a fresh process, where sympy is
+    installed; what it prints comes back. Or the answer, as in `<think>totient(48400) printed 17600</think>
+    <answer>17600</answer>`. Integers and fractions are written as numbers (`-7/2`, `1,234`, `0.5`), never as
+    formulas. Where an exact expression is asked for, it consists of integers, `sqrt(n)`, `exp(n)`, `pi`, `e`,
+    `+ - * / ^` and brackets; every way of writing the same number is right.
+
+    ## Rewards
+    | term | value | weight |
+    |---|---|---|
+    | `correct` | 1 if the one answer between the one pair of answer tags is right, exactly | 0.9 |
+    | `format` | 1 if the last reply is exactly reasoning in its tags, then an answer in its tags | 0.1 |
+    | `calls` | programs run on this turn beyond the first `free_calls` of the episode | −0.02 |
+    | `tool_errors` | calls that are wrong in themselves, or beyond the budget | −0.02 |
+    | `malformed` | 1 if a reply has neither a call nor an answer | −0.1 |
+
+    A program that fails is no tool error: its message is what the agent works with. A right answer in the
+    exact format within `free_calls` calls earns 1.
+
+    ## End of episode
+    The first answer terminates the episode, right or wrong. Truncated after `max_turns` = `calls` + 3
+    replies. `info["success"]` is whether `correct` is 1.
+
+    ## Arguments
+    - `topics` (`("integers", "counting", "calculus", "algebra")`): what to draw from: topics, or single
+      kinds by name.
+    - `calls` (4): programs that may be run in an episode, 0 to 16.
+    - `free_calls` (2): how many of them cost nothing.
+    - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
+    - `weights` (None): weights of reward terms to change, by name.
+    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+
+    Programs run in the sandbox that `LUDUS_SANDBOX` names, for 5 seconds at most; a program that only just
+    ends in time may end otherwise on another machine.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+
+    def __init__(
+        self,
+        topics: Sequence[str] = tuple(TOPICS),
+        calls: int = 4,
+        free_calls: int = 2,
+        think_tag: str = "think",
+        answer_tag: str = "answer",
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(render_mode)
+        self.kinds = checked_topics(topics)
+        for name, value in (("calls", calls), ("free_calls", free_calls)):
+            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 16:
+                raise ArgumentError(f"{name}={value!r}: give an integer from 0 to 16")
+        self.calls = calls
+        self.free_calls = free_calls
+        self.max_turns = calls + 3
+        self.tags = Tags(think_tag, answer_tag)
+        self.rubric = Rubric(checked_weights(weights, WEIGHTS))
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        problem = kind.draw(rng)
+        instructions = (
+            f"Solve the problem. The tool python runs a program, in which sympy can be imported, and shows "
+            f"what it prints; you have {self.calls} calls. Then reason in {self.tags.open_think}"
+            f"{self.tags.close_think} and answer, once, in {self.tags.open_answer}{self.tags.close_answer}."
+        )
+        question = f"{kind.question(problem)}\nAnswer with {FORMS[kind.form]}."
+        state = Sheet(kind.name, str(problem.answer))
+        return Start([system(instructions), user(question)], kind.key(problem), state)
+
+    def respond(self, state: Sheet, text: str) -> Outcome:
+        kind, found = KINDS[state.kind], self.tags.find(text)
+        if found.content is None:
+            message = (
+                f"No answer found: call python, or write {FORMS[kind.form]}, once, in "
+                f"{self.tags.open_answer}{self.tags.close_answer}."
+            )
+            return Outcome(state, [user(message)], {"malformed": 1.0})
+        try:
+            value = kind.read(found.content)
+        except NotExact as error:
+            message = f"This is no answer: {error}. Write {FORMS[kind.form]}."
+            return Outcome(state, [user(message)], {"malformed": 1.0})
+        correct = kind.same(state.answer, value)
+        terms = {"correct": float(correct), "format": float(found.tidy)}
+        verdict = "Correct." if correct else f"Wrong: the answer is {kind.write(state.answer)}."
+        return Outcome(state, [user(verdict)], terms, True, correct)
+
+    @tool
+    def python(self, state: Sheet, code: str) -> Answer:
+        """Run a Python program in a fresh process and show what it prints. sympy can be imported.
+
+        Args:
+            code: the program; print what you want to see
+        """
+        if state.used >= self.calls:
+            refusal = f"Error: all {self.calls} calls are used up. Answer in {self.tags.open_answer} now."
+            return Answer(state, refusal, {"tool_errors": 1.0})
+        with sandbox_faults():
+            result = shared_pool(LIMITS, packages=("sympy",), preload=PRELOAD).run(code)
+        used = state.used + 1
+        return Answer(replace(state, used=used), shown(result), {"calls": float(used > self.free_calls)})
+
+
+_ENDINGS: Mapping[Verdict, str] = {
+    Verdict.TIME_LIMIT: f"It was stopped: it took longer than {LIMITS.wall_s:g} seconds.",
+    Verdict.MEMORY_LIMIT: f"It was stopped: it took more than {LIMITS.memory_mb} MiB of memory.",
+    Verdict.OUTPUT_LIMIT: f"It was stopped: it printed more than {LIMITS.output_kb} KiB.",
+    Verdict.DISK_LIMIT: f"It was stopped: it wrote more than {LIMITS.disk_mb} MiB.",
+    Verdict.REFUSED: "It was stopped: it asked for something that no program here may have.",
+}
+
+
+def shown(result: Result) -> str:
+    """What the agent reads of a program's run: the head of its output, the tail of its errors, its end."""
+    parts = []
+    if output := result.stdout.rstrip():
+        parts.append(output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}\n… (cut off)")
+    if errors := result.stderr.strip():
+        parts.append(errors[-MAX_SHOWN:])
+    if result.verdict in _ENDINGS:
+        parts.append(_ENDINGS[result.verdict])
+    elif result.verdict is Verdict.RUNTIME_ERROR and not errors:
+        parts.append(f"It ended with {f'signal {result.signal}' if result.signal else 'an error'}.")
+    return "\n".join(parts) or "(It printed nothing: print what you want to see.)"

@@ -1,0 +1,128 @@
+"""`Kind`: one kind of problem, how it is drawn, asked, answered, and solved by a program."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ludus.envs.math.answers import parse_number
+from ludus.envs.math.mathtool_values import Exact, NotExact, equal, parse_exact, write_exact
+
+Field = int | str | list[int] | list[list[int]]
+FORMS: Mapping[str, str] = {
+    "integer": "an integer",
+    "fraction": "an integer or a fraction in lowest terms",
+    "exact": "an exact expression such as 3*sqrt(2)/4 or pi^2 - e",
+}
+"""The forms of answers, as the question names them."""
+
+
+class Problem(NamedTuple):
+    """What a draw gives."""
+
+    fields: dict[str, Field]
+    """What stands in the wording's places."""
+    answer: int | Fraction | str
+    """The exact answer; a `str` is a closed form that `parse_exact` reads."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problem."""
+
+    name: str
+    wording: str
+    """The question; `{n}` stands for the field `n`."""
+    draw: Callable[[np.random.Generator], Problem]
+    """Draws a problem and works out its answer in exact arithmetic. No two answers are right."""
+    program: str
+    """Prints the answer by another way than `draw` where there is one; the fields and sympy are defined."""
+    form: str = "integer"
+    """One of `FORMS`. An integer or a fraction is never written as an expression: `2^89 - 1` would only
+    repeat a question."""
+    pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        parts = re.split(r"\{(\w+)\}", self.wording)
+        parts[::2] = map(re.escape, parts[::2])
+        parts[1::2] = [f"(?P<{name}>.+?)" for name in parts[1::2]]
+        object.__setattr__(self, "pattern", re.compile("".join(parts) + r"\Z"))
+
+    def question(self, problem: Problem) -> str:
+        return self.wording.format(**problem.fields)
+
+    def key(self, problem: Problem) -> str:
+        """The content key: the kind and its fields, without spaces."""
+        fields = ",".join(f"{name}={value}" for name, value in problem.fields.items())
+        return f"{self.name}:{fields.replace(' ', '')}"
+
+    def read(self, text: str) -> Any:
+        """The value of an answer of this form.
+
+        Raises:
+            NotExact: the text is no such answer; the message says why.
+        """
+        if self.form == "exact":
+            return parse_exact(text)
+        number = parse_number(text)
+        if number is None:
+            raise NotExact(f"{text.strip()[:40]!r} is not {FORMS[self.form]}")
+        return number
+
+    def write(self, answer: str) -> str:
+        """An answer for the eye."""
+        return write_exact(parse_exact(answer)) if self.form == "exact" else answer
+
+    def same(self, expected: str, given: Any) -> bool:
+        """Whether a value that was read is the answer, given as its text."""
+        value: Exact = self.read(expected)
+        return equal(value, given) if self.form == "exact" else value == given
+
+
+def digits(rng: np.random.Generator, count: int) -> int:
+    """A number of exactly so many digits, up to 70."""
+    bits = 0
+    for _ in range(4):
+        bits = bits << 64 | int(rng.bit_generator.random_raw())
+    least = 10 ** (count - 1)
+    return least + bits % (9 * least)
+
+
+def integer(rng: np.random.Generator, low: int, high: int) -> int:
+    """An integer from low to high, both included."""
+    return int(rng.integers(low, high + 1))
+
+
+def nonzero(rng: np.random.Generator, size: int) -> int:
+    """An integer from -size to size other than 0."""
+    value = integer(rng, 1, size)
+    return value if rng.integers(2) else -value
+
+
+def integers(rng: np.random.Generator, low: int, high: int, count: int) -> list[int]:
+    return [int(value) for value in rng.integers(low, high + 1, size=count)]
+
+
+def chosen(rng: np.random.Generator, items: list[int], count: int) -> list[int]:
+    """Different items, in order of size."""
+    return sorted(int(item) for item in rng.choice(items, size=count, replace=False))
+
+
+def polynomial(coefficients: list[int]) -> str:
+    """`3*x^2 - x + 7` for [7, -1, 3]."""
+    terms = []
+    for power, coefficient in reversed([*enumerate(coefficients)]):
+        if coefficient:
+            variable = ("", "x")[power] if power < 2 else f"x^{power}"
+            size = "" if abs(coefficient) == 1 and variable else str(abs(coefficient))
+            terms.append(("- " if coefficient < 0 else "+ ") + "*".join(filter(None, (size, variable))))
+    text = " ".join(terms).removeprefix("+ ")
+    return ("-" + text[2:] if text.startswith("- ") else text) or "0"
+
+
+def coefficients(rng: np.random.Generator, degree: int, size: int) -> list[int]:
+    """Coefficients from -size to size, low to high, the highest not 0."""
+    return [*integers(rng, -size, size, degree), nonzero(rng, size)]

@@ -1,0 +1,56 @@
+"""The kinds of problems of `ludus/MathTool-v0`, by topic, and how a question is read back."""
+
+import ast
+import re
+from collections.abc import Mapping, Sequence
+
+from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.math import mathtool_algebra, mathtool_calculus, mathtool_counting, mathtool_integers
+from ludus.envs.math.mathtool_kinds import Field, Kind
+
+TOPICS: Mapping[str, tuple[Kind, ...]] = {
+    "integers": mathtool_integers.KINDS,
+    "counting": mathtool_counting.KINDS,
+    "calculus": mathtool_calculus.KINDS,
+    "algebra": mathtool_algebra.KINDS,
+}
+KINDS: Mapping[str, Kind] = {kind.name: kind for kinds in TOPICS.values() for kind in kinds}
+
+# The wording with the most words of its own first: "({f})*e^x" is also some "{f}".
+_MOST_WORDS_FIRST = sorted(KINDS.values(), key=lambda kind: -len(re.sub(r"\{\w+\}", "", kind.wording)))
+
+
+def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
+    """The kinds that names of topics and of kinds stand for.
+
+    Raises:
+        ArgumentError: there is none of such a name, or none at all.
+    """
+    chosen: dict[str, Kind] = {}
+    for name in (topics,) if isinstance(topics, str) else tuple(topics):
+        if name not in TOPICS and name not in KINDS:
+            raise ArgumentError(unknown("topic", name, "MathTool", [*TOPICS, *KINDS]))
+        chosen |= {kind.name: kind for kind in TOPICS.get(name) or (KINDS[name],)}
+    if not chosen:
+        raise ArgumentError(f"topics={topics!r} is empty; choose from {', '.join((*TOPICS, *KINDS))}")
+    return tuple(chosen.values())
+
+
+def parse(question: str) -> tuple[Kind, dict[str, Field]]:
+    """The kind that a question is of, and its fields.
+
+    Raises:
+        ValueError: it is of none.
+    """
+    for kind in _MOST_WORDS_FIRST:
+        if match := kind.pattern.match(question):
+            return kind, {name: _field(text) for name, text in match.groupdict().items()}
+    raise ValueError(f"this question is of no kind: {question!r}")
+
+
+def _field(text: str) -> Field:
+    try:
+        value: Field = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text  # a function of x, or a word
+    return value
