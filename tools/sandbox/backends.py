@@ -53,6 +53,8 @@ class Launched:
     """Called once, when the server has loaded everything."""
     out_of_memory: Callable[[], int] = lambda: 0
     """How often the kernel has ended a process in it for want of memory, where that is known."""
+    last_words: Callable[[], str] = lambda: ""
+    """What a server that ended while it started has said, where that is known."""
 
 
 Backend = Callable[[LaunchSpec], Launched]

@@ -81,7 +81,12 @@ def launch(spec: LaunchSpec) -> Launched:
     }
     beyond = int((spec.limits.memory_mb + spec.limits.disk_mb) * MIB)
     return Launched(
-        control, kill, isolation, lambda: _limit_memory(engine, name, beyond), _memory_kills(engine, name)
+        control,
+        kill,
+        isolation,
+        settle=lambda: _limit_memory(engine, name, beyond),
+        out_of_memory=_memory_kills(engine, name),
+        last_words=lambda: _last_words(engine, name),
     )
 
 
@@ -164,16 +169,17 @@ def _accept(listener: socket.socket, engine: "docker.APIClient", name: str) -> s
         try:
             return listener.accept()[0]
         except TimeoutError:
-            state = engine.inspect_container(name)["State"]
-            if not state["Running"]:
-                said = engine.logs(name, tail=5).decode(errors="replace").strip()
-                raise SandboxFault(
-                    f"the container ended at once (exit code {state['ExitCode']}): {said}"
-                ) from None
+            if not engine.inspect_container(name)["State"]["Running"]:
+                raise SandboxFault(f"the container ended at once: {_last_words(engine, name)}") from None
     raise SandboxFault(
         f"the container did not connect within {START_S:.0f} s: does the Docker engine see this machine's "
         f"{tempfile.gettempdir()} (an engine in a virtual machine or outside this container does not)?"
     )
+
+
+def _last_words(engine: "docker.APIClient", name: str) -> str:
+    lines: list[str] = engine.logs(name, tail=5).decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:

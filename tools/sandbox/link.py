@@ -93,12 +93,20 @@ class Link:
         if not select.select([self._control], [], [], seconds)[0]:
             self.kill()
             raise SandboxFault(f"the sandbox did not start within {seconds:.0f} s")
-        _, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
+        try:
+            _, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
+        except ConnectionError:
+            descriptors = []
         if not descriptors:
+            said = self.launched.last_words()
             self.kill()
-            raise SandboxFault("the sandbox's server ended while it started")
+            raise SandboxFault(f"the sandbox's server ended while it started{said and f': {said}'}")
         self._jobs = socket.socket(fileno=descriptors[0])
-        self.launched.settle()
+        try:
+            self.launched.settle()
+        except BaseException:
+            self.kill()
+            raise
 
     def start(
         self,
