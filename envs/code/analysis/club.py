@@ -159,8 +159,8 @@ CLUB = World(
         ),
         Kind(
             "club/fastest",
-            "Which member (by name) had the lowest pace in {month}: the duration of all of one's runs divided "
-            "by their distance?",
+            "Which member (by name) had the lowest pace in {month}: the duration of all of their runs "
+            "divided by their distance?",
             Form("text"),
             {"month": tuple(MONTHS)},
             fastest,
