@@ -71,7 +71,7 @@ def next_number(n):
         {
             "divisor": range(2, 13),
             "condition": {
-                "has 3 as its last digit when written in base 7": "n % 7 == 3",
+                "leaves remainder 3 when divided by 19": "n % 19 == 3",
                 "leaves remainder 5 when divided by 17": "n % 17 == 5",
                 "leaves remainder 4 when divided by 13": "n % 13 == 4",
                 "has a sum of decimal digits (those of its absolute value) that is even": (
