@@ -84,6 +84,11 @@ class Session:
             result = replace(result, verdict=Verdict.RUNTIME_ERROR)
         return replace(result, files=reported_files(report, files_out, most))
 
+    @property
+    def alive(self) -> bool:
+        """Whether the interpreter of the last cell is there, with its variables, for the next one."""
+        return self._job is not None
+
     def close(self) -> None:
         """End the interpreter and everything in it; the sandbox can run other things again."""
         if self.open and self._job is not None and not self._link.dead:

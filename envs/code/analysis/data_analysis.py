@@ -238,10 +238,9 @@ def _shown(ran: Ran) -> Content:
     texts = [_clipped(text.rstrip()) for text in (ran.result.stdout, ran.result.stderr) if text.strip()]
     if ran.complaint:
         texts.append(f"The figures cannot be drawn: {_clipped(ran.complaint)}")
-    if not ran.history.cells:
-        texts.append(
-            f"The notebook ended ({_how(ran.result)}) and begins anew: variables and files are gone."
-        )
+    if ran.ended is not None:
+        how = _how(ran.ended)
+        texts.append(f"The notebook ended ({how}) and begins anew: variables and files are gone.")
     text = "\n".join(texts) or "(no output)"
     return [text_part(text), *map(image_part, ran.plots)] if ran.plots else text
 

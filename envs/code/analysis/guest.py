@@ -60,8 +60,10 @@ def _show_figures():
     try:
         for name, number in zip({PLOT_FILES!r}, pyplot.get_fignums()):
             figure = pyplot.figure(number)
+            size = figure.get_size_inches()
+            figure.set_size_inches(size * min(1, 10 / max(size)))
             dpi = min(100, {PLOT_PIXELS} / max(figure.get_size_inches()))
-            for share in (1, 0.6, 0.3):
+            for share in (1, 0.6, 0.3, 0.15):
                 figure.savefig(name, dpi=dpi * share, format="png")
                 if os.path.getsize(name) <= {PLOT_BYTES}:
                     break

@@ -41,12 +41,15 @@ class Ran:
     """What became of a cell."""
 
     result: Result
-    plots: tuple[bytes, ...]
-    """PNG files of the figures that it left open."""
-    complaint: str
-    """Why they could not be drawn, or nothing."""
     history: History
-    """Empty where the interpreter ended with the cell: the next cell begins a new notebook."""
+    """Empty where the interpreter ended: the next cell begins a new notebook."""
+    plots: tuple[bytes, ...] = ()
+    """PNG files of the figures that it left open."""
+    complaint: str = ""
+    """Why they could not be drawn, or nothing."""
+    ended: Result | None = None
+    """How the interpreter ended (a limit, a crash, an exit), if it did: in the cell, or while its
+    figures were drawn."""
 
 
 def pool() -> SandboxPool:
@@ -70,19 +73,15 @@ class _Live:
             self._stack = stack.pop_all()
 
     def run(self, code: str) -> Ran:
-        result = self._session.run(code)
-        # Not in the same cell: the value of the agent's last expression is to be printed.
-        figures = self._session.run(PLOT_CELL, PLOT_FILES)
-        if self.ended:
-            return Ran(result, (), "", History(self.history.key))
+        result = last = self._session.run(code)
+        if self._session.alive:
+            # Not in the same cell: the value of the agent's last expression is to be printed.
+            last = self._session.run(PLOT_CELL, PLOT_FILES)
+        if not self._session.alive:
+            return Ran(result, History(self.history.key), ended=last)
         self.history = History(self.history.key, (*self.history.cells, code))
-        complaint = "" if figures.verdict is Verdict.OK else figures.stderr.strip().rpartition("\n")[2]
-        return Ran(result, plots(figures.files), complaint, self.history)
-
-    @property
-    def ended(self) -> bool:
-        """Whether the interpreter ended: a limit, a crash, an exit."""
-        return self._session.restarts > 0
+        complaint = "" if last.verdict is Verdict.OK else last.stderr.strip().rpartition("\n")[2]
+        return Ran(result, self.history, plots(last.files), complaint)
 
     def close(self) -> None:
         self._stack.close()
@@ -122,7 +121,7 @@ class Notebooks:
         except BaseException:
             self._drop(live)
             raise
-        if live.ended:
+        if ran.ended is not None:
             self._drop(live)
         else:
             self._keep(owner, live)
