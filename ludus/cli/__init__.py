@@ -1,4 +1,4 @@
-"""The command line: `ludus envs | check | play | train | eval | view`.
+"""The command line: `ludus envs | check | play | train | eval | view | sandbox build`.
 
 Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
 """
@@ -17,6 +17,7 @@ from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
 from ludus.cli.play import Play
+from ludus.cli.sandbox_build import SandboxBuild
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View
@@ -32,6 +33,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
     "view": (View, "Open a run's report."),
+    "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
 }
 
 
@@ -64,7 +66,9 @@ def _command(argv: list[str]) -> Any:
         raise SystemExit(0)
     if not argv or argv[0] in ("--help", "-h"):
         _overview()
-    name, words = argv[0], argv[1:]
+    # Some are two words; whoever gives the first alone, or with a wrong second, is told of them.
+    count = 2 if any(command.startswith(f"{argv[0]} ") for command in _COMMANDS) else 1
+    name, words = " ".join(argv[:count]), argv[count:]
     if name not in _COMMANDS:
         near = difflib.get_close_matches(name, _COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"

@@ -9,6 +9,7 @@ from ludus.tools.errors import UserError
 
 _EXTRAS = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard"),
+    "code": ("docker",),
 }
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}

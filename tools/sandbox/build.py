@@ -137,8 +137,10 @@ def _build(
     )  # fmt: skip
     for step in steps:
         if text := step.get("stream", "").strip():
-            log.append(text)
             say(text)
+            if not text.startswith(("Step ", "--->", "Removing ")):
+                log.append(text)
         if "error" in step:
-            reason = log[-1] if log and not log[-1].startswith(("Step", "--->")) else step["error"]
+            # Of a program that failed the engine tells its exit code; the program has said more.
+            reason = log[-1] if log and "non-zero code" in step["error"] else step["error"]
             raise UserError(f"cannot build {name} from {base}: {reason}")

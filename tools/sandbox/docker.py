@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -46,18 +47,24 @@ def launch(spec: LaunchSpec) -> Launched:
     """Start a fork server in a container of its own.
 
     Raises:
-        UserError: there is no engine, no image or no such package in it.
+        UserError: there is no engine on this machine, no image or no such package in it.
         SandboxFault: the container did not start.
     """
+    if sys.platform != "linux":
+        raise UserError("the sandbox 'docker' shares descriptors with its containers, which needs Linux")
     engine = connect()
-    address = engine_address()
-    _check_image(engine, spec)
-    _reap_once(address, os.getpid())
+    with engine_errors("the sandbox 'docker' cannot start", SandboxFault):
+        _check_image(engine, spec)
+        _reap_once(engine_address(), os.getpid())
+        return _launch(engine, spec)
+
+
+def _launch(engine: "docker.APIClient", spec: LaunchSpec) -> Launched:
     owner = Owner.current()
     name = owned_name(owner, "box")
     folder = Path(tempfile.gettempdir()) / owned_name(owner, "control")
     janitor().watch(folder)
-    janitor().watch_container(address, name)
+    janitor().watch_container(engine_address(), name)
     kill = _killer(engine, name)
     try:
         with _listening(folder) as listener:
@@ -133,19 +140,18 @@ def _start_container(
         binds=[f"{GUEST}:/ludus/guest:ro", f"{run_folder}:/ludus-run:ro"],
         log_config={"Type": "json-file", "Config": {"max-size": "64k"}},
     )
-    with engine_errors("the sandbox 'docker' cannot start"):
-        engine.create_container(
-            image_name(),
-            ["python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)],
-            name=name,
-            hostname="ludus",
-            user=f"{NOBODY}:{NOBODY}",
-            working_dir="/box",
-            environment={**GUEST_ENVIRONMENT, "PYTHONPATH": "/ludus:/site"},
-            labels={OWNER_LABEL: str(owner)},
-            host_config=host,
-        )
-        engine.start(name)
+    engine.create_container(
+        image_name(),
+        ["python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)],
+        name=name,
+        hostname="ludus",
+        user=f"{NOBODY}:{NOBODY}",
+        working_dir="/box",
+        environment={**GUEST_ENVIRONMENT, "PYTHONPATH": "/ludus:/site"},
+        labels={OWNER_LABEL: str(owner)},
+        host_config=host,
+    )
+    engine.start(name)
 
 
 @contextlib.contextmanager
@@ -202,14 +208,15 @@ def _remove(engine: "docker.APIClient", name: str) -> bool:
     """Whether the container is gone; the engine may be on its way to removing it for somebody else."""
     import docker
 
-    try:
-        engine.remove_container(name, force=True, v=True)
-    except docker.errors.NotFound:
-        return True
-    except docker.errors.APIError as error:
-        if error.status_code != 409:
-            raise SandboxFault(f"the container {name} could not be removed: {error}") from error
-        return False
+    with engine_errors(f"the container {name} could not be removed", SandboxFault):
+        try:
+            engine.remove_container(name, force=True, v=True)
+        except docker.errors.NotFound:
+            return True
+        except docker.errors.APIError as error:
+            if error.status_code != 409:
+                raise
+            return False
     return True
 
 
@@ -233,7 +240,7 @@ def reap() -> list[str]:
 
 def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
     """Allow so many bytes beyond what the server uses, now that it has loaded what guests begin with."""
-    with engine_errors("the sandbox 'docker' cannot limit memory"):
+    with engine_errors("the sandbox 'docker' cannot limit memory", SandboxFault):
         used = engine.stats(name, stream=False, one_shot=True)["memory_stats"]["usage"]
         engine.update_container(name, mem_limit=used + beyond, memswap_limit=used + beyond)
 

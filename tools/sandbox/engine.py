@@ -73,29 +73,29 @@ def _connect(address: str, process: int) -> "docker.APIClient":
 
 def _why(path: str, error: Exception) -> str:
     where = f"the Docker engine at {path}"
-    if not os.path.exists(path):
+    try:
+        allowed = os.stat(path) and os.access(path, os.R_OK | os.W_OK)
+    except PermissionError:  # a folder on the way
+        allowed = False
+    except OSError:
         return (
             f"no Docker engine: there is no {path}; start one (Debian, Ubuntu: apt install docker.io, then "
             "systemctl start docker), or name its socket with DOCKER_HOST=unix:///PATH/docker.sock"
         )
-    if not os.access(path, os.R_OK | os.W_OK):
+    if not allowed:
         return f"no permission to use {where}: add your user to its group (usually `docker`) and log in again"
     return f"{where} does not answer ({error}): is dockerd running?"
 
 
 @contextmanager
-def engine_errors(what: str) -> Iterator[None]:
-    """Turn what the engine refuses into one line.
-
-    Raises:
-        UserError: the engine refused, or went away.
-    """
+def engine_errors(what: str, kind: type[Exception] = UserError) -> Iterator[None]:
+    """Turn what the engine refuses into one line: `kind` is raised where it refused, or went away."""
     import docker
     import requests
 
     try:
         yield
     except docker.errors.APIError as error:
-        raise UserError(f"{what}: the Docker engine says: {error.explanation or error}") from error
+        raise kind(f"{what}: the Docker engine says: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise UserError(f"{what}: the Docker engine does not answer: {error}") from error
+        raise kind(f"{what}: the Docker engine does not answer: {error}") from error

@@ -89,11 +89,11 @@ class Link:
         Raises:
             SandboxFault: it ended, or took longer.
         """
-        self._send({"op": "ping"})
-        if not select.select([self._control], [], [], seconds)[0]:
-            self.kill()
-            raise SandboxFault(f"the sandbox did not start within {seconds:.0f} s")
         try:
+            self._control.send(b'{"op": "ping"}\n')
+            if not select.select([self._control], [], [], seconds)[0]:
+                self.kill()
+                raise SandboxFault(f"the sandbox did not start within {seconds:.0f} s")
             _, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
         except ConnectionError:
             descriptors = []
