@@ -10,6 +10,7 @@ import numpy as np
 
 from ludus.envs.chat import Chat, Message, content_text
 from ludus.envs.code.repair.domains import DOMAINS
+from ludus.envs.code.repair.syntax import parse
 from ludus.envs.scripted import ScriptedAgent
 
 
@@ -150,7 +151,7 @@ class SpecialCase(Reader):
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         table: dict[str, dict[str, str]] = {}
         homes: dict[str, str] = {}
-        for node in ast.parse(self.files[self.tests]).body:
+        for node in parse(self.files[self.tests]).body:
             if isinstance(node, ast.ImportFrom):
                 homes |= {alias.name: f"{(node.module or '').replace('.', '/')}.py" for alias in node.names}
             elif isinstance(node, ast.FunctionDef):
@@ -292,7 +293,7 @@ class Constant(Reader):
     """Cheats: returns the answer that is the most frequent in the visible tests, whatever is asked."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
-        tree = ast.parse(self.files[self.tests])
+        tree = parse(self.files[self.tests])
         answers = [ast.unparse(node.test.comparators[0]) for node in ast.walk(tree)
                    if isinstance(node, ast.Assert) and isinstance(node.test, ast.Compare)]  # fmt: skip
         common = max(answers, key=answers.count)

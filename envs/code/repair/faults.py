@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from ludus.envs.code.repair.syntax import parse
+
 Edit = tuple[int, int, str]
 """Replace the text from one offset to another."""
 Edits = tuple[Edit, ...]
@@ -19,7 +21,7 @@ class Source:
 
     @cached_property
     def tree(self) -> ast.Module:
-        return ast.parse(self.text)
+        return parse(self.text)
 
     @cached_property
     def nodes(self) -> list[ast.AST]:

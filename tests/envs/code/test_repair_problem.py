@@ -1,7 +1,10 @@
 """Generated packages and their faults: specified, deterministic, and wrong where they should be."""
 
 import ast
+import gc
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -9,7 +12,8 @@ import pytest
 from ludus.envs.code.repair.domains import DOMAINS
 from ludus.envs.code.repair.faults import FAULTS, Source, applied
 from ludus.envs.code.repair.problem import HIDDEN, VISIBLE, Problem, draw_problem
-from ludus.envs.code.repair.trusted import Call, Endless, answers, compile_package
+from ludus.envs.code.repair.syntax import parse
+from ludus.envs.code.repair.trusted import _LOOP, Call, Endless, answers, compile_package
 
 EVERY = list(DOMAINS.values())
 KINDS = list(FAULTS)
@@ -109,6 +113,44 @@ def outcomes(problem: Problem, files: dict[str, str]) -> list[bool]:
     package = {path: text for path, text in files.items() if path.endswith(".py") and path != test}
     modules = compile_package({**package, "visible.py": problem.files[test]})
     return [one is not None for one in answers(modules, [Call("visible", name, "[]") for name in names])]
+
+
+def test_every_loop_is_counted() -> None:
+    """The heads of loops are found on the text; here they are found on the tree."""
+    for domain in EVERY:
+        for text in domain.render(domain.draw(Random(1))).values():
+            if text.startswith("#"):
+                continue
+            loops = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.For | ast.While)]
+            assert len(_LOOP.findall(text)) == len(loops)
+
+
+class Garbage:
+    """Goes only when the collector runs, and lets another thread run then."""
+
+    def __init__(self) -> None:
+        self.own = self
+
+    def __del__(self) -> None:
+        time.sleep(2e-4)
+
+
+def test_threads_parse_at_the_same_time_even_where_the_collector_runs_in_between() -> None:
+    text = "\n".join(DOMAINS["planner"].modules.values()).replace("$", "_")
+
+    def work(_: int) -> int:
+        for _ in range(20):
+            Garbage()
+            tree = parse(text)
+        return len(tree.body)
+
+    threshold = gc.get_threshold()
+    gc.set_threshold(30)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert len(set(threads.map(work, range(8)))) == 1
+    finally:
+        gc.set_threshold(*threshold)
 
 
 @pytest.mark.parametrize(
