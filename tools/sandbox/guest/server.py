@@ -129,7 +129,8 @@ class Server:
         elif order["op"] == "rest":
             guest.wall = None
             self._signal_all(signal.SIGSTOP)
-            guest.used_before = self._cpu()
+            if self.proc is not None:
+                guest.used_before = self.proc.usage(self._members(guest)).cpu_s
             peak = self.proc.peak(guest.process) if self.proc is not None else 0
             self._answer({"rested": time.monotonic() - guest.cell_begun, "peak": peak})
         elif order["op"] == "cell":
@@ -194,14 +195,18 @@ class Server:
         if now - guest.cell_begun >= guest.wall:
             self._kill("wall")
         elif self.proc is not None and now - guest.cell_begun >= _WATCH_AFTER_S:
-            usage = self.proc.usage(self.ours)
+            members = self._members(guest)
+            usage = self.proc.usage(members)
             if usage.cpu_s - guest.used_before > guest.cpu:
                 self._kill("cpu")
-            elif usage.memory > guest.memory and self.proc.proportional(self.ours) > guest.memory:
+            elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
                 self._kill("memory")
 
-    def _cpu(self) -> float:
-        return self.proc.usage(self.ours).cpu_s if self.proc is not None else 0.0
+    def _members(self, guest: Guest) -> list[str]:
+        assert self.proc is not None
+        return (
+            self.proc.in_session(guest.process) if self.kill_by_group else self.proc.in_namespace(self.ours)
+        )
 
     def _kill(self, reason: str) -> None:
         if self.guest is not None:

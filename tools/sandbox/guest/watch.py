@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import namedtuple
-from collections.abc import Iterator
 
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,10 +22,25 @@ class Proc:
         self.base = self._process("self").memory
         """Bytes that the server itself holds: a fork begins with them."""
 
-    def usage(self, ours: frozenset[int]) -> Usage:
-        """The sum over all processes but `ours`, of what lies above the base."""
+    def in_namespace(self, ours: frozenset[int]) -> list[str]:
+        """All processes of this process namespace but `ours`."""
+        return [name for name in os.listdir(self.folder) if name.isdigit() and int(name) not in ours]
+
+    def in_session(self, leader: int) -> list[str]:
+        """The processes of a session, where there is no namespace of one's own."""
+        found = []
+        for name in filter(str.isdigit, os.listdir(self.folder)):
+            try:
+                if int(self._status(name)[3]) == leader:
+                    found.append(name)
+            except (OSError, ValueError, IndexError):  # it ended meanwhile
+                continue
+        return found
+
+    def usage(self, processes: list[str]) -> Usage:
+        """The sum over processes of what lies above the base."""
         cpu, memory = 0.0, 0
-        for process in self._processes(ours):
+        for process in processes:
             try:
                 one = self._process(process)
             except (OSError, ValueError, IndexError):  # it ended meanwhile
@@ -35,10 +49,10 @@ class Proc:
             memory += max(0, one.memory - self.base)
         return Usage(cpu, memory)
 
-    def proportional(self, ours: frozenset[int]) -> int:
+    def proportional(self, processes: list[str]) -> int:
         """Bytes in memory, shared pages counted once in all. Slow: the kernel walks page tables for it."""
         total = 0
-        for process in self._processes(ours):
+        for process in processes:
             try:
                 text = self._read(f"{process}/smaps_rollup")
                 total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith(b"Pss:"))
@@ -63,14 +77,13 @@ class Proc:
         os.write(score, b"1000")
         os.close(score)
 
-    def _processes(self, ours: frozenset[int]) -> Iterator[str]:
-        for name in os.listdir(self.folder):
-            if name.isdigit() and int(name) not in ours:
-                yield name
-
     def _process(self, process: str) -> Usage:
-        fields = self._read(f"{process}/stat").rpartition(b")")[2].split()
+        fields = self._status(process)
         return Usage(sum(map(int, fields[11:15])) * _TICK, int(fields[21]) * _PAGE)
+
+    def _status(self, process: str) -> list[bytes]:
+        """The fields of proc(5)'s `stat` from the third on."""
+        return self._read(f"{process}/stat").rpartition(b")")[2].split()
 
     def _read(self, path: str) -> bytes:
         file = os.open(path, os.O_RDONLY, dir_fd=self.folder)

@@ -1,0 +1,42 @@
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from ludus.tools.sandbox import Verdict
+
+from .conftest import QUICK, opened
+
+
+@pytest.fixture(scope="module")
+def plain():
+    with opened("subprocess") as sandbox:
+        yield sandbox
+
+
+def test_programs_files_and_calls(plain):
+    plain.write("a.txt", "text")
+    assert plain.run("print(open('a.txt').read())").stdout == "text\n"
+    assert plain.call("def f(x): return x + 1", "f", [[1]]).values[0].value == 2
+    plain.wipe()
+    assert plain.run("import os; print(os.listdir())").stdout == "[]\n"
+
+
+def test_time_is_limited(plain):
+    assert plain.run("while True: pass", limits=replace(QUICK, cpu_s=0.2)).verdict is Verdict.TIME_LIMIT
+
+
+def test_other_processes_of_the_machine_do_not_count(plain):
+    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        result = plain.run("import time; time.sleep(0.4)", limits=replace(QUICK, cpu_s=0.1))
+    finally:
+        busy.kill()
+        busy.wait()
+    assert result.verdict is Verdict.OK
+
+
+def test_a_session(plain):
+    with plain.session() as session:
+        session.run("x = 1")
+        assert session.run("x").stdout == "1\n"
