@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+
 from ludus.tools.sandbox import Verdict
 
 from .conftest import QUICK, opened
