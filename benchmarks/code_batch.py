@@ -4,7 +4,8 @@
 
 A batch in which every reply is a right solution, and one in which every tenth is hostile (endless loops, fork
 bombs, floods of output, early exits, forged reports, …) take turns, each on tasks of its own. Prints a table
-and writes `benchmarks/results/code-batch.json`. The project's limit is 80% of the harmless batch's throughput.
+and writes `benchmarks/results/code-batch.json`. The project's limit is 80% of the harmless batch's
+throughput.
 """
 
 import argparse

@@ -46,7 +46,7 @@ class CodeFunction(ChatEnv):
     ## Actions
     `Reply`: the code, in a block (three backticks, `python`, the code, three backticks) or alone. Of several
     blocks the last one counts. It runs on Python with its standard library, without network or other
-    programs, for at most 0.06 seconds of processor time.
+    programs, for at most 0.04 seconds of processor time.
 
     ## Rewards
     | term | value | weight |

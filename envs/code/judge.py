@@ -14,15 +14,15 @@ from ludus.envs.code.families import Cases, Task, call
 from ludus.envs.code.faults import sandbox_faults
 from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
 
-LIMITS = Limits(wall_s=1.0, cpu_s=0.06, memory_mb=128, processes=1, output_kb=16, disk_mb=8)
-"""For all the small inputs of a task together, which take a millisecond or two. What a hostile program costs is
-bounded by these."""
+LIMITS = Limits(wall_s=1.0, cpu_s=0.04, memory_mb=128, processes=1, output_kb=16, disk_mb=8)
+"""For all the small inputs of a task together, which take two or three milliseconds. They bound what a hostile
+program costs."""
 TIMED = replace(LIMITS, wall_s=3.0, output_kb=1024)
 """For the large input, whose answer may be large as well; the family says how much processor time it has."""
 MODULES = (
     *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
-    *("fractions", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re", "statistics"),
-    *("string", "textwrap", "typing"),
+    *("fractions", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re"),
+    *("statistics", "string", "textwrap", "typing"),
 )
 """What a program may import without paying for the time that it takes."""
 TOLERANCE = 1e-9

@@ -3,7 +3,7 @@
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
@@ -21,6 +21,8 @@ Arguments = tuple[Any, ...]
 
 PUBLIC, HIDDEN = 3, 8
 """Examples that a task shows; random inputs that it hides, besides the family's edge cases."""
+DRAWN = 18
+"""Inputs drawn for both: in families with few inputs some come twice."""
 HARDEST = 3
 
 
@@ -216,20 +218,20 @@ def _defined(source: str, function: str) -> Callable[..., Any]:
 @functools.lru_cache(maxsize=1024)
 def _cases(task: Task) -> tuple[Cases, Cases]:
     family, rng = task.family, Random(task.seed)
-    source, values = family.source(task.choices), family.values(task.choices)
-    # Twice as many as needed: some of a family with few inputs are the same.
-    drawn = _distinct([family.case(rng, values) for _ in range(2 * (PUBLIC + HIDDEN))])
-    answers = run_trusted(source, family.function, tuple(drawn))
+    values = family.values(task.choices)
+    edges = _by_text(family.edges(values))
+    drawn = _by_text(family.case(rng, values) for _ in range(DRAWN))
+    inputs = {**edges, **drawn}
+    results = run_trusted(family.source(task.choices), family.function, tuple(inputs.values()))
+    answers = dict(zip(inputs, results, strict=True))
     # Examples with different answers say more.
-    order = sorted(range(len(drawn)), key=lambda i: answers.index(answers[i]) != i)
-    public = [drawn[i] for i in order[:PUBLIC]]
-    others = [drawn[i] for i in sorted(order[PUBLIC:])][:HIDDEN]
-    shown = {json.dumps(arguments) for arguments in public}
-    edges = [edge for edge in _distinct(family.edges(values)) if json.dumps(edge) not in shown]
-    hidden = _distinct([*edges, *others])
+    first = {json.dumps(answers[text]): text for text in reversed(drawn)}
+    public = sorted(drawn, key=lambda text: first[json.dumps(answers[text])] != text)[:PUBLIC]
+    others = [text for text in drawn if text not in public and text not in edges]
+    hidden = [*(text for text in edges if text not in public), *others[:HIDDEN]]
     return tuple(  # type: ignore[return-value]
-        Cases(tuple(inputs), run_trusted(source, family.function, tuple(inputs)))
-        for inputs in (public, hidden)
+        Cases(tuple(inputs[text] for text in texts), tuple(answers[text] for text in texts))
+        for texts in (public, hidden)
     )
 
 
@@ -241,5 +243,6 @@ def _timed_case(task: Task) -> Cases:
     return Cases(inputs, run_trusted(task.family.source(task.choices), task.family.function, inputs))
 
 
-def _distinct(inputs: list[Arguments]) -> list[Arguments]:
-    return list({json.dumps(arguments): arguments for arguments in inputs}.values())
+def _by_text(inputs: Iterable[Arguments]) -> dict[str, Arguments]:
+    """Different inputs, each under its JSON."""
+    return {json.dumps(arguments): arguments for arguments in inputs}

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 import ludus  # noqa: F401
 from ludus.envs.code import judge as judging
-from ludus.envs.code.families import FAMILIES, TOPICS, Task, draw
+from ludus.envs.code.families import FAMILIES, TOPICS, Cases, Task, draw
 from ludus.envs.code.function import WEIGHTS, CodeFunction
 from ludus.envs.code.function_agents import HOSTILE, Programmer, in_block, read
 from ludus.envs.code.function_reply import MOST_CHARACTERS, program_in
 from ludus.envs.code.judge import LIMITS, TIMED, judge, same, shown, try_public
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
-from ludus.tools.sandbox import SandboxFault, Verdict
+from ludus.tools.sandbox import Limits, SandboxFault, Verdict
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -219,18 +219,26 @@ def test_the_long_input_is_run_only_when_the_rest_is_right(monkeypatch: pytest.M
     assert not judge(task, f"def {task.family.signature}: return -5").fast
 
 
+def processor_time(task: Task, cases: Cases, limits: Limits) -> float:
+    """Seconds that the reference takes for the cases, the start of its process included, as it sees it."""
+    name = task.family.function
+    clock = f"\nimport time\nsolve = {name}\ndef {name}(*a):\n    solve(*a)\n    return time.process_time()"
+    called = judging._called(task, task.family.source(task.choices) + clock, cases, limits)
+    seconds = called.values[-1].value
+    assert isinstance(seconds, float)
+    return seconds
+
+
 @pytest.mark.parametrize("task", timed_tasks(), ids=lambda task: task.family.name)
 def test_the_bound_on_time_separates_with_a_wide_margin(task: Task) -> None:
-    """The linear solution needs less than an eighth of the bound, the slow one more than eight times it."""
-    bound = task.family.timed.cpu_s  # type: ignore[union-attr]
-
-    def verdict(code: str, cpu_s: float) -> Verdict:
-        limits = replace(TIMED, cpu_s=cpu_s, wall_s=60.0)
-        assert task.timed is not None
-        return judging._called(task, code, task.timed, limits).result.verdict
-
-    assert verdict(task.family.source(task.choices), bound / 8) is Verdict.OK
-    assert verdict(task.family.slow_source(task.choices), bound * 8) is Verdict.TIME_LIMIT
+    """The good solution takes less than an eighth of the bound, the slow one more than eight times it."""
+    assert task.family.timed is not None
+    assert task.timed is not None
+    bound = task.family.timed.cpu_s
+    assert min(processor_time(task, task.timed, TIMED) for _ in range(3)) < bound / 8
+    limits = replace(TIMED, cpu_s=8 * bound, wall_s=60.0)
+    slow = judging._called(task, task.family.slow_source(task.choices), task.timed, limits)
+    assert slow.result.verdict is Verdict.TIME_LIMIT
 
 
 def test_a_slow_solution_is_solved_but_not_fast() -> None:
@@ -243,14 +251,11 @@ def test_a_slow_solution_is_solved_but_not_fast() -> None:
     assert said == "Right, but not in time for a long input."
 
 
-def test_small_inputs_leave_a_wide_margin() -> None:
-    for tasks in FAMILIES.values():
-        task = draw(tasks, Random(7))
-        inputs = (*task.public.inputs, *task.hidden.inputs)
-        cases = replace(task.hidden, inputs=inputs, answers=(*task.public.answers, *task.hidden.answers))
-        limits = replace(LIMITS, cpu_s=LIMITS.cpu_s / 3)
-        called = judging._called(task, tasks.source(task.choices), cases, limits)
-        assert called.result.verdict is Verdict.OK, tasks.name
+@pytest.mark.parametrize("name", FAMILIES)
+def test_small_inputs_leave_a_wide_margin(name: str) -> None:
+    task = draw(FAMILIES[name], Random(7))
+    both = Cases((*task.public.inputs, *task.hidden.inputs), (*task.public.answers, *task.hidden.answers))
+    assert min(processor_time(task, both, LIMITS) for _ in range(3)) < LIMITS.cpu_s / 4
 
 
 @pytest.mark.parametrize("reply", ["", "I do not know.", "def g(x): return 1", "```python\n```", "f" * 30])
