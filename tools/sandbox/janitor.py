@@ -83,9 +83,10 @@ class Janitor:
             os.close(self._pipe)
         if self._process is not None:
             self._process.wait()
+        importable = [place for place in sys.path if os.path.isabs(place)]
         reader, self._pipe = os.pipe()  # not inherited by what this process executes
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", janitor_process.__file__],
+            [sys.executable, "-I", "-S", janitor_process.__file__, json.dumps(importable)],
             stdin=reader,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ It sits on a pipe whose other end only its owner holds. A line is an order:
 
 At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the
 standard library only, without site-packages, so that it costs little beside an owner that lives long; the
-Docker SDK is loaded when there are containers to remove.
+Docker SDK is loaded, from the owner's `sys.path` (the one argument), when there are containers to remove.
 """
 
 import json
@@ -40,11 +40,12 @@ def main() -> None:
             watched.pop(order["unwatch"], None)
         else:
             remove(Path(order["remove"]))
-    for engine in {engine for engine in watched.values() if engine is not None}:
-        remove_containers(engine, [name for name, where in watched.items() if where == engine])
     # What was made last goes first: it may lie inside what was made before.
     for path in reversed([path for path, engine in watched.items() if engine is None]):
         remove(Path(path))
+    # Last, since an engine may be gone.
+    for engine in {engine for engine in watched.values() if engine is not None}:
+        remove_containers(engine, [name for name, where in watched.items() if where == engine])
 
 
 def remove(path: Path) -> None:
@@ -90,9 +91,7 @@ def _removed(group: Path) -> bool:
 
 def remove_containers(engine: str, names: Sequence[str]) -> None:
     """Remove containers, those included that the engine is still making."""
-    import site
-
-    site.main()  # until here nothing outside the standard library was in reach
+    sys.path[:] = json.loads(sys.argv[1])  # until here nothing outside the standard library was in reach
     import docker
 
     client = docker.APIClient(base_url=engine, version="auto", timeout=int(_PATIENCE_S))

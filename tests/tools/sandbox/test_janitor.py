@@ -86,6 +86,17 @@ def test_a_path_that_was_never_made_is_fine(tmp_path: Path) -> None:
     assert _soon(lambda: not (tmp_path / "a").exists())
 
 
+def test_an_engine_that_is_gone_keeps_nothing_else(tmp_path: Path) -> None:
+    owner = _owner(
+        "watched('a'); janitor().watch_container(f'unix://{place}/none.sock', 'ludus-x'); watched('b')",
+        tmp_path,
+    )
+    process = _ready(owner)
+    _end(owner)
+    assert _soon(lambda: not list(tmp_path.iterdir()))
+    assert _soon(lambda: not _runs(process))
+
+
 def test_a_killed_janitor_is_replaced_and_told_everything(tmp_path: Path) -> None:
     program = """
 watched('a')
