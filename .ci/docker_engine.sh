@@ -114,10 +114,13 @@ start)
 stop)
     if is_running; then
         run=$(< "$RUN_FILE")
-        process=$(< "$run/pid")
         say "stopping dockerd"
-        kill "$process"
-        while [[ -d /proc/$process ]]; do sleep 0.1; done
+        kill "$(< "$run/pid")"
+        # Its last act; the process itself may stay as a zombie where nobody takes orphans.
+        for attempt in $(seq 300); do
+            [[ -e $run/pid ]] || break
+            sleep 0.1
+        done
     fi
     if [[ -s $RUN_FILE ]]; then
         rm -rf "$(< "$RUN_FILE")" "$RUN_FILE"
