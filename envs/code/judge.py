@@ -15,8 +15,8 @@ from ludus.envs.code.faults import sandbox_faults
 from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
 
 LIMITS = Limits(wall_s=1.0, cpu_s=0.04, memory_mb=128, processes=1, output_kb=16, disk_mb=8)
-"""For all the small inputs of a task together, which take two or three milliseconds. They bound what a hostile
-program costs."""
+"""For all the small inputs of a task together, which take two or three milliseconds. They bound what a
+hostile program costs."""
 TIMED = replace(LIMITS, wall_s=3.0, output_kb=1024)
 """For the large input, whose answer may be large as well; the family says how much processor time it has."""
 MODULES = (
