@@ -160,14 +160,16 @@ def _tried(task: Task, cases: Cases, called: CallResult) -> Tried:
             if value is None:
                 came = f"nothing came: {STOPPED[result.verdict]}{_last_words(result.stderr)}"
             else:
-                came = f"got {shown(value.value)}" if value.error is None else f"got {_clean(value.error)}"
+                came = (
+                    f"got {shown(value.value)}" if value.error is None else f"got {_clean(_cut(value.error))}"
+                )
             failures.append(f"{_cut(call(task.family, arguments))}: expected {_cut(repr(expected))}, {came}")
     return Tried(tuple(right), ran, tuple(failures), _clean(result.stdout[-1000:]))
 
 
 def _last_words(stderr: str) -> str:
     lines = stderr.strip().splitlines()[-3:]
-    return ": " + _clean("\n".join(lines)) if lines else ""
+    return ": " + _clean(_cut("\n".join(lines))) if lines else ""
 
 
 def _cut(text: str, most: int = 300) -> str:

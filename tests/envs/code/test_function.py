@@ -294,6 +294,17 @@ def test_which_part_of_a_reply_is_the_program() -> None:
     assert program_in("def f2(x): return 1", "f").complaint
 
 
+def test_what_a_program_says_is_cut() -> None:
+    for code in (
+        "def f(x): raise ValueError('x' * 9000)",
+        "import sys\nsys.exit('x' * 9000)",
+        "def f(x):\n    print('x' * 3000)\n    return ['x' * 9000]",
+    ):
+        tried = try_public(LINEAR, code)
+        assert not tried.all_right
+        assert sum(map(len, (*tried.failures, tried.printed))) < 3000
+
+
 def test_messages_do_not_tell_hidden_cases_or_addresses() -> None:
     tried = try_public(LINEAR, "def f(x): return object()")
     assert tried.failures
