@@ -1,4 +1,4 @@
-"""The command line: `ludus envs | check | play | train | eval | view | sandbox build`.
+"""The command line: `ludus envs | check | play | train | eval | view | sandbox build | sandbox check`.
 
 Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
 """
@@ -18,6 +18,7 @@ from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
 from ludus.cli.play import Play
 from ludus.cli.sandbox_build import SandboxBuild
+from ludus.cli.sandbox_check import SandboxCheck
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
     "view": (View, "Open a run's report."),
+    "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
 }
 

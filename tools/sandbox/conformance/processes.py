@@ -1,0 +1,178 @@
+"""Attacks with processes: too many, too long-lived, and against each other."""
+
+from ludus.tools.sandbox.conformance.attack import Attack, Evidence, in_time
+from ludus.tools.sandbox.result import Verdict
+
+_COUNTED = ("processes", "process count")
+_STOPPED = (Verdict.TIME_LIMIT, Verdict.MEMORY_LIMIT, Verdict.RUNTIME_ERROR)
+
+
+def _few_threads(evidence: Evidence) -> str:
+    started = evidence.results[0].stdout.strip()
+    if started.isdigit() and int(started) < evidence.limits.processes:
+        return ""
+    return f"it started {started!r} threads; the limit is {evidence.limits.processes}, itself included"
+
+
+ATTACKS = (
+    Attack(
+        "fork bomb",
+        """
+import os
+while True:
+    try: os.fork()
+    except OSError: pass
+""",
+        _STOPPED,
+        seconds=0.5,
+        needs=_COUNTED,
+    ),
+    Attack(
+        "fork bomb, called",
+        """
+import os
+def attack(n):
+    while True:
+        try: os.fork()
+        except OSError: pass
+""",
+        _STOPPED,
+        seconds=0.5,
+        how="call",
+        needs=_COUNTED,
+    ),
+    Attack(
+        "fork bomb in a cell",
+        """
+import os
+while True:
+    try: os.fork()
+    except OSError: pass
+""",
+        _STOPPED,
+        seconds=0.5,
+        how="session",
+        then=("print('here again')",),
+        needs=_COUNTED,
+    ),
+    Attack(
+        "thread bomb",
+        """
+import os, threading, time
+started = 0
+try:
+    while started < 10_000:
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        started += 1
+except RuntimeError: pass
+print(started, flush=True)
+os._exit(0)
+""",
+        (Verdict.OK,),
+        needs=_COUNTED,
+        judge=_few_threads,
+    ),
+    Attack(
+        "daemonised grandchild",
+        """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        for number in range(64):
+            try: os.close(number)
+            except OSError: pass
+        time.sleep(20)
+    os._exit(0)
+os.wait()
+""",
+        (Verdict.OK,),
+    ),
+    Attack(
+        "a child that keeps the pipes open",
+        """
+import os, time
+if os.fork() == 0:
+    time.sleep(20)
+print("done", flush=True)
+os._exit(0)
+""",
+        (Verdict.OK,),
+        judge=in_time,
+    ),
+    Attack(
+        "a child that outlives its cell",
+        """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    time.sleep(20)
+    os._exit(0)
+""",
+        (Verdict.OK,),
+        how="session",
+        then=("print('next')",),
+    ),
+    Attack(
+        "kill scan",
+        """
+import os, signal
+for number in (signal.SIGKILL, signal.SIGSTOP):
+    for process in (-1, *range(1, 400), os.getppid(), host["victim"], host["owner"]):
+        if process != os.getpid():
+            try: os.kill(process, number)
+            except OSError: pass
+""",
+        (Verdict.OK,),
+        needs=("processes",),
+    ),
+    Attack(
+        "looking for the host's processes",
+        """
+import os
+for process in (host["victim"], host["owner"]):
+    try:
+        if os.readlink(f"/proc/{process}/exe"): print("ESCAPED: it sees a process of the host")
+    except OSError: pass
+""",
+        (Verdict.OK,),
+    ),
+    Attack(
+        "raising its own limits",
+        """
+import resource
+for name in ("CPU", "FSIZE", "DATA", "NPROC", "NOFILE", "CORE"):
+    limit = getattr(resource, f"RLIMIT_{name}")
+    hard = resource.getrlimit(limit)[1]
+    if hard == resource.RLIM_INFINITY:
+        continue  # held by other means, which the other attacks try
+    try:
+        resource.setrlimit(limit, (hard + 1, hard + 1))
+        print("ESCAPED: it raised", name)
+    except (OSError, ValueError): pass
+    try:
+        resource.prlimit(host["owner"], limit, resource.getrlimit(limit))
+        print("ESCAPED: it set the limits of its owner")
+        break
+    except (OSError, ValueError): pass
+""",
+        (Verdict.OK, Verdict.REFUSED),
+        needs=("processes",),
+    ),
+    Attack(
+        "raising its own limits and priority",
+        """
+import os, resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard + 1, hard + 1))
+    print("ESCAPED: it raised its number of descriptors")
+except (OSError, ValueError): pass
+try:
+    os.nice(-5)
+    print("ESCAPED: it goes before others")
+except OSError: pass
+""",
+        (Verdict.OK, Verdict.REFUSED),
+    ),
+)

@@ -1,0 +1,48 @@
+"""What the conformance suite found about a sandbox."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One attack and what came of it."""
+
+    topic: str
+    attack: str
+    passed: bool
+    expected: str
+    """The verdicts that are right."""
+    got: str
+    """The verdict; empty where the attack was not made or nothing came back."""
+    detail: str
+    """What is wrong; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every attack that was made on one sandbox."""
+
+    backend: str
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(outcome.passed for outcome in self.outcomes)
+
+    @property
+    def failures(self) -> tuple[Outcome, ...]:
+        return tuple(outcome for outcome in self.outcomes if not outcome.passed)
+
+    @property
+    def summary(self) -> str:
+        count = len(self.outcomes)
+        return f"{len(self.failures)} of {count} checks failed" if self.failures else f"holds, {count} checks"
+
+    def __str__(self) -> str:
+        width = max((len(outcome.attack) for outcome in self.outcomes), default=0)
+        lines = [
+            f"{'ok    ' if one.passed else 'FAILED'}  {one.attack:{width}}  {one.got or '-'}"
+            + (f"  {one.detail}" if one.detail else "")
+            for one in self.outcomes
+        ]
+        return "\n".join([f"{self.backend}: {self.summary}", *lines])
