@@ -11,7 +11,8 @@ class SandboxCheck:
     """Attack a sandbox with everything that the conformance suite knows.
 
     After each attack this machine is inspected: processes, mounts, files, descriptors, connections. What
-    could harm it is only tried where the sandbox says that it holds it. Exits with 1 when anything got through.
+    could harm it is only tried where the sandbox says that it holds it. Exits with 1 when anything got
+    through.
     """
 
     backend: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None

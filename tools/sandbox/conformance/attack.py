@@ -33,8 +33,8 @@ class Attack:
     """One attack.
 
     Its programs find a dictionary `host`: `port`, `abstract` and `socket` (where the host listens), `folder`
-    and `precious` (one of the host's, and a file in it), `victim` (one of its processes), `owner` (the process
-    that owns the sandbox), `mark` (to name everything with that is made outside the work directory).
+    and `precious` (one of the host's, and a file in it), `victim` (one of its processes), `owner` (the
+    process that owns the sandbox), `mark` (to name everything with that is made outside the work directory).
     """
 
     name: str

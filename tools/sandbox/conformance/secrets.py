@@ -111,7 +111,8 @@ for root in ("", "/proc/1/root", f"/proc/{host['owner']}/root", "/host", "/mnt")
         _SEARCH
         + """
 import os
-processes = [name for name in (os.listdir("/proc") if os.path.isdir("/proc") else []) if name.isdigit()]
+try: processes = [name for name in os.listdir("/proc") if name.isdigit()]
+except OSError: processes = []
 for process in {"1", "self", str(os.getppid()), str(host["victim"]), str(host["owner"]), *processes}:
     for name in ("environ", "cmdline"):
         try: search(open(f"/proc/{process}/{name}", "rb").read())
@@ -150,7 +151,9 @@ try:
         sock.connect("\\0" + host["mark"])
         print("ESCAPED: it is connected to its neighbour")
 except OSError: pass
-for process in (os.listdir("/proc") if os.path.isdir("/proc") else ()):
+try: processes = os.listdir("/proc")
+except OSError: processes = []
+for process in processes:
     try: text = open(f"/proc/{process}/comm").read()
     except OSError: continue
     if process.isdigit() and int(process) != os.getpid() and host["mark"] in text:
