@@ -64,7 +64,8 @@ def _connect(address: str, process: int) -> "docker.APIClient":
         ) from None
     path = address.removeprefix("unix://")
     try:
-        client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT_S)
+        # One connection is kept, not one for each container that there ever was.
+        client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT_S, num_pools=1)
         client.ping()
     except docker.errors.DockerException as error:
         raise UserError(_why(path, error)) from error
