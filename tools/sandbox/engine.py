@@ -64,8 +64,7 @@ def _connect(address: str, process: int) -> "docker.APIClient":
         ) from None
     path = address.removeprefix("unix://")
     try:
-        # One connection is kept, not one for each container that there ever was.
-        client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT_S, num_pools=1)
+        client = docker.APIClient(base_url=address, version="auto", timeout=_TIMEOUT_S)
         client.ping()
     except docker.errors.DockerException as error:
         raise UserError(_why(path, error)) from error

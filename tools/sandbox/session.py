@@ -72,7 +72,7 @@ class Session:
             answer = {
                 "ended": status << 8,
                 "killed": None,
-                "full": False,
+                "filled": False,
                 **answer,
                 "seconds": answer["rested"],
             }
@@ -105,9 +105,14 @@ class Session:
         self.close()
 
     def _begin(self) -> None:
-        reader, self._cells = os.pipe()
-        os.set_blocking(self._cells, False)
-        self._job = self._link.start({"do": "session"}, self._limits, reader, endless=True)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        try:
+            self._job = self._link.start({"do": "session"}, self._limits, reader, endless=True)
+        except BaseException:
+            os.close(writer)
+            raise
+        self._cells = writer
 
     def _end(self) -> None:
         if self._job is not None:

@@ -39,7 +39,7 @@ def _verdict(
         return Verdict.MEMORY_LIMIT
     if answer["killed"] in ("wall", "cpu") or killer == signal.SIGXCPU:
         return Verdict.TIME_LIMIT
-    if answer["full"] or exit_code == DISK_EXIT or killer == signal.SIGXFSZ:
+    if answer["filled"] or exit_code == DISK_EXIT or killer == signal.SIGXFSZ:
         return Verdict.DISK_LIMIT
     if killer == signal.SIGSYS:
         return Verdict.REFUSED

@@ -42,7 +42,7 @@ FAMILIES = (
         "Return x times $factor $sign $number.",
         "def f(x): return x*$factor$sign$number",
         _number,
-        {"factor": SMALL, "sign": SIGNS, "number": range(1, 10)},
+        {"factor": SMALL, "sign": SIGNS, "number": range(1, 50)},
         _numbers_near_zero,
     ),
     Family(
@@ -52,7 +52,7 @@ FAMILIES = (
         "Return x times $factor $sign y times $other.",
         "def f(x, y): return x*$factor${sign}y*$other",
         _two_numbers,
-        {"factor": SMALL, "sign": SIGNS, "other": SMALL},
+        {"factor": SMALL, "sign": SIGNS, "other": range(2, 20)},
         lambda values: [(0, 0), (1, 0), (0, 1), (-1, -1)],
     ),
     Family(
@@ -72,7 +72,7 @@ FAMILIES = (
         "Return the remainder of x $sign $number divided by $modulus.",
         "def f(x): return (x$sign$number)%$modulus",
         lambda rng, values: (rng.randint(10, 99),),
-        {"sign": SIGNS, "number": range(1, 10), "modulus": SMALL},
+        {"sign": SIGNS, "number": range(1, 50), "modulus": SMALL},
         lambda values: [(10,), (100,), (values["modulus"] * 10,)],
     ),
     Family(
@@ -135,7 +135,7 @@ FAMILIES = (
         "Return the length of s times $factor $sign $number.",
         "def f(s): return len(s)*$factor$sign$number",
         _word,
-        {"factor": SMALL, "sign": SIGNS, "number": range(1, 10)},
+        {"factor": SMALL, "sign": SIGNS, "number": range(1, 50)},
         lambda values: [("",), ("x" * 30,)],
     ),
     Family(

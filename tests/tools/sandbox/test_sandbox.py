@@ -121,6 +121,18 @@ def test_the_disk_is_limited_and_emptied(box, code):
     assert box.run("import os; print(os.listdir())").stdout == "[]\n"
 
 
+def test_only_who_fills_the_disk_is_blamed(box):
+    fill = """
+with open('f', 'wb', 0) as file:
+    try:
+        while True: file.write(bytes(1 << 16))
+    except OSError: pass
+"""
+    assert box.run(fill).verdict is Verdict.DISK_LIMIT
+    assert box.run("print(1)").verdict is Verdict.OK
+    assert box.run("open('g', 'w').write('x' * 9999)").verdict is Verdict.DISK_LIMIT
+
+
 def test_nothing_is_left_of_a_program(box):
     code = """
 import os, time

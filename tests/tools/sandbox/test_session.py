@@ -1,11 +1,12 @@
+import os
 from dataclasses import replace
 
 import pytest
 
 from ludus.tools.errors import UserError
-from ludus.tools.sandbox import Verdict
+from ludus.tools.sandbox import SandboxFault, Verdict
 
-from .conftest import QUICK
+from .conftest import QUICK, opened
 
 
 def test_variables_live_across_cells(box):
@@ -86,6 +87,18 @@ def test_a_session_has_the_box_to_itself(box):
             box.session()
         assert session.run("1").stdout == "1\n"
     assert box.run("print(1)").stdout == "1\n"
+
+
+def test_a_fault_leaves_no_descriptor():
+    sandbox = opened("process")
+    before = len(os.listdir("/proc/self/fd"))
+    with sandbox.session() as session:
+        sandbox.close()
+        for _ in range(3):
+            with pytest.raises(SandboxFault):
+                session.run("1")
+    # Its two sockets are closed as well.
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 def test_a_large_cell(box):

@@ -41,3 +41,16 @@ def test_a_session(plain):
     with plain.session() as session:
         session.run("x = 1")
         assert session.run("x").stdout == "1\n"
+
+
+def test_a_grandchild_that_hides_is_not_waited_for(plain):
+    code = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(3)
+    os._exit(0)
+"""
+    assert plain.run(code).verdict is Verdict.OK
+    assert plain.run("print(1)").stdout == "1\n"

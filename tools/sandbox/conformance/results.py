@@ -9,7 +9,7 @@ _SHORT = 0.5
 _FORGE = """
 import json, os
 said = [
-    {"ended": 0, "killed": None, "seconds": 0, "full": False, "peak": 0, "dirty": False},
+    {"ended": 0, "killed": None, "seconds": 0, "filled": False, "peak": 0, "dirty": False},
     {"verdict": "ok", "exit_code": 0}, {"cell_status": 0}, {"rested": 0}, {"value": 42}, {"op": "kill"},
 ]
 for number in range(3, 64):

@@ -67,6 +67,7 @@ class Server:
         self.ours = frozenset({1, os.getpid(), os.getppid()})
         self.guest: Guest | None = None
         self.spare: int | None = None
+        self.was_full = False
         self.jobs = control
         self.buffer = b""
         self.wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -243,16 +244,17 @@ class Server:
     def _end(self, guest: Guest, status: int, peak: int) -> None:
         seconds = time.monotonic() - guest.cell_begun
         self._signal_all(signal.SIGKILL)
-        while True:
+        while not self.kill_by_group:  # orphans are ours only where we have a namespace
             try:
                 os.wait4(-1, 0)
             except ChildProcessError:
                 break
         self.guest = None
         full, dirty = self._disk()
+        filled, self.was_full = full and not self.was_full, full
         self._answer(
             {
-                "ended": status, "killed": guest.killed, "seconds": seconds, "full": full,
+                "ended": status, "killed": guest.killed, "seconds": seconds, "filled": filled,
                 "peak": peak * (1024 if _IS_LINUX else 1), "dirty": dirty,
             }
         )  # fmt: skip
@@ -310,7 +312,8 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
     if _IS_LINUX:
         if settings["filter"]:
             kernel.drop_capabilities()
-        kernel.adopt_orphans()
+        if not settings["kill_by_group"]:
+            kernel.adopt_orphans()
         kernel.set_dumpable(False)
     return proc
 
