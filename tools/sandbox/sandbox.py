@@ -1,9 +1,11 @@
 """`Sandbox`: one place to run programs that nobody has read, whatever holds it apart."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Self
 
 from ludus.tools.errors import UserError
@@ -14,6 +16,7 @@ from ludus.tools.sandbox.result import CallResult, Result, SandboxFault, Verdict
 from ludus.tools.sandbox.session import Session
 from ludus.tools.sandbox.words import called_values, check_name, judged, reported_files
 
+_logger = logging.getLogger("ludus.sandbox")
 START_S = 30.0
 REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
 """What a sandbox must hold apart unless the caller is content with less."""
@@ -78,6 +81,8 @@ class Sandbox:
                 f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use "
                 f"another backend, or say what is enough with require={tuple(launched.isolation)}"
             )
+        if name != "subprocess":  # which warns for itself
+            _say_what_is_not_held(name, frozenset(GUARANTEES) - launched.isolation.keys())
         link = Link(launched)
         link.wait_until_ready(START_S)
         return cls(link, spec, name)
@@ -250,6 +255,13 @@ class Sandbox:
             overflowed = any(stream.overflowed for stream in begun.streams)
             result = judged(answer, overflowed, starved, bytes(begun.stdout.data), bytes(begun.stderr.data))
             return result, bytes(begun.report.data)
+
+
+@cache
+def _say_what_is_not_held(name: str, missing: frozenset[str]) -> None:
+    """Once for each backend: what the caller did not require and does not get."""
+    if missing:
+        _logger.warning("the sandbox %r does not hold apart here: %s", name, ", ".join(sorted(missing)))
 
 
 def _chosen(choice: str | Backend | None) -> tuple[str, Backend]:

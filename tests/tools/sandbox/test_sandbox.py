@@ -335,6 +335,24 @@ def test_nobody_is_put_into_less_than_was_required(monkeypatch):
         assert set(sandbox.isolation) == set(GUARANTEES)
 
 
+def test_what_is_not_held_is_said_once(caplog):
+    from ludus.tools.sandbox import process
+
+    opened("process").close()
+
+    def shared_disk(spec):
+        launched = process.launch(spec)
+        return replace(launched, isolation={"files": "mount namespace"})
+
+    for _ in range(2):
+        Sandbox.open(shared_disk, limits=QUICK, require=["files"]).close()
+    (said,) = [record.message for record in caplog.records if "shared_disk" in record.message]
+    assert said == (
+        "the sandbox 'shared_disk' does not hold apart here: disk, memory, network, process count, processes, "
+        "system calls, users"
+    )
+
+
 def test_backends_are_named(monkeypatch):
     with pytest.raises(UserError, match="backend='dokcer' is no sandbox; choose from process, docker"):
         Sandbox.open("dokcer")
