@@ -82,7 +82,7 @@ class Sandbox:
                 f"another backend, or say what is enough with require={tuple(launched.isolation)}"
             )
         if name != "subprocess":  # which warns for itself
-            _say_what_is_not_held(name, frozenset(GUARANTEES) - launched.isolation.keys())
+            _say_what_is_not_held(name, frozenset(GUARANTEES) - frozenset(launched.isolation))
         link = Link(launched)
         link.wait_until_ready(START_S)
         return cls(link, spec, name)

@@ -348,8 +348,8 @@ def test_what_is_not_held_is_said_once(caplog):
         Sandbox.open(shared_disk, limits=QUICK, require=["files"]).close()
     (said,) = [record.message for record in caplog.records if "shared_disk" in record.message]
     assert said == (
-        "the sandbox 'shared_disk' does not hold apart here: disk, memory, network, process count, processes, "
-        "system calls, users"
+        "the sandbox 'shared_disk' does not hold apart here: disk, memory, network, process count, "
+        "processes, system calls, users"
     )
 
 
