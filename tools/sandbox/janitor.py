@@ -6,6 +6,7 @@ What owners left that died together with their janitor (power cut, a killed cont
 owner that uses the same folder: names made by `owners.owned_name` tell whose they are.
 """
 
+import atexit
 import json
 import os
 import subprocess
@@ -97,6 +98,11 @@ class Janitor:
         for what, engine in self._watched.items():
             self._write(_watch_order(what, engine))
 
+    def _let_go(self) -> None:
+        """At the end of this process the janitor has its work to do: it is meant to live on."""
+        if self._process is not None:
+            self._process.returncode = 0  # so that nobody warns that it still runs
+
     def _forget(self) -> None:
         """In a fork: what is watched belongs to the parent, and so does the pipe."""
         if self._pipe is not None:
@@ -110,6 +116,7 @@ def _watch_order(what: str, engine: str | None) -> dict[str, str]:
 
 
 _janitor = Janitor()
+atexit.register(lambda: _janitor._let_go())
 
 
 def janitor() -> Janitor:
@@ -129,6 +136,9 @@ def _after_fork_in_child() -> None:
     global _janitor
     _janitor._forget()
     _janitor = Janitor()
+
+
+atexit.register(lambda: _janitor._let_go())
 
 
 os.register_at_fork(
