@@ -16,7 +16,7 @@ from ludus.tools.sandbox import Result, Sandbox, SandboxFault, Value, Verdict
 from ludus.tools.sandbox.backends import GUARANTEES
 from ludus.tools.sandbox.conformance import ATTACKS, LIMITS, Attack, check
 from ludus.tools.sandbox.conformance import attack as words
-from ludus.tools.sandbox.conformance.host import Host, left_behind
+from ludus.tools.sandbox.conformance.host import Host, left_behind, owned
 
 from .conftest import opened
 
@@ -204,7 +204,10 @@ def test_what_is_left_on_the_host_is_seen_and_cleared():
         assert host.secret in os.environ.values()
     assert not folder.exists()
     assert host.secret not in os.environ.values()
-    assert left_behind() == []
+    known = owned()
+    assert left_behind(known) == []
+    with opened("process"):
+        assert (left_behind(known) != []) == (owned() != known)
 
 
 def test_values_are_plain_by_exact_type():
@@ -238,3 +241,8 @@ def test_attacks_are_data():
     attack = Attack("mine", "print('ESCAPED: so far')", (Verdict.OK,))
     assert attack == replace(attack)
     assert attack.judge(words.Evidence((Result(Verdict.OK, 0, None, "", ""),), (), LIMITS, "here", 0.1)) == ""
+
+
+def test_sandboxes_of_others_in_this_process_are_not_taken_for_leftovers():
+    with opened("process"):
+        assert check("process", only=["sys.exit(0)"]).passed

@@ -143,17 +143,18 @@ class Host:
         )
 
 
-def left_behind() -> list[str]:
-    """What carries this process's name after all its sandboxes are closed."""
+def owned() -> frozenset[str]:
+    """The folders and cgroups that carry this process's name: those of sandboxes that are open, also others'."""
     name = f"ludus-{Owner.current()}-"
+    found = {str(path) for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(name)}
+    for folder, folders, _ in os.walk("/sys/fs/cgroup"):
+        found.update(f"{folder}/{inner}" for inner in folders if inner.startswith(name))
+    return frozenset(found)
 
-    def look() -> list[str]:
-        found = [str(path) for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(name)]
-        for folder, folders, _ in os.walk("/sys/fs/cgroup"):
-            found += [f"{folder}/{inner}" for inner in folders if inner.startswith(name)]
-        return found
 
-    return _waited_for(look)
+def left_behind(known: frozenset[str]) -> list[str]:
+    """What carries this process's name and is not `known`, when the sandboxes that made it are closed."""
+    return sorted(_waited_for(lambda: owned() - known))
 
 
 def children() -> int:

@@ -22,7 +22,7 @@ from ludus.tools.sandbox.conformance import (
 )
 from ludus.tools.sandbox.conformance import time as time_attacks
 from ludus.tools.sandbox.conformance.attack import ESCAPED, INPUTS, Attack, Evidence
-from ludus.tools.sandbox.conformance.host import Host, children, left_behind
+from ludus.tools.sandbox.conformance.host import Host, children, left_behind, owned
 from ludus.tools.sandbox.conformance.report import Outcome, Report
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import Result, SandboxFault, Value, Verdict
@@ -96,6 +96,7 @@ class _Subject:
         self.open: Callable[[], Sandbox] = (
             (lambda: Sandbox.open(backend, LIMITS)) if isinstance(backend, str) else backend
         )
+        self.known = owned()
         self._warm_up()
         self.first_children, self.first = children(), host.facts()
         self.box = self.open()
@@ -133,7 +134,7 @@ class _Subject:
         wrong = self.host.inspect(self.first, "no attack")
         if (count := children()) > self.first_children:
             wrong.append(f"{count - self.first_children} processes more than before")
-        wrong += [f"left behind: {path}" for path in left_behind()]
+        wrong += [f"left behind: {path}" for path in left_behind(self.known)]
         return Outcome("the end", "nothing is left", not wrong, "", "", "; ".join(wrong))
 
     def _made(self, attack: Attack, mark: str) -> tuple[Evidence | None, list[str]]:
