@@ -26,7 +26,7 @@ from machine import machine
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox import Sandbox, SandboxPool
 from ludus.tools.sandbox.backends import LaunchSpec
-from ludus.tools.sandbox.process import _arguments
+from ludus.tools.sandbox.process import bwrap_arguments
 
 RESULTS = Path(__file__).parent / "results" / "sandbox.json"
 PROGRAM = "print(1 + 1)"
@@ -109,7 +109,14 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.engine:
         os.environ["DOCKER_HOST"] = arguments.engine
-    inner = [*_arguments(LaunchSpec(), os.geteuid() == 0), "/python/bin/python3", "-I", "-S", "-c", PROGRAM]
+    inner = [
+        *bwrap_arguments(LaunchSpec(), os.geteuid() == 0),
+        "/python/bin/python3",
+        "-I",
+        "-S",
+        "-c",
+        PROGRAM,
+    ]
     figures: dict[str, Any] = {
         "fresh python -I -c": fresh([sys.executable, "-I", "-c", PROGRAM]),
         "fresh bwrap python -I -c": fresh(["bwrap", *inner]),

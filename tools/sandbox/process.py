@@ -56,7 +56,7 @@ def launch(spec: LaunchSpec) -> Launched:
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
-    command = [program, *_arguments(spec, as_root), "--info-fd", str(writer)]
+    command = [program, *bwrap_arguments(spec, as_root), "--info-fd", str(writer)]
     command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
     errors = os.memfd_create("errors", os.MFD_CLOEXEC)
     try:
@@ -98,7 +98,7 @@ def launch(spec: LaunchSpec) -> Launched:
     return Launched(ours, kill, isolation, lambda: group.limit_memory(beyond), group.out_of_memory)
 
 
-def _arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
+def bwrap_arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
     arguments = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--hostname", "ludus", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
     if as_root:
@@ -133,9 +133,12 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
     except ProcessLookupError:
         handle = -1
     lock = threading.Lock()
+    owner = os.getpid()
 
     def kill() -> None:
         nonlocal handle
+        if os.getpid() != owner:
+            return  # in a fork: the sandbox is its parent's, which goes on using it
         with lock:
             if handle < 0:
                 return

@@ -144,7 +144,7 @@ class Host:
 
 
 def owned() -> frozenset[str]:
-    """The folders and cgroups that carry this process's name: those of sandboxes that are open, also others'."""
+    """Folders and cgroups with this process's name: those of all sandboxes that are open in it."""
     name = f"ludus-{Owner.current()}-"
     found = {str(path) for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(name)}
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
