@@ -191,9 +191,12 @@ def _last_words(engine: "docker.APIClient", name: str) -> str:
 def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
     lock = threading.Lock()
     done = False
+    owner = os.getpid()
 
     def kill() -> None:
         nonlocal done
+        if os.getpid() != owner:
+            return  # in a fork: the sandbox is its parent's, which goes on using it
         with lock:
             if done:
                 return

@@ -22,6 +22,7 @@ from ludus.tools.sandbox.result import SandboxFault
 GRACE_S = 10.0
 """How long after a job's time the server may take to say so, before it counts as broken."""
 MIB = 1 << 20
+_EVER_S = 10**9
 _CHUNK = 1 << 16
 
 
@@ -127,8 +128,7 @@ class Link:
                 os.set_blocking(reader, False)
                 ours.append(reader)
                 theirs.append(writer)
-            self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})})
-            self._hand_over(limits, theirs)
+            self._begin(limits, theirs, endless)
         except BaseException:
             for descriptor in ours:
                 os.close(descriptor)
@@ -147,6 +147,9 @@ class Link:
         """
         try:
             return self.follow(job, seconds)
+        except BaseException:  # Ctrl-C too: nobody would take the server's answer for that of a later job
+            self.kill()
+            raise
         finally:
             job.close()
 
@@ -196,11 +199,20 @@ class Link:
         if self._jobs is not None:
             self._jobs.close()
 
-    def _hand_over(self, limits: Limits, descriptors: list[int]) -> None:
+    def _begin(self, limits: Limits, descriptors: list[int], endless: bool) -> None:
+        try:
+            self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})})
+            # The processor time of cells is the server's to watch, one by one.
+            self._hand_over(limits, descriptors, _EVER_S if endless else math.ceil(limits.cpu_s) + 1)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _hand_over(self, limits: Limits, descriptors: list[int], cpu: int) -> None:
         """Give the job to the fork that waits for it, past the server."""
         assert self._jobs is not None
         memory, disk = int(limits.memory_mb * MIB), int(limits.disk_mb * MIB)
-        packed = ALLOWANCE.pack(math.ceil(limits.cpu_s) + 1, memory, limits.processes, disk)
+        packed = ALLOWANCE.pack(cpu, memory, limits.processes, disk)
         try:
             socket.send_fds(self._jobs, [packed], descriptors)
         except OSError as error:

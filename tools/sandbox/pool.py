@@ -138,6 +138,9 @@ class SandboxPool:
             box.reset()
         except SandboxFault:
             return  # it is closed, and the next taker starts another
+        except BaseException:
+            box.close()
+            raise
         with self._lock:
             if not self._closed and box.alive:
                 self._free.append(box)

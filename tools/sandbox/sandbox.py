@@ -169,10 +169,17 @@ class Sandbox:
 
     def snapshot(self) -> bytes:
         """The work directory's files and folders, as a compressed archive. Do not unpack it outside a
-        sandbox."""
+        sandbox.
+
+        Raises:
+            UserError: a program left what cannot be archived: locked files, folders too deep, sparse files.
+        """
         result, report = self._do({"do": "snapshot"}, report=int(2 * self.spec.limits.disk_mb * MIB))
         if result.verdict is not Verdict.OK:
-            raise SandboxFault(f"snapshot: {result.verdict}: {result.stderr.strip()}")
+            raise UserError(
+                f"snapshot: {result.verdict}: {result.stderr.strip()[-300:]}; a program left what no archive "
+                "takes"
+            )
         return report
 
     def restore(self, snapshot: bytes) -> None:
@@ -248,8 +255,12 @@ class Sandbox:
             self._free()
             allowed = limits or self.spec.limits
             memory_before = self._link.launched.out_of_memory()
-            begun = self._link.start(job, allowed, stdin, report)
-            answer = self._link.finish(begun, allowed.wall_s)
+            try:
+                begun = self._link.start(job, allowed, stdin, report)
+                answer = self._link.finish(begun, allowed.wall_s)
+            except (KeyboardInterrupt, SystemExit):  # between the two as well
+                self._link.kill()
+                raise
             self.dirty = bool(answer["dirty"])
             starved = self._link.launched.out_of_memory() > memory_before
             overflowed = any(stream.overflowed for stream in begun.streams)

@@ -3,15 +3,16 @@
 import contextlib
 import json
 import os
+import re
 import select
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Self
 
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Job, Link
 from ludus.tools.sandbox.result import Result, Verdict
-from ludus.tools.sandbox.words import check_name, judged, objects, reported_files
+from ludus.tools.sandbox.words import check_name, judged, reported_files
 
 
 class Session:
@@ -47,6 +48,13 @@ class Session:
         if self._job is None:
             self.restarts += 1
             self._begin()
+        try:
+            return self._run(code, files_out, limits)
+        except BaseException:  # Ctrl-C too: what comes of this cell must not be taken for the next one's
+            self._link.kill()
+            raise
+
+    def _run(self, code: str, files_out: Sequence[str], limits: Limits | None) -> Result:
         job = self._job
         assert job is not None
         allowed = limits or self._limits
@@ -60,7 +68,8 @@ class Session:
         self._hand_in(
             json.dumps({"code": code, "files": list(files_out), "bytes": most}).encode(), allowed.wall_s
         )
-        answer = self._link.follow(job, allowed.wall_s, lambda: _status(bytes(job.report.data)) is not None)
+        ending = _Ending(job.report.data)
+        answer = self._link.follow(job, allowed.wall_s, ending)
         if not answer:
             self._link.order("rest")
             answer = self._link.follow(job, allowed.wall_s)
@@ -68,9 +77,8 @@ class Session:
         starved = self._link.launched.out_of_memory() > starved_before
         overflowed = any(stream.overflowed for stream in job.streams)
         if "rested" in answer:
-            status = _status(report) or 0
             answer = {
-                "ended": status << 8,
+                "ended": ending.status << 8,
                 "killed": None,
                 "filled": False,
                 **answer,
@@ -128,10 +136,24 @@ class Session:
                 view = view[os.write(self._cells, view) :]
 
 
-def _status(report: bytes) -> int | None:
-    """The status that ends a cell, if it has come."""
-    for said in objects(report):
-        status: Any = said.get("cell_status")
-        if isinstance(status, int):
-            return status & 0xFF
-    return None
+class _Ending:
+    """Looks for the status that ends a cell, at each byte of its reports once, however many there are."""
+
+    def __init__(self, data: bytearray) -> None:
+        self._data = data
+        self._seen = 0
+        self.status = 0
+
+    def __call__(self) -> bool:
+        """Whether it has come."""
+        end = self._data.rfind(b"\n", self._seen) + 1
+        # A line that is longer is none of ours: its beginning need not be kept in view.
+        found = _STATUS.search(self._data, max(0, self._seen - 1), end) if end else None
+        if found:
+            self.status = int(found[1]) & 0xFF
+        self._seen = max(end, len(self._data) - _LONGEST)
+        return found is not None
+
+
+_STATUS = re.compile(rb'^\{"cell_status": (\d{1,3})\}\n', re.MULTILINE)
+_LONGEST = 32

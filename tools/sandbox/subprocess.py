@@ -58,7 +58,11 @@ def launch(spec: LaunchSpec) -> Launched:
     )
     theirs.close()
 
+    owner = os.getpid()
+
     def kill() -> None:
+        if os.getpid() != owner:
+            return  # in a fork: the sandbox is its parent's, which goes on using it
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

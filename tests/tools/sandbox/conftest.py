@@ -1,6 +1,8 @@
 """Sandboxes to test: those that can run here; the others skip with the reason."""
 
 import os
+import signal
+import threading
 import warnings
 
 import pytest
@@ -35,3 +37,8 @@ def _as_new(request):
     """Every test begins with an empty work directory."""
     if "box" in request.fixturenames:
         request.getfixturevalue("box").reset()
+
+
+def interrupt_soon() -> None:
+    """Ctrl-C, in a moment."""
+    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()

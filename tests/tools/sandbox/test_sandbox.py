@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.tools.errors import UserError
-from ludus.tools.sandbox import Limits, Sandbox, SandboxFault, Value, Verdict
+from ludus.tools.sandbox import Limits, Sandbox, SandboxFault, Value, Verdict, cgroups
 from ludus.tools.sandbox.backends import GUARANTEES
 
-from .conftest import QUICK, opened
+from .conftest import QUICK, interrupt_soon, opened
 
 
 def test_a_program_runs_with_its_input_and_output(box):
@@ -455,3 +455,67 @@ def _cgroups_of(process):
         for folder, _, _ in os.walk("/sys/fs/cgroup")
         if os.path.basename(folder).startswith(f"ludus-{process}.")
     ]
+
+
+def test_an_interrupted_run_ends_the_sandbox():
+    with opened("process") as box:
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            box.run("import time; time.sleep(1)")
+        assert not box.alive
+        with pytest.raises(SandboxFault, match="open another"):
+            box.run("print('the next one')")
+
+
+def test_a_fork_that_closes_leaves_the_parent_its_sandbox():
+    with opened("process") as box:
+        child = os.fork()
+        if child == 0:
+            box.close()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert box.run("print(1)").stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    "child",
+    ["signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "pass"],
+    ids=["children that are ignored", "orphans"],
+)
+def test_children_that_nobody_waits_for_are_counted(child):
+    code = f"""
+import os, signal, time
+{child}
+for _ in range(30):
+    if os.fork() == 0:
+        if os.fork() == 0:
+            begun = time.process_time()
+            while time.process_time() - begun < 0.04: pass
+        os._exit(0)
+    time.sleep(0.05)
+"""
+    with opened("process", limits=Limits(wall_s=5, cpu_s=0.3)) as box:
+        assert box.run(code).verdict is Verdict.TIME_LIMIT
+
+
+def test_memory_behind_a_first_thread_that_ended(monkeypatch):
+    monkeypatch.setattr(cgroups, "_parents", list)
+    code = """
+import ctypes, platform, threading, time
+def work():
+    time.sleep(0.1)
+    held = b"1" * (96 << 20)
+    time.sleep(2)
+threading.Thread(target=work).start()
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+    with opened("process", limits=Limits(memory_mb=64)) as box:
+        assert box.run(code).verdict is Verdict.MEMORY_LIMIT
+
+
+def test_a_snapshot_that_a_program_prevents_is_no_fault():
+    with opened("process") as box:
+        box.run("import os; open('locked', 'w'); os.chmod('locked', 0)")
+        with pytest.raises(UserError, match="snapshot"):
+            box.snapshot()
+        assert box.alive

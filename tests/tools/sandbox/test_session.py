@@ -1,12 +1,13 @@
 import os
+import time
 from dataclasses import replace
 
 import pytest
 
 from ludus.tools.errors import UserError
-from ludus.tools.sandbox import SandboxFault, Verdict
+from ludus.tools.sandbox import Limits, SandboxFault, Verdict
 
-from .conftest import QUICK, opened
+from .conftest import QUICK, interrupt_soon, opened
 
 
 def test_variables_live_across_cells(box):
@@ -105,3 +106,45 @@ def test_a_large_cell(box):
     with box.session() as session:
         code = "x = '" + "y" * 300_000 + "'\nlen(x)"
         assert session.run(code).stdout == "300000\n"
+
+
+def test_cells_are_limited_one_by_one():
+    work = "import time\nbegun = time.process_time()\nwhile time.process_time() - begun < 0.5: pass"
+    with opened("process", limits=Limits(wall_s=5, cpu_s=1)) as box, box.session() as session:
+        assert [session.run(work).verdict for _ in range(6)] == [Verdict.OK] * 6
+        assert session.restarts == 0
+
+
+def test_nothing_wakes_between_cells():
+    # A timer that sends SIGCONT, and a thread that then goes on.
+    code = """
+import ctypes, os, struct, threading
+libc = ctypes.CDLL(None)
+timer, event = ctypes.c_long(), struct.pack("QiiI", 0, 18, 0, 0) + bytes(44)
+libc.timer_create(1, event, ctypes.byref(timer))
+libc.timer_settime(timer, 0, struct.pack("4q", 0, 50_000_000, 0, 50_000_000), None)
+def work():
+    while True: pass
+threading.Thread(target=work, daemon=True).start()
+"""
+    with opened("process", limits=Limits(wall_s=5, cpu_s=4)) as box, box.session() as session:
+        assert session.run(code).verdict is Verdict.OK
+        time.sleep(1)
+        assert session.run("print('still here')").verdict is Verdict.TIME_LIMIT
+        assert session.run("1").stdout == "1\n"
+
+
+def test_a_flood_of_reports_is_read_once():
+    code = "import os\nfor _ in range(30): os.write(3, b'{\"name\": \\n' * 6000)"
+    with opened("process") as box, box.session() as session:
+        begun = time.monotonic()
+        assert session.run(code, files_out=["a"]).verdict is Verdict.OK
+        assert time.monotonic() - begun < 1
+
+
+def test_an_interrupted_cell_ends_the_sandbox():
+    with opened("process") as box, box.session() as session:
+        interrupt_soon()
+        with pytest.raises(KeyboardInterrupt):
+            session.run("import time; time.sleep(1)")
+        assert not box.alive

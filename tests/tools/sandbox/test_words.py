@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.tools.sandbox.result import Value
-from ludus.tools.sandbox.words import called_values, objects, reported_files
+from ludus.tools.sandbox.words import called_values, reported_files
 
 _json = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),
@@ -19,7 +19,6 @@ _lines = st.lists(st.binary(max_size=40) | _json.map(lambda value: json.dumps(va
 def test_any_bytes_are_read(lines, count):
     report = b"\n".join(lines)
     assert len(called_values(report, count)) <= count
-    assert all(isinstance(said, dict) for said in objects(report))
     assert reported_files(report, ["a"], 10).keys() <= {"a"}
 
 

@@ -87,6 +87,94 @@ except OSError: pass
         (Verdict.OK,),
     ),
     Attack(
+        "something else in place of a given folder",
+        """
+import os
+os.chdir("..")
+for place in os.listdir():
+    try: os.rmdir(place)
+    except OSError: pass
+for place, leads in (("shm", "work"), ("tmp", "../" * 20)):
+    try: os.symlink(leads, place)
+    except OSError: pass
+try: os.rename("work", "kept")
+except OSError: pass
+for name in ("work/left", "kept/left"):
+    try: open(name, "w").write("for the next one")
+    except OSError: pass
+""",
+        (Verdict.OK,),
+        then=("import os\nfor place in ('.', '/tmp'): assert os.listdir(place) == [], os.listdir(place)",),
+    ),
+    Attack(
+        "a full disk without the given folders",
+        """
+import os
+for place in ("shm", "tmp"):
+    try: os.rmdir(f"../{place}")
+    except OSError: pass
+for n in range(100_000): open(str(n), "w").close()
+""",
+        _DISK,
+        needs=_HELD,
+    ),
+    Attack(
+        "folders that nobody may enter",
+        "import os\nfor place in ('/tmp', '.', '..'):\n    try: os.chmod(place, 0)\n    except OSError: pass",
+        (Verdict.OK,),
+        then=("open('mine', 'w').write('1'); open('/tmp/mine', 'w').write('1')",),
+    ),
+    Attack(
+        "a message in the times of folders",
+        """
+import os
+for place in (".", "..", "/tmp"):
+    try: os.utime(place, (20406, 20406))
+    except OSError: pass
+""",
+        (Verdict.OK,),
+        then=(
+            """
+import os
+for place in (".", "..", "/tmp"):
+    if 20406 in (os.stat(place).st_mtime, os.stat(place).st_atime): print("ESCAPED: a message in", place)
+""",
+        ),
+    ),
+    Attack(
+        "a message in attributes, and an access list for all that comes",
+        """
+import os, struct
+entries = ((1, 0), (4, 0), (32, 0))
+rights = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one, 0xFFFFFFFF) for one in entries)
+for place in (".", "..", "/tmp"):
+    for name, value in (("user.message", b"for the next one"), ("system.posix_acl_default", rights)):
+        try: os.setxattr(place, name, value)
+        except OSError: pass
+""",
+        (Verdict.OK,),
+        then=(
+            """
+import os
+if os.listxattr("."): print("ESCAPED: attributes of one before it")
+open("mine", "w").close()
+open("mine").close()
+""",
+        ),
+    ),
+    Attack(
+        "a tree that is hard to remove",
+        """
+import os
+os.makedirs("a/b/c/d"); open("a/b/c/file", "w")
+os.makedirs("x" * 250 + "/" + "y" * 250)
+for n in range(20): os.makedirs(f"a.1.{n}/inside"); os.makedirs(f"{n}/inside")
+os.symlink("/", "a/root"); os.symlink("loop", "a/loop")
+for folder in ("a/b/c/d", "a/b/c", "a/b", "a", "x" * 250): os.chmod(folder, 0)
+""",
+        (Verdict.OK,),
+    ),
+    Attack(
         "changing the interpreter",
         """
 import os, sys, encodings

@@ -175,4 +175,25 @@ except OSError: pass
 """,
         (Verdict.OK, Verdict.REFUSED),
     ),
+    Attack(
+        "sending the server to the end of the queue",
+        """
+import os
+for process in {1, os.getppid()}:
+    for what in (
+        lambda: os.setpriority(os.PRIO_PROCESS, process, 19),
+        lambda: os.sched_setscheduler(process, os.SCHED_IDLE, os.sched_param(0)),
+        lambda: os.sched_setaffinity(process, {min(os.sched_getaffinity(0))}),
+    ):
+        try:
+            what()
+            print("ESCAPED: it has a say in when process", process, "runs")
+        except OSError: pass
+try: os.setpriority(os.PRIO_USER, 0, 19)
+except OSError: pass
+""",
+        (Verdict.OK,),
+        then=("import os\nassert os.getpriority(os.PRIO_PROCESS, 0) == 0 == os.sched_getscheduler(0)",),
+        needs=("system calls",),
+    ),
 )

@@ -111,8 +111,8 @@ def _rule(number: int, body: bytes) -> bytes:
 def guest_filter() -> bytes:
     """The classic BPF program that guests and their server run under.
 
-    Network sockets, further namespaces (also by clone), other people's limits and typing into terminals are
-    denied by argument; whatever else is not meant for guests by number.
+    Network sockets, further namespaces (also by clone), other processes' limits and turns on the processor,
+    and typing into terminals are denied by argument; whatever else is not meant for guests by number.
     """
     numbers = syscalls.numbers(os.uname().machine)
     denied = _op(_RETURN, _ERRNO | _EPERM)
@@ -131,6 +131,11 @@ def guest_filter() -> bytes:
     program += _rule(numbers["clone"], _low(0) + _op(_ANY_BIT, _NAMESPACES, 0, 1) + denied + allowed)
     others = _low(0) + _op(_EQUAL, 0, 1) + denied + allowed
     program += _rule(numbers["prlimit64"], others)
+    # A server that comes last watches nobody, and every later guest would be as slow as it.
+    for name in ("sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"):
+        program += _rule(numbers[name], others)
+    itself = _low(0) + _op(_EQUAL, 0, 1) + denied + _low(1) + _op(_EQUAL, 0, 1) + denied + allowed
+    program += _rule(numbers["setpriority"], itself)
     typing = _low(1) + _op(_EQUAL, _TIOCSTI, 1) + _op(_EQUAL, _TIOCLINUX, 0, 1) + denied + allowed
     program += _rule(numbers["ioctl"], typing)
     return program + allowed

@@ -158,10 +158,31 @@ def _restore(job: dict[str, Any]) -> int:
 
 
 def empty() -> None:
-    """Remove everything that is in the places where guests may write."""
+    """Remove everything that is in the places where guests may write, and beside them."""
     for place in PLACES:
         for name in os.listdir(f"{ROOT}/{place}"):
             _remove(f"{ROOT}/{place}/{name}")
+    for name in os.listdir(ROOT):
+        if name not in PLACES:
+            _remove(f"{ROOT}/{name}")
+
+
+def lay(mode: int) -> None:
+    """Make the places where guests may write what they were: a guest may have changed their modes and times,
+    or put something else there. Who breaks one loses what is in all of them. `mode` is that of `ROOT`."""
+    os.chmod(ROOT, mode)
+    for place in PLACES:
+        path = f"{ROOT}/{place}"
+        if os.path.islink(path) or not os.path.isdir(path):
+            for name in os.listdir(ROOT):
+                _remove(f"{ROOT}/{name}")
+            break
+    for place in PLACES:
+        path = f"{ROOT}/{place}"
+        os.makedirs(path, exist_ok=True)
+        os.chmod(path, 0o755)
+        os.utime(path, (0, 0))
+    os.utime(ROOT, (0, 0))
 
 
 def _wipe(job: dict[str, Any]) -> int:
@@ -170,8 +191,8 @@ def _wipe(job: dict[str, Any]) -> int:
 
 
 def _remove(path: str) -> None:
-    """Remove a tree, however deep and whatever its permissions."""
-    folders = [path]
+    """Remove a tree, however deep and whatever its permissions and names."""
+    folders, moves = [path], 0
     while folders:
         current = folders[-1]
         try:
@@ -181,13 +202,17 @@ def _remove(path: str) -> None:
                 os.rmdir(current)
             except OSError:
                 os.chmod(current, 0o700)
-                # Short paths: move what is inside next to the top, so that no path grows too long.
-                for number, name in enumerate(os.listdir(current)):
-                    moved = f"{path}.{len(folders)}.{number}"
-                    os.rename(os.path.join(current, name), moved)
+                # Short paths: move what is inside to the top, so that no path grows too long.
+                for name in os.listdir(current):
+                    inner = os.path.join(current, name)
+                    while os.path.lexists(moved := f"{ROOT}/{moves}"):
+                        moves += 1
+                    if os.path.isdir(inner) and not os.path.islink(inner):
+                        os.chmod(inner, 0o700)  # a locked folder cannot be moved
+                    os.rename(inner, moved)
                     folders.append(moved)
                 continue
-        folders.remove(current)
+        folders.pop()
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

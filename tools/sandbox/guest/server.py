@@ -33,6 +33,9 @@ if TYPE_CHECKING:  # importing `typing` would make the start slower
     from typing import Any
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
+_REST_EVERY_S, _REST_CPU_S = 0.250, 0.1
+"""How often a session is looked at between cells, and the processor time that it may take all the same: it is
+stopped, but a timer of its own can wake it."""
 ALLOWANCE = struct.Struct("4q")
 """What a waiting fork is told: seconds of processor time, bytes of memory, processes, bytes of a file."""
 _THREAD_STACK = 8 << 20
@@ -50,6 +53,9 @@ class Guest:
         self.allow(order)
         self.killed: str | None = None
         self.used_before = 0.0
+        self.looked = self.begun
+        self.seen: dict[str, float] = {}
+        """Processor time of each of its processes, also of those that are gone."""
 
     def allow(self, order: dict[str, Any]) -> None:
         self.wall, self.cpu, self.memory = order["wall"], order["cpu"], order["memory"]
@@ -74,6 +80,10 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         self.free_files = os.statvfs(self.root).f_ffree
+        self.places = [self.root, *(f"{self.root}/{place}" for place in program.PLACES)]
+        self.mode = os.stat(self.root).st_mode & 0o777
+        program.lay(self.mode)
+        self.laid = self._laid()
         self.hard = _hard_limits(settings)
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
@@ -95,8 +105,10 @@ class Server:
 
     def _patience(self) -> float | None:
         """Milliseconds until the guest must be looked at."""
-        if self.guest is None or self.guest.wall is None:
+        if self.guest is None:
             return None
+        if self.guest.wall is None:
+            return _REST_EVERY_S * 1000 if self.proc is not None else None
         age = time.monotonic() - self.guest.cell_begun
         left = self.guest.wall - age
         if self.proc is not None:
@@ -131,7 +143,8 @@ class Server:
             guest.wall = None
             self._signal_all(signal.SIGSTOP)
             if self.proc is not None:
-                guest.used_before = self.proc.usage(self._members(guest)).cpu_s
+                guest.used_before = self.proc.usage(self._members(guest), guest.seen).cpu_s
+            guest.looked = time.monotonic()
             peak = self.proc.peak(guest.process) if self.proc is not None else 0
             self._answer({"rested": time.monotonic() - guest.cell_begun, "peak": peak})
         elif order["op"] == "cell":
@@ -181,6 +194,8 @@ class Server:
             (resource.RLIMIT_CPU, cpu),
             (resource.RLIMIT_FSIZE, disk),
             (resource.RLIMIT_NPROC, processes + self.settings["spare_processes"]),
+            # The tables of pages, which nobody counts, are 1/512 of what they map: no larger than the memory.
+            (resource.RLIMIT_AS, 512 * memory),
             (resource.RLIMIT_DATA, 2 * memory + _THREAD_STACK * processes + self.settings["data"]),
         ):
             if limit in self.hard:
@@ -190,18 +205,25 @@ class Server:
             kernel.install(self.guard)
 
     def _watch(self, guest: Guest) -> None:
-        if guest.wall is None:
-            return
         now = time.monotonic()
-        if now - guest.cell_begun >= guest.wall:
+        if guest.wall is None:
+            if now - guest.looked >= _REST_EVERY_S:
+                guest.looked = now
+                self._look(guest, min(guest.cpu, _REST_CPU_S))
+        elif now - guest.cell_begun >= guest.wall:
             self._kill("wall")
-        elif self.proc is not None and now - guest.cell_begun >= _WATCH_AFTER_S:
-            members = self._members(guest)
-            usage = self.proc.usage(members)
-            if usage.cpu_s - guest.used_before > guest.cpu:
-                self._kill("cpu")
-            elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
-                self._kill("memory")
+        elif now - guest.cell_begun >= _WATCH_AFTER_S:
+            self._look(guest, guest.cpu)
+
+    def _look(self, guest: Guest, cpu: float) -> None:
+        if self.proc is None:
+            return
+        members = self._members(guest)
+        usage = self.proc.usage(members, guest.seen)
+        if usage.cpu_s - guest.used_before > cpu:
+            self._kill("cpu")
+        elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
+            self._kill("memory")
 
     def _members(self, guest: Guest) -> list[str]:
         assert self.proc is not None
@@ -250,6 +272,8 @@ class Server:
             except ChildProcessError:
                 break
         self.guest = None
+        if self._laid() != self.laid:
+            program.lay(self.mode)
         full, dirty = self._disk()
         filled, self.was_full = full and not self.was_full, full
         self._answer(
@@ -259,6 +283,15 @@ class Server:
             }
         )  # fmt: skip
         self.fork_ahead()
+
+    def _laid(self) -> list[tuple[int, ...]] | None:
+        """The kind, mode and times of the folders that guests are given: there, one could leave the next a
+        message, or nothing to work in. None where one is gone."""
+        try:
+            found = [os.lstat(place) for place in self.places]
+        except OSError:
+            return None
+        return [(one.st_mode, one.st_mtime_ns, one.st_atime_ns) for one in found]
 
     def _disk(self) -> tuple[bool, bool]:
         """Whether the work directory is full, and whether there is anything in it."""
@@ -282,6 +315,8 @@ def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
     kinds = [resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_DATA]
+    if _IS_LINUX:
+        kinds.append(resource.RLIMIT_AS)
     if settings["spare_processes"] >= 0:
         kinds.append(resource.RLIMIT_NPROC)
     hards = {kind: resource.getrlimit(kind)[1] for kind in kinds}

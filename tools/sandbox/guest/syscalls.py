@@ -12,11 +12,13 @@ FORBIDDEN = """
 """.split()  # noqa: SIM905 (the words are easier to read)
 
 # These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
-# queues) would escape the limits on memory.
+# queues) would escape the limits on memory; attributes and access lists on the folders that every guest is
+# given would outlive the one that set them.
 DENIED = """
     memfd_create memfd_secret shmget shmat shmctl semget msgget mq_open migrate_pages move_pages mbind
     set_mempolicy get_mempolicy landlock_create_ruleset setuid setgid setreuid setregid setresuid
-    setresgid setgroups setfsuid setfsgid capset mknod mknodat listen accept accept4
+    setresgid setgroups setfsuid setfsgid capset mknod mknodat listen accept accept4 setxattr lsetxattr
+    fsetxattr ioprio_set
 """.split()  # noqa: SIM905
 
 _NUMBERS = {
@@ -37,7 +39,9 @@ _NUMBERS = {
         setresgid=119 setgroups=116 setfsuid=122 setfsgid=123 capset=126 mknod=133 mknodat=259
         listen=50 accept=43 accept4=288 socket=41 socketpair=53 clone=56 clone3=435 prlimit64=302
         ioctl=16 kill=62 tkill=200 tgkill=234 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297
-        pidfd_open=434 connect=42
+        pidfd_open=434 connect=42 setxattr=188 lsetxattr=189 fsetxattr=190 ioprio_set=251
+        setpriority=141 sched_setparam=142 sched_setscheduler=144 sched_setaffinity=203
+        sched_setattr=314
     """,
     "aarch64": """
         ptrace=117 process_vm_readv=270 process_vm_writev=271 process_madvise=440 pidfd_getfd=438
@@ -55,7 +59,9 @@ _NUMBERS = {
         setregid=143 setresuid=147 setresgid=149 setgroups=159 setfsuid=151 setfsgid=152 capset=91
         mknodat=33 listen=201 accept=202 accept4=242 socket=198 socketpair=199 clone=220 clone3=435
         prlimit64=261 ioctl=29 kill=129 tkill=130 tgkill=131 rt_sigqueueinfo=138
-        rt_tgsigqueueinfo=240 pidfd_open=434 connect=203
+        rt_tgsigqueueinfo=240 pidfd_open=434 connect=203 setxattr=5 lsetxattr=6 fsetxattr=7
+        ioprio_set=30 setpriority=140 sched_setparam=118 sched_setscheduler=119
+        sched_setaffinity=122 sched_setattr=274
     """,
 }
 

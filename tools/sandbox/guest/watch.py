@@ -19,7 +19,7 @@ class Proc:
 
     def __init__(self, folder: int) -> None:
         self.folder = folder
-        self.base = self._process("self").memory
+        self.base = self._memory("self", self._status("self"))
         """Bytes that the server itself holds: a fork begins with them."""
 
     def in_namespace(self, ours: frozenset[int]) -> list[str]:
@@ -37,28 +37,34 @@ class Proc:
                 continue
         return found
 
-    def usage(self, processes: list[str]) -> Usage:
-        """The sum over processes of what lies above the base."""
+    def usage(self, processes: list[str], seen: dict[str, float]) -> Usage:
+        """The sum over processes of what lies above the base.
+
+        `seen` remembers the processor time of each: nobody else counts the children that nobody waits for.
+        """
         cpu, memory = 0.0, 0
         for process in processes:
             try:
-                one = self._process(process)
+                fields = self._status(process)
+                own, waited_for = sum(map(int, fields[11:13])), sum(map(int, fields[13:15]))
+                size = self._memory(process, fields)
             except (OSError, ValueError, IndexError):  # it ended meanwhile
                 continue
-            cpu += one.cpu_s
-            memory += max(0, one.memory - self.base)
-        return Usage(cpu, memory)
+            seen[process] = own * _TICK
+            cpu += (own + waited_for) * _TICK
+            memory += max(0, size - self.base)
+        return Usage(max(cpu, sum(seen.values())), memory)
 
     def proportional(self, processes: list[str]) -> int:
         """Bytes in memory, shared pages counted once in all. Slow: the kernel walks page tables for it."""
         total = 0
         for process in processes:
             try:
-                text = self._read(f"{process}/smaps_rollup")
+                text = self._read(f"{self._living(process, self._status(process))}/smaps_rollup")
                 total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith(b"Pss:"))
-            except (OSError, StopIteration):  # it ended, or hides: count all that it has
+            except (OSError, StopIteration, IndexError):  # it ended, or hides: count all that it has
                 try:
-                    total += self._process(process).memory // 1024
+                    total += self._memory(process, self._status(process)) // 1024
                 except (OSError, ValueError, IndexError):
                     continue
         return total * 1024
@@ -77,9 +83,21 @@ class Proc:
         os.write(score, b"1000")
         os.close(score)
 
-    def _process(self, process: str) -> Usage:
-        fields = self._status(process)
-        return Usage(sum(map(int, fields[11:15])) * _TICK, int(fields[21]) * _PAGE)
+    def _memory(self, process: str, fields: list[bytes]) -> int:
+        if (living := self._living(process, fields)) != process:
+            fields = self._status(living)
+        return int(fields[21]) * _PAGE
+
+    def _living(self, process: str, fields: list[bytes]) -> str:
+        """The process; or, where its first thread has ended and others go on, one of these: the first has no
+        memory any more."""
+        if fields[0] != b"Z" or int(fields[17]) < 2:
+            return process
+        threads = os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.folder)
+        try:
+            return f"{process}/task/{max(os.listdir(threads), key=int)}"
+        finally:
+            os.close(threads)
 
     def _status(self, process: str) -> list[bytes]:
         """The fields of proc(5)'s `stat` from the third on."""
