@@ -14,7 +14,14 @@ from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Link
 from ludus.tools.sandbox.result import CallResult, Result, SandboxFault, Verdict
 from ludus.tools.sandbox.session import Session
-from ludus.tools.sandbox.words import called_values, check_name, judged, reported_files
+from ludus.tools.sandbox.words import (
+    called_values,
+    check_name,
+    check_order,
+    checked_bytes,
+    judged,
+    reported_files,
+)
 
 _logger = logging.getLogger("ludus.sandbox")
 START_S = 30.0
@@ -94,8 +101,7 @@ class Sandbox:
             UserError: the name leads out of the work directory, or the file does not fit.
         """
         check_name(name)
-        content = data.encode() if isinstance(data, str) else data
-        result = self._do({"do": "write", "name": name}, stdin=content)[0]
+        result = self._do({"do": "write", "name": name}, stdin=checked_bytes(data))[0]
         self.dirty = True
         if result.verdict is not Verdict.OK:
             raise UserError(f"write {name!r}: {result.stderr.strip() or result.verdict}")
@@ -106,6 +112,7 @@ class Sandbox:
         Raises:
             FileNotFoundError: there is no such regular file (links are not followed).
         """
+        check_name(name)
         files = self._collect([name])
         if name not in files:
             raise FileNotFoundError(f"{name!r} is no regular file of the sandbox's work directory")
@@ -123,11 +130,12 @@ class Sandbox:
             limits: what it may use, in place of the sandbox's own; the disk's size is the sandbox's.
 
         Raises:
+            UserError: an argument is not what it should be.
             SandboxFault: the sandbox broke.
         """
+        check_order(code, limits, files_out)
         with self._lock:
-            content = stdin.encode() if isinstance(stdin, str) else stdin
-            result, _ = self._do({"do": "run", "code": code}, limits, content)
+            result, _ = self._do({"do": "run", "code": code}, limits, checked_bytes(stdin))
             if files_out:
                 result = replace(result, files=self._collect(files_out))
             return result
@@ -141,8 +149,10 @@ class Sandbox:
         here, strictly.
 
         Raises:
+            UserError: an argument is not what it should be.
             SandboxFault: the sandbox broke.
         """
+        check_order(code, limits)
         job = {"do": "call", "code": code, "name": name, "inputs": [list(one) for one in inputs]}
         result, report = self._do(job, limits)
         return CallResult(called_values(report, len(inputs)), result)
@@ -184,8 +194,9 @@ class Sandbox:
 
     def restore(self, snapshot: bytes) -> None:
         """Make the work directory what it was when `snapshot` was taken, in this sandbox or in another."""
+        content = checked_bytes(snapshot)
         self.wipe()
-        result, _ = self._do({"do": "restore"}, stdin=snapshot)
+        result, _ = self._do({"do": "restore"}, stdin=content)
         self.dirty = True
         if result.verdict is not Verdict.OK:
             raise UserError(
@@ -236,8 +247,6 @@ class Sandbox:
             raise UserError("a session is open in this sandbox: close it, or open another sandbox")
 
     def _collect(self, names: Sequence[str]) -> dict[str, bytes]:
-        for name in names:
-            check_name(name)
         most = int(self.spec.limits.disk_mb * MIB)
         job = {"do": "read", "names": list(names), "bytes": most}
         _, report = self._do(job, report=2 * most * len(names))

@@ -12,7 +12,7 @@ from typing import Self
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Job, Link
 from ludus.tools.sandbox.result import Result, Verdict
-from ludus.tools.sandbox.words import check_name, judged, reported_files
+from ludus.tools.sandbox.words import check_order, judged, reported_files
 
 
 class Session:
@@ -41,10 +41,10 @@ class Session:
             limits: what it may use, in place of the sandbox's own.
 
         Raises:
+            UserError: an argument is not what it should be.
             SandboxFault: the sandbox broke.
         """
-        for name in files_out:
-            check_name(name)
+        check_order(code, limits, files_out)
         if self._job is None:
             self.restarts += 1
             self._begin()

@@ -519,3 +519,25 @@ def test_a_snapshot_that_a_program_prevents_is_no_fault():
         with pytest.raises(UserError, match="snapshot"):
             box.snapshot()
         assert box.alive
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        (lambda box: box.run(None), "code=None is no program"),
+        (lambda box: box.call(b"def f(): 1", "f", [[]]), "is no program"),
+        (lambda box: box.run("1", stdin=2), "2 cannot go into a sandbox"),
+        (lambda box: box.write("name", 2), "2 cannot go into a sandbox"),
+        (lambda box: box.restore(None), "None cannot go into a sandbox"),
+        (lambda box: box.run("1", files_out="plot"), r"give a list, \['plot'\]"),
+        (lambda box: box.run("1", files_out=[3]), "file 3: give a path"),
+        (lambda box: box.run("1", limits={"wall_s": 1}), "give Limits"),
+    ],
+)
+def test_wrong_arguments_are_named_and_do_no_harm(box, do, said):
+    held = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(UserError, match=said):
+        do(box)
+    # A number is no descriptor: none of ours was given away.
+    assert len(os.listdir("/proc/self/fd")) == held
+    assert box.run("print(1)").stdout == "1\n"

@@ -1,10 +1,14 @@
+import contextlib
 import subprocess
 import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from ludus.tools.sandbox import Verdict
+from ludus.tools.sandbox.owners import Owner
 
 from .conftest import QUICK, opened
 
@@ -54,3 +58,28 @@ if os.fork() == 0:
 """
     assert plain.run(code).verdict is Verdict.OK
     assert plain.run("print(1)").stdout == "1\n"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.parametrize("programs", [[], ["print(1)"]])
+def test_a_closed_one_leaves_no_process_and_says_nothing(programs, capfd):
+    before = servers()
+    with opened("subprocess") as sandbox:
+        for program in programs:
+            sandbox.run(program)
+        assert servers() - before
+    deadline = time.monotonic() + 5
+    while servers() - before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not servers() - before
+    assert capfd.readouterr().err == ""
+
+
+def servers():
+    """The processes of this process's sandboxes that are alive: fork servers, and the forks that wait."""
+    mine, found = f"ludus-{Owner.current()}-".encode(), set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if mine in path.read_bytes():
+                found.add(path.parent.name)
+    return found

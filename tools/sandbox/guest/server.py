@@ -132,7 +132,7 @@ class Server:
             self.guest, self.spare = Guest(self.spare, order), None
         elif order["op"] == "ping":
             jobs, self.jobs = socket.socketpair()
-            self.fork_ahead()
+            self.fork_ahead(jobs)
             socket.send_fds(self.control, [b"{}\n"], [jobs.fileno()])
             jobs.close()
         elif guest is None:
@@ -152,12 +152,17 @@ class Server:
             guest.cell_begun = time.monotonic()
             self._signal_all(signal.SIGCONT)
 
-    def fork_ahead(self) -> None:
-        """Fork the next guest before it is needed: a run then does not wait for the fork."""
+    def fork_ahead(self, owners: socket.socket | None = None) -> None:
+        """Fork the next guest before it is needed: a run then does not wait for the fork.
+
+        It must not hold the owner's end of the second socket, or it would never see that end close.
+        """
         self.spare = os.fork()
         if self.spare:
             return
         try:
+            if owners is not None:
+                owners.close()
             self._become_guest()
             program.perform()
         except BaseException:
@@ -183,6 +188,8 @@ class Server:
         os.setsid()
         os.chdir(self.root + "/work")
         packed, high, _, _ = socket.recv_fds(self.jobs, 64, 5)
+        if not packed:
+            os._exit(0)  # the owner has gone, and no job will come
         cpu, memory, processes, disk = ALLOWANCE.unpack(packed)
         # Above those that are to be filled.
         while min(high) < 16:
