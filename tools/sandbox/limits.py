@@ -10,7 +10,7 @@ class Limits:
     """What one program may use, its children included.
 
     Raises:
-        UserError: a limit is not above 0.
+        UserError: a limit is no number above 0, or the number of processes no integer.
     """
 
     wall_s: float = 2.0
@@ -31,6 +31,8 @@ class Limits:
             value = getattr(self, field.name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9:
                 raise UserError(f"Limits: {field.name}={value!r} must be a number above 0")
+        if not isinstance(self.processes, int):
+            raise UserError(f"Limits: processes={self.processes!r} must be an integer above 0")
 
     @property
     def files(self) -> int:

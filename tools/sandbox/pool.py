@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Self
 
+from ludus.tools.errors import UserError
 from ludus.tools.sandbox.backends import Backend, backend_name
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import CallResult, Result, SandboxFault
@@ -31,6 +32,8 @@ class SandboxPool:
         packages: Iterable[str] = (),
         preload: Iterable[str] = (),
     ) -> None:
+        if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+            raise UserError(f"size={size!r}: give how many sandboxes there may be, at least 1")
         self.size = size or 2 * (os.cpu_count() or 1)
         self._open = partial(
             Sandbox.open, backend, limits or Limits(), packages=tuple(packages), preload=tuple(preload)

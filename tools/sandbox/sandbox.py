@@ -75,6 +75,11 @@ class Sandbox:
             UserError: there is no such backend or package, or it cannot hold what is required.
             SandboxFault: it did not start.
         """
+        if limits is not None and not isinstance(limits, Limits):
+            raise UserError(f"limits={limits!r:.50}: give Limits(…)")
+        for argument, given in (("packages", packages), ("preload", preload), ("require", require)):
+            if isinstance(given, str):
+                raise UserError(f"{argument}={given!r} is one name: give a list, [{given!r}]")
         spec = LaunchSpec(limits or Limits(), tuple(packages), tuple(preload))
         name, launch = _chosen(backend)
         needed = tuple(require) if require is not None else () if name == "subprocess" else REQUIRED
@@ -127,7 +132,8 @@ class Sandbox:
             code: the program; it is `__main__`.
             stdin: what it can read.
             files_out: names of files to bring back when it has ended.
-            limits: what it may use, in place of the sandbox's own; the disk's size is the sandbox's.
+            limits: what it may use, in place of the sandbox's own; the disk is the sandbox's, and of memory
+                and processes it gets no more than that.
 
         Raises:
             UserError: an argument is not what it should be.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
+from ludus.tools.errors import UserError
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Job, Link
 from ludus.tools.sandbox.result import Result, Verdict
@@ -41,10 +42,12 @@ class Session:
             limits: what it may use, in place of the sandbox's own.
 
         Raises:
-            UserError: an argument is not what it should be.
+            UserError: an argument is not what it should be, or the session is closed.
             SandboxFault: the sandbox broke.
         """
         check_order(code, limits, files_out)
+        if not self.open:
+            raise UserError("this session is closed; open another with session()")
         if self._job is None:
             self.restarts += 1
             self._begin()

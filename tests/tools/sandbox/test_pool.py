@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from ludus.tools.errors import UserError
 from ludus.tools.sandbox import SandboxFault, SandboxPool, Value, Verdict, shared_pool
 
 from .conftest import QUICK, opened
@@ -82,3 +83,9 @@ def test_one_shared_pool_for_equal_arguments(monkeypatch):
 
 def _in_a_fork(_):
     return shared_pool(QUICK).run("print(2)").stdout, os.getpid()
+
+
+@pytest.mark.parametrize("size", [0, -1, "2", True])
+def test_a_wrong_size(size):
+    with pytest.raises(UserError, match="size="):
+        SandboxPool(size)

@@ -365,10 +365,18 @@ def test_backends_are_named(monkeypatch):
         Sandbox.open()
 
 
-@pytest.mark.parametrize("limits", [{"wall_s": 0}, {"memory_mb": -1}, {"processes": True}, {"cpu_s": "2"}])
+@pytest.mark.parametrize(
+    "limits", [{"wall_s": 0}, {"memory_mb": -1}, {"processes": True}, {"processes": 1.5}, {"cpu_s": "2"}]
+)
 def test_wrong_limits(limits):
     with pytest.raises(UserError, match=next(iter(limits))):
         Limits(**limits)
+
+
+@pytest.mark.parametrize("wrong", [{"limits": {"wall_s": 1}}, {"packages": "pandas"}, {"require": "disk"}])
+def test_a_sandbox_is_not_opened_with_wrong_arguments(wrong):
+    with pytest.raises(UserError, match=f"{next(iter(wrong))}=.*: give"):
+        Sandbox.open("process", **wrong)
 
 
 def test_a_backend_of_ones_own_can_be_used():

@@ -148,3 +148,12 @@ def test_an_interrupted_cell_ends_the_sandbox():
         with pytest.raises(KeyboardInterrupt):
             session.run("import time; time.sleep(1)")
         assert not box.alive
+
+
+def test_a_closed_session_runs_nothing():
+    with opened("process") as box:
+        with box.session() as session:
+            session.run("x = 1")
+        with pytest.raises(UserError, match="this session is closed"):
+            session.run("x")
+        assert box.run("print(1)").stdout == "1\n"

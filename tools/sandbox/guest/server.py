@@ -186,10 +186,10 @@ class Server:
 
             landlock.enter(self.settings["fence"])
         os.setsid()
-        os.chdir(self.root + "/work")
         packed, high, _, _ = socket.recv_fds(self.jobs, 64, 5)
         if not packed:
-            os._exit(0)  # the owner has gone, and no job will come
+            os._exit(0)  # the owner has gone, perhaps with the folders: no job will come
+        os.chdir(self.root + "/work")
         cpu, memory, processes, disk = ALLOWANCE.unpack(packed)
         # Above those that are to be filled.
         while min(high) < 16:
