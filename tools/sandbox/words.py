@@ -58,7 +58,9 @@ def called_values(report: bytes, count: int) -> list[Value]:
             values.append(Value(said["value"]))
         else:
             error = said.get("error") if isinstance(said, dict) else None
-            values.append(Value(error=error if isinstance(error, str) else "not a result"))
+            text = error if isinstance(error, str) else "not a result"
+            # JSON can write half a character, which nobody can print.
+            values.append(Value(error=text.encode(errors="replace").decode()))
     return values
 
 

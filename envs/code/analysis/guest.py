@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zlib
 from collections.abc import Mapping
 
 from ludus.tools.sandbox import Limits
@@ -81,14 +82,40 @@ def sql_order(database: str, query: str) -> str:
 
 
 def is_plot(data: bytes) -> bool:
-    """Whether bytes begin as a PNG file of bearable size; only a viewer can tell whether the rest is right.
+    """Whether bytes are a whole PNG file of bearable size, of the kind that matplotlib writes (eight bits for each
+    of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
 
-    The header is read as the PNG specification has it: signature, then the chunk IHDR with width and height.
+    Read as the PNG specification has it: a signature; then chunks of length, kind, data and checksum.
     """
     if not 33 <= len(data) <= PLOT_BYTES or data[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":
         return False
     width, height = struct.unpack(">II", data[16:24])
-    return 0 < width <= 2 * PLOT_PIXELS and 0 < height <= 2 * PLOT_PIXELS
+    if not (
+        0 < width <= 2 * PLOT_PIXELS and 0 < height <= 2 * PLOT_PIXELS and data[24:29] == b"\x08\x06\0\0\0"
+    ):
+        return False
+    packed, place, kind = b"", 8, b""
+    while place + 12 <= len(data) and kind != b"IEND":
+        end = place + 8 + int.from_bytes(data[place : place + 4], "big")
+        kind = data[place + 4 : place + 8]
+        if zlib.crc32(data[place + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return False
+        if kind not in (b"IHDR", b"tEXt", b"pHYs", b"IDAT", b"IEND") or (kind == b"IHDR") != (place == 8):
+            return False
+        packed += data[place + 8 : end] if kind == b"IDAT" else b""
+        place = end + 4
+    return kind == b"IEND" and place == len(data) and _are_rows(packed, 1 + 4 * width, height)
+
+
+def _are_rows(packed: bytes, size: int, count: int) -> bool:
+    """Whether this unpacks to so many rows, each of a filter's number and the pixels, and nothing more."""
+    stream = zlib.decompressobj()
+    try:
+        rows = stream.decompress(packed, size * count + 1)
+    except zlib.error:
+        return False
+    whole = stream.eof and not stream.unused_data and len(rows) == size * count
+    return whole and max(rows[::size]) <= 4
 
 
 def plots(files: Mapping[str, bytes]) -> tuple[bytes, ...]:

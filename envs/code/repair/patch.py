@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ludus.tools.errors import ToolError
 
-_HUNK = re.compile(r"@@+(?: -(\d+)(?:,(\d+))? \+\d+(?:,\d+)? @@+.*)?")
+_HUNK = re.compile(r"@@+(?: -(\d{1,9})(?:,(\d{1,9}))? \+\d+(?:,\d+)? @@+.*)?")
 _NOTHING = "/dev/null"
 MOST_HUNKS = 50
 """Of one file; matching takes time for each."""

@@ -355,11 +355,28 @@ def test_what_is_no_picture_is_not_shown(env: DataAnalysis, hook: str) -> None:
 
 @given(st.binary(max_size=100))
 def test_only_pictures_of_bearable_size_are_pictures(data: bytes) -> None:
-    assert not is_plot(data) or data.startswith(b"\x89PNG")
-    for side, fits in ((0, False), (1, True), (2 * PLOT_PIXELS, True), (2 * PLOT_PIXELS + 1, False)):
-        header = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + side.to_bytes(4, "big") * 2
-        assert is_plot(header + bytes(9) + data) == fits
-    assert not is_plot(header + bytes(PLOT_BYTES))
+    assert not is_plot(data)
+    for side, fits in ((1, True), (2 * PLOT_PIXELS, True), (2 * PLOT_PIXELS + 1, False)):
+        picture = png(side, 2)
+        assert is_plot(picture) == fits
+        assert not is_plot(picture + data + b"1")
+        assert not is_plot(picture[:-1])
+    assert not is_plot(png(1, 1) + bytes(PLOT_BYTES))
+
+
+def png(width: int, height: int, mode: str = "RGBA") -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (width, height)).save(file, "png")
+    return file.getvalue()
+
+
+@given(st.integers(0, 70), st.integers(0, 255))
+def test_a_broken_picture_is_none(place: int, byte: int) -> None:
+    picture = bytearray(png(3, 2))
+    whole = picture[place % len(picture)] == byte
+    picture[place % len(picture)] = byte
+    assert is_plot(bytes(picture)) == whole
+    assert not is_plot(png(3, 2, "RGB"))
 
 
 # Queries

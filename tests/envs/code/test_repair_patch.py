@@ -108,6 +108,7 @@ def test_lines_that_look_like_headers() -> None:
         ("--- /dev/null\n+++ f.py\n@@ -0,0 +1 @@\n+new\n", "exists already"),
         ("--- f.py\n+++ /dev/null\n@@ -1 +0,0 @@\n-one\n", "not all of its lines"),
         ("--- /dev/null\n+++ /dev/null\n@@ -0,0 +1 @@\n+new\n", "changes nothing"),
+        (f"--- f.py\n+++ f.py\n@@ -{'9' * 5000} +1 @@\n-one\n+uno\n", "no hunk"),
         ("--- f.py\n+++ f.py\n" + "@@ -1 +1 @@\n-one\n+uno\n" * 51, "too many"),
     ],
 )

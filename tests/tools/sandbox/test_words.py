@@ -34,6 +34,11 @@ def test_what_is_no_result_is_an_error_in_its_place():
     assert called_values(report, 9) == [*expected, Value(error="not a result"), Value(2)]
 
 
+def test_errors_can_be_printed():
+    (value,) = called_values(b'{"error": "half \\ud800"}\n', 1)
+    assert value == Value(error="half ?")
+
+
 def test_files_are_bounded_and_only_those_asked_for():
     def said(name, data):
         return json.dumps({"name": name, "data": base64.b64encode(data).decode()}).encode() + b"\n"
