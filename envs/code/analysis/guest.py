@@ -82,8 +82,8 @@ def sql_order(database: str, query: str) -> str:
 
 
 def is_plot(data: bytes) -> bool:
-    """Whether bytes are a whole PNG file of bearable size, of the kind that matplotlib writes (eight bits for each
-    of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
+    """Whether bytes are a whole PNG file of bearable size, of the kind that matplotlib writes (eight bits for
+    each of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
 
     Read as the PNG specification has it: a signature; then chunks of length, kind, data and checksum.
     """
