@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ludus.tools.errors import UserError
 from ludus.tools.sandbox.backends import Launched
 from ludus.tools.sandbox.guest.server import ALLOWANCE
 from ludus.tools.sandbox.limits import Limits
@@ -88,6 +89,7 @@ class Link:
         """Wait for the server's first answer.
 
         Raises:
+            UserError: a module that it was to preload cannot be imported.
             SandboxFault: it ended, or took longer.
         """
         try:
@@ -95,9 +97,12 @@ class Link:
             if not select.select([self._control], [], [], seconds)[0]:
                 self.kill()
                 raise SandboxFault(f"the sandbox did not start within {seconds:.0f} s")
-            _, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
+            data, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
         except ConnectionError:
-            descriptors = []
+            data, descriptors = b"", []
+        if data and not descriptors:  # before any guest: what the server itself says
+            self.kill()
+            raise UserError(json.loads(data)["wrong"])
         if not descriptors:
             said = self.launched.last_words()
             self.kill()

@@ -379,6 +379,12 @@ def test_a_sandbox_is_not_opened_with_wrong_arguments(wrong):
         Sandbox.open("process", **wrong)
 
 
+def test_a_module_that_cannot_be_preloaded_is_named():
+    opened("process").close()
+    with pytest.raises(UserError, match=r"preload: 'nosuch' cannot be imported there.*No module named"):
+        Sandbox.open("process", preload=["json", "nosuch"])
+
+
 def test_a_backend_of_ones_own_can_be_used():
     from ludus.tools.sandbox import process
 

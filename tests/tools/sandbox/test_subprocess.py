@@ -1,6 +1,7 @@
 import contextlib
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -63,23 +64,29 @@ if os.fork() == 0:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
 @pytest.mark.parametrize("programs", [[], ["print(1)"]])
 def test_a_closed_one_leaves_no_process_and_says_nothing(programs, capfd):
-    before = servers()
+    before = folders()
     with opened("subprocess") as sandbox:
+        (folder,) = folders() - before
         for program in programs:
             sandbox.run(program)
-        assert servers() - before
+        assert processes(folder)
     deadline = time.monotonic() + 5
-    while servers() - before and time.monotonic() < deadline:
+    while processes(folder) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not servers() - before
+    assert not processes(folder)
     assert capfd.readouterr().err == ""
 
 
-def servers():
-    """The processes of this process's sandboxes that are alive: fork servers, and the forks that wait."""
-    mine, found = f"ludus-{Owner.current()}-".encode(), set()
+def folders():
+    """Those of this process's sandboxes."""
+    return set(Path(tempfile.gettempdir()).glob(f"ludus-{Owner.current()}-box-*"))
+
+
+def processes(folder):
+    """The fork server of a folder, and the forks that wait there."""
+    found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
-            if mine in path.read_bytes():
-                found.add(path.parent.name)
+            if str(folder).encode() in path.read_bytes():
+                found.append(path.parent.name)
     return found

@@ -383,7 +383,12 @@ def main() -> None:
         os.environ["PYTHONPATH"] = ":".join(settings["site"])
     os.environ["HOME"] = os.environ["TMPDIR"] = settings["root"] + "/tmp"
     for module in settings["preload"]:
-        importlib.import_module(module)
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            said = f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})"
+            control.sendall(json.dumps({"wrong": said}).encode())
+            sys.exit(1)
     # What a module left (matplotlib: a cache of fonts) would hide as many files of a guest from `_disk`.
     program.empty()
     if proc is not None:
