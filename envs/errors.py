@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ludus.tools.errors import UserError
 
@@ -32,3 +33,16 @@ def refuse_unknown_arguments(cls: type, names: Iterable[str]) -> None:
     for name in names:
         if name not in known:
             raise ArgumentError(unknown("argument", name, cls.__name__, [*known][1:]))
+
+
+def as_names(argument: str, given: Any) -> tuple[Any, ...]:
+    """The names that an argument gives: several, or a single one.
+
+    Raises:
+        ArgumentError: it is nothing of the kind.
+    """
+    if isinstance(given, str):
+        return (given,)
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"{argument}={given!r}: give a name, or a list of names")
+    return tuple(given)

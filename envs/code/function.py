@@ -13,7 +13,7 @@ from ludus.envs.code.families.family import HARDEST
 from ludus.envs.code.function_agents import SCRIPTED
 from ludus.envs.code.function_reply import program_in
 from ludus.envs.code.judge import Judgement, judge
-from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.errors import ArgumentError, as_names, unknown
 from ludus.envs.rubric import Rubric
 
 WEIGHTS: Mapping[str, float] = {
@@ -45,8 +45,8 @@ class CodeFunction(ChatEnv):
 
     ## Actions
     `Reply`: the code, in a block (three backticks, `python`, the code, three backticks) or alone. Of several
-    blocks the last one counts. It runs on Python with its standard library, without network or other
-    programs, for at most 0.04 seconds of processor time.
+    blocks of Python the last one counts. It runs on Python with its standard library, without network or
+    other programs, for at most 0.04 seconds of processor time.
 
     ## Rewards
     | term | value | weight |
@@ -108,7 +108,7 @@ def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:
     """
     if names is None:
         return tuple(FAMILIES.values())
-    asked = (names,) if isinstance(names, str) else tuple(names)
+    asked = as_names("families", names)
     for name in asked:
         if name not in FAMILIES and name not in TOPICS:
             raise ArgumentError(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 MOST_CHARACTERS = 20_000
 """A longer program is not run."""
-_BLOCK = re.compile(r"```[ \t]*(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
+_BLOCK = re.compile(r"```[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_LANGUAGES = ("", "python", "python3", "py")
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,14 @@ class Program:
 
 
 def program_in(text: str, function: str) -> Program:
-    """The last block of code in a reply, or the whole of it if there is no block.
+    """The last block of Python in a reply, or the whole of it if there is no block of code.
 
-    A program that does not even name the function is none.
+    Blocks that say that they are something else, such as the output, do not count. A program that does not
+    even name the function is none.
     """
     blocks = _BLOCK.findall(text)
-    code = (blocks[-1] if blocks else text).strip()
+    codes = [code for language, code in blocks if language.lower() in _LANGUAGES]
+    code = (codes[-1] if codes else "" if blocks else text).strip()
     if not re.search(rf"\b{function}\b", code):
         return Program(complaint=f"There is no program that defines {function} in the reply.")
     if len(code) > MOST_CHARACTERS:

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.errors import ArgumentError, as_names, unknown
 from ludus.envs.math import mathtool_algebra, mathtool_calculus, mathtool_counting, mathtool_integers
 from ludus.envs.math.mathtool_kinds import Field, Kind
 
@@ -27,7 +27,7 @@ def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
         ArgumentError: there is none of such a name, or none at all.
     """
     chosen: dict[str, Kind] = {}
-    for name in (topics,) if isinstance(topics, str) else tuple(topics):
+    for name in as_names("topics", topics):
         if name not in TOPICS and name not in KINDS:
             raise ArgumentError(unknown("topic", name, "MathTool", [*TOPICS, *KINDS]))
         chosen |= {kind.name: kind for kind in TOPICS.get(name) or (KINDS[name],)}

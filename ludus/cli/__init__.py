@@ -71,6 +71,12 @@ def _command(argv: list[str]) -> Any:
     # Some are two words; whoever gives the first alone, or with a wrong second, is told of them.
     count = 2 if any(command.startswith(f"{argv[0]} ") for command in _COMMANDS) else 1
     name, words = " ".join(argv[:count]), argv[count:]
+    if count == 2 and argv[1:2] in ([], ["--help"], ["-h"]):
+        for command, (_, line) in _COMMANDS.items():
+            if command.startswith(f"{argv[0]} "):
+                print(f"ludus {command:<16}{line}")
+        print("`--help` behind one of them explains it.")
+        raise SystemExit(0)
     if name not in _COMMANDS:
         near = difflib.get_close_matches(name, _COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"

@@ -54,6 +54,14 @@ def test_the_help_for_training_lists_every_key_of_the_configuration(run: Run) ->
 # --- bad usage
 
 
+@pytest.mark.parametrize("words", [("sandbox",), ("sandbox", "--help")])
+def test_the_first_word_of_two_lists_its_commands(run: Run, words: tuple[str, ...]) -> None:
+    result = run(*words)
+    assert result.code == 0
+    assert "ludus sandbox check" in result.out
+    assert "ludus sandbox build" in result.out
+
+
 def test_an_unknown_command_gets_a_suggestion(run: Run) -> None:
     run("chekc").assert_refused(2, "'chekc'", "check")
 

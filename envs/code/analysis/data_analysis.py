@@ -16,7 +16,7 @@ from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOTS, SQL_PROGRAM, sql_o
 from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, Ran, pool
 from ludus.envs.code.analysis.tasks import KINDS, WORLDS, Case, Task, draw_task, given_case, other_case
 from ludus.envs.code.faults import sandbox_faults
-from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.errors import ArgumentError, as_names, unknown
 from ludus.envs.rubric import Rubric
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
 from ludus.tools.sandbox import Result, Verdict
@@ -203,7 +203,7 @@ class DataAnalysis(ToolEnv):
 
 
 def _checked_worlds(worlds: Sequence[str]) -> tuple[str, ...]:
-    chosen = (worlds,) if isinstance(worlds, str) else tuple(worlds)
+    chosen = as_names("worlds", worlds)
     for world in chosen:
         if world not in WORLDS:
             raise ArgumentError(unknown("world", world, "DataAnalysis", [*WORLDS]))

@@ -18,7 +18,7 @@ from ludus.envs.code.repair.faults import FAULTS
 from ludus.envs.code.repair.judge import Verdict, judge, run_tests
 from ludus.envs.code.repair.patch import apply_patch
 from ludus.envs.code.repair.problem import Problem, draw_problem
-from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.errors import ArgumentError, as_names, unknown
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
@@ -164,7 +164,7 @@ class CodeRepair(ToolEnv):
     @tool
     def list_files(self, state: RepairState) -> Answer:
         """List all files with their numbers of lines."""
-        lines = [f"{path} ({text.count(chr(10))} lines)" for path, text in sorted(state.files.items())]
+        lines = [f"{path} ({_lines(text)})" for path, text in sorted(state.files.items())]
         return Answer(state, "\n".join(lines))
 
     @tool
@@ -189,7 +189,7 @@ class CodeRepair(ToolEnv):
         """
         path = _clean(path)
         files = _checked({**state.files, path: content})
-        return Answer(replace(state, files=files), f"{path} is written: {content.count(chr(10))} lines.")
+        return Answer(replace(state, files=files), f"{path} is written: {_lines(content)}.")
 
     @tool
     def apply_patch(self, state: RepairState, patch: str) -> Answer:
@@ -226,10 +226,10 @@ class CodeRepair(ToolEnv):
 def _chosen(argument: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
     if names is None:
         return list(known)
-    chosen = [names] if isinstance(names, str) else list(names)
+    chosen = [*as_names(argument, names)]
     for name in chosen:
         if name not in known:
-            raise ArgumentError(unknown(f"{argument}=", name, "CodeRepair", known))
+            raise ArgumentError(unknown(argument.removesuffix("s"), name, "CodeRepair", known))
     if not chosen:
         raise ArgumentError(f"{argument}={names!r} is empty; choose from {', '.join(known)}")
     return chosen
@@ -240,6 +240,12 @@ def _cut(message: Message) -> Message:
     if len(content) <= MOST_SHOWN + 400:
         return message
     return {**message, "content": f"{content[:MOST_SHOWN]}\n… cut off"}
+
+
+def _lines(text: str) -> str:
+    """How many there are; the last one need not have an end."""
+    count = text.count("\n") + (not text.endswith("\n") and text != "")
+    return f"{count} line{'s' * (count != 1)}"
 
 
 def _clean(path: str) -> str:

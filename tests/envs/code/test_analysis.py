@@ -419,6 +419,7 @@ def test_wrong_queries_are_explained(env: DataAnalysis, query: str, said: str) -
     [
         ({"worlds": ("shop", "wether")}, "did you mean 'weather'"),
         ({"worlds": ()}, "empty"),
+        ({"worlds": 3}, "worlds=3: give a name"),
         ({"rows": 10}, "80 to 2000"),
         ({"rows": 2.5}, "80 to 2000"),
         ({"max_turns": True}, "max_turns=True"),

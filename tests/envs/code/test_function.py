@@ -287,10 +287,15 @@ def test_which_part_of_a_reply_is_the_program() -> None:
         f"```python\n{code}\n```",
         f"```\n{code}\n```",
         f"```py\n{code}",
+        f"```python3\n{code}\n```",
+        f"```Python title=f\n{code}\n```",
+        f"```python\n{code}\n```\nIt prints:\n```text\nf\n```\n",
+        f"```bash\npython f.py\n```\nwith\n```python\n{code}\n```\n",
         f"First:\n```python\ndef f(x): return 0\n```\nNo, better:\n```python\n{code}\n```\nThat is it.",
     ):
         assert program_in(reply, "f").code == code
     assert program_in("x" * MOST_CHARACTERS + " f", "f").complaint
+    assert program_in("f:\n```json\n1\n```", "f").complaint
     assert program_in("def f2(x): return 1", "f").complaint
 
 
@@ -351,6 +356,7 @@ def test_tasks_do_not_run_out() -> None:
     [
         ({"families": ["basic"]}, "did you mean 'basics'"),
         ({"families": []}, "is empty"),
+        ({"families": 3}, "families=3: give a name"),
         ({"difficulty": 4}, "difficulty=4: give an integer from 1 to 3"),
         ({"difficulty": True}, "difficulty=True"),
         ({"familes": ["basics"]}, "did you mean 'families'"),

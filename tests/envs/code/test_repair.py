@@ -406,6 +406,7 @@ def test_arguments_choose_domains_and_faults() -> None:
         {"domains": ["bonk"]},
         {"faults": ["off_by_two"]},
         {"domains": []},
+        {"domains": 3},
         {"max_turns": 0},
         {"domains": ["bank"], "faults": ["missing_copy"]},
     ],
@@ -413,6 +414,31 @@ def test_arguments_choose_domains_and_faults() -> None:
 def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ArgumentError, match=r"bonk|off_by_two|domains|max_turns|bank"):
         CodeRepair(**arguments)
+
+
+def test_lines_are_counted_with_and_without_a_last_end() -> None:
+    env = CodeRepair()
+    env.reset(seed=0)
+    for content, count in (("", "0 lines"), ("x", "1 line"), ("x\n", "1 line"), ("x\ny", "2 lines")):
+        said, *_ = env.step(
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [
+                    {
+                        "id": "1",
+                        "type": "function",
+                        "function": {
+                            "name": "write_file",
+                            "arguments": {"path": "tests/a.py", "content": content},
+                        },
+                    },
+                    {"id": "2", "type": "function", "function": {"name": "list_files", "arguments": {}}},
+                ],
+            }
+        )
+        assert said[0]["content"] == f"tests/a.py is written: {count}."
+        assert f"tests/a.py ({count})" in said[1]["content"]
 
 
 def test_starts_are_many() -> None:
