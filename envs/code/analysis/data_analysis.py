@@ -136,7 +136,8 @@ class DataAnalysis(ToolEnv):
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.worlds, self.rows)
-        return Start([system(INSTRUCTIONS), user(_question(task))], task.key, State(task))
+        rules = f"{INSTRUCTIONS} You have {self.max_turns} replies."
+        return Start([system(rules), user(_question(task))], task.key, State(task))
 
     def respond(self, state: State, text: str) -> Outcome:
         message = user("Call a tool: `python` or `sql` to look at the data, `submit` to answer.")
@@ -145,7 +146,7 @@ class DataAnalysis(ToolEnv):
     @tool
     def python(self, state: State, code: str) -> Answer:
         """Run a cell in a stateful notebook with pandas and matplotlib, in the folder of the files. The value
-        of its last expression is printed; figures are shown.
+        of its last expression is printed; the first two figures are shown.
 
         Args:
             code: Python statements.
@@ -166,7 +167,7 @@ class DataAnalysis(ToolEnv):
             files = {database: given_case(state.task).files[database]}
             result = pool().run(SQL_PROGRAM, sql_order(database, query), files)
         if result.verdict is Verdict.OK:
-            return Answer(state, _clipped(result.stdout), {"calls": 1.0})
+            return Answer(state, _clipped(result.stdout.rstrip()), {"calls": 1.0})
         return Answer(state, f"Error: {_clipped(_complaint(result))}", {"calls": 1.0})
 
     @tool

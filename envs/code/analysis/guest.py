@@ -35,7 +35,8 @@ if cursor.description is None:
     sys.exit("the query gives no table; write a SELECT")
 shown = [["NULL" if value is None else str(value) for value in row] for row in rows[:{SQL_ROWS}]]
 table = [[column[0] for column in cursor.description], *shown]
-table = [[value[:{SQL_CELL}] for value in row] for row in table]
+short = lambda value: value if len(value) <= {SQL_CELL} else value[:{SQL_CELL} - 1] + "…"
+table = [[short(value) for value in row] for row in table]
 widths = [max(map(len, column)) for column in zip(*table)]
 table.insert(1, ["-" * width for width in widths])
 for row in table:

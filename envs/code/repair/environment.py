@@ -134,7 +134,7 @@ class CodeRepair(ToolEnv):
         messages = [
             system(
                 "You mend Python packages by calling tools: list_files, read_file, write_file, apply_patch, "
-                "run_tests, submit. Call submit when you are done."
+                f"run_tests, submit. Call submit when you are done; you have {self.max_turns} replies."
             ),
             user(
                 f"The package {problem.package}/ has one fault, and tests in tests/ fail. README.md says "

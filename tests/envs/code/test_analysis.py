@@ -387,6 +387,8 @@ def test_queries_give_tables(env: DataAnalysis) -> None:
     said = content_text(message(env, "sql", query=ordered))
     expected = ["product | category", "------- | --------", "bench   | garden", "bowl    | kitchen", "2 rows"]
     assert said.splitlines() == expected
+    long = content_text(message(env, "sql", query="SELECT hex(zeroblob(40))")).splitlines()
+    assert long[2:] == ["0" * 59 + "…", "1 rows"]
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i, x'00', NULL FROM n"
     said = content_text(message(env, "sql", query=endless))
     assert len(said.splitlines()) == 53
@@ -428,6 +430,10 @@ def test_wrong_queries_are_explained(env: DataAnalysis, query: str, said: str) -
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], said: str) -> None:
     with pytest.raises(ArgumentError, match=said):
         DataAnalysis(**arguments)
+
+
+def test_the_agent_is_told_how_many_replies_it_has() -> None:
+    assert "You have 5 replies." in DataAnalysis(max_turns=5).reset(seed=0)[0][0]["content"]
 
 
 @pytest.mark.parametrize("world", TABLES_OF)

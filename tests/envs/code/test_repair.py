@@ -416,6 +416,10 @@ def test_wrong_arguments_are_refused(arguments: dict[str, Any]) -> None:
         CodeRepair(**arguments)
 
 
+def test_the_agent_is_told_how_many_replies_it_has() -> None:
+    assert "you have 7 replies." in CodeRepair(max_turns=7).reset(seed=0)[0][0]["content"]
+
+
 def test_lines_are_counted_with_and_without_a_last_end() -> None:
     env = CodeRepair()
     env.reset(seed=0)
