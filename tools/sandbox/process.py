@@ -48,6 +48,9 @@ def launch(spec: LaunchSpec) -> Launched:
         )
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
+    # As objects they are closed once, also where Ctrl-C comes in between.
+    info, told = os.fdopen(reader), os.fdopen(writer, "wb")
+    errors = os.fdopen(os.memfd_create("errors", os.MFD_CLOEXEC), "rb")
     limits = spec.limits
     as_root = os.geteuid() == 0
     settings = {
@@ -58,29 +61,26 @@ def launch(spec: LaunchSpec) -> Launched:
     }  # fmt: skip
     command = [program, *bwrap_arguments(spec, as_root), "--info-fd", str(writer)]
     command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
-    errors = os.memfd_create("errors", os.MFD_CLOEXEC)
     try:
-        process = _spawn(command, (theirs.fileno(), writer), errors)
-        os.close(writer)
-        writer = -1
-        with os.fdopen(reader) as file:
-            said = file.read()
+        process = _spawn(command, (theirs.fileno(), writer), errors.fileno())
+        told.close()
+        with info:
+            said = info.read()
     finally:
         theirs.close()
-        if writer >= 0:
-            os.close(writer)
+        told.close()
     if not said:
         process.wait()
         ours.close()
-        os.lseek(errors, 0, os.SEEK_SET)
-        complaint = os.read(errors, 2000).decode(errors="replace").strip()
-        os.close(errors)
+        with errors:
+            errors.seek(0)
+            complaint = errors.read(2000).decode(errors="replace").strip()
         raise UserError(
             f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user "
             "namespaces allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, or a container's "
             "seccomp profile)?"
         )
-    os.close(errors)
+    errors.close()
     first = json.loads(said)["child-pid"]
     group = cgroups.enclose(first, limits)
     kill = _killer(process, first, group)
@@ -191,7 +191,12 @@ def _spawn(command: list[str], descriptors: tuple[int, ...], errors: int) -> "su
             _spawner = _Spawner()
     answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
     _spawner.orders.put((command, descriptors, errors, answer))
-    process = answer.get()
+    try:
+        process = answer.get()
+    except BaseException:  # Ctrl-C: descriptors may be closed, and their numbers used again, only after that
+        with contextlib.suppress(queue.Empty):
+            answer.get(timeout=10)
+        raise
     if isinstance(process, OSError):
         raise SandboxFault(f"bubblewrap did not start: {process}") from process
     return process

@@ -96,7 +96,11 @@ class Sandbox:
         if name != "subprocess":  # which warns for itself
             _say_what_is_not_held(name, frozenset(GUARANTEES) - frozenset(launched.isolation))
         link = Link(launched)
-        link.wait_until_ready(START_S)
+        try:
+            link.wait_until_ready(START_S)
+        except BaseException:  # Ctrl-C too
+            link.kill()
+            raise
         return cls(link, spec, name)
 
     def write(self, name: str, data: bytes | str) -> None:

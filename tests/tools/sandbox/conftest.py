@@ -39,6 +39,6 @@ def _as_new(request):
         request.getfixturevalue("box").reset()
 
 
-def interrupt_soon() -> None:
+def interrupt_soon(seconds: float = 0.2) -> None:
     """Ctrl-C, in a moment."""
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()

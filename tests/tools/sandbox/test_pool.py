@@ -1,14 +1,17 @@
 import asyncio
+import contextlib
+import gc
 import multiprocessing
 import os
 import threading
+import time
 
 import pytest
 
 from ludus.tools.errors import UserError
-from ludus.tools.sandbox import SandboxFault, SandboxPool, Value, Verdict, shared_pool
+from ludus.tools.sandbox import Sandbox, SandboxFault, SandboxPool, Value, Verdict, shared_pool
 
-from .conftest import QUICK, opened
+from .conftest import QUICK, interrupt_soon, opened
 
 
 @pytest.fixture
@@ -89,3 +92,19 @@ def _in_a_fork(_):
 def test_a_wrong_size(size):
     with pytest.raises(UserError, match="size="):
         SandboxPool(size)
+
+
+def test_an_interrupted_start_leaves_no_descriptor(pool):
+    pool.run("print(1)")  # what is opened once for all sandboxes
+
+    def held():
+        return len(os.listdir("/proc/self/fd"))
+
+    before = held()
+    for delay in (0.001, 0.01, 0.02, 0.03, 0.04):
+        interrupt_soon(delay)
+        with contextlib.suppress(KeyboardInterrupt):
+            with Sandbox.open("process", QUICK):
+                time.sleep(1)
+    gc.collect()
+    assert held() <= before
