@@ -103,8 +103,7 @@ def test_an_interrupted_start_leaves_no_descriptor(pool):
     before = held()
     for delay in (0.001, 0.01, 0.02, 0.03, 0.04):
         interrupt_soon(delay)
-        with contextlib.suppress(KeyboardInterrupt):
-            with Sandbox.open("process", QUICK):
-                time.sleep(1)
+        with contextlib.suppress(KeyboardInterrupt), Sandbox.open("process", QUICK):
+            time.sleep(1)
     gc.collect()
     assert held() <= before

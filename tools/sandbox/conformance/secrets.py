@@ -164,6 +164,21 @@ for process in processes:
         neighbour=_NEIGHBOUR,
     ),
     Attack(
+        "watching the interpreter's files",
+        """
+import ctypes, fcntl, os, signal
+signal.signal(signal.SIGIO, signal.SIG_IGN)
+folder = os.path.dirname(os.__file__)
+if ctypes.CDLL(None).inotify_init1(0) >= 0: print("ESCAPED: it sees which files others read")
+try:
+    fcntl.fcntl(os.open(folder, os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_ACCESS | fcntl.DN_MULTISHOT)
+    print("ESCAPED: it is told when others read from", folder)
+except OSError: pass
+""",
+        _OK,
+        needs=("system calls",),
+    ),
+    Attack(
         "a guest before this one",
         _FRAMES
         + """

@@ -86,6 +86,7 @@ _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 _AF_UNIX = 1
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+_F_SETLEASE, _F_NOTIFY = 1024, 1026
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 
@@ -136,6 +137,8 @@ def guest_filter() -> bytes:
         program += _rule(numbers[name], others)
     itself = _low(0) + _op(_EQUAL, 0, 1) + denied + _low(1) + _op(_EQUAL, 0, 1) + denied + allowed
     program += _rule(numbers["setpriority"], itself)
+    watching = _low(1) + _op(_EQUAL, _F_NOTIFY, 1) + _op(_EQUAL, _F_SETLEASE, 0, 1) + denied + allowed
+    program += _rule(numbers["fcntl"], watching)
     typing = _low(1) + _op(_EQUAL, _TIOCSTI, 1) + _op(_EQUAL, _TIOCLINUX, 0, 1) + denied + allowed
     program += _rule(numbers["ioctl"], typing)
     return program + allowed

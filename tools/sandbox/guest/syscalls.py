@@ -13,12 +13,13 @@ FORBIDDEN = """
 
 # These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
 # queues) would escape the limits on memory; attributes and access lists on the folders that every guest is
-# given would outlive the one that set them.
+# given would outlive the one that set them. Who watches the interpreter's files, which are the host's, sees
+# what others do.
 DENIED = """
     memfd_create memfd_secret shmget shmat shmctl semget msgget mq_open migrate_pages move_pages mbind
     set_mempolicy get_mempolicy landlock_create_ruleset setuid setgid setreuid setregid setresuid
     setresgid setgroups setfsuid setfsgid capset mknod mknodat listen accept accept4 setxattr lsetxattr
-    fsetxattr ioprio_set
+    fsetxattr ioprio_set inotify_init inotify_init1
 """.split()  # noqa: SIM905
 
 _NUMBERS = {
@@ -41,7 +42,7 @@ _NUMBERS = {
         ioctl=16 kill=62 tkill=200 tgkill=234 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297
         pidfd_open=434 connect=42 setxattr=188 lsetxattr=189 fsetxattr=190 ioprio_set=251
         setpriority=141 sched_setparam=142 sched_setscheduler=144 sched_setaffinity=203
-        sched_setattr=314
+        sched_setattr=314 inotify_init=253 inotify_init1=294 fcntl=72
     """,
     "aarch64": """
         ptrace=117 process_vm_readv=270 process_vm_writev=271 process_madvise=440 pidfd_getfd=438
@@ -61,7 +62,7 @@ _NUMBERS = {
         prlimit64=261 ioctl=29 kill=129 tkill=130 tgkill=131 rt_sigqueueinfo=138
         rt_tgsigqueueinfo=240 pidfd_open=434 connect=203 setxattr=5 lsetxattr=6 fsetxattr=7
         ioprio_set=30 setpriority=140 sched_setparam=118 sched_setscheduler=119
-        sched_setaffinity=122 sched_setattr=274
+        sched_setaffinity=122 sched_setattr=274 inotify_init1=26 fcntl=25
     """,
 }
 
