@@ -11,6 +11,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
+    "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool:MathTool"},
     "ludus/PacMan-v0": {
@@ -18,7 +19,6 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
-    "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
 }
 
 

@@ -45,8 +45,8 @@ class CodeFunction(ChatEnv):
 
     ## Actions
     `Reply`: the code, in a block (three backticks, `python`, the code, three backticks) or alone. Of several
-    blocks of Python the last one counts. It runs on Python with its standard library, without network or
-    other programs, for at most 0.04 seconds of processor time.
+    blocks of Python the last one that defines the function counts. It runs on Python with its standard
+    library, without network or other programs, for at most 0.04 seconds of processor time.
 
     ## Rewards
     | term | value | weight |

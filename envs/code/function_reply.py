@@ -18,13 +18,17 @@ class Program:
 
 
 def program_in(text: str, function: str) -> Program:
-    """The last block of Python in a reply, or the whole of it if there is no block of code.
+    """The last block of Python that defines the function, or the whole reply if it has no block of code.
 
-    Blocks that say that they are something else, such as the output, do not count. A program that does not
-    even name the function is none.
+    Blocks that say that they are something else, such as the output, do not count; where none defines the
+    function, the last one stands for the reply. A program that does not even name the function is none.
     """
     blocks = _BLOCK.findall(text)
     codes = [code for language, code in blocks if language.lower() in _LANGUAGES]
+    defines = re.compile(
+        rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{function}\b|^{function}[ \t]*[:=]", re.MULTILINE
+    )
+    codes = [code for code in codes if defines.search(code)] or codes
     code = (codes[-1] if codes else "" if blocks else text).strip()
     if not re.search(rf"\b{function}\b", code):
         return Program(complaint=f"There is no program that defines {function} in the reply.")

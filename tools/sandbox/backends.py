@@ -72,7 +72,7 @@ def backend_name(name: str | None = None) -> str:
     Raises:
         UserError: no such backend, or none was named and `process` cannot run here.
     """
-    chosen = name or os.environ.get("LUDUS_SANDBOX")
+    chosen = name or os.environ.get("LUDUS_SANDBOX") or None
     if chosen is None:
         if sys.platform == "linux" and shutil.which("bwrap"):
             return "process"

@@ -372,3 +372,13 @@ def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, Any], words:
 def test_the_rubric_of_a_perfect_reply_comes_to_one() -> None:
     assert math.isclose(sum(weight for weight in WEIGHTS.values() if weight > 0), 1)
     assert json.dumps(WEIGHTS)
+
+
+def test_the_block_that_defines_the_function_is_the_program():
+    from ludus.envs.code.function_reply import program_in
+
+    reply = (
+        "```python\ndef f(x):\n    return x\n```\nFor example:\n```python\nprint(f(3))\n```\n```text\n3\n```"
+    )
+    assert program_in(reply, "f").code == "def f(x):\n    return x"
+    assert program_in("```python\nf = abs\n```", "f").code == "f = abs"
