@@ -120,7 +120,7 @@ def _start_container(
     limits = spec.limits
     settings = {
         "connect": "/ludus-run/control.sock", "root": "/box", "mount": False, "become": None,
-        "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": -1,
+        "filter": True, "guarded": True, "kill_by_group": False, "own_disk": True, "spare_processes": -1,
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip

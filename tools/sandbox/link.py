@@ -62,12 +62,11 @@ class Stream:
 class Job:
     """One job under way: its streams, and the descriptors that are the owner's."""
 
-    def __init__(self, stdout: Stream, stderr: Stream, report: Stream) -> None:
-        self.stdout, self.stderr, self.report = stdout, stderr, report
-
-    @property
-    def streams(self) -> tuple[Stream, Stream, Stream]:
-        return self.stdout, self.stderr, self.report
+    def __init__(self, stdout: Stream, stderr: Stream, report: Stream | None) -> None:
+        self.stdout, self.stderr = stdout, stderr
+        self.report = report or Stream(-1, 0)
+        """Without a pipe where a job has nothing to report."""
+        self.streams = (stdout, stderr, report) if report else (stdout, stderr)
 
     def close(self) -> None:
         for stream in self.streams:
@@ -119,20 +118,22 @@ class Link:
         job: dict[str, Any],
         limits: Limits,
         stdin: bytes | int = b"",
-        report: int = 0,
+        report: int | None = 0,
         endless: bool = False,
     ) -> Job:
-        """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports; the time of an
-        `endless` one does not run until `order("cell")`."""
+        """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports (None: there are
+        none); the time of an `endless` one does not run until `order("cell")`."""
         ours: list[int] = []
         theirs = [_sealed(json.dumps(job).encode())]
         theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
         try:
-            for _ in range(3):
+            for _ in range(2 if report is None else 3):
                 reader, writer = os.pipe2(os.O_CLOEXEC) if sys.platform == "linux" else os.pipe()
                 os.set_blocking(reader, False)
                 ours.append(reader)
                 theirs.append(writer)
+            if report is None:
+                theirs.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
             self._begin(limits, theirs, endless)
         except BaseException:
             for descriptor in ours:
@@ -142,7 +143,8 @@ class Link:
             for descriptor in theirs:
                 os.close(descriptor)
         output = limits.output_kb * 1024
-        return Job(Stream(ours[0], output), Stream(ours[1], output), Stream(ours[2], max(output, report)))
+        reports = None if report is None else Stream(ours[2], max(output, report))
+        return Job(Stream(ours[0], output), Stream(ours[1], output), reports)
 
     def finish(self, job: Job, seconds: float) -> dict[str, Any]:
         """Wait until the job is over; the server's word on it.
@@ -263,6 +265,8 @@ def _orders(limits: Limits) -> dict[str, Any]:
 
 def _sealed(data: bytes) -> int:
     """A descriptor from which `data` can be read, and which nobody can make larger."""
+    if not data:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     if sys.platform != "linux":
         with tempfile.TemporaryFile() as file:
             file.write(data)

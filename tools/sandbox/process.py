@@ -55,7 +55,7 @@ def launch(spec: LaunchSpec) -> Launched:
     as_root = os.geteuid() == 0
     settings = {
         "control": theirs.fileno(), "root": "/box", "mount": True, "become": NOBODY if as_root else None,
-        "filter": True, "kill_by_group": False, "own_disk": True, "spare_processes": 1,
+        "filter": True, "guarded": False, "kill_by_group": False, "own_disk": True, "spare_processes": 1,
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip

@@ -145,7 +145,7 @@ class Sandbox:
         """
         check_order(code, limits, files_out)
         with self._lock:
-            result, _ = self._do({"do": "run", "code": code}, limits, checked_bytes(stdin))
+            result, _ = self._do({"do": "run", "code": code}, limits, checked_bytes(stdin), report=None)
             if files_out:
                 result = replace(result, files=self._collect(files_out))
             return result
@@ -267,7 +267,7 @@ class Sandbox:
         job: dict[str, Any],
         limits: Limits | None = None,
         stdin: bytes = b"",
-        report: int = 0,
+        report: int | None = 0,
     ) -> tuple[Result, bytes]:
         """One job, from beginning to end, and what it reported."""
         with self._lock:

@@ -40,8 +40,9 @@ def launch(spec: LaunchSpec) -> Launched:
     sites = sorted({str(Path(path).parent) for path in package_files(spec.packages)})
     settings = {
         "control": theirs.fileno(), "root": str(root), "mount": False, "become": None, "filter": False,
-        "kill_by_group": True, "own_disk": False, "spare_processes": -1, "disk": int(limits.disk_mb * MIB),
-        "files": limits.files, "preload": spec.preload, "hide": [str(GUEST.parent)], "site": sites,
+        "guarded": False, "kill_by_group": True, "own_disk": False, "spare_processes": -1,
+        "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
+        "hide": [str(GUEST.parent)], "site": sites,
     }  # fmt: skip
     environment = {
         **GUEST_ENVIRONMENT,

@@ -157,3 +157,9 @@ def test_a_closed_session_runs_nothing():
         with pytest.raises(UserError, match="this session is closed"):
             session.run("x")
         assert box.run("print(1)").stdout == "1\n"
+
+
+def test_a_cell_that_is_no_python(box):
+    with box.session() as session:
+        failed = session.run("x = = 1")
+        assert failed.stderr.startswith('  File "cell-1", line 1\n')

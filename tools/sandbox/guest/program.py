@@ -277,7 +277,8 @@ def _execute(source: str, filename: str, namespace: dict[str, Any], interactive:
 def _execute_cell(source: str, filename: str, namespace: dict[str, Any]) -> None:
     import ast
 
-    tree = ast.parse(source, filename)
+    # Not by `ast.parse`, whose frame would stand in the traceback of a wrong cell.
+    tree: Any = compile(source, filename, "exec", ast.PyCF_ONLY_AST)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, filename, "exec"), namespace)
     if isinstance(last, ast.Expr):

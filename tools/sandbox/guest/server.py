@@ -76,7 +76,9 @@ class Server:
         self.was_full = False
         self.jobs = control
         self.buffer = b""
-        self.wake, wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self.wake, wake_writer = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wake_writer, False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(wake_writer, warn_on_full_buffer=False)
         self.free_files = os.statvfs(self.root).f_ffree
@@ -177,7 +179,7 @@ class Server:
         for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, _signal.SIG_DFL)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        if _IS_LINUX:
+        if _IS_LINUX and self.settings["guarded"]:
             kernel.set_dumpable(True)
         if self.proc is not None:
             self.proc.offer_to_the_killer()
@@ -356,7 +358,9 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
             kernel.drop_capabilities()
         if not settings["kill_by_group"]:
             kernel.adopt_orphans()
-        kernel.set_dumpable(False)
+        # Where guests see a /proc, it must not open this process's memory to them. Elsewhere they have no way
+        # to it (the filter ends who tries), and forks need not undo it, which takes a tenth of a millisecond.
+        kernel.set_dumpable(not settings["guarded"])
     return proc
 
 
