@@ -90,7 +90,7 @@ def groups(n, friends):
 """,
         _graph,
         {
-            "least": range(1, 4),
+            "least": range(2, 5),
             "what": {
                 "how many there are": "len(found)",
                 "the list of their sizes, the largest first": "sorted(map(len, found), reverse=True)",
