@@ -77,7 +77,7 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=100_000)
     runs = parser.parse_args().runs
-    verdicts: dict[str, int] = dict.fromkeys(Verdict, 0)
+    verdicts = {verdict.value: 0 for verdict in Verdict}
     lock = threading.Lock()
     with SandboxPool(THREADS, "process", LIMITS) as pool:
 
@@ -90,7 +90,7 @@ def main() -> None:
                 else:
                     result = pool.run(HOSTILE[number // EVERY % len(HOSTILE)])
                 with lock:
-                    verdicts[result.verdict] += 1
+                    verdicts[result.verdict.value] += 1
 
         def spread(numbers: range) -> None:
             threads = [threading.Thread(target=work, args=(numbers[i::THREADS],)) for i in range(THREADS)]
@@ -100,7 +100,7 @@ def main() -> None:
                 thread.join()
 
         spread(range(2000))  # what is made once is there after this
-        verdicts.update(dict.fromkeys(Verdict, 0))
+        verdicts.update(dict.fromkeys(verdicts, 0))
         before = count()
         begun = time.perf_counter()
         spread(range(runs))
