@@ -1,5 +1,6 @@
 """An episode on the terminal: messages and replies as panels, boards as text, rewards term by term."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -44,9 +45,25 @@ class ChatScreen:
     def _panel(self, role: str, said: Reply) -> None:
         calls = said.get("tool_calls", []) if isinstance(said, dict) else []
         text = said if isinstance(said, str) else content_text(said)
-        content = "\n".join([text, *(json.dumps(call) for call in calls)])
+        content = "\n".join([*([text] if text or not calls else []), *map(tool_call, calls)])
         style = _STYLES[role]
         self._console.print(Panel(Text(content), title=role, title_align="left", border_style=style))
+
+
+def tool_call(call: Any) -> str:
+    """`name(argument=…)`; a text of several lines, such as a program, stands below with its lines."""
+    function = call.get("function") if isinstance(call, Mapping) else None
+    arguments = function.get("arguments") if isinstance(function, Mapping) else None
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):  # a malformed one is shown as it is
+            arguments = json.loads(arguments)
+    if not isinstance(function, Mapping) or not isinstance(arguments, Mapping):
+        return json.dumps(call)
+    long = {name: value for name, value in arguments.items() if isinstance(value, str) and "\n" in value}
+    short = [f"{name}={'…' if name in long else json.dumps(value)}" for name, value in arguments.items()]
+    return "\n".join(
+        [f"{function.get('name')}({', '.join(short)})", *(value.strip("\n") for value in long.values())]
+    )
 
 
 class BoardScreen:

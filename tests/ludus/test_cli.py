@@ -367,3 +367,15 @@ def test_check_passes(run: Run, id: str) -> None:
     result = run("check", id)
     assert result.code == 0, result.out
     assert "oracle" in result.out
+
+
+def test_tool_calls_are_shown_as_calls():
+    from ludus.cli.screen import tool_call
+
+    def call(arguments):
+        return {"id": "c", "type": "function", "function": {"name": "submit", "arguments": arguments}}
+
+    assert tool_call(call({"path": "a.py", "count": 2})) == 'submit(path="a.py", count=2)'
+    assert tool_call(call('{"program": "x = 1\\nprint(x)\\n"}')) == "submit(program=…)\nx = 1\nprint(x)"
+    assert tool_call(call("{")) == json.dumps(call("{"))
+    assert tool_call(None) == "null"
