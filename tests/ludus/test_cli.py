@@ -1,6 +1,7 @@
 """The command line, called in process: what it prints, what it exits with, what bad input gets."""
 
 import errno
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
