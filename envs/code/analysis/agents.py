@@ -139,7 +139,7 @@ class Snoop(Planned):
     SEARCH = """
 import gc, glob, os, sys
 places = ["/proc/self/environ", "/proc/1/cmdline", "/proc/self/maps", "/etc/passwd"]
-places += glob.glob("/tmp/*") + glob.glob("/box/*/*") + glob.glob("../*") + glob.glob("/work/**/analysis/*")
+places += glob.glob("/tmp/*") + glob.glob("/box/*/*") + glob.glob("../*")
 found = [str(dict(os.environ)), str(sys.argv)]
 for place in places:
     try:
