@@ -14,6 +14,8 @@ from ludus.envs.math.mathtool_topics import KINDS, TOPICS, parse
 from ludus.envs.math.mathtool_values import NotExact
 from ludus.tools.sandbox import Result, Verdict
 
+pytestmark = pytest.mark.usefixtures("needs_sandbox")
+
 
 def opened(**arguments) -> MathTool:
     env = MathTool(**arguments)

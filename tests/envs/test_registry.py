@@ -9,9 +9,13 @@ import ludus  # noqa: F401
 from ludus.envs.conformance import CHECKS, check
 from ludus.registration import environment_ids
 
+RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
+
 
 @pytest.mark.parametrize("id", environment_ids())
-def test_conforms(id: str) -> None:
+def test_conforms(id: str, request: pytest.FixtureRequest) -> None:
+    if str(gymnasium.spec(id).entry_point).startswith(RUN_PROGRAMS):
+        request.getfixturevalue("needs_sandbox")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         # From Python 3.12 on, for AsyncVectorEnv's workers; other tests of this process leave threads behind.

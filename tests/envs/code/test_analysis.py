@@ -25,6 +25,8 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.sandbox import Limits, SandboxFault
 
+pytestmark = pytest.mark.usefixtures("needs_sandbox")
+
 TABLES_OF = {"shop": "orders.csv", "weather": "readings.csv", "club": "runs.tsv", "library": "loans.csv"}
 
 

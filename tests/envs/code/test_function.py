@@ -23,6 +23,8 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.sandbox import Limits, SandboxFault, Verdict
 
+pytestmark = pytest.mark.usefixtures("needs_sandbox")
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=4),

@@ -12,6 +12,8 @@ from ludus.envs.code.families import Task
 from ludus.envs.code.function_repl import REPL_WEIGHTS, CodeFunctionRepl
 from ludus.envs.errors import ArgumentError
 
+pytestmark = pytest.mark.usefixtures("needs_sandbox")
+
 KINDS = ("right", "wrong", "broken", "submit", "words", "printing")
 RETRY = REPL_WEIGHTS["retry"]
 

@@ -23,6 +23,8 @@ from ludus.envs.faults import EnvironmentFault
 from ludus.tools import sandbox
 from ludus.tools.sandbox import SandboxFault
 
+pytestmark = pytest.mark.usefixtures("needs_sandbox")
+
 
 def problem_of(seed: int) -> Problem:
     return draw_problem(Random(seed), list(DOMAINS.values()), list(FAULTS))
