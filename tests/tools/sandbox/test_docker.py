@@ -200,9 +200,9 @@ def test_without_an_image_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -
         Sandbox.open("docker")
 
 
-def test_a_server_that_does_not_start_is_a_fault_with_its_last_words() -> None:
+def test_a_server_that_does_not_start_leaves_no_container() -> None:
     before = _containers(str(Owner.current()))
-    with pytest.raises(SandboxFault, match="no_such_module"):
+    with pytest.raises(UserError, match="no_such_module"):
         Sandbox.open("docker", limits=QUICK, preload=["no_such_module"])
     assert len(_containers(str(Owner.current()))) == len(before)
 

@@ -392,6 +392,8 @@ def main() -> None:
         except Exception as error:
             said = f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})"
             control.sendall(json.dumps({"wrong": said}).encode())
+            # Its question must have been read: what is unread when a socket closes takes the answer along.
+            control.recv(65536)
             sys.exit(1)
     # What a module left (matplotlib: a cache of fonts) would hide as many files of a guest from `_disk`.
     program.empty()
