@@ -51,6 +51,14 @@ class Janitor:
         """
         self._watch(name, engine)
 
+    def watch_processes(self, mark: str) -> None:
+        """End the sandboxes' servers with this mark in their command line when this process is dead.
+
+        They end with it by themselves, but for one that it was just about to start.
+        """
+        if mark not in self._watched:
+            self._watch(mark, None)
+
     def unwatch(self, what: Path | str) -> None:
         """It has been removed: a path, or a container's name."""
         with self._lock:

@@ -5,6 +5,7 @@ It sits on a pipe whose other end only its owner holds. A line is an order:
     {"watch": PATH}      remove this when the owner is dead: a folder, or a cgroup after killing its members
     {"remove": PATH}     remove this now
     {"watch": NAME, "engine": URL}      remove this container from this engine when the owner is dead
+    {"watch": MARK}      end the sandboxes with this, which is no path, in their command line
     {"unwatch": PATH or NAME}           it is gone
 
 At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the
@@ -12,6 +13,7 @@ standard library only, without site-packages, so that it costs little beside an 
 Docker SDK is loaded, from the owner's `sys.path` (the one argument), when there are containers to remove.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,6 +25,8 @@ from pathlib import Path
 
 _PATIENCE_S = 10.0
 """How long members of a cgroup are given to die, and an engine to answer."""
+_STARTING_S = 1.0
+"""A bubblewrap whose owner has died may be between two steps of its start."""
 _LATE_S = 3.0
 """An engine goes on for a moment with what a dead owner had asked for: a container may still come."""
 
@@ -41,8 +45,11 @@ def main() -> None:
         else:
             remove(Path(order["remove"]))
     # What was made last goes first: it may lie inside what was made before.
-    for path in reversed([path for path, engine in watched.items() if engine is None]):
-        remove(Path(path))
+    for what in reversed([what for what, engine in watched.items() if engine is None]):
+        if what.startswith("/"):
+            remove(Path(what))
+        else:
+            end_processes(what)
     # Last, since an engine may be gone.
     for engine in {engine for engine in watched.values() if engine is not None}:
         remove_containers(engine, [name for name, where in watched.items() if where == engine])
@@ -54,6 +61,27 @@ def remove(path: Path) -> None:
         _remove_cgroup(path)
     else:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def end_processes(mark: str) -> None:
+    """End every sandbox whose command line has this mark, those included that are just starting."""
+    end = time.monotonic() + _STARTING_S
+    while True:
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and _is_marked(entry, mark.encode()):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(entry.name), signal.SIGKILL)
+        if time.monotonic() > end:
+            return
+        time.sleep(0.05)
+
+
+def _is_marked(process: Path, mark: bytes) -> bool:
+    try:
+        line = (process / "cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
+    return mark in line and b"guest.server" in line
 
 
 def _remove_cgroup(path: Path) -> None:

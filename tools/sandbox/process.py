@@ -19,7 +19,9 @@ from ludus.tools.sandbox import cgroups
 from ludus.tools.sandbox.backends import GUEST_ENVIRONMENT, Launched, LaunchSpec
 from ludus.tools.sandbox.guest.kernel import SUPPORTED
 from ludus.tools.sandbox.interpreter import GUEST, covered_folders, interpreter_mounts, package_files
+from ludus.tools.sandbox.janitor import janitor
 from ludus.tools.sandbox.link import MIB
+from ludus.tools.sandbox.owners import Owner
 from ludus.tools.sandbox.result import SandboxFault
 
 NOBODY = 65534
@@ -57,18 +59,23 @@ def launch(spec: LaunchSpec) -> Launched:
         "control": theirs.fileno(), "root": "/box", "mount": True, "become": NOBODY if as_root else None,
         "filter": True, "guarded": False, "kill_by_group": False, "own_disk": True, "spare_processes": 1,
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
-        "hide": ["/ludus"], "site": ["/site"],
+        "hide": ["/ludus"], "site": ["/site"], "mark": process_mark(),
     }  # fmt: skip
     command = [program, *bwrap_arguments(spec, as_root), "--info-fd", str(writer)]
     command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
+    janitor().watch_processes(process_mark())
     try:
         process = _spawn(command, (theirs.fileno(), writer), errors.fileno())
-        told.close()
-        with info:
+        try:
+            told.close()
             said = info.read()
+        except BaseException:
+            _abandon(process)
+            raise
     finally:
         theirs.close()
         told.close()
+        info.close()
     if not said:
         process.wait()
         ours.close()
@@ -82,8 +89,12 @@ def launch(spec: LaunchSpec) -> Launched:
         )
     errors.close()
     first = json.loads(said)["child-pid"]
-    group = cgroups.enclose(first, limits)
-    kill = _killer(process, first, group)
+    try:
+        group = cgroups.enclose(first, limits)
+        kill = _killer(process, first, group)
+    except BaseException:
+        _abandon(process)
+        raise
     isolation = {
         "files": "mount namespace, own root",
         "network": "network namespace without interfaces; no network sockets",
@@ -96,6 +107,25 @@ def launch(spec: LaunchSpec) -> Launched:
     }
     beyond = int((limits.memory_mb + limits.disk_mb) * MIB)
     return Launched(ours, kill, isolation, lambda: group.limit_memory(beyond), group.out_of_memory)
+
+
+def process_mark() -> str:
+    """What stands in the command line of every bubblewrap and every server of this process."""
+    return f"ludus-{Owner.current()}-server"
+
+
+def _abandon(process: "subprocess.Popen[bytes]") -> None:
+    """End a bubblewrap in the middle of its start.
+
+    Its child waits for a word from it before it asks to die with it: the child goes first.
+    """
+    process.send_signal(signal.SIGSTOP)
+    with contextlib.suppress(OSError):
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(child), signal.SIGKILL)
+    process.kill()
+    process.wait()
 
 
 def bwrap_arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
@@ -195,7 +225,9 @@ def _spawn(command: list[str], descriptors: tuple[int, ...], errors: int) -> "su
         process = answer.get()
     except BaseException:  # Ctrl-C: descriptors may be closed, and their numbers used again, only after that
         with contextlib.suppress(queue.Empty):
-            answer.get(timeout=10)
+            started = answer.get(timeout=10)
+            if not isinstance(started, OSError):
+                _abandon(started)
         raise
     if isinstance(process, OSError):
         raise SandboxFault(f"bubblewrap did not start: {process}") from process

@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -555,3 +556,70 @@ def test_wrong_arguments_are_named_and_do_no_harm(box, do, said):
     # A number is no descriptor: none of ours was given away.
     assert len(os.listdir("/proc/self/fd")) == held
     assert box.run("print(1)").stdout == "1\n"
+
+
+def test_an_interrupted_start_leaves_no_process():
+    from ludus.tools.sandbox.process import process_mark
+
+    opened("process").close()
+    known = _marked(process_mark())  # of the sandboxes that are open all the time
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    def start():
+        Sandbox.open("process", limits=QUICK)
+        time.sleep(1)
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for delay in range(1, 40, 2):
+            signal.setitimer(signal.ITIMER_REAL, delay / 1000)
+            with pytest.raises(KeyboardInterrupt):
+                start()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    gc.collect()
+    assert _settled(lambda: [one for one in _marked(process_mark()) if one not in known]) == []
+
+
+def test_an_owner_killed_while_it_starts_sandboxes_leaves_no_process():
+    opened("process").close()
+    for delay in (0.0, 0.003, 0.006, 0.009, 0.012):
+        owner = subprocess.Popen([sys.executable, "-c", _STARTER], stdout=subprocess.PIPE, text=True)
+        mark = owner.stdout.readline().strip()
+        time.sleep(delay)
+        owner.kill()
+        owner.wait()
+        assert _settled(lambda mark=mark: _marked(mark)) == []
+
+
+_STARTER = """
+from ludus.tools.sandbox import Sandbox
+from ludus.tools.sandbox.process import process_mark
+Sandbox.open("process").close()
+print(process_mark(), flush=True)
+while True: Sandbox.open("process")
+"""
+
+
+def _marked(mark):
+    """Processes with this mark in their command line, beside our own search for it."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as file:
+                line = file.read()
+        except OSError:
+            continue
+        if mark.encode() in line and b"guest.server" in line and _is_alive(int(name)):
+            found.append(int(name))
+    return found
+
+
+def _settled(look, seconds=10):
+    end = time.monotonic() + seconds
+    while (found := look()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
