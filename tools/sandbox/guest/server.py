@@ -90,8 +90,9 @@ class Server:
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
         self.poller.register(self.wake, select.POLLIN)
-        first = 1 if os.getpid() == 1 else None
-        self.guard = None if first or not settings["filter"] else kernel.guard_filter((1, os.getpid()))
+        # The kernel itself guards the first process of a namespace.
+        needs_guard = settings["filter"] and os.getpid() != 1
+        self.guard = kernel.guard_filter((1, os.getpid())) if needs_guard else None
 
     def serve(self) -> None:
         """Work until the owner closes the socket."""
