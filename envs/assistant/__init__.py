@@ -1,0 +1,1 @@
+"""Environments in which an agent must use services: search, calendar, weather, mail."""

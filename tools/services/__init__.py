@@ -1,0 +1,7 @@
+"""Tool services: small ASGI applications whose state is a pure function of a seed and of the calls."""
+
+from ludus.tools.services.faults import Fault, FaultPlan
+from ludus.tools.services.service import Service, VirtualClock
+from ludus.tools.services.transport import connect
+
+__all__ = ["Fault", "FaultPlan", "Service", "VirtualClock", "connect"]

@@ -1,0 +1,64 @@
+"""What every client of a service does with the answers that are none."""
+
+from typing import Any
+
+import httpx
+
+from ludus.tools.errors import ToolError, ToolFault
+
+
+def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.Response:
+    """Send a request; the response, when it is one that carries an answer (status below 400).
+
+    Args:
+        arguments: of `httpx.Client.request`: `params`, `json`, `content`, `headers`.
+
+    Raises:
+        ToolError: what whoever called may react to: a refusal, a time-out, a wrong request. Its text is what
+            the model reads.
+        ToolFault: nothing is there to answer: the server is unreachable or speaks no HTTP.
+    """
+    try:
+        response = http.request(method, path, **arguments)
+    except httpx.TimeoutException:
+        raise ToolError("the service did not answer in time; try again") from None
+    except httpx.HTTPError as error:
+        raise ToolFault(f"{http.base_url}: {type(error).__name__}: {error}") from error
+    if response.status_code < 400:
+        return response
+    if response.status_code in (429, 503):
+        after = response.headers.get("retry-after", "")
+        when = f"in {after} seconds" if after.isdigit() else "later"
+        raise ToolError(f"the service is busy (status {response.status_code}); try again {when}")
+    if response.status_code >= 500:
+        raise ToolError(f"the service failed (status {response.status_code}); try again")
+    if response.status_code in (401, 403, 407):
+        raise ToolFault(
+            f"{response.url} refuses access (status {response.status_code}): check the credentials"
+        )
+    raise ToolError(_reason(response))
+
+
+def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> Any:
+    """`ask`, and the answer's JSON.
+
+    Raises:
+        ToolError: see `ask`.
+        ToolFault: see `ask`; also when the answer is no JSON.
+    """
+    response = ask(http, method, path, **arguments)
+    try:
+        return response.json()
+    except ValueError:
+        kind = response.headers.get("content-type", "unknown type")
+        raise ToolFault(f"{response.url} answered with no JSON ({kind}): is the URL right?") from None
+
+
+def _reason(response: httpx.Response) -> str:
+    """What a service says about a request that was wrong."""
+    try:
+        said = response.json()
+    except ValueError:
+        said = None
+    reason = said.get("reason") if isinstance(said, dict) else None
+    return str(reason) if reason else f"the service refused the request (status {response.status_code})"

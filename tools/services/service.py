@@ -1,0 +1,73 @@
+"""`Service`: what search, calendar, weather and mail have in common."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from starlette.types import ASGIApp
+
+EPOCH = datetime(2031, 3, 3, 8, 0, tzinfo=UTC)
+"""When every virtual clock begins, unless it is told otherwise: a Monday."""
+
+
+@dataclass
+class VirtualClock:
+    """The only time that a service knows. It stands still between calls; waiting moves it on."""
+
+    now: datetime = EPOCH
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A service at one moment. Immutable, and cheap to take and to go back to; it can be pickled."""
+
+    state: Any
+    now: datetime
+    calls: int
+    """How many requests it has answered: what faults are drawn from."""
+
+
+class Service(ABC):
+    """An ASGI application over a state that follows from a seed and the calls.
+
+    A subclass keeps everything that calls can change in an immutable value behind `state`, and whatever is a
+    pure function of its arguments (a world, an index) outside of it, shared between instances. Handlers are
+    coroutines that never wait, so that a call in the same process needs no event loop.
+
+    One instance serves one world to one thread at a time.
+    """
+
+    name: str
+    """Its place under `ludus serve tools`, and what faults are called after."""
+
+    def __init__(self, clock: VirtualClock | None = None) -> None:
+        self.clock = clock or VirtualClock()
+        self.calls = 0
+        self.is_stale = False
+        """Whether the call under way is to be answered from data that has been overtaken (an injected
+        fault): the page before its last edit, yesterday's forecast."""
+
+    @property
+    @abstractmethod
+    def app(self) -> ASGIApp:
+        """The application, rooted at `/`; the same object every time."""
+
+    @property
+    @abstractmethod
+    def state(self) -> Any: ...
+
+    @state.setter
+    @abstractmethod
+    def state(self, state: Any) -> None: ...
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.state, self.clock.now, self.calls)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        if self.state is not snapshot.state:
+            self.state = snapshot.state
+        self.clock.now, self.calls = snapshot.now, snapshot.calls

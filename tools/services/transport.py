@@ -1,0 +1,89 @@
+"""How clients reach a service: in this process without a socket, or at a URL."""
+
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from starlette.types import ASGIApp, Message
+
+from ludus.tools.services.faults import WAIT, FaultPlan, FaultyApp
+from ludus.tools.services.service import Service, VirtualClock
+
+TIMEOUT_S = 10.0
+
+
+def connect(service: Service | str, faults: FaultPlan | None = None, **options: Any) -> httpx.Client:
+    """A client of a service of this process, or of whatever server stands behind a URL.
+
+    Args:
+        service: the service, or a URL (`http://localhost:8000/weather`).
+        faults: for a service of this process: what to inject.
+        options: of `httpx.Client`, such as `headers` or `auth`.
+    """
+    options = {"timeout": TIMEOUT_S, **options}
+    if isinstance(service, str):
+        return httpx.Client(base_url=service, **options)
+    transport = InProcess(FaultyApp(service, faults or FaultPlan()), service.clock)
+    # No proxy and no .netrc is meant for a service that has no address.
+    return httpx.Client(
+        base_url=f"http://{service.name}.invalid", transport=transport, trust_env=False, **options
+    )
+
+
+class InProcess(httpx.BaseTransport):
+    """Runs an application whose handlers never wait, in the caller's thread.
+
+    Waiting that a fault orders moves the virtual clock on; what takes longer than the request's time-out
+    raises `httpx.ReadTimeout`, as it would on a network.
+    """
+
+    def __init__(self, app: ASGIApp, clock: VirtualClock) -> None:
+        self._app = app
+        self._clock = clock
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        patience = request.extensions.get("timeout", {}).get("read")
+
+        async def wait(seconds: float) -> None:
+            if patience is not None and seconds > patience:
+                self._clock.advance(patience)
+                raise httpx.ReadTimeout(f"no answer within {patience:g} s", request=request)
+            self._clock.advance(seconds)
+
+        url = request.url
+        path, _, query = url.raw_path.partition(b"?")
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": url.scheme,
+            "path": unquote(path.decode("ascii")),
+            "raw_path": path,
+            "root_path": "",
+            "query_string": query,
+            "headers": [(name.lower(), value) for name, value in request.headers.raw],
+            "client": ("in-process", 0),
+            "server": (url.host, 80),
+            WAIT: wait,
+        }
+        body = request.read()
+        status, headers, parts = 500, [], []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Message) -> None:
+            nonlocal status, headers
+            if message["type"] == "http.response.start":
+                status, headers = message["status"], list(message.get("headers", ()))
+            else:
+                parts.append(message.get("body", b""))
+
+        running = self._app(scope, receive, send)
+        try:
+            running.send(None)  # type: ignore[attr-defined]
+        except StopIteration:
+            return httpx.Response(status, headers=headers, content=b"".join(parts))
+        running.close()  # type: ignore[attr-defined]
+        raise RuntimeError(f"{self._app} waited for something: a service's handlers must not")
