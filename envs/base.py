@@ -64,7 +64,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (gymnasium's form)
-    tools: ClassVar[tuple[Tool, ...]] = ()
+    tools: tuple[Tool, ...] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     """Keys that `reset(options=…)` knows; any other is refused."""
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]]

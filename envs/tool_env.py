@@ -2,9 +2,9 @@
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 from ludus.envs.base import ChatEnv, Outcome
 from ludus.envs.chat import Chat, Content, Reply, reply_text, reply_tool_calls, tool_result
@@ -38,9 +38,11 @@ class ToolEnv(ChatEnv):
     has.
 
     A reply without calls goes to `respond(state, text)`.
+
+    An instance offers its class's tools, unless its constructor calls `use_tools`.
     """
 
-    _by_name: ClassVar[Mapping[str, Tool]] = {}
+    _by_name: Mapping[str, Tool] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -50,6 +52,23 @@ class ToolEnv(ChatEnv):
         }  # fmt: skip
         cls._by_name = found
         cls.tools = tuple(found.values())
+
+    def use_tools(self, tools: Iterable[Tool]) -> None:
+        """Offer these tools in place of the class's: some of them, under other names, or from elsewhere.
+
+        For constructors: what an instance offers stays the same from then on. Each tool's function is called
+        as a method's would be: with the instance, the state, and the arguments by name.
+
+        Raises:
+            ValueError: two have the same name.
+        """
+        offered = tuple(tools)
+        by_name = {tool.name: tool for tool in offered}
+        if len(by_name) < len(offered):
+            names = [tool.name for tool in offered]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two tools are called {twice!r}: a call could not tell them apart; rename one")
+        self.tools, self._by_name = offered, by_name
 
     @abstractmethod
     def respond(self, state: Any, text: str) -> Outcome: ...

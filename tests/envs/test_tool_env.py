@@ -105,3 +105,29 @@ def test_a_fault_is_an_environments_fault(env):
 def test_text_goes_to_respond(env):
     assert env.step("hello")[4]["reward_terms"]["talk"] == 1.0
     assert [tool.name for tool in env.tools] == ["add", "stop"]
+
+
+class Renamed(Counter):
+    """Counts under another name."""
+
+    def __init__(self, names):
+        super().__init__()
+        add, _ = self.tools
+        self.use_tools([replace(add, name=name) for name in names])
+
+
+def test_an_instance_may_offer_tools_of_its_own(env):
+    renamed = Renamed(["plus"])
+    renamed.reset(seed=0)
+    messages, *_ = renamed.step(reply(call("plus", number=2), call("add", number=2), call("stop")))
+    assert messages[0]["content"] == "2"
+    assert messages[1]["content"] == "Error: there is no tool 'add'. There are: plus"
+    assert messages[2]["content"].startswith("Error: there is no tool 'stop'")
+    assert [tool.name for tool in renamed.tools] == ["plus"]
+    assert env.step(reply(call("add", number=1)))[0][0]["content"] == "1"
+    assert [tool.name for tool in env.tools] == ["add", "stop"]
+
+
+def test_tools_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two tools are called 'plus'"):
+        Renamed(["plus", "minus", "plus"])
