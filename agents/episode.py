@@ -45,6 +45,11 @@ class Turn:
     """The chat template rewrote the history before this turn, so a new training sequence begins here."""
     generate_seconds: float = 0.0
     step_seconds: float = 0.0
+    prompt_tokens: int = 0
+    """What the model read in this turn, the whole context; 0 where nobody counted. A player that tries
+    several lines before it acts counts them all, here and in `completion_tokens`."""
+    completion_tokens: int = 0
+    """What was sampled in this turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,9 +67,7 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
             name: _mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
         },
         turns=_mean([len(episode.turns) for episode in whole]),
-        completion_tokens=_mean(
-            [sum(len(turn.completion_ids) for turn in episode.turns) for episode in whole]
-        ),
+        completion_tokens=_mean([sum(turn.completion_tokens for turn in episode.turns) for episode in whole]),
         cut=_mean([finish == "length" for finish in finishes]) if finishes else 0.0,
         stop_reasons=dict(sorted(Counter(episode.stop.value for episode in episodes).items())),
     )

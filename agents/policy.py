@@ -26,6 +26,9 @@ class Action:
     """`length` without completion ids: the context had no room left, so there is no answer at all."""
     fork: bool = False
     weights_version: int = 0
+    prompt_tokens: int = 0
+    """What was read and, in `completion_tokens`, sampled for this action. 0: no more than the ids say."""
+    completion_tokens: int = 0
 
 
 class Player(Protocol):

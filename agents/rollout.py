@@ -63,8 +63,8 @@ class Limits:
 
     turns: int | None = None
     tokens: int | None = None
-    """Of context, prompts and completions together. The turn that reaches it is the last. The engine's own
-    `max_context` holds besides."""
+    """Of context, prompts and completions together, where the policy gives ids. The turn that reaches it is
+    the last. The engine's own `max_context` holds besides."""
     step_seconds: float | None = 60.0
     """For one `reset` or `step`; longer is a fault of the environment."""
     episode_seconds: float | None = None
@@ -224,8 +224,9 @@ async def _play(
         if action.finish == "length" and not action.completion_ids:
             return record.end(StopReason.TOKEN_LIMIT)
         observation, reward, terminated, truncated, info = await seat.call(env.step, action.reply)
-        record.add(action, float(reward), info, acted - began, time.perf_counter() - acted)
-        context = (0 if action.fork else context) + len(action.prompt_ids) + len(action.completion_ids)
+        read = (0 if action.fork else context) + len(action.prompt_ids)
+        record.add(action, read, float(reward), info, acted - began, time.perf_counter() - acted)
+        context = read + len(action.completion_ids)
         if terminated or truncated:
             record.observation = observation
             return record.end(
@@ -248,6 +249,7 @@ class _Record:
     def add(
         self,
         action: Action,
+        read: int,
         reward: float,
         info: dict[str, Any],
         generate_seconds: float,
@@ -267,6 +269,8 @@ class _Record:
                 fork=action.fork,
                 generate_seconds=generate_seconds,
                 step_seconds=step_seconds,
+                prompt_tokens=action.prompt_tokens or read,
+                completion_tokens=action.completion_tokens or len(action.completion_ids),
             )
         )
 

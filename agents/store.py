@@ -6,13 +6,13 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64} |
 | final_observation | list of messages |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
 of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
-metadata says `ludus.episodes = 2`.
+metadata says `ludus.episodes = 3`.
 """  # noqa: E501
 
 import json
@@ -50,9 +50,11 @@ _TURN = pa.struct(
         ("fork", pa.bool_()),
         ("generate_seconds", pa.float64()),
         ("step_seconds", pa.float64()),
+        ("prompt_tokens", pa.int64()),
+        ("completion_tokens", pa.int64()),
     ]
 )
-_FORMAT = {b"ludus.episodes": b"2"}
+_FORMAT = {b"ludus.episodes": b"3"}
 SCHEMA = pa.schema(
     [
         ("environment", pa.string()),
@@ -113,7 +115,7 @@ def read_episodes(path: Path | str) -> list[Episode]:
             table = pq.read_table(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({error}): write it anew") from error
-    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"2":
+    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"3":
         raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
     return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
 
@@ -148,6 +150,8 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "fork": turn.fork,
         "generate_seconds": turn.generate_seconds,
         "step_seconds": turn.step_seconds,
+        "prompt_tokens": turn.prompt_tokens,
+        "completion_tokens": turn.completion_tokens,
     }
 
 

@@ -15,7 +15,17 @@ def episode(
     reward: float, success: bool, stop: StopReason = StopReason.TERMINATED, turns: int = 2
 ) -> Episode:
     played = [
-        Turn([], assistant("x"), reward / 2, {"a": reward}, (), (1, 2, 3), (0.0,) * 3, finish)
+        Turn(
+            [],
+            assistant("x"),
+            reward / 2,
+            {"a": reward},
+            (),
+            (1, 2, 3),
+            (0.0,) * 3,
+            finish,
+            completion_tokens=3,
+        )
         for finish in ("stop", "length")
     ]
     return Episode("e", {}, 0, "t", tuple(played[:turns]), stop, success)

@@ -45,6 +45,8 @@ turns = st.builds(
     fork=st.booleans(),
     generate_seconds=floats,
     step_seconds=floats,
+    prompt_tokens=st.integers(0, 2**40),
+    completion_tokens=st.integers(0, 2**40),
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
