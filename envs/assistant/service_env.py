@@ -2,12 +2,28 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import httpx
+import numpy as np
+
+from ludus.envs.assistant.distractors import DISTRACTORS
+from ludus.envs.assistant.toolbox import Toolbox, stock
 from ludus.envs.base import Outcome, Start
-from ludus.envs.chat import Reply
+from ludus.envs.chat import Message, Reply
+from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.math.arithmetic import checked_weights
+from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
-from ludus.envs.tool_env import ToolEnv
+from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.services.faults import Fault, FaultPlan
 from ludus.tools.services.service import Service, Snapshot
+from ludus.tools.services.transport import connect
+
+COMMON_WEIGHTS: Mapping[str, float] = {"calls": -0.01, "tool_errors": -0.02, "malformed": -0.05}
+"""Terms that every environment of services has: calls made, those wrong in themselves, replies that are
+neither calls nor anything that the environment understands."""
+MILESTONES = "milestones"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,15 +40,59 @@ class ServiceEnv(ToolEnv):
     what they are afterwards goes into the next state: tools and `respond` just call clients, and an episode
     can still be branched. States are `WorldState`s. A service that is somebody's server is not ours to take
     back, and has no place in `services`.
+
+    Texts that the model reads, descriptions of tools included, name tools in backticks: `self.toolbox.worded`
+    turns them into the names that this instance offers.
+
+    Args:
+        services: by name; clients are made with `self.connect(name)`.
+        own_weights: of the environment's own reward terms; those of `COMMON_WEIGHTS` are added.
+        weights: the weights that the user changes, by name.
+        distractors: how many tools that look useful and are not stand among the others.
+        renamed: whether tools and arguments have other names; a number ≥ 1 is the seed of the names.
+        faults: what goes wrong with calls of services: shares by kind, and `seed`.
+        milestones: whether progress is rewarded, by the term `milestones`, which is dropped otherwise; its
+            weight in `own_weights` is what all progress together is worth.
     """
 
-    def __init__(self, services: Mapping[str, Service], render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        services: Mapping[str, Service],
+        own_weights: Mapping[str, float],
+        weights: Mapping[str, float] | None = None,
+        distractors: int = 0,
+        renamed: bool | int = False,
+        faults: Mapping[str, float] | None = None,
+        milestones: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
         super().__init__(render_mode)
         self.services = dict(services)
+        known = {**own_weights, **COMMON_WEIGHTS}
+        if not milestones:
+            known.pop(MILESTONES, None)
+        self.rubric = Rubric(checked_weights(weights, known))
+        self.milestones = bool(milestones)
+        self.faults = checked_faults(faults)
+        self.toolbox: Toolbox = stock(
+            type(self).tools, checked_distractors(distractors), checked_names(renamed)
+        )
+        self.use_tools(self.toolbox.tools)
+
+    def connect(self, name: str) -> httpx.Client:
+        """A client of one of this instance's services, with the faults that it shall have."""
+        return connect(self.services[name], self.faults)
 
     def worlds(self) -> tuple[Snapshot, ...]:
         """The services as they are now."""
         return tuple(service.snapshot() for service in self.services.values())
+
+    def begin(self, rng: np.random.Generator) -> tuple[Snapshot, ...]:
+        """The services as they are now, at the beginning of an episode whose faults are drawn from `rng`."""
+        first = int(rng.integers(2**32)) if self.faults else 0
+        for service in self.services.values():
+            service.calls = first
+        return self.worlds()
 
     def rewind(self, worlds: tuple[Snapshot, ...]) -> None:
         """Take the services to where these snapshots have them."""
@@ -42,7 +102,13 @@ class ServiceEnv(ToolEnv):
     def answer(self, state: WorldState, action: Reply) -> Outcome:
         self.rewind(state.worlds)
         outcome = super().answer(state, action)
+        if not self.milestones:
+            outcome.terms.pop(MILESTONES, None)
         return replace(outcome, state=replace(outcome.state, worlds=self.worlds()))
+
+    def _call(self, state: Any, call: Mapping[str, Any]) -> Answer:
+        done = super()._call(state, call)
+        return replace(done, terms={**done.terms, "calls": 1.0})
 
 
 def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
@@ -59,3 +125,64 @@ def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
         if outcome.terminated:
             return outcome.success
     return False
+
+
+def calling(env: Any, *calls: tuple[str, Mapping[str, Any]], text: str = "") -> Message:
+    """A reply that calls tools of a `ServiceEnv`, whatever they are called there.
+
+    Args:
+        env: the environment, or a wrapper around it.
+        calls: a tool's name and its arguments, as the environment's class names them.
+        text: what is said beside the calls.
+    """
+    toolbox: Toolbox = env.unwrapped.toolbox
+    made = [
+        {"id": f"call_{number}", "type": "function", "function": toolbox.call(name, **arguments)}
+        for number, (name, arguments) in enumerate(calls)
+    ]
+    return {"role": "assistant", "content": text, "tool_calls": made}
+
+
+def checked_distractors(distractors: int) -> int:
+    """
+    Raises:
+        ArgumentError: it is no number of distractors that there are.
+    """
+    if type(distractors) is not int or not 0 <= distractors <= len(DISTRACTORS):
+        raise ArgumentError(f"distractors={distractors!r}: give an integer from 0 to {len(DISTRACTORS)}")
+    return distractors
+
+
+def checked_names(renamed: bool | int) -> int | None:
+    """The seed of the names; None for the names as they are.
+
+    Raises:
+        ArgumentError: it is neither a bool nor an integer ≥ 0.
+    """
+    if not isinstance(renamed, int) or renamed < 0:
+        raise ArgumentError(
+            f"renamed={renamed!r}: give False, True, or the seed of the names, an integer ≥ 1"
+        )
+    return int(renamed) or None
+
+
+def checked_faults(faults: Mapping[str, float] | None) -> FaultPlan | None:
+    """The plan of faults; None for none.
+
+    Raises:
+        ArgumentError: naming the kind, its share and what would be right.
+    """
+    if faults is None:
+        return None
+    if not isinstance(faults, Mapping):
+        raise ArgumentError(f"faults={faults!r}: give shares by kind, as in faults={{'refused': 0.1}}")
+    kinds = ["seed", *(fault.value for fault in Fault)]
+    for name, share in faults.items():
+        if name not in kinds:
+            raise ArgumentError(unknown("fault", name, "faults", kinds))
+        if isinstance(share, bool) or not isinstance(share, int | float):
+            raise ArgumentError(f"faults: {name}={share!r} is no number")
+    try:
+        return FaultPlan(**faults)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ArgumentError(str(error)) from None

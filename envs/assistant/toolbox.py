@@ -1,0 +1,202 @@
+"""The tools that an instance offers: under other names, and among tools that do not help."""
+
+import inspect
+import random
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from ludus.envs.assistant.distractors import DISTRACTORS
+from ludus.tools.tool import OURS, Tool, tool
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a tool and its arguments are called here, by what the environment's class calls them."""
+
+    name: str
+    arguments: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolbox:
+    """The tools of an instance, and how those that matter are called."""
+
+    tools: tuple[Tool, ...]
+    namings: Mapping[str, Naming]
+
+    def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """A call's `function`: by the names that are offered here.
+
+        Args:
+            tool: the name that the environment's class gives it, as are those of the arguments.
+        """
+        naming = self.namings[tool]
+        return {
+            "name": naming.name,
+            "arguments": {naming.arguments[key]: value for key, value in arguments.items()},
+        }
+
+    def worded(self, text: str) -> str:
+        """A text in which every tool that stands in backticks is called as it is here."""
+        return _worded(text, {key: naming.name for key, naming in self.namings.items()})
+
+
+def stock(tools: Sequence[Tool], distractors: int, names: int | None) -> Toolbox:
+    """A toolbox.
+
+    Args:
+        tools: what the environment's class offers.
+        distractors: how many tools that do not help to put among them.
+        names: the seed of other names; None leaves the names as they are.
+    """
+    rng = random.Random(f"toolbox {names} {distractors}")
+    own = {one.name for one in tools}
+    extra = rng.sample([one for one in DISTRACTORS if one.name not in own], distractors)
+    if names is None:
+        namings = {
+            one.name: Naming(one.name, {key: key for key in one.parameters["properties"]}) for one in tools
+        }
+    else:
+        namings = _drawn(tools, rng, {*own, *(one.name for one in DISTRACTORS)})
+    called = {key: naming.name for key, naming in namings.items()}
+    offered = list(tools) if names is None else [_renamed(one, namings[one.name], called) for one in tools]
+    for one in extra:
+        offered.insert(rng.randrange(len(offered) + 1), one)
+    return Toolbox(tuple(offered), namings)
+
+
+def _drawn(tools: Sequence[Tool], rng: random.Random, taken: Collection[str]) -> dict[str, Naming]:
+    style = rng.choice(("snake", "camel", "noun first"))
+    used = set(taken)
+    namings = {}
+    for one in tools:
+        name = _other(one.name, rng, style, used)
+        used.add(name)
+        arguments: dict[str, str] = {}
+        own = set(one.parameters["properties"])
+        for key in one.parameters["properties"]:
+            arguments[key] = _other(
+                key, rng, "camel" if style == "camel" else "snake", {*own, *arguments.values()}
+            )
+        namings[one.name] = Naming(name, arguments)
+    return namings
+
+
+def _other(name: str, rng: random.Random, style: str, taken: Collection[str]) -> str:
+    """Another sensible name that is not taken: each word in other words, put together in a style."""
+    choices = [
+        rng.sample((*WORDS.get(word, ()), word), len(WORDS.get(word, ())) + 1) for word in name.split("_")
+    ]
+    for attempt in range(max(map(len, choices))):
+        words = [synonyms[attempt % len(synonyms)] for synonyms in choices]
+        if style == "noun first" and len(words) > 1:
+            words = [*words[1:], words[0]]
+        parts = "_".join(words).split("_")
+        made = (
+            parts[0] + "".join(part.capitalize() for part in parts[1:])
+            if style == "camel"
+            else "_".join(parts)
+        )
+        if made not in taken:
+            return made
+    return f"{name}_{len(taken)}"
+
+
+def _renamed(original: Tool, naming: Naming, called: Mapping[str, str]) -> Tool:
+    """The same tool under other names, its schema and its errors included."""
+    back = {new: old for old, new in naming.arguments.items()}
+
+    def carry_out(self: Any, state: Any, **arguments: Any) -> Any:
+        return original.function(self, state, **{back[key]: value for key, value in arguments.items()})
+
+    signature = inspect.signature(original.function)
+    hints = get_type_hints(original.function)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name in OURS:
+            parameters.append(parameter)
+        else:
+            new = naming.arguments[parameter.name]
+            parameters.append(parameter.replace(name=new, kind=inspect.Parameter.KEYWORD_ONLY))
+    words = {**called, **naming.arguments}
+    described = [
+        f"    {naming.arguments[key]}: {_worded(one['description'], words)}"
+        for key, one in original.parameters["properties"].items()
+    ]
+    carry_out.__name__ = naming.name
+    carry_out.__doc__ = "\n".join([_worded(original.description, words), "", "Args:", *described])
+    carry_out.__annotations__ = {naming.arguments[key]: hints[key] for key in naming.arguments}
+    carry_out.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return tool(carry_out)
+
+
+def _worded(text: str, words: Mapping[str, str]) -> str:
+    return re.sub(r"`(\w+)`", lambda found: f"`{words.get(found[1], found[1])}`", text)
+
+
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "accept": ("agree", "say_yes"),
+    "answer": ("response", "result", "reply"),
+    "attendees": ("guests", "participants", "invitees"),
+    "body": ("message", "text", "content"),
+    "busy": ("occupied", "taken"),
+    "calendar": ("agenda", "diary"),
+    "cancel": ("delete", "remove", "drop"),
+    "country": ("nation", "land"),
+    "create": ("add", "make", "book"),
+    "date": ("day", "on_date"),
+    "day": ("date", "on_day"),
+    "days": ("number_of_days", "horizon"),
+    "delete": ("remove", "discard"),
+    "duration": ("length", "lasting"),
+    "end": ("until", "to_time", "finish_time"),
+    "event": ("appointment", "meeting", "entry"),
+    "events": ("appointments", "meetings", "entries"),
+    "finish": ("done", "complete", "close_task"),
+    "folder": ("mailbox", "box"),
+    "forecast": ("weather", "outlook", "predict_weather"),
+    "free": ("available", "open_times"),
+    "geocode": ("locate", "find_place", "resolve_place"),
+    "id": ("identifier", "key", "ref"),
+    "invitation": ("invite", "request"),
+    "language": ("tongue", "locale"),
+    "latitude": ("lat", "north"),
+    "list": ("show", "enumerate", "overview"),
+    "location": ("venue", "where"),
+    "longitude": ("lon", "east"),
+    "mail": ("email", "letter"),
+    "mails": ("emails", "letters"),
+    "mark": ("flag", "label"),
+    "minutes": ("length_minutes", "min_count"),
+    "move": ("reschedule", "shift"),
+    "name": ("label", "called"),
+    "notes": ("remarks", "comment"),
+    "occurrence": ("instance", "repetition"),
+    "open": ("read", "fetch", "view"),
+    "page": ("page_number", "result_page"),
+    "pages": ("sources", "evidence", "documents"),
+    "people": ("persons", "colleagues", "contacts"),
+    "person": ("who", "owner", "colleague"),
+    "place": ("town", "spot"),
+    "query": ("text", "terms", "keywords"),
+    "read": ("open", "view", "get"),
+    "recipient": ("addressee", "receiver"),
+    "reply": ("respond", "write_back"),
+    "search": ("find", "lookup", "query"),
+    "send": ("dispatch", "write", "deliver"),
+    "start": ("begin", "from_time", "start_time"),
+    "subject": ("topic", "headline"),
+    "submit": ("hand_in", "deliver_answer", "conclude"),
+    "summary": ("headline", "heading"),
+    "text": ("content", "words"),
+    "timezone": ("zone", "tz"),
+    "title": ("headline", "heading", "label"),
+    "to": ("recipients", "addressees"),
+    "uid": ("identifier", "key"),
+    "unit": ("measure", "in_unit"),
+    "units": ("measures", "in_units"),
+    "value": ("amount", "figure", "result"),
+}
+"""Other words for the words that names of tools and arguments are made of."""
