@@ -14,6 +14,7 @@ guest finds another's data in the memory it begins with. The server itself speak
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # without the enumerations, which cost 0.2 ms after a fork
+import errno
 import gc
 import importlib
 import json
@@ -39,6 +40,7 @@ stopped, but a timer of its own can wake it."""
 ALLOWANCE = struct.Struct("4q")
 """What a waiting fork is told: seconds of processor time, bytes of memory, processes, bytes of a file."""
 _THREAD_STACK = 8 << 20
+_DECOY_BYTES = 1 << 20
 _IS_LINUX = sys.platform == "linux"
 if _IS_LINUX:
     from . import kernel
@@ -70,9 +72,10 @@ class Server:
         self.proc = proc
         self.root = settings["root"]
         self.kill_by_group = settings["kill_by_group"]
-        self.ours = frozenset({1, os.getpid(), os.getppid()})
+        self.ours = {1, os.getpid(), os.getppid()}
         self.guest: Guest | None = None
         self.spare: int | None = None
+        self.decoy: int | None = None
         self.was_full = False
         self.jobs = control
         self.buffer = b""
@@ -180,10 +183,7 @@ class Server:
         for number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, _signal.SIG_DFL)
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-        if _IS_LINUX and self.settings["guarded"]:
-            kernel.set_dumpable(True)
-        if self.proc is not None:
-            self.proc.offer_to_the_killer()
+        self._offer_to_the_killer()
         if "fence" in self.settings:
             from . import landlock
 
@@ -214,6 +214,41 @@ class Server:
         if self.guard is not None:
             kernel.install(self.guard)
 
+    def _fork_decoy(self) -> None:
+        """Fork a child that the kernel ends before this process when memory runs out.
+
+        A guest that was ended so gives its memory back a moment after it stopped counting as a candidate.
+        When memory is asked for in that moment, the next candidate dies: the decoy, and not the server.
+        """
+        try:
+            self.decoy = os.fork()
+        except OSError:
+            return  # no memory, or no process, to be had: the next look tries again
+        if self.decoy:
+            self.ours.add(self.decoy)
+            return
+        try:
+            _signal.set_wakeup_fd(-1)
+            self._offer_to_the_killer()
+            os.closerange(0, 1024)
+            held = b"." * _DECOY_BYTES  # what its end gives back at once
+            while held:
+                _signal.pause()
+        finally:
+            os._exit(1)
+
+    def _decoy_is_gone(self) -> None:
+        if self.decoy is not None:
+            self.ours.remove(self.decoy)
+            self.decoy = None
+
+    def _offer_to_the_killer(self) -> None:
+        """As a fork: be the first to go when memory runs out, before the server."""
+        if _IS_LINUX and self.settings["guarded"]:
+            kernel.set_dumpable(True)
+        if self.proc is not None:
+            self.proc.offer_to_the_killer()
+
     def _watch(self, guest: Guest) -> None:
         now = time.monotonic()
         if guest.wall is None:
@@ -224,12 +259,19 @@ class Server:
             self._kill("wall")
         elif now - guest.cell_begun >= _WATCH_AFTER_S:
             self._look(guest, guest.cpu)
+            if self.decoy is None and not self.kill_by_group:
+                self._fork_decoy()
 
     def _look(self, guest: Guest, cpu: float) -> None:
         if self.proc is None:
             return
-        members = self._members(guest)
-        usage = self.proc.usage(members, guest.seen)
+        try:
+            members = self._members(guest)
+            usage = self.proc.usage(members, guest.seen)
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            return  # the kernel is about to end the guest: it has no memory even for our question
         if usage.cpu_s - guest.used_before > cpu:
             self._kill("cpu")
         elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
@@ -270,7 +312,9 @@ class Server:
                 return
             if process == 0:
                 return
-            if process == self.guest.process:
+            if process == self.decoy:
+                self._decoy_is_gone()
+            elif process == self.guest.process:
                 self._end(self.guest, status, used.ru_maxrss)
 
     def _end(self, guest: Guest, status: int, peak: int) -> None:
@@ -282,6 +326,7 @@ class Server:
             except ChildProcessError:
                 break
         self.guest = None
+        self._decoy_is_gone()
         if self._laid() != self.laid:
             program.lay(self.mode)
         full, dirty = self._disk()

@@ -22,7 +22,7 @@ class Proc:
         self.base = self._memory("self", self._status("self"))
         """Bytes that the server itself holds: a fork begins with them."""
 
-    def in_namespace(self, ours: frozenset[int]) -> list[str]:
+    def in_namespace(self, ours: set[int]) -> list[str]:
         """All processes of this process namespace but `ours`."""
         return [name for name in os.listdir(self.folder) if name.isdigit() and int(name) not in ours]
 
