@@ -59,6 +59,11 @@ def derive_seed(*parts: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
+def tool_schemas(env: gymnasium.Env[Any, Any]) -> list[dict[str, Any]]:
+    """An environment's tools in OpenAI's form, which chat formats take; none where it has none."""
+    return [tool.openai for tool in getattr(env.unwrapped, "tools", ())]
+
+
 @dataclass(frozen=True)
 class ScriptedPolicy:
     """One of the environment's own scripted agents: `null`, `random`, `oracle` or a cheater."""
@@ -107,7 +112,7 @@ class EnginePolicy:
     seed: int = 0
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "EnginePlayer":
-        return EnginePlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
+        return EnginePlayer(self, tool_schemas(env), seed)
 
 
 class EnginePlayer:

@@ -17,8 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ludus.agents.formats import small
 from ludus.agents.formats.byte_level import byte_of_character
-from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD
+from ludus.agents.formats.calls import literals
+from ludus.agents.formats.calls.literals import signature, write_call
+from ludus.agents.formats.calls.reply import calls_of
+from ludus.agents.formats.small import CHAT_TEMPLATE, CONTROL_TOKENS, END, PAD, TOOL_TOKENS
 from ludus.agents.models import import_train_extra, quiet_transformers
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import content_text, reply_text
@@ -58,7 +62,8 @@ class SmallModelShape:
     intermediate: int = 384
     """Width of the gated feed-forward layer."""
     vocabulary: int = 512
-    """The most ids that the tokenizer may have; 6 control tokens and the 256 bytes are always among them."""
+    """The most ids that the tokenizer may have. The 256 bytes and 6 control tokens are always among them, and
+    3 more control tokens where an environment has tools."""
     max_positions: int = 4096
     """The longest context, in tokens."""
 
@@ -95,12 +100,13 @@ def build_small_model(
     target = cache / f"small-{_content_key(specs, shape, seed)}"
     if target.is_dir():
         return target
-    words = _choose_words(_count_words(specs), shape.vocabulary)
+    control = CONTROL_TOKENS + (TOOL_TOKENS if any(map(_has_tools, specs)) else ())
+    words = _choose_words(_count_words(specs), shape.vocabulary - 256 - len(control))
     with _disk_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
             made = Path(scratch) / "model"
-            _save(made, words, shape, seed)
+            _save(made, control, words, shape, seed)
             try:
                 made.rename(target)
             except OSError:
@@ -111,7 +117,8 @@ def build_small_model(
 
 
 def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
-    """Every text that an environment and its scripted agents say in a fixed set of episodes."""
+    """Every text that an environment and its scripted agents say in a fixed set of episodes: also each tool's
+    signature, once an episode, and each tool call, as the small model's format writes them."""
     with closing(spec.make()) as env:
         unwrapped: Any = env.unwrapped
         if not isinstance(unwrapped.reset(seed=0)[0], list):
@@ -132,10 +139,12 @@ def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
 def _episode_texts(env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
     observation, info = env.reset(seed=seed)
     agent.begin()
+    yield from (signature(tool.openai) for tool in getattr(env, "tools", ()))
     for _ in range(TURNS):
         yield from (content_text(message) for message in observation)
         action = agent.act(observation, info)
         yield reply_text(action)
+        yield from map(write_call, calls_of(action))
         observation, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             yield from (content_text(message) for message in observation)
@@ -153,11 +162,16 @@ def _count_words(specs: Sequence[EnvironmentSpec]) -> Counter[str]:
     return words
 
 
-def _choose_words(counts: Counter[str], vocabulary: int) -> list[str]:
+def _has_tools(spec: EnvironmentSpec) -> bool:
+    with closing(spec.make()) as env:
+        return bool(getattr(env.unwrapped, "tools", ()))
+
+
+def _choose_words(counts: Counter[str], most: int) -> list[str]:
     """The words that save the most tokens over spelling them in bytes, best first; ties by their letters."""
     worthy = [word for word, count in counts.items() if len(word) > 1 and count >= MINIMUM_COUNT]
     worthy.sort(key=lambda word: (-counts[word] * (len(word) - 1), word))
-    return worthy[: vocabulary - 256 - len(CONTROL_TOKENS)]
+    return worthy[:most]
 
 
 def _bare_tokenizer(vocabulary: dict[str, int]) -> "Tokenizer":
@@ -178,18 +192,20 @@ def _bare_tokenizer(vocabulary: dict[str, int]) -> "Tokenizer":
     return tokenizer
 
 
-def _save(folder: Path, words: Sequence[str], shape: SmallModelShape, seed: int) -> None:
+def _save(
+    folder: Path, control: Sequence[str], words: Sequence[str], shape: SmallModelShape, seed: int
+) -> None:
     import torch
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    tokens = [*CONTROL_TOKENS, *sorted(byte_of_character(), key=byte_of_character().__getitem__), *words]
+    tokens = [*control, *sorted(byte_of_character(), key=byte_of_character().__getitem__), *words]
     backend = _bare_tokenizer({token: id for id, token in enumerate(tokens)})
-    backend.add_special_tokens(list(CONTROL_TOKENS))
+    backend.add_special_tokens(list(control))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=END,
         pad_token=PAD,
-        additional_special_tokens=[token for token in CONTROL_TOKENS if token not in (END, PAD)],
+        additional_special_tokens=[token for token in control if token not in (END, PAD)],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
         model_max_length=shape.max_positions,
@@ -232,7 +248,7 @@ def _check_shape(shape: SmallModelShape) -> None:
         raise SmallModelError(f"head_dim = {shape.head_dim} in the small model's shape: it must be even")
     if shape.vocabulary < 300:
         raise SmallModelError(
-            f"vocabulary = {shape.vocabulary} in the small model's shape: 262 ids go to bytes and control "
+            f"vocabulary = {shape.vocabulary} in the small model's shape: 265 ids go to bytes and control "
             "tokens, so ask for at least 300"
         )
 
@@ -258,7 +274,8 @@ def _content_key(specs: Sequence[EnvironmentSpec], shape: SmallModelShape, seed:
         [arguments, asdict(shape), seed, versions, CHAT_TEMPLATE], sort_keys=True, default=repr
     )
     digest = hashlib.sha256(described.encode())
-    for file in [Path(__file__), *_environment_files(specs)]:
+    modules = [Path(__file__), Path(small.__file__), Path(literals.__file__)]
+    for file in [*modules, *_environment_files(specs)]:
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +13,7 @@ import torch
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
-from ludus.agents.policy import ScriptedPolicy
+from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.envs.chat import Message
 from ludus.trainers.config import RunConfig
@@ -130,17 +132,23 @@ def demonstrate(
                 f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
                 "mend what broke and go on with --resume"
             )
-    return [row for episode in episodes for row in render(episode, chat_format).training_sequences()]
+    with closing(spec.make()) as env:
+        tools = tool_schemas(env)
+    return [row for episode in episodes for row in render(episode, chat_format, tools).training_sequences()]
 
 
-def render(episode: Episode, chat_format: ChatFormat) -> Episode:
-    """A scripted agent's episode with the ids that a policy would have seen, and sampled, to play it."""
+def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:
+    """A scripted agent's episode with the ids that a policy would have seen, and sampled, to play it.
+
+    Args:
+        tools: those of the episode's environment, as `tool_schemas` gives them.
+    """
     turns, history, context = [], list[Message](), tuple[int, ...]()
     for number, turn in enumerate(episode.turns):
         if number == 0:
-            prompt = chat_format.first_prompt(turn.observation)
+            prompt = chat_format.first_prompt(turn.observation, tools)
         else:
-            prompt = chat_format.next_prompt(history, context, turn.observation)
+            prompt = chat_format.next_prompt(history, context, turn.observation, tools)
         fork = prompt.fork and number > 0
         completion = chat_format.demonstrate(turn.reply)
         context = (*(() if fork else context), *prompt.ids, *completion)

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ludus.envs.chat import Chat, Message
+from ludus.tools.errors import UserError
+
+
+class FormatError(UserError):
+    """A chat format cannot say this: no tools, a role that it lacks, a turn without an end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,12 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from ludus.agents.formats.base import Prompt
+from ludus.agents.formats.base import FormatError, Prompt
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
 from ludus.envs.chat import Chat, Message, assistant, content_text
-from ludus.tools.errors import UserError
 
 _PROBE = "ludusprobe"
 """A text that no template changes, to see what a template puts behind an assistant's words."""
-
-
-class FormatError(UserError):
-    """A chat template cannot render these messages, or does not say where a turn ends."""
 
 
 class TemplateFormat:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from ludus.agents.formats.base import FormatError
 from ludus.agents.formats.small import CONTROL_TOKENS, SmallFormat
 from ludus.agents.formats.template import TemplateFormat
 from ludus.agents.rollout import EnvironmentSpec
@@ -108,8 +109,11 @@ def test_what_it_cannot_say_is_refused(small, template):
     for chat_format in (small, template):
         with pytest.raises(Exception, match="unknown role"):
             chat_format.first_prompt([{"role": "narrator", "content": "?"}])
-    with pytest.raises(ValueError, match="no tools"):
-        small.first_prompt([user("1")], ({"type": "function"},))
+    tool = {"type": "function", "function": {"name": "f"}}
+    with pytest.raises(FormatError, match="made for environments without tools"):
+        small.first_prompt([user("1")], (tool,))
+    with pytest.raises(FormatError, match="made for environments without tools"):
+        small.demonstrate({"role": "assistant", "content": "", "tool_calls": [tool]})
 
 
 def test_an_image_reads_as_its_mark(small):

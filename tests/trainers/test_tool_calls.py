@@ -1,0 +1,98 @@
+"""Tool calls from a scripted agent's reply to a trained policy: primed on, sampled, improved, stored."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pytest
+
+from ludus.agents.store import read_episodes
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.rubric import Rubric
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.tool import tool
+from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.metrics import read_metrics
+from ludus.trainers.run import train
+
+ID = "ludus-test/Lamps-v0"
+
+
+class Switching(ScriptedAgent):
+    """Switches on the lamps that are named, all in one reply."""
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        calls = [
+            {
+                "id": f"lamp_{lamp}",
+                "type": "function",
+                "function": {"name": "switch", "arguments": {"lamp": lamp}},
+            }
+            for lamp in map(int, observation[-1]["content"].split())
+        ]
+        return {"role": "assistant", "content": "I switch.", "tool_calls": calls}
+
+
+class Idle(ScriptedAgent):
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        return "no"
+
+
+class Lamps(ToolEnv):
+    """Two lamps to switch on."""
+
+    max_turns = 2
+    rubric = Rubric({"lit": 0.5, "tool_errors": -0.1})
+    scripted = {"null": Idle, "random": Switching, "oracle": Switching}  # noqa: RUF012
+
+    def start(self, rng: Any, options: Any) -> Start:
+        lamps = tuple(int(lamp) for lamp in rng.permutation(40)[:2])
+        return Start([system("Lamps."), user(f"{lamps[0]} {lamps[1]}")], str(lamps), lamps)
+
+    def respond(self, state: Any, text: str) -> Outcome:
+        return Outcome(state, [user("Call switch.")], {})
+
+    @tool
+    def switch(self, state: Any, lamp: int) -> Answer:
+        """Switch a lamp on.
+
+        Args:
+            lamp: Which.
+        """
+        left = tuple(one for one in state if one != lamp)
+        return Answer(left, "on", {"lit": float(left != state)}, not left, not left)
+
+
+@pytest.fixture
+def lamps(tiny: RunConfig) -> Any:
+    gymnasium.register(ID, Lamps, disable_env_checker=True)
+    dump = tiny.model_dump()
+    changes = {
+        "environment": {"id": ID, "arguments": {}},
+        "sft": {**dump["sft"], "steps": 80, "heldout_every": 20},
+        "grpo": {**dump["grpo"], "steps": 1, "store_every": 1},
+        "rollout": {**dump["rollout"], "max_tokens": 32},
+        "evaluation": {**dump["evaluation"], "episodes": 16},
+    }
+    yield parse_config({**dump, **changes})
+    gymnasium.registry.pop(ID)
+
+
+def test_scripted_calls_are_learnt_and_improved_on(lamps: RunConfig, tmp_path: Path) -> None:
+    train(lamps, tmp_path / "run")
+    (step,) = [line for line in read_metrics(tmp_path / "run") if line["phase"] == "grpo"]
+    assert step["mismatch_max"] < 1e-3
+    assert step["grad_norm"] > 0
+    played = read_episodes(tmp_path / "run" / "episodes" / "evaluation-primed.parquet")
+    calls = [call for one in played for turn in one.turns for call in turn.reply.get("tool_calls", [])]
+    # The policy was sampled from, and what it said reached the environment as calls.
+    assert len(calls) > len(played)
+    assert {call["function"]["name"] for call in calls} >= {"switch"}
+    assert {call["id"] for call in calls} >= {"call_0", "call_1"}
+    assert any(one.reward_terms()["lit"] > 0 for one in played) or any(
+        isinstance(call["function"]["arguments"], dict) for call in calls
+    )
+    results = [m for one in played for turn in one.turns[1:] for m in turn.observation if m["role"] == "tool"]
+    assert all(message["tool_call_id"].startswith("call_") for message in results)
