@@ -7,6 +7,14 @@ import httpx
 from ludus.tools.errors import ToolError, ToolFault
 
 
+class Refused(ToolError):
+    """A request that the service understood and refused; its status says on what ground."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.Response:
     """Send a request; the response, when it is one that carries an answer (status below 400).
 
@@ -15,7 +23,7 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
 
     Raises:
         ToolError: what whoever called may react to: a refusal, a time-out, a wrong request. Its text is what
-            the model reads.
+            the model reads. `Refused`, with its status, where the service refused it.
         ToolFault: nothing is there to answer: the server is unreachable or speaks no HTTP.
     """
     try:
@@ -36,7 +44,7 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
         raise ToolFault(
             f"{response.url} refuses access (status {response.status_code}): check the credentials"
         )
-    raise ToolError(_reason(response))
+    raise Refused(_reason(response), response.status_code)
 
 
 def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> Any:

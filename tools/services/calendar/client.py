@@ -1,0 +1,390 @@
+"""The client of any CalDAV server: calendars of several people, and meetings that are held in all of them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import Any
+from urllib.parse import quote, unquote
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.services.calendar import dav, edit, expand, ics
+from ludus.tools.services.calendar.model import (
+    STATUSES,
+    Attendee,
+    Busy,
+    Calendar,
+    Event,
+    Item,
+    Moment,
+    Status,
+    VEvent,
+    aware,
+)
+from ludus.tools.services.client import Refused, ask
+
+ANY = "*"
+"""Instead of an object's version: whatever is there, or nothing."""
+_XML = {"content-type": "application/xml; charset=utf-8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as the server has it."""
+
+    item: Item
+    etag: str
+    """Names this version of it: writing with it fails when somebody else has written meanwhile."""
+    name: str
+    """Of the resource within the calendar."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class CalendarClient:
+    """Reads and writes people's calendars on a CalDAV server.
+
+    A person is the name of a collection below the base URL, by convention an e-mail address. A meeting is one
+    object under one UID in the calendar of everybody who is invited; the methods that change meetings write
+    every copy, the organizer's first. Writing is repeatable: when one copy could not be written, doing the
+    same again completes it. Whoever is invited but has no calendar on the server has no copy.
+
+    Every method raises `ToolError` for what the caller can mend, and `ToolFault` where the server is none.
+
+    Args:
+        http: a client whose base URL is the collection that holds the calendars (see `ludus.tools.services.connect`).
+        now: what the time is, for the stamps of what is written; the service's virtual clock, or the real one.
+    """
+
+    def __init__(self, http: httpx.Client, now: Callable[[], datetime] = _now) -> None:
+        self._http = http
+        self._now = now
+
+    # Calendars
+
+    def calendars(self) -> list[Calendar]:
+        """Everybody's calendar, in order of their addresses."""
+        body = ask(
+            self._http, "PROPFIND", "", content=dav.COLLECTIONS, headers={**_XML, "depth": "1"}
+        ).content
+        found = [_calendar(one) for one in _read(self._http, dav.read_collections, body) if one.is_calendar]
+        return sorted(found, key=lambda one: one.person)
+
+    def calendar(self, person: str) -> Calendar:
+        """One person's calendar."""
+        headers = {**_XML, "depth": "0"}
+        body = self._ask("PROPFIND", person, content=dav.COLLECTIONS, headers=headers).content
+        return _calendar(_read(self._http, dav.read_collections, body)[0])
+
+    def make_calendar(self, person: str, name: str, zone: str = "UTC") -> Calendar:
+        """Give a person a calendar.
+
+        Args:
+            zone: IANA name of the zone the person lives in.
+        """
+        if not ics.is_iana(zone):
+            raise ToolError(f"there is no time zone {zone!r}; give an IANA name such as 'Europe/Berlin'")
+        self._ask("MKCALENDAR", person, content=dav.make_calendar(name, ics.timezone(zone)), headers=_XML)
+        return Calendar(person, name, zone)
+
+    # Objects
+
+    def get(self, person: str, uid: str) -> Stored:
+        """The object with a UID in a person's calendar.
+
+        Raises:
+            Refused: with status 404, when there is none.
+        """
+        name = f"{uid}.ics"
+        try:
+            response = self._ask("GET", person, name)
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        else:
+            return Stored(_item(self._http, response.text), response.headers.get("etag", ""), name)
+        # Other programs call their resources as they like.
+        for found in self._query(person, dav.query_uid(uid)):
+            item = _item(self._http, found.text)
+            if item.uid == uid:
+                return Stored(item, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
+        raise Refused(f"there is no event {uid!r} in the calendar of {person}", 404)
+
+    def put(self, person: str, item: Item, *, etag: str | None = None, name: str | None = None) -> str:
+        """Write an object into a person's calendar.
+
+        Args:
+            etag: the version that it takes the place of, or `ANY`; without, there must be none yet.
+            name: of the resource, where it is not the UID's.
+
+        Returns:
+            The new version.
+
+        Raises:
+            Refused: with status 412, when somebody else has written meanwhile (or there is one already).
+        """
+        condition = {"if-none-match": "*"} if etag is None else {} if etag == ANY else {"if-match": etag}
+        text = ics.write(edit.stamped(item, self._now()))
+        headers = {"content-type": "text/calendar; charset=utf-8", **condition}
+        response = self._ask("PUT", person, name or f"{item.uid}.ics", content=text.encode(), headers=headers)
+        return str(response.headers.get("etag", ""))
+
+    def delete(self, person: str, uid: str, etag: str | None = None) -> None:
+        """Remove an object from a person's calendar; with `etag`, only that version of it."""
+        name = self.get(person, uid).name
+        self._ask("DELETE", person, name, headers={} if etag is None else {"if-match": etag})
+
+    # What takes place
+
+    def events(self, person: str, start: datetime, end: datetime) -> list[Event]:
+        """What takes place in a person's calendar between two times: series expanded, in order, whatever was
+        cancelled or declined included. An event belongs there if any of it lies between the two."""
+        # Servers disagree on when a whole day begins; a day more on either side, and it does not matter.
+        query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
+        items = [_item(self._http, found.text) for found in self._query(person, query)]
+        zone = self._zone(person) if any(map(_is_floating, items)) else UTC
+        try:
+            return expand.events(items, start, end, zone)
+        except ValueError as error:
+            raise ToolError(str(error)) from None
+
+    def free_busy(self, people: Iterable[str], start: datetime, end: datetime) -> dict[str, list[Busy]]:
+        """When people are not free between two times, merged and in order. What is transparent, cancelled or
+        declined takes no time."""
+        return {person: expand.busy(self.events(person, start, end), person, start, end) for person in people}
+
+    # Meetings
+
+    def create(
+        self,
+        person: str,
+        uid: str,
+        summary: str,
+        start: Moment,
+        end: Moment,
+        *,
+        attendees: Sequence[Attendee] = (),
+        rule: str = "",
+        location: str = "",
+        description: str = "",
+    ) -> Item:
+        """Put an event into a person's calendar, and into those of the attendees, who are thereby invited."""
+        main = VEvent(
+            uid=uid,
+            start=start,
+            end=end,
+            summary=summary,
+            rule=rule,
+            location=location,
+            description=description,
+        )
+        item = Item(main)
+        if attendees:
+            item = edit.invited(item, Attendee(person, status="accepted"), tuple(attendees))
+        self._write(person, item)
+        return item
+
+    def invite(self, person: str, uid: str, attendees: Sequence[Attendee]) -> Item:
+        """Invite people to an event of a person's; who was invited before keeps the answer given."""
+        stored = self._own(person, uid)
+        item = edit.invited(stored.item, Attendee(person, status="accepted"), tuple(attendees))
+        self._write(person, item, stored)
+        return item
+
+    def answer(self, person: str, uid: str, status: Status, occurrence: datetime | None = None) -> None:
+        """Answer an invitation, for all of it or one occurrence: in the person's calendar and the organizer's.
+
+        Raises:
+            ToolError: the person is not invited, or there is no such occurrence.
+        """
+        if status not in STATUSES:
+            raise ToolError(f"{status!r} is no answer; there are {', '.join(STATUSES)}")
+        stored = self.get(person, uid)
+        if stored.item.main.answer_of(person) is None:
+            raise ToolError(f"{person} is not invited to {stored.item.main.summary!r}")
+
+        holders = dict.fromkeys((person, stored.item.main.organizer or person))
+        for holder in holders:
+            copy = stored if holder == person else self._copy(holder, uid)
+            if copy is not None:
+                event = None if occurrence is None else self._occurrence(holder, copy.item, occurrence)
+                item = edit.answered(copy.item, person, status, event)
+                self.put(holder, item, etag=copy.etag, name=copy.name)
+
+    def move(
+        self,
+        person: str,
+        uid: str,
+        start: datetime,
+        end: datetime | None = None,
+        *,
+        occurrence: datetime | None = None,
+        following: bool = False,
+    ) -> Item:
+        """Move an event to another time: all of it, one occurrence of a series, or one and those that follow.
+
+        Args:
+            end: without it the event keeps its length.
+            occurrence: the start that the series gives the occurrence.
+            following: also what comes after `occurrence`; it becomes a series of its own.
+
+        Returns:
+            What was moved: the object, or the new series.
+
+        Raises:
+            ToolError: somebody else is the organizer, or there is no such occurrence.
+        """
+        stored = self._own(person, uid)
+        item = stored.item
+        if occurrence is None:
+            main = item.main
+            zone = self._zone(person) if _is_floating(item) else UTC
+            length = aware(main.end, zone) - aware(main.start, zone)
+            moved = edit.moved(item, start, end or start + length)
+            self._write(person, moved, stored)
+            return moved
+        event = self._occurrence(person, item, occurrence)
+        until = end or start + (event.end - event.start)
+        if not following:
+            moved = edit.occurrence_moved(item, event, start, until)
+            self._write(person, moved, stored)
+            return moved
+        head, tail = edit.split(item, event, event.start.tzinfo or UTC)
+        moved = edit.moved(tail, start, until)
+        # What follows is written first: were it the other way round, half a failure would lose it.
+        for holder in self._holders(person, moved):
+            self._write_copy(holder, moved)
+        if head is None:
+            self._remove(person, stored)
+        else:
+            self._write(person, head, stored)
+        return moved
+
+    def cancel(
+        self, person: str, uid: str, *, occurrence: datetime | None = None, following: bool = False
+    ) -> None:
+        """Cancel an event: all of it, one occurrence of a series, or one and those that follow.
+
+        Raises:
+            ToolError: somebody else is the organizer, or there is no such occurrence.
+        """
+        stored = self._own(person, uid)
+        item = stored.item
+        if occurrence is None:
+            self._remove(person, stored)
+            return
+        event = self._occurrence(person, item, occurrence)
+        if not following:
+            self._write(person, edit.occurrence_removed(item, event), stored)
+            return
+        head, _ = edit.split(item, event, event.start.tzinfo or UTC)
+        if head is None:
+            self._remove(person, stored)
+        else:
+            self._write(person, head, stored)
+
+    def _own(self, person: str, uid: str) -> Stored:
+        """An object that a person may change."""
+        stored = self.get(person, uid)
+        organizer = stored.item.main.organizer
+        if organizer and organizer != person:
+            raise ToolError(
+                f"{stored.item.main.summary!r} is organized by {organizer}, who alone can change it; "
+                "the invitation can be answered"
+            )
+        return stored
+
+    def _occurrence(self, person: str, item: Item, occurrence: datetime) -> Event:
+        zone = self._zone(person) if _is_floating(item) else UTC
+        try:
+            return edit.find(item, occurrence, zone)
+        except edit.NoOccurrence as error:
+            raise ToolError(str(error)) from None
+
+    def _holders(self, person: str, item: Item) -> list[str]:
+        """Who has a copy of a meeting, the organizer first."""
+        others = dict.fromkeys(one.address for part in item.parts for one in part.attendees)
+        return list(dict.fromkeys((item.main.organizer or person, *others)))
+
+    def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:
+        """Write a meeting into the calendar of everybody who has one; the person's own only in place of what
+        was read of it."""
+        for holder in self._holders(person, item):
+            if holder != person:
+                self._write_copy(holder, item)
+            elif stored is None:
+                self.put(person, item)
+            else:
+                self.put(person, item, etag=stored.etag, name=stored.name)
+
+    def _write_copy(self, holder: str, item: Item) -> None:
+        try:
+            self.put(holder, item, etag=ANY)
+        except Refused as refusal:
+            # 409: the copy has another name, or there is no calendar to write into.
+            if refusal.status != 409:
+                raise
+            if (copy := self._copy(holder, item.uid)) is not None:
+                self.put(holder, item, etag=copy.etag, name=copy.name)
+
+    def _remove(self, person: str, stored: Stored) -> None:
+        """Remove a meeting from everybody's calendar, the person's own last: until then it can be repeated."""
+        for holder in self._holders(person, stored.item):
+            if holder == person:
+                continue
+            try:
+                self._ask("DELETE", holder, f"{stored.item.uid}.ics")
+            except Refused as refusal:
+                if refusal.status != 404:
+                    raise
+                if (copy := self._copy(holder, stored.item.uid)) is not None:
+                    self._ask("DELETE", holder, copy.name)
+        self._ask("DELETE", person, stored.name, headers={"if-match": stored.etag})
+
+    def _copy(self, person: str, uid: str) -> Stored | None:
+        """Somebody's copy of a meeting; None when they have none, or no calendar here."""
+        try:
+            return self.get(person, uid)
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        return None
+
+    # The protocol
+
+    def _zone(self, person: str) -> tzinfo:
+        return ZoneInfo(self.calendar(person).zone)
+
+    def _query(self, person: str, body: bytes) -> list[dav.Found]:
+        content = self._ask("REPORT", person, content=body, headers={**_XML, "depth": "1"}).content
+        return _read(self._http, dav.read_objects, content)
+
+    def _ask(self, method: str, person: str, name: str = "", **arguments: Any) -> httpx.Response:
+        if not person or "/" in person:
+            raise ToolError(f"{person!r} is nobody: a person is an address such as 'anna@example.org'")
+        return ask(self._http, method, f"{quote(person)}/{quote(name, safe='')}", **arguments)
+
+
+def _calendar(found: dav.Collection) -> Calendar:
+    person = unquote(found.href.rstrip("/").rpartition("/")[2])
+    return Calendar(person, found.name or person, found.zone if ics.is_iana(found.zone) else "UTC")
+
+
+def _is_floating(item: Item) -> bool:
+    """Whether it takes the person's zone to say when something takes place."""
+    return any(not isinstance(part.start, datetime) or part.start.tzinfo is None for part in item.parts)
+
+
+def _item(http: httpx.Client, text: str) -> Item:
+    return _read(http, ics.read, text)
+
+
+def _read(http: httpx.Client, read: Callable[[Any], Any], text: Any) -> Any:
+    try:
+        return read(text)
+    except (dav.BadXml, ics.BadCalendar) as error:
+        raise ToolFault(f"{http.base_url} answered with what CalDAV does not know: {error}") from None

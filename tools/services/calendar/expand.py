@@ -1,0 +1,95 @@
+"""When calendar objects take place: series expanded, with their exceptions."""
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from operator import attrgetter
+
+from ludus.tools.services.calendar import ics
+from ludus.tools.services.calendar.libraries import recurring_ical_events
+from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, aware
+
+BLOCK = timedelta(days=64)
+"""Series are expanded block by block, so that what one question finds out serves the next."""
+MARGIN = timedelta(days=1)
+"""More than what times without a zone and times in UTC can be apart."""
+MOST = timedelta(days=4000)
+"""The longest time that is expanded at once."""
+FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) -> list[Event]:
+    """What takes place between two times, in order; an event belongs there if any of it does.
+
+    Args:
+        zone: what whole days and times without a zone are meant in.
+
+    Raises:
+        ValueError: the end is not after the start, or too far away.
+    """
+    if not start < end <= start + MOST:
+        raise ValueError(
+            f"from {start} to {end}: the end must come after the start, by {MOST.days} days at most"
+        )
+    found = [event for item in items for event in _of(item, start, end, zone)]
+    return sorted(found, key=attrgetter("start", "end", "uid"))
+
+
+def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> bool:
+    """Whether any of an object lies between two times."""
+    return next(_of(item, start, end, zone), None) is not None
+
+
+def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) -> list[Busy]:
+    """The times that events take from a person between two times, merged, in order."""
+    merged: list[Busy] = []
+    for event in found:
+        low, high = max(event.start, start).astimezone(UTC), min(event.end, end).astimezone(UTC)
+        if low >= high or not event.is_busy_for(person):
+            continue
+        if merged and low <= merged[-1].end:
+            merged[-1] = Busy(merged[-1].start, max(high, merged[-1].end))
+        else:
+            merged.append(Busy(low, high))
+    return merged
+
+
+def starts(item: Item, before: datetime, zone: tzinfo) -> int:
+    """How many times a series' rule has given a start before a time, those that were excluded included."""
+    rule = Item(replace(item.main, excluded=(), added=()), (), item.zones)
+    first = aware(item.main.start, zone)
+    return sum(first <= event.start < before for event in _of(rule, first, before, zone))
+
+
+def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Event]:
+    main = item.main
+    if not item.is_series:
+        low, high = aware(main.start, zone), aware(main.end, zone)
+        if _overlaps(low, high, start, end):
+            yield Event(
+                low, high, None if main.occurrence is None else aware(main.occurrence, zone), main, False
+            )
+        return
+    text, parts, seen = ics.timing(item), item.parts, set()
+    for block in range((start - MARGIN - FIRST) // BLOCK, (end + MARGIN - FIRST) // BLOCK + 1):
+        for place, first, last, occurrence in _block(text, block):
+            low, high = aware(first, zone), aware(last, zone)
+            # What reaches from one block into the next is found in both.
+            if (place, occurrence) not in seen and _overlaps(low, high, start, end):
+                seen.add((place, occurrence))
+                yield Event(low, high, aware(occurrence, zone), parts[place], True)
+
+
+def _overlaps(low: datetime, high: datetime, start: datetime, end: datetime) -> bool:
+    return low < end and (start < high or low == high == start)
+
+
+@functools.lru_cache(maxsize=8192)
+def _block(text: str, block: int) -> tuple[tuple[int, Moment, Moment, Moment], ...]:
+    """What a series gives in a block of days: place among the parts, start, end, RECURRENCE-ID."""
+    low = FIRST + block * BLOCK
+    found = recurring_ical_events.of(ics.parsed(text)).between(low, low + BLOCK)
+    return tuple(
+        (int(one["X-PLACE"]), one["DTSTART"].dt, one["DTEND"].dt, one["RECURRENCE-ID"].dt) for one in found
+    )

@@ -1,0 +1,13 @@
+"""The two libraries that read and expand iCalendar: an extra, so that nobody needs them who has no calendar."""
+
+from ludus.tools.errors import UserError
+
+try:
+    import icalendar
+    import recurring_ical_events
+except ImportError as error:
+    raise UserError(
+        f"calendars need {error.name}, which is not installed: pip install 'ludus[calendar]'"
+    ) from error
+
+__all__ = ["icalendar", "recurring_ical_events"]

@@ -1,0 +1,138 @@
+"""What calendars consist of: people's calendars, objects of one or more VEVENTs, and what takes place when."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, tzinfo
+from typing import Literal
+
+Moment = datetime | date
+"""When something begins: a time in a zone, a time without one (wherever one is), or a whole day."""
+
+Status = Literal["needs-action", "accepted", "declined", "tentative"]
+STATUSES: tuple[Status, ...] = ("needs-action", "accepted", "declined", "tentative")
+
+
+@dataclass(frozen=True, slots=True)
+class Calendar:
+    """Somebody's calendar on the server."""
+
+    person: str
+    """The name of the collection: the person's address."""
+    name: str
+    """The person's name, for people."""
+    zone: str
+    """IANA name of the zone the person lives in: what whole days and times without a zone are meant in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attendee:
+    """Somebody who is invited, and what was answered."""
+
+    address: str
+    name: str = ""
+    status: Status = "needs-action"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VEvent:
+    """One VEVENT: an event, a series, or one occurrence of a series that is different (RFC 5545, 3.6.1)."""
+
+    uid: str
+    start: Moment
+    end: Moment
+    """The first moment that no longer belongs to it."""
+    summary: str = ""
+    location: str = ""
+    description: str = ""
+    organizer: str = ""
+    """Address of whoever invites; empty when nobody is invited."""
+    attendees: tuple[Attendee, ...] = ()
+    status: str = "CONFIRMED"
+    """CONFIRMED, TENTATIVE or CANCELLED."""
+    transparent: bool = False
+    """Whether one is free meanwhile."""
+    rule: str = ""
+    """RRULE, such as `FREQ=WEEKLY;COUNT=8`."""
+    excluded: tuple[Moment, ...] = ()
+    """EXDATE: starts of the rule that do not take place."""
+    added: tuple[Moment, ...] = ()
+    """RDATE: further starts."""
+    occurrence: Moment | None = None
+    """RECURRENCE-ID: which start of the series this stands for."""
+    sequence: int = 0
+    stamp: datetime = datetime(2031, 1, 1, tzinfo=UTC)
+    """DTSTAMP: when it was last written."""
+    other: tuple[str, ...] = ()
+    """What else stands there, as content lines (alarms, categories, other people's extensions): kept."""
+
+    def answer_of(self, address: str) -> Status | None:
+        """What somebody answered; None when they are not invited."""
+        return next((one.status for one in self.attendees if one.address == address), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One object of a calendar: a VEVENT, with the occurrences of its series that are different."""
+
+    main: VEvent
+    changes: tuple[VEvent, ...] = ()
+    zones: tuple[str, ...] = ()
+    """VTIMEZONEs whose names are no IANA names, as text: kept."""
+
+    @property
+    def uid(self) -> str:
+        return self.main.uid
+
+    @property
+    def is_series(self) -> bool:
+        return bool(self.main.rule or self.main.added or self.changes)
+
+    @property
+    def parts(self) -> tuple[VEvent, ...]:
+        return (self.main, *self.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that takes place once: an event, or one occurrence of a series."""
+
+    start: datetime
+    """With a zone: the event's own, or the person's for whole days and times without one."""
+    end: datetime
+    occurrence: datetime | None
+    """Of a series: the start that the series gives it, which names it even after it was moved."""
+    details: VEvent
+    is_series: bool
+
+    @property
+    def uid(self) -> str:
+        return self.details.uid
+
+    @property
+    def summary(self) -> str:
+        return self.details.summary
+
+    @property
+    def all_day(self) -> bool:
+        return not isinstance(self.details.start, datetime)
+
+    def is_busy_for(self, person: str) -> bool:
+        """Whether it takes a person's time: it is not transparent, not cancelled, and not declined."""
+        details = self.details
+        return not (
+            details.transparent or details.status == "CANCELLED" or details.answer_of(person) == "declined"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A time in which somebody is not free, in UTC."""
+
+    start: datetime
+    end: datetime
+
+
+def aware(moment: Moment, zone: tzinfo) -> datetime:
+    """A moment as a time with a zone: whole days begin at midnight in `zone`."""
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time(), zone)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
