@@ -1,4 +1,5 @@
-"""The command line: `ludus envs | check | play | train | eval | view | sandbox build | sandbox check`.
+"""The command line: `ludus envs | check | play | train | eval | view | sandbox build | sandbox check |
+serve mcp`.
 
 Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
 """
@@ -19,6 +20,7 @@ from ludus.cli.evaluate import Evaluate
 from ludus.cli.play import Play
 from ludus.cli.sandbox_build import SandboxBuild
 from ludus.cli.sandbox_check import SandboxCheck
+from ludus.cli.serve_mcp import ServeMcp
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View
@@ -35,6 +37,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
+    "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
 }
 

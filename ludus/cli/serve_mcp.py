@@ -1,0 +1,64 @@
+"""`ludus serve mcp ID`: an environment's tools for any MCP client."""
+
+import asyncio
+import contextlib
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from ludus.cli.environments import make, require_chat, resolve
+from ludus.cli.errors import UsageError
+from ludus.cli.options import Arguments, EnvironmentId
+from ludus.cli.values import parse_arguments
+
+
+@dataclass(frozen=True)
+class ServeMcp:
+    """Serve an environment's tools by the Model Context Protocol, one episode in each session.
+
+    The task is the prompt and the resource `task`, and what the tool episode_task answers. Every call is a
+    step; the call that ends the episode says how it went, and episode_next begins the next one.
+    """
+
+    id: EnvironmentId
+    """The environment, such as ludus/Weather-v0."""
+    arg: Arguments = ()
+    """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
+    seed: int = 0
+    """Of a session's first episode; the next ones have the seeds after it."""
+    transport: Literal["stdio", "http"] = "stdio"
+    """stdio: standard input and output, for a client that starts this command. http: the transport
+    "streamable HTTP" at /mcp, for any number of clients."""
+    host: Annotated[str, tyro.conf.arg(metavar="HOST")] = "127.0.0.1"
+    """For http: the address to listen on."""
+    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8000
+    """For http: the port; 0 takes a free one."""
+
+    def execute(self) -> int:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: give a number from 0 on")
+        # Standard output belongs to the protocol, whatever the environment's modules print.
+        with contextlib.redirect_stdout(sys.stderr):
+            from ludus.envs.mcp.server import environment_server
+
+            name, arguments = resolve(self.id), parse_arguments(self.arg)
+            env = make(name, arguments)
+            require_chat(env)
+            env.close()
+            server = environment_server(name, lambda: make(name, arguments), self.seed)
+        if self.transport == "stdio":
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(server.run_stdio())
+            return 0
+
+        from ludus.tools.services.serve import address, listen, run
+
+        listening = listen(self.host, self.port)
+        print(f"{name} at {address(listening)}/mcp (Ctrl-C ends)", flush=True)
+        try:
+            run(server.http_app(self.host), listening)
+        finally:
+            server.close()
+        return 0

@@ -1,0 +1,5 @@
+"""Tools of MCP servers: a synchronous client over the MCP SDK."""
+
+from ludus.tools.mcp.client import McpServer
+
+__all__ = ["McpServer"]

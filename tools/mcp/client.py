@@ -1,0 +1,363 @@
+"""`McpServer`: the tools of an MCP server, called from ordinary code."""
+
+import asyncio
+import json
+import logging
+import shutil
+import tempfile
+import threading
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, Self, TextIO
+
+from ludus.tools.errors import ToolError, ToolFault, UserError
+from ludus.tools.tool import Tool
+
+try:
+    import anyio
+    import httpx2
+    import mcp
+    import pydantic
+    from mcp import types
+    from mcp.client.stdio import stdio_client
+    from mcp.client.streamable_http import streamable_http_client
+except ModuleNotFoundError as error:
+    raise UserError(f"MCP needs {error.name}, which is not installed: pip install 'ludus[serve]'") from error
+
+# The SDK logs with tracebacks what is told here in one line.
+logging.getLogger("mcp").addHandler(logging.NullHandler())
+
+TIMEOUT_S = 30.0
+CLOSING_S = 8.0
+"""How long closing may take: the SDK gives a server 2 s to end by itself and 2 s after SIGTERM, then it kills
+all that it started."""
+IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
+
+Content = str | list[dict[str, Any]]
+"""What a tool answered: a text, or texts and images as parts of a chat message."""
+
+
+class McpServer:
+    """An MCP server, started from a command or reached at a URL.
+
+    A connection is a session of the server's own. It lives in a thread of its own, from `open` (or `with`) to
+    `close`; a process that was started ends with it, with all that it started.
+
+        with McpServer(command=["python", "-m", "my_server"]) as server:
+            for tool in server.tools:
+                print(tool.name, tool.description)
+            server.call("add", {"a": 1, "b": 2})
+
+    The tools are those that the server lists when the connection opens, and an agent is told of them once: a
+    server that changes them afterwards is a fault.
+
+    Args:
+        command: a program and its arguments; it speaks MCP on its standard input and output.
+        url: an address of the transport "streamable HTTP", such as `http://127.0.0.1:8000/mcp`.
+        env: variables of the command's environment, beside PATH, HOME and the like, which it inherits.
+        headers: for a URL: sent with every request, such as `{"Authorization": "Bearer …"}`.
+        timeout_s: what opening the connection, and then every call, may take.
+
+    Raises:
+        ValueError: not exactly one of `command` and `url` is given.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        url: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        if (not command) == (not url):
+            raise ValueError("McpServer: give either a command or a url")
+        if isinstance(command, str):
+            raise ValueError(f"McpServer: the command {command!r} is a text; give a list of words")
+        self.command, self.url = tuple(command or ()), url or ""
+        self.env, self.headers, self.timeout_s = dict(env or {}), dict(headers or {}), timeout_s
+        self.tools: tuple[Tool, ...] = ()
+        self._listed: dict[str, Any] = {}
+        self._connection: _Connection | None = None
+        self._closing: weakref.finalize[Any, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The URL, or the command's words."""
+        return self.url or " ".join(self.command)
+
+    def open(self) -> Self:
+        """Connect, and read what tools there are. An open connection is closed first.
+
+        Raises:
+            UserError: there is no such program.
+            ToolFault: the server cannot be reached, ends, or does not answer in time.
+        """
+        self.close()
+        if self.command and shutil.which(self.command[0]) is None:
+            raise UserError(
+                f"MCP server: there is no program {self.command[0]!r}: install it, or give its path"
+            )
+        self._connection = connection = _Connection(self._transport(), self.timeout_s)
+        # Also when nobody calls `close`: no process is left behind.
+        self._closing = weakref.finalize(self, connection.close)
+        try:
+            self._ask(connection.opened.result, "connecting")
+            self._listed = self._ask(lambda: connection.run(_list_tools), "tools/list")
+        except BaseException:
+            self.close()
+            raise
+        self.tools = tuple(self._tool(one) for one in self._listed.values())
+        return self
+
+    def close(self) -> None:
+        """End the session, and the process where one was started. Nothing happens when none is open."""
+        self._connection = None
+        if self._closing is not None:
+            self._closing()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, name: str, arguments: Mapping[str, Any] | None = None) -> Content:
+        """Call a tool of the server.
+
+        Raises:
+            ToolError: the server answered that the call is wrong, or failed; its words.
+            ToolFault: the server ended, does not answer in time, speaks no MCP, or offers other tools than
+                it did at first.
+        """
+        connection = self._opened()
+        try:
+            result = self._ask(
+                lambda: connection.run(lambda client: client.call_tool(name, dict(arguments or {}))), name
+            )
+            refusal = _words(result) if result.is_error else None
+        except mcp.MCPError as error:
+            if error.code not in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):
+                raise self._fault(f"{name}: {error}") from error
+            refusal = str(error)
+        # A wrong call is the model's, unless the tool is no longer what the model was told of.
+        if refusal is not None or connection.tools_changed:
+            self._require_the_same_tools()
+        if refusal is not None:
+            raise ToolError(refusal)
+        return _content(result)
+
+    def read(self, uri: str) -> str:
+        """The text of a resource.
+
+        Raises:
+            ToolFault: there is none, or see `call`.
+        """
+        connection = self._opened()
+        try:
+            result = self._ask(lambda: connection.run(lambda client: client.read_resource(uri)), uri)
+        except mcp.MCPError as error:
+            raise self._fault(f"{uri}: {error}") from error
+        return "\n".join(one.text for one in result.contents if isinstance(one, types.TextResourceContents))
+
+    def _opened(self) -> "_Connection":
+        if self._connection is None:
+            raise RuntimeError(f"the MCP server {self.name} is not connected: call open(), or use `with`")
+        return self._connection
+
+    def _ask(self, asking: Callable[[], Any], what: str) -> Any:
+        """What `asking` returns, with faults for all that is no answer.
+
+        Raises:
+            mcp.MCPError: the server answered with an error.
+            ToolFault: it did not answer, or not in a way that can be understood.
+        """
+        try:
+            return asking()
+        except TimeoutError as error:
+            raise self._fault(f"{what}: no answer within {self.timeout_s:g} s") from error
+        except mcp.MCPError as error:
+            if error.code == types.CONNECTION_CLOSED:
+                raise self._fault(f"{what}: it ended, or closed the connection") from error
+            raise
+        except Exception as error:  # whatever the SDK makes of a broken line, an odd answer, HTML, …
+            cause = _leaf(error)
+            words = str(cause).partition("\n")[0]
+            raise self._fault(f"{what}: {type(cause).__name__}: {words}") from error
+
+    def _require_the_same_tools(self) -> None:
+        connection = self._opened()
+        connection.tools_changed = False
+        now = self._ask(lambda: connection.run(_list_tools), "tools/list")
+        if now == self._listed:
+            return
+        gone = [f"{name!r} is gone" for name in self._listed if name not in now]
+        new = [f"{name!r} is new" for name in now if name not in self._listed]
+        other = [f"{name!r} has changed" for name in now if self._listed.get(name, now[name]) != now[name]]
+        raise self._fault(
+            f"it changed its tools ({', '.join([*gone, *new, *other])}), which must stay the same in an "
+            "episode; connect anew to take them as they are"
+        )
+
+    def _fault(self, what: str) -> ToolFault:
+        said = self._connection.last_words() if self._connection is not None else ""
+        return ToolFault(f"MCP server {self.name}: {what}" + (f"; it said: {said}" if said else ""))
+
+    def _transport(self) -> "Transport":
+        if self.url:
+            return partial(_reach, self.url, self.headers, self.timeout_s)
+        program, *arguments = self.command
+        return partial(stdio_client, mcp.StdioServerParameters(command=program, args=arguments, env=self.env))
+
+    def _tool(self, listed: types.Tool) -> Tool:
+        def call(**arguments: Any) -> Content:
+            return self.call(listed.name, arguments)
+
+        return _from_schema(listed.name, listed.description or "", listed.input_schema, call)
+
+
+Transport = Callable[[TextIO], AbstractAsyncContextManager[Any]]
+"""Makes the SDK's transport; the file takes the standard error of a process that it starts."""
+
+
+@asynccontextmanager
+async def _reach(url: str, headers: Mapping[str, str], timeout_s: float, _: TextIO) -> AsyncIterator[Any]:
+    async with (
+        httpx2.AsyncClient(headers=headers, timeout=timeout_s) as http,
+        streamable_http_client(url, http_client=http) as streams,
+    ):
+        yield streams
+
+
+class _Connection:
+    """A session with a server, in an event loop in a thread of its own."""
+
+    def __init__(self, transport: Transport, timeout_s: float) -> None:
+        self.opened: Future[None] = Future()
+        self.tools_changed = False
+        self._transport, self._timeout_s = transport, timeout_s
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self._no_mcp = ""
+        self._client: mcp.Client | None = None
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="mcp-client", daemon=True)
+        self._thread.start()
+
+    def run(self, asking: Callable[[mcp.Client], Awaitable[Any]]) -> Any:
+        """What the server answers.
+
+        Raises:
+            TimeoutError: nothing, within the limit.
+        """
+
+        async def bounded() -> Any:
+            assert self._client is not None, "run() needs a connection that has opened"
+            with anyio.fail_after(self._timeout_s):
+                return await asking(self._client)
+
+        return asyncio.run_coroutine_threadsafe(bounded(), self._loop).result()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(CLOSING_S)
+        self._errors.close()
+
+    def last_words(self) -> str:
+        """The last line of a server's standard error, or what it wrote that is no MCP."""
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors if line.strip()]
+        return (lines[-1] if lines else self._no_mcp)[:300]
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._live())
+
+    async def _live(self) -> None:
+        """Hold the session open until `close`. One task has to open and close it: the SDK wants it so."""
+        try:
+            with anyio.CancelScope() as opening:
+                limit = self._loop.call_later(self._timeout_s, opening.cancel)
+                client = mcp.Client(self._transport(self._errors), message_handler=self._notice, cache=None)
+                async with client:
+                    limit.cancel()
+                    self._client = client
+                    self.opened.set_result(None)
+                    await self._stop.wait()
+            if opening.cancelled_caught:
+                raise TimeoutError
+        except Exception as error:
+            if not self.opened.done():
+                self.opened.set_exception(error)
+        # Whoever still asks is told so by the SDK, for which the loop must run.
+        await self._stop.wait()
+
+    async def _notice(self, message: Any) -> None:
+        if isinstance(message, types.ToolListChangedNotification):
+            self.tools_changed = True
+        elif isinstance(message, pydantic.ValidationError):
+            self._no_mcp = str(message.errors(include_url=False)[0]["input"])
+
+
+async def _list_tools(client: mcp.Client) -> dict[str, types.Tool]:
+    listed: dict[str, types.Tool] = {}
+    cursor = None
+    while True:
+        page = await client.list_tools(cursor=cursor)
+        listed |= {tool.name: tool for tool in page.tools}
+        if not (cursor := page.next_cursor):
+            return listed
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """The first thing that went wrong, out of groups within groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _content(result: types.CallToolResult) -> Content:
+    """A result as the content of a chat message."""
+    parts = [_part(block) for block in result.content]
+    if not parts and result.structured_content is not None:
+        return json.dumps(result.structured_content, ensure_ascii=False)
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+def _words(result: types.CallToolResult) -> str:
+    content = _content(result)
+    words = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+    return words or "the tool failed without a word"
+
+
+def _part(block: types.ContentBlock) -> dict[str, Any]:
+    match block:
+        case types.TextContent(text=text):
+            return {"type": "text", "text": text}
+        case types.ImageContent(data=data, mime_type=mime) if mime in IMAGES:
+            return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}
+        case types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
+            return {"type": "text", "text": text}
+        case types.ResourceLink(uri=uri):
+            return {"type": "text", "text": uri}
+    return {"type": "text", "text": f"[{block.type}]"}
+
+
+def _from_schema(name, description, schema, function):
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    fields = {key: (Any, ... if key in required else None) for key in properties}
+    model = pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
+    return Tool(
+        name,
+        description,
+        schema,
+        lambda **a: function(**{k: v for k, v in a.items() if v is not None}),
+        model,
+    )

@@ -1,0 +1,86 @@
+"""Applications on a real port: `listen` and `run`."""
+
+import errno
+import signal
+import socket
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from ludus.tools.errors import UserError
+
+try:
+    import uvicorn
+except ModuleNotFoundError as error:
+    raise UserError(
+        f"serving needs {error.name}, which is not installed: pip install 'ludus[serve]'"
+    ) from error
+
+GRACE_S = 1
+"""What calls under way get when the server is told to end; one that a fault delays may take an hour."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; `port` 0 takes a free one.
+
+    Raises:
+        UserError: the port is in use or not allowed, or the host is none of this machine's.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--host {host} --port {port}: {error}: give an address of this machine") from None
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        listening.close()
+        raise UserError(f"cannot listen on {host}:{port}: {_cause(error)}") from None
+    listening.setblocking(False)
+    return listening
+
+
+def address(listening: socket.socket) -> str:
+    """`http://host:port` of a listening socket."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(app: ASGIApp, listening: socket.socket, **options: Any) -> None:
+    """Serve an application until Ctrl-C or SIGTERM, with which it ends as it should.
+
+    Args:
+        options: of `uvicorn.Config`.
+    """
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            timeout_graceful_shutdown=GRACE_S,
+            **options,
+        )
+    )
+    # uvicorn sends itself the signal once more when it has shut down; that must not look like a failure.
+    previous = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        server.run(sockets=[listening])
+    finally:
+        for one, handler in previous.items():
+            signal.signal(one, handler)
+        listening.close()
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+def _cause(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "the port is in use: end what listens there, or give another --port (0 takes a free one)"
+    if error.errno == errno.EACCES:
+        return "the port is for the system's own services: give a --port above 1023"
+    return f"{error.strerror}: give a --host of this machine, such as 127.0.0.1"
