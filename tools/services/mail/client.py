@@ -1,0 +1,114 @@
+"""`MailClient`: somebody's mail, wherever the service is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from ludus.tools.services.client import ask, ask_json
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A message as a list shows it."""
+
+    id: int
+    folder: str
+    sender: str
+    recipients: tuple[str, ...]
+    subject: str
+    date: str
+    """ISO 8601, with its offset."""
+    seen: bool
+    flagged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message(Headline):
+    """A whole message."""
+
+    text: str
+    invitation: str
+    """Its `text/calendar` part; empty for none."""
+    message_id: str
+    in_reply_to: str
+    references: tuple[str, ...]
+    thread: tuple[int, ...]
+    """The ids of the conversation that it belongs to, oldest first."""
+
+
+class MailClient:
+    """Reads and writes mail over HTTP.
+
+    Every method raises what `ludus.tools.services.client.ask` raises.
+    """
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def folders(self) -> dict[str, dict[str, int]]:
+        """By folder: the numbers of `messages` and of `unseen` ones."""
+        found: dict[str, dict[str, int]] = ask_json(self._http, "GET", "/folders")
+        return found
+
+    def list(self, folder: str = "inbox", limit: int = 20, offset: int = 0) -> tuple[Headline, ...]:
+        """The messages of a folder, newest first."""
+        return self._listed({"folder": folder, "limit": limit, "offset": offset})
+
+    def search(self, query: str, limit: int = 20) -> tuple[Headline, ...]:
+        """The messages of all folders in which all words of `query` occur, newest first."""
+        return self._listed({"q": query, "limit": limit})
+
+    def read(self, id: int) -> Message:
+        """A message, which counts as seen from then on."""
+        found = ask_json(self._http, "GET", f"/messages/{id}")
+        return Message(
+            **{**found, **{key: tuple(found[key]) for key in ("recipients", "references", "thread")}}
+        )
+
+    def raw(self, id: int) -> bytes:
+        """A message as RFC 5322 text."""
+        return ask(self._http, "GET", f"/messages/{id}/raw").content
+
+    def send(
+        self, to: Sequence[str], subject: str, text: str, in_reply_to: str = "", invitation: str = ""
+    ) -> Headline:
+        """Send a message.
+
+        Args:
+            to: addresses, with or without names.
+            in_reply_to: the Message-ID of the message that is answered.
+            invitation: a `text/calendar` part.
+        """
+        body = {
+            "to": [*to],
+            "subject": subject,
+            "text": text,
+            "in_reply_to": in_reply_to,
+            "invitation": invitation,
+        }
+        return _headline(ask_json(self._http, "POST", "/messages", json=body))
+
+    def send_raw(self, message: bytes) -> Headline:
+        """Send an RFC 5322 message. Its sender and its date are the service's."""
+        headers = {"content-type": "message/rfc822"}
+        return _headline(ask_json(self._http, "POST", "/messages", content=message, headers=headers))
+
+    def reply(self, id: int, text: str) -> Headline:
+        """Answer a message: to its sender, under its subject."""
+        parent = self.read(id)
+        subject = parent.subject if parent.subject.startswith("Re: ") else f"Re: {parent.subject}"
+        return self.send([parent.sender], subject, text, in_reply_to=parent.message_id)
+
+    def mark(self, id: int, **changes: Any) -> Headline:
+        """Change `seen`, `flagged` or `folder` of a message."""
+        return _headline(ask_json(self._http, "PATCH", f"/messages/{id}", json=changes))
+
+    def _listed(self, params: Mapping[str, Any]) -> tuple[Headline, ...]:
+        found = ask_json(self._http, "GET", "/messages", params=params)
+        return tuple(map(_headline, found["messages"]))
+
+
+def _headline(found: Mapping[str, Any]) -> Headline:
+    return Headline(**{**found, "recipients": tuple(found["recipients"])})

@@ -1,0 +1,50 @@
+"""Stored messages as RFC 5322 text, and back."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.utils import format_datetime, getaddresses
+from typing import Any
+
+
+def written(row: Mapping[str, Any]) -> bytes:
+    """A stored message with its headers; an invitation is a `text/calendar` part."""
+    message = EmailMessage(policy.SMTP)
+    message["From"] = row["sender"]
+    message["To"] = ", ".join(row["recipients"])
+    message["Subject"] = row["subject"]
+    message["Date"] = format_datetime(datetime.fromisoformat(row["date"]))
+    message["Message-ID"] = row["message_id"]
+    if row["in_reply_to"]:
+        message["In-Reply-To"] = row["in_reply_to"]
+        message["References"] = " ".join(row["refs"])
+    message.set_content(row["text"])
+    if row["invitation"]:
+        message.add_alternative(row["invitation"], subtype="calendar")
+        # A boundary that follows from the message, where the library would draw one.
+        message.set_boundary(f"=={row['message_id'].strip('<>')}==")
+    return message.as_bytes()
+
+
+def read(raw: bytes) -> dict[str, Any]:
+    """What is sent by a message: `to`, `subject`, `text`, `in_reply_to`, `invitation`. Whatever is missing is
+    empty."""
+    message = message_from_bytes(raw, policy=policy.default)
+    # Headers are read as they come: nothing in them may raise.
+    addresses = getaddresses([str(value) for name in ("to", "cc") for value in message.get_all(name, [])])
+    return {
+        "to": [f"{name} <{address}>" if name else address for name, address in addresses if address],
+        "subject": " ".join(str(message.get("subject", "")).split()),
+        "text": _part(message, "plain"),
+        "in_reply_to": str(message.get("in-reply-to", "")).strip(),
+        "invitation": _part(message, "calendar"),
+    }
+
+
+def _part(message: Any, subtype: str) -> str:
+    for part in message.walk():
+        if part.get_content_type() == f"text/{subtype}":
+            payload = part.get_payload(decode=True) or b""
+            return payload.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n")
+    return ""

@@ -1,0 +1,283 @@
+"""The mail service: one person's mailboxes over HTTP, and people outside who answer by rule."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parseaddr
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ludus.tools.services.mail import rfc822
+from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
+from ludus.tools.services.mail.store import Row, Store, filled, message_id, row_values
+from ludus.tools.services.service import Service, VirtualClock
+
+MAX_LISTED = 50
+MAX_RECIPIENTS = 20
+MAX_CHARACTERS = 100_000
+_ADDRESS = re.compile(r"[^\s@<>,;]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+
+
+class MailService(Service):
+    """The mail of one person.
+
+    | request | answer |
+    |---|---|
+    | `GET /folders` | messages and unseen messages by folder |
+    | `GET /messages?folder=&q=&limit=&offset=` | headlines, newest first; `q`: words that all occur |
+    | `GET /messages/ID` | a message, which is seen then, with the ids of its thread |
+    | `GET /messages/ID/raw` | the same as RFC 5322 text |
+    | `POST /messages` | sends JSON (`to`, `subject`, `text`, `in_reply_to`, `invitation`) or RFC 5322 |
+    | `PATCH /messages/ID` | `seen`, `flagged`, `folder` |
+
+    Mail to somebody who answers by rule is answered at once. An invitation (a `text/calendar` part with
+    METHOD REQUEST) is accepted unless they are busy then. Errors: `{"error": true, "reason": "…"}`.
+
+    A stale answer lists the mail without the newest message.
+
+    Args:
+        mailbox: what is there at the beginning; a number is the seed of an invented one.
+        clock: what gives messages their dates.
+    """
+
+    name = "mail"
+
+    def __init__(self, mailbox: Mailbox | int = 0, clock: VirtualClock | None = None) -> None:
+        super().__init__(clock)
+        self._store = Store()
+        self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
+        self.load(self.mailbox)
+        self._app = Starlette(
+            routes=[
+                Route("/folders", _refusing(self._folders)),
+                Route("/messages", _refusing(self._list), methods=["GET"]),
+                Route("/messages", _refusing(self._send), methods=["POST"]),
+                Route("/messages/{id:int}", _refusing(self._read), methods=["GET"]),
+                Route("/messages/{id:int}", _refusing(self._mark), methods=["PATCH"]),
+                Route("/messages/{id:int}/raw", _refusing(self._raw)),
+            ]
+        )
+
+    @property
+    def app(self) -> Starlette:
+        return self._app
+
+    @property
+    def state(self) -> tuple[Mailbox, bytes]:
+        return self.mailbox, self._store.content
+
+    @state.setter
+    def state(self, state: tuple[Mailbox, bytes]) -> None:
+        self.mailbox, self._store.content = state
+
+    def restore(self, snapshot: Any) -> None:
+        # `state` makes a new pair each time: what is compared is what is in it.
+        self.state = snapshot.state
+        self.clock.now, self.calls = snapshot.now, snapshot.calls
+
+    def load(self, mailbox: Mailbox) -> None:
+        """Begin again with another mailbox."""
+        self.state = (mailbox, filled(mailbox))
+
+    async def _folders(self, request: Request) -> Response:
+        counts = self._store.counts()
+        return JSONResponse(
+            {
+                name: dict(zip(("messages", "unseen"), counts.get(name, (0, 0)), strict=True))
+                for name in FOLDERS
+            }
+        )
+
+    async def _list(self, request: Request) -> Response:
+        asked = request.query_params
+        folder = asked.get("folder") or None
+        if folder is not None and folder not in FOLDERS:
+            raise _Refused(f"there is no folder {folder[:40]!r}; there are: {', '.join(FOLDERS)}")
+        limit = _integer(asked, "limit", 20, 1, MAX_LISTED)
+        offset = _integer(asked, "offset", 0, 0, 10**6)
+        words = asked.get("q", "").replace("\x00", " ").split()
+        if self.is_stale:
+            offset += 1
+        rows = self._store.messages(folder, words[:20], limit, offset)
+        return JSONResponse({"messages": [_headline(row) for row in rows]})
+
+    async def _read(self, request: Request) -> Response:
+        row = self._found(request)
+        if not row["seen"]:
+            self._store.mark(row["id"], {"seen": True})
+        thread = [one["id"] for one in self._store.thread(row["thread"])]
+        body = {key: row[key] for key in ("text", "invitation", "message_id", "in_reply_to")}
+        return JSONResponse({**_headline(row), **body, "references": row["refs"], "thread": thread})
+
+    async def _raw(self, request: Request) -> Response:
+        return Response(rfc822.written(self._found(request)), media_type="message/rfc822")
+
+    async def _mark(self, request: Request) -> Response:
+        row, changes = self._found(request), await _json(request)
+        for name, value in changes.items():
+            if name == "folder" and value not in FOLDERS:
+                raise _Refused(f"there is no folder {str(value)[:40]!r}; there are: {', '.join(FOLDERS)}")
+            if name in ("seen", "flagged") and not isinstance(value, bool):
+                raise _Refused(f"{name} is true or false")
+            if name not in ("folder", "seen", "flagged"):
+                raise _Refused(f"{name[:40]!r} cannot be changed; folder, seen and flagged can")
+        self._store.mark(row["id"], changes)
+        return JSONResponse(_headline({**row, **changes}))
+
+    async def _send(self, request: Request) -> Response:
+        if request.headers.get("content-type", "").startswith("message/rfc822"):
+            sent = rfc822.read(await request.body())
+        else:
+            sent = await _json(request)
+        to = _recipients(sent.get("to"))
+        texts = {key: sent.get(key, "") for key in ("subject", "text", "in_reply_to", "invitation")}
+        for key, value in texts.items():
+            if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
+                raise _Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
+            # SQLite and JSON take no half of a surrogate pair, and a header no line break.
+            texts[key] = value.encode("utf-8", "replace").decode().replace("\x00", "")
+        texts["subject"] = " ".join(texts["subject"].split())
+        parent = self._store.with_message_id(texts["in_reply_to"]) if texts["in_reply_to"] else None
+        if texts["in_reply_to"] and parent is None:
+            raise _Refused(f"there is no message {texts['in_reply_to'][:80]!r} to answer")
+        id = self._store.last() + 1
+        owner = self.mailbox.owner
+        row = self._row(id, "sent", owner.mailbox, to, texts, parent, seen=True)
+        self._store.add([row, *self._answers(row, to, texts)])
+        found = self._store.message(id)
+        assert found is not None
+        return JSONResponse(_headline(found), status_code=201)
+
+    def _row(
+        self,
+        id: int,
+        folder: str,
+        sender: str,
+        to: Sequence[str],
+        texts: Mapping[str, str],
+        parent: Row | None,
+        seen: bool,
+    ) -> tuple[Any, ...]:
+        thread, before, references = id, "", ()
+        if parent is not None:
+            thread, before = parent["thread"], parent["message_id"]
+            references = (*parent["refs"], before)
+        now = self.clock.now.isoformat()
+        return row_values(
+            *(id, folder, thread, message_id(id), before, references, sender, to, texts["subject"], now),
+            *(texts["text"], texts["invitation"], seen),
+        )
+
+    def _answers(
+        self, row: tuple[Any, ...], to: Sequence[str], texts: Mapping[str, str]
+    ) -> list[tuple[Any, ...]]:
+        """What the people answer to whom a message was sent."""
+        sent = {"id": row[0], "thread": row[2], "message_id": row[3], "refs": row[5].split()}
+        owner = self.mailbox.owner.mailbox
+        addresses = {parseaddr(one)[1].casefold() for one in to}
+        answers: list[tuple[Any, ...]] = []
+        for person in self.mailbox.people:
+            answer = _answer(person, texts) if person.address.casefold() in addresses else None
+            if answer is not None:
+                id = row[0] + 1 + len(answers)
+                answers.append(self._row(id, "inbox", person.mailbox, [owner], answer, sent, seen=False))
+        return answers
+
+    def _found(self, request: Request) -> Row:
+        id = request.path_params["id"]
+        row = self._store.message(id) if id < 2**63 else None
+        if row is None:
+            raise _Refused(f"there is no message {id}; list or search messages for their ids", 404)
+        return row
+
+
+class _Refused(Exception):
+    """A request that cannot be carried out, and why."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def _refusing(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        try:
+            answer: Response = await handler(request)
+        except _Refused as refused:
+            return JSONResponse({"error": True, "reason": str(refused)}, status_code=refused.status)
+        return answer
+
+    return handle
+
+
+def _headline(row: Row) -> dict[str, Any]:
+    keys = ("id", "folder", "sender", "recipients", "subject", "date", "seen", "flagged")
+    return {key: row[key] for key in keys}
+
+
+async def _json(request: Request) -> dict[str, Any]:
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        body = None
+    if not isinstance(body, dict):
+        raise _Refused("the request's body must be a JSON object")
+    return body
+
+
+def _integer(asked: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = asked.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,7}", text) or not least <= int(text) <= most:
+        raise _Refused(f"{name}={text[:20]!r}: give an integer from {least} to {most}")
+    return int(text)
+
+
+def _recipients(given: Any) -> list[str]:
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not 1 <= len(given) <= MAX_RECIPIENTS:
+        raise _Refused(f"to: give one to {MAX_RECIPIENTS} addresses")
+    for one in given:
+        if not isinstance(one, str) or not one.isprintable() or not _ADDRESS.fullmatch(parseaddr(one)[1]):
+            raise _Refused(f"{str(one)[:80]!r} is no mail address; an address is name@domain")
+    return list(given)
+
+
+def _answer(person: Correspondent, texts: Mapping[str, str]) -> Mapping[str, str] | None:
+    """What somebody answers to a mail, by rule; None for nothing."""
+    if "METHOD:REQUEST" in texts["invitation"]:
+        span = _span(texts["invitation"])
+        if span is None:
+            return None
+        start, end = span
+        free = all(end <= low or start >= high for low, high in person.busy)
+        word, status = ("Accepted", "ACCEPTED") if free else ("Declined", "DECLINED")
+        said = "I will be there." if free else "I am sorry, I have something else then."
+        invitation = re.sub(r"(?m)^ATTENDEE.*\r?\n", "", texts["invitation"]).replace(
+            "METHOD:REQUEST", "METHOD:REPLY"
+        )
+        attendee = f"ATTENDEE;PARTSTAT={status}:mailto:{person.address}\r\n"
+        return {
+            "subject": f"{word}: {texts['subject']}",
+            "text": f"{said}\n\n{person.name}",
+            "invitation": invitation.replace("END:VEVENT", f"{attendee}END:VEVENT"),
+        }
+    said = f"{texts['subject']}\n{texts['text']}".casefold()
+    for rule in person.rules:
+        if all(word.casefold() in said for word in rule.words):
+            subject = texts["subject"] if texts["subject"].startswith("Re: ") else f"Re: {texts['subject']}"
+            return {"subject": subject, "text": f"{rule.answer}\n\n{person.name}", "invitation": ""}
+    return None
+
+
+def _span(invitation: str) -> tuple[datetime, datetime] | None:
+    """When an invitation's event begins and ends; None where it does not say so in UTC."""
+    found = [re.search(rf"(?m)^{name}:(\d{{8}}T\d{{6}})Z\s*$", invitation) for name in ("DTSTART", "DTEND")]
+    try:
+        start, end = (datetime.strptime(one[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) for one in found if one)
+    except ValueError:
+        return None
+    return start, end

@@ -1,0 +1,188 @@
+"""Mailboxes and threads in SQLite, in memory, taken and given back as bytes."""
+
+import functools
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ludus.tools.services.mail.mailbox import Mailbox
+
+_SCHEMA = """
+PRAGMA page_size = 1024;
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY, folder TEXT NOT NULL, thread INTEGER NOT NULL, message_id TEXT NOT NULL,
+    in_reply_to TEXT NOT NULL, refs TEXT NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
+    subject TEXT NOT NULL, date TEXT NOT NULL, text TEXT NOT NULL, invitation TEXT NOT NULL,
+    seen INTEGER NOT NULL, flagged INTEGER NOT NULL, words TEXT NOT NULL
+);
+"""
+_COLUMNS = (
+    *("id", "folder", "thread", "message_id", "in_reply_to", "refs", "sender", "recipients", "subject"),
+    *("date", "text", "invitation", "seen", "flagged", "words"),
+)
+_INSERT = f"INSERT INTO messages ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM messages"
+
+Row = Mapping[str, Any]
+"""One message, by column."""
+
+
+class Store:
+    """A database whose whole content is an immutable value, `content`: cheap to keep, to go back to, to
+    pickle.
+
+    Bytes are made when somebody asks for them after a change, and read when somebody asks for a message after
+    going back.
+    """
+
+    def __init__(self) -> None:
+        self._database: sqlite3.Connection | None = None
+        self._content: bytes | None = _empty()
+
+    @property
+    def content(self) -> bytes:
+        if self._content is None:
+            self._content = self._open().serialize()
+        return self._content
+
+    @content.setter
+    def content(self, content: bytes) -> None:
+        if content is not self._content:
+            self._content = content
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def messages(self, folder: str | None, words: Sequence[str], limit: int, offset: int) -> list[Row]:
+        """The messages of a folder (of all, with None) that have all the words, newest first."""
+        conditions = ["folder = ?"] if folder is not None else []
+        conditions += ["instr(words, ?) > 0"] * len(words)
+        given = ([folder] if folder is not None else []) + [word.casefold() for word in words]
+        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"{_SELECT}{where} ORDER BY date DESC, id DESC LIMIT ? OFFSET ?"
+        return [_row(values) for values in self._open().execute(query, (*given, limit, offset))]
+
+    def thread(self, thread: int) -> list[Row]:
+        """A conversation, oldest first."""
+        return [
+            _row(values)
+            for values in self._open().execute(f"{_SELECT} WHERE thread = ? ORDER BY id", (thread,))
+        ]
+
+    def message(self, id: int) -> Row | None:
+        for values in self._open().execute(f"{_SELECT} WHERE id = ?", (id,)):
+            return _row(values)
+        return None
+
+    def with_message_id(self, message_id: str) -> Row | None:
+        for values in self._open().execute(f"{_SELECT} WHERE message_id = ?", (message_id,)):
+            return _row(values)
+        return None
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """By folder: how many messages, and how many of them unseen."""
+        found = self._open().execute("SELECT folder, count(*), sum(1 - seen) FROM messages GROUP BY folder")
+        return {folder: (count, unseen) for folder, count, unseen in found}
+
+    def last(self) -> int:
+        """The highest id; 0 for none."""
+        (highest,) = self._open().execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+        return int(highest)
+
+    def add(self, rows: Iterable[Sequence[Any]]) -> None:
+        """Add messages: values in the order of the columns, as `row_values` gives them."""
+        with self._changed() as database:
+            database.executemany(_INSERT, rows)
+
+    def mark(self, id: int, changes: Mapping[str, Any]) -> None:
+        """Change `folder`, `seen` or `flagged` of a message."""
+        with self._changed() as database:
+            for column in ("folder", "seen", "flagged"):
+                if column in changes:
+                    database.execute(f"UPDATE messages SET {column} = ? WHERE id = ?", (changes[column], id))
+
+    def _open(self) -> sqlite3.Connection:
+        if self._database is None:
+            # One instance serves one thread at a time, but not always the same one.
+            self._database = sqlite3.connect(":memory:", check_same_thread=False)
+            self._database.deserialize(self._content or _empty())
+        return self._database
+
+    def _changed(self) -> sqlite3.Connection:
+        database = self._open()
+        self._content = None
+        return database
+
+
+def row_values(
+    id: int,
+    folder: str,
+    thread: int,
+    message_id: str,
+    in_reply_to: str,
+    references: Sequence[str],
+    sender: str,
+    recipients: Sequence[str],
+    subject: str,
+    date: str,
+    text: str,
+    invitation: str = "",
+    seen: bool = False,
+) -> tuple[Any, ...]:
+    """A message as it is stored."""
+    words = "\n".join((sender, *recipients, subject, text)).casefold()
+    stored = (
+        id,
+        folder,
+        thread,
+        message_id,
+        in_reply_to,
+        " ".join(references),
+        sender,
+        json.dumps(list(recipients)),
+    )
+    return (*stored, subject, date, text, invitation, int(seen), 0, words)
+
+
+@functools.lru_cache(maxsize=64)
+def filled(mailbox: Mailbox) -> bytes:
+    """The content of a store that holds a mailbox's mails."""
+    rows: list[tuple[Any, ...]] = []
+    for id, mail in enumerate(mailbox.mails, start=1):
+        thread, parent, references = id, "", ()
+        if mail.answers is not None:
+            earlier = rows[mail.answers]
+            thread, parent = earlier[2], earlier[3]
+            references = (*earlier[5].split(), parent)
+        rows.append(
+            row_values(
+                *(id, mail.folder, thread, message_id(id), parent, references, mail.sender, mail.to),
+                *(mail.subject, mail.date.isoformat(), mail.text, mail.invitation, mail.seen),
+            )
+        )
+    store = Store()
+    store.add(rows)
+    return store.content
+
+
+def message_id(id: int) -> str:
+    """The Message-ID of the message with a number."""
+    return f"<{id}.ludus@mail.invalid>"
+
+
+@functools.cache
+def _empty() -> bytes:
+    database = sqlite3.connect(":memory:")
+    database.executescript(_SCHEMA)
+    content = database.serialize()
+    database.close()
+    return content
+
+
+def _row(values: Sequence[Any]) -> Row:
+    row = dict(zip(_COLUMNS, values, strict=False))
+    row["recipients"] = json.loads(row["recipients"])
+    row["refs"] = row["refs"].split()
+    row["seen"], row["flagged"] = bool(row["seen"]), bool(row["flagged"])
+    return row
