@@ -76,9 +76,13 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
 def wilson(successes: int, trials: int) -> Interval:
     """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927), which stays within [0, 1] and
     does not collapse at 0 or at 1."""
+    return wilson_share(successes / trials if trials else math.nan, trials)
+
+
+def wilson_share(share: float, trials: float) -> Interval:
+    """`wilson` for a share of so many trials, which need be no whole number."""
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan)
-    share = successes / trials
     spread = _Z**2 / trials
     centre = (share + spread / 2) / (1 + spread)
     half = _Z * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)

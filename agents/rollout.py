@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -119,6 +119,40 @@ async def rollout_async(
     finally:
         await asyncio.gather(*(seat.close() for seat in seats))
     return [episodes[index] for index in range(len(starts))]
+
+
+async def rollout_stream(
+    policy: Policy,
+    next_start: Callable[[], Awaitable[tuple[EnvironmentSpec, EpisodeStart] | None]],
+    on_episode: Callable[[Episode], None],
+    limits: Limits | None = None,
+    concurrency: int = 64,
+) -> None:
+    """Plays what `next_start` gives, `concurrency` episodes at once, until it gives None.
+
+    Unlike `rollout`, the episodes may be of several environments, and need not be known in advance: one
+    environment's last episodes are played beside the next one's first. `on_episode` gets each as it ends.
+
+    Raises:
+        RolloutError: an environment or the policy raised something that is not a fault.
+    """
+    limits = limits or Limits()
+
+    async def play_on() -> None:
+        seat: _Seat | None = None
+        try:
+            while (job := await next_start()) is not None:
+                spec, start = job
+                if seat is None or seat.spec != spec:
+                    if seat is not None:
+                        await seat.close()
+                    seat = _Seat(spec, limits.step_seconds)
+                on_episode(await _episode(policy, seat, start, limits))
+        finally:
+            if seat is not None:
+                await seat.close()
+
+    await _all(play_on() for _ in range(concurrency))
 
 
 async def _all(coroutines: Any) -> None:

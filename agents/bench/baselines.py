@@ -1,0 +1,75 @@
+"""What doing nothing, chance and the oracle reach on the same tasks: played once, then read from a cache.
+
+The cache is `$XDG_CACHE_HOME/ludus/bench` (`~/.cache/…`), one file for each task set and agent, named by a hash of
+the tasks and of the source of the environments, so that a changed environment is played anew.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import gymnasium
+
+import ludus.envs
+import ludus.tools
+from ludus.agents.bench.result import Result
+from ludus.agents.bench.tasks import TaskSet
+
+BASELINES = ("null", "random", "oracle")
+
+
+def baselines_of(one: TaskSet) -> list[str]:
+    """The baselines that the environment has."""
+    env = one.spec.make()
+    env.close()
+    scripted: Mapping[str, object] = getattr(env.unwrapped, "scripted", {})
+    return [name for name in BASELINES if name in scripted]
+
+
+def cached(one: TaskSet, agent: str) -> list[Result] | None:
+    """What the agent did on these tasks, numbered from 0; None where that is not known yet."""
+    try:
+        content = json.loads(_file(one, agent).read_text(encoding="utf-8"))
+        return [Result(**result) for result in content]
+    except (OSError, ValueError, TypeError):  # absent, or damaged: it is played again and written anew
+        return None
+
+
+def store(one: TaskSet, agent: str, results: list[Result]) -> None:
+    """
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    file = _file(one, agent)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(json.dumps([result.to_dict() for result in results]), encoding="utf-8")
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _file(one: TaskSet, agent: str) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ludus" / "bench"
+    return base / f"{one.digest}-{_source(one.id)}-{agent}.json"
+
+
+@cache
+def _source(id: str) -> str:
+    """A hash of all source that an environment may run: Ludus' environments and tools, and its own module."""
+    folders = [Path(place) for package in (ludus.envs, ludus.tools) for place in package.__path__]
+    sources = {path for folder in folders for path in folder.rglob("*.py")}
+    entry = gymnasium.spec(id).entry_point
+    creator = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
+    module = sys.modules.get(getattr(creator, "__module__", ""))
+    if module is not None and module.__file__:
+        sources.add(Path(module.__file__))
+    digest = hashlib.sha256()
+    for path in sorted(sources):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,191 @@
+"""A benchmark's folder: what it records, and whether a run may go on in it.
+
+bench.json      model, agent, sampling, repeats, versions, hash of the tasks: what makes it this run and no other
+tasks.json      the task list
+journal.jsonl   every finished episode, appended as it ends
+results.json    the table, with intervals
+results.jsonl   one line an episode: its figures
+episodes/*.parquet   one file an environment
+report.html
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import ludus
+from ludus.agents.bench.journal import read_journal
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.result import Result, measure
+from ludus.agents.bench.tasks import TaskList, read_tasks
+from ludus.agents.episode import Episode
+from ludus.tools.errors import UserError
+
+SETTINGS, TASKS, JOURNAL = "bench.json", "tasks.json", "journal.jsonl"
+RESULTS, LINES, EPISODES, REPORT = "results.json", "results.jsonl", "episodes", "report.html"
+_PACKAGES = ("gymnasium", "numpy", "torch", "transformers", "vllm")
+
+
+class BenchError(UserError):
+    """A benchmark's folder that cannot be used: of another run, damaged, or no such folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What makes a run this run. All of it must be the same to go on with it."""
+
+    suite: str
+    model: str
+    agent: str
+    temperature: float
+    max_tokens: int
+    seed: int
+    repeats: int
+    tasks: str
+    """Hash of the task list."""
+    ludus: str
+    """Version of Ludus."""
+
+    @staticmethod
+    def of(suite: str, player: PlayerChoice, repeats: int, tasks: TaskList) -> "Settings":
+        return Settings(
+            suite=suite,
+            model=player.shown,
+            agent=player.agent,
+            temperature=player.temperature,
+            max_tokens=player.max_tokens,
+            seed=player.seed,
+            repeats=repeats,
+            tasks=tasks.digest,
+            ludus=ludus.__version__,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A benchmark's folder, opened."""
+
+    path: Path
+    settings: Settings
+    tasks: TaskList
+    left_out: dict[str, str]
+    """Environments of the suite that could not run, and why."""
+    versions: dict[str, str]
+    begun: str
+    """The day on which the run began."""
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL
+
+    def episodes(self) -> list[Episode]:
+        """The finished ones, in the order of the task list and its repeats; of one that was played again
+        because it was a fault, the last."""
+        latest = {(episode.group, episode.sample): episode for episode in read_journal(self.journal)}
+        return [latest[place] for place in sorted(latest)]
+
+    def results(self) -> list[Result]:
+        return [measure(episode) for episode in self.episodes()]
+
+
+def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, str]) -> Folder:
+    """Make the folder of a new run.
+
+    Raises:
+        BenchError: `path` is something else.
+        OSError: it cannot be written.
+    """
+    if path.exists() and (not path.is_dir() or any(file for file in path.iterdir() if file.name != JOURNAL)):
+        raise BenchError(f"{path} is not empty and no benchmark's folder: choose another one")
+    folder = Folder(path, settings, tasks, left_out, _versions(), date.today().isoformat())
+    path.mkdir(parents=True, exist_ok=True)
+    write(path / TASKS, tasks.to_json())
+    about = {
+        "settings": {name: getattr(settings, name) for name in settings.__slots__},
+        "left_out": left_out,
+        "versions": folder.versions,
+        "begun": folder.begun,
+    }
+    # The last file: a folder that has it is a run.
+    write(path / SETTINGS, json.dumps(about, indent=1) + "\n")
+    return folder
+
+
+def open_folder(path: Path) -> Folder:
+    """
+    Raises:
+        BenchError: there is no run in it, or one of its files is damaged.
+    """
+    try:
+        about: dict[str, Any] = json.loads((path / SETTINGS).read_text(encoding="utf-8"))
+        settings = Settings(**about["settings"])
+        tasks = read_tasks((path / TASKS).read_text(encoding="utf-8"), str(path / TASKS))
+        folder = Folder(path, settings, tasks, about["left_out"], about["versions"], about["begun"])
+    except FileNotFoundError as missing:
+        raise BenchError(
+            f"{path} is no benchmark's folder: it has no {Path(missing.filename or '').name}; "
+            "`ludus bench SUITE --model MODEL` makes one"
+        ) from None
+    except NotADirectoryError:
+        raise BenchError(f"{path} is a file, not a benchmark's folder") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchError(
+            f"{path / SETTINGS} is damaged ({type(error).__name__}: {error}): restore it, or begin a new run; "
+            f"the episodes in {JOURNAL} are untouched"
+        ) from None
+    if tasks.digest != settings.tasks:
+        raise BenchError(
+            f"{path / TASKS} has the hash {tasks.digest}, {SETTINGS} says {settings.tasks}: restore the one "
+            "that was changed"
+        )
+    return folder
+
+
+def require_same(folder: Folder, wanted: Settings) -> None:
+    """
+    Raises:
+        BenchError: the run in the folder has other settings; each is named.
+    """
+    differences = [
+        f"{name.replace('_', '-')} {getattr(folder.settings, name)!r}, not {getattr(wanted, name)!r}"
+        for name in wanted.__slots__
+        if getattr(folder.settings, name) != getattr(wanted, name)
+    ]
+    if differences:
+        raise BenchError(
+            f"{folder.path} holds another run ({'; '.join(differences)}): repeat its settings to go on with it, "
+            "or give this one a folder of its own with --out"
+        )
+
+
+def write(path: Path, text: str) -> Path:
+    """Whole, or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_text(text, encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _versions() -> dict[str, str]:
+    found = {"ludus": ludus.__version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

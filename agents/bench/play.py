@@ -1,0 +1,158 @@
+"""Playing a list of jobs: in worker processes for scripted agents and served models, else in this process."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from multiprocessing.connection import Connection, wait
+from socket import socketpair
+
+from ludus.agents.bench.journal import encode
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.result import Result, measure
+from ludus.agents.bench.tasks import TaskList
+from ludus.agents.bench.worker import Ended, Job, Played, Setup, start_of
+from ludus.agents.episode import Episode
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
+from ludus.tools.errors import UserError
+
+Keep = Callable[[bytes, Result], None]
+"""Called with each episode that has ended: its journal line, and its figures."""
+
+
+class WorkerDied(UserError):
+    """A process that played was killed."""
+
+
+def play(
+    player: PlayerChoice,
+    tasks: TaskList,
+    jobs: Sequence[Job],
+    concurrency: int,
+    keep: Keep,
+    modules: Sequence[str] = (),
+) -> float:
+    """Plays the jobs, at most `concurrency` at once over all environments and processes.
+
+    Returns:
+        The seconds that playing took, from the moment when the first process was ready to play.
+
+    Raises:
+        UserError: the model refuses us, or a process was killed. What was kept is kept.
+        RolloutError, RuntimeError: an environment or a policy raised what is no fault.
+    """
+    if not jobs:
+        return 0.0
+    processes = min(player.processes(concurrency), len(jobs))
+    if not processes:
+        return _here(player, tasks, jobs, concurrency, keep)
+    return _elsewhere(player, tasks, jobs, concurrency, keep, modules, processes)
+
+
+def _here(player: PlayerChoice, tasks: TaskList, jobs: Sequence[Job], concurrency: int, keep: Keep) -> float:
+    policy = player.policy(concurrency)
+    began = time.perf_counter()
+    starts, waiting = tasks.starts, iter(jobs)
+
+    async def next_start() -> tuple[EnvironmentSpec, EpisodeStart] | None:
+        job = next(waiting, None)
+        return None if job is None else start_of(tasks, starts, job)
+
+    def finished(episode: Episode) -> None:
+        keep(encode(episode), measure(episode))
+
+    asyncio.run(rollout_stream(policy, next_start, finished, concurrency=min(concurrency, len(jobs))))
+    return time.perf_counter() - began
+
+
+def _elsewhere(
+    player: PlayerChoice,
+    tasks: TaskList,
+    jobs: Sequence[Job],
+    concurrency: int,
+    keep: Keep,
+    modules: Sequence[str],
+    processes: int,
+) -> float:
+    # A scripted agent computes all the time: more than one in a process would only wait for each other.
+    each = 1 if player.is_scripted else -(-min(concurrency, len(jobs)) // processes)
+    setup = Setup(player, tasks, each, tuple(modules), tuple(sys.path))
+    left = deque(jobs)
+    began: float | None = None
+    with ExitStack() as stack:
+        workers = dict(stack.enter_context(_Worker(setup)) for _ in range(processes))
+        busy, told = set(workers), set[Connection]()
+        while busy:
+            for link in wait(list(busy)):
+                assert isinstance(link, Connection)
+                try:
+                    said = link.recv()
+                    if isinstance(said, Played):
+                        keep(said.line, said.result)
+                        _give(link, left, 1, told)
+                    elif isinstance(said, Ended):
+                        _raise(said)
+                        busy.discard(link)
+                    else:
+                        began = began or time.perf_counter()
+                        # One waits behind each that is played, so that no seat is ever idle.
+                        _give(link, left, 2 * each, told)
+                except (EOFError, ConnectionError):
+                    raise WorkerDied(
+                        f"a process that played ended with code {workers[link].wait()}: it was killed, or had no "
+                        "memory left (then try a smaller --concurrency)"
+                    ) from None
+        return time.perf_counter() - (began or time.perf_counter())
+
+
+def _give(link: Connection, left: deque[Job], count: int, told: set[Connection]) -> None:
+    """More to play; or, once, that there is no more."""
+    given: list[Job | None] = [left.popleft() for _ in range(min(count, len(left)))]
+    if len(given) < count and link not in told:
+        told.add(link)
+        given.append(None)
+    if given:
+        link.send(given)
+
+
+def _raise(ended: Ended) -> None:
+    error: Exception
+    if ended.how == "done":
+        return
+    if ended.how == "refused":
+        error = UserError(ended.text)
+    else:
+        error = RuntimeError(f"a process that played broke:\n{ended.text}")
+    for note in ended.notes:
+        error.add_note(note)
+    raise error
+
+
+class _Worker:
+    """A started worker process; at the end of the context it is gone."""
+
+    def __init__(self, setup: Setup) -> None:
+        ours, theirs = socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ludus.agents.bench.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the parent, which says when to stop
+                pass_fds=[theirs.fileno()],
+            )
+        self._link = Connection(ours.detach())
+        self._link.send(setup)
+
+    def __enter__(self) -> tuple[Connection, "subprocess.Popen[bytes]"]:
+        return self._link, self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._link.close()  # which ends it, whatever it does
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,63 @@
+"""Who plays a benchmark: what `--model`, `--agent` and the sampling options name, as a policy."""
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from ludus.agents.policy import Policy, ScriptedPolicy
+
+SCRIPTED = "scripted:"
+_FULL_PROCESS = 64
+"""Requests in flight that keep one process's HTTP client busy: with more, a second process helps."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlayerChoice:
+    model: str
+    """`scripted:NAME`, the URL of an OpenAI-compatible server, or a model's folder or name on the hub."""
+    agent: str = "direct"
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    seed: int = 0
+
+    @property
+    def is_scripted(self) -> bool:
+        return self.model.startswith(SCRIPTED)
+
+    @property
+    def is_served(self) -> bool:
+        return self.model.startswith(("http://", "https://"))
+
+    @property
+    def shown(self) -> str:
+        """The model as it may be written down: a URL without its user and password."""
+        if not self.is_served:
+            return self.model
+        parts = urlsplit(self.model)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def processes(self, concurrency: int) -> int:
+        """How many processes play: scripted agents keep a core busy each, a client of a server shares the work
+        of many requests, and a model in this process has no use for another."""
+        cores = len(os.sched_getaffinity(0))
+        if self.is_scripted:
+            return min(cores, concurrency)
+        return min(cores, -(-concurrency // _FULL_PROCESS)) if self.is_served else 0
+
+    def policy(self, concurrency: int) -> Policy:
+        """
+        Raises:
+            UserError: there is no such model, or its server refuses us.
+        """
+        if self.is_scripted:
+            return ScriptedPolicy(self.model.removeprefix(SCRIPTED), self.seed)
+        from ludus.agents.choose import choose_policy
+
+        return choose_policy(
+            self.model,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            seed=self.seed,
+            concurrency=concurrency,
+            agent=self.agent,
+        )

@@ -1,0 +1,304 @@
+"""A benchmark from beginning to end: play what is missing, compare with the baselines, write the results."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ludus.agents.bench.baselines import baselines_of, cached, store
+from ludus.agents.bench.directory import (
+    EPISODES,
+    LINES,
+    RESULTS,
+    SETTINGS,
+    Folder,
+    Settings,
+    begin,
+    open_folder,
+    require_same,
+    write,
+    write_lines,
+)
+from ludus.agents.bench.journal import Journal
+from ludus.agents.bench.metrics import Figures, figures
+from ludus.agents.bench.play import play
+from ludus.agents.bench.player import SCRIPTED, PlayerChoice
+from ludus.agents.bench.result import Result
+from ludus.agents.bench.suites import chat_only, choose
+from ludus.agents.bench.tasks import TaskList, TaskSet, tasks_for
+from ludus.agents.bench.worker import Job
+from ludus.agents.episode import Episode, StopReason
+from ludus.agents.store import write_episodes
+from ludus.tools.errors import UserError
+
+FEWEST_FAULTS = 8
+"""Engine faults in a row that end a run; more where more requests are in flight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is asked for."""
+
+    suite: str
+    player: PlayerChoice
+    count: int | None = None
+    """Tasks per environment; None: all that are frozen."""
+    repeats: int = 1
+    concurrency: int = 64
+    default_count: int = 100
+    """Tasks of an environment that has no frozen ones."""
+    modules: tuple[str, ...] = ()
+    """To import where episodes are played: they register environments."""
+
+
+class Listener:
+    """What a run tells whoever watches; every method may be overridden."""
+
+    def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
+        """`who` begins to play, or goes on after the results that are there."""
+
+    def played(self, result: Result) -> None:
+        """An episode ended and is kept."""
+
+    def ended(self, who: str, episodes: int, seconds: float) -> None:
+        """So many episodes were played, in so many seconds."""
+
+    def note(self, text: str) -> None:
+        """Something that whoever reads the figures has to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One environment's figures."""
+
+    tasks: TaskSet
+    figures: Figures
+    baselines: dict[str, Figures]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    folder: Folder
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    """What is wrong with the figures; none where they are comparable and complete."""
+    results: tuple[Result, ...] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "settings": {
+                name: getattr(self.folder.settings, name) for name in self.folder.settings.__slots__
+            },
+            "hash": self.folder.tasks.digest,
+            "notes": list(self.notes),
+            "left_out": self.folder.left_out,
+            "environments": [
+                {
+                    "environment": row.tasks.id,
+                    "arguments": row.tasks.arguments,
+                    "hash": row.tasks.digest,
+                    "figures": row.figures.to_dict(),
+                    "baselines": {name: one.to_dict() for name, one in row.baselines.items()},
+                }
+                for row in self.rows
+            ],
+        }
+
+
+def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
+    """Plays what is missing of a run and writes its results; a run whose folder is there goes on where it stood.
+
+    Episodes that ended in a fault are played again, the others never.
+
+    Raises:
+        UserError: the suite, the model or the folder cannot be used, or the model stopped answering. What was
+            played is kept.
+    """
+    listener = listener or Listener()
+    folder = _folder(plan, path, listener)
+    with Journal(folder.journal) as journal:
+        if damage := journal.mend():
+            listener.note(damage)
+        results = _play_missing(plan, folder, journal, listener)
+    baselines = _baselines(plan, folder.tasks, listener)
+    return write_results(folder, results, baselines)
+
+
+def read_outcome(path: Path) -> Outcome:
+    """A run as it stands, with the baselines that are cached; nothing is played and nothing written.
+
+    Raises:
+        BenchError: there is no run in the folder.
+    """
+    folder = open_folder(path)
+    known = [
+        {name: played for name in baselines_of(one) if (played := cached(one, name)) is not None}
+        for one in folder.tasks.sets
+    ]
+    return _outcome(folder, folder.results(), known)
+
+
+def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
+    if (path / SETTINGS).exists():
+        folder = open_folder(path)
+        tasks = folder.tasks
+        if plan.suite == folder.settings.suite and plan.count not in (
+            None,
+            *(len(s.seeds) for s in tasks.sets),
+        ):
+            sizes = sorted({len(one.seeds) for one in tasks.sets})
+            raise UserError(
+                f"{path} holds a run of {', '.join(map(str, sizes))} tasks an environment, not {plan.count}: "
+                "give this one a folder of its own with --out"
+            )
+        require_same(folder, Settings.of(plan.suite, plan.player, plan.repeats, tasks))
+        return folder
+    chosen = choose(plan.suite)
+    for id, reason in chosen.left_out.items():
+        listener.note(f"{id} is left out: {reason}")
+    if not plan.player.is_scripted:
+        chat_only(chosen.specs)
+    tasks = tasks_for(chosen.specs, plan.count, plan.default_count, listener.note)
+    return begin(path, Settings.of(plan.suite, plan.player, plan.repeats, tasks), tasks, chosen.left_out)
+
+
+def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listener) -> list[Result]:
+    kept = {(result.task, result.sample): result for result in folder.results()}
+    whole = {place for place, result in kept.items() if not result.is_fault}
+    # Task by task within each environment; the repeats of one task are asked for together, so that a server with
+    # a prefix cache reads their common beginning once.
+    wanted = [Job(task, sample) for task in range(len(folder.tasks.starts)) for sample in range(plan.repeats)]
+    jobs = [job for job in wanted if (job.task, job.sample) not in whole]
+    again = sum((job.task, job.sample) in kept for job in jobs)
+    if kept and jobs:
+        faults = f"; {again} faults are played again" if again else ""
+        listener.note(f"{folder.path}: {len(whole)} of {len(wanted)} episodes are there and kept{faults}")
+    listener.begun(
+        folder.settings.model, folder.tasks, plan.repeats, [kept[place] for place in sorted(whole)]
+    )
+    streak = 0
+
+    def keep(line: bytes, result: Result) -> None:
+        nonlocal streak
+        journal.append(line)
+        kept[result.task, result.sample] = result
+        listener.played(result)
+        streak = streak + 1 if result.stop == StopReason.ENGINE_FAULT else 0
+        if streak >= max(FEWEST_FAULTS, min(plan.concurrency, len(jobs))):
+            raise UserError(
+                f"{folder.settings.model} answers no more; the last of {streak} faults: {result.fault}"
+            )
+
+    seconds = play(plan.player, folder.tasks, jobs, plan.concurrency, keep, plan.modules)
+    listener.ended(folder.settings.model, len(jobs), seconds)
+    results = [kept[place] for place in sorted(kept)]
+    if results and all(result.stop == StopReason.ENGINE_FAULT for result in results):
+        raise UserError(f"{folder.settings.model} answered not once: {results[-1].fault}")
+    return results
+
+
+def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str, list[Result]]]:
+    """For each task set: what each baseline did on it."""
+    known: list[dict[str, list[Result]]] = []
+    for one in tasks.sets:
+        known.append({})
+        for name in baselines_of(one):
+            played = cached(one, name)
+            if played is None:
+                played = _play_baseline(plan, one, name, listener)
+                store(one, name, played)
+            known[-1][name] = played
+    return known
+
+
+def _play_baseline(plan: Plan, one: TaskSet, name: str, listener: Listener) -> list[Result]:
+    tasks = TaskList((one,))
+    played: list[Result] = []
+
+    def keep(_: bytes, result: Result) -> None:
+        played.append(result)
+        listener.played(result)
+
+    player = PlayerChoice(f"{SCRIPTED}{name}")
+    jobs = [Job(task, 0) for task in range(len(one.seeds))]
+    listener.begun(f"baseline {name}", tasks, 1, [])
+    listener.ended(
+        f"baseline {name}", len(jobs), play(player, tasks, jobs, plan.concurrency, keep, plan.modules)
+    )
+    return sorted(played, key=lambda result: result.task)
+
+
+def write_results(
+    folder: Folder, results: Sequence[Result], baselines: Sequence[dict[str, list[Result]]]
+) -> Outcome:
+    """Writes the table and the files of episodes."""
+    outcome = _outcome(folder, results, baselines)
+    starts = folder.tasks.starts
+    write_lines(
+        folder.path / LINES,
+        (
+            {
+                "environment": folder.tasks.sets[starts[result.task][0]].id,
+                "seed": folder.tasks.sets[starts[result.task][0]].seeds[starts[result.task][1]],
+                **result.to_dict(),
+            }
+            for result in results
+        ),
+    )
+    by_set: dict[int, list[Episode]] = defaultdict(list)
+    for episode in folder.episodes():
+        by_set[starts[episode.group][0]].append(episode)
+    for which, name in enumerate(file_names(folder.tasks)):
+        write_episodes(folder.path / EPISODES / f"{name}.parquet", by_set[which])
+    # The last one: where it is, the others are.
+    write(folder.path / RESULTS, json.dumps(outcome.to_dict(), indent=1) + "\n")
+    return outcome
+
+
+def file_names(tasks: TaskList) -> list[str]:
+    """A file name for each environment of a list; a number tells apart those that differ in arguments only."""
+    names: list[str] = []
+    for one in tasks.sets:
+        name = one.id.rpartition("/")[2]
+        names.append(name if name not in names else f"{name}-{len(names)}")
+    return names
+
+
+def _outcome(
+    folder: Folder, results: Sequence[Result], baselines: Sequence[dict[str, list[Result]]]
+) -> Outcome:
+    starts = folder.tasks.starts
+    by_set: dict[int, list[Result]] = defaultdict(list)
+    for result in results:
+        by_set[starts[result.task][0]].append(result)
+    rows = tuple(
+        Row(one, figures(by_set[which]), {name: figures(played) for name, played in baselines[which].items()})
+        for which, one in enumerate(folder.tasks.sets)
+    )
+    return Outcome(folder, rows, tuple(_notes(folder, results)), tuple(results))
+
+
+def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
+    """What whoever reads the figures has to know first."""
+    notes = [f"{id} is left out: {reason}" for id, reason in folder.left_out.items()]
+    missing = len(folder.tasks.starts) * folder.settings.repeats - len(results)
+    if missing:
+        notes.append(f"{missing} episodes have not been played yet")
+    starts = folder.tasks.starts
+    changed = [told for result in results if (told := _mismatch(folder.tasks, starts, result))]
+    if changed:
+        notes.append(
+            f"THESE FIGURES ARE NOT COMPARABLE with hash {folder.tasks.digest}: {len(changed)} episodes had another "
+            f"task than the list says, so the environment changed; {changed[0]}"
+        )
+    return notes
+
+
+def _mismatch(tasks: TaskList, starts: Sequence[tuple[int, int]], result: Result) -> str:
+    which, number = starts[result.task]
+    one = tasks.sets[which]
+    if result.is_fault or result.key == one.tasks[number]:
+        return ""
+    return f"{one.id} gave {result.key[:80]!r} with seed {one.seeds[number]}, the list has {one.tasks[number][:80]!r}"

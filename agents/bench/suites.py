@@ -1,0 +1,139 @@
+"""Suites: environments that are measured together, and which of them can run on this machine."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gymnasium
+
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.envs.faults import EnvironmentFault
+from ludus.tools.errors import UserError
+
+TASKS = 100
+"""Frozen tasks per environment."""
+
+SUITES: dict[str, tuple[EnvironmentSpec, ...]] = {
+    "math": (
+        EnvironmentSpec("ludus/Arithmetic-v0"),
+        EnvironmentSpec("ludus/ArithmeticChallenge-v0"),
+        EnvironmentSpec("ludus/MathTool-v0"),
+    ),
+    "grids": (
+        EnvironmentSpec("ludus/PacManChat-v0"),
+        EnvironmentSpec("ludus/PacManChat-v0", {"rows": 11, "columns": 11}),
+    ),
+    "tools": (
+        EnvironmentSpec("ludus/Search-v0"),
+        EnvironmentSpec("ludus/Calendar-v0"),
+        EnvironmentSpec("ludus/Weather-v0"),
+        EnvironmentSpec("ludus/Assistant-v0"),
+        EnvironmentSpec("ludus/MathTool-v0"),
+    ),
+    "code": (
+        EnvironmentSpec("ludus/CodeFunction-v0"),
+        EnvironmentSpec("ludus/CodeFunctionRepl-v0"),
+        EnvironmentSpec("ludus/CodeRepair-v0"),
+        EnvironmentSpec("ludus/DataAnalysis-v0"),
+    ),
+}
+
+
+class SuiteError(UserError):
+    """There is no such suite or environment, or none of it can run here."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What a suite comes to on this machine."""
+
+    specs: tuple[EnvironmentSpec, ...]
+    left_out: dict[str, str]
+    """Environments that cannot run here, and why."""
+
+
+def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
+    """What `math`, `all`, or a comma list of suites and environment ids names, and whether every one of them
+    was asked for by its id. None comes twice.
+
+    Raises:
+        SuiteError: there is nothing of that name.
+    """
+    specs: list[EnvironmentSpec] = []
+    words = [word for word in (part.strip() for part in text.split(",")) if word]
+    for word in words:
+        if word == "all":
+            specs += [spec for members in SUITES.values() for spec in members]
+        elif word in SUITES:
+            specs += SUITES[word]
+        elif word in gymnasium.registry:
+            specs.append(EnvironmentSpec(word))
+        else:
+            names = [*SUITES, "all", *(id for id in gymnasium.registry if id.startswith("ludus/"))]
+            bare = {name.casefold().removeprefix("ludus/"): name for name in names}
+            near = difflib.get_close_matches(word.casefold().removeprefix("ludus/"), bare, n=1, cutoff=0.5)
+            guess = f"did you mean {bare[near[0]]}?" if near else "`ludus envs` lists the environments"
+            raise SuiteError(
+                f"{word!r} is neither a suite ({', '.join(SUITES)}, all) nor an environment: {guess}"
+            )
+    if not specs:
+        raise SuiteError(f"name a suite ({', '.join(SUITES)}, all) or environments, separated by commas")
+    different = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
+    return different, not {*words} & {"all", *SUITES}
+
+
+def choose(text: str) -> Chosen:
+    """The environments that a suite comes to here: each is made and reset once.
+
+    Raises:
+        SuiteError: there is no such suite; an environment that was asked for by its id cannot run; none can.
+    """
+    specs, by_id = suite(text)
+    able: list[EnvironmentSpec] = []
+    left_out: dict[str, str] = {}
+    for spec in specs:
+        reason = obstacle(spec)
+        if reason is None:
+            able.append(spec)
+        elif by_id:
+            raise SuiteError(f"{spec.id} cannot run here: {reason}")
+        else:
+            left_out[spec.id] = reason
+    if not able:
+        reasons = "; ".join(f"{id}: {reason}" for id, reason in left_out.items())
+        raise SuiteError(f"no environment of {text!r} can run here: {reasons}")
+    return Chosen(tuple(able), left_out)
+
+
+def obstacle(spec: EnvironmentSpec) -> str | None:
+    """Why an environment cannot run on this machine, in one line; None where it can."""
+    try:
+        env = spec.make()
+        try:
+            env.reset(seed=0)
+        finally:
+            env.close()
+    except ModuleNotFoundError as missing:
+        return f"{missing.name} is not installed"
+    except (UserError, EnvironmentFault, gymnasium.error.UnregisteredEnv) as problem:
+        return " ".join(str(problem).split())
+    return None
+
+
+def chat_only(specs: Sequence[EnvironmentSpec]) -> None:
+    """
+    Raises:
+        SuiteError: an environment takes numbered actions, which no language model gives.
+    """
+    from ludus.envs.base import ChatEnv
+
+    for spec in specs:
+        env = spec.make()
+        env.close()
+        if not isinstance(env.unwrapped, ChatEnv):
+            raise SuiteError(
+                f"{spec.id} takes numbered actions, and a language model gives replies: use a chat form, "
+                "such as ludus/PacManChat-v0"
+            )

@@ -1,0 +1,196 @@
+"""Task lists: which starts are played, named by what they are, with a hash that makes figures comparable."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.tools.errors import UserError
+
+FIRST_SEED = 2**33
+"""Where the search for tasks begins: above the seeds that training and `ludus eval` use."""
+_FRUITLESS = 2000
+"""Seeds in a row that may give tasks already listed before an environment counts as exhausted."""
+
+
+class TaskListError(UserError):
+    """A task list that is damaged, or that an environment cannot fill."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSet:
+    """The tasks of one environment, in the order in which they are played; no two are the same task."""
+
+    id: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `gym.make`."""
+    seeds: tuple[int, ...] = ()
+    tasks: tuple[str, ...] = ()
+    """What `info["task"]` is after `reset` with each of the seeds."""
+
+    @property
+    def spec(self) -> EnvironmentSpec:
+        return EnvironmentSpec(self.id, self.arguments)
+
+    @property
+    def label(self) -> str:
+        """The environment as a person writes it: the id, with the arguments that were given."""
+        given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.id}({given})" if given else self.id
+
+    @property
+    def version(self) -> str:
+        """The environment's version, which its id ends with."""
+        return self.id.rpartition("-v")[2]
+
+    @property
+    def digest(self) -> str:
+        """Of everything that makes figures comparable; 16 hexadecimal digits."""
+        content = [self.id, self.arguments, self.version, self.seeds, self.tasks]
+        return _digest(json.dumps(content, sort_keys=True))
+
+    def first(self, count: int) -> "TaskSet":
+        return TaskSet(self.id, self.arguments, self.seeds[:count], self.tasks[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class TaskList:
+    sets: tuple[TaskSet, ...]
+
+    @property
+    def digest(self) -> str:
+        """The same for two lists of the same tasks, in whatever order their environments stand."""
+        return _digest(" ".join(sorted(one.digest for one in self.sets)))
+
+    @property
+    def starts(self) -> list[tuple[int, int]]:
+        """Every task, in the order of play: (which of the sets, which of its tasks)."""
+        return [(i, j) for i, one in enumerate(self.sets) for j in range(len(one.seeds))]
+
+    def to_json(self) -> str:
+        sets = [
+            {
+                "id": one.id,
+                "arguments": one.arguments,
+                "version": one.version,
+                "hash": one.digest,
+                "seeds": one.seeds,
+                "tasks": one.tasks,
+            }
+            for one in self.sets
+        ]
+        return json.dumps({"hash": self.digest, "environments": sets}, indent=1) + "\n"
+
+
+def read_tasks(text: str, name: str) -> TaskList:
+    """A task list from its JSON. `name` is what the error calls it.
+
+    Raises:
+        TaskListError: it is no task list, or its hash is not that of its content.
+    """
+    try:
+        content = json.loads(text)
+        sets = tuple(
+            TaskSet(
+                str(one["id"]), dict(one["arguments"]), tuple(map(int, one["seeds"])), tuple(one["tasks"])
+            )
+            for one in content["environments"]
+        )
+        stated = content["hash"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TaskListError(
+            f"{name} is no task list ({type(error).__name__}: {error}): restore it, or begin a new run"
+        ) from None
+    read = TaskList(sets)
+    if read.digest != stated:
+        raise TaskListError(
+            f"{name} was edited: its content has the hash {read.digest}, it says {stated}; restore it"
+        )
+    return read
+
+
+def make_tasks(spec: EnvironmentSpec, count: int, begun: TaskSet | None = None) -> TaskSet:
+    """The first `count` different tasks that an environment gives from `FIRST_SEED` on.
+
+    Args:
+        begun: tasks found by an earlier call, to go on from.
+
+    Raises:
+        TaskListError: the environment has not that many different tasks.
+    """
+    seeds, tasks = (list(begun.seeds), list(begun.tasks)) if begun else ([], [])
+    known, fruitless = {*tasks}, 0
+    seed = seeds[-1] + 1 if seeds else FIRST_SEED
+    env = spec.make()
+    try:
+        while len(tasks) < count:
+            _, info = env.reset(seed=seed)
+            task = str(info.get("task", seed))
+            if task in known:
+                fruitless += 1
+                if fruitless == _FRUITLESS:
+                    raise TaskListError(
+                        f"{spec.id} has only {len(tasks)} different tasks with these arguments: "
+                        f"ask for --n {len(tasks)} at most"
+                    )
+            else:
+                fruitless = 0
+                known.add(task)
+                tasks.append(task)
+                seeds.append(seed)
+            seed += 1
+    finally:
+        env.close()
+    return TaskSet(spec.id, spec.arguments, tuple(seeds), tuple(tasks))
+
+
+def tasks_for(
+    specs: Iterable[EnvironmentSpec], count: int | None, default: int, note: Callable[[str], None]
+) -> TaskList:
+    """The tasks of a run: frozen ones where there are enough of them, the rest made now.
+
+    Args:
+        count: tasks per environment; None takes all that are frozen, or else `default`.
+        note: told of what had to be made.
+    """
+    sets = []
+    for spec in specs:
+        frozen = frozen_tasks().get(_key(spec))
+        wanted = count or (len(frozen.seeds) if frozen else default)
+        if frozen is None or len(frozen.seeds) < wanted:
+            have = f"{len(frozen.seeds)} tasks are frozen" if frozen else "no tasks are frozen"
+            note(f"{spec.id}: {have}, so the list of {wanted} is made now")
+            sets.append(make_tasks(spec, wanted, frozen))
+        else:
+            sets.append(frozen.first(wanted))
+    return TaskList(tuple(sets))
+
+
+@cache
+def frozen_tasks() -> Mapping[str, TaskSet]:
+    """All frozen task sets that the package ships, by environment and arguments."""
+    folder = files("ludus.agents.bench").joinpath("tasks")
+    lists = [
+        read_tasks(file.read_text(encoding="utf-8"), file.name)
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".json")
+    ]
+    return {_key(one.spec): one for tasks in lists for one in tasks.sets}
+
+
+def write_tasks(path: Path, sets: Sequence[TaskSet]) -> Path:
+    path.write_text(TaskList(tuple(sets)).to_json(), encoding="utf-8")
+    return path
+
+
+def _key(spec: EnvironmentSpec) -> str:
+    return json.dumps([spec.id, spec.arguments], sort_keys=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,125 @@
+"""A process that plays: takes starts from its parent, sends back each episode as its journal line and its figures.
+
+Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. The parent alone writes files.
+"""
+
+import asyncio
+import importlib
+import os
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Literal
+
+from ludus.agents.bench.journal import encode
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.result import Result, measure
+from ludus.agents.bench.tasks import TaskList
+from ludus.agents.episode import Episode
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
+from ludus.tools.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One episode to play."""
+
+    task: int
+    """Its place in `TaskList.starts`."""
+    sample: int
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The first thing that a worker is told."""
+
+    player: PlayerChoice
+    tasks: TaskList
+    concurrency: int
+    modules: tuple[str, ...]
+    """To import first: they register environments."""
+    path: tuple[str, ...]
+    """`sys.path` of the parent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    line: bytes
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last thing that a worker says."""
+
+    how: Literal["done", "refused", "broken"]
+    text: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def start_of(
+    tasks: TaskList, starts: list[tuple[int, int]], job: Job
+) -> tuple[EnvironmentSpec, EpisodeStart]:
+    which, number = starts[job.task]
+    one = tasks.sets[which]
+    return one.spec, EpisodeStart(one.seeds[number], group=job.task, sample=job.sample)
+
+
+def main() -> None:
+    link = Connection(int(sys.argv[1]))
+    setup: Setup = link.recv()
+    sys.path[:] = setup.path
+    for module in setup.modules:
+        importlib.import_module(module)
+    import ludus  # noqa: F401 (registers the environments)
+
+    try:
+        asyncio.run(_play(link, setup))
+        ended = Ended("done")
+    except UserError as refusal:
+        ended = Ended("refused", str(refusal), tuple(getattr(refusal, "__notes__", ())))
+    except Exception:
+        ended = Ended("broken", traceback.format_exc())
+    link.send(ended)
+    # Threads of environments that are stuck, and the one that listens to the parent, are not waited for.
+    os._exit(0)
+
+
+async def _play(link: Connection, setup: Setup) -> None:
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[Job | None] = asyncio.Queue()
+
+    def listen() -> None:
+        try:
+            while True:
+                jobs: list[Job | None] = link.recv()
+                for job in jobs:
+                    loop.call_soon_threadsafe(waiting.put_nowait, job)
+        except (EOFError, OSError):
+            os._exit(1)  # the parent is gone, and nobody would read what is still played
+
+    starts = setup.tasks.starts
+
+    async def next_start() -> tuple[EnvironmentSpec, EpisodeStart] | None:
+        job = await waiting.get()
+        if job is None:
+            waiting.put_nowait(None)  # for the others
+            return None
+        return start_of(setup.tasks, starts, job)
+
+    def send(episode: Episode) -> None:
+        link.send(Played(encode(episode), measure(episode)))
+
+    threading.Thread(target=listen, daemon=True).start()
+    policy = setup.player.policy(setup.concurrency)
+    link.send("ready")
+    await rollout_stream(policy, next_start, send, concurrency=setup.concurrency)
+
+
+if __name__ == "__main__":
+    # Under its own name, so that what is pickled here is what the parent knows.
+    from ludus.agents.bench import worker
+
+    worker.main()
