@@ -22,6 +22,7 @@ from ludus.tools.services.calendar.model import (
     Status,
     VEvent,
     aware,
+    resource_name,
 )
 from ludus.tools.services.client import Refused, ask
 
@@ -56,8 +57,9 @@ class CalendarClient:
     Every method raises `ToolError` for what the caller can mend, and `ToolFault` where the server is none.
 
     Args:
-        http: a client whose base URL is the collection that holds the calendars (see `ludus.tools.services.connect`).
-        now: what the time is, for the stamps of what is written; the service's virtual clock, or the real one.
+        http: a client whose base URL is the collection that holds the calendars (see
+            `ludus.tools.services.connect`).
+        now: what time it is, for the stamps of what is written: the service's virtual clock, or the real one.
     """
 
     def __init__(self, http: httpx.Client, now: Callable[[], datetime] = _now) -> None:
@@ -99,7 +101,7 @@ class CalendarClient:
         Raises:
             Refused: with status 404, when there is none.
         """
-        name = f"{uid}.ics"
+        name = resource_name(uid)
         try:
             response = self._ask("GET", person, name)
         except Refused as refusal:
@@ -130,7 +132,9 @@ class CalendarClient:
         condition = {"if-none-match": "*"} if etag is None else {} if etag == ANY else {"if-match": etag}
         text = ics.write(edit.stamped(item, self._now()))
         headers = {"content-type": "text/calendar; charset=utf-8", **condition}
-        response = self._ask("PUT", person, name or f"{item.uid}.ics", content=text.encode(), headers=headers)
+        response = self._ask(
+            "PUT", person, name or resource_name(item.uid), content=text.encode(), headers=headers
+        )
         return str(response.headers.get("etag", ""))
 
     def delete(self, person: str, uid: str, etag: str | None = None) -> None:
@@ -196,7 +200,8 @@ class CalendarClient:
         return item
 
     def answer(self, person: str, uid: str, status: Status, occurrence: datetime | None = None) -> None:
-        """Answer an invitation, for all of it or one occurrence: in the person's calendar and the organizer's.
+        """Answer an invitation, for all of it or one occurrence, in the person's calendar and the
+        organizer's.
 
         Raises:
             ToolError: the person is not invited, or there is no such occurrence.
@@ -332,12 +337,13 @@ class CalendarClient:
                 self.put(holder, item, etag=copy.etag, name=copy.name)
 
     def _remove(self, person: str, stored: Stored) -> None:
-        """Remove a meeting from everybody's calendar, the person's own last: until then it can be repeated."""
+        """Remove a meeting from everybody's calendar, the person's own last: until then it can be
+        repeated."""
         for holder in self._holders(person, stored.item):
             if holder == person:
                 continue
             try:
-                self._ask("DELETE", holder, f"{stored.item.uid}.ics")
+                self._ask("DELETE", holder, resource_name(stored.item.uid))
             except Refused as refusal:
                 if refusal.status != 404:
                     raise

@@ -17,7 +17,8 @@ class BadXml(ValueError):
 
 
 def parse(body: bytes) -> ElementTree.Element:
-    """A body's root element. Documents with a DTD are refused: entities could grow without end, or name files.
+    """A body's root element. Documents with a DTD are refused: entities could grow without end, or
+    name files.
 
     Raises:
         BadXml: it is not XML in UTF-8 without a DTD.

@@ -1,7 +1,7 @@
 """What can be done to a calendar object: pure functions from one object to the next."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from ludus.tools.services.calendar import expand, ics
 from ludus.tools.services.calendar.model import Attendee, Event, Item, Moment, Status, VEvent, aware
@@ -37,7 +37,8 @@ def moved(item: Item, start: datetime, end: datetime) -> Item:
     moves along by the same time of the clock."""
     main = item.main
     if not item.is_series:
-        return replace(item, main=replace(main, start=start, end=end, sequence=main.sequence + 1))
+        begin, finish = _days_if_whole(start, end, main.start)
+        return replace(item, main=replace(main, start=begin, end=finish, sequence=main.sequence + 1))
     first = _like(start, main.start)
     shift, length = _clock(first) - _clock(main.start), end - start
 
@@ -78,7 +79,8 @@ def moved(item: Item, start: datetime, end: datetime) -> Item:
 
 def occurrence_moved(item: Item, event: Event, start: datetime, end: datetime) -> Item:
     """One occurrence of a series to another time."""
-    changed = replace(_change(item, event), start=start, end=end, sequence=event.details.sequence + 1)
+    begin, until = _days_if_whole(start, end, event.details.start)
+    changed = replace(_change(item, event), start=begin, end=until, sequence=event.details.sequence + 1)
     return _with_change(item, changed)
 
 
@@ -105,14 +107,8 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
         return aware(moment, zone) < at
 
     gone = expand.starts(item, at, zone)
-    last: Moment = (
-        which - timedelta(days=1)
-        if not isinstance(which, datetime)
-        else at.astimezone(UTC) - timedelta(seconds=1)
-    )
-    until = f"{last:%Y%m%dT%H%M%SZ}" if isinstance(last, datetime) else f"{last:%Y%m%d}"
     count = ics.rule_part(main.rule, "COUNT")
-    length = main.end - main.start
+    length = aware(main.end, zone) - aware(main.start, zone)
     tail = replace(
         main,
         uid=f"{main.uid}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}",
@@ -133,7 +129,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
         return None, after
     head = replace(
         main,
-        rule=ics.with_rule_parts(main.rule, COUNT=None, UNTIL=until),
+        rule=main.rule and ics.with_rule_parts(main.rule, COUNT=None, UNTIL=_just_before(which)),
         excluded=tuple(filter(before, main.excluded)),
         added=tuple(filter(before, main.added)),
         sequence=main.sequence + 1,
@@ -209,6 +205,12 @@ def _like(moment: datetime, model: Moment) -> Moment:
     return moment.replace(tzinfo=None) if model.tzinfo is None else moment.astimezone(model.tzinfo)
 
 
+def _days_if_whole(start: datetime, end: datetime, model: Moment) -> tuple[Moment, Moment]:
+    """Whole days stay whole days as long as they are moved from midnight to midnight."""
+    whole = not isinstance(model, datetime) and start.time() == end.time() == time()
+    return (start.date(), end.date()) if whole else (start, end)
+
+
 def _clock(moment: Moment) -> datetime:
     """What a clock and calendar on the wall show."""
     return datetime(*moment.timetuple()[:6])
@@ -222,6 +224,16 @@ def _days_later(days: str, shift: timedelta) -> str:
     return ",".join(
         one[:-2] + _DAYS[(_DAYS.index(one[-2:]) + shift.days) % 7] for one in days.upper().split(",")
     )
+
+
+def _just_before(moment: Moment) -> str:
+    """The last UNTIL that leaves a start out, in the form that the start calls for (RFC 5545, 3.3.10)."""
+    if not isinstance(moment, datetime):
+        day: date = moment - timedelta(days=1)
+        return f"{day:%Y%m%d}"
+    if moment.tzinfo is None:
+        return f"{moment - timedelta(seconds=1):%Y%m%dT%H%M%S}"
+    return f"{moment.astimezone(UTC) - timedelta(seconds=1):%Y%m%dT%H%M%SZ}"
 
 
 def _until_later(until: str, shift: timedelta) -> str:

@@ -1,4 +1,4 @@
-"""The two libraries that read and expand iCalendar: an extra, so that nobody needs them who has no calendar."""
+"""The two libraries that read and expand iCalendar: an extra, for those who have calendars."""
 
 from ludus.tools.errors import UserError
 

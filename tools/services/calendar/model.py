@@ -1,7 +1,9 @@
-"""What calendars consist of: people's calendars, objects of one or more VEVENTs, and what takes place when."""
+"""What calendars consist of: people's calendars, objects of one or more VEVENTs, what takes place."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
+from hashlib import blake2b
 from typing import Literal
 
 Moment = datetime | date
@@ -129,6 +131,15 @@ class Busy:
 
     start: datetime
     end: datetime
+
+
+def resource_name(uid: str) -> str:
+    """What the resource of an object is called within its calendar: the UID, in characters that no server
+    takes for anything else."""
+    plain = re.sub(r"[^A-Za-z0-9@._-]", "_", uid)
+    if plain == uid and not uid.startswith("."):
+        return f"{uid}.ics"
+    return f"_{plain[:60]}-{blake2b(uid.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.ics"
 
 
 def aware(moment: Moment, zone: tzinfo) -> datetime:

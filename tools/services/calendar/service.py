@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ludus.tools.services.calendar import dav, expand, ics
-from ludus.tools.services.calendar.model import Calendar, Item
+from ludus.tools.services.calendar.model import Calendar, Item, resource_name
 from ludus.tools.services.service import Service, VirtualClock
 
 METHODS = ("OPTIONS", "PROPFIND", "MKCALENDAR", "REPORT", "GET", "PUT", "DELETE")
@@ -50,13 +50,8 @@ def shelf(calendar: Calendar, items: Iterable[Item] = ()) -> Shelf:
     return Shelf(calendar, {resource_name(item.uid): ics.write(item) for item in items})
 
 
-def resource_name(uid: str) -> str:
-    """Where an object is kept within its calendar."""
-    return f"{uid}.ics"
-
-
 class CalendarService(Service):
-    """Calendars of several people behind CalDAV: one collection each, `/PERSON/`, with objects `/PERSON/UID.ics`.
+    """Calendars of several people behind CalDAV: a collection each, `/PERSON/`, with `/PERSON/UID.ics`.
 
     It speaks what `CalendarClient` says: PROPFIND, MKCALENDAR, REPORT (calendar-query by time-range and UID),
     GET, PUT and DELETE with ETag, If-Match and If-None-Match. A REPORT answers with whole objects; expanding
