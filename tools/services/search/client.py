@@ -1,0 +1,137 @@
+"""`SearchClient`: search and open, against the service of this package or any SearxNG server."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.services.client import ask_json
+from ludus.tools.services.search.webpage import read_html
+
+MAX_BYTES = 2_000_000
+"""What is read of a web page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One result of a search."""
+
+    id: str
+    """What `open` takes: an id of this server, or the URL of a page elsewhere."""
+    title: str
+    snippet: str
+    date: str
+    """`YYYY-MM-DD`, when this version was written; empty where nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPage:
+    """Ten results of a search, or those that are left."""
+
+    query: str
+    number: int
+    """Of the page of results, from 1 on."""
+    total: int
+    """How many results there are, as far as the server knows."""
+    results: tuple[Hit, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is written about something."""
+
+    id: str
+    title: str
+    text: str
+    date: str
+    """`YYYY-MM-DD`, when this version was written; empty where nobody knows."""
+
+
+class SearchClient:
+    """A client of a search service.
+
+    Args:
+        http: of the service: `connect(SearchService(…))`, `connect("http://localhost:8000/search")`, or
+            `connect("https://searx.example")` for a SearxNG server whose settings allow `format: json`.
+        web: for pages that lie elsewhere, as all results of a SearxNG server do: whoever passes a client lets
+            the agent open any URL with it. Without one, only pages of the server itself are opened.
+    """
+
+    def __init__(self, http: httpx.Client, web: httpx.Client | None = None) -> None:
+        self._http = http
+        self._web = web
+        # A whole URL saves httpx from taking it apart three times, a third of what a call costs.
+        self._base = f"{str(http.base_url).rstrip('/')}/"
+        self._pages = f"{self._base}page/"
+
+    def search(self, query: str, page: int = 1) -> SearchPage:
+        """The results of a query, best first.
+
+        Raises:
+            ToolError: the query is empty, or the service failed in a way that trying again may mend.
+            ToolFault: no search service is there.
+        """
+        asked = urlencode({"q": query, "format": "json", "pageno": page}, errors="replace")
+        said = ask_json(self._http, "GET", f"{self._base}search?{asked}")
+        results = said.get("results") if isinstance(said, dict) else None
+        if not isinstance(results, list) or not all(
+            isinstance(one, dict) and "url" in one for one in results
+        ):
+            raise ToolFault(f"{self._base}search answers in another form than SearxNG's: is the URL right?")
+        total = said.get("number_of_results")
+        return SearchPage(
+            query, page, total if isinstance(total, int) else len(results), tuple(map(self._hit, results))
+        )
+
+    def open(self, id: str) -> Page:
+        """A page, by the id of a search result.
+
+        Raises:
+            ToolError: there is no such page, or it is not text.
+            ToolFault: no search service is there.
+        """
+        if "://" in id:
+            return self._open_elsewhere(id)
+        if not id.strip():
+            raise ToolError("the page's id is empty: take the id of a search result")
+        said = ask_json(self._http, "GET", self._pages + quote(id, safe="", errors="replace"))
+        try:
+            return Page(str(said["id"]), said["title"], said["content"], said["publishedDate"][:10])
+        except (KeyError, TypeError):
+            raise ToolFault(
+                f"{self._pages}{id[:100]} answers in another form than a page's: is the URL right?"
+            ) from None
+
+    def _hit(self, result: dict[str, Any]) -> Hit:
+        url = str(result["url"])
+        return Hit(
+            url.removeprefix(self._pages),
+            str(result.get("title") or url),
+            str(result.get("content") or ""),
+            str(result.get("publishedDate") or "")[:10],
+        )
+
+    def _open_elsewhere(self, url: str) -> Page:
+        if url.startswith(self._pages):
+            return self.open(url.removeprefix(self._pages))
+        if self._web is None or not url.startswith(("http://", "https://")):
+            raise ToolError(f"{url[:200]} lies elsewhere and cannot be opened here")
+        try:
+            with self._web.stream("GET", url, follow_redirects=True) as response:
+                kind = response.headers.get("content-type", "")
+                if response.status_code >= 400:
+                    raise ToolError(f"{url[:200]} cannot be opened (status {response.status_code})")
+                if not kind.startswith("text/"):
+                    raise ToolError(f"{url[:200]} is no text ({kind or 'unknown type'})")
+                body = bytearray()
+                for part in response.iter_bytes():
+                    body += part
+                    if len(body) > MAX_BYTES:
+                        break
+                text = bytes(body[:MAX_BYTES]).decode(response.encoding or "utf-8", "replace")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ToolError(f"{url[:200]} cannot be opened: {type(error).__name__}") from None
+        title, read = read_html(text) if kind.startswith("text/html") else ("", text)
+        return Page(url, title or url, read, "")

@@ -1,0 +1,203 @@
+"""`Encyclopedia`: the pages of an invented world with a full-text index, built once and kept on disk."""
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Iterator
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+
+from ludus.tools.errors import UserError
+from ludus.tools.services.world import Page, World, invent, pages
+
+PAGES = 10_000
+NAMESAKES = 0.2
+OUTDATED = 0.2
+_DIGEST_BYTES = 32
+_SOURCES = (
+    ("ludus.tools.services.geography", ("names.py", "places.py")),
+    ("ludus.tools.services.world", ("relations.py", "vocabulary.py", "world.py", "prose.py")),
+    ("ludus.tools.services.search", ("encyclopedia.py",)),
+)
+"""The code that pages follow from."""
+
+
+class CacheError(UserError):
+    """The folder of the cache cannot be written to."""
+
+
+class Encyclopedia:
+    """Pages in their versions, and the index over them; the same object for all who ask for the same world.
+
+    Nothing changes it, and any thread may use it: each has a connection of its own to the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        rows = self.connection.execute("SELECT id, entity, title, date, text FROM page ORDER BY rowid")
+        self.pages = tuple(Page(*row) for row in rows)
+        """By row of the index; the present version of each entity's page in the entities' order, then the
+        earlier versions."""
+        self.rows = {page.id: row for row, page in enumerate(self.pages)}
+        self.earlier: dict[int, int] = {}
+        """Of the present version of a page that changed: the row of the version before."""
+        entities = len(self.pages)
+        for row, page in enumerate(self.pages):
+            if page.entity != row:
+                entities = min(entities, row)
+                self.earlier[page.entity] = row
+        self.entities = entities
+        """How many there are: rows from here on are earlier versions."""
+
+    @cached_property
+    def world(self) -> World:
+        """The facts behind the pages: for those who ask questions, never for those who answer them."""
+        ((text,),) = self.connection.execute("SELECT facts FROM world")
+        return World.read(json.loads(text))
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """This thread's connection, in this process: a connection does not survive a fork."""
+        local = self._local
+        if getattr(local, "process", None) != os.getpid():
+            # Nobody writes to a file that is there: new ones take its place.
+            local.connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro&immutable=1", uri=True)
+            local.connection.execute("PRAGMA mmap_size = 268435456")
+            local.process = os.getpid()
+        return local.connection  # type: ignore[no-any-return]
+
+
+_building = threading.Lock()
+
+
+def encyclopedia(
+    seed: int = 0, size: int = PAGES, namesakes: float = NAMESAKES, outdated: float = OUTDATED
+) -> Encyclopedia:
+    """The encyclopedia of a world, from memory, else from disk, else built and kept.
+
+    Files lie in `$XDG_CACHE_HOME/ludus/search` (`~/.cache/…`), one for each world and version of the code
+    that makes it. A damaged one is built anew.
+
+    Args:
+        size: how many pages, earlier versions not counted.
+        namesakes: the share of people and companies whose name is nearly that of another one.
+        outdated: the share of pages of which there is an earlier version, too.
+
+    Raises:
+        ValueError: see `world.invent`.
+        CacheError: the folder cannot be written to.
+    """
+    with _building:
+        return _encyclopedia(seed, size, float(namesakes), float(outdated))
+
+
+@lru_cache(maxsize=8)
+def _encyclopedia(seed: int, size: int, namesakes: float, outdated: float) -> Encyclopedia:
+    key = hashlib.blake2b(
+        f"{_code()} {seed} {size} {namesakes!r} {outdated!r}".encode(), digest_size=12
+    ).hexdigest()
+    path = cache_folder() / f"{key}.sqlite"
+    if not _is_whole(path):
+        _build(path, seed, size, namesakes, outdated)
+    return Encyclopedia(path)
+
+
+def cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root).absolute() / "ludus" / "search"
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    code = hashlib.blake2b(digest_size=16)
+    for package, names in _SOURCES:
+        for name in names:
+            code.update(resources.files(package).joinpath(name).read_bytes())
+    return code.hexdigest()
+
+
+def _digest(path: Path, length: int) -> bytes:
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    with path.open("rb") as file:
+        while length > 0 and (part := file.read(min(length, 1 << 20))):
+            digest.update(part)
+            length -= len(part)
+    return digest.digest()
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file is there and ends with the digest of everything before."""
+    try:
+        length = path.stat().st_size - _DIGEST_BYTES
+        with path.open("rb") as file:
+            file.seek(max(0, length))
+            return length > 0 and file.read() == _digest(path, length)
+    except FileNotFoundError:
+        return False
+
+
+def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) -> None:
+    """Write a world's file beside its place, and put it there when it is whole: of two processes that build
+    the same one at once, the second replaces what is the same."""
+    world = invent(seed, size, namesakes, outdated)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))
+    except OSError as error:
+        raise CacheError(
+            f"the search index cannot be written to {path.parent} ({error.strerror}): mend its permissions, "
+            "or set XDG_CACHE_HOME to another folder"
+        ) from error
+    try:
+        file = folder / "index.sqlite"
+        connection = sqlite3.connect(file)
+        _fill(connection, world, seed)
+        connection.close()
+        whole = _digest(file, file.stat().st_size)
+        # SQLite reads as many pages as the header says: what follows does not disturb it.
+        with file.open("ab") as end:
+            end.write(whole)
+        os.replace(file, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill(connection: sqlite3.Connection, world: World, seed: int) -> None:
+    connection.executescript(
+        """
+        PRAGMA page_size = 8192; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;
+        CREATE TABLE world (facts TEXT);
+        CREATE TABLE page (
+            rowid INTEGER PRIMARY KEY, id TEXT, entity INTEGER, title TEXT, date TEXT, text TEXT
+        );
+        CREATE VIRTUAL TABLE words USING fts5(
+            title, text, content = '', tokenize = "unicode61 remove_diacritics 2"
+        );
+        CREATE TABLE common (word TEXT PRIMARY KEY, pages INTEGER);
+        """
+    )
+    written = pages(world, seed)
+    rows: Iterator[tuple[object, ...]] = (
+        (row, page.id, page.entity, page.title, page.date, page.text) for row, page in enumerate(written)
+    )
+    with connection:
+        connection.execute("INSERT INTO world VALUES (?)", (json.dumps(world.plain()),))
+        connection.executemany("INSERT INTO page VALUES (?, ?, ?, ?, ?, ?)", rows)
+        connection.executemany(
+            "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
+            ((row, page.title, page.text) for row, page in enumerate(written)),
+        )
+    connection.executescript(
+        f"""
+        INSERT INTO words (words) VALUES ('optimize');
+        CREATE VIRTUAL TABLE spread USING fts5vocab(words, row);
+        INSERT INTO common SELECT term, doc FROM spread WHERE doc > {len(written) // 100};
+        DROP TABLE spread;
+        """
+    )

@@ -1,0 +1,140 @@
+"""`find`: which pages answer a query, best first, and the sentence of each that says why."""
+
+import re
+import sqlite3
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ludus.tools.services.search.encyclopedia import Encyclopedia
+
+RANKED = 20
+"""Hits of a query; whoever wants others asks for something else."""
+MAX_TERMS, MAX_LETTERS = 12, 40
+TITLE_WEIGHT = 8.0
+"""What a word of the title counts for in bm25, beside a word of the text."""
+SNIPPET = 240
+"""Characters."""
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    row: int
+    """Of the index: `Encyclopedia.pages`."""
+    score: float
+    """0 to 4, higher is better."""
+    snippet: str
+
+
+def terms(query: str) -> list[str]:
+    """The words of a query as the index has them: whatever else it contains means nothing."""
+    # A query is no longer than this, however long: normalising a megabyte helps nobody.
+    text = unicodedata.normalize("NFKD", query[:2_000]).casefold()
+    text = "".join(letter for letter in text if not unicodedata.combining(letter))
+    words = dict.fromkeys(word[:MAX_LETTERS] for word in _WORD.findall(text))
+    return list(words)[:MAX_TERMS]
+
+
+@lru_cache(maxsize=16_384)
+def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
+    """The best `RANKED` matches, best first; a pure function of its arguments.
+
+    Candidates come from bm25 over the query's rare words, since a word of every tenth page tells little and
+    costs most; they are put in order by bm25, by how many of the query's words the title has, and by how many
+    stand together in one sentence, the common ones included.
+    """
+    words = terms(query)
+    common = _common(book)
+    told = [word for word in words if common.get(word, 0) * 4 < len(book.pages)] or words
+    if not told:
+        return ()
+    candidates = _candidates(book.connection, told, common)
+    if not candidates:
+        return ()
+    # bm25 is better the more negative it is.
+    best = min(rank for _, rank in candidates) or -1.0
+    phrase = " ".join(words)
+    found = []
+    for row, rank in candidates:
+        page = book.pages[row]
+        title = page.title.lower().replace(",", "")
+        named = 0
+        for word in told:
+            named += word in title
+        snippet, together = _best_sentence(page.text, told)
+        share = named / len(told) * (1.0 if title == phrase else 0.8)
+        found.append(Match(row, round(rank / best + 2 * together / len(told) + share, 4), snippet))
+    found.sort(key=lambda match: (-match.score, match.row))
+    return tuple(found[:RANKED])
+
+
+def _candidates(
+    connection: sqlite3.Connection, words: Sequence[str], common: dict[str, int]
+) -> list[tuple[int, float]]:
+    """Rows and their bm25: of pages with any rare word the best, and, as if they came right after those, some
+    that have a common word too; without a rare one, of some pages with the least common."""
+    rare = [word for word in words if word not in common]
+    if rare:
+        match = " OR ".join(map(_quoted, rare))
+        ranked: list[tuple[int, float]] = connection.execute(
+            f"SELECT rowid, bm25(words, {TITLE_WEIGHT}, 1.0) AS rank FROM words WHERE words MATCH ? "
+            f"ORDER BY rank, rowid LIMIT {RANKED}",
+            (match,),
+        ).fetchall()
+        if len(ranked) < RANKED or len(rare) == len(words):
+            return ranked
+        others = " OR ".join(_quoted(word) for word in words if word in common)
+        found = dict(ranked)
+        for (row,) in connection.execute(
+            f"SELECT rowid FROM words WHERE words MATCH ? LIMIT {RANKED}", (f"({match}) AND ({others})",)
+        ):
+            found.setdefault(row, ranked[-1][1])
+        return list(found.items())
+    least = sorted(words, key=lambda word: (common[word], word))[:3]
+    # Ranking would read every page with a common word: these come as they are stored.
+    found = {}
+    for count in range(len(least), 0, -1):
+        match = " AND ".join(map(_quoted, least[:count]))
+        for row, place in (("title", f"title : ({match})"), ("text", match)):
+            query = f"SELECT rowid FROM words WHERE words MATCH ? LIMIT {RANKED}"
+            for (number,) in connection.execute(query, (place,)):
+                found.setdefault(number, -1.0 if row == "title" else -0.5)
+        if len(found) >= RANKED:
+            break
+    return list(found.items())[:RANKED]
+
+
+def _quoted(word: str) -> str:
+    # In quotation marks nothing is an operator; letters and digits cannot end them.
+    return f'"{word}"'
+
+
+@lru_cache(maxsize=8)
+def _common(book: Encyclopedia) -> dict[str, int]:
+    """Words that many pages have, and how many."""
+    return dict(book.connection.execute("SELECT word, pages FROM common"))
+
+
+def _best_sentence(text: str, words: Sequence[str]) -> tuple[str, int]:
+    """The first of the sentences with most of the words, and how many those are. Of a word, only the first
+    two places count."""
+    lines = text.lower().replace("\n", ".")
+    counts: dict[int, int] = {}
+    for word in words:
+        place, last = lines.find(word), -1
+        for _ in range(2):
+            if place < 0:
+                break
+            start = lines.rfind(".", 0, place) + 1
+            if start != last:
+                counts[start] = counts.get(start, 0) + 1
+                last = start
+            place = lines.find(word, place + 1)
+    best, together = 0, 0
+    for start, count in counts.items():
+        if count > together or (count == together and start < best):
+            best, together = start, count
+    end = lines.find(".", best)
+    return text[best : min(end + 1 or len(text), best + SNIPPET)].strip(), together

@@ -1,0 +1,111 @@
+"""What is written about the invented world: pages, each in one version or two."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from hashlib import blake2b
+
+from ludus.tools.services.world.relations import BY_SUBJECT
+from ludus.tools.services.world.vocabulary import ASIDES, LISTS
+from ludus.tools.services.world.world import Entity, World
+
+MENTIONED_BY_ALIAS = 0.25
+ENOUGH = 11
+"""Sentences that a page has at least."""
+FIRST_DAY, LAST_DAY = date(2029, 1, 1), date(2031, 2, 28)
+"""When the present versions were written; the earlier ones are two to six years older."""
+SUBJECTS = {
+    "person": ("She", "He"),
+    "company": ("The company",),
+    "place": ("The town",),
+    "event": ("The event",),
+    "country": ("The country",),
+}
+ALSO = (
+    "{t} is also known as {a}.",
+    "{t}, also called {a}, is often confused with others.",
+    "Many say {a} for {t}.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One version of what is written about an entity."""
+
+    id: str
+    """Says nothing about the entity, nor about how old the version is."""
+    entity: int
+    title: str
+    date: str
+    """`YYYY-MM-DD`; of several versions, the last one holds."""
+    text: str
+
+
+def pages(world: World, seed: int) -> list[Page]:
+    """The present version of every entity's page, in the entities' order; then the earlier versions."""
+    rng = random.Random(f"prose {seed}")
+    return [_page(world, seed, entity, rng, is_past=False) for entity in world.entities] + [
+        _page(world, seed, entity, rng, is_past=True) for entity in world.entities if entity.past
+    ]
+
+
+def page_id(seed: int, entity: int, version: int) -> str:
+    return blake2b(f"{seed}/{entity}/{version}".encode(), digest_size=5).hexdigest()
+
+
+def _page(world: World, seed: int, entity: Entity, rng: random.Random, is_past: bool) -> Page:
+    facts: Mapping[str, int | str] = {**entity.facts, **entity.past} if is_past else entity.facts
+    days = int(rng.random() * ((LAST_DAY - FIRST_DAY).days + 1))
+    written = FIRST_DAY + timedelta(days=days)
+    if is_past:
+        written -= timedelta(days=800 + int(rng.random() * 1400))
+    return Page(
+        page_id(seed, entity.number, 0 if is_past else 1),
+        entity.number,
+        entity.title,
+        written.isoformat(),
+        _text(world, entity, facts, rng),
+    )
+
+
+def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: random.Random) -> str:
+    chance = rng.random
+    kind, title = entity.kind, entity.title
+    subjects = SUBJECTS[kind]
+    pronoun = subjects[entity.number % len(subjects)]
+    told = []
+    for relation in BY_SUBJECT[kind]:
+        if relation.name not in facts:
+            continue
+        value = facts[relation.name]
+        sentences = relation.sentences
+        sentence = sentences[int(chance() * len(sentences))]
+        if isinstance(value, int):
+            other = world.entities[value]
+            by_alias = other.aliases and chance() < MENTIONED_BY_ALIAS
+            value = other.aliases[0] if by_alias else other.title
+        subject = title if not told or chance() < 0.3 else pronoun
+        told.append(sentence.format(s=subject, o=value))
+    asides = ASIDES[kind]
+    start = int(chance() * len(asides))
+    for step in range(max(3 + int(chance() * 3), ENOUGH - len(told))):
+        aside = asides[(start + step * 5) % len(asides)]
+        told.insert(1 + int(chance() * len(told)), aside.format(n=title))
+    if entity.aliases:
+        also = ALSO[int(chance() * len(ALSO))].format(t=title, a=entity.aliases[0])
+        told.insert(int(chance() * 3), also)
+    if kind == "person" and told[0].startswith(("She ", "He ")):
+        told[0] = title + told[0][told[0].index(" ") :]
+    middle = len(told) // 2
+    paragraphs = [" ".join(told[:middle]), " ".join(told[middle:])]
+    if chance() < 0.5:
+        paragraphs.append("\n".join([LISTS[kind], *_list(world, entity, rng)]))
+    return "\n\n".join(paragraphs)
+
+
+def _list(world: World, entity: Entity, rng: random.Random) -> Sequence[str]:
+    """A few names that have nothing to do with any fact."""
+    count = len(world.entities)
+    others = {int(rng.random() * count) for _ in range(2 + int(rng.random() * 3))} - {entity.number}
+    return [f"- {world.entities[other].title}" for other in sorted(others)]
