@@ -1,0 +1,106 @@
+"""MCP servers for the tests, real ones: `python servers.py KIND [PORT]`."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+KIND = sys.argv[1]
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+
+
+def good() -> None:
+    from mcp.server.mcpserver import Image, MCPServer
+
+    server = MCPServer("good")
+    kept: list[str] = []
+
+    @server.tool()
+    def add(a: int, b: int = 1) -> int:
+        """Add two numbers."""
+        return a + b
+
+    @server.tool()
+    def remember(state: str) -> str:
+        """Remember a word."""
+        kept.append(state)
+        return " ".join(kept)
+
+    @server.tool()
+    def fail() -> str:
+        """Fail."""
+        from mcp.server.mcpserver.exceptions import ToolError
+
+        raise ToolError("no such drawer: 'x'")
+
+    @server.tool(structured_output=False)
+    def draw() -> list[object]:
+        """Draw."""
+        import base64
+
+        return ["a dot", Image(data=base64.b64decode(PNG), format="png")]
+
+    @server.tool()
+    def die() -> str:
+        """Die."""
+        print("Killed: out of memory", file=sys.stderr, flush=True)
+        os._exit(3)
+
+    @server.tool()
+    def hang() -> str:
+        """Never answer."""
+        time.sleep(3600)
+        return ""
+
+    @server.tool()
+    def grow(gone: bool = False) -> str:
+        """Offer another set of tools."""
+        server.add_tool(hang, name="grown")
+        if gone:
+            server.remove_tool("add")
+        return "grown"
+
+    @server.tool()
+    def now() -> str:
+        """Never say the same."""
+        return str(time.monotonic_ns())
+
+    if len(sys.argv) > 2:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        server.run("streamable-http", port=int(sys.argv[2]))
+    else:
+        server.run("stdio")
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(0)
+
+
+def garbage() -> None:
+    """Answers every line with what is no MCP."""
+    for _ in sys.stdin:
+        print("Welcome to the garbage server", flush=True)
+
+
+def silent() -> None:
+    """Says nothing, and heeds neither the end of its input nor SIGTERM; it has a child."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
+    with open(sys.argv[2], "w") as file:
+        file.write(f"{os.getpid()} {child.pid}")
+    time.sleep(3600)
+
+
+def broken() -> None:
+    """Ends with a traceback before it has answered."""
+    import no_such_module  # noqa: F401
+
+
+if __name__ == "__main__":
+    {"good": good, "garbage": garbage, "silent": silent, "broken": broken}[KIND]()
