@@ -54,7 +54,15 @@ def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> An
         ToolError: see `ask`.
         ToolFault: see `ask`; also when the answer is no JSON.
     """
-    response = ask(http, method, path, **arguments)
+    return read_json(ask(http, method, path, **arguments))
+
+
+def read_json(response: httpx.Response) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        ToolFault: it is none.
+    """
     try:
         return response.json()
     except ValueError:

@@ -149,7 +149,7 @@ class _Digits:
 
 
 def _word(digits: _Digits, language: Language, endings: tuple[str, ...], syllables: int) -> str:
-    parts = []
+    parts: list[str] = []
     for _ in range(syllables):
         parts += digits.choice(language.onsets), digits.choice(language.nuclei)
     # Only before the ending can a syllable be closed, and only where the ending lets it be spoken.

@@ -1,0 +1,6 @@
+"""Weather: Open-Meteo's API over a seeded field of weather, and its client."""
+
+from ludus.tools.services.weather.client import WeatherClient
+from ludus.tools.services.weather.service import WeatherService
+
+__all__ = ["WeatherClient", "WeatherService"]

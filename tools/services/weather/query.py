@@ -1,0 +1,204 @@
+"""`read_query`: what a request asks for, or the error that Open-Meteo answers with."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from ludus.tools.services.weather.variables import (
+    DAILY_NAMES,
+    HOURLY,
+    PRECIPITATION_UNITS,
+    TEMPERATURE_UNITS,
+    WIND_SPEED_UNITS,
+    Units,
+)
+
+FIRST_DAY = date(2016, 1, 1)
+MOST_PAST, MOST_AHEAD, USUAL_AHEAD = 92, 16, 7
+MOST_PLACES = 1000
+
+
+class WrongQuery(Exception):
+    """A request that cannot be answered; the text is the `reason`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place that a request is about."""
+
+    latitude: float
+    longitude: float
+    elevation: float | None
+    """None: the land's own."""
+    timezone: str
+    """As asked for: an IANA name, or `auto`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Which days: from and to dates, or around today."""
+
+    start: date | None = None
+    end: date | None = None
+    past_days: int = 0
+    forecast_days: int = USUAL_AHEAD
+
+    def days(self, today: date) -> tuple[date, int]:
+        """The first day and how many there are.
+
+        Raises:
+            WrongQuery: for dates outside what there is.
+        """
+        if self.start is None or self.end is None:
+            return today - timedelta(self.past_days), self.past_days + self.forecast_days
+        last = today + timedelta(MOST_AHEAD - 1)
+        for name, day in (("start_date", self.start), ("end_date", self.end)):
+            if not FIRST_DAY <= day <= last:
+                raise WrongQuery(f"Parameter '{name}' is out of allowed range from {FIRST_DAY} to {last}")
+        return self.start, (self.end - self.start).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    spots: tuple[Spot, ...]
+    hourly: tuple[str, ...]
+    daily: tuple[str, ...]
+    current: tuple[str, ...]
+    units: Units
+    is_unix_time: bool
+    period: Period
+
+
+def read_query(given: Mapping[str, str]) -> Query:
+    """Read a request's parameters; unknown ones are ignored, as the real service does.
+
+    Raises:
+        WrongQuery: naming the parameter and what was wrong.
+    """
+    latitudes, longitudes = _numbers(given, "latitude"), _numbers(given, "longitude")
+    if len(latitudes) != len(longitudes) or not latitudes:
+        raise WrongQuery("Parameter 'latitude' and 'longitude' must have the same number of elements")
+    if len(latitudes) > MOST_PLACES:
+        raise WrongQuery(f"Parameter 'latitude' and 'longitude' must not exceed {MOST_PLACES} coordinates.")
+    for latitude, longitude in zip(latitudes, longitudes, strict=True):
+        if not -90.0 <= latitude <= 90.0:
+            raise WrongQuery(f"Latitude must be in range of -90 to 90°. Given: {latitude}.")
+        if not -180.0 <= longitude <= 180.0:
+            raise WrongQuery(f"Longitude must be in range of -180 to 180°. Given: {longitude}.")
+    count = len(latitudes)
+    elevations: Sequence[float | None] = _numbers(given, "elevation") or [None] * count
+    zones = _words(given, "timezone") or ["GMT"]
+    zones = zones * count if len(zones) == 1 else zones
+    if len(elevations) != count:
+        raise WrongQuery("Parameter 'elevation' and coordinates must have the same number of elements")
+    if len(zones) != count:
+        raise WrongQuery("Parameter 'timezone' and coordinates must have the same number of elements")
+    for zone in zones:
+        if zone != "auto":
+            zone_of(zone)
+    return Query(
+        spots=tuple(map(Spot, latitudes, longitudes, elevations, zones)),
+        hourly=_names(given, "hourly", HOURLY),
+        daily=_names(given, "daily", DAILY_NAMES),
+        current=_names(given, "current", HOURLY),
+        units=Units(
+            _choice(given, "temperature_unit", TEMPERATURE_UNITS),
+            _choice(given, "wind_speed_unit", WIND_SPEED_UNITS),
+            _choice(given, "precipitation_unit", PRECIPITATION_UNITS),
+        ),
+        is_unix_time=_choice(given, "timeformat", ("iso8601", "unixtime")) == "unixtime",
+        period=_period(given),
+    )
+
+
+@lru_cache(maxsize=1024)
+def zone_of(name: str) -> tzinfo:
+    """A time zone by its name.
+
+    Raises:
+        WrongQuery: there is none of this name.
+    """
+    if name in ("GMT", "UTC"):
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise WrongQuery("Invalid timezone") from None
+
+
+def _period(given: Mapping[str, str]) -> Period:
+    start, end = (_date(given, name) for name in ("start_date", "end_date"))
+    if (start is None) != (end is None):
+        raise WrongQuery("Both 'start_date' and 'end_date' must be set in the url")
+    past_days = _count(given, "past_days", "Past days", MOST_PAST, 0)
+    forecast_days = _count(given, "forecast_days", "Forecast days", MOST_AHEAD, USUAL_AHEAD)
+    if start is None or end is None:
+        return Period(past_days=past_days, forecast_days=forecast_days)
+    if end < start:
+        raise WrongQuery("End-date must be larger or equals than start-date")
+    for name in ("past_days", "forecast_days"):
+        if name in given:
+            raise WrongQuery(f"Parameter '{name}' is mutually exclusive with 'start_date' and 'end_date'")
+    return Period(start, end)
+
+
+def _words(given: Mapping[str, str], name: str) -> list[str]:
+    text = given.get(name, "")
+    return [word.strip() for word in text.split(",")] if text else []
+
+
+def _numbers(given: Mapping[str, str], name: str) -> list[float]:
+    found = []
+    for word in _words(given, name):
+        try:
+            number = float(word)
+        except ValueError:
+            raise WrongQuery(f"Value of type 'Float' required for key '{name}'.") from None
+        # Not a number, and infinity: what comes after would fail in other ways.
+        if number - number != 0.0:
+            raise WrongQuery(f"Value of type 'Float' required for key '{name}'.")
+        found.append(number)
+    return found
+
+
+def _count(given: Mapping[str, str], name: str, called: str, most: int, usual: int) -> int:
+    if name not in given:
+        return usual
+    try:
+        count = int(given[name])
+    except ValueError:
+        raise WrongQuery(f"Value of type 'Int' required for key '{name}'.") from None
+    if not 0 <= count <= most:
+        raise WrongQuery(f"{called} is invalid. Allowed range 0 to {most}. Given {count}.")
+    return count
+
+
+def _date(given: Mapping[str, str], name: str) -> date | None:
+    if not given.get(name):
+        return None
+    try:
+        return datetime.strptime(given[name], "%Y-%m-%d").date()
+    except ValueError:
+        raise WrongQuery("Invalid date format. Make sure to use 'YYYY-MM-DD'") from None
+
+
+def _names(given: Mapping[str, str], name: str, known: Collection[str]) -> tuple[str, ...]:
+    names = dict.fromkeys(_words(given, name))
+    for word in names:
+        if word not in known:
+            raise WrongQuery(
+                f"Cannot initialize WeatherVariable from invalid String value {word[:100]} for key {name}"
+            )
+    return tuple(names)
+
+
+def _choice(given: Mapping[str, str], name: str, known: Collection[str]) -> str:
+    word = given.get(name) or next(iter(known))
+    if word not in known:
+        raise WrongQuery(
+            f"Value was not of type '{name}' for key {name}: invalid String value {word[:100]}. "
+            f"Allowed values: {', '.join(known)}"
+        )
+    return word

@@ -1,0 +1,120 @@
+"""`WeatherService`: Open-Meteo's forecast and geocoding, both under one roof."""
+
+import json
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
+
+from ludus.tools.services.geography import REAL_CITIES, Place, invented_places
+from ludus.tools.services.service import Service, VirtualClock
+from ludus.tools.services.weather.field import Field, Run
+from ludus.tools.services.weather.forecast import QUARTER_S, forecast
+from ludus.tools.services.weather.gazetteer import Gazetteer
+from ludus.tools.services.weather.query import WrongQuery, read_query
+
+STALE_S = 86_400
+"""How old a forecast is that has been overtaken: it is yesterday's."""
+MOST_RESULTS, USUAL_RESULTS = 100, 10
+
+
+class WeatherService(Service):
+    """`/v1/forecast` and `/v1/search` over a seeded world.
+
+    The weather is a pure function of the seed, the place, the time and the day on which it was forecast.
+    Calls change nothing. A stale answer is yesterday's forecast, and says so as HTTP does, by its `Age`.
+
+    Args:
+        seed: of the weather and, where no places are given, of the world.
+        places: which places there are; by default those of the invented world and the real cities.
+        clock: what time it is.
+    """
+
+    name = "weather"
+
+    def __init__(
+        self, seed: int = 0, places: tuple[Place, ...] | None = None, clock: VirtualClock | None = None
+    ) -> None:
+        super().__init__(clock)
+        self.seed = seed
+        self.places = (*invented_places(seed), *REAL_CITIES) if places is None else places
+        self._world = _world(seed, self.places)
+        self._app = Router([Route("/v1/forecast", self._forecast), Route("/v1/search", self._search)])
+
+    @property
+    def app(self) -> ASGIApp:
+        return self._app
+
+    @property
+    def state(self) -> None:
+        """Nothing: no call changes the weather."""
+
+    @state.setter
+    def state(self, state: None) -> None: ...
+
+    async def _forecast(self, request: Request) -> Response:
+        quarter = int(self.clock.now.timestamp()) // QUARTER_S
+        status, body = self._world.forecast(request.scope["query_string"], quarter, self.is_stale)
+        headers = {"age": str(STALE_S)} if self.is_stale and status == 200 else None
+        return Response(body, status, headers, "application/json; charset=utf-8")
+
+    async def _search(self, request: Request) -> Response:
+        status, body = self._world.search(request.scope["query_string"])
+        return Response(body, status, media_type="application/json; charset=utf-8")
+
+
+class _World:
+    """What all services of the same seed and places share: nothing of it changes."""
+
+    def __init__(self, seed: int, places: tuple[Place, ...]) -> None:
+        self.field = Field(seed)
+        self.gazetteer = Gazetteer(places)
+        # An answer is a pure function of the question and the quarter of an hour.
+        self.forecast = lru_cache(maxsize=512)(self._forecast)
+        self.search = lru_cache(maxsize=2048)(self._search)
+
+    def _forecast(self, query: bytes, quarter: int, is_stale: bool) -> tuple[int, bytes]:
+        now = datetime.fromtimestamp(quarter * QUARTER_S, UTC)
+        run = Run(quarter * QUARTER_S // STALE_S - is_stale)
+        try:
+            return 200, _json(forecast(self.field, self.gazetteer, read_query(_parameters(query)), now, run))
+        except WrongQuery as wrong:
+            return 400, _json({"error": True, "reason": str(wrong)})
+
+    def _search(self, query: bytes) -> tuple[int, bytes]:
+        given = _parameters(query)
+        if "name" not in given:
+            return 400, _json({"error": True, "reason": "Value required for key 'name'."})
+        if given.get("format", "json") != "json":
+            return 400, _json({"error": True, "reason": "Parameter 'format' must be json"})
+        count = given.get("count", str(USUAL_RESULTS))
+        if not count.isdecimal() or not 1 <= int(count[:6]) <= MOST_RESULTS:
+            reason = f"Parameter count must be between 1 and {MOST_RESULTS}."
+            return 400, _json({"error": True, "reason": reason})
+        found = self.gazetteer.search(given["name"][:200], given.get("countryCode", ""))[: int(count)]
+        answer: dict[str, Any] = {"generationtime_ms": round(0.05 + 0.01 * len(found), 2)}
+        if found:
+            answer = {"results": [self.gazetteer.result(place) for place in found], **answer}
+        return 200, _json(answer)
+
+
+@lru_cache(maxsize=8)
+def _world(seed: int, places: tuple[Place, ...]) -> _World:
+    return _World(seed, places)
+
+
+def _parameters(query: bytes) -> dict[str, str]:
+    """The parameters of a query; one that is repeated is a list, as with commas."""
+    given: dict[str, str] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        given[name] = f"{given[name]},{value}" if name in given else value
+    return given
+
+
+def _json(answer: Any) -> bytes:
+    return json.dumps(answer, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
