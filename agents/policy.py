@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
 
@@ -23,12 +23,13 @@ class Action:
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish: Literal["stop", "length", ""] = ""
-    """`length` without completion ids: the context had no room left, so there is no answer at all."""
+    """`length` with neither completion ids nor `completion_tokens`: the context had no room left, so there is
+    no answer at all."""
     fork: bool = False
     weights_version: int = 0
-    prompt_tokens: int = 0
-    """What was read and, in `completion_tokens`, sampled for this action. 0: no more than the ids say."""
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    """What was read and, in `completion_tokens`, sampled for this action. None: no more than the ids say."""
+    completion_tokens: int | None = None
 
 
 class Player(Protocol):
@@ -44,6 +45,16 @@ class Player(Protocol):
 
     def close(self) -> None:
         """Give back what the episode held."""
+        ...
+
+
+@runtime_checkable
+class BranchingPlayer(Player, Protocol):
+    """A player that can be continued in several ways, which search over turns needs."""
+
+    def branch(self, seed: int) -> "BranchingPlayer":
+        """Another player that stands where this one stands, with choices of its own. Also when this one is
+        closed."""
         ...
 
 
@@ -124,6 +135,7 @@ class EnginePlayer:
         if not sampling.stop_ids:
             sampling = replace(sampling, stop_ids=tuple(policy.format.stop_ids))
         self._sampling = sampling
+        self._policy = policy
         self._format = policy.format
         self._tools = tools
         self._seeds = (policy.seed, seed)
@@ -153,7 +165,14 @@ class EnginePlayer:
             finish=completion.finish,
             fork=fork,
             weights_version=completion.weights_version,
+            prompt_tokens=len(ids),
+            completion_tokens=len(completion.ids),
         )
+
+    def branch(self, seed: int) -> "EnginePlayer":
+        twin = EnginePlayer(self._policy, self._tools, seed)
+        twin._history, twin._context, twin._turn = self._history, self._context, self._turn
+        return twin
 
     def close(self) -> None:
         self._session.close()

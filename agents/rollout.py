@@ -255,7 +255,7 @@ async def _play(
                 return record.end(StopReason.TIME_LIMIT)
             raise
         acted = time.perf_counter()
-        if action.finish == "length" and not action.completion_ids:
+        if action.finish == "length" and not (action.completion_ids or action.completion_tokens):
             return record.end(StopReason.TOKEN_LIMIT)
         observation, reward, terminated, truncated, info = await seat.call(env.step, action.reply)
         read = (0 if action.fork else context) + len(action.prompt_ids)
@@ -303,8 +303,12 @@ class _Record:
                 fork=action.fork,
                 generate_seconds=generate_seconds,
                 step_seconds=step_seconds,
-                prompt_tokens=action.prompt_tokens or read,
-                completion_tokens=action.completion_tokens or len(action.completion_ids),
+                prompt_tokens=read if action.prompt_tokens is None else action.prompt_tokens,
+                completion_tokens=(
+                    len(action.completion_ids)
+                    if action.completion_tokens is None
+                    else action.completion_tokens
+                ),
             )
         )
 

@@ -1,0 +1,172 @@
+"""`ChatPolicy`: a model behind `/v1/chat/completions`, which renders messages and reads tool calls itself."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gymnasium
+
+from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer
+from ludus.agents.policy import Action, derive_seed
+from ludus.envs.chat import Chat, Message, content_text
+
+
+@dataclass(frozen=True)
+class ChatPolicy:
+    """A language model behind a server with OpenAI's interface.
+
+    A turn's seed is `derive_seed(policy seed, player seed, turn)`, cut to the 31 bits that every server
+    takes.
+    """
+
+    server: OpenAIServer
+    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024, temperature=0.0))
+    """Without stop ids. `top_p`, `top_k` and `min_p` are sent where they cut something off."""
+    seed: int = 0
+    token_ids: bool = False
+    """Ask for token ids and log-probabilities (vLLM gives them), so that the episodes can be trained on.
+    Where the server renders a history otherwise than what was sampled, the episode forks."""
+    images: bool = False
+    """Send images; without, the model reads `[image]`."""
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "ChatPlayer":
+        return ChatPlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
+
+
+class ChatPlayer:
+    def __init__(self, policy: ChatPolicy, tools: Sequence[Any], seed: int) -> None:
+        self._policy = policy
+        self._tools = tools
+        self._seed = seed
+        self._sent: list[dict[str, Any]] = []
+        """The conversation as it goes over the wire."""
+        self._context: tuple[int, ...] = ()
+        self._turn = 0
+
+    async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
+        policy = self._policy
+        seed = derive_seed(policy.seed, self._seed, self._turn)
+        self._sent = [*self._sent, *(_sent(message, policy.images) for message in observation)]
+        self._turn += 1
+        try:
+            answer = await policy.server.post("chat/completions", self._request(seed), _read_choice, seed)
+        except ContextTooLong:
+            return Action({"role": "assistant", "content": ""}, finish="length")
+        action = _action(answer, policy.sampling.max_tokens)
+        self._sent = [*self._sent, _sent(action.reply)]
+        return self._with_ids(action, answer) if policy.token_ids else action
+
+    def branch(self, seed: int) -> "ChatPlayer":
+        twin = ChatPlayer(self._policy, self._tools, seed)
+        twin._sent, twin._context, twin._turn = self._sent, self._context, self._turn
+        return twin
+
+    def close(self) -> None:
+        pass
+
+    def _request(self, seed: int) -> dict[str, Any]:
+        policy, sampling = self._policy, self._policy.sampling
+        return {
+            "messages": self._sent,
+            "tools": self._tools or None,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p if sampling.top_p < 1 else None,
+            "top_k": sampling.top_k if sampling.top_k > 0 else None,
+            "min_p": sampling.min_p if sampling.min_p > 0 else None,
+            "seed": seed >> 32,
+            **({"logprobs": True, "return_token_ids": True} if policy.token_ids else {}),
+        }
+
+    def _with_ids(self, action: Action, answer: Any) -> Action:
+        """The action with the server's ids; a prompt that does not begin with what was seen is a fork."""
+        choice = answer["choices"][0]
+        prompt, ids = answer.get("prompt_token_ids") or (), tuple(choice.get("token_ids") or ())
+        logprobs = [one["logprob"] for one in (choice.get("logprobs") or {}).get("content") or ()]
+        if not prompt or len(ids) != len(logprobs):
+            return action
+        seen = self._context
+        appended = tuple(prompt[: len(seen)]) == seen
+        self._context = (*prompt, *ids)
+        return replace(
+            action,
+            prompt_ids=tuple(prompt[len(seen) :] if appended else prompt),
+            completion_ids=ids,
+            logprobs=tuple(map(float, logprobs)),
+            fork=not appended,
+        )
+
+
+def _sent(message: Mapping[str, Any], images: bool = False) -> dict[str, Any]:
+    """A message as servers take it: arguments are the text of an object, whatever the model wrote.
+
+    Malformed arguments go back under the key `malformed`: servers whose templates read the arguments refuse a
+    whole conversation in which some cannot be read.
+    """
+    sent: dict[str, Any] = {**message, "content": message["content"] if images else content_text(message)}
+    if "tool_calls" in sent:
+        sent["tool_calls"] = [_sent_call(call) for call in sent["tool_calls"]]
+    return sent
+
+
+def _sent_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    function = call["function"]
+    try:
+        read = json.loads(function["arguments"] or "{}")
+    except (ValueError, RecursionError):
+        read = None
+    arguments = read if isinstance(read, dict) else {"malformed": function["arguments"]}
+    return {**call, "function": {**function, "arguments": json.dumps(arguments)}}
+
+
+def _read_choice(answer: Any) -> Any:
+    """
+    Raises:
+        BadAnswer: it has no choice with a message.
+    """
+    try:
+        message = answer["choices"][0]["message"]
+    except (LookupError, TypeError):
+        raise BadAnswer(f"an answer without a choice: {json.dumps(answer)[:200]}") from None
+    if not isinstance(message, dict):
+        raise BadAnswer("a choice without a message")
+    return answer
+
+
+def _action(answer: Any, max_tokens: int) -> Action:
+    choice, usage = answer["choices"][0], answer.get("usage") or {}
+    cut = choice.get("finish_reason") == "length"
+    sampled = usage.get("completion_tokens")
+    return Action(
+        reply=_reply(choice["message"]),
+        finish="length" if cut else "stop",
+        prompt_tokens=usage.get("prompt_tokens") or 0,
+        completion_tokens=sampled if sampled is not None else max_tokens if cut else 0,
+    )
+
+
+def _reply(message: Mapping[str, Any]) -> Message:
+    """The assistant's message, with the keys that a conversation knows and each call in OpenAI's form."""
+    content = message.get("content") or message.get("refusal") or ""
+    reply: Message = {"role": "assistant", "content": content_text({"content": content})}
+    calls = message.get("tool_calls")
+    if calls and isinstance(calls, list):
+        reply["tool_calls"] = [_call(call, number) for number, call in enumerate(calls)]
+    return reply
+
+
+def _call(call: Any, number: int) -> dict[str, Any]:
+    call = call if isinstance(call, Mapping) else {}
+    function = call.get("function")
+    function = function if isinstance(function, Mapping) else {}
+    arguments = function.get("arguments")
+    return {
+        "id": str(call.get("id") or f"call_{number}"),
+        "type": "function",
+        "function": {
+            "name": str(function.get("name") or ""),
+            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments or {}),
+        },
+    }

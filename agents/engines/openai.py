@@ -1,0 +1,122 @@
+"""`OpenAIEngine`: tokens in, tokens out, from a server that gives token ids (vLLM does)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ludus.agents.engines.base import Completion, Sampling
+from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer
+from ludus.tools.errors import UserError
+
+
+@dataclass(frozen=True)
+class OpenAIEngine:
+    """The engine of a server that takes and gives token ids, at `/v1/completions`.
+
+    Nothing is left to the server's defaults: only `Sampling` decides, and only its stop ids end a completion.
+    What was sampled follows from the seed as far as the server makes it so; vLLM's numbers depend in the last
+    digits on what is computed beside.
+
+    Raises:
+        UserError: the server does not tell its `max_context`, and neither does the caller.
+    """
+
+    server: OpenAIServer
+    processed_logprobs: bool = False
+    """The server's log-probabilities are those of the distribution that was sampled from (vLLM started with
+    `--logprobs-mode processed_logprobs`). Where they are the model's own, as by default, temperatures other
+    than 0 and 1, and any cut of the distribution, are refused."""
+
+    def __post_init__(self) -> None:
+        if self.server.max_context is None:
+            raise UserError(f"{self.server.name} does not say how long its contexts may be: give max_context")
+
+    @property
+    def max_context(self) -> int:
+        assert self.server.max_context is not None
+        return self.server.max_context
+
+    def session(self) -> "OpenAISession":
+        return OpenAISession(self)
+
+
+@dataclass(frozen=True)
+class OpenAISession:
+    """A server keeps what it computed by its ids, so a session holds nothing."""
+
+    engine: OpenAIEngine
+
+    async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
+        """Continue `ids`. A context without room gives an empty completion with finish "length".
+
+        Raises:
+            EngineFault: the server did not answer, often enough.
+            UserError: it will not answer, gives no ids, or its log-probabilities are not those of `sampling`.
+        """
+        engine = self.engine
+        plain = sampling.top_p >= 1 and sampling.top_k <= 0 and sampling.min_p <= 0
+        if not engine.processed_logprobs and not (plain and sampling.temperature in (0, 1)):
+            raise UserError(
+                f"{engine.server.name} may give log-probabilities of another distribution than {sampling} "
+                "draws from: start vLLM with --logprobs-mode processed_logprobs and say "
+                "processed_logprobs=True, or sample at temperature 1"
+            )
+        room = min(sampling.max_tokens, engine.max_context - len(ids))
+        empty = Completion((), (), "length", 0)
+        if room <= 0:
+            return empty
+        try:
+            return await engine.server.post(
+                "completions",
+                _request(ids, sampling, room, seed),
+                lambda answer: _completion(answer, ids, sampling, engine.server.name),
+                seed,
+            )
+        except ContextTooLong:
+            return empty
+
+    def close(self) -> None:
+        pass
+
+
+def _request(ids: Sequence[int], sampling: Sampling, room: int, seed: int) -> dict[str, Any]:
+    return {
+        "prompt": list(ids),
+        "max_tokens": room,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "min_p": sampling.min_p,
+        "seed": seed,
+        "stop_token_ids": list(sampling.stop_ids),
+        "ignore_eos": True,
+        # A model's folder may hold other defaults, which the server would take.
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "logprobs": 0,
+        "return_token_ids": True,
+    }
+
+
+def _completion(answer: Any, prompt: Sequence[int], sampling: Sampling, server: str) -> Completion:
+    """
+    Raises:
+        BadAnswer: it is none.
+        UserError: the server gives no token ids.
+    """
+    try:
+        choice = answer["choices"][0]
+        finish = choice["finish_reason"]
+    except (LookupError, TypeError):
+        raise BadAnswer("an answer without a choice") from None
+    ids, read = choice.get("token_ids"), choice.get("prompt_token_ids")
+    if ids is None or read is None:
+        raise UserError(f"{server} gives no token ids: use vLLM, or the chat mode, which needs none")
+    logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or ()
+    if list(read) != list(prompt):
+        raise BadAnswer("the answer to another prompt")
+    if not ids or len(ids) != len(logprobs) or finish not in ("stop", "length"):
+        raise BadAnswer(f"{len(ids)} ids, {len(logprobs)} log-probabilities, finish {finish!r}")
+    ended = ids[-1] in sampling.stop_ids
+    return Completion(tuple(ids), tuple(map(float, logprobs)), "stop" if ended else "length", 0)

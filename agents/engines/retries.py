@@ -1,0 +1,34 @@
+"""How long to wait before a request is sent again."""
+
+import math
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from ludus.agents.policy import derive_seed
+
+FIRST_S, LONGEST_S = 0.5, 30.0
+
+
+def backoff_s(attempt: int, seed: int) -> float:
+    """Doubles with every attempt (0, 1, …) up to `LONGEST_S`, times a jitter in [0.5, 1) drawn from the seed,
+    so that many clients which failed together do not come back together."""
+    jitter = 0.5 + derive_seed(seed, attempt) / 2**64
+    return float(min(LONGEST_S, FIRST_S * 2**attempt)) * jitter
+
+
+def retry_after_s(header: str, now_s: float) -> float | None:
+    """What a Retry-After header asks for, in seconds from `now_s` (Unix time); None where it says nothing
+    readable.
+
+    It holds seconds or an HTTP date (RFC 9110, section 10.2.3).
+    """
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            moment = parsedate_to_datetime(header)
+        except ValueError:
+            return None
+        # "-0000" says that a date is UTC without knowing the zone; it comes without one.
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now_s
+    return max(0.0, seconds) if math.isfinite(seconds) else None

@@ -1,0 +1,1 @@
+"""How a model is used: directly, or with more thought at test time."""
