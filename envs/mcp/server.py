@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
@@ -35,6 +37,8 @@ SAY, NEXT, SHOW = "episode_say", "episode_next", "episode_task"
 SESSIONS, IDLE_S = 256, 1800.0
 """Over HTTP: how many sessions there may be at a time, and after how long without a request one is ended."""
 SESSION_ID = "mcp-session-id"
+CLOSING_S = 5.0
+"""What the environments get to close when the server ends."""
 
 _TEXT = {
     "type": "object",
@@ -110,13 +114,16 @@ class _Player:
         finally:
             self.used = time.monotonic()
 
-    def close(self) -> None:
+    def close(self, patience_s: float = 0.0) -> None:
+        """Close the environment, when its step under way is done; wait so long for that."""
+
         def end() -> None:
             if self._episodes is not None:
                 self._episodes.close()
 
-        self._thread.submit(end)
+        ending = self._thread.submit(end)
         self._thread.shutdown(wait=False)
+        wait([ending], patience_s)
 
 
 class EnvironmentServer:
@@ -134,6 +141,9 @@ class EnvironmentServer:
         Meanwhile whatever else prints is sent to standard error.
         """
         server = self._server()
+        loop = asyncio.get_running_loop()
+        for told in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(told, self._leave)
         try:
             async with stdio_server() as (incoming, outgoing):
                 await server.run(incoming, outgoing, server.create_initialization_options())
@@ -158,8 +168,15 @@ class EnvironmentServer:
         return forgetting
 
     def close(self) -> None:
-        for session in [*self._players]:
-            self._forget(session)
+        """Close the environments of all sessions."""
+        players, self._players = self._players, {}
+        for player in players.values():
+            player.close(CLOSING_S)
+
+    def _leave(self) -> None:
+        self.close()
+        # A thread waits for the client's next line, and nothing can wake it.
+        os._exit(0)
 
     def _server(self) -> Server[Any]:
         return Server(

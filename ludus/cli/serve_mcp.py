@@ -49,8 +49,7 @@ class ServeMcp:
             env.close()
             server = environment_server(name, lambda: make(name, arguments), self.seed)
         if self.transport == "stdio":
-            with contextlib.suppress(KeyboardInterrupt):
-                asyncio.run(server.run_stdio())
+            asyncio.run(server.run_stdio())
             return 0
 
         from ludus.tools.services.serve import address, listen, run

@@ -1,0 +1,216 @@
+"""`McpTools`: tasks of your own over the tools of any MCP server."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import Content, system, user
+from ludus.envs.errors import ArgumentError
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.rubric import Rubric
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.mcp import McpServer
+from ludus.tools.tool import Tool
+
+SYSTEM = "Use the tools to do what you are asked. When you have done it, answer without calling a tool."
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call of the agent, and what the server answered."""
+
+    name: str
+    arguments: str
+    """As JSON, keys in order."""
+    result: Content
+    """What the agent read; after `Error: ` where the server refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What there is to judge when the agent has answered."""
+
+    answer: str
+    calls: tuple[Call, ...]
+    server: McpServer
+    """As the calls left it: a check may call its tools to see what has become of things."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked, and how it is judged."""
+
+    question: str
+    check: Callable[[Attempt], bool | float]
+    """The share that was achieved, from 0 to 1; True and 1 are success. A `ToolError` of a tool that the
+    check calls counts as 0."""
+
+    @property
+    def key(self) -> str:
+        return blake2b(self.question.encode(), digest_size=8).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    task: int
+    calls: tuple[Call, ...] = ()
+
+
+class _Null(ScriptedAgent):
+    """Answers at once, and nothing."""
+
+    def act(self, observation: Any, info: dict[str, Any]) -> Any:
+        return ""
+
+
+class McpTools(ToolEnv):
+    """Tasks of your own over the tools of an MCP server.
+
+    ## Task
+
+    One of `tasks`, drawn by the seed. The tools are those that the server lists.
+
+        env = McpTools(
+            McpServer(command=["uvx", "mcp-server-time"]),
+            [Task("It is noon in Lima in May. What time is it in Kyiv?", lambda one: "20:00" in one.answer)],
+        )
+
+    ## Observation
+
+    After `reset`: the system message and the question. Afterwards: one `tool` message for each call.
+
+    ## Action
+
+    Tool calls, several in one reply if wanted, carried out in order. A reply without a call is the answer.
+
+    ## Rewards
+
+    | term | weight | what it counts |
+    |---|---|---|
+    | `achieved` | 1 | what the task's check says about the attempt, from 0 to 1 |
+    | `calls` | −0.01 | calls that reached the server |
+    | `tool_errors` | −0.05 | calls that were wrong in themselves: no such tool, malformed arguments |
+
+    ## Episode end
+
+    The answer terminates. `max_turns` replies truncate.
+
+    ## State
+
+    Every episode has a session of its own: a new process where the server is a command, a new connection
+    where it is a URL. `snapshot` and `restore` work by playing the calls again in a new session, and what the
+    server answers must be what it answered before, else the episode is a fault. With `stateless=True` all
+    episodes share a session, and nothing is played again.
+
+    A server that cannot be reached, ends, hangs beyond its `timeout_s`, or changes its tools is a fault
+    (`EnvironmentFault`).
+
+    ## Arguments
+
+    - `server`: an `McpServer`, which the environment opens and closes.
+    - `tasks`: the tasks.
+    - `system`: the system message.
+    - `max_turns`: replies.
+    - `stateless`: whether what the server answers depends on a call's arguments alone.
+
+    Raises:
+        ArgumentError: there is no task.
+        ToolFault: the server cannot be reached.
+    """
+
+    rubric = Rubric({"achieved": 1.0, "calls": -0.01, "tool_errors": -0.05})
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = {"null": _Null}
+
+    def __init__(
+        self,
+        server: McpServer,
+        tasks: Sequence[Task],
+        *,
+        system: str = SYSTEM,
+        max_turns: int = 20,
+        stateless: bool = False,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(render_mode)
+        if not tasks:
+            raise ArgumentError("McpTools: tasks is empty: give at least one Task(question, check)")
+        self.max_turns = max_turns
+        self._tasks, self._system, self._stateless = tuple(tasks), system, stateless
+        self._server = server.open()
+        self._played: tuple[Call, ...] | None = ()
+        """The calls that the open session has seen; None: it is of no use any more."""
+        self.use_tools(map(_offered, server.tools))
+        self._offered = [(tool.name, tool.parameters) for tool in server.tools]
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        number = int(rng.integers(len(self._tasks)))
+        task = self._tasks[number]
+        return Start([system(self._system), user(task.question)], task.key, Progress(number))
+
+    def answer(self, state: Progress, action: Any) -> Outcome:
+        try:
+            self._go_to(state.calls)
+            return super().answer(state, action)
+        except ToolFault as fault:
+            raise EnvironmentFault(str(fault)) from fault
+
+    def respond(self, state: Progress, text: str) -> Outcome:
+        attempt = Attempt(text, state.calls, self._server)
+        if not self._stateless:
+            self._played = None  # a check may call tools
+        try:
+            achieved = float(self._tasks[state.task].check(attempt))
+        except ToolError:
+            achieved = 0.0
+        return Outcome(state, [], {"achieved": achieved}, True, achieved >= 1.0)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _go_to(self, calls: tuple[Call, ...]) -> None:
+        """Bring the session to where these calls left it.
+
+        Raises:
+            ToolFault: it cannot be brought there.
+        """
+        if self._played is not None and (self._stateless or self._played == calls):
+            return
+        self._played = None
+        self._server.open()
+        if [(tool.name, tool.parameters) for tool in self._server.tools] != self._offered:
+            raise ToolFault(f"MCP server {self._server.name}: a new session lists other tools than the first")
+        for call in () if self._stateless else calls:
+            if self._ask(call.name, call.arguments) != call:
+                raise ToolFault(
+                    f"MCP server {self._server.name}: {call.name} answered otherwise when it was called "
+                    "again to restore an episode: such a server's episodes cannot be branched"
+                )
+        self._played = calls
+
+    def _ask(self, name: str, arguments: str) -> Call:
+        try:
+            return Call(name, arguments, self._server.call(name, json.loads(arguments)))
+        except ToolError as error:
+            return Call(name, arguments, f"Error: {error}")
+
+    def _call_server(self, state: Progress, name: str, arguments: Mapping[str, Any]) -> Answer:
+        self._played = None  # until it is known what became of it
+        called = self._ask(name, json.dumps(arguments, sort_keys=True))
+        self._played = (*state.calls, called)
+        return Answer(replace(state, calls=self._played), called.result, {"calls": 1.0})
+
+
+def _offered(tool: Tool) -> Tool:
+    """A tool of a server as a tool of the environment. (It may have arguments called `env` and `state`.)"""
+
+    def call(env: McpTools, state: Progress, /, **arguments: Any) -> Answer:
+        return env._call_server(state, tool.name, arguments)
+
+    return replace(tool, function=call)
