@@ -20,8 +20,8 @@ class Limits:
     memory_mb: int = 256
     """MiB of memory beyond what the interpreter holds when it starts, of all its processes together."""
     processes: int = 32
-    """Processes and threads, itself included. From its first hundredth of a second on, the sandbox may take one
-    of them for itself."""
+    """Processes and threads, itself included. After a hundredth of a second the sandbox may take one of them
+    for itself."""
     output_kb: int = 64
     """KiB for stdout, and as much again for stderr."""
     disk_mb: int = 64

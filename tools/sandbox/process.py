@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox import cgroups
@@ -64,14 +65,15 @@ def launch(spec: LaunchSpec) -> Launched:
     command = [program, *bwrap_arguments(spec, as_root), "--info-fd", str(writer)]
     command += ["/python/bin/python3", "-s", "-S", "-P", "-m", "guest.server", json.dumps(settings)]
     janitor().watch_processes(process_mark())
+    start = _Start(command, (theirs.fileno(), writer), errors.fileno())
     try:
-        process = _spawn(command, (theirs.fileno(), writer), errors.fileno())
-        try:
-            told.close()
-            said = info.read()
-        except BaseException:
-            _abandon(process)
-            raise
+        process = _spawn(start)
+        told.close()
+        said = info.read()
+    except BaseException:
+        # Ctrl-C: descriptors may be closed, and their numbers used again, only after it has been started.
+        start.abandon()
+        raise
     finally:
         theirs.close()
         told.close()
@@ -120,6 +122,8 @@ def _abandon(process: "subprocess.Popen[bytes]") -> None:
     Its child waits for a word from it before it asks to die with it: the child goes first.
     """
     process.send_signal(signal.SIGSTOP)
+    # Until it stands still it may still be making that child.
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             with contextlib.suppress(ProcessLookupError):
@@ -183,52 +187,79 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
     return kill
 
 
+@dataclass
+class _Start:
+    """A bubblewrap to be started, and what came of it.
+
+    Kept here from before the start: what a call returns is lost when Ctrl-C comes just before it is stored.
+    """
+
+    command: list[str]
+    descriptors: tuple[int, ...]
+    errors: int
+    process: "subprocess.Popen[bytes] | None" = None
+    problem: OSError | None = None
+    over: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
+    """Gets one item at the end. (An event's `wait` does not survive Ctrl-C in the wrong moment.)"""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _begun: bool = False
+    _abandoned: bool = False
+
+    def perform(self) -> None:
+        with self._lock:
+            if self._abandoned:
+                return
+            self._begun = True
+        try:
+            self.process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=self.errors,
+                stderr=self.errors,
+                pass_fds=self.descriptors,
+                cwd="/",
+            )
+        except OSError as error:
+            self.problem = error
+        self.over.put(None)
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._abandoned = True
+            if not self._begun:
+                return
+        while self.process is None and self.problem is None:
+            time.sleep(0.001)  # the item may have been taken already
+        if self.process is not None:
+            _abandon(self.process)
+
+
 class _Spawner:
     """A thread that starts all bubblewraps: they die with the thread that started them, so it must not end
     before the process does."""
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self.orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.starts: queue.SimpleQueue[_Start] = queue.SimpleQueue()
         threading.Thread(target=self._work, name="ludus-sandbox-spawner", daemon=True).start()
 
     def _work(self) -> None:
         while True:
-            command, descriptors, errors, answer = self.orders.get()
-            try:
-                answer.put(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=errors,
-                        stderr=errors,
-                        pass_fds=descriptors,
-                        cwd="/",
-                    )
-                )
-            except OSError as error:
-                answer.put(error)
+            self.starts.get().perform()
 
 
 _spawner: _Spawner | None = None
 _spawner_lock = threading.Lock()
 
 
-def _spawn(command: list[str], descriptors: tuple[int, ...], errors: int) -> "subprocess.Popen[bytes]":
+def _spawn(start: _Start) -> "subprocess.Popen[bytes]":
     global _spawner
     with _spawner_lock:
         if _spawner is None or _spawner.process != os.getpid():
             _spawner = _Spawner()
-    answer: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    _spawner.orders.put((command, descriptors, errors, answer))
-    try:
-        process = answer.get()
-    except BaseException:  # Ctrl-C: descriptors may be closed, and their numbers used again, only after that
-        with contextlib.suppress(queue.Empty):
-            started = answer.get(timeout=10)
-            if not isinstance(started, OSError):
-                _abandon(started)
-        raise
-    if isinstance(process, OSError):
-        raise SandboxFault(f"bubblewrap did not start: {process}") from process
-    return process
+        spawner = _spawner
+    spawner.starts.put(start)
+    start.over.get()
+    if start.process is None:
+        raise SandboxFault(f"bubblewrap did not start: {start.problem}") from start.problem
+    return start.process
