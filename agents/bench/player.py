@@ -4,9 +4,9 @@ import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from ludus.agents.policy import Policy, ScriptedPolicy
+from ludus.agents.choose import SCRIPTED, URLS, choose_policy
+from ludus.agents.policy import Policy
 
-SCRIPTED = "scripted:"
 _FULL_PROCESS = 64
 """Requests in flight that keep one process's HTTP client busy: with more, a second process helps."""
 
@@ -26,7 +26,7 @@ class PlayerChoice:
 
     @property
     def is_served(self) -> bool:
-        return self.model.startswith(("http://", "https://"))
+        return self.model.startswith(URLS)
 
     @property
     def shown(self) -> str:
@@ -49,10 +49,6 @@ class PlayerChoice:
         Raises:
             UserError: there is no such model, or its server refuses us.
         """
-        if self.is_scripted:
-            return ScriptedPolicy(self.model.removeprefix(SCRIPTED), self.seed)
-        from ludus.agents.choose import choose_policy
-
         return choose_policy(
             self.model,
             temperature=self.temperature,

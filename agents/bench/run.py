@@ -24,11 +24,12 @@ from ludus.agents.bench.directory import (
 from ludus.agents.bench.journal import Journal
 from ludus.agents.bench.metrics import Figures, figures
 from ludus.agents.bench.play import play
-from ludus.agents.bench.player import SCRIPTED, PlayerChoice
+from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.suites import chat_only, choose
 from ludus.agents.bench.tasks import TaskList, TaskSet, tasks_for
 from ludus.agents.bench.worker import Job
+from ludus.agents.choose import SCRIPTED
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.store import write_episodes
 from ludus.tools.errors import UserError

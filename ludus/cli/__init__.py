@@ -13,6 +13,8 @@ from typing import Annotated, Any, Union
 import tyro
 
 import ludus
+from ludus.cli.bench import Bench
+from ludus.cli.bench_compare import BenchCompare
 from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
@@ -35,6 +37,8 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "play": (Play, "Play, or watch an agent or a model play; record a GIF."),
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
+    "bench": (Bench, "Measure a model on frozen tasks, resumably; write a report."),
+    "bench compare": (BenchCompare, "Two runs on the same tasks: paired differences."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
@@ -71,15 +75,17 @@ def _command(argv: list[str]) -> Any:
         raise SystemExit(0)
     if not argv or argv[0] in ("--help", "-h"):
         _overview()
-    # Some are two words; whoever gives the first alone, or with a wrong second, is told of them.
-    count = 2 if any(command.startswith(f"{argv[0]} ") for command in _COMMANDS) else 1
+    # Some are two words, of which the first may be a command too (`bench`, `bench compare`).
+    count = 2 if " ".join(argv[:2]) in _COMMANDS else 1
     name, words = " ".join(argv[:count]), argv[count:]
-    if count == 2 and argv[1:2] in ([], ["--help"], ["-h"]):
-        for command, (_, line) in _COMMANDS.items():
-            if command.startswith(f"{argv[0]} "):
-                print(f"ludus {command:<16}{line}")
-        print("`--help` behind one of them explains it.")
-        raise SystemExit(0)
+    if name not in _COMMANDS and any(command.startswith(f"{name} ") for command in _COMMANDS):
+        name = " ".join(argv[:2])  # the first of two; whoever gives it alone is told of them
+        if argv[1:2] in ([], ["--help"], ["-h"]):
+            for command, (_, line) in _COMMANDS.items():
+                if command.startswith(f"{argv[0]} "):
+                    print(f"ludus {command:<16}{line}")
+            print("`--help` behind one of them explains it.")
+            raise SystemExit(0)
     if name not in _COMMANDS:
         near = difflib.get_close_matches(name, _COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"

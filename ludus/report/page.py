@@ -11,7 +11,7 @@ from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from ludus.agents.evaluate import Interval
@@ -81,16 +81,12 @@ def render(gathered: Gathered) -> str:
     """The whole page. What episodes say is escaped by the template engine; the page allows no script but
     its own and loads nothing."""
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
-    script = _resource("report.js")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_shown
-    )
-    environment.globals.update(number=number, signed=signed)
-    template = environment.from_string(_resource("report.html.jinja"))
+    script = resource("report.js")
+    template = templates().get_template("report.html.jinja")
     return template.render(
         environment=run.environment,
         name=_setting(run, "run", "name", run.directory.name),
-        style=Markup(_resource("report.css")),
+        style=Markup(resource("report.css")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=gathered.verdict,
@@ -124,6 +120,20 @@ def render(gathered: Gathered) -> str:
             f"{run.directory.name}. This page is one file and loads nothing from elsewhere."
         ),
     )
+
+
+def templates() -> Environment:
+    """The templates of the package; whatever they show is escaped, and what is unseen made visible."""
+    environment = Environment(
+        loader=FunctionLoader(resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.globals.update(number=number, signed=signed)
+    return environment
 
 
 def _draw(group: Group, run: Run, rows: Sequence[Row]) -> DrawnGroup:
@@ -258,5 +268,6 @@ def _shown(value: Any) -> Any:
     return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file of this package."""
     return files("ludus.report").joinpath(name).read_text(encoding="utf-8")

@@ -1,13 +1,15 @@
 """Episodes as a page shows them: turns, blocks of text, shaded tokens. Escaping is the page's affair."""
 
+import contextlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from ludus.agents.episode import Episode, Turn
-from ludus.envs.chat import Message, content_images, content_text
+from ludus.envs.chat import Message, content_images, content_text, reply_tool_calls
 from ludus.report.figures import is_format_term, number, signed, words
 
 Decode = Callable[[Sequence[int]], list[str]]
@@ -40,9 +42,20 @@ class Block:
 
 
 @dataclass(frozen=True)
+class ShownCall:
+    """A tool call."""
+
+    name: str
+    arguments: tuple[tuple[str, str], ...]
+    raw: str
+    """What the model wrote, where it is no JSON object."""
+
+
+@dataclass(frozen=True)
 class Said:
     role: str
     blocks: tuple[Block, ...]
+    calls: tuple[ShownCall, ...]
     images: tuple[str, ...]
     """As data URLs."""
 
@@ -70,6 +83,8 @@ class ShownTurn:
     tokens: tuple[Token, ...]
     reply: tuple[Block, ...]
     """The parsed reply, where there are no tokens to show."""
+    calls: tuple[ShownCall, ...]
+    """Its tool calls, where there are no tokens to show."""
     unshown_tokens: int
     cut_off: bool
     fork: bool
@@ -183,6 +198,7 @@ def shade(logprob: float) -> int:
 def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> ShownTurn:
     tokens: tuple[Token, ...] = ()
     reply: tuple[Block, ...] = ()
+    calls: tuple[ShownCall, ...] = ()
     unshown = 0
     if decode is not None and turn.completion_ids:
         kept = turn.completion_ids[: budget.tokens]
@@ -193,12 +209,14 @@ def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> 
             for text, logprob, id in zip(decode(kept), turn.logprobs, kept, strict=False)
         )
     else:
-        reply = _said(turn.reply, budget).blocks
+        said = _said(turn.reply, budget)
+        reply, calls = said.blocks, said.calls
     return ShownTurn(
         number=position,
         observed=tuple(_said(message, budget) for message in turn.observation),
         tokens=tokens,
         reply=reply,
+        calls=calls,
         unshown_tokens=unshown,
         cut_off=turn.finish == "length",
         fork=turn.fork,
@@ -208,11 +226,27 @@ def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> 
 
 
 def _said(message: Message, budget: _Budget) -> Said:
-    text = content_text(message)
-    for call in message.get("tool_calls") or []:
-        text += f"\n{json.dumps(call, ensure_ascii=False, indent=1)}"
+    said = blocks(budget.cut(content_text(message)))
+    calls = tuple(_call(call, budget) for call in reply_tool_calls(message))
     images = tuple(image for image in content_images(message) if budget.fits(image))
-    return Said(message["role"], blocks(budget.cut(text)), images)
+    return Said(message["role"], said, calls, images)
+
+
+def _call(call: Mapping[str, Any], budget: _Budget) -> ShownCall:
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return ShownCall("malformed call", (), budget.cut(json.dumps(call, ensure_ascii=False, default=str)))
+    name, arguments = str(function.get("name")), function.get("arguments", {})
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):  # a malformed one is shown as it is
+            arguments = json.loads(arguments or "{}")
+    if not isinstance(arguments, Mapping):
+        return ShownCall(name, (), budget.cut(str(arguments)))
+    pairs = [
+        (str(key), budget.cut(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
+        for key, value in arguments.items()
+    ]
+    return ShownCall(name, tuple(pairs), "")
 
 
 def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:

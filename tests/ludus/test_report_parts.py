@@ -21,7 +21,16 @@ from ludus.report.pairs import heldout_pairs, match, training_pairs, typical
 from ludus.report.panels import Line, Panel
 from ludus.report.series import Mark
 from ludus.report.smoothing import FEWEST, MOST_POSITIONS, smooth
-from ludus.report.transcript import CHARACTERS, IMAGE_CHARACTERS, SHADES, TOKENS, blocks, shade, show
+from ludus.report.transcript import (
+    CHARACTERS,
+    IMAGE_CHARACTERS,
+    SHADES,
+    TOKENS,
+    ShownCall,
+    blocks,
+    shade,
+    show,
+)
 
 
 def episode(seed: int, reward: float, success: bool = False, **changes: object) -> Episode:
@@ -244,7 +253,17 @@ def test_tool_calls_are_shown() -> None:
     call = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": '{"city": "Ulm"}'}}
     reply = {"role": "assistant", "content": "", "tool_calls": [call]}
     shown = show(replace(episode(0, 0.0), turns=(replace(episode(0, 0.0).turns[0], reply=reply),)), None)
-    assert "look_up" in shown.head[0].reply[0].text
+    assert shown.head[0].calls == (ShownCall("look_up", (("city", "Ulm"),), ""),)
+
+
+def test_malformed_tool_calls_are_shown_as_they_are() -> None:
+    calls = [{"function": {"name": "look_up", "arguments": '{"city": '}}, {"id": 3}]
+    reply = {"role": "assistant", "content": "", "tool_calls": calls}
+    shown = show(replace(episode(0, 0.0), turns=(replace(episode(0, 0.0).turns[0], reply=reply),)), None)
+    assert shown.head[0].calls == (
+        ShownCall("look_up", (), '{"city": '),
+        ShownCall("malformed call", (), '{"id": 3}'),
+    )
 
 
 def test_images_are_shown_as_far_as_they_fit() -> None:

@@ -1,0 +1,123 @@
+"""`ludus bench SUITE`: what a model reaches on frozen tasks, with intervals, beside chance and the oracle."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ludus.cli.environments import resolve
+from ludus.cli.errors import UsageError
+from ludus.cli.models import choose_model
+from ludus.cli.options import OutputFile
+from ludus.cli.runs import RUNS
+
+MAX_TOKENS = 1024
+"""Most tokens in one reply of a model that comes from no run."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure a model, or a scripted agent, on frozen tasks, beside the null, random and oracle agents.
+
+    A run that was interrupted or killed goes on where it stood when the same command is given again: no finished
+    episode is asked for twice. `ludus bench compare A B` compares two runs.
+    """
+
+    suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SUITE", help_behavior_hint="")]
+    """math, grids, tools, code, all; or environments by their ids, separated by commas."""
+    model: Annotated[str, tyro.conf.arg(metavar="URL|PATH|scripted:NAME", help_behavior_hint="")]
+    """An OpenAI-compatible server (http://localhost:8000/v1, with #NAME behind it where it has several models), a
+    run or a model's folder, or a scripted agent such as scripted:oracle."""
+    n: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Tasks per environment. Default: all that are frozen."""
+    repeats: int = 1
+    """Episodes per task: the k of pass@k, pass^k and maj@k."""
+    concurrency: int = 64
+    """Most episodes at once, over all environments."""
+    agent: str = "direct"
+    """How the model is asked: direct, react, … (docs/agents.md)."""
+    temperature: float = 0.0
+    """Of the model's sampling; 0 takes the likeliest token."""
+    max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    """Most tokens in one reply. Default: what the model's run was trained with, or else 1024."""
+    seed: int = 0
+    """Of the model's or the agent's own randomness; the tasks stay the same."""
+    out: OutputFile = None
+    """The run's folder. Default: runs/bench/SUITE-MODEL."""
+
+    def execute(self) -> int:
+        self._refuse()
+        suite, modules = _imported(self.suite)
+        player_model, max_tokens = self.model, self.max_tokens or MAX_TOKENS
+
+        from ludus.agents.bench.player import PlayerChoice
+
+        player = PlayerChoice(player_model, self.agent, self.temperature, max_tokens, self.seed)
+        if not player.is_scripted and not player.is_served:
+            choice = choose_model(self.model)
+            limit = self.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
+            player = PlayerChoice(choice.path, self.agent, self.temperature, limit, self.seed)
+
+        from ludus.agents.bench.run import Plan, bench
+        from ludus.cli.bench_progress import watch
+        from ludus.cli.bench_table import print_outcome
+        from ludus.report.bench_page import write_bench_report
+
+        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}"
+        plan = Plan(suite, player, self.n, self.repeats, self.concurrency, modules=modules)
+        try:
+            with watch(f"{suite} · {player.shown}") as listener:
+                outcome = bench(plan, path, listener)
+        except (KeyboardInterrupt, OSError, RuntimeError) as interruption:
+            interruption.add_note(_how_to_go_on(path))
+            raise
+        except Exception as problem:
+            if (path / "bench.json").exists() and getattr(problem, "exit_code", 0) == 1:
+                problem.add_note(_how_to_go_on(path))
+            raise
+        print_outcome(outcome)
+        print(f"report: {write_bench_report(outcome)}")
+        return 0
+
+    def _refuse(self) -> None:
+        """
+        Raises:
+            UsageError: an option has a value that cannot work.
+        """
+        for name, value in (("n", self.n), ("max-tokens", self.max_tokens)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{name} {value}: must be at least 1")
+        for name, count in (("repeats", self.repeats), ("concurrency", self.concurrency)):
+            if count < 1:
+                raise UsageError(f"--{name} {count}: must be at least 1")
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more, and finite")
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: must be 0 or more")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise UsageError(f"--out {self.out} is a file: name a folder")
+
+
+def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
+    """The suite with `module:ID` imported and written as ID, and the modules."""
+    words, modules = [], []
+    for word in (part.strip() for part in suite.split(",")):
+        module, colon, _ = word.rpartition(":")
+        words.append(resolve(word) if colon else word)
+        modules += [module] if colon else []
+    return ",".join(words), tuple(modules)
+
+
+def _slug(text: str) -> str:
+    """A part of a folder's name."""
+    text = re.sub(r"^(scripted:|https?://|ludus/)", "", text)
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "run"
+
+
+def _how_to_go_on(path: Path) -> str:
+    if not (path / "bench.json").exists():
+        return "nothing had been played yet"
+    return f"what was played is kept in {path}: the same command again goes on from there"

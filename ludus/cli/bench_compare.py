@@ -1,0 +1,78 @@
+"""`ludus bench compare A B`: paired differences of two benchmark runs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from ludus.cli.runs import RUNS
+
+if TYPE_CHECKING:
+    from ludus.agents.bench.compare import Comparison
+    from ludus.agents.bench.directory import Folder
+
+
+@dataclass(frozen=True)
+class BenchCompare:
+    """Compare two benchmark runs task by task: B minus A, with 95% intervals from a bootstrap over tasks.
+
+    Runs on different task lists are compared on the tasks that both have.
+    """
+
+    a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A", help_behavior_hint="")]
+    """A run: its folder, or its name under runs/bench/."""
+    b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help_behavior_hint="")]
+    """The other one."""
+    json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
+    """Print JSON instead of a table."""
+
+    def execute(self) -> int:
+        import json
+
+        from ludus.agents.bench.compare import compare
+        from ludus.agents.bench.directory import open_folder
+
+        a, b = open_folder(_folder(self.a)), open_folder(_folder(self.b))
+        comparison = compare(a, b)
+        if self.json:
+            print(json.dumps({"a": str(a.path), "b": str(b.path), **comparison.to_dict()}, indent=1))
+        else:
+            _show(a, b, comparison)
+        return 0
+
+
+def _folder(text: str) -> Path:
+    named = RUNS / "bench" / text
+    return named if named.is_dir() and not Path(text).exists() else Path(text)
+
+
+def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from ludus.cli.bench_table import WIDTH
+
+    console = Console()
+    for note in comparison.notes:
+        console.print(Text(f"note: {note}", style="bold red" if "DIFFER" in note else "yellow"), soft_wrap=True)
+    for letter, folder in (("A", a), ("B", b)):
+        settings = folder.settings
+        console.print(Text(f"{letter}  {folder.path}: {settings.model} · {settings.agent}"), soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", max_width=36)
+    for name in ("tasks", "reward A", "B", "B − A", "95%", "success A", "B", "B − A", "95%", "better", "worse"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in comparison.differences:
+        cells = [one.environment.removeprefix("ludus/"), str(one.tasks)]
+        for left, right, change in (
+            (one.a_reward, one.b_reward, one.reward),
+            (one.a_success, one.b_success, one.success),
+        ):
+            bounds = f"{change.low:+.3f} to {change.high:+.3f}"
+            cells += [f"{left:.3f}", f"{right:.3f}", f"{change.value:+.3f}", bounds]
+        table.add_row(*cells, str(one.better), str(one.worse))
+    Console(width=max(WIDTH, console.width)).print(table)
+    console.print(Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim"))

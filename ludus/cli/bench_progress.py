@@ -1,0 +1,205 @@
+"""What a person sees while a benchmark runs: a live table in a terminal, plain lines elsewhere."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ludus.agents.bench.result import Result
+from ludus.agents.bench.run import Listener
+from ludus.agents.bench.tasks import TaskList
+from ludus.cli.progress import duration
+
+PLAIN_SECONDS = 10.0
+"""Seconds between two plain lines."""
+
+
+@dataclass
+class Tally:
+    """One environment's sums so far."""
+
+    label: str
+    total: int
+    episodes: int = 0
+    faults: int = 0
+    reward: float = 0.0
+    successes: int = 0
+    turns: int = 0
+    tokens: int = 0
+
+    def add(self, result: Result) -> None:
+        self.episodes += 1
+        if result.is_fault:
+            self.faults += 1
+            return
+        self.reward += result.reward
+        self.successes += result.success
+        self.turns += result.turns
+        self.tokens += result.completion_tokens
+
+    @property
+    def whole(self) -> int:
+        return self.episodes - self.faults
+
+    def mean(self, total: float) -> str:
+        return f"{total / self.whole:.3f}" if self.whole else "–"
+
+
+class BenchProgress(Listener):
+    """Sums what is played, for whoever draws it."""
+
+    def __init__(self) -> None:
+        self.who = ""
+        self.tallies: list[Tally] = []
+        self.begun_at = time.monotonic()
+        self.fresh = 0
+        self._starts: list[tuple[int, int]] = []
+
+    def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
+        self.tallies = [Tally(one.label, len(one.seeds) * repeats) for one in tasks.sets]
+        self._starts = tasks.starts
+        for result in done:
+            self._tally(result).add(result)
+        self.who, self.begun_at, self.fresh = who, time.monotonic(), 0
+
+    def played(self, result: Result) -> None:
+        if not self.fresh:
+            self.begun_at = time.monotonic()  # what came before was starting up
+        self.fresh += 1
+        self._tally(result).add(result)
+
+    def _tally(self, result: Result) -> Tally:
+        return self.tallies[self._starts[result.task][0]]
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        return sum(tally.episodes for tally in self.tallies), sum(tally.total for tally in self.tallies)
+
+    def pace(self, now: float) -> tuple[float, float | None]:
+        """Episodes a second since playing began, and the seconds left at that pace."""
+        seconds = now - self.begun_at
+        rate = (self.fresh - 1) / seconds if self.fresh > 1 and seconds > 0 else 0.0
+        done, total = self.counts
+        return rate, (total - done) / rate if rate else None
+
+
+class PlainBench(BenchProgress):
+    """A line when playing begins, one every `PLAIN_SECONDS`, one when it ended."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._printed = 0.0
+
+    def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
+        super().begun(who, tasks, repeats, done)
+        self._printed = time.monotonic()
+        environments = ", ".join(tally.label for tally in self.tallies)
+        there, total = self.counts
+        self._line(f"{who}: {total} episodes of {environments}{f', {there} are there' if there else ''} ...")
+
+    def played(self, result: Result) -> None:
+        super().played(result)
+        now = time.monotonic()
+        if now - self._printed >= PLAIN_SECONDS:
+            self._printed = now
+            rate, left = self.pace(now)
+            done, total = self.counts
+            faults = sum(tally.faults for tally in self.tallies)
+            whole = sum(tally.whole for tally in self.tallies)
+            success = sum(tally.successes for tally in self.tallies) / whole if whole else 0.0
+            self._line(
+                f"{done}/{total}  success {success:.3f}  {rate:.1f} episodes/s"
+                f"{f'  {faults} faults' if faults else ''}{f'  left {duration(left)}' if left else ''}"
+            )
+
+    def ended(self, who: str, episodes: int, seconds: float) -> None:
+        if episodes:
+            self._line(pace_line(who, episodes, seconds))
+
+    def note(self, text: str) -> None:
+        self._line(f"note: {text}")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class LiveBench(BenchProgress):
+    """Redraws one table: the environments, how far each is, and what it shows so far."""
+
+    def __init__(self, title: str, console: Console) -> None:
+        super().__init__()
+        self._title = title
+        self._lock = threading.Lock()
+        self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
+
+    def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
+        with self._lock:
+            super().begun(who, tasks, repeats, done)
+
+    def played(self, result: Result) -> None:
+        with self._lock:
+            super().played(result)
+
+    def ended(self, who: str, episodes: int, seconds: float) -> None:
+        if episodes:
+            self.live.console.print(pace_line(who, episodes, seconds), markup=False, highlight=False)
+
+    def note(self, text: str) -> None:
+        self.live.console.print(f"note: {text}", markup=False, highlight=False, style="yellow")
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            return draw(self, self._title, time.monotonic())
+
+
+def pace_line(who: str, episodes: int, seconds: float) -> str:
+    rate = f", {episodes / seconds:,.1f} episodes/s" if seconds > 0 else ""
+    return f"{who}: {episodes:,} episodes in {seconds:.1f} s{rate}"
+
+
+def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
+    """The live display at one moment."""
+    rate, left = progress.pace(now)
+    head = Table.grid(expand=True)
+    head.add_column(ratio=1)
+    head.add_column(justify="right")
+    about = f"about {duration(left)} left" if left is not None else "estimating time left"
+    head.add_row(Text(title, style="bold"), Text(f"{progress.who} · {rate:,.1f} episodes/s · {about}"))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+    table.add_column("environment")
+    table.add_column("", ratio=1)
+    for name in ("played", "reward", "success", "turns", "tokens", "faults"):
+        table.add_column(name, justify="right")
+    for tally in progress.tallies:
+        table.add_row(
+            tally.label.removeprefix("ludus/"),
+            ProgressBar(total=max(tally.total, 1), completed=tally.episodes),
+            f"{tally.episodes}/{tally.total}",
+            tally.mean(tally.reward),
+            tally.mean(tally.successes),
+            f"{tally.turns / tally.whole:.1f}" if tally.whole else "–",
+            f"{tally.tokens / tally.whole:,.0f}" if tally.tokens else "–",
+            Text(str(tally.faults), style="red" if tally.faults else "dim"),
+        )
+    return Group(head, table)
+
+
+@contextmanager
+def watch(title: str) -> Iterator[Listener]:
+    """A listener that draws on stderr where that is a terminal, or prints plain lines there."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield PlainBench(console)
+        return
+    listener = LiveBench(title, console)
+    with listener.live:
+        yield listener

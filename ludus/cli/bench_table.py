@@ -1,0 +1,89 @@
+"""A benchmark's outcome for a terminal: one table of figures, one of what went wrong."""
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ludus.agents.bench.metrics import Figures
+from ludus.agents.bench.run import Outcome
+from ludus.agents.evaluate import Interval
+
+
+WIDTH = 120
+"""What the table needs; a narrower terminal wraps it."""
+
+
+def print_outcome(outcome: Outcome) -> None:
+    console = Console()
+    settings = outcome.folder.settings
+    for note in outcome.notes:
+        style = "bold red" if "NOT COMPARABLE" in note else "yellow"
+        console.print(Text(f"note: {note}", style=style), soft_wrap=True)
+    head = f"{settings.suite} · {settings.model} · tasks {outcome.folder.tasks.digest}"
+    console.print(Text(head, style="bold"), soft_wrap=True)
+    Console(width=max(WIDTH, console.width)).print(figures_table(outcome))
+    for line in trouble_lines(outcome):
+        console.print(Text(line), soft_wrap=True)
+    how = "95% intervals cluster by task: bootstrap over tasks; success: Wilson's at the effective sample size"
+    console.print(Text(how, style="dim"), soft_wrap=True)
+
+
+def figures_table(outcome: Outcome) -> Table:
+    repeats = outcome.folder.settings.repeats
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", max_width=36)
+    columns = ["reward", "success", "95%"]
+    if repeats > 1:
+        columns += [f"pass@{repeats}", f"pass^{repeats}", f"maj@{repeats}"]
+    for name in (*columns, "turns", "tokens", "seconds", "faults"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in outcome.rows:
+        table.add_row(*_cells(row.tasks.label.removeprefix("ludus/"), row.figures, repeats))
+        for name, figures in row.baselines.items():
+            table.add_row(*_cells(f"  {name}", figures, repeats), style="dim")
+    return table
+
+
+def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
+    success = figures.success
+    cells = [
+        name,
+        _value(figures.reward),
+        _value(success),
+        f"{success.low:.3f} to {success.high:.3f}" if figures.tasks else "–",
+    ]
+    if repeats > 1:
+        cells += [
+            _value(figures.pass_at.get(repeats)),
+            _value(figures.pass_hat.get(repeats)),
+            _value(figures.majority),
+        ]
+    return [
+        *cells,
+        _number(figures.turns, 1),
+        _number(figures.completion_tokens, 0),
+        _number(figures.seconds, 3),
+        str(figures.faults),
+    ]
+
+
+def trouble_lines(outcome: Outcome) -> list[str]:
+    """For each environment: tool calls that went wrong, and how episodes ended."""
+    lines = []
+    for row in outcome.rows:
+        figures = row.figures
+        parts = [f"{count} {reason}" for reason, count in figures.stops.items()]
+        if figures.calls > 0:
+            wrong = ", ".join(f"{count} {kind}" for kind, count in figures.errors.items()) or "none wrong"
+            parts.append(f"{figures.calls:.1f} tool calls an episode ({wrong})")
+        lines.append(f"{row.tasks.label.removeprefix('ludus/')}: {'; '.join(parts)}")
+    return lines
+
+
+def _value(interval: Interval | None) -> str:
+    return _number(interval.value, 3) if interval is not None else "–"
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}" if value == value else "–"

@@ -1,0 +1,227 @@
+"""A benchmark's report: one self-contained page with the figures, what went wrong, and transcripts."""
+
+import base64
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from ludus.agents.bench.directory import REPORT, write
+from ludus.agents.bench.metrics import Figures
+from ludus.agents.bench.result import Result
+from ludus.agents.bench.run import Outcome, Row
+from ludus.agents.episode import Episode
+from ludus.report.figures import number
+from ludus.report.page import resource, templates
+from ludus.report.transcript import ShownEpisode, show
+
+COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
+EPISODES_RULE = (
+    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a wrong tool "
+    "call, the first that a limit cut off and the first fault; all the others are in the run's episodes folder."
+)
+_INTERVALS = (
+    "Every figure is a mean over tasks, and small print is its 95% interval. Repeats of one task are not "
+    "independent, so intervals cluster by task: a bootstrap over tasks, and for success Wilson's interval at the "
+    "effective sample size. The scripted agents below each row played the same tasks, once each."
+)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One task in the strip of tasks."""
+
+    shade: str
+    """0 to 3 by the share of successes; x where there is no episode but faults."""
+    title: str
+
+
+@dataclass(frozen=True)
+class ShownEnvironment:
+    name: str
+    label: str
+    anchor: str
+    hash: str
+    figures: Figures
+    baselines: tuple[tuple[str, Figures], ...]
+    success_svg: Markup
+    marks: tuple[Mark, ...]
+    marks_label: str
+    voted: str | None
+    """What maj@k says about this environment, where there were repeats."""
+    episodes: tuple[tuple[str, ShownEpisode], ...]
+
+
+def write_bench_report(outcome: Outcome) -> Path:
+    """Write `report.html` into the run's folder, from its journal alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    return write(outcome.folder.path / REPORT, render(outcome))
+
+
+def render(outcome: Outcome) -> str:
+    folder, settings = outcome.folder, outcome.folder.settings
+    script = resource("report.js")
+    starts = folder.tasks.starts
+    results: dict[int, list[Result]] = defaultdict(list)
+    for result in outcome.results:
+        results[starts[result.task][0]].append(result)
+    picked = {which: pick(members) for which, members in results.items()}
+    wanted = {(r.task, r.sample) for members in picked.values() for _, r in members}
+    episodes = {(e.group, e.sample): e for e in folder.episodes() if (e.group, e.sample) in wanted}
+    environments = [
+        _environment(i, row, results[i], picked.get(i, []), episodes, settings.repeats)
+        for i, row in enumerate(outcome.rows)
+    ]
+    return templates().get_template("bench.html.jinja").render(
+        settings=settings,
+        repeats=settings.repeats,
+        hash=folder.tasks.digest,
+        headline=_headline(outcome),
+        lede=_lede(outcome),
+        facts=_facts(outcome),
+        notes=outcome.notes,
+        environments=environments,
+        baseline_colours=COLOURS,
+        intervals_note=_INTERVALS,
+        episodes_rule=EPISODES_RULE,
+        style=Markup(resource("report.css") + resource("bench.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        footer=(
+            f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on {folder.begun}. "
+            "This page is one file and loads nothing from elsewhere."
+        ),
+    )
+
+
+def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
+    """The episodes whose transcripts are shown, each with the reason; none comes twice."""
+    whole = [result for result in results if not result.is_fault]
+    kinds = (
+        ("Failed", [r for r in whole if not r.success], 2),
+        ("Succeeded", [r for r in whole if r.success], 2),
+        ("Wrong tool call", [r for r in whole if r.errors], 1),
+        ("Cut off", [r for r in whole if not r.stop.endswith("terminated")], 1),
+        ("Fault", [r for r in results if r.is_fault], 1),
+    )
+    picked: list[tuple[str, Result]] = []
+    for kind, members, count in kinds:
+        new = [r for r in members if all(r is not other for _, other in picked)][:count]
+        picked += [(kind, result) for result in new]
+    return picked
+
+
+def _environment(
+    which: int,
+    row: Row,
+    results: Sequence[Result],
+    picked: Sequence[tuple[str, Result]],
+    episodes: Mapping[tuple[int, int], Episode],
+    repeats: int,
+) -> ShownEnvironment:
+    name = row.tasks.label.removeprefix("ludus/")
+    voted = None
+    if repeats > 1:
+        voted = (
+            "maj@k votes over final answers"
+            if row.figures.majority is not None
+            else "no final answer to vote on, so no maj@k"
+        )
+    marks = _marks(row, results)
+    return ShownEnvironment(
+        name=name,
+        label=row.tasks.label,
+        anchor=f"e{which}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}",
+        hash=row.tasks.digest,
+        figures=row.figures,
+        baselines=tuple(row.baselines.items()),
+        success_svg=_forest(row),
+        marks=marks,
+        marks_label=f"{sum(mark.shade == '3' for mark in marks)} of {len(marks)} tasks always succeeded",
+        voted=voted,
+        episodes=tuple((kind, show(episodes[r.task, r.sample], None)) for kind, r in picked),
+    )
+
+
+def _marks(row: Row, results: Sequence[Result]) -> tuple[Mark, ...]:
+    by_task: dict[int, list[Result]] = defaultdict(list)
+    for result in results:
+        by_task[result.task].append(result)
+    marks = []
+    for task in sorted(by_task):
+        whole = [result for result in by_task[task] if not result.is_fault]
+        won = sum(result.success for result in whole)
+        share = won / len(whole) if whole else 0.0
+        shade = "x" if not whole else "0" if not won else "3" if share == 1 else "1" if share < 0.5 else "2"
+        marks.append(Mark(shade, f"{by_task[task][0].key[:80]}: {won} of {len(whole)}"))
+    return tuple(marks)
+
+
+def _forest(row: Row) -> Markup:
+    """Success on an axis from 0 to 1: the model as a point with its interval, the baselines as ticks."""
+
+    def x(value: float) -> str:
+        return f"{2 + 96 * value:.2f}%"
+
+    parts = [Markup('<line class="axis" x1="2%" x2="98%" y1="50%" y2="50%"/>')]
+    for name, colour in COLOURS:
+        if name in row.baselines and row.baselines[name].tasks:
+            at = x(row.baselines[name].success.value)
+            parts.append(Markup('<line class="tick c-{}" x1="{}" x2="{}" y1="15%" y2="85%"/>').format(colour, at, at))
+    success = row.figures.success
+    if row.figures.tasks:
+        parts.append(
+            Markup('<line class="interval c-blue" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(
+                x(success.low), x(success.high)
+            )
+        )
+        parts.append(Markup('<circle class="point c-blue" cx="{}" cy="50%" r="5.5"/>').format(x(success.value)))
+    spoken = f"success {number(success.value, 'percent')}; " + "; ".join(
+        f"{name} {number(figures.success.value, 'percent')}" for name, figures in row.baselines.items()
+    )
+    return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(spoken, Markup("").join(parts))
+
+
+def _headline(outcome: Outcome) -> str:
+    shares = [row.figures.success.value for row in outcome.rows if row.figures.tasks]
+    if not shares:
+        return f"{outcome.folder.settings.model} has no result yet"
+    mean = number(sum(shares) / len(shares), "percent")
+    over = "" if len(shares) == 1 else f", the mean over {len(shares)} environments"
+    return f"{outcome.folder.settings.model} succeeds on {mean} of its tasks{over}"
+
+
+def _lede(outcome: Outcome) -> str:
+    settings = outcome.folder.settings
+    tasks, episodes = sum(row.figures.tasks for row in outcome.rows), len(outcome.results)
+    faults = sum(row.figures.faults for row in outcome.rows)
+    repeats = f", each {settings.repeats} times" if settings.repeats > 1 else ""
+    broken = f" {faults} more ended in a fault and count in no figure." if faults else ""
+    return f"{episodes - faults:,} episodes of {tasks:,} tasks{repeats}.{broken}"
+
+
+def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:
+    folder, settings = outcome.folder, outcome.folder.settings
+    sampled = sum(result.completion_tokens for result in outcome.results)
+    read = sum(result.prompt_tokens for result in outcome.results)
+    facts = [
+        ("Model", settings.model, ""),
+        ("Agent", settings.agent, ""),
+        ("Task list", folder.tasks.digest, "figures on the same hash are comparable"),
+        ("Repeats", str(settings.repeats), "episodes a task"),
+        ("Seed", str(settings.seed), "of the model's own randomness"),
+        ("Begun", folder.begun, ""),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in folder.versions.items()), ""),
+    ]
+    if not settings.model.startswith("scripted:"):
+        how = "greedy" if settings.temperature == 0 else f"temperature {settings.temperature}"
+        facts.insert(2, ("Sampling", how, f"at most {settings.max_tokens} tokens a reply"))
+        facts.append(("Tokens", f"{sampled:,} sampled", f"{read:,} read"))
+    return facts
