@@ -1,5 +1,5 @@
 """The command line: `ludus envs | check | play | train | eval | view | sandbox build | sandbox check |
-serve mcp`.
+serve tools | serve mcp`.
 
 Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
 """
@@ -23,6 +23,7 @@ from ludus.cli.play import Play
 from ludus.cli.sandbox_build import SandboxBuild
 from ludus.cli.sandbox_check import SandboxCheck
 from ludus.cli.serve_mcp import ServeMcp
+from ludus.cli.serve_tools import ServeTools
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View
@@ -41,8 +42,9 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench compare": (BenchCompare, "Two runs on the same tasks: paired differences."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
-    "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
+    "serve tools": (ServeTools, "Search, calendar, weather and mail, over HTTP."),
+    "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
 }
 
 

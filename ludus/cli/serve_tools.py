@@ -1,0 +1,67 @@
+"""`ludus serve tools`: the tool services on a real port."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
+
+import tyro
+
+from ludus.cli.errors import UsageError
+
+Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What is injected, as shares of the calls; together at most 1."""
+
+    seed: int = 0
+    """Which calls are hit follows from this seed and the number of the call."""
+    slow: Share = 0.0
+    """The answer takes 3 seconds."""
+    timeout: Share = 0.0
+    """The answer does not come."""
+    refused: Share = 0.0
+    """429, with Retry-After."""
+    broken: Share = 0.0
+    """500."""
+    stale: Share = 0.0
+    """The answer is from data that has been overtaken."""
+
+
+@dataclass(frozen=True)
+class ServeTools:
+    """Serve search, calendar, weather and mail over HTTP, at /search, /calendar, /weather and /mail.
+
+    / tells of them, /health whether they run. Each value of the header X-Ludus-World is a world of its own in
+    every service; requests without it share one. Ctrl-C or SIGTERM ends.
+    """
+
+    host: Annotated[str, tyro.conf.arg(metavar="HOST")] = "127.0.0.1"
+    """The address to listen on."""
+    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8000
+    """The port; 0 takes a free one."""
+    seed: int = 0
+    """Of the worlds."""
+    control: bool = False
+    """Let clients steer their worlds, by POST /NAME/_control/reset, snapshot, restore and advance."""
+    faults: Faults = field(default_factory=Faults)
+
+    def execute(self) -> int:
+        if self.seed < 0:
+            raise UsageError(f"--seed {self.seed}: give a number from 0 on")
+        from ludus.tools.services.faults import FaultPlan
+        from ludus.tools.services.rack import Rack
+        from ludus.tools.services.serve import address, listen, run
+
+        try:
+            plan = FaultPlan(**asdict(self.faults))
+        except ValueError as error:
+            raise UsageError(f"--{error}".replace(": ", ".", 1)) from None
+        listening = listen(self.host, self.port)
+        from ludus.tools.services.all import all_services
+
+        services = all_services(self.seed)
+        where = ", ".join(f"/{name}" for name in services)
+        print(f"{where} at {address(listening)} (Ctrl-C ends)", flush=True)
+        run(Rack(services, plan, self.control), listening, lifespan="off")
+        return 0

@@ -1,0 +1,19 @@
+"""`all_services`: one of each, made from one seed."""
+
+from ludus.tools.services.calendar import Calendar, CalendarService
+from ludus.tools.services.mail import MailService, invented_mailbox
+from ludus.tools.services.search import SearchService
+from ludus.tools.services.service import Service
+from ludus.tools.services.weather import WeatherService
+
+
+def all_services(seed: int = 0) -> dict[str, Service]:
+    """Search, calendar, weather and mail of one world, by name.
+
+    The mailbox is somebody's who exchanges mail with eight people; each of the nine has an empty calendar.
+    """
+    mailbox = invented_mailbox(seed)
+    people = (mailbox.owner, *mailbox.people)
+    calendars = {Calendar(one.address, one.name, "UTC"): () for one in people}
+    services = (SearchService(seed), CalendarService(calendars), WeatherService(seed), MailService(mailbox))
+    return {service.name: service for service in services}

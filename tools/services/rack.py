@@ -1,0 +1,223 @@
+"""`Rack`: several services under one address, each in any number of worlds."""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ludus.tools.services.faults import WAIT, FaultPlan, FaultyApp
+from ludus.tools.services.service import Service, Snapshot
+
+WORLD = b"x-ludus-world"
+"""The header that names a world; without it the nameless one is meant."""
+MOST_WORLDS = MOST_SNAPSHOTS = 10_000
+"""Of each service."""
+MOST_SECONDS = 10 * 366 * 86_400
+CONTROL = "_control/"
+_CROWDED = f"there are {MOST_WORLDS} worlds already: name one of them, or reset one that is no longer needed"
+
+
+class Rack:
+    """An application that serves `/search`, `/calendar`, … and tells of them at `/` and `/health`.
+
+    A world is what a service's calls have made of its beginning. Each value of the header `X-Ludus-World` has
+    a world of its own in every service, which begins when it is first named; requests without it share one.
+
+    Args:
+        services: by the name under which they are served.
+        faults: what is injected, for real: what is slow keeps the client waiting.
+        control: whether worlds can be steered, by `POST /NAME/_control/…`: `reset` (back to the beginning),
+            `snapshot` (answers `{"snapshot": ID}`), `restore` (`{"snapshot": ID}`, also into another world),
+            `advance` (`{"seconds": S}`: the virtual clock, which nothing else moves).
+    """
+
+    def __init__(
+        self, services: Mapping[str, Service], faults: FaultPlan | None = None, control: bool = False
+    ) -> None:
+        self._control = control
+        self._hosts = {name: _Host(service, faults or FaultPlan()) for name, service in services.items()}
+        self._about = {
+            "services": {name: {"url": f"/{name}/", "about": about(one)} for name, one in services.items()},
+            "worlds": "each value of the header X-Ludus-World is a world of its own",
+            "control": [f"/NAME/{CONTROL}{action}" for action in _ACTIONS] if control else [],
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http", f"a rack answers HTTP, and no {scope['type']}"
+        name, _, rest = scope["path"][1:].partition("/")
+        host = self._hosts.get(name)
+        if host is None:
+            await self._tell(scope["path"], send)
+        elif self._control and rest.startswith(CONTROL):
+            await host.steer(rest.removeprefix(CONTROL), scope, receive, send)
+        else:
+            await host.serve({**scope, "root_path": f"/{name}"}, receive, send)
+
+    async def _tell(self, path: str, send: Send) -> None:
+        if path == "/":
+            await _answer(send, 200, self._about)
+        elif path == "/health":
+            await _answer(send, 200, {"status": "ok"})
+        else:
+            reason = (
+                f"there is nothing at {path[:100]}; there are: {', '.join(f'/{one}' for one in self._hosts)}"
+            )
+            await _refuse(send, 404, reason)
+
+
+def about(service: Service) -> str:
+    """The first line of a service's page."""
+    return (type(service).__doc__ or "").strip().partition("\n")[0]
+
+
+class _Host:
+    """A service, which holds one world at a time; the others are kept as snapshots.
+
+    Requests are served one after the other: nothing waits between the moment in which a world is put into
+    the service and the end of its answer, apart from what a fault orders, after which it is put in again.
+    """
+
+    def __init__(self, service: Service, faults: FaultPlan) -> None:
+        self._service = service
+        self._app: ASGIApp = FaultyApp(service, faults)
+        self._begun = service.snapshot()
+        self._worlds: dict[bytes, Snapshot] = {}
+        self._held: bytes | None = None
+        self._snapshots: dict[int, Snapshot] = {}
+        self._taken = 0
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        world = _world(scope)
+        body = await _body(receive)
+        if not self._enter(world):
+            await _refuse(send, 503, _CROWDED)
+            return
+        answer: list[Message] = []
+
+        async def wait(seconds: float) -> None:
+            if await _leaves(receive, seconds) or not self._enter(world):
+                raise _Left
+
+        async def collect(message: Message) -> None:
+            answer.append(message)
+
+        async def read() -> Message:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        try:
+            await self._app({**scope, WAIT: wait}, read, collect)
+        except _Left:
+            return
+        for message in answer:
+            await send(message)
+
+    async def steer(self, action: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if action not in _ACTIONS:
+            await _refuse(send, 404, f"there is no control {action[:40]!r}; there are: {', '.join(_ACTIONS)}")
+            return
+        if scope["method"] != "POST":
+            await _refuse(send, 405, f"{action} is a POST")
+            return
+        body = await _body(receive)
+        if not self._enter(_world(scope)):
+            await _refuse(send, 503, _CROWDED)
+            return
+        try:
+            given = json.loads(body or b"{}")
+            done = _ACTIONS[action](self, given if isinstance(given, dict) else {})
+        except (ValueError, OverflowError) as error:
+            await _refuse(send, 400, f"{action}: {error}")
+            return
+        await _answer(send, 200, done)
+
+    def reset(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        if self._held is not None:
+            self._worlds.pop(self._held, None)
+        self._held = None
+        return {}
+
+    def snapshot(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        self._taken += 1
+        self._snapshots[self._taken] = self._service.snapshot()
+        self._snapshots.pop(self._taken - MOST_SNAPSHOTS, None)
+        return {"snapshot": self._taken}
+
+    def restore(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        number = given.get("snapshot")
+        if not isinstance(number, int) or number not in self._snapshots:
+            last = f"; the last {MOST_SNAPSHOTS} are kept" if self._snapshots else ""
+            raise ValueError(
+                f'send {{"snapshot": ID}} with an ID that `snapshot` answered, not {number!r}{last}'
+            )
+        self._service.restore(self._snapshots[number])
+        return {}
+
+    def advance(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        seconds = given.get("seconds")
+        if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_SECONDS:
+            raise ValueError(f'send {{"seconds": S}} with a number from 0 to {MOST_SECONDS}, not {seconds!r}')
+        self._service.clock.advance(seconds)
+        return {"now": self._service.clock.now.isoformat()}
+
+    def _enter(self, world: bytes) -> bool:
+        """Put a world into the service; False: there are too many."""
+        if world == self._held:
+            return True
+        if world not in self._worlds and len(self._worlds) >= MOST_WORLDS:
+            return False
+        if self._held is not None:
+            self._worlds[self._held] = self._service.snapshot()
+        self._service.restore(self._worlds.setdefault(world, self._begun))
+        self._held = world
+        return True
+
+
+_ACTIONS: Mapping[str, Callable[[_Host, Mapping[str, Any]], dict[str, Any]]] = {
+    "reset": _Host.reset,
+    "snapshot": _Host.snapshot,
+    "restore": _Host.restore,
+    "advance": _Host.advance,
+}
+
+
+class _Left(Exception):
+    """The client did not wait for the answer: the call has no effect, as one that timed out."""
+
+
+async def _leaves(receive: Receive, seconds: float) -> bool:
+    """Wait; True as soon as the client leaves."""
+    waiting = asyncio.ensure_future(receive())
+    try:
+        message = await asyncio.wait_for(waiting, seconds)
+    except TimeoutError:
+        return False
+    return message["type"] == "http.disconnect"
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _world(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == WORLD:
+            return bytes(value)
+    return b""
+
+
+async def _refuse(send: Send, status: int, reason: str) -> None:
+    await _answer(send, status, {"error": True, "reason": reason})
+
+
+async def _answer(send: Send, status: int, answer: Mapping[str, Any]) -> None:
+    body = json.dumps(answer, ensure_ascii=False, indent=2).encode() + b"\n"
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
