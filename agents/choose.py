@@ -1,10 +1,34 @@
 """`choose_policy`: a policy from the words that a command line takes."""
 
+import re
+from collections.abc import Callable, Mapping
+
 from ludus.agents.engines.base import Sampling
 from ludus.agents.policy import EnginePolicy, Policy, ScriptedPolicy
+from ludus.agents.search.beam import Beam
+from ludus.agents.search.best_of_n import BestOfN
+from ludus.agents.search.majority import Majority
+from ludus.agents.search.mcts import MCTS
+from ludus.agents.search.react import ReAct
+from ludus.tools.errors import UserError
 
 SCRIPTED = "scripted:"
 URLS = ("http://", "https://")
+
+_SEARCHES: Mapping[str, tuple[Callable[[Policy, int], Policy], int]] = {
+    "best-of": (lambda policy, n: BestOfN(policy, n), 8),
+    "majority": (lambda policy, n: Majority(policy, n), 8),
+    "beam": (lambda policy, n: Beam(policy, width=n, samples=n), 4),
+    "mcts": (lambda policy, n: MCTS(policy, simulations=n), 32),
+}
+"""By name: what makes one of a policy and a number, and the number where none is given."""
+AGENTS = "direct, react, best-of-N, majority-N, beam-N or mcts-N"
+
+
+class AgentError(UserError):
+    """There is no such agent, or it cannot use this model."""
+
+    exit_code = 2
 
 
 def choose_policy(
@@ -23,13 +47,42 @@ def choose_policy(
         max_tokens: in one reply.
         seed: of the policy's own randomness.
         concurrency: of requests to a server.
-        agent: how the model is used: see `ludus.agents.search`.
+        agent: how the model is used: `direct`, `react`, `best-of-8`, `majority-8`, `beam-4`, `mcts-32`. See
+            `ludus.agents.search` for what their figures mean.
 
     Raises:
-        UserError: there is no such model or agent, or the server cannot be used.
+        AgentError: there is no such agent, or it needs samples that differ, or players that can be branched.
+        UserError: there is no such model, or the server cannot be used.
     """
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
-    return _model(model, sampling, seed, concurrency)
+    use = choose_agent(agent, model, temperature)
+    return use(_model(model, Sampling(max_tokens=max_tokens, temperature=temperature), seed, concurrency))
+
+
+def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy], Policy]:
+    """How an agent's name has a policy used.
+
+    Raises:
+        AgentError: see `choose_policy`.
+    """
+    if agent == "direct":
+        return lambda policy: policy
+    if agent == "react":
+        return ReAct
+    named = re.fullmatch(r"(.+?)(?:-(\d+))?", agent)
+    if named is None or named[1] not in _SEARCHES or named[2] == "0":
+        raise AgentError(f"there is no agent {agent!r} for a model: take {AGENTS}")
+    make, default = _SEARCHES[named[1]]
+    number = int(named[2] or default)
+    is_scripted = model.startswith(SCRIPTED)
+    if temperature == 0 and not is_scripted:
+        raise AgentError(
+            f"{agent} at temperature 0 would play the same line again and again: give --temperature 1"
+        )
+    if is_scripted and named[1] in ("beam", "mcts"):
+        raise AgentError(
+            f"{agent} continues a player in several ways, which {model} cannot: take best-of-{number}"
+        )
+    return lambda policy: make(policy, number)
 
 
 def _model(model: str, sampling: Sampling, seed: int, concurrency: int) -> Policy:

@@ -23,13 +23,17 @@ class Action:
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     finish: Literal["stop", "length", ""] = ""
-    """`length` with neither completion ids nor `completion_tokens`: the context had no room left, so there is
-    no answer at all."""
+    """`length`: cut off."""
     fork: bool = False
     weights_version: int = 0
     prompt_tokens: int | None = None
     """What was read and, in `completion_tokens`, sampled for this action. None: no more than the ids say."""
     completion_tokens: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """The context had no room left, so there is no answer at all."""
+        return self.finish == "length" and not (self.completion_ids or self.completion_tokens)
 
 
 class Player(Protocol):
@@ -153,7 +157,7 @@ class EnginePlayer:
         before = () if fork else self._context
         ids = (*before, *prompt.ids)
         completion = await self._session.generate(ids, self._sampling, derive_seed(*self._seeds, self._turn))
-        reply: Message = self._format.parse(completion.ids)
+        reply: Message = self._format.parse(completion.ids, self._tools)
         self._context = (*ids, *completion.ids)
         self._history = [*self._history, *observation, reply]
         self._turn += 1

@@ -255,7 +255,7 @@ async def _play(
                 return record.end(StopReason.TIME_LIMIT)
             raise
         acted = time.perf_counter()
-        if action.finish == "length" and not (action.completion_ids or action.completion_tokens):
+        if action.is_empty:
             return record.end(StopReason.TOKEN_LIMIT)
         observation, reward, terminated, truncated, info = await seat.call(env.step, action.reply)
         read = (0 if action.fork else context) + len(action.prompt_ids)

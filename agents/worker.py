@@ -21,7 +21,7 @@ class Worker:
     """
 
     def __init__(self, name: str) -> None:
-        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | Callable[[], object]] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     async def call(self, function: Callable[[], T], seconds: float | None = None) -> T:
@@ -44,12 +44,12 @@ class Worker:
             raise error
         return result
 
-    def stop(self) -> None:
-        """End the thread once it has done what is queued."""
-        self._calls.put(None)
+    def stop(self, last: Callable[[], object] = lambda: None) -> None:
+        """End the thread once it has done what is queued, and then `last`."""
+        self._calls.put(last)
 
     def _run(self) -> None:
-        while (call := self._calls.get()) is not None:
+        while isinstance(call := self._calls.get(), tuple):
             function, loop, answer = call
             result, error = None, None
             try:
@@ -58,6 +58,7 @@ class Worker:
                 error = raised
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_settle, answer, (result, error))
+        call()
 
 
 def _settle(answer: "asyncio.Future[_Outcome]", outcome: _Outcome) -> None:

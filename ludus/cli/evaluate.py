@@ -22,7 +22,7 @@ CONCURRENCY = 64
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a scripted agent or a trained model: return and success with 95% intervals, reward terms, ends.
+    """Measure a scripted agent or a model: return and success with 95% intervals, reward terms, ends.
 
     The default seeds are held out: training uses those below 2**32 only.
     """
@@ -32,10 +32,13 @@ class Evaluate:
     arg: Arguments = ()
     """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
     agent: AgentName = None
-    """A scripted agent of the environment: null, random, oracle, …"""
+    """A scripted agent of the environment: null, random, oracle, … With --model: how the model is used:
+    direct, react, majority-8, best-of-8, beam-4, mcts-32. The last three see the rewards of copies of the
+    environment."""
     model: ModelName = None
-    """A trained model: a run (its folder or name), a model's folder, or a name on the hub. A run on this
-    environment also gives the arguments that no --arg sets."""
+    """A model: the URL of a server with OpenAI's interface (with #NAME behind it where it has several; its
+    key is taken from OPENAI_API_KEY), a run (its folder or name), a model's folder, or a name on the hub. A
+    run on this environment also gives the arguments that no --arg sets."""
     episodes: int = 512
     """How many to play."""
     seed: int = 2**32
@@ -43,13 +46,14 @@ class Evaluate:
     temperature: float = 0.0
     """Of the model's sampling; 0 takes the likeliest token."""
     max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Most tokens in one reply of the model. Default: what its run was trained with, or else 256."""
+    """Most tokens in one reply of the model. Default: what its run was trained with; 1024 for a server, else
+    256."""
     out: OutputFile = None
     """Also store the episodes in this Parquet file."""
 
     def execute(self) -> int:
-        if (self.agent is None) == (self.model is None):
-            raise UsageError("who is to be evaluated? give one of --agent NAME and --model PATH|RUN")
+        if self.agent is None and self.model is None:
+            raise UsageError("who is to be evaluated? give --agent NAME or --model URL|PATH|RUN")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}: play at least 1")
         if not 0 <= self.temperature < math.inf:
@@ -61,7 +65,9 @@ class Evaluate:
         arguments = arguments_for(name, parse_arguments(self.arg), choice)
         env = make(name, arguments)
         if choice is not None:
-            policy = model_policy(env, choice, self.seed, self.temperature, self.max_tokens)
+            policy = model_policy(
+                env, choice, self.seed, self.temperature, self.max_tokens, self.agent or "direct"
+            )
         else:
             policy = scripted_policy(env, self.agent or "", self.seed)
         env.close()
@@ -87,7 +93,8 @@ class Evaluate:
             raise
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         made = f"{name}({given})" if given else name
-        show(f"{made} · {self.agent or self.model}", summarise(episodes))
+        player = " · ".join(name for name in (self.model, self.agent) if name)
+        show(f"{made} · {player}", summarise(episodes))
         if self.out is not None:
             print(f"episodes: {write_episodes(self.out, episodes)}")
         return 0

@@ -1,4 +1,4 @@
-"""`--agent NAME` or `--model PATH|RUN`: who plays, as a policy."""
+"""`--agent NAME` or `--model URL|PATH|RUN`: who plays, as a policy."""
 
 import difflib
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 
+from ludus.agents.choose import SCRIPTED, URLS, choose_policy
 from ludus.agents.policy import Policy, ScriptedPolicy
 from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
@@ -14,6 +15,8 @@ from ludus.cli.runs import CONFIG, RUNS, resume_command
 
 DEFAULT_MAX_TOKENS = 256
 """Most tokens in one reply of a model that comes from no run."""
+SERVED_MAX_TOKENS = 1024
+"""Most tokens in one reply of a model behind a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class ModelChoice:
     """What `--model` names."""
 
     path: str
-    """A folder in transformers' form, or a name on the hub."""
+    """A server's URL, a folder in transformers' form, a name on the hub, or `scripted:NAME`."""
     max_tokens: int = DEFAULT_MAX_TOKENS
     """Most tokens in one reply: what the run trained with."""
     environment: str = ""
@@ -45,11 +48,14 @@ def scripted_policy(env: gymnasium.Env, name: str, seed: int) -> Policy:
 
 
 def choose_model(text: str) -> ModelChoice:
-    """A run's final model (its primed one while it has no other); else `text` as a folder or a hub name.
+    """A server's URL; a run's final model (its primed one while it has no other); else `text` as a folder or
+    a hub name.
 
     Raises:
         UsageError: it is a run without a model, or nearly the name of a run.
     """
+    if text.startswith((*URLS, SCRIPTED)):
+        return ModelChoice(text, SERVED_MAX_TOKENS)
     from ludus.trainers.config import load_config
 
     for run in (Path(text), RUNS / text):
@@ -82,20 +88,24 @@ def model_policy(
     seed: int,
     temperature: float = 0.0,
     max_tokens: int | None = None,
+    agent: str = "direct",
 ) -> Policy:
-    """A trained model behind the in-process engine.
+    """A model, as an agent uses it: `direct`, `react`, `best-of-8`, …
 
     Raises:
-        UsageError: the environment is not played in words.
+        UsageError: the environment is not played in words, or has no such scripted agent.
+        AgentError: there is no such agent, or the model is none for it.
         ModelLoadError: there is no usable model at that path.
+        UserError: the server cannot be used.
     """
-    require_chat(env)
-
-    from ludus.agents.engines.base import Sampling
-    from ludus.agents.engines.embedded import EmbeddedEngine
-    from ludus.agents.models import load_model
-    from ludus.agents.policy import EnginePolicy
-
-    loaded = load_model(choice.path)
-    sampling = Sampling(max_tokens=max_tokens or choice.max_tokens, temperature=temperature)
-    return EnginePolicy(EmbeddedEngine(loaded.model), loaded.format, sampling, seed)
+    if choice.path.startswith(SCRIPTED):
+        scripted_policy(env, choice.path.removeprefix(SCRIPTED), seed)
+    else:
+        require_chat(env)
+    return choose_policy(
+        choice.path,
+        temperature=temperature,
+        max_tokens=max_tokens or choice.max_tokens,
+        seed=seed,
+        agent=agent,
+    )

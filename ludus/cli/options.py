@@ -10,5 +10,5 @@ Arguments = Annotated[
     tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE", help_behavior_hint="")
 ]
 AgentName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
-ModelName = Annotated[str | None, tyro.conf.arg(metavar="PATH|RUN", help_behavior_hint="")]
+ModelName = Annotated[str | None, tyro.conf.arg(metavar="URL|PATH|RUN", help_behavior_hint="")]
 OutputFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]

@@ -113,7 +113,7 @@ def test_an_unknown_agent(run: Run) -> None:
     ("words", "name"),
     [
         (("eval", OWN), "--agent"),
-        (("eval", OWN, "--agent", "null", "--model", "x"), "--agent"),
+        (("eval", OWN, "--agent", "null", "--model", "x"), "best-of"),
         (("eval", OWN, "--agent", "null", "--episodes", "0"), "--episodes"),
         (("eval", OWN, "--agent", "null", "--temperature", "-1"), "--temperature"),
         (("eval", OWN, "--agent", "null", "--temperature", "nan"), "--temperature"),

@@ -1,0 +1,68 @@
+"""Beam search over turns."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import gymnasium
+
+from ludus.agents.policy import BranchingPlayer, Policy, derive_seed
+from ludus.agents.search.branches import Node, PlanningPlayer, Step, together
+from ludus.agents.search.lines import Score, earned, reply_key
+
+
+@dataclass(frozen=True)
+class Beam:
+    """Continues the `width` best situations by `samples` actions each, turn by turn, until all that are kept
+    have ended; then follows the best.
+
+    The copies tell what actions lead to, and with `earned` also what they pay: a planner with a perfect model
+    of its world. For environments that pay on the way, or with a score that knows a good situation when it
+    sees one.
+    """
+
+    policy: Policy
+    """A model: its players can be branched."""
+    width: int = 4
+    samples: int = 4
+    score: Score = earned
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "BeamPlayer":
+        return BeamPlayer(self, env, seed)
+
+
+class BeamPlayer(PlanningPlayer):
+    def __init__(self, agent: Beam, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        super().__init__(env)
+        self._agent = agent
+        self._seed = seed
+        self._begun = self.branches.begin(agent.policy, seed)
+
+    async def plan(self, root: Node) -> Iterable[Step]:
+        agent = self._agent
+        seeds = (derive_seed(self._seed, number) for number in count(1))
+        kept = [root]
+        while not all(node.ended for node in kept):
+            open_nodes = [node for node in kept if not node.ended for _ in range(agent.samples)]
+            grown = await together(
+                self.branches.branch(node, self._player_at(node), next(seeds)) for node in open_nodes
+            )
+            ended = [node for node in kept if node.ended]
+            kept = sorted([*ended, *_distinct(grown)], key=self._rank, reverse=True)[: agent.width]
+        return kept[0].steps
+
+    def _rank(self, node: Node) -> tuple[float, bool]:
+        """Of equals, what may still become better."""
+        return self._agent.score(node), not node.ended
+
+    def _player_at(self, node: Node) -> BranchingPlayer:
+        return node.player if isinstance(node.player, BranchingPlayer) else self._begun
+
+
+def _distinct(nodes: list[Node]) -> list[Node]:
+    """Without those that came to the same by the same replies."""
+    first: dict[tuple[Hashable, ...], Node] = {}
+    for node in nodes:
+        first.setdefault(tuple(reply_key(step.action.reply) for step in node.steps), node)
+    return list(first.values())

@@ -1,0 +1,41 @@
+"""Best of n: play whole episodes in copies, keep the best."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from ludus.agents.policy import Policy
+from ludus.agents.search.branches import Node, PlanningPlayer, Step
+from ludus.agents.search.lines import Score, earned
+
+
+@dataclass(frozen=True)
+class BestOfN:
+    """Plays n lines to their end before the first action, then follows the one with the highest score (of
+    equals, the first).
+
+    By what the environment paid (`earned`) this is oracle-verified: where one line succeeds with probability
+    p, it succeeds with 1 - (1 - p)^n, which is what pass@n estimates. By `likelihood`, or a verifier of one's
+    own, it is honest.
+    """
+
+    policy: Policy
+    n: int = 8
+    score: Score = earned
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "BestOfNPlayer":
+        return BestOfNPlayer(self, env, seed)
+
+
+class BestOfNPlayer(PlanningPlayer):
+    def __init__(self, agent: BestOfN, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        super().__init__(env)
+        self._agent = agent
+        self._seed = seed
+
+    async def plan(self, root: Node) -> Iterable[Step]:
+        agent = self._agent
+        lines = await self.branches.lines(root, agent.policy, agent.n, self._seed)
+        return max(lines, key=agent.score).steps

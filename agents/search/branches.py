@@ -1,0 +1,200 @@
+"""Playing in copies of an environment, beside the episode that is really played."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import gymnasium
+
+from ludus.agents.policy import Action, BranchingPlayer, Player, Policy, derive_seed
+from ludus.agents.worker import Worker
+from ludus.envs.faults import EnvironmentFault
+from ludus.tools.errors import UserError
+
+STEP_S = 60.0
+"""A step of a copy that takes longer is a fault of the environment."""
+
+T = TypeVar("T")
+
+
+class SearchError(UserError):
+    """An environment or a policy that cannot be searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An action in a copy, what it answered and what it earned."""
+
+    observation: Any
+    action: Action
+    reward: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A situation: where a copy stands, and how it came there from where the search began."""
+
+    state: Any
+    """The environment's snapshot."""
+    observation: Any
+    info: dict[str, Any]
+    steps: tuple[Step, ...] = ()
+    player: Player | None = None
+    """Who acted last; it may be closed, and branched all the same."""
+    ended: bool = False
+
+    @property
+    def reward(self) -> float:
+        """The sum of what the steps earned."""
+        return sum(step.reward for step in self.steps)
+
+
+class Branches:
+    """One copy of an environment, taken to whatever situation is to be continued.
+
+    The copy is made like `env` (same id, arguments and wrappers) and lives in a thread of its own. A step
+    takes it to the situation, acts and takes a snapshot, so several lines can be played at once.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        if env.spec is None or not hasattr(env.unwrapped, "snapshot"):
+            name = env.spec.id if env.spec else type(env.unwrapped).__name__
+            raise SearchError(
+                f"{name} cannot be copied: search needs gymnasium.make, snapshot() and restore()"
+            )
+        self._env = env
+        self._copy: gymnasium.Env[Any, Any] | None = None
+        self._worker: Worker | None = None
+        self._read, self._sampled = 0, 0
+
+    def here(self, observation: Any, info: dict[str, Any]) -> Node:
+        """Where the environment itself stands."""
+        return Node(self._env.unwrapped.snapshot(), observation, info)  # type: ignore[attr-defined]
+
+    def begin(self, policy: Policy, seed: int) -> BranchingPlayer:
+        """A player to be branched, at the beginning of an episode.
+
+        Raises:
+            SearchError: the policy's players cannot be branched.
+        """
+        player = policy.player(self._env, seed)
+        player.close()
+        if not isinstance(player, BranchingPlayer):
+            raise SearchError(
+                f"{type(policy).__name__} cannot be continued in several ways: search over turns needs a "
+                "model; best-of and majority take any player"
+            )
+        return player
+
+    async def branch(self, node: Node, player: BranchingPlayer, seed: int) -> Node:
+        """What one action leads to, of a player that branches off."""
+        return await self.advance(node, player.branch(seed), close=True)
+
+    async def play_out(self, node: Node, player: Player) -> Node:
+        """The end of the line on which the player goes on from here."""
+        try:
+            while not node.ended:
+                node = await self.advance(node, player)
+        finally:
+            player.close()
+        return node
+
+    async def lines(self, root: Node, policy: Policy, n: int, seed: int) -> list[Node]:
+        """n lines from the beginning of an episode to their ends, each by a player of its own."""
+        players = [policy.player(self._env, derive_seed(seed, sample)) for sample in range(n)]
+        return await together(self.play_out(root, player) for player in players)
+
+    async def advance(self, node: Node, player: Player, close: bool = False) -> Node:
+        """What the player's next action leads to."""
+        try:
+            action = await player.act(node.observation, node.info)
+        finally:
+            if close:
+                player.close()
+        self._read += action.prompt_tokens or 0
+        sampled = action.completion_tokens
+        self._sampled += len(action.completion_ids) if sampled is None else sampled
+        if action.is_empty:
+            return replace(node, steps=(*node.steps, Step(node.observation, action, 0.0)), ended=True)
+        state, (observation, reward, terminated, truncated, info) = await self._step(node.state, action.reply)
+        step = Step(node.observation, action, float(reward))
+        return Node(state, observation, info, (*node.steps, step), player, terminated or truncated)
+
+    def spent(self) -> tuple[int, int]:
+        """Tokens read and sampled since this was asked last."""
+        read, sampled, self._read, self._sampled = self._read, self._sampled, 0, 0
+        return read, sampled
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.stop(self._close_copy)
+
+    async def _step(
+        self, state: Any, reply: Any
+    ) -> tuple[Any, tuple[Any, float, bool, bool, dict[str, Any]]]:
+        if self._worker is None:
+            self._worker = Worker(f"copy of {type(self._env.unwrapped).__name__}")
+        try:
+            return await self._worker.call(lambda: self._step_copy(state, reply), STEP_S)
+        except TimeoutError as error:
+            raise EnvironmentFault(f"a copy's step() gave {error}") from error
+
+    def _step_copy(self, state: Any, reply: Any) -> tuple[Any, Any]:
+        if self._copy is None:
+            assert self._env.spec is not None
+            self._copy = gymnasium.make(self._env.spec, disable_env_checker=True)
+            self._copy.reset(seed=0)  # gymnasium's wrappers insist on it
+        inner: Any = self._copy.unwrapped
+        inner.restore(state)
+        outcome = self._copy.step(reply)
+        return inner.snapshot(), outcome
+
+    def _close_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.close()
+
+
+class PlanningPlayer:
+    """Acts by plans that were found in copies: follows one to its end, then makes the next.
+
+    An action's `prompt_tokens` and `completion_tokens` count all that the plan cost, in its first action.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        self.branches = Branches(env)
+        self._plan: list[Step] = []
+
+    async def plan(self, root: Node) -> Iterable[Step]:
+        """The next steps, at least one. To be overridden."""
+        raise NotImplementedError
+
+    async def act(self, observation: Any, info: dict[str, Any]) -> Action:
+        """
+        Raises:
+            SearchError: the environment answered otherwise than its copy did.
+        """
+        if not self._plan:
+            self._plan = list(await self.plan(self.branches.here(observation, info)))
+        step = self._plan.pop(0)
+        if step.observation != observation:
+            raise SearchError(
+                "the environment answered otherwise than its copy: search needs environments in which the "
+                "same actions have the same consequences"
+            )
+        read, sampled = self.branches.spent()
+        return replace(step.action, prompt_tokens=read, completion_tokens=sampled)
+
+    def close(self) -> None:
+        self.branches.close()
+
+
+async def together(lines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All at once; when one fails, the others are cancelled and its exception is raised."""
+    tasks = [asyncio.ensure_future(line) for line in lines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,42 @@
+"""Majority vote over final answers."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from ludus.agents.policy import Policy
+from ludus.agents.search.branches import Node, PlanningPlayer, Step
+from ludus.agents.search.lines import final_answer
+
+
+@dataclass(frozen=True)
+class Majority:
+    """Plays n lines to their end in copies, then follows the first of those that came to the commonest answer
+    (of equals, to the one that was given first). No reward is looked at, so it is honest (X. Wang et al.,
+    "Self-consistency improves chain of thought reasoning in language models", 2023)."""
+
+    policy: Policy
+    n: int = 8
+    answer: Callable[[Node], Hashable] = final_answer
+    """What a finished line answered; None for no answer, which nobody votes for unless all do."""
+
+    def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "MajorityPlayer":
+        return MajorityPlayer(self, env, seed)
+
+
+class MajorityPlayer(PlanningPlayer):
+    def __init__(self, agent: Majority, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        super().__init__(env)
+        self._agent = agent
+        self._seed = seed
+
+    async def plan(self, root: Node) -> Iterable[Step]:
+        agent = self._agent
+        lines = await self.branches.lines(root, agent.policy, agent.n, self._seed)
+        answers = [agent.answer(line) for line in lines]
+        votes = Counter(answer for answer in answers if answer is not None) or Counter(answers)
+        ((winner, _),) = votes.most_common(1)
+        return lines[answers.index(winner)].steps
