@@ -43,8 +43,9 @@ class ChatFormat(Protocol):
         """The ids that a policy would have sampled to say this, the end-of-turn token included."""
         ...
 
-    def parse(self, completion_ids: Sequence[int]) -> Message:
-        """The assistant message; `tool_calls` where the format has them."""
+    def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
+        """The assistant message, with `tool_calls` where it calls tools. Arguments are objects; of a
+        malformed call they are the text that stands in their place. Never raises."""
         ...
 
     def decode(self, ids: Sequence[int]) -> list[str]:

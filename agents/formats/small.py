@@ -129,7 +129,7 @@ class SmallFormat:
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
         return (*self._said(reply), self._end_id)
 
-    def parse(self, completion_ids: Sequence[int]) -> Message:
+    def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
         ids = completion_text_ids(completion_ids, self.stop_ids)
         if not self._tool_ids or self._tool_ids[1] not in ids:
             return assistant(self._decode_text(ids))

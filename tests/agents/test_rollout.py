@@ -403,7 +403,7 @@ class Letters:
             return Prompt(ids, fork=True)
         return Prompt(ids if context[-1] in self.stop_ids else (256, *ids), fork=False)
 
-    def parse(self, completion_ids: Sequence[int]) -> Message:
+    def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
         return assistant("".join(chr(id) for id in completion_ids if id < 256))
 
     def decode(self, ids: Sequence[int]) -> list[str]:

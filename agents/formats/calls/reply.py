@@ -2,11 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.envs.chat import Message, reply_tool_calls
+from ludus.envs.chat import Message, content_text, reply_tool_calls
+
+MAX_MALFORMED = 64
+"""Malformed calls of one reply that are told apart; what follows is the last one's text. Nobody reads so
+many errors, and each may cost a look at the whole text: without a bound, a hostile text takes quadratic
+time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +34,25 @@ class ParsedReply:
 
 
 def read_json(text: str) -> Any:
-    """JSON as the standard has it, without NaN and infinities.
+    """JSON as the standard has it: no NaN, no infinities; surrogates mended.
 
     Raises:
         ValueError: it is none, is nested too deeply, or has a number with thousands of digits.
     """
     try:
-        return _STRICT.decode(text)
+        value = _STRICT.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    return _mended(value) if _ESCAPED_SURROGATE(text) else value
+
+
+def scan_json(text: str, at: int) -> tuple[Any, int] | None:
+    """The JSON value that begins at `at`, and the position behind it; None where there is none."""
+    try:
+        value, end = _STRICT.raw_decode(text, at)
+    except (ValueError, RecursionError):
+        return None
+    return (_mended(value) if _ESCAPED_SURROGATE(text, at, end) else value), end
 
 
 def write_json(value: Any) -> str:
@@ -49,7 +64,53 @@ def whole_characters(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE(text) else text
 
 
-def message(parsed: ParsedReply, id_of: Any = "call_{}".format) -> Message:
+@dataclass(frozen=True)
+class CallFormat:
+    """A way in which models write calls."""
+
+    name: str
+    parse: Callable[[str, Sequence[Any]], ParsedReply]
+    """Any text to calls and the text around them; never raises. `tools`, in OpenAI's form, may be empty; a
+    format whose notation leaves types or the beginning of a call open looks them up there."""
+    render: Callable[[Sequence[Call]], str]
+    """Calls to text: what `parse` reads back."""
+    separator: str = "\n"
+    """What stands between a reply's text and its first call."""
+    id_of: Callable[[int], str] = "call_{}".format
+    """The id of a call, from its position in the reply, where the model wrote none."""
+    valid_id: Callable[[str], str] = str
+    """An id from elsewhere in the form that the format's chat templates accept; the same for the same id."""
+
+    def read(self, text: str, tools: Sequence[Any] = (), begun: bool = False) -> Message:
+        """What a model said, as an assistant message. Thinking that it begins with, or that its prompt has
+        `begun`, is text, whatever calls are in it."""
+        thought = thinking(text, begun)
+        parsed = self.parse(text[thought:], tools)
+        return message(ParsedReply(text[:thought] + parsed.text, parsed.calls), self.id_of)
+
+    def write(self, reply: Message) -> str:
+        """What a model would have said for `read` to give this message."""
+        text, calls = content_text(reply), self.render(calls_of(reply))
+        return text + (self.separator if text and calls else "") + calls
+
+
+def thinking(text: str, begun: bool = False) -> int:
+    """How far the thinking reaches that a text begins with: what looks like a call there is a draft."""
+    if not begun and not text.lstrip().startswith("<think>"):
+        return 0
+    end = text.find("</think>")
+    return len(text) if end < 0 else end + len("</think>")
+
+
+def around(pieces: Sequence[str], separator: str = "\n") -> str:
+    """The text of a reply from the pieces before, between and behind its calls."""
+    first, *others = pieces
+    texts = [first.removesuffix(separator) if others else first]
+    texts += [piece.removeprefix("\n").removesuffix("\n") for piece in others]
+    return "\n".join(text for text in texts if text)
+
+
+def message(parsed: ParsedReply, id_of: Callable[[int], str] = "call_{}".format) -> Message:
     """A parsed reply as an assistant message.
 
     A call without an id of its own gets one from its position in the reply: `call_0`, `call_1`, …
@@ -87,9 +148,20 @@ def _call_of(call: Mapping[str, Any]) -> Call:
     return Call(str(function.get("name", "")), arguments, str(call.get("id") or ""))
 
 
+def _mended(value: Any) -> Any:
+    if isinstance(value, str):
+        return whole_characters(value)
+    if isinstance(value, list):
+        return [_mended(one) for one in value]
+    if isinstance(value, dict):
+        return {whole_characters(key): _mended(one) for key, one in value.items()}
+    return value
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
 _STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD]").search
 _SURROGATE = re.compile("[\ud800-\udfff]").search
