@@ -9,6 +9,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/ArithmeticChallenge-v0": {
         "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
     },
+    "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.assistant:Assistant"},
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
@@ -19,6 +20,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
+    "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
 }
 
 

@@ -16,6 +16,7 @@ TITLE_WEIGHT = 8.0
 """What a word of the title counts for in bm25, beside a word of the text."""
 SNIPPET = 240
 """Characters."""
+_PLACES = 6
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -119,12 +120,12 @@ def _common(book: Encyclopedia) -> dict[str, int]:
 
 def _best_sentence(text: str, words: Sequence[str]) -> tuple[str, int]:
     """The first of the sentences with most of the words, and how many those are. Of a word, only the first
-    two places count."""
+    `_PLACES` places count."""
     lines = text.lower().replace("\n", ".")
     counts: dict[int, int] = {}
     for word in words:
         place, last = lines.find(word), -1
-        for _ in range(2):
+        for _ in range(_PLACES):
             if place < 0:
                 break
             start = lines.rfind(".", 0, place) + 1

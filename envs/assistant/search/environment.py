@@ -1,0 +1,295 @@
+"""`ludus/Search-v0`: questions that take several pages to answer."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ludus.envs.assistant.search.agents import AGENTS, Oracle
+from ludus.envs.assistant.search.questions import Question, draw, plain
+from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState, solves
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import Chat, system, user
+from ludus.envs.errors import ArgumentError
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.services.search import SearchClient, SearchService
+from ludus.tools.services.transport import connect
+from ludus.tools.services.world.world import LEAST, MOST
+from ludus.tools.tool import tool
+
+WEIGHTS: Mapping[str, float] = {"solved": 1.0, MILESTONES: 0.2}
+MAX_HOPS = 4
+ATTEMPTS = 1_000
+"""Questions that are drawn until one can be answered."""
+INSTRUCTIONS = (
+    "Answer the question from an encyclopedia. `search` finds pages, `open` shows one. Every fact stands on "
+    "the page of whom or what it is about; others may bear nearly the same name. Of some pages there are "
+    "several versions: only the latest holds. When you are sure, `submit`, once, the answer alone (a name, a "
+    "word or a year) with the ids of the pages that prove it, all of which you must have opened."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk(WorldState):
+    """Where an episode stands."""
+
+    question: Question
+    world: int
+    """Which of the environment's worlds it is about."""
+    opened: frozenset[str] = frozenset()
+
+
+class Search(ServiceEnv):
+    """Answer a question about an invented world from its encyclopedia, and prove the answer.
+
+    ## Task
+    "Who founded the company whose headquarters stand in the birthplace of …?": one to four steps over 42
+    relations between people, places, companies, events and countries, each put in several ways. The answer
+    stands on no single page; the pages of a world are prose. Traps: people and companies with nearly the same
+    name, other names under which pages mention each other, and earlier versions of pages, which the search
+    finds too and which say what no longer holds. Questions follow from the seed and never run out; each has
+    one answer, which an agent has found with these tools before the question is asked. `info["task"]` is the
+    world, what the question begins at, and the relations it follows.
+
+    ## Observation
+    `Chat`. After `reset`: a system message with the rules, a user message with the question. Then a `tool`
+    message for each call, or a user message.
+
+    ## Actions
+    `Reply`, with calls of the tools:
+    - `search(query, page)`: ten results, each with the page's id, its title, the date of the version and a
+      sentence.
+    - `open(page)`: the whole page, with the date of its version.
+    - `submit(answer, pages)`: the answer (a name, a word or a year; nothing else, and not several), and the
+      ids of the pages that prove it, each of them opened before. Once.
+
+    ## Rewards
+    | term | value | weight |
+    |---|---|---|
+    | `solved` | with the submission: 0 if the answer is wrong, else what its support is worth | 1 |
+    | `milestones` | share of the pages of the proof that were opened first on this turn | 0.2 |
+    | `calls` | calls on this turn | −0.01 |
+    | `tool_errors` | calls that are wrong in themselves | −0.02 |
+    | `malformed` | 1 if a reply has no call | −0.05 |
+
+    `milestones` is there only where the argument asks for it.
+
+    The support is the share of steps whose page, in its present version, was submitted; times a half of those
+    pages' number over all that were submitted, twice, at most 1: a useless page beside each useful one costs
+    nothing. With a page that was not opened it is 0.
+
+    ## End of episode
+    `submit` terminates the episode. Truncated after `max_turns` replies. `info["success"]` is whether
+    `solved` is 1.
+
+    ## Arguments
+    - `hops` ((1, 2, 3, 4)): the numbers of steps to draw from.
+    - `worlds` ((0,)): the seeds of the worlds to draw from, or one.
+    - `pages` (10000): pages of a world, 100 to 30,000.
+    - `namesakes` (0.2): the share of people and companies whose name is nearly that of another.
+    - `outdated` (0.2): the share of pages of which there is an earlier version, too.
+    - `milestones` (False): let progress count.
+    - `faults` (None): shares of calls that go wrong, as in `{"slow": 0.1, "timeout": 0.05, "refused": 0.1,
+      "broken": 0.05, "stale": 0.05}`; which ones follows from the seed.
+    - `url` (None): a server to search in, in place of the service in this process. It must have the pages of
+      the one world that the questions are about: `ludus serve tools` serves them, and so does anything that
+      speaks as a SearxNG server and knows them.
+    - `distractors` (0): tools beside these that look useful and are not, at most 16.
+    - `renamed` (False): other names for tools and arguments; a number chooses which.
+    - `max_turns` (40): replies in an episode.
+    - `weights` (None): weights of reward terms to change, by name.
+    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+
+    def __init__(
+        self,
+        hops: Sequence[int] | int = (1, 2, 3, 4),
+        worlds: Sequence[int] | int = (0,),
+        pages: int = 10_000,
+        namesakes: float = 0.2,
+        outdated: float = 0.2,
+        milestones: bool = False,
+        faults: Mapping[str, float] | None = None,
+        url: str | None = None,
+        distractors: int = 0,
+        renamed: bool | int = False,
+        max_turns: int = 40,
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.hops = _numbers("hops", hops, 1, MAX_HOPS)
+        self.seeds = _numbers("worlds", worlds, 0, 2**63)
+        _check("max_turns", max_turns, 1, 1_000)
+        _check("pages", pages, LEAST, MOST)
+        if url is not None and (faults or len(self.seeds) > 1):
+            raise ArgumentError("url: a server has one world and its own faults; leave out worlds and faults")
+        try:
+            services = {
+                f"search-{seed}": SearchService(seed, pages, namesakes, outdated) for seed in self.seeds
+            }
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
+        super().__init__(
+            services if url is None else {},
+            WEIGHTS,
+            weights,
+            distractors=distractors,
+            renamed=renamed,
+            faults=faults,
+            milestones=milestones,
+            render_mode=render_mode,
+        )
+        self.max_turns = max_turns
+        self.books = tuple(service.book for service in services.values())
+        self.url = url
+        if url is None:
+            self.clients = tuple(SearchClient(self.connect(name)) for name in services)
+            self._trial = self
+        else:
+            self.clients = (SearchClient(connect(url)),)
+            # What can be answered is tried out in this process, not on somebody's server.
+            self._trial = Search(
+                hops,
+                worlds,
+                pages,
+                namesakes,
+                outdated,
+                distractors=distractors,
+                renamed=renamed,
+                max_turns=max_turns,
+            )
+        self._is_known = url is None
+        self._instructions = self.toolbox.worded(INSTRUCTIONS)
+        self._oracle = Oracle(self._trial)
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        if not self._is_known:
+            self._meet_server()
+        trial = self._trial
+        for _ in range(ATTEMPTS):
+            world = int(rng.random() * len(self.books))
+            question = draw(self.books[world], rng.random, self.hops)
+            if question is None:
+                continue
+            state = Desk(question=question, world=world, worlds=trial.begin(rng))
+            begun = Start(self._asked(question), f"{self.seeds[world]}:{question.key}", state)
+            if solves(trial, begun, self._oracle) and self._needs_work(state):
+                if trial is not self:
+                    state = replace(state, worlds=())
+                return Start(self._asked(question), begun.task, state)
+        raise EnvironmentFault(
+            f"none of {ATTEMPTS} questions with hops={self.hops} could be answered: too many faults, a "
+            "max_turns that is too low, or a world that is too small"
+        )
+
+    def _needs_work(self, state: Desk) -> bool:
+        """Whether doing nothing leaves everything as it is: then it never succeeds, however often."""
+        idle = self._trial.answer(state, "")
+        return not idle.terminated and idle.state == state
+
+    def _asked(self, question: Question) -> Chat:
+        return [system(self._instructions), user(question.text)]
+
+    def respond(self, state: Desk, text: str) -> Outcome:
+        message = "Call a tool: `search`, `open`, or `submit` with the answer and the pages that prove it."
+        return Outcome(state, [user(self.toolbox.worded(message))], {"malformed": 1.0})
+
+    @tool
+    def search(self, state: Desk, query: str, page: int = 1) -> Answer:
+        """Search the encyclopedia; ten results, best first.
+
+        Args:
+            query: the words to search for
+            page: which ten results, 1 for the first
+        """
+        found = self.clients[state.world].search(query, page)
+        lines = [
+            f"[{hit.id}] {hit.title} (version of {hit.date}): {hit.snippet}" for hit in found.results
+        ] or ["No results."]
+        return Answer(state, "\n".join(lines))
+
+    @tool
+    def open(self, state: Desk, page: str) -> Answer:
+        """Open a page of the encyclopedia.
+
+        Args:
+            page: its id, as search results show it
+        """
+        read = self.clients[state.world].open(page)
+        opened = state.opened | {read.id}
+        way = set(state.question.proof)
+        reached = len((opened - state.opened) & way) / len(way)
+        text = f"{read.title} (version of {read.date})\n\n{read.text}"
+        return Answer(replace(state, opened=opened), text, {MILESTONES: reached})
+
+    @tool
+    def submit(self, state: Desk, answer: str, pages: list[str]) -> Answer:
+        """Submit the answer; this ends the task.
+
+        Args:
+            answer: the answer alone: a name, a word or a year
+            pages: the ids of the pages that prove it, all of them opened before
+        """
+        worth = support(state.question.proof, pages, state.opened)
+        if plain(answer[:1_000]) not in state.question.answers:
+            return Answer(state, "Wrong.", {"solved": 0.0}, True)
+        verdict = (
+            "Right."
+            if worth == 1.0
+            else "Right, but these pages, as far as you opened them, do not prove it."
+        )
+        return Answer(state, verdict, {"solved": worth}, True, worth == 1.0)
+
+    def _meet_server(self) -> None:
+        """Whether the server has the pages that the questions are about.
+
+        Raises:
+            ArgumentError: it has not.
+            EnvironmentFault: it does not answer.
+        """
+        page = self.books[0].pages[0]
+        try:
+            has = self.clients[0].open(page.id).text == page.text
+        except ToolError:
+            has = False
+        except ToolFault as fault:
+            raise EnvironmentFault(str(fault)) from fault
+        if not has:
+            raise ArgumentError(
+                f"url={self.url!r} does not have the pages of world {self.seeds[0]} in this size: serve them "
+                "with the same seed and numbers, or change those of the environment"
+            )
+        self._is_known = True
+
+
+def support(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) -> float:
+    """What submitted pages are worth as a proof, 0 to 1: see `Search`."""
+    given = set(pages)
+    useful = len(given & set(proof))
+    if not useful or not given <= opened:
+        return 0.0
+    covered = sum(page in given for page in proof) / len(proof)
+    return covered * min(1.0, 2 * useful / len(given))
+
+
+def _numbers(name: str, given: Sequence[int] | int, least: int, most: int) -> tuple[int, ...]:
+    numbers = (given,) if isinstance(given, int) else tuple(given) if isinstance(given, Sequence) else ()
+    if not numbers:
+        raise ArgumentError(f"{name}={given!r}: give a number, or several")
+    for number in numbers:
+        _check(name, number, least, most)
+    return numbers
+
+
+def _check(name: str, number: object, least: int, most: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
+        raise ArgumentError(f"{name}: {number!r} is not an integer from {least} to {most}")

@@ -1,0 +1,124 @@
+"""Questions about the invented world, their answers, and the pages that prove them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ludus.envs.assistant.search.phrases import BACK, FORWARD, Hop, ask
+from ludus.tools.services.search import Encyclopedia
+
+BY_ALIAS = 0.3
+"""How often a question calls what it begins at by its other name, where there is one."""
+TURNED_BACK = 0.3
+"""How often a hop goes from an object to its one subject, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question, and what only its judge knows."""
+
+    text: str
+    key: str
+    """Its content, however it is put: `Name/relation/~relation`, the tilde for a hop backwards."""
+    answers: tuple[str, ...]
+    """The names or the word that are right, as `plain` writes them."""
+    proof: tuple[str, ...]
+    """For each hop the id of the page that states it, in its present version."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Where one can go from an entity: hops to other entities, and hops that end at a word or a year."""
+
+    onward: tuple[tuple[Hop, int], ...]
+    back: tuple[tuple[Hop, int], ...]
+    last: tuple[tuple[Hop, str], ...]
+
+
+def plain(answer: str) -> str:
+    """An answer without what does not matter: case, spaces, an article, marks around it."""
+    words = " ".join(answer.casefold().split()).strip(" .,;:!?\"'`*")
+    for article in ("the ", "a ", "an "):
+        if words.startswith(article):
+            return words.removeprefix(article)
+    return words
+
+
+def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]) -> Question | None:
+    """A question, or None where the walk came to a dead end.
+
+    The answer follows from the present versions of the pages alone, and is the only one: a page states one
+    object for each relation, and a hop goes backwards only where one subject is there.
+
+    Args:
+        chance: numbers from 0 to 1.
+        lengths: numbers of hops to choose from.
+    """
+    world, graph = book.world, _graph(book)
+    start = place = int(chance() * len(world.entities))
+    count = lengths[int(chance() * len(lengths))]
+    hops: list[Hop] = []
+    proof: list[str] = []
+    visited = {start}
+    end: int | str = start
+    for number in range(count):
+        steps = graph[place]
+        choices: Sequence[tuple[Hop, int | str]] = steps.onward
+        if steps.back and chance() < TURNED_BACK:
+            choices = steps.back
+        elif number == count - 1:
+            choices = (*steps.onward, *steps.last)
+        if not choices:
+            return None
+        hop, end = choices[int(chance() * len(choices))]
+        if isinstance(end, int):
+            if end in visited:
+                return None
+            visited.add(end)
+        told_by = end if hop.is_back else place
+        assert isinstance(told_by, int)
+        proof.append(book.pages[told_by].id)
+        hops.append(hop)
+        if isinstance(end, int):
+            place = end
+    names = world.entities[start].names
+    name = names[-1] if len(names) > 1 and chance() < BY_ALIAS else names[0]
+    text = ask(name, hops, [chance() for _ in range(count + 1)])
+    answers = world.entities[end].names if isinstance(end, int) else (end,)
+    if any(plain(answer) in text.casefold() for answer in answers):
+        return None
+    key = "/".join([names[0], *(("~" if hop.is_back else "") + hop.relation for hop in hops)])
+    return Question(text, key, tuple(map(plain, answers)), tuple(proof))
+
+
+@lru_cache(maxsize=8)
+def _graph(book: Encyclopedia) -> tuple[_Steps, ...]:
+    """The steps from every entity."""
+    entities = book.world.entities
+    subjects: dict[tuple[str, int], list[int]] = {}
+    for entity in entities:
+        for relation, value in entity.facts.items():
+            if relation in BACK and isinstance(value, int):
+                subjects.setdefault((relation, value), []).append(entity.number)
+    only: dict[int, list[tuple[Hop, int]]] = {}
+    for (relation, value), found in subjects.items():
+        if len(found) == 1:
+            only.setdefault(value, []).append((_hop(relation, True), found[0]))
+    steps = []
+    for entity in entities:
+        facts: Mapping[str, int | str] = entity.facts
+        onward, last = [], []
+        for relation, value in facts.items():
+            if relation not in FORWARD:
+                continue
+            if isinstance(value, int):
+                onward.append((_hop(relation, False), value))
+            else:
+                last.append((_hop(relation, False), value))
+        steps.append(_Steps(tuple(onward), tuple(only.get(entity.number, ())), tuple(last)))
+    return tuple(steps)
+
+
+@lru_cache(maxsize=256)
+def _hop(relation: str, is_back: bool) -> Hop:
+    return Hop(relation, is_back)
