@@ -10,6 +10,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
     },
     "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.assistant:Assistant"},
+    "ludus/Calendar-v0": {"entry_point": "ludus.envs.assistant.calendar.environment:Calendar"},
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
@@ -21,6 +22,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
+    "ludus/Weather-v0": {"entry_point": "ludus.envs.assistant.weather.environment:Weather"},
 }
 
 

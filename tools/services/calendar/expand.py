@@ -5,12 +5,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter
+from typing import Any
+
+from dateutil.rrule import rrulestr
 
 from ludus.tools.services.calendar import ics
 from ludus.tools.services.calendar.libraries import recurring_ical_events
 from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, aware
 
-BLOCK = timedelta(days=64)
+BLOCK = timedelta(days=128)
 """Series are expanded block by block, so that what one question finds out serves the next."""
 MARGIN = timedelta(days=1)
 """More than what times without a zone and times in UTC can be apart."""
@@ -71,6 +74,13 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
                 low, high, None if main.occurrence is None else aware(main.occurrence, zone), main, False
             )
         return
+    if _is_plain(item):
+        length = main.end - main.start  # type: ignore[operator]
+        for wall in _walls(main.rule, main.start.replace(tzinfo=None)):  # type: ignore[call-arg]
+            low = aware(wall.replace(tzinfo=main.start.tzinfo), zone)  # type: ignore[union-attr]
+            if _overlaps(low, low + length, start, end):
+                yield Event(low, low + length, low, main, True)
+        return
     text, parts, seen = ics.timing(item), item.parts, set()
     for block in range((start - MARGIN - FIRST) // BLOCK, (end + MARGIN - FIRST) // BLOCK + 1):
         for place, first, last, occurrence in _block(text, block):
@@ -85,11 +95,35 @@ def _overlaps(low: datetime, high: datetime, start: datetime, end: datetime) -> 
     return low < end and (start < high or low == high == start)
 
 
+def _is_plain(item: Item) -> bool:
+    """Whether a series has an end and no exceptions, so that its rule alone says on which days and at which
+    times of the clock it takes place."""
+    main = item.main
+    return (
+        not (item.changes or main.excluded or main.added or main.occurrence)
+        and isinstance(main.start, datetime)
+        and isinstance(main.end, datetime)
+        and main.start.tzinfo is main.end.tzinfo
+        and ics.rule_part(main.rule, "COUNT") is not None
+    )
+
+
+@functools.lru_cache(maxsize=8192)
+def _walls(rule: str, first: datetime) -> tuple[datetime, ...]:
+    """What the clock on the wall shows whenever a rule with an end gives a start."""
+    return tuple(rrulestr(rule, dtstart=first))
+
+
+@functools.lru_cache(maxsize=512)
+def _series(text: str) -> Any:
+    return recurring_ical_events.of(ics.parsed(text))
+
+
 @functools.lru_cache(maxsize=8192)
 def _block(text: str, block: int) -> tuple[tuple[int, Moment, Moment, Moment], ...]:
     """What a series gives in a block of days: place among the parts, start, end, RECURRENCE-ID."""
     low = FIRST + block * BLOCK
-    found = recurring_ical_events.of(ics.parsed(text)).between(low, low + BLOCK)
+    found = _series(text).between(low, low + BLOCK)
     return tuple(
         (int(one["X-PLACE"]), one["DTSTART"].dt, one["DTEND"].dt, one["RECURRENCE-ID"].dt) for one in found
     )

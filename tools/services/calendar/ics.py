@@ -1,6 +1,7 @@
 """Calendar objects as text and back (RFC 5545)."""
 
 import functools
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -215,6 +216,9 @@ def _text_of(component: Any) -> str:
 
 # Writing
 
+_PLAIN = re.compile(r"[\w .:@!?()'/+-]*")
+"""Texts that need no escaping."""
+
 
 def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
     yield "BEGIN:VEVENT"
@@ -230,10 +234,7 @@ def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
             yield _folded(f"{name}:{_escaped(value)}")
     if event.organizer:
         yield _folded(f"ORGANIZER:{_calendar_address(event.organizer)}")
-    for one in event.attendees:
-        name = f"CN={icalendar.Parameters(CN=one.name).to_ical().decode()[3:]};" if one.name else ""
-        status = f"PARTSTAT={one.status.upper()}"
-        yield _folded(f"ATTENDEE;{name}{status}:{_calendar_address(one.address)}")
+    yield from map(_attendee_line, event.attendees)
     if event.status != "CONFIRMED":
         yield f"STATUS:{event.status}"
     if event.transparent:
@@ -242,6 +243,12 @@ def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
         yield f"SEQUENCE:{event.sequence}"
     yield from event.other
     yield "END:VEVENT"
+
+
+@functools.lru_cache(maxsize=4096)
+def _attendee_line(one: Attendee) -> str:
+    name = f"{icalendar.Parameters(CN=one.name).to_ical().decode()};" if one.name else ""
+    return _folded(f"ATTENDEE;{name}PARTSTAT={one.status.upper()}:{_calendar_address(one.address)}")
 
 
 def _timing_lines(event: VEvent, zones: dict[str, None]) -> list[str]:
@@ -288,6 +295,8 @@ def zone_name(moment: datetime) -> str:
 
 
 def _escaped(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
     return icalendar.vText(text).to_ical().decode()
 
 

@@ -1,0 +1,1 @@
+"""`ludus/Calendar-v0`: other people's time, and one's own."""

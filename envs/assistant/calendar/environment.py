@@ -1,0 +1,539 @@
+"""`ludus/Calendar-v0`: an assistant that keeps somebody's calendar."""
+
+import json
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ludus.envs.assistant.calendar.agents import AGENTS, Oracle
+from ludus.envs.assistant.calendar.goals import Goal, difference
+from ludus.envs.assistant.calendar.kinds import KINDS
+from ludus.envs.assistant.calendar.world import (
+    CLUSTERS,
+    WORK_BEGINS,
+    WORK_ENDS,
+    Person,
+    Recipe,
+    World,
+    draw_world,
+    fill,
+)
+from ludus.envs.assistant.service_env import ServiceEnv, WorldState, solves
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer
+from ludus.tools.errors import ToolError
+from ludus.tools.services.calendar import CalendarClient, CalendarService, Event
+from ludus.tools.services.calendar.ics import is_iana
+from ludus.tools.services.calendar.model import Status
+from ludus.tools.services.calendar.service import Shelves, shelf
+from ludus.tools.tool import tool
+
+WEIGHTS: Mapping[str, float] = {"goal": 1.0, "damage": -1.0, "milestones": 0.2}
+ALL_DAMAGED = 4
+"""As many entries changed that should not have been, and the term `damage` is 1."""
+MAX_SHOWN = 60
+"""Entries of a list that the agent reads."""
+ANSWERS: Mapping[str, Status] = {"accept": "accepted", "decline": "declined", "tentative": "tentative"}
+RULES: Mapping[str, str] = {
+    "daily": "FREQ=DAILY",
+    "weekly": "FREQ=WEEKLY",
+    "every 2 weeks": "FREQ=WEEKLY;INTERVAL=2",
+    "monthly": "FREQ=MONTHLY",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk(WorldState):
+    """Where an episode stands."""
+
+    people: Mapping[str, Person]
+    """By address; the first is the user."""
+    now: datetime
+    goal: Goal
+    begun: Shelves
+    """The calendars as they were in the beginning."""
+
+    @property
+    def user(self) -> Person:
+        return next(iter(self.people.values()))
+
+
+class Calendar(ServiceEnv):
+    """Keep somebody's calendar: book, move, cancel, find time for several people, mend series, answer.
+
+    ## Task
+    A user with colleagues in other time zones asks for one thing. Everybody's calendar is on a CalDAV server
+    (in this process): iCalendar objects with zones and series with exceptions. Half of the episodes lie in
+    weeks after which clocks change somewhere. The kinds:
+
+    | kind | what is asked for | right is |
+    |---|---|---|
+    | `book` | a meeting with people at a time, on the clock of any of them | that meeting |
+    | `book_series` | the same, weekly, so that the time on that clock stays | those dates |
+    | `find_slot` | book the first slot of some days in which several people are free | the earliest one |
+    | `move` | move a meeting that has a namesake on another day | that time |
+    | `cancel` | cancel a meeting that has a namesake on another day | that one gone |
+    | `cancel_occurrence` | cancel one date of a series, or all from one on | those dates gone |
+    | `reschedule_series` | another time for a series from one date on | those dates moved |
+    | `repair` | move the one date of a series that collides to the day's first free slot | that slot |
+    | `answer_invitations` | accept what collides with nothing, decline the rest | each answer |
+    | `ask_slot` | when several people are first free on a day | the time |
+    | `ask_minutes` | how many minutes of a day are taken | the number |
+
+    A goal is unique, and accepted only if the oracle reaches it through the tools and it does not hold yet.
+    What is compared is what takes place in everybody's calendar, occurrence by occurrence: any way of writing
+    it is right. Working hours are 8:00 to 18:00 on each person's own clock, Monday to Friday; slots begin on
+    full and half hours. Cancelled, transparent and declined entries take no time. `info["task"]` is the kind
+    and a digest of the calendars and the request (`find_slot:1f0c…`).
+
+    ## Observation
+    `Chat`. After `reset`: a system message (whom the agent works for, where, what time it is) and the user's
+    request. Then a `tool` message for each call: JSON, with times on the user's clock; or a user message.
+
+    ## Actions
+    `Reply`, with calls of `people`, `list_events`, `free_busy`, `create_event`, `move_event`, `cancel_event`,
+    `answer_invitation` and, at the end, `finish`. Times are ISO 8601, on the user's clock where they bear no
+    offset. People are named by address, or by a name that is theirs alone. The agent reads its user's
+    calendar; of the others' it sees when they are busy. Only who organizes a meeting can change it.
+
+    ## Rewards
+    | term | value | weight |
+    |---|---|---|
+    | `goal` | 1 at `finish` if all that was to change has changed, and what was asked is answered right | 1 |
+    | `damage` | ¼ for each entry, in anybody's calendar, that is gone or new and should not; 1 at most | −1 |
+    | `milestones` | at `finish`, the share of the change that is there (with `milestones=True` only) | 0.2 |
+    | `calls` | calls made | −0.01 |
+    | `tool_errors` | calls that are wrong in themselves: no such tool, malformed arguments | −0.02 |
+    | `malformed` | 1 for a reply that calls nothing | −0.05 |
+
+    ## End of episode
+    `finish` terminates the episode. Truncated after `max_turns` (16) replies, without a reward for the goal.
+    `info["success"]` is whether `goal` is 1 and nothing else changed.
+
+    ## Arguments
+    - `kinds` (all of the above): what to draw from.
+    - `people` (4): how many people have calendars, 2 to 12.
+    - `zones` (3): in how many time zones they live, 1 to 4.
+    - `busyness` (0.3): the chance that somebody has something to do when nothing else is on, 0 to 0.8.
+    - `recurrence` (1): weekly series of each person, 0 to 4.
+    - `lookalikes` (2): entries of the user's that take no time: cancelled or transparent, 0 to 10.
+    - `distractors` (0): tools that look useful and are not, among the others.
+    - `renamed` (False): other names for tools and arguments; a number is the seed of the names.
+    - `faults` (None): what goes wrong with requests to the server, as shares: `slow`, `timeout`, `refused`,
+      `broken`, `stale`; and `seed`.
+    - `milestones` (False): pay for progress.
+    - `weights` (None): weights of reward terms to change, by name.
+    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+
+    Needs the extra `calendar`.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    max_turns = 16
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+
+    def __init__(
+        self,
+        kinds: Sequence[str] = tuple(KINDS),
+        people: int = 4,
+        zones: int = 3,
+        busyness: float = 0.3,
+        recurrence: int = 1,
+        lookalikes: int = 2,
+        distractors: int = 0,
+        renamed: bool | int = False,
+        faults: Mapping[str, float] | None = None,
+        milestones: bool = False,
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        service = CalendarService()
+        super().__init__(
+            {"calendar": service}, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode
+        )
+        self._service = service
+        self._client = CalendarClient(self.connect("calendar"), lambda: service.clock.now)
+        self.kinds = checked_kinds(kinds)
+        _check_integer("people", people, 2, 12)
+        _check_integer("zones", zones, 1, min(map(len, CLUSTERS)))
+        _check_integer("recurrence", recurrence, 0, 4)
+        _check_integer("lookalikes", lookalikes, 0, 10)
+        if isinstance(busyness, bool) or not isinstance(busyness, int | float) or not 0 <= busyness <= 0.8:
+            raise ArgumentError(f"busyness={busyness!r}: give a number from 0 to 0.8")
+        self.recipe = Recipe(people, zones, float(busyness), recurrence, lookalikes)
+
+    # An episode
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        draws = random.Random(int(rng.bit_generator.random_raw()))
+        for _ in range(200):
+            drawn = _drawn(draws, draws.choice(self.kinds), self.recipe)
+            if drawn is None:
+                continue
+            begun = self._begin(rng, *drawn)
+            if not self._judged(begun.state, "")[1] and solves(self, begun, Oracle(self)):
+                self.rewind(begun.state.worlds)
+                return begun
+        raise ArgumentError(
+            f"in 200 drawn worlds no goal of the kinds {', '.join(self.kinds)} could be reached: give less "
+            "busyness, less recurrence or fewer faults"
+        )
+
+    def _begin(self, rng: np.random.Generator, world: World, goal: Goal) -> Start:
+        shelves = Shelves(
+            {
+                one.address: shelf(one.calendar, world.items[one.address].values())
+                for one in sorted(world.people, key=lambda one: one.address)
+            }
+        )
+        self._service.state = shelves
+        self._service.clock.now = world.now.astimezone(UTC)
+        state = Desk(
+            people={one.address: one for one in world.people},
+            now=world.now,
+            goal=goal,
+            begun=shelves,
+            worlds=self.begin(rng),
+        )
+        return Start([system(self._instructions(state)), user(goal.text)], _key(goal, shelves), state)
+
+    def _instructions(self, state: Desk) -> str:
+        person, now = state.user, state.now
+        return self.toolbox.worded(
+            f"You keep the calendar of {person.name} ({person.address}), who lives in the time zone "
+            f"{person.zone}. It is {now:%A}, {now.day} {now:%B} {now.year}, {now:%H:%M} there. Times are ISO "
+            f"8601, such as {now:%Y-%m-%dT%H:%M}; without an offset they are meant on {person.name}'s clock. "
+            f"Working hours are {WORK_BEGINS}:00 to {WORK_ENDS}:00 on each person's own clock, Monday to "
+            "Friday; a slot begins on the full or half hour, within everybody's working hours. Do what is "
+            "asked and nothing else, then call `finish`."
+        )
+
+    def respond(self, state: Desk, text: str) -> Outcome:
+        message = self.toolbox.worded("That calls no tool. Use the tools; when all is done, call `finish`.")
+        return Outcome(state, [user(message)], {"malformed": 1.0})
+
+    def _judged(self, state: Desk, answer: str) -> tuple[dict[str, float], bool]:
+        """The terms of an end with the calendars as they are now, and whether it is a success."""
+        goal = state.goal
+        apart = difference(goal, state.people, state.now, state.begun, self._service.state)
+        right = same_answer(goal.answer, answer) if goal.answer else apart.done == 1.0
+        damage = min(1.0, apart.damaged / ALL_DAMAGED)
+        progress = float(right) if goal.answer else apart.done
+        terms = {"goal": float(right), "damage": damage, "milestones": progress}
+        return terms, right and not apart.damaged
+
+    # Tools
+
+    @tool
+    def people(self, state: Desk) -> Answer:
+        """Who has a calendar: names, addresses and time zones."""
+        listed = [
+            {
+                "name": one.name,
+                "address": one.address,
+                "zone": one.zone,
+                **({"you_work_for": True} if one is state.user else {}),
+            }
+            for one in state.people.values()
+        ]
+        return _shown(state, listed)
+
+    @tool
+    def list_events(self, state: Desk, start: str, end: str) -> Answer:
+        """List what is in the user's calendar between two times, in order. An entry of a series has an
+        `occurrence`, which names that date of it even after it was moved.
+
+        Args:
+            start: the first time, or a day
+            end: the time, or the day, before which to stop
+        """
+        low, high = _moment(state, start, "start"), _moment(state, end, "end")
+        found = self._client.events(state.user.address, low, high)
+        listed = [_event(event, state) for event in found[:MAX_SHOWN]]
+        more = len(found) - len(listed)
+        return _shown(state, listed, f"\n… and {more} more: ask for a shorter time" if more else "")
+
+    @tool
+    def free_busy(self, state: Desk, people: list[str], start: str, end: str) -> Answer:
+        """When people are busy between two times: merged, in order, on the user's clock.
+
+        Args:
+            people: addresses or names
+            start: the first time, or a day
+            end: the time, or the day, before which to stop
+        """
+        low, high = _moment(state, start, "start"), _moment(state, end, "end")
+        asked = [_person(state, one).address for one in people]
+        clock = state.user.clock
+        found = {
+            address: [
+                f"{_iso(busy.start.astimezone(clock))}/{_iso(busy.end.astimezone(clock))}"
+                for busy in taken[:MAX_SHOWN]
+            ]
+            for address, taken in self._client.free_busy(asked, low, high).items()
+        }
+        return _shown(state, found)
+
+    @tool
+    def create_event(
+        self,
+        state: Desk,
+        title: str,
+        start: str,
+        minutes: int,
+        attendees: list[str] = [],  # noqa: B006 (pydantic copies it)
+        repeat: Literal["never", "daily", "weekly", "every 2 weeks", "monthly"] = "never",
+        times: int = 1,
+        zone: str = "",
+    ) -> Answer:
+        """Put an event into the user's calendar and invite people to it.
+
+        Args:
+            title: what it is called
+            start: when it begins
+            minutes: how long it takes
+            attendees: addresses or names of those to invite, without the user
+            repeat: how often it takes place
+            times: how many times it takes place in all, when it repeats; 2 to 60
+            zone: IANA name of the time zone in which the start is meant, and in whose clock a series keeps
+                its time; the user's, if empty
+        """
+        if not title.strip():
+            raise ToolError("title is empty; give the event a name")
+        if not 1 <= minutes <= 24 * 60:
+            raise ToolError(f"minutes={minutes}: give a length from 1 to {24 * 60} minutes")
+        if (repeat == "never") != (times == 1) or not 1 <= times <= 60:
+            raise ToolError(
+                f"repeat={repeat!r} with times={times}: an event that repeats takes 2 to 60 times"
+            )
+        begins = _moment(state, start, "start", zone)
+        ends = (begins.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(begins.tzinfo)
+        guests = dict.fromkeys(_person(state, one) for one in attendees)
+        guests.pop(state.user, None)
+        rule = "" if repeat == "never" else f"{RULES[repeat]};COUNT={times}"
+        address = state.user.address
+        # The same call again names the same event: it completes what was begun, and makes no second one.
+        parts = (
+            title,
+            begins.isoformat(),
+            str(begins.tzinfo),
+            minutes,
+            rule,
+            *(one.address for one in guests),
+        )
+        uid = blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()
+        item = self._client.create(
+            address, uid, title, begins, ends, attendees=[one.attendee() for one in guests], rule=rule
+        )
+        invited = [one.address for one in item.main.attendees if one.address != address]
+        made = {"event": uid, "start": _iso(begins), "end": _iso(ends), "invited": invited}
+        return _shown(state, {**made, **({"repeats": f"{repeat}, {times} times"} if rule else {})})
+
+    @tool
+    def move_event(
+        self, state: Desk, event: str, start: str, occurrence: str = "", following: bool = False
+    ) -> Answer:
+        """Move an event of the user's to another time; it keeps its length. Those who are invited are told.
+
+        Args:
+            event: the event, as `list_events` names it
+            start: when it is to begin
+            occurrence: which date of a series, as `list_events` names it; empty moves the whole series
+            following: whether all later dates of the series move along with `occurrence`
+        """
+        begins = _moment(state, start, "start")
+        which = _which(state, occurrence, following)
+        item = self._client.move(state.user.address, event, begins, occurrence=which, following=following)
+        scope = "all" if which is None else "this date and those that follow" if following else "this date"
+        return _shown(
+            state, {"moved": item.uid, "to": _iso(begins), "scope": scope if item.is_series else "event"}
+        )
+
+    @tool
+    def cancel_event(self, state: Desk, event: str, occurrence: str = "", following: bool = False) -> Answer:
+        """Cancel an event of the user's. Those who are invited are told.
+
+        Args:
+            event: the event, as `list_events` names it
+            occurrence: which date of a series, as `list_events` names it; empty cancels the whole series
+            following: whether all later dates of the series are cancelled along with `occurrence`
+        """
+        which = _which(state, occurrence, following)
+        self._client.cancel(state.user.address, event, occurrence=which, following=following)
+        scope = (
+            "all of it" if which is None else "this date and those that follow" if following else "this date"
+        )
+        return _shown(state, {"cancelled": event, "scope": scope})
+
+    @tool
+    def answer_invitation(
+        self, state: Desk, event: str, answer: Literal["accept", "decline", "tentative"], occurrence: str = ""
+    ) -> Answer:
+        """Answer an invitation of somebody else's in the user's name.
+
+        Args:
+            event: the event, as `list_events` names it
+            answer: the answer
+            occurrence: which date of a series, as `list_events` names it; empty answers for all of it
+        """
+        which = _which(state, occurrence, False)
+        self._client.answer(state.user.address, event, ANSWERS[answer], which)
+        return _shown(state, {"answered": event, "answer": ANSWERS[answer]})
+
+    @tool
+    def finish(self, state: Desk, answer: str = "") -> Answer:
+        """End the work, when all is done.
+
+        Args:
+            answer: what was asked for, if the user asked a question: the time or the number alone
+        """
+        terms, success = self._judged(state, answer)
+        return Answer(state, "Done." if success else "This is not what was asked for.", terms, True, success)
+
+
+def _drawn(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | None:
+    """A world with a goal of a kind; None where the world did not suit it."""
+    world = draw_world(rng, recipe)
+    week = rng.randrange(1, 3) if rng.random() < 0.7 else 0
+    fill(world, recipe, [week])
+    while world.titles and world.serials:
+        left = len(world.titles) + len(world.serials)
+        goal = KINDS[kind](world, week)
+        if goal is not None:
+            return world, goal
+        if left == len(world.titles) + len(world.serials):
+            # Kinds that give nothing a name may try as often as the others.
+            world.titles.pop()
+    return None
+
+
+def _key(goal: Goal, shelves: Shelves) -> str:
+    digest = blake2b(goal.text.encode(), digest_size=8)
+    for one in shelves.by_person.values():
+        digest.update(one.calendar.person.encode())
+        for text in one.objects.values():
+            digest.update(text.encode())
+    return f"{goal.kind}:{digest.hexdigest()}"
+
+
+# What the agent writes
+
+
+def same_answer(expected: str, given: str) -> bool:
+    """Whether an answer is the one that is expected and nothing besides: a number, or a time of day."""
+    text = given.strip().rstrip(".")
+    if ":" in expected:
+        found = re.fullmatch(r"(?:\d{4}-\d\d-\d\d[T ])?(\d\d?):(\d\d)(?::00)?(?:Z|[+-]\d\d:\d\d)?", text)
+        return found is not None and f"{int(found[1]):02}:{found[2]}" == expected
+    found = re.fullmatch(r"(\d+)(?: ?min(?:ute)?s?)?", text)
+    return found is not None and str(int(found[1][:9])) == expected and len(found[1]) < 9
+
+
+def _moment(state: Desk, text: str, name: str, zone: str = "") -> datetime:
+    """A time that the agent gave, in the zone that is meant."""
+    if zone and not is_iana(zone):
+        raise ToolError(f"zone={zone[:60]!r} is no time zone; give an IANA name such as {state.user.zone!r}")
+    clock = ZoneInfo(zone) if zone else state.user.clock
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(clock)
+    except (ValueError, OverflowError):
+        raise ToolError(
+            f"{name}={text[:60]!r} is no time; write ISO 8601, as in {state.now:%Y-%m-%dT%H:%M}"
+        ) from None
+    moment = moment.replace(tzinfo=clock, second=0, microsecond=0)
+    if not date(1990, 1, 1) < moment.date() < date(2090, 1, 1):
+        raise ToolError(f"{name}={text[:60]!r} is too far away; it is {state.now.year} now")
+    return moment
+
+
+def _which(state: Desk, occurrence: str, following: bool) -> datetime | None:
+    if not occurrence.strip():
+        if following:
+            raise ToolError("following needs an occurrence: the first of the dates that are meant")
+        return None
+    return _moment(state, occurrence, "occurrence")
+
+
+def _person(state: Desk, text: str) -> Person:
+    """Somebody who is named by address, by name, or by a first or last name that nobody else has."""
+    wanted = text.strip().casefold().removeprefix("mailto:")
+    for one in state.people.values():
+        if wanted in (one.address, one.name.casefold()):
+            return one
+    found = [one for one in state.people.values() if wanted in one.name.casefold().split()]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(f"{one.name} <{one.address}>" for one in state.people.values())
+    raise ToolError(f"{text[:60]!r} {'could be several' if found else 'is nobody here'}; there are {there}")
+
+
+# What the agent reads
+
+
+def _shown(state: Desk, value: Any, more: str = "") -> Answer:
+    return Answer(state, json.dumps(value, ensure_ascii=False) + more)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="minutes")
+
+
+def _event(event: Event, state: Desk) -> dict[str, Any]:
+    details, person = event.details, state.user
+    shown: dict[str, Any] = {
+        "event": details.uid,
+        "title": details.summary,
+        "start": _iso(event.start.astimezone(person.clock)),
+        "end": _iso(event.end.astimezone(person.clock)),
+    }
+    if event.is_series and event.occurrence is not None:
+        shown["occurrence"] = _iso(event.occurrence.astimezone(person.clock))
+    if details.organizer:
+        shown["organizer"] = details.organizer
+    guests = {one.address: one.status for one in details.attendees if one.address != person.address}
+    if guests:
+        shown["attendees"] = guests
+    own = details.answer_of(person.address)
+    if own is not None and details.organizer != person.address:
+        shown["your_answer"] = own
+    if details.status != "CONFIRMED":
+        shown["status"] = details.status.lower()
+    if details.transparent:
+        shown["takes_no_time"] = True
+    return shown
+
+
+# Arguments
+
+
+def checked_kinds(kinds: Any) -> tuple[str, ...]:
+    """
+    Raises:
+        ArgumentError: naming the one that is none, and all that there are.
+    """
+    chosen = as_names("kinds", kinds)
+    for one in chosen:
+        if one not in KINDS:
+            raise ArgumentError(unknown("kind", one, "Calendar", [*KINDS]))
+    if not chosen:
+        raise ArgumentError(f"kinds={kinds!r} is empty; choose from {', '.join(KINDS)}")
+    return chosen
+
+
+def _check_integer(name: str, value: object, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise ArgumentError(f"{name}={value!r}: give an integer from {least} to {most}")

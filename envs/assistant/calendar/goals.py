@@ -1,0 +1,104 @@
+"""An episode's goal, and how far calendars are from it: by what takes place, however it is written."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ludus.envs.assistant.calendar.world import Person
+from ludus.tools.services.calendar import expand, ics
+from ludus.tools.services.calendar.model import Item
+from ludus.tools.services.calendar.service import Shelves
+
+BEFORE, AFTER = timedelta(days=30), timedelta(days=120)
+"""What is compared, around now."""
+
+Entry = tuple[str, ...]
+"""Something that takes place in somebody's calendar: whose, title, start, end, organizer, own answer, what it
+takes of one's time, and who is invited."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What shall be otherwise in the end; nothing else may be."""
+
+    kind: str
+    text: str
+    """What the user asks for."""
+    gone: tuple[Entry, ...] = ()
+    new: tuple[Entry, ...] = ()
+    answer: str = ""
+    """What shall be answered, where something is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a calendar's end has to do with the goal."""
+
+    done: float
+    """Share of what was to change that has changed."""
+    damaged: int
+    """Entries that are gone, or new, and should not be."""
+
+
+def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
+    """What takes place because of an object in a person's calendar."""
+    found = expand.events([item], now - BEFORE, now + AFTER, person.clock)
+    return Counter(
+        (
+            person.address,
+            " ".join(event.summary.split()).casefold(),
+            event.start.astimezone(UTC).isoformat(),
+            event.end.astimezone(UTC).isoformat(),
+            event.details.organizer,
+            event.details.answer_of(person.address) or "",
+            f"{event.details.status} {event.details.transparent}",
+            *sorted(one.address for one in event.details.attendees),
+        )
+        for event in found
+    )
+
+
+def change(
+    people: Iterable[Person], now: datetime, edits: Iterable[tuple[Item | None, Item | None]]
+) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    """What is gone and what is new when objects are replaced in the calendars of people."""
+    gone: Counter[Entry] = Counter()
+    new: Counter[Entry] = Counter()
+    edits = tuple(edits)
+    for person in people:
+        for before, after in edits:
+            if before is not None:
+                gone += entries(before, person, now)
+            if after is not None:
+                new += entries(after, person, now)
+    return tuple(sorted((gone - new).elements())), tuple(sorted((new - gone).elements()))
+
+
+def difference(
+    goal: Goal, people: Mapping[str, Person], now: datetime, begun: Shelves, ended: Shelves
+) -> Difference:
+    """How far the calendars at the end are from the goal. Only objects whose text changed are looked at."""
+    gone: Counter[Entry] = Counter()
+    new: Counter[Entry] = Counter()
+    unseen = 0
+    for address, after in ended.by_person.items():
+        before = begun.by_person[address]
+        if after is before:
+            continue
+        for name in before.objects.keys() | after.objects.keys():
+            was, is_now = before.objects.get(name), after.objects.get(name)
+            if was == is_now:
+                continue
+            lost = Counter() if was is None else entries(ics.read(was), people[address], now)
+            won = Counter() if is_now is None else entries(ics.read(is_now), people[address], now)
+            # What lies outside of the time that is compared was not asked for either.
+            unseen += not lost and not won
+            gone += lost
+            new += won
+    gone, new = gone - new, new - gone
+    wanted_gone, wanted_new = Counter(goal.gone), Counter(goal.new)
+    wanted = wanted_gone.total() + wanted_new.total()
+    done = (gone & wanted_gone).total() + (new & wanted_new).total()
+    damaged = (gone - wanted_gone).total() + (new - wanted_new).total() + unseen
+    return Difference(done / wanted if wanted else 1.0, damaged)

@@ -1,0 +1,329 @@
+"""What can be asked for: each kind draws a goal into a world, and may refuse one that does not suit it."""
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+from ludus.envs.assistant.calendar.goals import Goal, change
+from ludus.envs.assistant.calendar.world import (
+    SLOT,
+    WEEKS,
+    WORK_BEGINS,
+    WORK_ENDS,
+    Person,
+    World,
+    at_work,
+    fill_day,
+    slots_of,
+    span,
+)
+from ludus.tools.services.calendar import edit, expand
+from ludus.tools.services.calendar.model import Event, Item
+
+Draw = Callable[[World, int], Goal | None]
+"""Puts into a world what the goal is about. The number is the week that it is about, 0 for this one."""
+
+
+def day_text(day: date) -> str:
+    return f"{day:%A}, {day.day} {day:%B} {day.year}"
+
+
+def names_text(people: Sequence[Person]) -> str:
+    names = [one.name for one in people]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def clock_text(world: World, person: Person) -> str:
+    return "my time" if person is world.user else f"{person.name}'s time"
+
+
+def first_slot(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> datetime | None:
+    """The first time on the user's clock at which everybody works and nobody is taken; None if there is
+    none."""
+    return next(
+        (start for start in working(world, days, people, slots) if world.are_free(people, start, slots)), None
+    )
+
+
+def working(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> Iterator[datetime]:
+    """The times that lie within everybody's working hours, in order."""
+    for day in days:
+        for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS):
+            start = world.at(day, slot, world.user)
+            if all(at_work(one, start, slots) for one in people):
+                yield start
+
+
+def _others(world: World, most: int = 2) -> list[Person]:
+    return world.rng.sample(world.people[1:], min(most, world.rng.randint(1, most), len(world.people) - 1))
+
+
+def _goal(
+    world: World, kind: str, text: str, people: Sequence[Person], *edits: tuple[Item | None, Item | None]
+) -> Goal:
+    return Goal(kind, text, *change(people, world.now, edits))
+
+
+def _time(rng: random.Random) -> int:
+    """A slot within working hours that an hour and a half after is still within."""
+    return rng.randrange(2 * WORK_BEGINS, 2 * WORK_ENDS - 3)
+
+
+def _placed(
+    world: World, title: str, week: int, others: Sequence[Person], slots: int, weekly: bool = False
+) -> Item | None:
+    """A meeting of the user's in a time in which everybody it is for is free."""
+    rng = world.rng
+    people = [world.user, *others]
+    for _ in range(12):
+        start = world.at(world.day(week, rng.randrange(5)), _time(rng), world.user)
+        item = world.event(title, start, slots, world.user, others, weekly=weekly)
+        if all(world.are_free(people, one, slots) for one in world.starts(item)):
+            return world.put(item, people)
+    return None
+
+
+def book(world: World, week: int) -> Goal | None:
+    rng = world.rng
+    others, clock = _others(world), rng.choice(world.people)
+    if clock is not world.user and clock not in others:
+        others = [clock, *others[1:]]
+    title, slots, day = world.titles.pop(), rng.randint(1, 3), world.day(week, rng.randrange(5))
+    start = world.at(day, _time(rng), clock)
+    item = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
+    text = (
+        f'Book "{title}" for {slots * 30} minutes with {names_text(others)} on {day_text(day)} at '
+        f"{start:%H:%M} {clock_text(world, clock)}."
+    )
+    return _goal(world, "book", text, [world.user, *others], (None, item))
+
+
+def book_series(world: World, week: int) -> Goal | None:
+    rng = world.rng
+    others, clock = _others(world), rng.choice(world.people)
+    if clock is not world.user and clock not in others:
+        others = [clock, *others[1:]]
+    title, slots, day = world.serials.pop(), rng.randint(1, 2), world.day(week, rng.randrange(5))
+    start, times = world.at(day, _time(rng), clock), rng.randint(3, 8)
+    one = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
+    item = Item(replace(one.main, rule=f"FREQ=WEEKLY;COUNT={times}"))
+    text = (
+        f'Book "{title}" for {slots * 30} minutes with {names_text(others)} every week, {times} times, first '
+        f"on {day_text(day)}, always at {start:%H:%M} {clock_text(world, clock)}."
+    )
+    return _goal(world, "book_series", text, [world.user, *others], (None, item))
+
+
+def find_slot(world: World, week: int) -> Goal | None:
+    rng = world.rng
+    others, slots = _others(world), rng.randint(1, 3)
+    people = [world.user, *others]
+    first = rng.randrange(3)
+    days = [world.day(week, weekday) for weekday in range(first, 5)]
+    start = first_slot(world, days, people, slots)
+    # Who books the first time at which everybody works, without looking, shall not be right.
+    if start is None or start == next(working(world, days, people, slots), None):
+        return None
+    title = world.titles.pop()
+    item = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
+    text = (
+        f"Find the first slot of {slots * 30} minutes from {day_text(days[0])} to {day_text(days[-1])} in "
+        f'which {names_text(others)} and I are all free, and book "{title}" there with them.'
+    )
+    return _goal(world, "find_slot", text, people, (None, item))
+
+
+def move(world: World, week: int) -> Goal | None:
+    rng = world.rng
+    others, slots = _others(world), rng.randint(1, 3)
+    title = world.titles.pop()
+    found = _placed(world, title, week, others, slots)
+    # Another one of the same name, on another day.
+    other = _placed(world, title, week + 1 if rng.random() < 0.5 else week, _others(world), slots)
+    if found is None or other is None or _day(world, found) == _day(world, other):
+        return None
+    clock = rng.choice([world.user, *others])
+    day = world.day(week, rng.randrange(5))
+    start = world.at(day, _time(rng), clock)
+    if start == found.main.start:
+        return None
+    text = (
+        f'Move "{title}" of {day_text(_day(world, found))} to {day_text(day)}, {start:%H:%M} '
+        f"{clock_text(world, clock)}. It keeps its length."
+    )
+    moved = edit.moved(found, start, start + slots * SLOT)
+    return _goal(world, "move", text, [world.user, *others], (found, moved))
+
+
+def cancel(world: World, week: int) -> Goal | None:
+    others, slots = _others(world), world.rng.randint(1, 3)
+    title = world.titles.pop()
+    found = _placed(world, title, week, others, slots)
+    other = _placed(world, title, week, _others(world), slots)
+    if found is None or other is None or _day(world, found) == _day(world, other):
+        return None
+    text = f'Cancel "{title}" of {day_text(_day(world, found))}.'
+    return _goal(world, "cancel", text, [world.user, *others], (found, None))
+
+
+def cancel_occurrence(world: World, week: int) -> Goal | None:
+    found, others, event = _series(world)
+    if found is None or event is None:
+        return None
+    title, day = found.main.summary, event.start.date()
+    people = [world.user, *others]
+    if world.rng.random() < 0.5:
+        text = f'"{title}" does not take place on {day_text(day)}: cancel that date alone.'
+        return _goal(world, "cancel_occurrence", text, people, (found, edit.occurrence_removed(found, event)))
+    text = f'End "{title}": cancel it from {day_text(day)} on, that date included.'
+    head, _ = edit.split(found, event, world.user.clock)
+    return _goal(world, "cancel_occurrence", text, people, (found, head))
+
+
+def reschedule_series(world: World, week: int) -> Goal | None:
+    found, others, event = _series(world)
+    if found is None or event is None:
+        return None
+    slots = slots_of(found)
+    start = world.at(event.start.date(), _time(world.rng), world.user)
+    if start == event.start:
+        return None
+    head, tail = edit.split(found, event, world.user.clock)
+    moved = edit.moved(tail, start, start + slots * SLOT)
+    text = (
+        f'From {day_text(event.start.date())} on, that date included, "{found.main.summary}" is to begin at '
+        f"{start:%H:%M} my time, on the same weekdays. Earlier dates stay as they are."
+    )
+    return _goal(world, "reschedule_series", text, [world.user, *others], (found, head), (None, moved))
+
+
+def repair(world: World, week: int) -> Goal | None:
+    """One date of a series collides with something, and is to be moved to a time that suits everybody."""
+    rng = world.rng
+    found, others, event = _series(world)
+    if found is None or event is None:
+        return None
+    people, slots = [world.user, *others], slots_of(found)
+    day = event.start.date()
+    for person in people:
+        fill_day(world, person, day)
+    shift = rng.choice((-1, 0, 1))
+    start = world.at(day, event.start.hour * 2 + event.start.minute // 30 + shift, world.user)
+    own = span(event.start, slots)
+    # Nothing else of the user's is to lie in that time.
+    others_then = [one for one in span(start, 2) if one in world.taken[world.user.address] and one not in own]
+    if others_then or set(own).isdisjoint(span(start, 2)):
+        return None
+    world.put(world.event(rng.choice(world.common), start, 2), [world.user])
+    to = first_slot(world, [day], people, slots)
+    without = {one: world.taken[one.address] - set(own) for one in people}
+    without[world.user] |= set(span(start, 2))
+    again = next(
+        (
+            one
+            for one in working(world, [day], people, slots)
+            if all(without[each].isdisjoint(span(one, slots)) for each in people)
+        ),
+        None,
+    )
+    # Whether the date's own time counts as free must make no difference.
+    if to is None or to != again:
+        return None
+    moved = edit.occurrence_moved(found, event, to, to + slots * SLOT)
+    text = (
+        f'One of the dates of "{found.main.summary}" collides with another of my appointments. Move that '
+        "date alone to the first slot of the same day in which everybody who takes part is free."
+    )
+    return _goal(world, "repair", text, people, (found, moved))
+
+
+def answer_invitations(world: World, week: int) -> Goal | None:
+    rng, user = world.rng, world.user
+    edits: list[tuple[Item | None, Item | None]] = []
+    invitations: list[Item] = []
+    organizers: list[Person] = []
+    times: set[datetime] = set()
+    wanted = [True, False, rng.random() < 0.5][: rng.randint(2, 3)]
+    for collides in wanted:
+        for _ in range(20):
+            organizer, slots = rng.choice(world.people[1:]), rng.randint(1, 3)
+            start = world.at(world.day(week, rng.randrange(5)), _time(rng), user)
+            when = span(start, slots)
+            if times.isdisjoint(when) and world.is_free(user, start, slots) != collides:
+                break
+        else:
+            return None
+        times.update(when)
+        item = world.event(rng.choice(world.common), start, slots, organizer, [user], ["needs-action"])
+        edits.append((item, edit.answered(item, user.address, "declined" if collides else "accepted")))
+        invitations.append(item)
+        organizers.append(organizer)
+    for item, organizer in zip(invitations, organizers, strict=True):
+        world.put(item, [organizer, user], busy=False)
+    text = (
+        f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those in "
+        "whose time I have nothing else that takes time, decline the others."
+    )
+    # What an organizer's own entry says does not change with the answer of a guest.
+    return _goal(world, "answer_invitations", text, [user], *edits)
+
+
+def ask_slot(world: World, week: int) -> Goal | None:
+    rng = world.rng
+    others, slots, day = _others(world), rng.randint(1, 3), world.day(week, rng.randrange(5))
+    people = [world.user, *others]
+    start = first_slot(world, [day], people, slots)
+    if start is None or start == next(working(world, [day], people, slots), None):
+        return None
+    text = (
+        f"At what time, on my clock, begins the first slot of {slots * 30} minutes on {day_text(day)} in "
+        f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
+    )
+    return Goal("ask_slot", text, answer=f"{start:%H:%M}")
+
+
+def ask_minutes(world: World, week: int) -> Goal | None:
+    day = world.day(week, world.rng.randrange(5))
+    slots = [world.at(day, slot, world.user) for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS)]
+    taken = sum(not world.is_free(world.user, one, 1) for one in slots)
+    if not 1 < taken < len(slots):
+        return None
+    text = (
+        f"How many minutes of my working hours on {day_text(day)} are taken? What overlaps counts once. "
+        "Answer with the number."
+    )
+    return Goal("ask_minutes", text, answer=str(30 * taken))
+
+
+KINDS: Mapping[str, Draw] = {
+    "book": book,
+    "book_series": book_series,
+    "find_slot": find_slot,
+    "move": move,
+    "cancel": cancel,
+    "cancel_occurrence": cancel_occurrence,
+    "reschedule_series": reschedule_series,
+    "repair": repair,
+    "answer_invitations": answer_invitations,
+    "ask_slot": ask_slot,
+    "ask_minutes": ask_minutes,
+}
+"""What can be asked for, by name."""
+
+
+def _day(world: World, item: Item) -> date:
+    assert isinstance(item.main.start, datetime)
+    return item.main.start.astimezone(world.user.clock).date()
+
+
+def _series(world: World) -> tuple[Item | None, list[Person], Event | None]:
+    """A series of the user's with one of its later dates."""
+    others, slots = _others(world), world.rng.randint(1, 2)
+    found = _placed(world, world.serials.pop(), 0, others, slots, weekly=True)
+    if found is None:
+        return None, others, None
+    which = world.rng.randrange(1, WEEKS - 1)
+    start = world.starts(found)[which]
+    event = expand.events([found], start, start + timedelta(minutes=1), world.user.clock)[0]
+    return found, others, event
