@@ -1,0 +1,394 @@
+"""`ludus/Weather-v0`: questions about the weather, answered with a forecast."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from ludus.envs.assistant.service_env import ServiceEnv, WorldState, checked_names, solves
+from ludus.envs.assistant.toolbox import stock
+from ludus.envs.assistant.weather import narrow as small
+from ludus.envs.assistant.weather.agents import AGENTS, Oracle
+from ludus.envs.assistant.weather.questions import KINDS, Asker, Question, draw_question
+from ludus.envs.assistant.weather.results import forecast_text, geocode_text
+from ludus.envs.assistant.weather.wording import in_full
+from ludus.envs.base import Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.tool_env import Answer
+from ludus.tools.errors import ToolError, ToolFault
+from ludus.tools.services.geography import REAL_CITIES, Place, invented_places
+from ludus.tools.services.service import EPOCH
+from ludus.tools.services.transport import connect
+from ludus.tools.services.weather import WeatherClient, WeatherService
+from ludus.tools.tool import tool
+
+WEIGHTS: Mapping[str, float] = {"correct": 1.0, "milestones": 0.2}
+CHOSEN_YEARS = 20
+"""Over how many years the days on which episodes take place are spread."""
+DRAWS = 40
+NEAR_DEGREES = 0.06
+"""How far from a place a forecast may be and still be of that place."""
+MOST_DAYS, MOST_VARIABLES = 7, 3
+"""Of hourly values in one answer: more is hard to read."""
+
+HourlyName = Literal[
+    "temperature_2m", "apparent_temperature", "relative_humidity_2m", "precipitation",
+    "precipitation_probability", "cloud_cover", "wind_speed_10m", "wind_gusts_10m", "weather_code",
+]  # fmt: skip
+DailyName = Literal[
+    "temperature_2m_max", "temperature_2m_min", "precipitation_sum", "precipitation_hours",
+    "wind_speed_10m_max", "wind_gusts_10m_max", "sunrise", "sunset", "weather_code",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk(WorldState):
+    """Where an episode stands."""
+
+    question: Question
+    found: frozenset[int] = frozenset()
+    """Which of the question's needs have been looked up."""
+
+
+class Weather(ServiceEnv):
+    """Answer a question about the weather with a geocoder and a forecast.
+
+    ## Task
+    One question, drawn from the seed: over a place (or three), a day ("next Friday", "on the 14th"), a unit
+    and a threshold. How warm or cold it gets, how much it rains, how strong gusts are; for how many hours it
+    is warmer than a threshold; which of three towns gets warmest; the first dry afternoon or calm day.
+    Places whose name others have too are named with region and country, and the right one must be taken.
+    The answer follows from what the service serves, and is clear: values near a threshold are not asked for.
+    `info["task"]` is the kind with places, days, units and thresholds.
+
+    The weather is that of `tools/services/weather`: Open-Meteo's API over a seeded field, in an invented
+    world or for real cities, on a day that the seed chooses; or a real server's.
+
+    ## Observation
+    `Chat`. After `reset`: a system message that says what day it is, and a user message with the question.
+    Then a `tool` message for each call. "Today" is the day that the system message names, as a day of the
+    place's own calendar; a day's hours are those of its local time.
+
+    ## Actions
+    `Reply`: calls of these tools.
+    - `geocode(name)`: places that are called so, the largest first.
+    - `forecast(latitude, longitude, start_date, end_date, hourly, daily, temperature_unit, wind_speed_unit,
+      precipitation_unit)`: the forecast, up to two weeks ahead, hourly values for a week at most.
+    - `submit(value, unit)`: the answer, once. A number may have any unit of its kind, and has the question's
+      where none is given; a day is `YYYY-MM-DD`, or `none`; a place is its name.
+
+    A service that fails or is busy answers with an error and may be asked again. A forecast that says that it
+    is old is yesterday's; asking again gets today's.
+
+    ## Rewards
+    | term | value | weight |
+    |---|---|---|
+    | `correct` | 1 if the answer is right and the forecasts that it follows from were looked up | 1 |
+    | `milestones` | the share of these forecasts that a call was the first to show | 0.2 |
+    | `calls` | calls made | −0.01 |
+    | `tool_errors` | calls that are wrong in themselves | −0.02 |
+    | `malformed` | 1 if a reply has no call | −0.05 |
+
+    `milestones` is there only with `milestones=True`.
+
+    ## End of episode
+    The first `submit` terminates the episode. Truncated after 12 replies. `info["success"]` is whether
+    `correct` is 1.
+
+    ## Arguments
+    - `kinds` (all): which kinds of questions: `high`, `low`, `at_hour`, `rain`, `gusts`, `hours_above`,
+      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `high_on`,
+      `warmest_day`, `days_above`, `first_above`.
+    - `places` (`"invented"`): or `"real"`.
+    - `world` (0): which invented world, and which weather.
+    - `ambiguity` (0.3): the share of questions about places that share their name.
+    - `horizon` (7): how many days, today included, questions reach ahead, 1 to 14.
+    - `narrow` (False): a form for small models: two tools, few places, short words, days of one week,
+      whole degrees Fahrenheit. `forecast(place)` then answers in one line.
+    - `towns` (6): how many places there are with `narrow`, 1 to 50.
+    - `url` (None), `geocoding_url` (None): a real server in place of the service, such as
+      `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one that `ludus serve tools`
+      started, which is both. Answers are then what it says; episodes take place today, and are no longer a
+      function of the seed alone.
+    - `distractors` (0): how many tools that look useful and are not stand among the others.
+    - `renamed` (False): other names for tools and arguments; a number is the seed of the names.
+    - `faults` (None): shares of the calls in which something goes wrong, by kind: `slow`, `timeout`,
+      `refused`, `broken`, `stale`.
+    - `milestones` (False): reward progress, too.
+    - `weights` (None): weights of reward terms to change, by name.
+    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    max_turns = 12
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+
+    def __init__(
+        self,
+        kinds: Sequence[str] | None = None,
+        places: str = "invented",
+        world: int = 0,
+        ambiguity: float = 0.3,
+        horizon: int = 7,
+        narrow: bool = False,
+        towns: int = 6,
+        url: str | None = None,
+        geocoding_url: str | None = None,
+        distractors: int = 0,
+        renamed: bool | int = False,
+        faults: Mapping[str, float] | None = None,
+        milestones: bool = False,
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        pool = checked_places(places, world)
+        services = {} if url else {"weather": WeatherService(world, pool)}
+        super().__init__(services, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode)
+        self.narrow = bool(narrow)
+        known = small.KINDS if self.narrow else KINDS
+        self.kinds = checked_kinds(kinds, known)
+        self.ambiguity = checked_share("ambiguity", ambiguity)
+        self.horizon = checked_integer("horizon", horizon, 1, 14)
+        self._counts = Counter(place.name for place in pool)
+        self._ambiguous = [place for place in pool if self._is_ambiguous(place)]
+        self._unique = [place for place in pool if not self._is_ambiguous(place)]
+        self.towns = tuple(self._unique[: checked_integer("towns", towns, 1, 50)])
+        if self.narrow:
+            # The small form has tools of its own; the conversation is the same.
+            self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
+            self.use_tools(self.toolbox.tools)
+        if url:
+            server = connect(url)
+            self.client = WeatherClient(server, connect(geocoding_url) if geocoding_url else None)
+            self._truth = self.client
+        elif geocoding_url:
+            raise ArgumentError(f"geocoding_url={geocoding_url!r} without url: give the forecast's url, too")
+        else:
+            self.client = WeatherClient(self.connect("weather"))
+            # What the right answer is made of is served without faults.
+            self._truth = WeatherClient(connect(self.services["weather"]))
+        self.is_remote = url is not None
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        try:
+            return self._start(rng)
+        except (ToolError, ToolFault) as error:
+            raise EnvironmentFault(f"the weather service gives no task: {error}") from error
+
+    def _start(self, rng: np.random.Generator) -> Start:
+        for service in self.services.values():
+            hours = int(rng.integers(CHOSEN_YEARS * 365 * 24))
+            service.clock.now = EPOCH + timedelta(hours=hours)
+        today = self._today()
+        for _ in range(DRAWS):
+            kind = self.kinds[int(rng.integers(len(self.kinds)))]
+            question = self._draw(kind, rng, today)
+            if question is None:
+                continue
+            desk = Desk(question=question, worlds=self.begin(rng))
+            text = small.system_text(today) if self.narrow else INSTRUCTIONS.format(today=in_full(today))
+            begun = Start([system(self.toolbox.worded(text)), user(question.text)], question.key, desk)
+            # What the oracle cannot find out through the tools, nobody is asked.
+            if solves(self, begun, Oracle(self)):
+                self.rewind(desk.worlds)
+                return begun
+        raise EnvironmentFault(
+            f"none of {DRAWS} questions could be answered through the tools: give more kinds, or fewer faults"
+        )
+
+    def _today(self) -> date:
+        if self.services:
+            return self.services["weather"].clock.now.date()
+        told = self._truth.forecast(0.0, 0.0, current="temperature_2m", timezone="GMT")
+        return datetime.fromisoformat(told["current"]["time"]).replace(tzinfo=UTC).date()
+
+    def _draw(self, kind: str, rng: np.random.Generator, today: date) -> Question | None:
+        if self.narrow:
+            return small.draw(kind, rng, today, self.towns, self._serve)
+        asker = Asker(rng, today, self.horizon, self._picker(rng), self._is_ambiguous, self._serve)
+        return draw_question(kind, asker)
+
+    def _is_ambiguous(self, place: Place) -> bool:
+        return self._counts[place.name] > 1
+
+    def _picker(self, rng: np.random.Generator) -> Callable[[int], list[Place]]:
+        def pick(count: int) -> list[Place]:
+            chosen: list[Place] = []
+            while len(chosen) < count:
+                is_ambiguous = bool(self._ambiguous) and rng.random() < self.ambiguity
+                pool = self._ambiguous if is_ambiguous else self._unique
+                place = pool[int(rng.integers(len(pool)))]
+                # No name may be part of another one's.
+                if not any(place.name in one.name or one.name in place.name for one in chosen):
+                    chosen.append(self._located(place) if self.is_remote else place)
+            return chosen
+
+        return pick
+
+    def _located(self, place: Place) -> Place:
+        """A place where the server has it.
+
+        Raises:
+            ToolFault: it has no such place.
+        """
+        for one in self._truth.geocode(place.name, 20):
+            off = abs(one["latitude"] - place.latitude) + abs(one["longitude"] - place.longitude)
+            if off < 0.5:
+                return replace(place, latitude=one["latitude"], longitude=one["longitude"])
+        raise ToolFault(f"the server does not know {place.name} ({place.country}): is its world another one?")
+
+    def _serve(self, place: Place, first: date, days: int, variable: str) -> list[list[float]]:
+        """The true answers: a variable by day and hour."""
+        told = self._truth.forecast(
+            place.latitude,
+            place.longitude,
+            hourly=variable,
+            timezone="auto",
+            start_date=first,
+            end_date=first + timedelta(days - 1),
+        )
+        values = told["hourly"][variable]
+        return [values[24 * number : 24 * number + 24] for number in range(days)]
+
+    def respond(self, state: Desk, text: str) -> Outcome:
+        told = self.toolbox.worded("Call a tool; the answer goes to `submit`.")
+        return Outcome(state, [user(told)], {"malformed": 1.0})
+
+    @tool
+    def geocode(self, state: Desk, name: str) -> Answer:
+        """Find places by name, the largest first.
+
+        Args:
+            name: the place's name alone, without region or country
+        """
+        return Answer(state, geocode_text(name, self.client.geocode(name, 8)))
+
+    @tool
+    def forecast(
+        self,
+        state: Desk,
+        latitude: float,
+        longitude: float,
+        start_date: date,
+        end_date: date,
+        hourly: list[HourlyName] | None = None,
+        daily: list[DailyName] | None = None,
+        temperature_unit: Literal["celsius", "fahrenheit"] = "celsius",
+        wind_speed_unit: Literal["kmh", "ms", "mph", "kn"] = "kmh",
+        precipitation_unit: Literal["mm", "inch"] = "mm",
+    ) -> Answer:
+        """The weather forecast at a point, in local time. Ask for hourly or daily values, or both.
+
+        Args:
+            latitude: degrees north
+            longitude: degrees east
+            start_date: the first day, YYYY-MM-DD
+            end_date: the last day, YYYY-MM-DD
+            hourly: values for every hour; three variables at most, over seven days at most
+            daily: values for every day
+            temperature_unit: of temperatures
+            wind_speed_unit: of winds and gusts
+            precipitation_unit: of precipitation
+        """
+        days = (end_date - start_date).days + 1
+        if not hourly and not daily:
+            raise ToolError("say which values you want: hourly, daily, or both")
+        if hourly and (days > MOST_DAYS or len(hourly) > MOST_VARIABLES):
+            raise ToolError(f"hourly: at most {MOST_VARIABLES} variables over {MOST_DAYS} days in one call")
+        answer = self.client.forecast(
+            latitude,
+            longitude,
+            **{name: chosen for name, chosen in (("hourly", hourly), ("daily", daily)) if chosen},
+            timezone="auto",
+            start_date=start_date,
+            end_date=end_date,
+            temperature_unit=temperature_unit,
+            wind_speed_unit=wind_speed_unit,
+            precipitation_unit=precipitation_unit,
+        )
+        shown = [*(hourly or ()), *(daily or ())]
+        state, share = self.look_up(state, latitude, longitude, start_date, end_date, shown)
+        return Answer(state, forecast_text(answer), {"milestones": share})
+
+    @tool
+    def submit(self, state: Desk, value: str | float, unit: str = "") -> Answer:
+        """Hand in the answer; this ends the task.
+
+        Args:
+            value: a number; a date as YYYY-MM-DD, or none; or the name of a place
+            unit: of a number, if it is not the one that was asked for
+        """
+        return self.judge(state, str(value), unit)
+
+    def look_up(
+        self, state: Desk, latitude: float, longitude: float, first: date, last: date, shown: Sequence[str]
+    ) -> tuple[Desk, float]:
+        """The state after a forecast was shown, and the share of the question's needs that are new in it."""
+        needs = state.question.needs
+        met = {
+            number
+            for number, need in enumerate(needs)
+            if first <= need.day <= last
+            and abs(need.latitude - latitude) <= NEAR_DEGREES
+            and abs(need.longitude - longitude) <= NEAR_DEGREES
+            and not set(need.variables).isdisjoint(shown)
+        }
+        share = len(met - state.found) / len(needs)
+        return replace(state, found=state.found | met), share
+
+    def judge(self, state: Desk, value: str, unit: str) -> Answer:
+        """The end of the episode: whether an answer is right, and follows from what was looked up."""
+        goal = state.question.goal
+        is_right = goal.is_met(value, unit)
+        has_looked = len(state.found) == len(state.question.needs)
+        if is_right and has_looked:
+            return Answer(state, "Correct.", {"correct": 1.0}, True, True)
+        why = "you did not look up the forecasts that it follows from" if is_right else f"it is {goal}"
+        return Answer(state, f"Wrong: {why}.", {}, True, False)
+
+
+INSTRUCTIONS = (
+    "Today is {today}. Answer the question about the weather with the tools: `geocode` finds places, "
+    "`forecast` tells their weather, `submit` hands in the answer, once. Several places can have the same "
+    "name; take the one that is meant. Days and hours are in the place's local time. A service may fail or "
+    "answer from old data; then ask again."
+)
+
+
+def checked_places(places: str, world: int) -> tuple[Place, ...]:
+    checked_integer("world", world, 0, 2**31 - 1)
+    if places == "invented":
+        return invented_places(world)
+    if places == "real":
+        return REAL_CITIES
+    raise ArgumentError(unknown("places", places, "Weather", ("invented", "real")))
+
+
+def checked_kinds(kinds: Sequence[str] | None, known: Mapping[str, Any]) -> tuple[str, ...]:
+    chosen = tuple(known) if kinds is None else as_names("kinds", kinds)
+    for kind in chosen:
+        if kind not in known:
+            raise ArgumentError(unknown("kind", kind, "Weather", tuple(known)))
+    if not chosen:
+        raise ArgumentError(f"kinds={kinds!r} is empty; choose from {', '.join(known)}")
+    return chosen
+
+
+def checked_share(name: str, share: float) -> float:
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
+        raise ArgumentError(f"{name}={share!r}: give a number from 0 to 1")
+    return float(share)
+
+
+def checked_integer(name: str, number: int, least: int, most: int) -> int:
+    if type(number) is not int or not least <= number <= most:
+        raise ArgumentError(f"{name}={number!r}: give an integer from {least} to {most}")
+    return number

@@ -1,0 +1,147 @@
+"""The small form of `ludus/Weather-v0`: a forecast in one line, questions in a few words."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from ludus.envs.assistant.weather.goals import Goal, Number, OneOf, convert
+from ludus.envs.assistant.weather.questions import TRIES, Need, Question
+from ludus.envs.assistant.weather.wording import WEEKDAYS
+from ludus.envs.tool_env import Answer
+from ludus.tools.errors import ToolError
+from ludus.tools.services.geography import Place
+from ludus.tools.tool import tool
+
+DAYS = 5
+LEAST, MOST = 10, 99
+"""Highs are shown in two digits; weeks with others are not asked about."""
+HIGH = "temperature_2m_max"
+
+QUESTIONS: Mapping[str, str] = {
+    "high_on": "high in {place} on {day}?",
+    "warmest_day": "warmest day in {place}?",
+    "days_above": "days above {threshold} in {place}?",
+    "first_above": "first day above {threshold} in {place}?",
+}
+KINDS = QUESTIONS
+
+
+def system_text(today: date) -> str:
+    return "Call `forecast`, then `submit`."
+
+
+def name_of(day: date) -> str:
+    return WEEKDAYS[day.weekday()][:3]
+
+
+def draw(
+    kind: str,
+    rng: np.random.Generator,
+    today: date,
+    towns: Sequence[Place],
+    serve: Callable[[Place, date, int, str], list[list[float]]],
+) -> Question | None:
+    """A question about the five days from tomorrow on whose answer is clear; None where none is found."""
+    first = today + timedelta(1)
+    for _ in range(TRIES):
+        place = towns[int(rng.integers(len(towns)))]
+        highs = [highest(day) for day in serve(place, first, DAYS, "temperature_2m")]
+        if not LEAST <= min(highs) <= max(highs) <= MOST:
+            return None
+        at = int(rng.integers(DAYS))
+        threshold = int(rng.integers(min(highs), max(highs) + 1))
+        goal = _goal(kind, highs, first, at, threshold)
+        if goal is None:
+            continue
+        day = name_of(first + timedelta(at))
+        text = QUESTIONS[kind].format(place=place.name, day=day, threshold=threshold)
+        needs = tuple(
+            Need(place.latitude, place.longitude, first + timedelta(number), (HIGH,))
+            for number in range(DAYS)
+        )
+        more = {"high_on": day, "warmest_day": "", "days_above": threshold, "first_above": threshold}[kind]
+        return Question(kind, text, needs, goal, f"{kind}:{place.id}:{first.isoformat()}:{more}")
+    return None
+
+
+def highest(hours: Sequence[float]) -> int:
+    """A day's high in whole degrees Fahrenheit, from its hours in degrees Celsius."""
+    return round(convert(max(hours), "°C", "°F"))
+
+
+def _goal(kind: str, highs: Sequence[int], first: date, at: int, threshold: int) -> Goal | None:
+    names = [name_of(first + timedelta(number)) for number in range(DAYS)]
+    above = [number for number, high in enumerate(highs) if high > threshold]
+    if kind == "high_on":
+        return Number(highs[at], "°F", 0.0)
+    if kind == "days_above":
+        return Number(len(above), "days", 0.0) if above else None
+    right = highs.index(max(highs)) if kind == "warmest_day" else (above or [-1])[0]
+    if right < 0 or (kind == "warmest_day" and highs.count(highs[right]) > 1):
+        return None
+    return OneOf(names[right], tuple(name for number, name in enumerate(names) if number != right))
+
+
+@tool
+def forecast(self: Any, state: Any, place: str) -> Answer:
+    """The highs of the next five days in a place, in degrees Fahrenheit.
+
+    Args:
+        place: the place's name
+    """
+    town = next((one for one in self.towns if one.name.casefold() == place.strip().casefold()), None)
+    if town is None:
+        raise ToolError("no such place")
+    first = state.question.needs[0].day
+    last = first + timedelta(DAYS - 1)
+    told = self.client.forecast(
+        town.latitude,
+        town.longitude,
+        hourly="temperature_2m",
+        timezone="auto",
+        start_date=first,
+        end_date=last,
+    )
+    hours = told["hourly"]["temperature_2m"]
+    state, share = self.look_up(state, town.latitude, town.longitude, first, last, [HIGH])
+    days = [highest(hours[24 * number : 24 * number + 24]) for number in range(DAYS)]
+    line = " ".join(f"{name_of(first + timedelta(number))} {high}" for number, high in enumerate(days))
+    return Answer(state, line, {"milestones": share})
+
+
+@tool
+def submit(self: Any, state: Any, value: str | int) -> Answer:
+    """Hand in the answer; this ends the task.
+
+    Args:
+        value: a number, or the name of a day
+    """
+    return self.judge(state, str(value), "")
+
+
+def read(text: str) -> tuple[str, dict[str, str]]:
+    """The kind of a question and its words.
+
+    Raises:
+        ValueError: it has none of the forms.
+    """
+    for kind, form in QUESTIONS.items():
+        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(form))
+        if found := re.fullmatch(pattern, text):
+            return kind, found.groupdict()
+    raise ValueError(f"no question: {text!r}")
+
+
+def solve(kind: str, words: Mapping[str, str], line: str) -> int | str:
+    """The answer, from the forecast's line."""
+    pairs = line.split()
+    highs = dict(zip(pairs[::2], map(int, pairs[1::2]), strict=True))
+    if kind == "high_on":
+        return highs[words["day"]]
+    if kind == "warmest_day":
+        return max(highs, key=highs.__getitem__)
+    above = [day for day, high in highs.items() if high > int(words["threshold"])]
+    return len(above) if kind == "days_above" else above[0]

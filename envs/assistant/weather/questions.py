@@ -1,0 +1,337 @@
+"""The kinds of questions: what is asked, in which words, and the answer, from what the service serves."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from ludus.envs.assistant.weather.goals import Day, Goal, Number, OneOf, convert
+from ludus.envs.assistant.weather.wording import listed, say_day, say_place
+from ludus.tools.services.geography import Place
+
+TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
+PRECIPITATION = ("precipitation", "precipitation_sum", "precipitation_hours")
+GUSTS = ("wind_gusts_10m", "wind_gusts_10m_max")
+AFTERNOON = (12, 18)
+"""Hours: from the first, up to but without the second."""
+WET_MM = 1.0
+TRIES = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What must have been looked up: a day at a place, by any of some variables."""
+
+    latitude: float
+    longitude: float
+    day: date
+    variables: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    kind: str
+    text: str
+    needs: tuple[Need, ...]
+    goal: Goal
+    key: str
+    """Names the task: kind, places, days, units, thresholds."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """What a kind of question draws from."""
+
+    rng: np.random.Generator
+    today: date
+    horizon: int
+    """Days, today included."""
+    pick: Callable[[int], list[Place]]
+    """Some places with different names."""
+    is_ambiguous: Callable[[Place], bool]
+    hours: Callable[[Place, date, int, str], list[list[float]]]
+    """The forecast at a place: a variable by day and hour, from a day on, for some days."""
+
+    def choice(self, options: Sequence[Any]) -> Any:
+        return options[int(self.rng.integers(len(options)))]
+
+    def day(self) -> date:
+        return self.today + timedelta(int(self.rng.integers(self.horizon)))
+
+    def span(self) -> tuple[date, int]:
+        """Some days in a row: the first, and how many."""
+        days = int(self.rng.integers(3, max(4, min(7, self.horizon - 1) + 1)))
+        first = int(self.rng.integers(max(1, self.horizon - days + 1)))
+        return self.today + timedelta(first), days
+
+    def say(self, place: Place) -> str:
+        return say_place(place, self.is_ambiguous(place), self.rng)
+
+    def ask(self, kind: str, **words: Any) -> str:
+        """A question of a kind in one of its phrasings."""
+        return str(self.choice(PHRASINGS[kind])).format(**words)
+
+    def when(self, day: date) -> str:
+        return say_day(self.rng, self.today, day)
+
+
+PHRASINGS: Mapping[str, tuple[str, ...]] = {
+    "high": (
+        "How warm will it get in {place} {day}? Give the highest temperature in {unit}.",
+        "What is the highest temperature, in {unit}, that I should expect in {place} {day}?",
+    ),
+    "low": (
+        "How cold will it get in {place} {day}? Give the lowest temperature in {unit}.",
+        "I have plants outside in {place}. What is the lowest temperature {day}, in {unit}?",
+    ),
+    "at_hour": (
+        "What temperature will it have in {place} {day} at {hour}:00 local time, in {unit}?",
+        "I land in {place} {day} at {hour}:00 local time. Which temperature awaits me, in {unit}?",
+    ),
+    "rain": (
+        "How much precipitation will fall in {place} {day}, in {unit}?",
+        "I need the precipitation total in {place} {day}, in {unit}.",
+    ),
+    "gusts": (
+        "How strong will the strongest gust be in {place} {day}, in {unit}?",
+        "We put up a tent in {place}. Which gusts must it stand {day}, at most, in {unit}?",
+    ),
+    "hours_above": (
+        "For how many hours of the day will it be warmer than {threshold} {unit} in {place} {day}? Count the "
+        "hourly values.",
+        "How many of the 24 hourly temperatures in {place} {day} are above {threshold} {unit}?",
+    ),
+    "warmest": (
+        "Where will it get warmest {day}: {places}?",
+        "We go to one of these towns {day}: {places}? The one with the highest temperature, please.",
+    ),
+    "difference": (
+        "By how many {unit} will the highest temperature in {place} exceed that in {other} {day}? Negative "
+        "if it is lower.",
+    ),
+    "dry_afternoon": (
+        "Which is the first dry afternoon in {place} in the {days} days starting {first}? Dry means no "
+        "precipitation from 12:00 up to, but without, 18:00 local time. Answer with the date, or none.",
+        "Is there a dry afternoon in {place} in the {days} days starting {first} (no precipitation from 12:00 "
+        "up to, but without, 18:00 local time)? Answer with the date of the first one, or none.",
+    ),
+    "calm_day": (
+        "On which day, of the {days} days starting {first}, do gusts in {place} stay under {threshold} "
+        "{unit} for the first time? Answer with the date, or none.",
+        "We want to fly a kite in {place}. Give the first date of the {days} days starting {first} with "
+        "gusts under {threshold} {unit} all day, or none.",
+    ),
+    "wet_days": (
+        "On how many of the {days} days starting {first} will there be at least 1 mm of precipitation in "
+        "{place}?",
+    ),
+}
+_WORDS: Mapping[str, str] = {
+    "unit": r"°C|°F|km/h|m/s|mph|kn|mm|inch", "threshold": r"-?\d+", "days": r"\d+", "hour": r"\d+",
+    "day": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
+    "first": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
+    "place": r".+?", "other": r".+?", "places": r".+?",
+}  # fmt: skip
+
+
+def _pattern(phrasing: str) -> re.Pattern[str]:
+    parts = re.split(r"\{(\w+)\}", phrasing)
+    return re.compile(
+        "".join(f"(?P<{part}>{_WORDS[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
+    )
+
+
+_PATTERNS = [(kind, _pattern(phrasing)) for kind, phrasings in PHRASINGS.items() for phrasing in phrasings]
+
+
+def read_question(text: str) -> tuple[str, dict[str, str]]:
+    """The kind of a question and its words.
+
+    Raises:
+        ValueError: it has none of the forms.
+    """
+    for kind, pattern in _PATTERNS:
+        if found := pattern.fullmatch(text):
+            return kind, found.groupdict()
+    raise ValueError(f"no question: {text!r}")
+
+
+def _needs(places: Sequence[Place], first: date, days: int, variables: tuple[str, ...]) -> tuple[Need, ...]:
+    return tuple(
+        Need(place.latitude, place.longitude, first + timedelta(number), variables)
+        for place in places
+        for number in range(days)
+    )
+
+
+def _key(kind: str, places: Sequence[Place], first: date, *more: Any) -> str:
+    where = "+".join(str(place.id) for place in places)
+    return ":".join([kind, where, first.isoformat(), *map(str, more)])
+
+
+def _temperature_unit(asker: Asker) -> str:
+    return "°F" if asker.rng.random() < 0.35 else "°C"
+
+
+def _extreme(kind: str, of: Callable[[list[float]], float]) -> Callable[[Asker], Question | None]:
+    def draw(asker: Asker) -> Question | None:
+        (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
+        value = of(asker.hours(place, day, 1, "temperature_2m")[0])
+        text = asker.ask(kind, place=asker.say(place), day=asker.when(day), unit=unit)
+        goal = Number(round(convert(value, "°C", unit), 1), unit, 0.2)
+        return Question(
+            kind, text, _needs([place], day, 1, TEMPERATURE), goal, _key(kind, [place], day, unit)
+        )
+
+    return draw
+
+
+def _at_hour(asker: Asker) -> Question | None:
+    (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
+    hour = int(asker.rng.integers(1, 24))
+    value = asker.hours(place, day, 1, "temperature_2m")[0][hour]
+    text = asker.ask("at_hour", place=asker.say(place), day=asker.when(day), unit=unit, hour=hour)
+    goal = Number(round(convert(value, "°C", unit), 1), unit, 0.2)
+    key = _key("at_hour", [place], day, hour, unit)
+    return Question("at_hour", text, _needs([place], day, 1, TEMPERATURE[:1]), goal, key)
+
+
+def _rain(asker: Asker) -> Question | None:
+    (place,), day = asker.pick(1), asker.day()
+    total = sum(asker.hours(place, day, 1, "precipitation")[0])
+    # A dry day is too easy a guess, and in inches a drizzle is nothing.
+    if total < 0.5:
+        return None
+    unit = "inch" if asker.rng.random() < 0.35 else "mm"
+    text = asker.ask("rain", place=asker.say(place), day=asker.when(day), unit=unit)
+    goal = Number(round(convert(total, "mm", unit), 3), unit, 0.06 if unit == "mm" else 0.016)
+    key = _key("rain", [place], day, unit)
+    return Question("rain", text, _needs([place], day, 1, PRECIPITATION[:2]), goal, key)
+
+
+def _gusts(asker: Asker) -> Question | None:
+    (place,), day = asker.pick(1), asker.day()
+    unit = asker.choice(("km/h", "m/s", "mph", "kn"))
+    value = max(asker.hours(place, day, 1, "wind_gusts_10m")[0])
+    text = asker.ask("gusts", place=asker.say(place), day=asker.when(day), unit=unit)
+    goal = Number(round(convert(value, "km/h", unit), 1), unit, 0.2)
+    return Question("gusts", text, _needs([place], day, 1, GUSTS), goal, _key("gusts", [place], day, unit))
+
+
+def _hours_above(asker: Asker) -> Question | None:
+    (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
+    values = [convert(one, "°C", unit) for one in asker.hours(place, day, 1, "temperature_2m")[0]]
+    # No value is so near that rounding or the unit could decide.
+    clear = [
+        threshold
+        for threshold in range(int(np.ceil(min(values))), int(max(values)) + 1)
+        if min(abs(one - threshold) for one in values) >= 0.3
+    ]
+    if not clear:
+        return None
+    threshold = asker.choice(clear)
+    text = asker.ask(
+        "hours_above", place=asker.say(place), day=asker.when(day), unit=unit, threshold=threshold
+    )
+    goal = Number(sum(one > threshold for one in values), "hours", 0.0)
+    key = _key("hours_above", [place], day, threshold, unit)
+    return Question("hours_above", text, _needs([place], day, 1, TEMPERATURE[:1]), goal, key)
+
+
+def _warmest(asker: Asker) -> Question | None:
+    places, day = asker.pick(3), asker.day()
+    highs = [max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places]
+    ranked = sorted(zip(highs, places, strict=True), key=lambda one: -one[0])
+    if ranked[0][0] - ranked[1][0] < 0.5:
+        return None
+    text = asker.ask("warmest", day=asker.when(day), places=listed([asker.say(place) for place in places]))
+    goal = OneOf(ranked[0][1].name, tuple(place.name for _, place in ranked[1:]))
+    return Question("warmest", text, _needs(places, day, 1, TEMPERATURE), goal, _key("warmest", places, day))
+
+
+def _difference(asker: Asker) -> Question | None:
+    places, day, unit = asker.pick(2), asker.day(), _temperature_unit(asker)
+    one, two = (max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places)
+    place, other = (asker.say(one) for one in places)
+    text = asker.ask("difference", place=place, other=other, day=asker.when(day), unit=unit)
+    factor = 1.8 if unit == "°F" else 1.0
+    # Two roundings of each temperature; degrees of difference have no zero that shifts.
+    goal = Number(round((one - two) * factor, 1), unit, 0.3)
+    key = _key("difference", places, day, unit)
+    return Question("difference", text, _needs(places, day, 1, TEMPERATURE), goal, key)
+
+
+def _dry_afternoon(asker: Asker) -> Question | None:
+    (place,), (first, days) = asker.pick(1), asker.span()
+    rain = asker.hours(place, first, days, "precipitation")
+    dry = [number for number, day in enumerate(rain) if not any(day[slice(*AFTERNOON)])]
+    # That the first one is dry is too easy a guess.
+    if dry and dry[0] == 0 and asker.rng.random() < 0.9:
+        return None
+    text = asker.ask("dry_afternoon", place=asker.say(place), first=asker.when(first), days=days)
+    goal = Day(first + timedelta(dry[0]) if dry else None)
+    until = dry[0] + 1 if dry else days
+    key = _key("dry_afternoon", [place], first, days)
+    return Question("dry_afternoon", text, _needs([place], first, until, PRECIPITATION[:1]), goal, key)
+
+
+def _calm_day(asker: Asker) -> Question | None:
+    (place,), (first, days) = asker.pick(1), asker.span()
+    unit = asker.choice(("km/h", "mph"))
+    gusts = asker.hours(place, first, days, "wind_gusts_10m")
+    strongest = [convert(max(day), "km/h", unit) for day in gusts]
+    clear = [
+        threshold
+        for threshold in range(int(min(strongest)), int(max(strongest)) + 2)
+        if min(abs(one - threshold) for one in strongest) >= 0.4 and strongest[0] > threshold
+    ]
+    if not clear:
+        return None
+    threshold = asker.choice(clear)
+    calm = [number for number, one in enumerate(strongest) if one < threshold]
+    text = asker.ask(
+        "calm_day", place=asker.say(place), first=asker.when(first), days=days, threshold=threshold, unit=unit
+    )
+    goal = Day(first + timedelta(calm[0]) if calm else None)
+    until = calm[0] + 1 if calm else days
+    key = _key("calm_day", [place], first, days, threshold, unit)
+    return Question("calm_day", text, _needs([place], first, until, GUSTS), goal, key)
+
+
+def _wet_days(asker: Asker) -> Question | None:
+    (place,), (first, days) = asker.pick(1), asker.span()
+    totals = [sum(day) for day in asker.hours(place, first, days, "precipitation")]
+    wet = sum(total >= WET_MM for total in totals)
+    if not wet or min(abs(total - WET_MM) for total in totals) < 0.15:
+        return None
+    text = asker.ask("wet_days", place=asker.say(place), first=asker.when(first), days=days)
+    needs = _needs([place], first, days, PRECIPITATION[:2])
+    key = _key("wet_days", [place], first, days)
+    return Question("wet_days", text, needs, Number(wet, "days", 0.0), key)
+
+
+KINDS: Mapping[str, Callable[[Asker], Question | None]] = {
+    "high": _extreme("high", max),
+    "low": _extreme("low", min),
+    "at_hour": _at_hour,
+    "rain": _rain,
+    "gusts": _gusts,
+    "hours_above": _hours_above,
+    "warmest": _warmest,
+    "difference": _difference,
+    "dry_afternoon": _dry_afternoon,
+    "calm_day": _calm_day,
+    "wet_days": _wet_days,
+}
+"""Each draws a question, or finds that its answer would not be clear and returns None."""
+
+
+def draw_question(kind: str, asker: Asker) -> Question | None:
+    """A question of a kind whose answer is clear; None where none of `TRIES` is."""
+    for _ in range(TRIES):
+        if question := KINDS[kind](asker):
+            return question
+    return None
