@@ -57,7 +57,7 @@ class ServeMcp:
         listening = listen(self.host, self.port)
         print(f"{name} at {address(listening)}/mcp (Ctrl-C ends)", flush=True)
         try:
-            run(server.http_app(self.host), listening)
+            run(lambda: server.http_app(self.host), listening)
         finally:
             server.close()
         return 0

@@ -1,6 +1,7 @@
 """`ludus serve tools`: the tool services on a real port."""
 
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Annotated
 
 import tyro
@@ -44,24 +45,32 @@ class ServeTools:
     """Of the worlds."""
     control: bool = False
     """Let clients steer their worlds, by POST /NAME/_control/reset, snapshot, restore and advance."""
+    workers: int = 1
+    """Processes. More than one serve /search and /weather alone, because the worlds of the others are what
+    one process remembers."""
     faults: Faults = field(default_factory=Faults)
 
     def execute(self) -> int:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a number from 0 on")
+        if self.workers < 1 or (self.workers > 1 and self.control):
+            raise UsageError(
+                f"--workers {self.workers}{' --control' * self.control}: give at least 1, and no more with "
+                "--control: a world is steered in one process"
+            )
+        from ludus.tools.services.all import all_on_a_rack
         from ludus.tools.services.faults import FaultPlan
-        from ludus.tools.services.rack import Rack
         from ludus.tools.services.serve import address, listen, run
 
         try:
             plan = FaultPlan(**asdict(self.faults))
         except ValueError as error:
-            raise UsageError(f"--{error}".replace(": ", ".", 1)) from None
+            raise UsageError(f"--faults: {str(error).removeprefix('faults: ')}") from None
         listening = listen(self.host, self.port)
-        from ludus.tools.services.all import all_services
-
-        services = all_services(self.seed)
-        where = ", ".join(f"/{name}" for name in services)
-        print(f"{where} at {address(listening)} (Ctrl-C ends)", flush=True)
-        run(Rack(services, plan, self.control), listening, lifespan="off")
+        rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
+        print(
+            f"{', '.join(f'/{name}' for name in rack().names)} at {address(listening)} (Ctrl-C ends)",
+            flush=True,
+        )
+        run(rack, listening, self.workers, lifespan="off")
         return 0

@@ -1,7 +1,9 @@
-"""`all_services`: one of each, made from one seed."""
+"""`all_services`: one of each, made from one seed; `all_on_a_rack`: the application that serves them."""
 
 from ludus.tools.services.calendar import Calendar, CalendarService
+from ludus.tools.services.faults import FaultPlan
 from ludus.tools.services.mail import MailService, invented_mailbox
+from ludus.tools.services.rack import Rack
 from ludus.tools.services.search import SearchService
 from ludus.tools.services.service import Service
 from ludus.tools.services.weather import WeatherService
@@ -17,3 +19,14 @@ def all_services(seed: int = 0) -> dict[str, Service]:
     calendars = {Calendar(one.address, one.name, "UTC"): () for one in people}
     services = (SearchService(seed), CalendarService(calendars), WeatherService(seed), MailService(mailbox))
     return {service.name: service for service in services}
+
+
+UNCHANGING = ("search", "weather")
+"""Services that no call changes: several processes can serve them beside each other."""
+
+
+def all_on_a_rack(seed: int, faults: FaultPlan, control: bool = False, only_unchanging: bool = False) -> Rack:
+    services = all_services(seed)
+    if only_unchanging:
+        services = {name: services[name] for name in UNCHANGING}
+    return Rack(services, faults, control)

@@ -44,6 +44,10 @@ class Rack:
             "control": [f"/NAME/{CONTROL}{action}" for action in _ACTIONS] if control else [],
         }
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._hosts)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", f"a rack answers HTTP, and no {scope['type']}"
         name, _, rest = scope["path"][1:].partition("/")

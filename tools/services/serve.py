@@ -3,6 +3,7 @@
 import errno
 import signal
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -11,6 +12,7 @@ from ludus.tools.errors import UserError
 
 try:
     import uvicorn
+    from uvicorn.supervisors import Multiprocess
 except ModuleNotFoundError as error:
     raise UserError(
         f"serving needs {error.name}, which is not installed: pip install 'ludus[serve]'"
@@ -48,26 +50,32 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: ASGIApp, listening: socket.socket, **options: Any) -> None:
+def run(app: Callable[[], ASGIApp], listening: socket.socket, workers: int = 1, **options: Any) -> None:
     """Serve an application until Ctrl-C or SIGTERM, with which it ends as it should.
 
     Args:
+        app: makes it; with several workers in each of them, so that it must be possible to pickle this.
+        workers: processes.
         options: of `uvicorn.Config`.
     """
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            ws="none",
-            timeout_graceful_shutdown=GRACE_S,
-            **options,
-        )
+    config = uvicorn.Config(
+        app,
+        factory=True,
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=GRACE_S,
+        workers=workers,
+        **options,
     )
+    server = uvicorn.Server(config)
     # uvicorn sends itself the signal once more when it has shut down; that must not look like a failure.
     previous = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
     try:
-        server.run(sockets=[listening])
+        if workers == 1:
+            server.run([listening])
+        else:
+            Multiprocess(config, [listening]).run()
     finally:
         for one, handler in previous.items():
             signal.signal(one, handler)
