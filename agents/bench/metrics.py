@@ -1,9 +1,9 @@
 """Figures from results, with 95% intervals that know that repeats of one task are not independent.
 
 Every figure is a mean over tasks of a task's own value, so the bootstrap draws tasks, with all their repeats
-(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Success, a share that is often 0 or 1 where a
-bootstrap would have no width, gets Wilson's interval at the effective sample size (E. L. Korn and B. I. Graubard,
-Survey Methodology 24, 1998). Faults are left out of all of them.
+(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares, which are often 0 or 1 where a bootstrap
+would have no width, get Wilson's interval at the effective sample size (E. L. Korn and B. I. Graubard, Survey
+Methodology 24, 1998). Faults are left out of all of them.
 """
 
 import math
@@ -71,11 +71,11 @@ def figures(results: Iterable[Result]) -> Figures:
         episodes=len(results),
         faults=len(results) - len(whole),
         reward=bootstrap_mean([_mean([result.reward for result in group]) for group in groups]),
-        success=clustered_share(won),
+        success=clustered_share([c / n for n, c in won], len(whole)),
         repeats=repeats,
-        pass_at={k: bootstrap_mean([pass_at_k(n, c, k) for n, c in won if n >= k]) for k in powers},
-        pass_hat={k: bootstrap_mean([pass_hat_k(n, c, k) for n, c in won if n >= k]) for k in powers},
-        majority=bootstrap_mean(votes) if votes and repeats > 1 else None,
+        pass_at={k: _share([pass_at_k(n, c, k) for n, c in won if n >= k]) for k in powers},
+        pass_hat={k: _share([pass_hat_k(n, c, k) for n, c in won if n >= k]) for k in powers},
+        majority=_share(votes) if votes and repeats > 1 else None,
         turns=_mean([result.turns for result in whole]),
         prompt_tokens=_mean([result.prompt_tokens for result in whole]),
         completion_tokens=_mean([result.completion_tokens for result in whole]),
@@ -103,7 +103,7 @@ def majority_success(group: Sequence[Result]) -> float | None:
     success, and answers may tie: the mean over them then. An episode without an answer has no vote.
 
     Returns:
-        None where no sample has an answer and all were no answer to fail by: nothing to vote on.
+        None where no sample has an answer.
     """
     votes: dict[str, list[bool]] = defaultdict(list)
     for result in group:
@@ -115,22 +115,23 @@ def majority_success(group: Sequence[Result]) -> float | None:
     return _mean([_mean(successes) for successes in votes.values() if len(successes) == most])
 
 
-def clustered_share(won: Sequence[tuple[int, int]]) -> Interval:
-    """The mean over tasks of the share of successes, with Wilson's interval at the effective sample size.
+def clustered_share(shares: Sequence[float], trials: int) -> Interval:
+    """The mean of the tasks' shares (each from 0 to 1), with Wilson's interval at the effective sample size.
 
     The variance of the mean is taken between tasks; the effective size is that of independent trials with the
-    same variance. Where every trial came out alike there is no variance to go by: each task counts once.
-
-    Args:
-        won: for each task, the number of samples and of successes among them.
+    same variance, `trials` at most. Where all tasks came out alike there is no variance to go by: each task
+    counts once.
     """
-    if not won:
+    if not shares:
         return Interval(math.nan, math.nan, math.nan)
-    shares = np.array([c / n for n, c in won])
-    share, tasks = float(shares.mean()), len(won)
-    variance = float(shares.var()) / tasks
+    share, tasks = float(np.mean(shares)), len(shares)
+    variance = float(np.var(shares)) / tasks
     size = share * (1 - share) / variance if variance > 0 else float(tasks)
-    return wilson_share(share, min(size, float(sum(n for n, _ in won))))
+    return wilson_share(share, min(size, float(trials)))
+
+
+def _share(shares: Sequence[float]) -> Interval:
+    return clustered_share(shares, len(shares))
 
 
 def _mean(values: Sequence[float]) -> float:

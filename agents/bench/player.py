@@ -1,7 +1,7 @@
 """Who plays a benchmark: what `--model`, `--agent` and the sampling options name, as a policy."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
@@ -35,6 +35,18 @@ class PlayerChoice:
             return self.model
         parts = urlsplit(self.model)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def resolved(self) -> "PlayerChoice":
+        """With the name that a server gives its model, so that a run cannot go on with another one.
+
+        Raises:
+            UserError: nobody answers at the URL, access is refused, or there is no such model.
+        """
+        if not self.is_served:
+            return self
+        from ludus.agents.engines.server import OpenAIServer
+
+        return replace(self, model=OpenAIServer.connect(self.model).name)
 
     def processes(self, concurrency: int) -> int:
         """How many processes play: scripted agents keep a core busy each, a client of a server shares the work

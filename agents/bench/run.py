@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
             played is kept.
     """
     listener = listener or Listener()
+    plan = replace(plan, player=plan.player.resolved())
     folder = _folder(plan, path, listener)
     with Journal(folder.journal) as journal:
         if damage := journal.mend():

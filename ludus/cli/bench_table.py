@@ -25,7 +25,7 @@ def print_outcome(outcome: Outcome) -> None:
     Console(width=max(WIDTH, console.width)).print(figures_table(outcome))
     for line in trouble_lines(outcome):
         console.print(Text(line), soft_wrap=True)
-    how = "95% intervals cluster by task: bootstrap over tasks; success: Wilson's at the effective sample size"
+    how = "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
     console.print(Text(how, style="dim"), soft_wrap=True)
 
 

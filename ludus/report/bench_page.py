@@ -26,7 +26,7 @@ EPISODES_RULE = (
 )
 _INTERVALS = (
     "Every figure is a mean over tasks, and small print is its 95% interval. Repeats of one task are not "
-    "independent, so intervals cluster by task: a bootstrap over tasks, and for success Wilson's interval at the "
+    "independent, so intervals cluster by task: a bootstrap over tasks, and for shares Wilson's interval at the "
     "effective sample size. The scripted agents below each row played the same tasks, once each."
 )
 
