@@ -1,0 +1,188 @@
+"""`Office`: who works there, what is in their calendars, and when and where it is."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from ludus.tools.services.calendar import Attendee, Calendar, Item, VEvent
+from ludus.tools.services.calendar.service import Shelves, shelf
+from ludus.tools.services.geography import Place, invented_name, invented_places
+
+TEAM = 5
+"""Colleagues, the owner aside."""
+OPENS, NOON, CLOSES = time(9), time(13), time(17)
+"""Mornings are from 9 to 13, afternoons from 13 to 17."""
+STEP = timedelta(minutes=30)
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+PARTS = {"morning": (OPENS, NOON), "afternoon": (NOON, CLOSES)}
+_FIRST_SUNDAY = date(2031, 3, 2)
+_ENGAGEMENTS = (
+    *("Dentist", "Focus time", "Budget review", "Design sync", "Interview", "Gym", "Phone conference"),
+    *("Training", "Code review", "Site visit", "Hairdresser", "Supplier call", "Retrospective", "Lunch"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    name: str
+    address: str
+
+    @property
+    def mailbox(self) -> str:
+        return f"{self.name} <{self.address}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """Something in the calendars of those who take part; the first of them organizes it."""
+
+    uid: str
+    title: str
+    start: datetime
+    end: datetime
+    people: tuple[str, ...]
+    """Addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    owner: Person
+    team: tuple[Person, ...]
+    place: Place
+    now: datetime
+    """A Sunday evening, in the office's time zone."""
+    engagements: tuple[Engagement, ...]
+    """Of the week that follows."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return _zone(self.place.timezone)
+
+    @property
+    def days(self) -> tuple[date, ...]:
+        """The working days of the week that follows."""
+        return tuple(self.now.date() + timedelta(days=number) for number in range(1, 6))
+
+    @property
+    def people(self) -> tuple[Person, ...]:
+        return (self.owner, *self.team)
+
+    def at(self, day: date, hour: time) -> datetime:
+        return datetime.combine(day, hour, self.zone)
+
+    def is_free(self, people: Iterable[str], start: datetime, end: datetime) -> bool:
+        asked = set(people)
+        return all(
+            one.end <= start or one.start >= end or asked.isdisjoint(one.people) for one in self.engagements
+        )
+
+    def first_free(self, people: Sequence[str], day: date, part: str, minutes: int) -> datetime | None:
+        """When all of them are free for so long, at the earliest, on the half hour; None for not at all."""
+        opens, closes = PARTS[part]
+        start, last = self.at(day, opens), self.at(day, closes) - timedelta(minutes=minutes)
+        while start <= last:
+            if self.is_free(people, start, start + timedelta(minutes=minutes)):
+                return start
+            start += STEP
+        return None
+
+    def shelves(self) -> Shelves:
+        """Everybody's calendar."""
+        filled = []
+        for person in self.people:
+            own = [_item(one) for one in self.engagements if person.address in one.people]
+            filled.append(shelf(Calendar(person.address, person.name, self.place.timezone), own))
+        return Shelves({one.calendar.person: one for one in filled})
+
+
+def draw_office(rng: np.random.Generator, world: int) -> Office:
+    """An office in some town of an invented world, in some week of a year."""
+    places, names = _places(world), _names()
+    people = tuple(_person(names[int(number)]) for number in rng.choice(len(names), TEAM + 1, replace=False))
+    place = places[int(rng.integers(len(places)))]
+    sunday = _FIRST_SUNDAY + timedelta(weeks=int(rng.integers(48)))
+    now = datetime.combine(sunday, time(18), _zone(place.timezone))
+    engagements = []
+    # Per person and day: how many (none, one, one, two), then begin, length in half hours, and what it is.
+    drawn = rng.integers(0, (4, 8, 4, len(_ENGAGEMENTS)), (len(people) * 5, 2, 4)).tolist()
+    for number, ((count, *first), (_, *second)) in enumerate(drawn):
+        person, day = people[number // 5], sunday + timedelta(days=1 + number % 5)
+        # The first in the morning and the second in the afternoon, or the other way round.
+        for half, (begin, length, title) in enumerate((first, second)[: (0, 1, 1, 2)[count]]):
+            opens = OPENS if (half + number + count) % 2 else NOON
+            start = datetime.combine(day, opens, now.tzinfo) + begin * STEP
+            end = min(start + (1 + length) * STEP, datetime.combine(day, CLOSES, now.tzinfo))
+            uid = f"w{number}{'ab'[half]}"
+            engagements.append(Engagement(uid, _ENGAGEMENTS[title], start, end, (person.address,)))
+    return Office(people[0], people[1:], place, now, _apart(engagements))
+
+
+def _apart(engagements: Sequence[Engagement]) -> tuple[Engagement, ...]:
+    """Those that begin before another of the same person has ended are left out."""
+    kept: list[Engagement] = []
+    ends: dict[str, datetime] = {}
+    for one in sorted(engagements, key=lambda one: (one.people, one.start, one.uid)):
+        person = one.people[0]
+        if person not in ends or ends[person] <= one.start:
+            ends[person] = one.end
+            kept.append(one)
+    return tuple(kept)
+
+
+@lru_cache(maxsize=4096)
+def _item(one: Engagement) -> Item:
+    organizer, *others = one.people
+    if not others:
+        return Item(VEvent(uid=one.uid, start=one.start, end=one.end, summary=one.title))
+    attendees = (
+        Attendee(organizer, status="accepted"),
+        *(Attendee(other, status="accepted") for other in others),
+    )
+    return Item(
+        VEvent(
+            uid=one.uid,
+            start=one.start,
+            end=one.end,
+            summary=one.title,
+            organizer=organizer,
+            attendees=attendees,
+        )
+    )
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    return ZoneInfo(name)
+
+
+@cache
+def _places(world: int) -> tuple[Place, ...]:
+    """Towns whose names are nobody else's, the largest first."""
+    every = invented_places(world)
+    names = [one.name for one in every]
+    alone = [one for one in every if names.count(one.name) == 1]
+    return tuple(sorted(alone, key=lambda one: (-one.population, one.id))[:80])
+
+
+@cache
+def _names() -> tuple[str, ...]:
+    """Names of people, no two of which share a word."""
+    rng = np.random.default_rng(0x6F666669)
+    found: list[str] = []
+    words: set[str] = set()
+    while len(found) < 300:
+        name = invented_name(rng, "person")
+        parts = {part.casefold() for part in name.split()}
+        if name.isascii() and parts.isdisjoint(words) and len(parts) == 2:
+            found.append(name)
+            words |= parts
+    return tuple(found)
+
+
+@cache
+def _person(name: str) -> Person:
+    return Person(name, f"{'.'.join(name.lower().split())}@office.example")

@@ -1,0 +1,56 @@
+"""What the assistant's tools are given: people, days and times, as a model writes them."""
+
+from datetime import date, datetime, timedelta
+
+from ludus.envs.assistant.office.office import Office, Person
+from ludus.tools.errors import ToolError
+
+REACH = timedelta(days=366)
+"""How far calendars are looked into and written to."""
+
+
+def read_person(office: Office, who: str) -> Person:
+    """Somebody of the office, by name or address.
+
+    Raises:
+        ToolError: there is nobody, or more than one.
+    """
+    asked = who.strip().casefold()
+    people = office.people
+    for one in people:
+        if asked in (one.address, one.name.casefold(), one.mailbox.casefold()):
+            return one
+    found = [one for one in people if asked and asked in one.name.casefold().split()]
+    if len(found) == 1:
+        return found[0]
+    raise ToolError(
+        f"there is no {who[:60]!r} in the office; there are: {', '.join(one.name for one in people)}"
+    )
+
+
+def read_day(text: str) -> date:
+    try:
+        return date.fromisoformat(text.strip())
+    except ValueError:
+        raise ToolError(f"{text[:40]!r} is no day: write it as YYYY-MM-DD") from None
+
+
+def read_span(office: Office, day: str) -> tuple[datetime, datetime]:
+    """A day from midnight to midnight, in the office's time zone."""
+    asked = read_day(day)
+    if abs(asked - office.now.date()) > REACH:
+        raise ToolError(f"{asked} is more than a year away; it is {office.now:%Y-%m-%d}")
+    begins = datetime.combine(asked, datetime.min.time(), office.zone)
+    return begins, begins + timedelta(days=1)
+
+
+def read_moment(office: Office, text: str) -> datetime:
+    """A time to come; one without an offset is local."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ToolError(f"{text[:40]!r} is no time: write it as YYYY-MM-DDTHH:MM") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=office.zone)
+    if not office.now < moment < office.now + REACH:
+        raise ToolError(f"{text[:40]!r} is not within the year that comes; it is {office.now:%Y-%m-%d %H:%M}")
+    return moment.astimezone(office.zone)

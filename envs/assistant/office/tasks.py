@@ -1,0 +1,244 @@
+"""The kinds of tasks, and how one is drawn: what the user says, what stands in the mail, what the goal is."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ludus.envs.assistant.office.goal import Booking, Goal, Letter, Move
+from ludus.envs.assistant.office.office import NOON, OPENS, PARTS, WEEKDAYS, Engagement, Office, Person
+from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, filled
+from ludus.envs.assistant.user import Brief
+from ludus.tools.services.mail import Rule
+from ludus.tools.services.search.encyclopedia import Encyclopedia
+
+TITLES = (
+    *("harvest report", "bridge plans", "spring fair", "new catalogue", "old archive"),
+    *("water tower", "museum visit", "choir evening", "delivery route", "roof garden"),
+    *("winter schedule", "lantern parade", "river survey", "apprentice day", "second edition"),
+)
+ROOMS = ("Amber Room", "Beech Room", "Cedar Room", "Dune Room", "Fjord Room", "Garnet Room", "Heron Room")
+MINUTES = (30, 60, 90)
+_CANCELLED = r"cancel|called off|not take place|does not happen|will not happen|no longer"
+_AS_PLANNED = r"takes? place|taking place|as planned|goes? ahead|going ahead|will happen|is on\b"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is asked for, what is there for it, and what the world shall be like afterwards."""
+
+    kind: str
+    brief: Brief
+    goal: Goal
+    letters: tuple[tuple[Person, str, str], ...] = ()
+    """Mails of colleagues that the task is about: who, subject, text."""
+    engagements: tuple[Engagement, ...] = ()
+    """Events that are there for it."""
+    rules: tuple[tuple[str, Rule], ...] = ()
+    """By address: what somebody answers by mail."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What tasks are made of."""
+
+    office: Office
+    rain: Callable[[], Mapping[datetime, float]]
+    """Millimetres in the hour before, as the weather service says, for the week."""
+    book: Encyclopedia
+    vague: float
+    """The probability that a detail is left out of what the user says."""
+    rng: np.random.Generator
+
+    def some(self, options: Any) -> Any:
+        return options[int(self.rng.integers(len(options)))]
+
+    def team(self, count: int) -> list[Person]:
+        """Different colleagues."""
+        chosen = self.rng.choice(len(self.office.team), count, replace=False)
+        return [self.office.team[int(number)] for number in chosen]
+
+    def brief(self, kind: str, fields: Mapping[str, object], details: Mapping[str, str]) -> Brief:
+        """A user who says some of the details at once and the others when asked.
+
+        Args:
+            details: by slot of the user's knowledge, which of `DETAILS` tells it.
+        """
+        said, known = [filled(self.some(REQUESTS[kind]), fields)], []
+        for slot, detail in details.items():
+            sentence = filled(self.some(DETAILS[detail]), fields)
+            known.append((slot, sentence))
+            if self.rng.random() >= self.vague:
+                said.append(sentence)
+        return Brief(self.office.owner.name, " ".join(said), tuple(known))
+
+
+def outdoors(given: Material) -> Task | None:
+    """Mail, calendars, weather: the first dry afternoon on which three people are free."""
+    office, rain = given.office, given.rain()
+    a, b = given.team(2)
+    title, minutes = given.some(TITLES), given.some(MINUTES)
+    people = (office.owner.address, a.address, b.address)
+    for day in office.days:
+        afternoon = [rain[office.at(day, time(hour))] for hour in range(13, 18)]
+        # Rain in the hour before 13:00 only would be a matter of how one reads the table.
+        if afternoon[0] and not any(afternoon[1:]):
+            return None
+        start = office.first_free(people, day, "afternoon", minutes) if not any(afternoon) else None
+        if start is not None:
+            break
+    else:
+        return None
+    end = start + timedelta(minutes=minutes)
+    fields = {"a": a.name, "b": b.name, "title": title, "minutes": minutes}
+    goal = Goal(booking=Booking(start, end, frozenset(people)), letters=(_letter_about(a, start, end),))
+    letter = (a, _subject(title), filled(given.some(MAILS["outdoors"]), fields))
+    return Task("outdoors", given.brief("outdoors", fields, {"minutes": "minutes"}), goal, (letter,))
+
+
+def meeting(given: Material) -> Task | None:
+    """Calendars, and a user who says little."""
+    office = given.office
+    b, c = given.team(2)
+    title, minutes, part, day = (given.some(one) for one in (TITLES, MINUTES, tuple(PARTS), office.days))
+    people = (office.owner.address, b.address, c.address)
+    start = office.first_free(people, day, part, minutes)
+    if start is None:
+        return None
+    fields = {"b": b.name, "c": c.name, "title": title, "minutes": minutes, "part": part, "day": _day(day)}
+    details = {"people": "people", "minutes": "minutes", "time": "time"}
+    booking = Booking(start, start + timedelta(minutes=minutes), frozenset(people), title=_subject(title))
+    return Task("meeting", given.brief("meeting", fields, details), Goal(booking=booking))
+
+
+def move(given: Material) -> Task | None:
+    """Mail and calendars: another time for a meeting."""
+    office = given.office
+    (a,) = given.team(1)
+    old, day = (office.days[int(number)] for number in given.rng.choice(5, 2, replace=False))
+    title, minutes, part = (given.some(one) for one in (TITLES, MINUTES, tuple(PARTS)))
+    people = (office.owner.address, a.address)
+    before = office.first_free(people, old, given.some(tuple(PARTS)), minutes)
+    start = office.first_free(people, day, part, minutes)
+    if before is None or start is None:
+        return None
+    length = timedelta(minutes=minutes)
+    event = Engagement("m1", _subject(title), before, before + length, people)
+    fields = {"a": a.name, "title": title, "part": part, "day": _day(day)}
+    goal = Goal(
+        move=Move(event.uid, start, start + length), letters=(_letter_about(a, start, start + length, old),)
+    )
+    letter = (a, _subject(title), filled(given.some(MAILS["move"]), fields))
+    return Task("move", given.brief("move", fields, {"day": "day"}), goal, (letter,), (event,))
+
+
+def question(given: Material) -> Task | None:
+    """Mail and search: a fact for a colleague."""
+    a, b = given.team(2)
+    relation, other = (list(QUESTIONS)[int(number)] for number in given.rng.choice(4, 2, replace=False))
+    asked, answer, never, names = _fact(given, relation)
+    also, *_ = _fact(given, other)
+    if not answer or asked == also:
+        return None
+    letters = []
+    for person, name, subject in ((a, relation, asked), (b, other, also)):
+        text = filled(given.some(QUESTIONS[name]), {"subject": subject})
+        letters.append((person, "A question", text))
+    if given.rng.random() < 0.5:
+        letters.reverse()
+    right = answer.casefold()
+    wrong = tuple(name for name in names if name not in right)
+    letter = Letter(a.address, says=rf"\b{re.escape(right)}\b", never=never, names=wrong)
+    brief = given.brief("question", {"a": a.name}, {"which": "which"})
+    return Task("question", brief, Goal(letters=(letter,)), tuple(letters))
+
+
+def picnic(given: Material) -> Task | None:
+    """Calendars, weather, mail: cancel it if it rains."""
+    office, rain = given.office, given.rain()
+    a, b = given.team(2)
+    title, day = given.some(TITLES), given.some(office.days)
+    people = (office.owner.address, a.address, b.address)
+    start = office.first_free(people, day, "afternoon", 120)
+    if start is None:
+        return None
+    end = start + timedelta(minutes=120)
+    hours = [rain[office.at(day, time(hour))] for hour in range(13, 19)]
+    # The table says what fell in the hour before: it must be plain what that means for the picnic.
+    inside = [fell for hour, fell in zip(range(13, 19), hours, strict=True) if start.hour < hour <= end.hour]
+    wet = any(inside)
+    if wet != any(hours):
+        return None
+    event = Engagement("p1", _subject(title), start, end, people)
+    fields = {"title": title, "day": _day(day), "b": b.name}
+    letter = Letter(b.address, says=_CANCELLED if wet else _AS_PLANNED, never="" if wet else _CANCELLED)
+    goal = Goal(cancelled=event.uid if wet else "", letters=(letter,))
+    return Task("picnic", given.brief("picnic", fields, {"people": "to"}), goal, engagements=(event,))
+
+
+def room(given: Material) -> Task | None:
+    """Mail to a colleague, who knows what the user does not; then calendars."""
+    office = given.office
+    a, b, c = given.team(3)
+    title, minutes, day, place = (given.some(one) for one in (TITLES, MINUTES, office.days, ROOMS))
+    start = office.at(day, given.some((OPENS, time(10), time(11, 30), NOON, time(14, 30), time(15))))
+    people = (office.owner.address, b.address, c.address)
+    fields = {
+        "a": a.name,
+        "b": b.name,
+        "c": c.name,
+        "title": title,
+        "minutes": minutes,
+        "day": _day(day),
+        "time": f"{start:%H:%M}",
+    }
+    end = start + timedelta(minutes=minutes)
+    booking = Booking(start, end, frozenset(people), place, _subject(title))
+    rule = Rule(("room",), f"It is the {place}.")
+    brief = given.brief("room", fields, {"people": "people", "minutes": "minutes"})
+    goal = Goal(booking=booking, may_ask=frozenset({a.address}))
+    return Task("room", brief, goal, rules=((a.address, rule),))
+
+
+KINDS: Mapping[str, Callable[[Material], Task | None]] = {
+    one.__name__: one for one in (outdoors, meeting, move, question, picnic, room)
+}
+
+
+def _day(day: date) -> str:
+    return WEEKDAYS[day.weekday()]
+
+
+def _subject(title: str) -> str:
+    """A title as a subject."""
+    return title.capitalize()
+
+
+def _letter_about(to: Person, start: datetime, end: datetime, *other_days: date) -> Letter:
+    return Letter(to.address, days=(start.date(), *other_days), times=(f"{start:%H:%M}", f"{end:%H:%M}"))
+
+
+def _fact(given: Material, relation: str) -> tuple[str, str, str, tuple[str, ...]]:
+    """Something that can be asked: its subject, the answer, a pattern and names that are wrong answers; all
+    empty where nothing was found."""
+    world = given.book.world
+    kind = "company" if relation.startswith("found") else "person"
+    for _ in range(50):
+        one = given.some(world.entities)
+        if one.kind == kind and relation in one.facts:
+            break
+    else:
+        return "", "", "", ()
+    object = one.facts[relation]
+    if isinstance(object, str):
+        return one.title, object, rf"\b(?!{object}\b)\d{{4}}\b", ()
+    return one.title, world.name(object), "", _titles(given.book, world.entities[object].kind)
+
+
+@lru_cache(maxsize=32)
+def _titles(book: Encyclopedia, kind: str) -> tuple[str, ...]:
+    return tuple(one.title.casefold() for one in book.world.entities if one.kind == kind)
