@@ -136,8 +136,8 @@ class Search(ServiceEnv):
             services = {
                 f"search-{seed}": SearchService(seed, pages, namesakes, outdated) for seed in self.seeds
             }
-        except ValueError as error:
-            raise ArgumentError(str(error)) from None
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"namesakes={namesakes!r}, outdated={outdated!r}: {error}") from None
         super().__init__(
             services if url is None else {},
             WEIGHTS,

@@ -10,6 +10,7 @@ from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services.client import ask_json
 from ludus.tools.services.search.webpage import read_html
 
+MAX_QUERY = 1_000
 MAX_BYTES = 2_000_000
 """What is read of a web page."""
 
@@ -70,9 +71,12 @@ class SearchClient:
         """The results of a query, best first.
 
         Raises:
-            ToolError: the query is empty, or the service failed in a way that trying again may mend.
+            ToolError: the query is empty or too long, or the service failed in a way that trying again may
+                mend.
             ToolFault: no search service is there.
         """
+        if len(query) > MAX_QUERY:
+            raise ToolError(f"the query has {len(query)} characters: give {MAX_QUERY} at most")
         asked = urlencode({"q": query, "format": "json", "pageno": page}, errors="replace")
         said = ask_json(self._http, "GET", f"{self._base}search?{asked}")
         results = said.get("results") if isinstance(said, dict) else None
@@ -94,8 +98,8 @@ class SearchClient:
         """
         if "://" in id:
             return self._open_elsewhere(id)
-        if not id.strip():
-            raise ToolError("the page's id is empty: take the id of a search result")
+        if not id.strip() or len(id) > MAX_QUERY:
+            raise ToolError("that is no page's id: take the id of a search result")
         said = ask_json(self._http, "GET", self._pages + quote(id, safe="", errors="replace"))
         try:
             return Page(str(said["id"]), said["title"], said["content"], said["publishedDate"][:10])

@@ -1,5 +1,6 @@
 """`Encyclopedia`: the pages of an invented world with a full-text index, built once and kept on disk."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -7,7 +8,9 @@ import shutil
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -18,7 +21,10 @@ from ludus.tools.services.world import Page, World, invent, pages
 PAGES = 10_000
 NAMESAKES = 0.2
 OUTDATED = 0.2
+COMMON = 200
+"""Words of more pages than this are common: ranking them all would take too long. No name is."""
 _DIGEST_BYTES = 32
+_UNFINISHED = "building-"
 _SOURCES = (
     ("ludus.tools.services.geography", ("names.py", "places.py")),
     ("ludus.tools.services.world", ("relations.py", "vocabulary.py", "world.py", "prose.py")),
@@ -28,7 +34,7 @@ _SOURCES = (
 
 
 class CacheError(UserError):
-    """The folder of the cache cannot be written to."""
+    """The folder of the cache cannot be read, or not be written to."""
 
 
 class Encyclopedia:
@@ -70,7 +76,7 @@ class Encyclopedia:
             local.connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro&immutable=1", uri=True)
             local.connection.execute("PRAGMA mmap_size = 268435456")
             local.process = os.getpid()
-        return local.connection  # type: ignore[no-any-return]
+        return local.connection
 
 
 _building = threading.Lock()
@@ -91,7 +97,7 @@ def encyclopedia(
 
     Raises:
         ValueError: see `world.invent`.
-        CacheError: the folder cannot be written to.
+        CacheError: the folder cannot be read, or not be written to.
     """
     with _building:
         return _encyclopedia(seed, size, float(namesakes), float(outdated))
@@ -140,6 +146,8 @@ def _is_whole(path: Path) -> bool:
             return length > 0 and file.read() == _digest(path, length)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        raise _no_cache(path.parent, error) from error
 
 
 def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) -> None:
@@ -148,24 +156,36 @@ def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) 
     world = invent(seed, size, namesakes, outdated)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix="building-"))
-    except OSError as error:
-        raise CacheError(
-            f"the search index cannot be written to {path.parent} ({error.strerror}): mend its permissions, "
-            "or set XDG_CACHE_HOME to another folder"
-        ) from error
-    try:
-        file = folder / "index.sqlite"
-        connection = sqlite3.connect(file)
-        _fill(connection, world, seed)
-        connection.close()
-        whole = _digest(file, file.stat().st_size)
-        # SQLite reads as many pages as the header says: what follows does not disturb it.
-        with file.open("ab") as end:
-            end.write(whole)
-        os.replace(file, path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _sweep(path.parent)
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=_UNFINISHED))
+        try:
+            file = folder / "index.sqlite"
+            with closing(sqlite3.connect(file)) as connection:
+                _fill(connection, world, seed)
+            whole = _digest(file, file.stat().st_size)
+            # SQLite reads as many pages as the header says: what follows does not disturb it.
+            with file.open("ab") as end:
+                end.write(whole)
+            os.replace(file, path)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, sqlite3.OperationalError) as error:
+        raise _no_cache(path.parent, error) from error
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes left behind that were killed while they built."""
+    for left in folder.glob(f"{_UNFINISHED}*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > 3600:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _no_cache(folder: Path, error: Exception) -> CacheError:
+    return CacheError(
+        f"the search index cannot be kept in {folder} ({error}): make room or mend the permissions, or set "
+        "XDG_CACHE_HOME to another folder"
+    )
 
 
 def _fill(connection: sqlite3.Connection, world: World, seed: int) -> None:
@@ -197,7 +217,7 @@ def _fill(connection: sqlite3.Connection, world: World, seed: int) -> None:
         f"""
         INSERT INTO words (words) VALUES ('optimize');
         CREATE VIRTUAL TABLE spread USING fts5vocab(words, row);
-        INSERT INTO common SELECT term, doc FROM spread WHERE doc > {len(written) // 100};
+        INSERT INTO common SELECT term, doc FROM spread WHERE doc > {COMMON};
         DROP TABLE spread;
         """
     )

@@ -61,12 +61,13 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
     for row, rank in candidates:
         page = book.pages[row]
         title = page.title.lower().replace(",", "")
-        named = 0
-        for word in told:
-            named += word in title
-        snippet, together = _best_sentence(page.text, told)
-        share = named / len(told) * (1.0 if title == phrase else 0.8)
-        found.append(Match(row, round(rank / best + 2 * together / len(told) + share, 4), snippet))
+        others = [word for word in told if word not in title]
+        named = len(told) - len(others)
+        # Every sentence of a page is about its title.
+        snippet, together = _best_sentence(page.text, others or told[:1])
+        together = named + together if others else named
+        score = rank / best + (2 * together + named * (1.0 if title == phrase else 0.8)) / len(told)
+        found.append(Match(row, round(score, 4), snippet))
     found.sort(key=lambda match: (-match.score, match.row))
     return tuple(found[:RANKED])
 

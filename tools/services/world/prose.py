@@ -74,12 +74,15 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
     kind, title = entity.kind, entity.title
     subjects = SUBJECTS[kind]
     pronoun = subjects[entity.number % len(subjects)]
-    told = []
+    told: list[str] = []
     for relation in BY_SUBJECT[kind]:
         if relation.name not in facts:
             continue
         value = facts[relation.name]
         sentences = relation.sentences
+        if not told:
+            # The first sentence says whom the page is about.
+            sentences = tuple(one for one in sentences if "{s}" in one) or sentences
         sentence = sentences[int(chance() * len(sentences))]
         if isinstance(value, int):
             other = world.entities[value]
@@ -94,9 +97,7 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
         told.insert(1 + int(chance() * len(told)), aside.format(n=title))
     if entity.aliases:
         also = ALSO[int(chance() * len(ALSO))].format(t=title, a=entity.aliases[0])
-        told.insert(int(chance() * 3), also)
-    if kind == "person" and told[0].startswith(("She ", "He ")):
-        told[0] = title + told[0][told[0].index(" ") :]
+        told.insert(1 + int(chance() * 2), also)
     middle = len(told) // 2
     paragraphs = [" ".join(told[:middle]), " ".join(told[middle:])]
     if chance() < 0.5:

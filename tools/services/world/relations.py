@@ -194,7 +194,7 @@ _EVENT = """
     The venue was a hall in {o}.
 
     year year
-    The opening day fell in {o}.
+    {s} fell in the year {o}.
     It happened in {o}.
     The calendar of {o} has it in red letters.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.replace("\n", " ").split(",") if word.strip())
+    return tuple(" ".join(word.split()) for word in text.split(","))
 
 
 WORDS: Mapping[str, tuple[str, ...]] = {
