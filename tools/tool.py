@@ -3,12 +3,13 @@
 import inspect
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import pydantic
 
+from ludus.tools import schema
 from ludus.tools.errors import ToolError
 
 OURS = ("self", "state")
@@ -25,7 +26,28 @@ class Tool:
     parameters: Mapping[str, Any]
     """JSON schema of the arguments."""
     function: Callable[..., Any]
-    _arguments: type[pydantic.BaseModel] = field(repr=False)
+    _check: Callable[[dict[str, Any]], dict[str, Any]] = field(repr=False)
+    """The arguments as the function takes them; raises `ToolError` with what is wrong with them."""
+
+    @classmethod
+    def from_schema(
+        cls, name: str, description: str, parameters: Mapping[str, Any], function: Callable[..., Any]
+    ) -> "Tool":
+        """A tool that is described elsewhere, as by an MCP server.
+
+        Args:
+            parameters: the JSON schema of the arguments. Arguments are passed on as they came, and only those
+                that came.
+        """
+        # Where nothing is said of further arguments, a name that is not there is most likely a wrong one.
+        closed = {"type": "object", "additionalProperties": False, **parameters}
+
+        def check(arguments: dict[str, Any]) -> dict[str, Any]:
+            if wrong := schema.complaints(arguments, closed):
+                raise ToolError("; ".join(wrong))
+            return arguments
+
+        return cls(name, description, parameters, function, check)
 
     @property
     def openai(self) -> dict[str, Any]:
@@ -37,6 +59,12 @@ class Tool:
         }
         return {"type": "function", "function": function}
 
+    @property
+    def mcp(self) -> dict[str, Any]:
+        """The tool as a server of the Model Context Protocol lists it."""
+        parameters = json.loads(json.dumps(self.parameters))
+        return {"name": self.name, "description": self.description, "inputSchema": parameters}
+
     def read(self, arguments: Any) -> dict[str, Any]:
         """The arguments of a call, as the model wrote them: a JSON object, or the text of one.
 
@@ -45,16 +73,26 @@ class Tool:
         """
         if isinstance(arguments, str):
             try:
-                arguments = json.loads(arguments or "{}")
+                arguments = json.loads(arguments or "{}", parse_constant=_refuse_constant)
             except (ValueError, RecursionError) as error:
-                raise ToolError(f"{self.name}: the arguments are not valid JSON: {error}") from None
+                wrong = f"the arguments are not valid JSON: {error}; they were {schema.shown(arguments)}"
+                raise ToolError(f"{self.name}: {wrong}") from None
         if not isinstance(arguments, Mapping):
-            raise ToolError(f"{self.name}: the arguments must be a JSON object")
+            raise ToolError(
+                f"{self.name}: the arguments must be a JSON object, not {schema.shown(arguments)}"
+            )
         try:
-            read = self._arguments.model_validate(dict(arguments))
-        except (pydantic.ValidationError, RecursionError) as error:
-            raise ToolError(f"{self.name}: {_complaints(error)}") from None
-        return {name: getattr(read, name) for name in self._arguments.model_fields}
+            # Half a surrogate pair has no UTF-8: whatever a tool does with it would break.
+            json.dumps(arguments, ensure_ascii=False, default=str).encode()
+            return self._check(dict(arguments))
+        except UnicodeEncodeError:
+            raise ToolError(
+                f"{self.name}: the arguments hold half of a surrogate pair: write whole characters"
+            ) from None
+        except ToolError as error:
+            raise ToolError(f"{self.name}: {error}") from None
+        except RecursionError:
+            raise ToolError(f"{self.name}: the arguments are nested too deeply") from None
 
 
 def tool(function: Callable[..., Any]) -> Tool:
@@ -82,19 +120,28 @@ def tool(function: Callable[..., Any]) -> Tool:
             hints[parameter.name],
             pydantic.Field(default, description=described[parameter.name]),
         )
-    arguments = pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
-    schema = arguments.model_json_schema()
+    config = pydantic.ConfigDict(extra="forbid", allow_inf_nan=False)
+    arguments = pydantic.create_model(name, __config__=config, **fields)
+    own = arguments.model_json_schema()
     parameters = {
         "type": "object",
         "properties": {
             key: {part: value for part, value in one.items() if part != "title"}
-            for key, one in schema.get("properties", {}).items()
+            for key, one in own.get("properties", {}).items()
         },
-        "required": schema.get("required", []),
+        "required": own.get("required", []),
     }
-    if "$defs" in schema:
-        parameters["$defs"] = schema["$defs"]
-    return Tool(name, description, parameters, function, arguments)
+    if "$defs" in own:
+        parameters["$defs"] = own["$defs"]
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        try:
+            read = arguments.model_validate(given)
+        except pydantic.ValidationError as error:
+            raise ToolError(_complaints(error, fields)) from None
+        return {key: getattr(read, key) for key in fields}
+
+    return Tool(name, description, parameters, function, check)
 
 
 def _documented(name: str, docstring: str) -> tuple[str, dict[str, str]]:
@@ -113,16 +160,28 @@ def _documented(name: str, docstring: str) -> tuple[str, dict[str, str]]:
     return " ".join(head.split()), described
 
 
-def _complaints(error: pydantic.ValidationError | RecursionError) -> str:
-    if isinstance(error, RecursionError):
-        return "the arguments are nested too deeply"
+def _complaints(error: pydantic.ValidationError, known: Iterable[str]) -> str:
     complaints = []
     for one in error.errors(include_url=False):
         place = ".".join(map(str, one["loc"])) or "arguments"
-        if one["type"] == "missing":
-            complaints.append(f"the argument {place!r} is missing")
-        elif one["type"] == "extra_forbidden":
-            complaints.append(f"there is no argument {place!r}")
-        else:
-            complaints.append(f"{place}: {one['msg']}")
+        match one["type"]:
+            case "missing":
+                complaints.append(schema.missing(place))
+            case "extra_forbidden":
+                complaints.append(schema.unknown(place, known))
+            case "literal_error" | "enum":
+                choices = re.findall(r"'([^']*)'", one["ctx"]["expected"])
+                wrong = (
+                    schema.not_one_of(one["input"], choices)
+                    if choices
+                    else f"must be {one['ctx']['expected']}"
+                )
+                complaints.append(f"{place}: {wrong}")
+            case _:
+                wrong = one["msg"].replace("Input should be", "must be")
+                complaints.append(f"{place}: {wrong}, not {schema.shown(one['input'])}")
     return "; ".join(complaints)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

@@ -217,7 +217,7 @@ class McpServer:
         def call(**arguments: Any) -> Content:
             return self.call(listed.name, arguments)
 
-        return _from_schema(listed.name, listed.description or "", listed.input_schema, call)
+        return Tool.from_schema(listed.name, listed.description or "", listed.input_schema, call)
 
 
 Transport = Callable[[TextIO], AbstractAsyncContextManager[Any]]
@@ -348,16 +348,3 @@ def _part(block: types.ContentBlock) -> dict[str, Any]:
         case types.ResourceLink(uri=uri):
             return {"type": "text", "text": uri}
     return {"type": "text", "text": f"[{block.type}]"}
-
-
-def _from_schema(name, description, schema, function):
-    properties, required = schema.get("properties", {}), schema.get("required", [])
-    fields = {key: (Any, ... if key in required else None) for key in properties}
-    model = pydantic.create_model(name, __config__=pydantic.ConfigDict(extra="forbid"), **fields)
-    return Tool(
-        name,
-        description,
-        schema,
-        lambda **a: function(**{k: v for k, v in a.items() if v is not None}),
-        model,
-    )

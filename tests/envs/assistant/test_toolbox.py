@@ -142,7 +142,7 @@ def test_other_names_agree_in_schemas_calls_errors_and_texts(names: int) -> None
     )
     assert f"the argument '{naming.arguments['subject']}' is missing" in answered(naming.name, {})
     assert "there is no argument 'subject'" in answered(naming.name, {"subject": "x"})
-    assert "Input should be 'me' or 'you'" in answered(
+    assert "must be one of 'me', 'you', not 'them'" in answered(
         naming.name, {naming.arguments["subject"]: "x", naming.arguments["to"]: "them"}
     )
 

@@ -1,0 +1,194 @@
+"""JSON schemas: what is wrong with a value, in words that a model can act on.
+
+The part of JSON Schema that tools are described with: types, properties, items, enumerations, bounds,
+alternatives and references within the schema. Keywords outside it are not looked at: who described the tool
+checks them as well. `jsonschema` is no dependency of the core, and its messages are made for programmers.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "string": ("a text", lambda value: isinstance(value, str)),
+    "integer": ("an integer", lambda value: _is_number(value) and float(value).is_integer()),
+    "number": ("a number", lambda value: _is_number(value)),
+    "boolean": ("true or false", lambda value: isinstance(value, bool)),
+    "array": ("a list", lambda value: isinstance(value, list)),
+    "object": ("an object", lambda value: isinstance(value, Mapping)),
+    "null": ("null", lambda value: value is None),
+}
+_BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "minimum": ("at least {}", lambda value, bound: value >= bound),
+    "maximum": ("at most {}", lambda value, bound: value <= bound),
+    "exclusiveMinimum": ("above {}", lambda value, bound: value > bound),
+    "exclusiveMaximum": ("below {}", lambda value, bound: value < bound),
+}
+_LENGTHS = {
+    str: ("minLength", "maxLength", "characters"),
+    list: ("minItems", "maxItems", "items"),
+}
+_DEEPEST = 100
+"""Of schemas within schemas; one that refers to itself without end is not followed further."""
+
+
+def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth: int = 0) -> list[str]:
+    """What is wrong with `value`; nothing, where it fits. `place` is where it stands: `stops.0`."""
+    root = schema if root is None else root
+    schema = _followed(schema, root)
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return []
+    at = place or "arguments"
+    if "const" in schema or "enum" in schema:
+        choices = schema.get("enum", [schema.get("const")])
+        return [] if any(_equal(value, one) for one in choices) else [f"{at}: {not_one_of(value, choices)}"]
+    for alternatives in ("anyOf", "oneOf"):
+        if alternatives in schema:
+            found = [complaints(value, one, place, root, depth + 1) for one in schema[alternatives]]
+            if found and all(found):
+                wanted = list(dict.fromkeys(_wanted(one, root) for one in schema[alternatives]))
+                # The alternative that comes nearest says what to mend; where none has the type, all do.
+                typed = [
+                    one for one, s in zip(found, schema[alternatives], strict=True) if _typed(value, s, root)
+                ]
+                return typed[0] if typed else [f"{at}: must be {' or '.join(wanted)}, not {shown(value)}"]
+    for one in schema.get("allOf", ()):
+        if wrong := complaints(value, one, place, root, depth + 1):
+            return wrong
+    if not _typed(value, schema, root):
+        return [f"{at}: must be {_wanted(schema, root)}, not {shown(value)}"]
+    if isinstance(value, Mapping):
+        return _object(value, schema, place, root, depth)
+    if isinstance(value, list):
+        items = schema.get("items", True)
+        inner = [complaints(one, items, f"{at}.{n}", root, depth + 1) for n, one in enumerate(value)]
+        return [*_length(value, schema, at), *(wrong for found in inner for wrong in found)]
+    if isinstance(value, str):
+        return _text(value, schema, at)
+    if _is_number(value):
+        return [
+            f"{at}: must be {words.format(schema[key])}, not {shown(value)}"
+            for key, (words, holds) in _BOUNDS.items()
+            if _is_number(schema.get(key)) and not holds(value, schema[key])
+        ]
+    return []
+
+
+def missing(name: str) -> str:
+    return f"the argument {name!r} is missing"
+
+
+def unknown(name: str, known: Iterable[str]) -> str:
+    """That there is no such argument, and which one may be meant."""
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"there is no argument {shown(name)}; did you mean {near[0]!r}?"
+    return f"there is no argument {shown(name)}; there are: {', '.join(names) or 'none'}"
+
+
+def not_one_of(value: Any, choices: Iterable[Any]) -> str:
+    """That a value is none of the choices, and which one may be meant."""
+    listed = list(choices)
+    texts = [one for one in listed if isinstance(one, str)]
+    near = difflib.get_close_matches(value[:100], texts, n=1) if isinstance(value, str) else []
+    wanted = ", ".join(repr(one) if isinstance(one, str) else _json(one) for one in listed)
+    guess = f"; did you mean {near[0]!r}?" if near else ""
+    return f"must be {'one of ' if len(listed) > 1 else ''}{wanted}, not {shown(value)}{guess}"
+
+
+def shown(value: Any) -> str:
+    """A value as a model would write it, cut after 60 characters."""
+    text = repr(value) if isinstance(value, str) else _json(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _json(value: Any) -> str:
+    words = {True: "true", False: "false", None: "null"}
+    return words[value] if value is None or isinstance(value, bool) else repr(value)
+
+
+def _object(
+    value: Mapping[str, Any], schema: Mapping[str, Any], place: str, root: Any, depth: int
+) -> list[str]:
+    properties = schema.get("properties", {})
+    inside = f"{place}." if place else ""
+    wrong = [missing(inside + name) for name in schema.get("required", ()) if name not in value]
+    others = schema.get("additionalProperties", True)
+    for name, one in value.items():
+        if name in properties:
+            wrong += complaints(one, properties[name], inside + name, root, depth + 1)
+        elif others is False:
+            wrong.append(unknown(inside + name, [inside + known for known in properties]))
+        else:
+            wrong += complaints(one, others, inside + name, root, depth + 1)
+    return wrong
+
+
+def _text(value: str, schema: Mapping[str, Any], at: str) -> list[str]:
+    wrong = _length(value, schema, at)
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and not _matches(pattern, value):
+        wrong.append(f"{at}: must match {pattern}, not {shown(value)}")
+    return wrong
+
+
+def _matches(pattern: str, value: str) -> bool:
+    try:
+        return re.search(pattern, value[:10_000]) is not None
+    except re.error:  # a pattern of another dialect than Python's
+        return True
+
+
+def _length(value: Any, schema: Mapping[str, Any], at: str) -> list[str]:
+    least, most, what = _LENGTHS[type(value)]
+    if len(value) < schema.get(least, 0):
+        return [f"{at}: must have at least {schema[least]} {what}, not {len(value)}"]
+    if len(value) > schema.get(most, len(value)):
+        return [f"{at}: must have at most {schema[most]} {what}, not {len(value)}"]
+    return []
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _typed(value: Any, schema: Any, root: Any) -> bool:
+    schema = _followed(schema, root)
+    kinds = [kind for kind in _kinds(schema) if kind in _TYPES] if isinstance(schema, Mapping) else []
+    return not kinds or any(_TYPES[kind][1](value) for kind in kinds)
+
+
+def _wanted(schema: Any, root: Any) -> str:
+    schema = _followed(schema, root)
+    if not isinstance(schema, Mapping):
+        return "anything"
+    if "const" in schema or "enum" in schema:
+        return " or ".join(map(shown, schema.get("enum", [schema.get("const")])))
+    return " or ".join(_TYPES[kind][0] for kind in _kinds(schema) if kind in _TYPES) or "of another form"
+
+
+def _followed(schema: Any, root: Any) -> Any:
+    """What a reference such as `#/$defs/Stop` stands for; anything that leads elsewhere accepts all."""
+    for _ in range(_DEEPEST):
+        if not isinstance(schema, Mapping) or "$ref" not in schema:
+            return schema
+        reference = schema["$ref"]
+        schema = root if isinstance(reference, str) and reference.startswith("#") else None
+        for part in str(reference)[2:].split("/") if schema is not None and reference != "#" else ():
+            schema = (
+                schema.get(part.replace("~1", "/").replace("~0", "~"))
+                if isinstance(schema, Mapping)
+                else None
+            )
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+
+
+def _equal(value: Any, other: Any) -> bool:
+    return isinstance(value, bool) == isinstance(other, bool) and bool(value == other)
