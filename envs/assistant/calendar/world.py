@@ -144,8 +144,8 @@ class World:
         """An event, or a weekly series, with answers of those who are invited (accepted, where not given)."""
         attendees: tuple[Attendee, ...] = ()
         if others and organizer is not None:
-            given: tuple[Status, ...] = (*statuses, *["accepted"] * len(others))
-            invited = (one.attendee(status) for one, status in zip(others, given, strict=False))
+            given = iter(statuses)
+            invited = (one.attendee(next(given, "accepted")) for one in others)
             attendees = (organizer.attendee("accepted"), *invited)
         main = VEvent(
             uid=self.uid(),

@@ -51,8 +51,8 @@ class CalendarClient:
 
     A person is the name of a collection below the base URL, by convention an e-mail address. A meeting is one
     object under one UID in the calendar of everybody who is invited; the methods that change meetings write
-    every copy, the organizer's first. Writing is repeatable: when one copy could not be written, doing the
-    same again completes it. Whoever is invited but has no calendar on the server has no copy.
+    every copy, the person's own last: when one could not be written, doing the same again completes it.
+    Whoever is invited but has no calendar on the server has no copy.
 
     Every method raises `ToolError` for what the caller can mend, and `ToolFault` where the server is none.
 
@@ -212,7 +212,7 @@ class CalendarClient:
         if stored.item.main.answer_of(person) is None:
             raise ToolError(f"{person} is not invited to {stored.item.main.summary!r}")
 
-        holders = dict.fromkeys((person, stored.item.main.organizer or person))
+        holders = dict.fromkeys((stored.item.main.organizer or person, person))
         for holder in holders:
             copy = stored if holder == person else self._copy(holder, uid)
             if copy is not None:
@@ -311,20 +311,20 @@ class CalendarClient:
             raise ToolError(str(error)) from None
 
     def _holders(self, person: str, item: Item) -> list[str]:
-        """Who has a copy of a meeting, the organizer first."""
-        others = dict.fromkeys(one.address for part in item.parts for one in part.attendees)
-        return list(dict.fromkeys((item.main.organizer or person, *others)))
+        """Who has a copy of a meeting."""
+        invited = (one.address for part in item.parts for one in part.attendees)
+        return list(dict.fromkeys((person, *invited)))
 
     def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:
-        """Write a meeting into the calendar of everybody who has one; the person's own only in place of what
-        was read of it."""
+        """Write a meeting into the calendar of everybody who has one. The person's own comes last, and only in
+        place of what was read of it: until then the same can be done again."""
         for holder in self._holders(person, item):
             if holder != person:
                 self._write_copy(holder, item)
-            elif stored is None:
-                self.put(person, item)
-            else:
-                self.put(person, item, etag=stored.etag, name=stored.name)
+        if stored is None:
+            self.put(person, item)
+        else:
+            self.put(person, item, etag=stored.etag, name=stored.name)
 
     def _write_copy(self, holder: str, item: Item) -> None:
         try:
@@ -337,8 +337,7 @@ class CalendarClient:
                 self.put(holder, item, etag=copy.etag, name=copy.name)
 
     def _remove(self, person: str, stored: Stored) -> None:
-        """Remove a meeting from everybody's calendar, the person's own last: until then it can be
-        repeated."""
+        """Remove a meeting from everybody's calendar, the person's own last."""
         for holder in self._holders(person, stored.item):
             if holder == person:
                 continue

@@ -7,10 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter
 from typing import Any
 
-from dateutil.rrule import rrulestr
-
 from ludus.tools.services.calendar import ics
-from ludus.tools.services.calendar.libraries import recurring_ical_events
+from ludus.tools.services.calendar.libraries import recurring_ical_events, rrulestr
 from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, aware
 
 BLOCK = timedelta(days=128)
