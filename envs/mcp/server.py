@@ -131,7 +131,7 @@ class EnvironmentServer:
 
     def __init__(self, id: str, make: Make, seed: int, tools: tuple[Tool, ...]) -> None:
         self._make, self._seed = make, seed
-        self._tools = [*map(_listed, tools), *OUR_TOOLS]
+        self._tools = [*(types.Tool.model_validate(tool.mcp) for tool in tools), *OUR_TOOLS]
         self._id = id
         self._players: dict[str, _Player] = {}
 
@@ -288,10 +288,6 @@ async def _discover_sessions(context: ServerRequestContext[Any, Any], params: An
     return types.DiscoverResult(
         supported_versions=list(HANDSHAKE_PROTOCOL_VERSIONS), capabilities=types.ServerCapabilities()
     )
-
-
-def _listed(tool: Tool) -> types.Tool:
-    return types.Tool(name=tool.name, description=tool.description, input_schema=dict(tool.parameters))
 
 
 def _text(text: str) -> types.TextContent:

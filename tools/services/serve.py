@@ -28,10 +28,12 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         UserError: the port is in use or not allowed, or the host is none of this machine's.
     """
+    if not 0 <= port < 2**16:
+        raise UserError(f"cannot listen on {host}:{port}: give a --port from 1 to 65535 (0 takes a free one)")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except (OSError, OverflowError) as error:
-        raise UserError(f"--host {host} --port {port}: {error}: give an address of this machine") from None
+    except OSError as error:
+        raise UserError(f"cannot listen on {host}:{port}: {_cause(error)}") from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -1,0 +1,142 @@
+"""`McpTools`: tasks of one's own over the tools of a real MCP server."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ludus.envs.errors import ArgumentError
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.mcp.environment import Attempt, McpTools, Task
+from ludus.tools.mcp import McpServer
+
+SERVER = [sys.executable, str(Path(__file__).parents[1] / "tools" / "mcp" / "servers.py"), "good"]
+
+
+def is_five(attempt: Attempt) -> bool:
+    return attempt.answer == "5"
+
+
+def remembers(attempt: Attempt) -> bool:
+    return attempt.server.call("remember", {"state": "!"}) == "milk eggs !"
+
+
+ADD, NOTE, NEVER = (
+    Task("What is 2 + 3?", is_five),
+    Task("Remember milk, then eggs.", remembers),
+    Task("Never mind.", lambda attempt: bool(attempt.server.call("fail"))),
+)
+
+
+@pytest.fixture
+def make() -> Iterator[Any]:
+    made = []
+
+    def build(*tasks: Task, **arguments: Any) -> McpTools:
+        env = McpTools(McpServer(SERVER, timeout_s=10.0), tasks, **arguments)
+        made.append(env)
+        return env
+
+    yield build
+    for env in made:
+        env.close()
+
+
+def reply(name: str, **arguments: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    return {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": function}]}
+
+
+def test_an_agent_uses_the_servers_tools_and_answers(make: Any) -> None:
+    env = make(ADD)
+    messages, _ = env.reset(seed=0)
+    assert [message["role"] for message in messages] == ["system", "user"]
+    messages, reward, *_ = env.step(reply("add", a=2, b=3))
+    assert (messages[0]["content"], reward) == ("5", -0.01)
+    messages, reward, terminated, _, info = env.step("5")
+    assert (messages, reward, terminated, info["success"]) == ([], 1.0, True, True)
+    assert {"add", "remember"} <= {tool.name for tool in env.tools}
+
+
+def test_wrong_calls_are_the_agents(make: Any) -> None:
+    env = make(ADD)
+    env.reset(seed=0)
+    messages, reward, *_ = env.step(reply("ad"))
+    assert messages[0]["content"].startswith("Error: there is no tool 'ad'")
+    assert reward == -0.05
+    messages, reward, *_ = env.step(reply("fail"))
+    assert (messages[0]["content"], reward) == (
+        "Error: Error executing tool fail: no such drawer: 'x'",
+        -0.01,
+    )
+
+
+def test_the_final_state_of_the_server_can_be_checked(make: Any) -> None:
+    env = make(NOTE)
+    for words, success in ((("milk", "eggs"), True), (("eggs", "milk"), False), ((), False)):
+        env.reset(seed=0)
+        for word in words:
+            env.step(reply("remember", state=word))
+        assert env.step("done")[4]["success"] is success
+
+
+def test_a_check_whose_tool_refuses_has_failed(make: Any) -> None:
+    env = make(NEVER)
+    env.reset(seed=0)
+    assert env.step("done")[4]["success"] is False
+
+
+def test_an_episode_can_be_branched(make: Any) -> None:
+    env = make(NOTE)
+    env.reset(seed=0)
+    env.step(reply("remember", state="milk"))
+    taken = env.snapshot()
+    assert env.step(reply("remember", state="bread"))[0][0]["content"] == "milk bread"
+    env.restore(taken)
+    assert env.step(reply("remember", state="eggs"))[0][0]["content"] == "milk eggs"
+    assert env.step("done")[4]["success"]
+
+
+def test_what_cannot_be_played_again_is_a_fault(make: Any) -> None:
+    env = make(ADD)
+    env.reset(seed=0)
+    env.step(reply("now"))
+    taken = env.snapshot()
+    env.step(reply("add", a=1))
+    env.restore(taken)
+    with pytest.raises(EnvironmentFault, match="now answered otherwise when it was called again"):
+        env.step(reply("add", a=1))
+
+
+def test_a_server_that_dies_costs_its_own_episode(make: Any) -> None:
+    env = make(ADD)
+    env.reset(seed=0)
+    with pytest.raises(EnvironmentFault, match=r"the tool die broke: MCP server .*: die: it ended"):
+        env.step(reply("die"))
+    env.reset(seed=1)
+    assert env.step(reply("add", a=1))[0][0]["content"] == "2"
+
+
+def test_a_server_without_state_serves_all_episodes(make: Any) -> None:
+    env = make(ADD, stateless=True)
+    said = []
+    for seed in range(2):
+        env.reset(seed=seed)
+        env.step("4")
+        env.reset(seed=seed)
+        said.append(env.step(reply("remember", state=str(seed)))[0][0]["content"])
+    assert said == ["0", "0 1"]  # the same session
+
+
+def test_the_seed_draws_the_task(make: Any) -> None:
+    env = make(ADD, NOTE, NEVER)
+    tasks = [env.reset(seed=seed)[1]["task"] for seed in range(20)]
+    assert {*tasks} == {ADD.key, NOTE.key, NEVER.key}
+    assert tasks == [env.reset(seed=seed)[1]["task"] for seed in range(20)]
+
+
+def test_a_task_is_needed(make: Any) -> None:
+    with pytest.raises(ArgumentError, match="tasks is empty"):
+        make()

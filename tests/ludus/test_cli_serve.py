@@ -1,0 +1,136 @@
+"""`ludus serve tools` and `ludus serve mcp`: the real commands, their ends and their refusals."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from ludus.tools.services import connect
+from ludus.tools.services.all import all_services
+from ludus.tools.services.mail import MailClient
+from ludus.tools.services.search import SearchClient
+
+Run = Callable[..., Any]
+MAIN = "import sys; from ludus.cli import main; sys.exit(main())"
+
+
+@contextmanager
+def served(*words: str, ending: int = signal.SIGTERM) -> Iterator[str]:
+    """The URL of `ludus serve tools`, which ends with 0 when it is told to."""
+    command = [sys.executable, "-c", MAIN, "serve", "tools", "--port", "0", *words]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        line = process.stdout.readline()
+        assert " at " in line, process.stderr.read()
+        yield line.split(" at ")[1].split()[0]
+        process.send_signal(ending)
+        assert process.wait(15) == 0
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with served("--seed", "3", "--control", ending=signal.SIGINT) as address:
+        yield address
+
+
+def test_every_service_answers_as_it_does_in_process(url: str) -> None:
+    here = all_services(3)
+    assert [*httpx.get(url).json()["services"]] == [*here]
+    asked = {
+        "search": ("/search?q=the+river&format=json", "/page/none"),
+        "weather": ("/v1/search?name=Kyiv", "/v1/forecast?latitude=1&longitude=2&daily=precipitation_sum"),
+        "mail": ("/folders", "/messages?limit=5", "/messages/1/raw", "/messages/999"),
+        "calendar": ("/nobody/", "/nobody/x.ics"),
+    }
+    for name, paths in asked.items():
+        with connect(f"{url}/{name}") as there, connect(here[name]) as direct:
+            for path in paths:
+                answers = [one.get(path) for one in (there, direct)]
+                assert answers[0].status_code == answers[1].status_code
+                # A result's links name the server that gave them.
+                texts = [one.text.replace(f"{url}/{name}", f"http://{name}.invalid") for one in answers]
+                assert texts[0] == texts[1], path
+
+
+def test_the_clients_work_over_a_port(url: str) -> None:
+    with connect(f"{url}/search") as http, connect(all_services(3)["search"]) as direct:
+        there, here = SearchClient(http), SearchClient(direct)
+        query = here.open(next(iter(all_services(3)["search"].book.rows))).title  # type: ignore[attr-defined]
+        found = there.search(query).results
+        assert [hit.id for hit in found] == [hit.id for hit in here.search(query).results]
+        assert there.open(found[0].id) == here.open(found[0].id)
+
+
+def test_what_one_world_sends_another_does_not_see(url: str) -> None:
+    worlds = ("one", "another")
+    clients = [MailClient(connect(f"{url}/mail", headers={"x-ludus-world": world})) for world in worlds]
+    clients[0].send(to=["somebody@office.example"], subject="Hello", text="Are you there?")
+    assert [client.folders()["sent"]["messages"] for client in clients] == [1, 0]
+
+
+def test_several_processes_serve_what_no_call_changes() -> None:
+    with served("--workers", "2") as address:
+        assert [*httpx.get(address).json()["services"]] == ["search", "weather"]
+        assert httpx.get(f"{address}/weather/v1/search", params={"name": "Kyiv"}).status_code == 200
+
+
+def test_faults_are_options() -> None:
+    with served("--faults.refused", "1") as address:
+        refused = httpx.get(f"{address}/weather/v1/search", params={"name": "Kyiv"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
+
+
+@pytest.mark.parametrize("words", [("tools",), ("mcp", "ludus/MathTool-v0", "--transport", "http")])
+def test_a_port_in_use_is_one_line(run: Run, words: tuple[str, ...]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run("serve", *words, "--port", port).assert_refused(1, f"127.0.0.1:{port}", "in use", "--port")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (("tools", "--faults.slow", "1.5"), ("--faults", "slow = 1.5")),
+        (("tools", "--faults.slow", "0.6", "--faults.broken", "0.6"), ("--faults", "1.2")),
+        (("tools", "--seed", "-1"), ("--seed -1",)),
+        (("tools", "--workers", "0"), ("--workers 0",)),
+        (("tools", "--workers", "2", "--control"), ("--workers 2 --control",)),
+        (("mcp", "ludus/NoSuch-v0"), ("ludus/NoSuch-v0",)),
+        (("mcp", "ludus/PacMan-v0"), ("ludus/PacManChat-v0",)),
+        (("mcp", "ludus/MathTool-v0", "--arg", "nope=1"), ("nope",)),
+        (("mcp", "ludus/MathTool-v0", "--seed", "-1"), ("--seed -1",)),
+    ],
+)
+def test_wrong_options_are_one_line(run: Run, words: tuple[str, ...], names: tuple[str, ...]) -> None:
+    run("serve", *words).assert_refused(2, *names)
+
+
+def test_a_port_out_of_range_is_one_line(run: Run) -> None:
+    run("serve", "tools", "--port", "99999").assert_refused(1, "99999", "65535")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may listen anywhere")
+def test_a_port_that_is_not_allowed_is_one_line(run: Run) -> None:
+    run("serve", "tools", "--port", "80").assert_refused(1, "80")
+
+
+@pytest.mark.parametrize("command", ["tools", "mcp"])
+def test_the_commands_explain_themselves(run: Run, command: str) -> None:
+    printed = run("serve", command, "--help")
+    assert printed.code == 0
+    assert f"usage: ludus serve {command}" in printed.out
