@@ -184,11 +184,11 @@ class Weather(ServiceEnv):
             raise EnvironmentFault(f"the weather service gives no task: {error}") from error
 
     def _start(self, rng: np.random.Generator) -> Start:
-        for service in self.services.values():
-            hours = int(rng.integers(CHOSEN_YEARS * 365 * 24))
-            service.clock.now = EPOCH + timedelta(hours=hours)
-        today = self._today()
         for _ in range(DRAWS):
+            for service in self.services.values():
+                hours = int(rng.integers(CHOSEN_YEARS * 365 * 24))
+                service.clock.now = EPOCH + timedelta(hours=hours)
+            today = self._today()
             kind = self.kinds[int(rng.integers(len(self.kinds)))]
             question = self._draw(kind, rng, today)
             if question is None:

@@ -16,7 +16,7 @@ TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
 PRECIPITATION = ("precipitation", "precipitation_sum", "precipitation_hours")
 GUSTS = ("wind_gusts_10m", "wind_gusts_10m_max")
 AFTERNOON = (12, 18)
-"""Hours: from the first, up to but without the second."""
+"""Its hours: from the first up to, but without, the second."""
 WET_MM = 1.0
 TRIES = 30
 
@@ -114,9 +114,9 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "dry_afternoon": (
         "Which is the first dry afternoon in {place} in the {days} days starting {first}? Dry means no "
-        "precipitation from 12:00 up to, but without, 18:00 local time. Answer with the date, or none.",
-        "Is there a dry afternoon in {place} in the {days} days starting {first} (no precipitation from 12:00 "
-        "up to, but without, 18:00 local time)? Answer with the date of the first one, or none.",
+        "precipitation at any of the hours 12:00 to 17:00. Answer with the date, or none.",
+        "Is there a dry afternoon in {place} in the {days} days starting {first} (no precipitation at any "
+        "of the hours 12:00 to 17:00)? Answer with the date of the first one, or none.",
     ),
     "calm_day": (
         "On which day, of the {days} days starting {first}, do gusts in {place} stay under {threshold} "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -61,8 +62,9 @@ class WeatherClient:
         )
 
     def _ask(self, http: httpx.Client, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        given = {name: _joined(value) for name, value in parameters.items()}
-        response = ask(http, "GET", path, params=given)
+        # Put together here: httpx takes a fifth of a call's time for it.
+        query = urlencode({name: _joined(value) for name, value in parameters.items()}, safe=",")
+        response = ask(http, "GET", f"{path}?{query}")
         answer: dict[str, Any] = read_json(response)
         if not isinstance(answer, dict) or answer.get("error"):
             reason = answer.get("reason") if isinstance(answer, dict) else "no object"
