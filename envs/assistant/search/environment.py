@@ -23,7 +23,7 @@ from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {"solved": 1.0, MILESTONES: 0.2}
 MAX_HOPS = 4
-ATTEMPTS = 1_000
+ATTEMPTS = 300
 """Questions that are drawn until one can be answered."""
 INSTRUCTIONS = (
     "Answer the question from an encyclopedia. `search` finds pages, `open` shows one. Every fact stands on "

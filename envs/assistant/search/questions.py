@@ -11,6 +11,8 @@ BY_ALIAS = 0.3
 """How often a question calls what it begins at by its other name, where there is one."""
 TURNED_BACK = 0.3
 """How often a hop goes from an object to its one subject, where there is one."""
+OVERTAKEN = 0.5
+"""How often a hop follows what was otherwise some years ago, where there is such a fact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class _Steps:
     """Where one can go from an entity: hops to other entities, and hops that end at a word or a year."""
 
     onward: tuple[tuple[Hop, int], ...]
+    changed: tuple[tuple[Hop, int], ...]
+    """Those of `onward` that an earlier version of the page contradicts."""
     back: tuple[tuple[Hop, int], ...]
     last: tuple[tuple[Hop, str], ...]
 
@@ -66,6 +70,8 @@ def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]
         choices: Sequence[tuple[Hop, int | str]] = steps.onward
         if steps.back and chance() < TURNED_BACK:
             choices = steps.back
+        elif steps.changed and chance() < OVERTAKEN:
+            choices = steps.changed
         elif number == count - 1:
             choices = (*steps.onward, *steps.last)
         if not choices:
@@ -115,7 +121,8 @@ def _graph(book: Encyclopedia) -> tuple[_Steps, ...]:
                 onward.append((_hop(relation, False), value))
             else:
                 last.append((_hop(relation, False), value))
-        steps.append(_Steps(tuple(onward), tuple(only.get(entity.number, ())), tuple(last)))
+        changed = tuple(step for step in onward if step[0].relation in entity.past)
+        steps.append(_Steps(tuple(onward), changed, tuple(only.get(entity.number, ())), tuple(last)))
     return tuple(steps)
 
 
