@@ -1,6 +1,7 @@
 """`ludus serve mcp`: the real command, over both transports, with our client and with the SDK's own."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import subprocess
@@ -119,6 +120,22 @@ def test_an_oracle_earns_through_mcp_what_it_earns_directly(connect: Callable[[]
             assert {key: played[key] for key in direct} == direct
             assert played["success"]
             server.call("episode_next")
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+@pytest.mark.parametrize("id", ["Search", "Weather", "Calendar", "Assistant"])
+def test_the_assistants_oracles_earn_through_mcp_what_they_earn_directly(id: str, transport: str) -> None:
+    name = f"ludus/{id}-v0"
+    here = gymnasium.make(name, disable_env_checker=True)
+    direct = play_directly(here, SEED)
+    with contextlib.ExitStack() as stack:
+        if transport == "http":
+            server = McpServer(url=stack.enter_context(on_a_port(name, "--seed", SEED)))
+        else:
+            server = McpServer(command(name, "--seed", SEED))
+        played = play(stack.enter_context(server), here)
+    assert played["success"]
+    assert (played["task"], played["return"]) == (direct["task"], pytest.approx(direct["return"]))
 
 
 def test_the_task_is_a_prompt_a_resource_and_a_tool(connect: Callable[[], McpServer]) -> None:
