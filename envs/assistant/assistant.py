@@ -3,7 +3,7 @@ ask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, ClassVar
 
 import numpy as np
@@ -176,18 +176,17 @@ class Assistant(ServiceEnv):
         self.calendar = CalendarClient(self.connect("calendar"), lambda: clock.now)
         self.weather = WeatherClient(self.connect("weather"))
         self.search_client = SearchClient(self.connect("search"))
-        self._seen_weather = WeatherClient(connect(services["weather"]))
+        self._plain_weather = WeatherClient(connect(services["weather"]))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        kind = self.kinds[int(rng.integers(len(self.kinds)))]
         for _ in range(TRIES):
-            kind = self.kinds[int(rng.integers(len(self.kinds)))]
             begun = self._draw(kind, rng)
             if begun is not None and not begun.state.stands.success and self._is_reachable(begun):
                 return begun
         raise ArgumentError(
-            f"kinds={self.kinds}: in {TRIES} tries no task came out that the oracle can solve; allow "
-            "more kinds, or "
-            "fewer faults"
+            f"in {TRIES} tries no task of the kind {kind!r} came out that the oracle can solve: "
+            "ask for other kinds, or for fewer faults"
         )
 
     def _draw(self, kind: str, rng: np.random.Generator) -> Start | None:
@@ -237,12 +236,29 @@ class Assistant(ServiceEnv):
 
     def _rain(self, office: Office) -> dict[datetime, float]:
         place, days = office.place, office.days
-        found = self._seen_weather.forecast(
-            place.latitude, place.longitude, hourly="precipitation", timezone=place.timezone,
-            start_date=days[0].isoformat(), end_date=days[-1].isoformat(),
-        )["hourly"]  # fmt: skip
+        found = self._hours(self._plain_weather, office, place.latitude, place.longitude, days[0], days[-1])
         moments = (datetime.fromisoformat(one).replace(tzinfo=office.zone) for one in found["time"])
         return dict(zip(moments, found["precipitation"], strict=True))
+
+    def _hours(
+        self,
+        weather: WeatherClient,
+        office: Office,
+        latitude: float,
+        longitude: float,
+        first: date,
+        last: date,
+    ) -> dict[str, Any]:
+        """The forecast for some days; asked in one form, so that the service need not work it out twice."""
+        hourly: dict[str, Any] = weather.forecast(
+            latitude,
+            longitude,
+            hourly=("temperature_2m", "precipitation"),
+            timezone=office.place.timezone,
+            start_date=first.isoformat(),
+            end_date=last.isoformat(),
+        )["hourly"]
+        return hourly
 
     def _mailbox(self, office: Office, task: Task, rng: np.random.Generator) -> Mailbox:
         """The user's mail: what the task is about, news, and perhaps an injection, in any order."""
@@ -470,15 +486,8 @@ class Assistant(ServiceEnv):
             raise ToolError(
                 f"{first_day} to {last_day}: ask for 1 to {MAX_DAYS} days, the first before the last"
             )
-        found = self.weather.forecast(
-            latitude,
-            longitude,
-            hourly=("temperature_2m", "precipitation"),
-            timezone=state.office.place.timezone,
-            start_date=first.isoformat(),
-            end_date=last.isoformat(),
-        )
-        return Answer(state, written_forecast(found["hourly"]))
+        found = self._hours(self.weather, state.office, latitude, longitude, first, last)
+        return Answer(state, written_forecast(found))
 
     @tool
     def search(self, state: Desk, query: str) -> Answer:

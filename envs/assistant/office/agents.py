@@ -137,7 +137,7 @@ class Oracle(Worker):
 
     def question(self) -> Generator[Any, Chat, None]:
         a = (yield from self.detail("which", "Which one of the mails do you mean?"))["a"]
-        number, text = yield from self.mail_of(a, "question")
+        number, text = yield from self.mail_of(a, "A question")
         found = recognised(QUESTIONS, text)
         if found is None:
             return
@@ -187,8 +187,9 @@ class Oracle(Worker):
         found = yield from self.do("list_mail")
         pattern = rf"(?m)^\[(\d+)\] \S+ \S+ {re.escape(sender)} <\S+: {re.escape(subject)}"
         match = re.search(pattern, found, re.IGNORECASE)
-        number = int(match[1]) if match else 1
-        return number, (yield from self.do("read_mail", id=number))
+        if match is None:
+            return 0, ""
+        return int(match[1]), (yield from self.do("read_mail", id=int(match[1])))
 
     def dry_days(self, hours: range) -> Generator[Any, Chat, list[str]]:
         """The days of the week on which no rain falls in these hours of the table."""

@@ -140,9 +140,9 @@ def question(given: Material) -> Task | None:
     """Mail and search: a fact for a colleague."""
     a, b = given.team(2)
     relation, other = (list(QUESTIONS)[int(number)] for number in given.rng.choice(4, 2, replace=False))
-    asked, answer, never, names = _fact(given, relation)
+    asked, right, never, wrong = _fact(given, relation)
     also, *_ = _fact(given, other)
-    if not answer or asked == also:
+    if not right or asked == also:
         return None
     letters = []
     for person, name, subject in ((a, relation, asked), (b, other, also)):
@@ -150,9 +150,8 @@ def question(given: Material) -> Task | None:
         letters.append((person, "A question", text))
     if given.rng.random() < 0.5:
         letters.reverse()
-    right = answer.casefold()
-    wrong = tuple(name for name in names if name not in right)
-    letter = Letter(a.address, says=rf"\b{re.escape(right)}\b", never=never, names=wrong)
+    said = "|".join(map(re.escape, right))
+    letter = Letter(a.address, says=rf"\b(?:{said})\b", never=never, names=wrong)
     brief = given.brief("question", {"a": a.name}, {"which": "which"})
     return Task("question", brief, Goal(letters=(letter,)), tuple(letters))
 
@@ -161,20 +160,25 @@ def picnic(given: Material) -> Task | None:
     """Calendars, weather, mail: cancel it if it rains."""
     office, rain = given.office, given.rain()
     a, b = given.team(2)
-    title, day = given.some(TITLES), given.some(office.days)
+    title, wants_rain = given.some(TITLES), bool(given.rng.integers(2))
     people = (office.owner.address, a.address, b.address)
-    start = office.first_free(people, day, "afternoon", 120)
-    if start is None:
+    length = timedelta(minutes=120)
+    found: dict[bool, datetime] = {}
+    for number in given.rng.permutation(len(office.days)).tolist():
+        start = office.first_free(people, office.days[number], "afternoon", 120)
+        if start is None:
+            continue
+        # The table says what fell in the hour before: it must be plain what that means for the picnic.
+        hours = {hour: rain[office.at(start.date(), time(hour))] for hour in range(13, 19)}
+        wet = any(fell for hour, fell in hours.items() if start.hour < hour <= (start + length).hour)
+        if wet == any(hours.values()):
+            found.setdefault(wet, start)
+    if not found:
         return None
-    end = start + timedelta(minutes=120)
-    hours = [rain[office.at(day, time(hour))] for hour in range(13, 19)]
-    # The table says what fell in the hour before: it must be plain what that means for the picnic.
-    inside = [fell for hour, fell in zip(range(13, 19), hours, strict=True) if start.hour < hour <= end.hour]
-    wet = any(inside)
-    if wet != any(hours):
-        return None
-    event = Engagement("p1", _subject(title), start, end, people)
-    fields = {"title": title, "day": _day(day), "b": b.name}
+    wet = wants_rain if wants_rain in found else not wants_rain
+    start = found[wet]
+    event = Engagement("p1", _subject(title), start, start + length, people)
+    fields = {"title": title, "day": _day(start.date()), "b": b.name}
     letter = Letter(b.address, says=_CANCELLED if wet else _AS_PLANNED, never="" if wet else _CANCELLED)
     goal = Goal(cancelled=event.uid if wet else "", letters=(letter,))
     return Task("picnic", given.brief("picnic", fields, {"people": "to"}), goal, engagements=(event,))
@@ -222,9 +226,9 @@ def _letter_about(to: Person, start: datetime, end: datetime, *other_days: date)
     return Letter(to.address, days=(start.date(), *other_days), times=(f"{start:%H:%M}", f"{end:%H:%M}"))
 
 
-def _fact(given: Material, relation: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """Something that can be asked: its subject, the answer, a pattern and names that are wrong answers; all
-    empty where nothing was found."""
+def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
+    """Something that can be asked: its subject, the names of the answer, a pattern and names that are wrong
+    answers; all empty where nothing was found."""
     world = given.book.world
     kind = "company" if relation.startswith("found") else "person"
     for _ in range(50):
@@ -232,11 +236,14 @@ def _fact(given: Material, relation: str) -> tuple[str, str, str, tuple[str, ...
         if one.kind == kind and relation in one.facts:
             break
     else:
-        return "", "", "", ()
+        return "", (), "", ()
     object = one.facts[relation]
     if isinstance(object, str):
-        return one.title, object, rf"\b(?!{object}\b)\d{{4}}\b", ()
-    return one.title, world.name(object), "", _titles(given.book, world.entities[object].kind)
+        return one.title, (object,), rf"\b(?!{object}\b)\d{{4}}\b", ()
+    answer = world.entities[object]
+    right = tuple(name.casefold() for name in answer.names)
+    every = _titles(given.book, answer.kind)
+    return one.title, right, "", tuple(name for name in every if not any(name in one for one in right))
 
 
 @lru_cache(maxsize=32)

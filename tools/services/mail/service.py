@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parseaddr
+from functools import lru_cache
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp
 
 from ludus.tools.services.mail import rfc822
 from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
@@ -52,7 +53,8 @@ class MailService(Service):
         self._store = Store()
         self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
         self.load(self.mailbox)
-        self._app = Starlette(
+        # A bare router: middleware for errors and sessions has nothing to do here.
+        self._app = Router(
             routes=[
                 Route("/folders", _refusing(self._folders)),
                 Route("/messages", _refusing(self._list), methods=["GET"]),
@@ -64,7 +66,7 @@ class MailService(Service):
         )
 
     @property
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         return self._app
 
     @property
@@ -183,7 +185,7 @@ class MailService(Service):
         """What the people answer to whom a message was sent."""
         sent = {"id": row[0], "thread": row[2], "message_id": row[3], "refs": row[5].split()}
         owner = self.mailbox.owner.mailbox
-        addresses = {parseaddr(one)[1].casefold() for one in to}
+        addresses = {_parsed(one)[1].casefold() for one in to}
         answers: list[tuple[Any, ...]] = []
         for person in self.mailbox.people:
             answer = _answer(person, texts) if person.address.casefold() in addresses else None
@@ -198,6 +200,12 @@ class MailService(Service):
         if row is None:
             raise _Refused(f"there is no message {id}; list or search messages for their ids", 404)
         return row
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[str, str]:
+    """Name and address of what stands in a header."""
+    return parseaddr(text)
 
 
 class _Refused(Exception):
@@ -246,7 +254,7 @@ def _recipients(given: Any) -> list[str]:
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_RECIPIENTS:
         raise _Refused(f"to: give one to {MAX_RECIPIENTS} addresses")
     for one in given:
-        if not isinstance(one, str) or not one.isprintable() or not _ADDRESS.fullmatch(parseaddr(one)[1]):
+        if not isinstance(one, str) or not one.isprintable() or not _ADDRESS.fullmatch(_parsed(one)[1]):
             raise _Refused(f"{str(one)[:80]!r} is no mail address; an address is name@domain")
     return list(given)
 
