@@ -316,8 +316,8 @@ class CalendarClient:
         return list(dict.fromkeys((person, *invited)))
 
     def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:
-        """Write a meeting into the calendar of everybody who has one. The person's own comes last, and only in
-        place of what was read of it: until then the same can be done again."""
+        """Write a meeting into the calendar of everybody who has one. The person's own comes last, and only
+        in place of what was read of it: until then the same can be done again."""
         for holder in self._holders(person, item):
             if holder != person:
                 self._write_copy(holder, item)

@@ -106,15 +106,17 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
     def before(moment: Moment) -> bool:
         return aware(moment, zone) < at
 
-    gone = expand.starts(item, at, zone)
-    count = ics.rule_part(main.rule, "COUNT")
+    rule = main.rule
+    if count := ics.rule_part(rule, "COUNT"):
+        left = int(count) - expand.starts(rule, main.start, which)
+        rule = ics.with_rule_parts(rule, COUNT=str(left)) if left > 0 else ""
     length = aware(main.end, zone) - aware(main.start, zone)
     tail = replace(
         main,
         uid=f"{main.uid}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}",
         start=which,
         end=which + length,
-        rule=ics.with_rule_parts(main.rule, COUNT=str(int(count) - gone)) if count else main.rule,
+        rule=rule,
         excluded=tuple(one for one in main.excluded if not before(one)),
         added=tuple(one for one in main.added if not before(one) and one != which),
     )
@@ -125,7 +127,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
         else:
             later.append(replace(one, uid=tail.uid))
     after = replace(item, main=tail, changes=tuple(later))
-    if not gone:
+    if not before(main.start):
         return None, after
     head = replace(
         main,

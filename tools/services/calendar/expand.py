@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any
 
@@ -56,11 +56,10 @@ def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) ->
     return merged
 
 
-def starts(item: Item, before: datetime, zone: tzinfo) -> int:
-    """How many times a series' rule has given a start before a time, those that were excluded included."""
-    rule = Item(replace(item.main, excluded=(), added=()), (), item.zones)
-    first = aware(item.main.start, zone)
-    return sum(first <= event.start < before for event in _of(rule, first, before, zone))
+def starts(rule: str, first: Moment, before: Moment) -> int:
+    """How many starts a rule gives from the first one to before another, those that are excluded included."""
+    limit = _wall(before)
+    return sum(1 for _ in takewhile(lambda wall: wall < limit, rrulestr(rule, dtstart=_wall(first))))
 
 
 def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Event]:
@@ -74,7 +73,10 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
         return
     if _is_plain(item):
         length = main.end - main.start  # type: ignore[operator]
-        for wall in _walls(main.rule, main.start.replace(tzinfo=None)):  # type: ignore[call-arg]
+        begins = _wall(main.start)
+        walls = _walls(main.rule, begins)
+        # The first start takes place even where the rule does not give it.
+        for wall in walls if begins in walls else (begins, *walls):
             low = aware(wall.replace(tzinfo=main.start.tzinfo), zone)  # type: ignore[union-attr]
             if _overlaps(low, low + length, start, end):
                 yield Event(low, low + length, low, main, True)
@@ -94,15 +96,15 @@ def _overlaps(low: datetime, high: datetime, start: datetime, end: datetime) -> 
 
 
 def _is_plain(item: Item) -> bool:
-    """Whether a series has an end and no exceptions, so that its rule alone says on which days and at which
-    times of the clock it takes place."""
+    """Whether a series has an end and no exceptions, so that its rule alone says what the clock on the wall
+    shows whenever it takes place."""
     main = item.main
     return (
         not (item.changes or main.excluded or main.added or main.occurrence)
         and isinstance(main.start, datetime)
         and isinstance(main.end, datetime)
         and main.start.tzinfo is main.end.tzinfo
-        and ics.rule_part(main.rule, "COUNT") is not None
+        and 0 < int(ics.rule_part(main.rule, "COUNT") or 0) <= 1000
     )
 
 
@@ -110,6 +112,10 @@ def _is_plain(item: Item) -> bool:
 def _walls(rule: str, first: datetime) -> tuple[datetime, ...]:
     """What the clock on the wall shows whenever a rule with an end gives a start."""
     return tuple(rrulestr(rule, dtstart=first))
+
+
+def _wall(moment: Moment) -> datetime:
+    return datetime(*moment.timetuple()[:6])
 
 
 @functools.lru_cache(maxsize=512)

@@ -136,10 +136,10 @@ class Busy:
 def resource_name(uid: str) -> str:
     """What the resource of an object is called within its calendar: the UID, in characters that no server
     takes for anything else."""
-    plain = re.sub(r"[^A-Za-z0-9@._-]", "_", uid)
-    if plain == uid and not uid.startswith("."):
+    if re.fullmatch(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,199}", uid):
         return f"{uid}.ics"
-    return f"_{plain[:60]}-{blake2b(uid.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.ics"
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", uid[:60])
+    return f"_{plain}-{blake2b(uid.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.ics"
 
 
 def aware(moment: Moment, zone: tzinfo) -> datetime:
