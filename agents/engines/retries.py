@@ -13,7 +13,7 @@ def backoff_s(attempt: int, seed: int) -> float:
     """Doubles with every attempt (0, 1, …) up to `LONGEST_S`, times a jitter in [0.5, 1) drawn from the seed,
     so that many clients which failed together do not come back together."""
     jitter = 0.5 + derive_seed(seed, attempt) / 2**64
-    return float(min(LONGEST_S, FIRST_S * 2**attempt)) * jitter
+    return min(LONGEST_S, FIRST_S * 2.0 ** min(attempt, 16)) * jitter
 
 
 def retry_after_s(header: str, now_s: float) -> float | None:
