@@ -1,6 +1,6 @@
 """How fast `ludus bench` plays: the scripted oracle through the tools suite, and a served model at 200 ms an answer.
 
-    python benchmarks/bench_speed.py [--repeats 40] [--suite tools] [--tasks 20000]
+    python benchmarks/bench_speed.py [--suite tools] [--n 1000] [--served 20000]
 
 Oracle: episodes a second while playing, over all worker processes, for the suite and for each of its environments;
 beside it the whole command with its start-up, task lists, baselines and report. Served: a server in another process
@@ -90,16 +90,16 @@ def served(tasks: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", default="tools")
-    parser.add_argument("--repeats", type=int, default=40)
-    parser.add_argument("--tasks", type=int, default=20_000, help="episodes of the served model")
+    parser.add_argument("--n", type=int, default=1000, help="tasks an environment, none twice")
+    parser.add_argument("--served", type=int, default=20_000, help="episodes of the served model")
     arguments = parser.parse_args()
     oracle = PlayerChoice("scripted:oracle")
-    measure(Plan(arguments.suite, oracle))  # fills the caches: worlds, baselines
-    results: dict[str, Any] = {"suite": measure(Plan(arguments.suite, oracle, repeats=arguments.repeats))}
+    measure(Plan(arguments.suite, oracle, count=20))  # builds the worlds that are cached on the disk
+    results: dict[str, Any] = {"suite": measure(Plan(arguments.suite, oracle, count=arguments.n))}
     results["environments"] = [
-        measure(Plan(spec.id, oracle, repeats=arguments.repeats)) for spec in suite(arguments.suite)[0]
+        measure(Plan(spec.id, oracle, count=arguments.n)) for spec in suite(arguments.suite)[0]
     ]
-    results["served"] = served(arguments.tasks)
+    results["served"] = served(arguments.served)
     for one in (results["suite"], *results["environments"], results["served"]):
         print(
             f"{one['suite']:28} {one['episodes']:6} episodes  {one['episodes_per_second']:8.1f}/s  "

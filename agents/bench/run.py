@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.bench.baselines import baselines_of, cached, store
+from ludus.agents.bench.baselines import BASELINES, baselines_of, cached, store
 from ludus.agents.bench.directory import (
     EPISODES,
     LINES,
@@ -202,34 +202,37 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
 
 
 def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str, list[Result]]]:
-    """For each task set: what each baseline did on it."""
-    known: list[dict[str, list[Result]]] = []
-    for one in tasks.sets:
-        known.append({})
-        for name in baselines_of(one):
-            played = cached(one, name)
-            if played is None:
-                played = _play_baseline(plan, one, name, listener)
-                store(one, name, played)
-            known[-1][name] = played
-    return known
+    """For each task set: what each baseline did on it; what is not cached is played now."""
+    offered = [baselines_of(one) for one in tasks.sets]
+    for name in BASELINES:
+        new = [
+            one for one, names in zip(tasks.sets, offered, strict=True) if name in names and cached(one, name) is None
+        ]
+        for one, played in zip(new, _play_baseline(plan, TaskList(tuple(new)), name, listener), strict=True):
+            store(one, name, played)
+    return [
+        {name: played for name in names if (played := cached(one, name)) is not None}
+        for one, names in zip(tasks.sets, offered, strict=True)
+    ]
 
 
-def _play_baseline(plan: Plan, one: TaskSet, name: str, listener: Listener) -> list[Result]:
-    tasks = TaskList((one,))
-    played: list[Result] = []
+def _play_baseline(plan: Plan, tasks: TaskList, name: str, listener: Listener) -> list[list[Result]]:
+    """What a scripted agent does on each of the sets, once a task, in the order of the tasks."""
+    if not tasks.sets:
+        return []
+    starts = tasks.starts
+    played: list[dict[int, Result]] = [{} for _ in tasks.sets]
 
     def keep(_: bytes, result: Result) -> None:
-        played.append(result)
+        which, number = starts[result.task]
+        played[which][number] = replace(result, task=number)
         listener.played(result)
 
-    player = PlayerChoice(f"{SCRIPTED}{name}")
-    jobs = [Job(task, 0) for task in range(len(one.seeds))]
-    listener.begun(f"baseline {name}", tasks, 1, [])
-    listener.ended(
-        f"baseline {name}", len(jobs), play(player, tasks, jobs, plan.concurrency, keep, plan.modules)
-    )
-    return sorted(played, key=lambda result: result.task)
+    who, jobs = f"baseline {name}", [Job(task, 0) for task in range(len(starts))]
+    listener.begun(who, tasks, 1, [])
+    seconds = play(PlayerChoice(f"{SCRIPTED}{name}"), tasks, jobs, plan.concurrency, keep, plan.modules)
+    listener.ended(who, len(jobs), seconds)
+    return [[results[number] for number in sorted(results)] for results in played]
 
 
 def write_results(

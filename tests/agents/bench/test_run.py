@@ -1,0 +1,296 @@
+"""Whole runs: figures, resuming, faults, folders of other runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ludus.agents.bench.baselines import cached, store
+from ludus.agents.bench.compare import compare
+from ludus.agents.bench.directory import BenchError, open_folder
+from ludus.agents.bench.journal import encode, read_journal
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.run import Plan, bench, read_outcome
+from ludus.agents.store import read_episodes
+from ludus.tools.errors import UserError
+
+ARITHMETIC = "ludus/Arithmetic-v0"
+TIMES = ("seconds", "model_seconds", "step_seconds")
+
+
+def timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: timeless(item) for key, item in value.items() if key not in TIMES}
+    return [timeless(item) for item in value] if isinstance(value, list) else value
+
+
+def plan(model: str, **changes: Any) -> Plan:
+    return replace(Plan(ARITHMETIC, PlayerChoice(model, max_tokens=32), count=6, repeats=2), **changes)
+
+
+def test_the_oracle_in_processes_and_its_baselines(folder: Path, heard: Any) -> None:
+    listener = heard()
+    suite = f"{ARITHMETIC},ludus/PacMan-v0"
+    outcome = bench(plan("scripted:oracle", suite=suite, count=3), folder, listener)
+    assert [row.tasks.id for row in outcome.rows] == suite.split(",")
+    for row in outcome.rows:
+        assert (row.figures.success.value, row.figures.episodes, row.figures.tasks) == (1, 6, 3)
+        assert row.baselines["null"].success.value == 0
+        assert row.baselines["oracle"].success.value == 1
+        assert row.baselines["oracle"].episodes == 3
+    assert outcome.notes == ()
+    assert json.loads((folder / "results.json").read_text()) == outcome.to_dict()
+    assert len((folder / "results.jsonl").read_text().splitlines()) == 12
+    stored = read_episodes(folder / "episodes" / "Arithmetic-v0.parquet")
+    assert [(e.group, e.sample) for e in stored] == [(t, s) for t in range(3) for s in range(2)]
+    assert read_outcome(folder).to_dict() == outcome.to_dict()
+
+    again = heard()
+    bench(plan("scripted:oracle", suite=suite, count=3, repeats=1), folder.with_name("other"), again)
+    assert again.who == ["scripted:oracle"], "the baselines are played once for these tasks"
+
+
+def test_repeats_of_a_task_draw_differently_and_a_second_run_the_same(folder: Path) -> None:
+    outcome = bench(plan("scripted:random", repeats=4), folder)
+    answers = {(r.task, r.answer) for r in outcome.results}
+    assert len(answers) > 6
+    again = bench(plan("scripted:random", repeats=4), folder.with_name("again"))
+    assert timeless([r.to_dict() for r in again.results]) == timeless([r.to_dict() for r in outcome.results])
+    other = bench(plan("scripted:random", repeats=4, player=PlayerChoice("scripted:random", seed=1)), folder / "x")
+    assert [r.answer for r in other.results] != [r.answer for r in outcome.results]
+
+
+def test_a_served_model_is_asked_concurrently_and_its_tokens_are_counted(server: Any, folder: Path) -> None:
+    server.seconds = 0.1
+    outcome = bench(plan(server.url, concurrency=4), folder)
+    figures = outcome.rows[0].figures
+    assert len(server.asked) == len({*server.asked}) == 12
+    assert server.most == 4
+    assert (figures.prompt_tokens, figures.completion_tokens) == (20, 5)
+    assert figures.model_seconds > 0.1
+    assert outcome.folder.settings.model == f"{server.url}#tiny"
+
+
+def test_an_interrupted_run_goes_on_without_asking_again(server: Any, folder: Path, heard: Any) -> None:
+    whole = bench(plan(server.url), folder.with_name("whole")).to_dict()
+    server.asked.clear()
+    with pytest.raises(KeyboardInterrupt):
+        bench(plan(server.url, concurrency=1), folder, heard(stop_after=5))
+    kept = [*read_journal(folder / "journal.jsonl")]
+    assert len(kept) == 5
+    finished = {question for episode in kept for question in [episode.turns[0].observation[-1]["content"]]}
+    before = len(server.asked)
+    listener = heard()
+    outcome = bench(plan(server.url, concurrency=1), folder, listener)
+    assert "5 of 12 episodes are there and kept" in listener.notes[0]
+    assert len(listener.results) == 7
+    seen = [message for _, message in server.asked]
+    assert seen.count(kept[0].turns[0].observation[-1]["content"]) == 2
+    assert len(server.asked) - before == 7
+    assert finished
+    assert timeless(outcome.to_dict()) == timeless(whole)
+    asked = len(server.asked)
+    assert bench(plan(server.url), folder).to_dict() == outcome.to_dict()
+    assert len(server.asked) == asked, "a finished run asks nothing"
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import ludus
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.run import Plan, bench
+url, folder = sys.argv[1:]
+bench(Plan("ludus/Arithmetic-v0", PlayerChoice(url, max_tokens=32), count=6, repeats=2, concurrency=1), Path(folder))
+"""
+
+
+def test_a_run_that_is_killed_leaves_no_process_and_goes_on(server: Any, folder: Path) -> None:
+    server.seconds = 0.1
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, server.url, str(folder)]) as process:
+        journal = folder / "journal.jsonl"
+        deadline = time.monotonic() + 60
+        while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    time.sleep(0.5)
+    kept, asked = len([*read_journal(journal)]), len(server.asked)
+    assert 3 <= kept < 12
+    time.sleep(0.4)
+    assert len(server.asked) == asked, "its workers have ended too"
+    server.asked.clear()
+    outcome = bench(plan(server.url), folder)
+    assert len(server.asked) == 12 - kept
+    assert outcome.rows[0].figures.episodes == 12
+
+
+def test_a_damaged_journal_is_told_and_only_what_is_missing_is_played(folder: Path, heard: Any) -> None:
+    first = bench(plan("scripted:oracle"), folder).to_dict()
+    journal = folder / "journal.jsonl"
+    content = bytearray(journal.read_bytes())
+    content[len(content) // 2] ^= 1
+    journal.write_bytes(content[:-20])
+    (folder / "results.json").write_text("{half")
+    listener = heard()
+    outcome = bench(plan("scripted:oracle"), folder, listener)
+    assert "1 damaged lines are passed over" in listener.notes[0]
+    assert len(listener.results) == 2
+    assert timeless(outcome.to_dict()) == timeless(first)
+
+
+def test_a_server_that_refuses_or_is_gone_ends_the_run_in_one_line(server: Any, folder: Path) -> None:
+    server.status = 401
+    with pytest.raises(UserError, match="401"):
+        bench(plan(server.url), folder)
+    with pytest.raises(UserError, match=r"127\.0\.0\.1"):
+        bench(plan("http://127.0.0.1:9/v1"), folder)
+    assert not folder.exists()
+
+
+def test_a_server_that_begins_to_refuse_keeps_what_was_played(
+    server: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = server.answer
+
+    def then_refuse(body: dict[str, Any]) -> Any:
+        server.status = 200 if len(server.asked) < 4 else 403
+        return answer(body)
+
+    monkeypatch.setattr(server, "answer", then_refuse)
+    with pytest.raises(UserError, match="403"):
+        bench(plan(server.url, concurrency=1), folder)
+    assert len([*read_journal(folder / "journal.jsonl")]) == 4
+    server.status = 200
+    monkeypatch.setattr(server, "answer", answer)
+    assert bench(plan(server.url), folder).rows[0].figures.episodes == 12
+
+
+def test_faults_are_played_again_and_count_as_no_failure(folder: Path, heard: Any) -> None:
+    bench(plan("scripted:oracle"), folder)
+    journal = folder / "journal.jsonl"
+    episodes = [*read_journal(journal)]
+    from ludus.agents.episode import StopReason
+
+    broken = replace(episodes[0], stop=StopReason.ENVIRONMENT_FAULT, fault="no disk", success=False)
+    journal.write_bytes(journal.read_bytes() + encode(broken))
+    figures = read_outcome(folder).rows[0].figures
+    assert (figures.faults, figures.success.value, figures.episodes) == (1, 1, 12)
+    listener = heard()
+    outcome = bench(plan("scripted:oracle"), folder, listener)
+    assert "1 faults are played again" in listener.notes[0]
+    assert len(listener.results) == 1
+    assert outcome.rows[0].figures.faults == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"player": PlayerChoice("scripted:random", max_tokens=32)}, "model"),
+        ({"player": PlayerChoice("scripted:oracle", max_tokens=33)}, "max-tokens"),
+        ({"player": PlayerChoice("scripted:oracle", max_tokens=32, temperature=1)}, "temperature"),
+        ({"player": PlayerChoice("scripted:oracle", max_tokens=32, seed=1)}, "seed"),
+        ({"player": PlayerChoice("scripted:oracle", "react", max_tokens=32)}, "agent"),
+        ({"repeats": 3}, "repeats"),
+        ({"suite": "ludus/PacManChat-v0"}, "suite"),
+        ({"count": 7}, "6 tasks"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused_and_the_difference_named(
+    folder: Path, changes: dict[str, Any], named: str
+) -> None:
+    begun = plan("scripted:oracle")
+    from ludus.agents.bench.directory import Settings, begin
+    from ludus.agents.bench.tasks import tasks_for
+
+    tasks = tasks_for([spec_of(ARITHMETIC)], 6, 100, lambda text: None)
+    begin(folder, Settings.of(begun.suite, begun.player, begun.repeats, tasks), tasks, {})
+    with pytest.raises(UserError, match=rf"{named}.*--out"):
+        bench(replace(begun, **changes), folder)
+
+
+def spec_of(id: str) -> Any:
+    from ludus.agents.rollout import EnvironmentSpec
+
+    return EnvironmentSpec(id)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+    with pytest.raises(BenchError, match="not empty and no benchmark's folder"):
+        bench(plan("scripted:oracle"), folder)
+    assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
+    with pytest.raises(BenchError, match="no benchmark's folder"):
+        open_folder(folder)
+
+
+def test_damaged_settings_are_told_and_the_episodes_left_alone(folder: Path) -> None:
+    bench(plan("scripted:oracle"), folder)
+    journal = (folder / "journal.jsonl").read_bytes()
+    (folder / "bench.json").write_text("{half")
+    with pytest.raises(BenchError, match=r"bench\.json is damaged"):
+        bench(plan("scripted:oracle"), folder)
+    assert (folder / "journal.jsonl").read_bytes() == journal
+
+
+def test_an_environment_that_changed_is_told_loudly(folder: Path) -> None:
+    bench(plan("scripted:oracle"), folder)
+    journal = folder / "journal.jsonl"
+    episodes = [*read_journal(journal)]
+    journal.write_bytes(b"".join(encode(replace(episode, task="other")) for episode in episodes))
+    (note,) = read_outcome(folder).notes
+    assert note.startswith("THESE FIGURES ARE NOT COMPARABLE with hash")
+    assert "12 episodes" in note
+
+
+def test_a_damaged_cache_is_played_again(folder: Path, tmp_path: Path) -> None:
+    outcome = bench(plan("scripted:oracle"), folder)
+    one = outcome.folder.tasks.sets[0]
+    (file,) = [path for path in Path(os.environ["XDG_CACHE_HOME"]).rglob("*-null.json")]
+    file.write_text("[{")
+    assert cached(one, "null") is None
+    bench(plan("scripted:oracle"), folder)
+    assert cached(one, "null") is not None
+    store(one, "null", [])
+    assert cached(one, "null") == []
+
+
+def test_a_native_environment_is_refused_to_a_language_model(server: Any, folder: Path) -> None:
+    with pytest.raises(UserError, match="PacManChat-v0"):
+        bench(plan(server.url, suite="ludus/PacMan-v0"), folder)
+
+
+# --- comparing
+
+
+def test_two_runs_are_compared_task_by_task(folder: Path) -> None:
+    a = bench(plan("scripted:random"), folder / "a").folder
+    b = bench(plan("scripted:oracle"), folder / "b").folder
+    (one,) = compare(a, b).differences
+    assert (one.tasks, one.better, one.worse, one.b_success) == (6, 6, 0, 1)
+    assert one.reward.low > 0
+    (back,) = compare(b, a).differences
+    assert (back.reward.low, back.reward.high) == pytest.approx((-one.reward.high, -one.reward.low))
+    (same,) = compare(a, a).differences
+    assert (same.reward.low, same.reward.value, same.reward.high) == (0, 0, 0)
+    json.dumps(compare(a, b).to_dict())
+
+
+def test_different_lists_are_compared_on_what_both_have_and_told_loudly(folder: Path) -> None:
+    a = bench(plan("scripted:random"), folder / "a").folder
+    b = bench(plan("scripted:oracle", count=4, repeats=1), folder / "b").folder
+    compared = compare(a, b)
+    assert compared.differences[0].tasks == 4
+    assert compared.notes[0].startswith("THE TASK LISTS DIFFER")
+    c = bench(plan("scripted:oracle", suite="ludus/PacManChat-v0", count=1, repeats=1), folder / "c").folder
+    with pytest.raises(BenchError, match="none in common"):
+        compare(a, c)

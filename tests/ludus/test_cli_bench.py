@@ -1,0 +1,141 @@
+"""`ludus bench` and `ludus bench compare`, called in process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+ARITHMETIC = "ludus/Arithmetic-v0"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+
+
+def test_a_run_prints_its_table_and_writes_a_report_that_loads_nothing(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    words = ("bench", f"{ARITHMETIC},ludus/MathTool-v0".split(",")[0], "--model", "scripted:random")
+    result = run(*words, "--n", 4, "--repeats", 2, "--out", out)
+    assert result.code == 0, result.err
+    for text in ("Arithmetic-v0", "pass@2", "pass^2", "maj@2", "oracle", "8 environment:terminated", "report.html"):
+        assert text in result.out
+    page = (out / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "https://" not in page
+    assert "succeeds on" in page
+    assert page.count('class="episode ') == 2
+    again = run(*words, "--n", 4, "--repeats", 2, "--out", out)
+    assert again.code == 0
+    assert again.out == result.out
+
+
+def test_tool_calls_are_shown_as_calls(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from ludus.agents.bench.journal import encode, read_journal
+    from ludus.agents.bench.player import PlayerChoice
+    from ludus.agents.bench.run import Plan, bench, read_outcome
+    from ludus.report.bench_page import render
+
+    outcome = bench(Plan(ARITHMETIC, PlayerChoice("scripted:oracle"), count=1), tmp_path / "run")
+    (episode,) = read_journal(outcome.folder.journal)
+    call = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": '{"q": "</script>"}'}}
+    reply = {"role": "assistant", "content": "", "tool_calls": [call]}
+    turn = replace(episode.turns[0], reply=reply)
+    outcome.folder.journal.write_bytes(encode(replace(episode, turns=(turn,))))
+    page = render(read_outcome(tmp_path / "run"))
+    assert "<b>look_up</b>" in page
+    assert "<dt>q</dt><dd>&lt;/script&gt;</dd>" in page
+
+
+def test_the_default_folder_is_named_by_suite_and_model(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("bench", ARITHMETIC, "--model", "scripted:null", "--n", 1).code == 0
+    assert (tmp_path / "runs/bench/Arithmetic-v0-null/results.json").exists()
+    refused = run("bench", ARITHMETIC, "--model", "scripted:null", "--n", 1, "--seed", 5)
+    refused.assert_refused(1, "seed 0, not 5", "--out")
+    own = run("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 2)
+    assert own.code != 0 or "example/Guess-v0" in own.out
+
+
+def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp_path: Path) -> None:
+    words = ("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 2)
+    result = run(*words, "--out", tmp_path / "run")
+    assert result.code == 0, result.err
+    assert "example/Guess-v0" in result.out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "named"),
+    [
+        (("toools", "--model", "scripted:oracle"), 2, "did you mean tools"),
+        ((ARITHMETIC, "--model", "scripted:orakel"), 1, "orakel"),
+        ((ARITHMETIC, "--model", "http://127.0.0.1:9/v1"), 1, "127.0.0.1:9"),
+        ((ARITHMETIC, "--model", "scripted:oracle", "--n", "0"), 2, "--n 0"),
+        ((ARITHMETIC, "--model", "scripted:oracle", "--repeats", "0"), 2, "--repeats 0"),
+        ((ARITHMETIC, "--model", "scripted:oracle", "--temperature", "-1"), 2, "--temperature"),
+        ((ARITHMETIC, "--model", "scripted:oracle", "--seed", "-1"), 2, "--seed"),
+    ],
+)
+def test_bad_input_gets_one_line(
+    run: Run, tmp_path: Path, words: tuple[str, ...], code: int, named: str
+) -> None:
+    run("bench", *words, *(() if "--n" in words else ("--n", 1)), "--out", tmp_path / "run").assert_refused(code, named)
+
+
+def test_a_full_disk_ends_the_run_and_it_goes_on_later(
+    run: Run, tmp_path: Path, files_at_most: Callable[[int], Any]
+) -> None:
+    import signal
+
+    words = ("bench", ARITHMETIC, "--model", "scripted:oracle", "--n", 20, "--out", tmp_path / "run")
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with files_at_most(8_000):
+            full = run(*words)
+    finally:
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert full.code == 1
+    assert "the same command again goes on from there" in full.err
+    assert "Traceback" not in full.err
+    kept = (tmp_path / "run/journal.jsonl").read_bytes()
+    assert 0 < kept.count(b"\n") < 20
+    assert run(*words).code == 0
+    assert (tmp_path / "run/journal.jsonl").read_bytes().startswith(kept)
+
+
+# --- compare
+
+
+@pytest.fixture
+def runs(run: Run, tmp_path: Path) -> tuple[Path, Path]:
+    for agent in ("random", "oracle"):
+        words = ("bench", ARITHMETIC, "--model", f"scripted:{agent}", "--n", 3, "--out", tmp_path / agent)
+        assert run(*words).code == 0
+    return tmp_path / "random", tmp_path / "oracle"
+
+
+def test_compare_prints_a_table_or_json(run: Run, runs: tuple[Path, Path]) -> None:
+    table = run("bench", "compare", *runs)
+    assert table.code == 0
+    assert "+1.000" in table.out
+    read = json.loads(run("bench", "compare", *runs, "--json").out)
+    (one,) = read["differences"]
+    assert (one["environment"], one["tasks"], one["better"], one["success"]["value"]) == (ARITHMETIC, 3, 3, 1)
+
+
+def test_compare_refuses_what_is_no_run(run: Run, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    run("bench", "compare", runs[0], tmp_path / "nothing").assert_refused(1, "nothing", "no benchmark's folder")
+
+
+def test_bench_is_a_command_of_one_word_and_of_two(run: Run) -> None:
+    assert "usage: ludus bench [" in run("bench", "--help").out
+    assert "usage: ludus bench compare" in run("bench", "compare", "--help").out
+    assert "bench compare" in run("bench", "--help").out
+    assert "SUITE" in run("bench").err + run("bench").out
