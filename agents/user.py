@@ -1,0 +1,72 @@
+"""`ModelUser`: a language model as the user of an environment, through any policy."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+import gymnasium
+
+from ludus.agents.engines.base import EngineFault
+from ludus.agents.policy import Action, Policy, derive_seed
+from ludus.envs.assistant.user import Brief
+from ludus.envs.chat import Message, content_text, reply_text, system, user
+from ludus.tools.errors import ToolFault
+
+T = TypeVar("T")
+MAX_SAID = 1_000
+"""Characters of an answer; the rest is not heard."""
+
+
+class ModelUser:
+    """Answers an assistant as a brief says; an `ludus.envs.assistant.user.User`.
+
+        server = OpenAIServer.connect("http://localhost:8000/v1")
+        env = gym.make("ludus/Assistant-v0", user=ModelUser(ChatPolicy(server)))
+
+    The policy runs on an event loop of its own: give it an engine that nobody else uses.
+
+    Args:
+        policy: the model; it needs no tools.
+        seed: what it samples follows from it, the talk, and nothing else.
+    """
+
+    def __init__(self, policy: Policy, seed: int = 0) -> None:
+        self._policy = policy
+        self._seed = seed
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = threading.Lock()
+
+    def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
+        """
+        Raises:
+            ToolFault: the engine broke, or the talk has become too long for the model.
+        """
+        spoken = [
+            f"{'You' if one['role'] == 'user' else 'Assistant'}: {content_text(one)}" for one in history
+        ]
+        talk = "\n\n".join(
+            (*spoken, f"Assistant: {text}", "What do you answer? Write nothing but your answer.")
+        )
+        try:
+            action = self._run(self._act([system(brief.written), user(talk)], len(history)))
+        except EngineFault as fault:
+            raise ToolFault(f"the model that plays the user: {fault}") from fault
+        if action.is_empty:
+            raise ToolFault("the talk is too long for the model that plays the user")
+        return reply_text(action.reply).strip()[:MAX_SAID] or "(The user says nothing.)"
+
+    async def _act(self, observation: list[Message], turn: int) -> Action:
+        player = self._policy.player(gymnasium.Env(), derive_seed(self._seed, turn))
+        try:
+            return await player.act(observation, {})
+        finally:
+            player.close()
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run it on the loop of this user, from whatever thread, and wait for it."""
+        with self._starting:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="model-user", daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
