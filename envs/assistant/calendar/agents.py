@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import gymnasium
 import numpy as np
 
-from ludus.envs.assistant.calendar.world import SLOT, WORK_BEGINS, WORK_ENDS
+from ludus.envs.assistant.calendar.world import MAX_SHOWN, SLOT, WORK_BEGINS, WORK_ENDS
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import Chat, Reply, content_text
 from ludus.envs.scripted import ScriptedAgent
@@ -179,8 +179,7 @@ class Oracle(_Planner):
 
     def repair(self, title: str) -> Plan:
         low = self.now.replace(hour=0, minute=0)
-        days = {"start": low.isoformat(), "end": (low + timedelta(weeks=7)).isoformat()}
-        (events,) = yield [("list_events", days)]
+        events = yield from self.listed(low, low + timedelta(weeks=7))
         dates = [one for one in events if one["title"] == title]
         found = next(
             one for one in dates if any(_overlap(one, other) for other in events if other is not one)
@@ -194,8 +193,7 @@ class Oracle(_Planner):
 
     def answer_invitations(self, monday: str) -> Plan:
         low = self.local(monday)
-        days = {"start": low.isoformat(), "end": (low + timedelta(weeks=1)).isoformat()}
-        (events,) = yield [("list_events", days)]
+        events = yield from self.listed(low, low + timedelta(weeks=1))
         calls: list[Call] = []
         for one in events:
             if one.get("your_answer") == "needs-action":
@@ -220,6 +218,16 @@ class Oracle(_Planner):
     def of_day(self, day: str) -> Call:
         low = self.local(day)
         return "list_events", {"start": low.isoformat(), "end": (low + timedelta(days=1)).isoformat()}
+
+    def listed(self, low: datetime, high: datetime) -> Generator[list[Call], list[Any], list[dict[str, Any]]]:
+        """All entries between two times, however many."""
+        (events,) = yield [("list_events", {"start": low.isoformat(), "end": high.isoformat()})]
+        if len(events) < MAX_SHOWN:
+            return list(events)
+        half = low + (high - low) / 2
+        both = [*(yield from self.listed(low, half)), *(yield from self.listed(half, high))]
+        # What lies across the middle is in both.
+        return [*{(one["event"], one["start"]): one for one in both}.values()]
 
     def first_slot(
         self, first: datetime, last: datetime, names: list[str], minutes: int

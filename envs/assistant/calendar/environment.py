@@ -17,6 +17,7 @@ from ludus.envs.assistant.calendar.goals import Goal, difference
 from ludus.envs.assistant.calendar.kinds import KINDS
 from ludus.envs.assistant.calendar.world import (
     CLUSTERS,
+    MAX_SHOWN,
     WORK_BEGINS,
     WORK_ENDS,
     Person,
@@ -41,8 +42,6 @@ from ludus.tools.tool import tool
 WEIGHTS: Mapping[str, float] = {"goal": 1.0, "damage": -1.0, "milestones": 0.2}
 ALL_DAMAGED = 4
 """As many entries changed that should not have been, and the term `damage` is 1."""
-MAX_SHOWN = 60
-"""Entries of a list that the agent reads."""
 ANSWERS: Mapping[str, Status] = {"accept": "accepted", "decline": "declined", "tentative": "tentative"}
 RULES: Mapping[str, str] = {
     "daily": "FREQ=DAILY",

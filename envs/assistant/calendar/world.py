@@ -13,6 +13,8 @@ SLOT = timedelta(minutes=30)
 """Everything begins and ends on a full or half hour."""
 WORK_BEGINS, WORK_ENDS = 8, 18
 """Hours on everybody's own clock, Monday to Friday."""
+MAX_SHOWN = 60
+"""Entries of a list that the agent reads at once."""
 WEEKS = 6
 """How many times a series takes place."""
 

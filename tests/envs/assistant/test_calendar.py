@@ -1,0 +1,348 @@
+"""`ludus/Calendar-v0`: what it asks, what it pays, what damages it, its knobs."""
+
+import json
+import pickle
+import re
+from collections import Counter
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from ludus.envs.assistant.calendar.agents import AGENTS, Oracle
+from ludus.envs.assistant.calendar.environment import WEIGHTS, Calendar, same_answer
+from ludus.envs.assistant.calendar.kinds import KINDS
+from ludus.envs.assistant.service_env import calling
+from ludus.envs.chat import content_text
+from ludus.envs.conformance import check
+from ludus.envs.errors import ArgumentError
+
+
+def play(env: Calendar, seed: int, agent: str = "oracle") -> tuple[bool, float, dict]:
+    player = AGENTS[agent](env, seed)
+    observation, info = env.reset(seed=seed)
+    player.begin()
+    total, ended = 0.0, False
+    while not ended:
+        observation, reward, terminated, truncated, info = env.step(player.act(observation, info))
+        total, ended = total + reward, terminated or truncated
+    return info["success"], total, info
+
+
+def call(env: Calendar, name: str, **arguments):
+    """What a tool answers, and what the step paid."""
+    observation, reward, *_, info = env.step(calling(env, (name, arguments)))
+    text = content_text(observation[0])
+    return (json.loads(text) if text[:1] in "[{" else text), reward, info
+
+
+def own_events(env: Calendar) -> list[dict]:
+    now = datetime.fromisoformat(
+        re.findall(r"such as (\S+);", env.reset(seed=env._np_random_seed)[0][0]["content"])[0]
+    )
+    events, *_ = call(env, "list_events", start=f"{now:%Y-%m-%d}", end=f"{now + timedelta(days=21):%Y-%m-%d}")
+    return events
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_solved_and_no_cheater_solves_it(kind: str) -> None:
+    env = Calendar(kinds=(kind,))
+    for seed in range(6):
+        success, total, info = play(env, seed)
+        assert success, seed
+        assert total == pytest.approx(
+            1 + env.rubric.weights["calls"] * info["reward_terms"]["calls"], abs=0.2
+        )
+    for name in AGENTS:
+        if name not in ("oracle", "random"):
+            assert not any(play(env, seed, name)[0] for seed in range(2)), name
+
+
+def test_tasks_are_many_and_evenly_drawn() -> None:
+    env = Calendar()
+    tasks = [env.reset(seed=seed)[1]["task"] for seed in range(110)]
+    assert len(set(tasks)) == len(tasks)
+    kinds = Counter(task.partition(":")[0] for task in tasks)
+    assert set(kinds) == set(KINDS)
+    assert max(kinds.values()) < 30
+
+
+def test_the_texts_agree_with_what_the_oracle_reads() -> None:
+    env = Calendar()
+    system, request = (message["content"] for message in env.reset(seed=1)[0])
+    assert "call `finish`" in system
+    assert request
+
+
+def test_damage_costs_by_how_much_there_is_and_is_no_success() -> None:
+    env = Calendar(kinds=("ask_minutes",))
+    env.reset(seed=3)
+    state = env.snapshot()
+    oracle = Oracle(env)
+    observation, info = env.reset(seed=3)
+    oracle.begin()
+    observation, *_ = env.step(oracle.act(observation, info))
+    (finish,) = oracle.act(observation, info)["tool_calls"]
+    answer = finish["function"]["arguments"]["answer"]
+    returns = []
+    for damaged in range(6):
+        env.restore(state)
+        for number in range(damaged):
+            call(env, "create_event", title=f"Extra {number}", start="2031-06-02T12:00", minutes=30)
+        *_, reward, terminated, _, info = env.step(calling(env, ("finish", {"answer": answer})))
+        returns.append(reward)
+        assert terminated
+        assert info["success"] == (damaged == 0)
+        assert info["reward_terms"]["goal"] == 1
+        assert info["reward_terms"]["damage"] == min(1, damaged / 4)
+    assert returns == sorted(returns, reverse=True)
+    assert returns[0] - returns[4] == pytest.approx(1)
+
+
+def test_what_is_done_and_undone_is_no_damage() -> None:
+    env = Calendar(kinds=("cancel",))
+    env.reset(seed=5)
+    made, *_ = call(env, "create_event", title="Oops", start="2031-03-05T12:00", minutes=30)
+    call(env, "cancel_event", event=made["event"])
+    *_, info = call(env, "finish")
+    assert info["reward_terms"]["damage"] == 0
+    assert info["reward_terms"]["goal"] == 0
+
+
+def test_the_same_call_again_makes_no_second_event() -> None:
+    env = Calendar(kinds=("book",))
+    env.reset(seed=5)
+    arguments = {"title": "Twice", "start": "2031-03-05T12:00", "minutes": 30}
+    first, *_ = call(env, "create_event", **arguments)
+    second, *_ = call(env, "create_event", **arguments)
+    assert "event" in first
+    assert "already" in second
+
+
+def test_a_meeting_that_is_made_anew_instead_of_moved_loses_the_answers_of_the_guests() -> None:
+    env = Calendar(kinds=("move",))
+    env.reset(seed=2)
+    request = env.reset(seed=2)[0][1]["content"]
+    title = re.findall(r'"(.+)"', request)[0]
+    oracle = Oracle(env)
+    observation, info = env.reset(seed=2)
+    oracle.begin()
+    moved = None
+    while moved is None:
+        reply = oracle.act(observation, info)
+        calls = {one["function"]["name"]: one["function"]["arguments"] for one in reply["tool_calls"]}
+        moved = calls.get("move_event")
+        if moved is None:
+            observation, *_ = env.step(reply)
+    old = next(one for one in own_events(env) if one["event"] == moved["event"])
+    length = datetime.fromisoformat(old["end"]) - datetime.fromisoformat(old["start"])
+    call(env, "cancel_event", event=old["event"])
+    call(
+        env, "create_event", title=title, start=moved["start"], minutes=int(length.total_seconds() // 60),
+        attendees=[*old["attendees"]],
+    )  # fmt: skip
+    *_, info = call(env, "finish")
+    assert not info["success"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        (
+            "list_events",
+            {"start": "soon", "end": "2031-03-05"},
+            "start='soon' is no time; write ISO 8601, as in 20",
+        ),
+        ("list_events", {"start": "2031-03-06", "end": "2031-03-05"}, "the end must come after the start"),
+        ("list_events", {"start": "2031-03-06", "end": "9999-12-31T23:59+00:00"}, "too far away"),
+        ("list_events", {"start": "0001-01-01T00:00+14:00", "end": "2031-01-01"}, "start="),
+        (
+            "free_busy",
+            {"people": ["Nobody"], "start": "2031-03-05", "end": "2031-03-06"},
+            "is nobody here; there are",
+        ),
+        ("create_event", {"title": " ", "start": "2031-03-05T10:00", "minutes": 30}, "title is empty"),
+        ("create_event", {"title": "T", "start": "2031-03-05T10:00", "minutes": 0}, "minutes=0"),
+        (
+            "create_event",
+            {"title": "T", "start": "2031-03-05T10:00", "minutes": 30, "times": 5},
+            "2 to 60 times",
+        ),
+        (
+            "create_event",
+            {"title": "T", "start": "2031-03-05T10:00", "minutes": 30, "repeat": "weekly"},
+            "2 to 60 times",
+        ),
+        (
+            "create_event",
+            {"title": "T", "start": "2031-03-05T10:00", "minutes": 30, "zone": "Mars"},
+            "'Mars' is no time zone",
+        ),
+        ("move_event", {"event": "none", "start": "2031-03-05T10:00"}, "no event 'none'"),
+        ("move_event", {"event": "../x", "start": "2031-03-05T10:00"}, "no event '../x'"),
+        ("cancel_event", {"event": "none", "following": True}, "following needs an occurrence"),
+        ("answer_invitation", {"event": "none", "answer": "accept"}, "no event 'none'"),
+    ],
+)
+def test_wrong_arguments_are_explained_and_change_nothing(name: str, arguments: dict, words: str) -> None:
+    env = Calendar()
+    env.reset(seed=0)
+    before = env.services["calendar"].state
+    said, reward, _ = call(env, name, **arguments)
+    assert words in said
+    assert reward == pytest.approx(env.rubric.weights["calls"])
+    assert env.services["calendar"].state is before
+
+
+def test_only_the_organizer_changes_a_meeting_and_only_guests_answer() -> None:
+    env = Calendar(kinds=("answer_invitations",))
+    env.reset(seed=4)
+    events = own_events(env)
+    invitation = next(one for one in events if one.get("your_answer") == "needs-action")
+    own = next(one for one in events if "organizer" not in one)
+    assert "can change it" in call(env, "move_event", event=invitation["event"], start="2031-03-05T10:00")[0]
+    assert "can change it" in call(env, "cancel_event", event=invitation["event"])[0]
+    assert "not invited" in call(env, "answer_invitation", event=own["event"], answer="accept")[0]
+    occurrence = own.get("occurrence", own["start"])
+    nothing = (datetime.fromisoformat(occurrence) + timedelta(minutes=7)).isoformat()
+    assert "no occurrence" in call(env, "cancel_event", event=own["event"], occurrence=nothing)[0]
+
+
+def test_people_are_found_by_address_name_and_what_is_theirs_alone() -> None:
+    env = Calendar(people=12)
+    env.reset(seed=0)
+    people, *_ = call(env, "people")
+    assert len(people) == 12
+    one = people[5]
+    for name in (
+        one["address"],
+        one["name"],
+        one["name"].split()[0],
+        one["name"].upper(),
+        "mailto:" + one["address"],
+    ):
+        found, *_ = call(env, "free_busy", people=[name], start="2031-03-05", end="2031-03-06")
+        assert [*found] == [one["address"]]
+    user = next(one for one in people if one.get("you_work_for"))
+    made, *_ = call(
+        env, "create_event", title="T", start="2031-03-05T12:00", minutes=30,
+        attendees=[user["name"], one["name"], one["address"]],
+    )  # fmt: skip
+    assert made["invited"] == [one["address"]]
+
+
+def test_others_see_their_own_clock_and_series_keep_the_zone_they_are_booked_in() -> None:
+    env = Calendar(zones=2)
+    env.reset(seed=0)
+    made, *_ = call(
+        env, "create_event", title="T", start="2031-03-03T16:00", minutes=30, repeat="weekly", times=6,
+        zone="America/New_York",
+    )  # fmt: skip
+    events, *_ = call(env, "list_events", start="2031-03-01", end="2031-05-01")
+    mine = [datetime.fromisoformat(one["start"]) for one in events if one["event"] == made["event"]]
+    assert {one.astimezone(ZoneInfo("America/New_York")).hour for one in mine} == {16}
+    assert len(mine) == 6
+
+
+@pytest.mark.parametrize(
+    ("expected", "given", "right"),
+    [
+        ("14:30", "14:30", True),
+        ("09:30", " 9:30. ", True),
+        ("09:30", "2031-03-04T09:30+01:00", True),
+        ("09:30", "09:30, 10:00", False),
+        ("09:30", "9", False),
+        ("09:30", "between 8:00 and 18:00", False),
+        ("90", "90", True),
+        ("90", "90 minutes", True),
+        ("90", "090", True),
+        ("90", "60 or 90", False),
+        ("90", "-90", False),
+        ("90", "9" * 5000, False),
+        ("90", "", False),
+        ("90", "٩٠x", False),
+    ],
+)
+def test_an_answer_is_one_value(expected: str, given: str, right: bool) -> None:
+    assert same_answer(expected, given) is right
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {
+            "people": 2,
+            "zones": 1,
+            "busyness": 0,
+            "recurrence": 0,
+            "lookalikes": 0,
+            "kinds": ("book", "move", "repair"),
+        },
+        {"people": 8, "zones": 4, "busyness": 0.7, "recurrence": 3, "lookalikes": 8},
+        {"renamed": 3, "distractors": 6, "milestones": True},
+        {"faults": {"refused": 0.1, "broken": 0.1, "slow": 0.1, "timeout": 0.05, "seed": 1}},
+    ],
+    ids=str,
+)
+def test_it_conforms_with_other_arguments(arguments: dict) -> None:
+    report = check(
+        "ludus/Calendar-v0",
+        episodes=8,
+        only=("rewards", "snapshots", "seeds", "scripted agents"),
+        **arguments,
+    )
+    assert report.passed, str(report)
+
+
+def test_milestones_are_paid_for_what_is_there() -> None:
+    env = Calendar(kinds=("answer_invitations",), milestones=True)
+    env.reset(seed=4)
+    pending = [one for one in own_events(env) if one.get("your_answer") == "needs-action"]
+    state = env.snapshot()
+    progress = set()
+    for answer in ("accept", "decline"):
+        env.restore(state)
+        call(env, "answer_invitation", event=pending[0]["event"], answer=answer)
+        *_, info = call(env, "finish")
+        progress.add(info["reward_terms"]["milestones"])
+    # The entry that waited is gone either way; only one of the answers is the one that was to come.
+    assert len(progress) == 2
+    assert 0 < max(progress) < 1
+    assert "milestones" not in Calendar().rubric.weights
+    assert Calendar(milestones=True).rubric.weights["milestones"] == WEIGHTS["milestones"]
+
+
+def test_a_snapshot_is_cheap_and_travels() -> None:
+    env, other = Calendar(), Calendar()
+    env.reset(seed=7)
+    call(env, "people")
+    taken = pickle.loads(pickle.dumps(env.snapshot()))
+    other.restore(taken)
+    span = {"start": "2031-01-01", "end": "2031-12-01"}
+    assert call(env, "list_events", **span)[0] == call(other, "list_events", **span)[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"kinds": ("bok",)}, "did you mean 'book'"),
+        ({"kinds": ()}, "is empty"),
+        ({"people": 1}, "people=1: give an integer from 2 to 12"),
+        ({"people": True}, "people=True"),
+        ({"zones": 9}, "from 1 to 4"),
+        ({"busyness": 0.9}, "busyness=0.9: give a number from 0 to 0.8"),
+        ({"busyness": "low"}, "busyness='low'"),
+        ({"lookalikes": -1}, "lookalikes=-1"),
+        ({"faults": {"broke": 0.1}}, "broke"),
+        ({"weights": {"gaol": 1}}, "no reward term 'gaol'"),
+    ],
+)
+def test_the_wrong_argument_is_named(arguments: dict, words: str) -> None:
+    with pytest.raises(ArgumentError, match=re.escape(words)):
+        Calendar(**arguments)
+
+
+def test_what_cannot_be_reached_is_said() -> None:
+    env = Calendar(faults={"broken": 1.0})
+    with pytest.raises(ArgumentError, match="could be reached: give less"):
+        env.reset(seed=0)
