@@ -186,11 +186,12 @@ def test_what_a_foreign_schema_refuses_is_said(arguments, complaint):
     assert complaint in str(error.value)
 
 
-def test_deep_and_endless_arguments_are_refused_or_read():
+def test_deep_arguments_are_refused_and_endless_schemas_end():
     deep = {"name": "a"}
     for _ in range(3000):
         deep = {"name": "a", "next": deep}
-    assert foreign.read({"day": "mo", "stops": [deep]})["day"] == "mo"
+    with pytest.raises(ToolError, match="nested too deeply"):
+        foreign.read({"day": "mo", "stops": [deep]})
     endless = Tool.from_schema("f", "", {"properties": {"x": {"$ref": "#/properties/x"}}}, print)
     assert endless.read({"x": 1}) == {"x": 1}
 

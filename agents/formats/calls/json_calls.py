@@ -8,30 +8,33 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ludus.agents.formats.calls.literals import NAME
 from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, read_json, scan_json, write_json
 
-_NAME = re.compile(r'"name"\s*:\s*"([^"\\\n]{1,200})"').search
+_NAME = re.compile(r"""["']?name["']?\s*:\s*["']([^"'\\\n]{1,200})["']""").search
+_FUNCTION = re.compile(rf"({NAME})\s*\(").match
 _HEAD = re.compile(r'\{\s*"(?:name|id|type|function)"\s*:').finditer
 _COMMA = re.compile(r"\s*,?\s*").match
 _SPACE = re.compile(r"\s*").match
 
 
-def call_of(value: Any, raw: str) -> Call:
-    """A JSON value as a call: `name` and `arguments` (or `parameters`), also inside `function`."""
+def call_of(value: Any, raw: str | None = None) -> Call:
+    """A JSON value, which was written as `raw`, as a call: `name` and `arguments` (or `parameters`), also
+    inside `function`."""
     if not isinstance(value, dict):
-        return Call("", raw)
+        return Call("", write_json(value) if raw is None else raw)
     id = value.get("id") or value.get("tool_call_id")
     function = value["function"] if isinstance(value.get("function"), dict) else value
     name = function.get("name")
     if not isinstance(name, str):
-        return Call("", raw)
+        return Call("", write_json(value) if raw is None else raw)
     arguments = function.get("arguments", function.get("parameters", {}))
     return Call(name, _arguments(arguments), id if isinstance(id, str) else "")
 
 
 def malformed(raw: str) -> Call:
     """A call that is no JSON, under the name that it seems to have."""
-    named = _NAME(raw)
+    named = _NAME(raw) or _FUNCTION(raw)
     return Call(named[1] if named else "", raw)
 
 
@@ -52,12 +55,8 @@ def next_object(text: str, at: int) -> int:
 
 
 def read_list(text: str, at: int) -> tuple[list[Call], int]:
-    """The calls of a JSON list that opens at `at`, and the position behind it. A malformed one reaches to
-    where the next one seems to begin, or to the end of the text."""
-    whole = scan_json(text, at)
-    if whole is not None:
-        values, end = whole
-        return [call_of(value, write_json(value)) for value in values], end
+    """The calls of a malformed JSON list that opens at `at`, and the position behind it. A malformed one
+    reaches to where the next one seems to begin, or to the end of the text."""
     calls: list[Call] = []
     errors = 0
     at = _SPACE(text, at + 1).end()  # type: ignore[union-attr]

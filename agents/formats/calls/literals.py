@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ludus.agents.formats.calls.reply import Call, whole_characters, write_json
+from ludus.agents.formats.calls.reply import Call, finite, whole_characters, write_json
 
 MAX_DEPTH = 100
 """Of nested lists and dictionaries."""
@@ -20,6 +20,10 @@ NAME = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 
 _NAME = re.compile(NAME)
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=")
+_SIMPLE = re.compile(
+    r'([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"([^"\\]*)"(?!")|(-?[0-9]{1,18})|(True|true|False|false|None|null))\s*([,)])'
+).match
+"""A whole argument of the most common kinds, read at once."""
 _SKIP = re.compile(r"\s*").match
 _ATOM = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?|[A-Za-z_]\w*").match
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
@@ -52,7 +56,7 @@ def read_call(text: str) -> Call:
     try:
         arguments, end = read_arguments(text, named.end())
     except Malformed:
-        return Call(name, rest)
+        return Call(name, rest or text)
     return Call(name, arguments if end == len(text) else rest)
 
 
@@ -68,9 +72,18 @@ def read_arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
     read: dict[str, Any] = {}
     at = _next(text, at + 1)
     while text[at] != ")":
-        if key := _KEY.match(text, at):
-            value, at = read_value(text, key.end())
-            added = {key[1]: value}
+        if simple := _SIMPLE(text, at):
+            key, string, whole, word, separator = simple.groups()
+            if key in read:
+                raise Malformed("an argument twice")
+            read[key] = string if string is not None else _WORDS[word] if word else int(whole)
+            if separator == ")":
+                return read, simple.end()
+            at = _next(text, simple.end())
+            continue
+        if named := _KEY.match(text, at):
+            value, at = read_value(text, named.end())
+            added = {named[1]: value}
         elif text.startswith("**", at):
             added, at = read_value(text, at + 2)
             if not isinstance(added, dict):
@@ -110,8 +123,8 @@ def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
         return _WORDS[word], atom.end()
     try:
         whole = atom[1] is None and atom[2] is None and atom[3] is None
-        return (int(word) if whole else float(word)), atom.end()
-    except ValueError as error:  # thousands of digits
+        return (int(word) if whole else finite(word)), atom.end()
+    except ValueError as error:
         raise Malformed(str(error)) from None
 
 
@@ -202,8 +215,8 @@ def _string(text: str, at: int, quote: str) -> tuple[str, int]:
         raise Malformed("a text that does not end")
     inner = found[1]
     if "\\" in inner:
-        inner = _ESCAPE.sub(_unescape, inner)
-    return whole_characters(inner), found.end()
+        inner = whole_characters(_ESCAPE.sub(_unescape, inner))
+    return inner, found.end()
 
 
 def _unescape(escape: re.Match[str]) -> str:

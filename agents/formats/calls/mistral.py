@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
-from ludus.agents.formats.calls.json_calls import plain, read_list
+from ludus.agents.formats.calls.json_calls import call_of, plain, read_list
 from ludus.agents.formats.calls.reply import (
     MAX_MALFORMED,
     Call,
@@ -19,7 +19,7 @@ from ludus.agents.formats.calls.reply import (
 )
 
 TAG = "[TOOL_CALLS]"
-_HEAD = re.compile(r"\s*([^\s\[\]{}]{0,200})\s*(?:\[CALL_ID\]([A-Za-z0-9]{9}))?\s*(?:\[ARGS\])?\s*").match
+_HEAD = re.compile(r"\s*([\w.\-]{0,200})\s*(?:\[CALL_ID\]([A-Za-z0-9]{9}))?\s*(?:\[ARGS\])?\s*").match
 _SPACE = re.compile(r"\s*").match
 _ID = re.compile(r"[A-Za-z0-9]{9}").fullmatch
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -63,23 +63,28 @@ def _list(text: str, at: int) -> tuple[list[Call], int]:
     """A list of calls, never empty where it is malformed; a malformed one ends before the next
     `[TOOL_CALLS]`."""
     whole = scan_json(text, at)
-    following = text.find(TAG, at) if whole is None else -1
-    region = text[at : following if following >= 0 else len(text)] if whole is None else text[at : whole[1]]
-    calls, end = read_list(region, 0)
-    if whole is None and not calls:
-        calls, end = [Call("", region.strip())], len(region)
-    return [Call(call.name, call.arguments, call.id if _ID(call.id) else "") for call in calls], at + end
+    if whole is not None:
+        calls, end = [call_of(value) for value in whole[0]], whole[1]
+    else:
+        following = text.find(TAG, at)
+        region = text[at : following if following >= 0 else len(text)]
+        calls, length = read_list(region, 0)
+        calls, end = (calls, at + length) if calls else ([Call("", region.strip())], at + len(region))
+    return [Call(call.name, call.arguments, call.id if _ID(call.id) else "") for call in calls], end
 
 
 def _named(text: str, at: int, tell_apart: bool) -> tuple[Call, int]:
     head = _HEAD(text, at)
     assert head is not None  # it matches the empty text
     read = scan_json(text, head.end()) if tell_apart and text.startswith("{", head.end()) else None
-    if read is not None and head[1]:
+    if read is not None and isinstance(read[0], dict) and head[1]:
         return Call(head[1], read[0], head[2] or ""), read[1]
+    if read is not None:
+        return call_of(read[0], text[at : read[1]]), read[1]
     following = text.find(TAG, at) if tell_apart else -1
     end = following if following >= 0 else len(text)
-    return Call(head[1], text[head.end() : end].strip(), head[2] or ""), end
+    raw = text[head.end() : end].strip() or text[at:end].strip()
+    return Call(head[1], raw, head[2] or ""), end
 
 
 MISTRAL = CallFormat("mistral", parse, render, separator="", id_of=call_id, valid_id=valid_id)

@@ -19,6 +19,7 @@ from ludus.agents.formats.calls.reply import (
 _START = re.compile(
     r'^[ \t]*(?:```(?:json|tool_calls?)?[ \t]*\n\s*)?(?=[\[{]\s*[\[{"])', re.MULTILINE
 ).finditer
+_CLOSE = re.compile(r"\s*\}").match
 _FENCE = re.compile(r"\s*```").match
 _CALLS = re.compile(r'\{\s*"(?:content|tool_calls|role)"\s*:').match
 _LIST = re.compile(r'"tool_calls"\s*:\s*(?=\[)').search
@@ -60,12 +61,12 @@ def _calls(text: str, at: int) -> tuple[list[Call], str, int] | None:
             listed = [value]
         if not isinstance(listed, list) or not listed or not all(map(_is_call, listed)):
             return None
-        calls = [call_of(one, write_json(one)) for one in listed]
+        calls = [call_of(one) for one in listed]
         return calls, content if isinstance(content, str) else "", end
     if _CALLS(text, at) and (opened := _LIST(text, at)):
         calls, end = read_list(text, opened.end())
-        closed = re.compile(r"\s*\}").match(text, end)
-        return calls, "", closed.end() if closed else end
+        closed = _CLOSE(text, end)
+        return (calls, "", closed.end() if closed else end) if calls else None
     if _SHAPE(text, at) and _ARGUMENTS(text, at):
         if text[at] == "[":
             calls, end = read_list(text, at)

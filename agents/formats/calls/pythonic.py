@@ -7,12 +7,12 @@ from typing import Any
 from ludus.agents.formats.calls.literals import NAME, Malformed, read_arguments, write_call
 from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, CallFormat, ParsedReply, around
 
-_LIST = re.compile(rf"(?:<\|python_start\|>\s*)?\[\s*({NAME})\s*(?=\()").finditer
-_LINE = re.compile(r"(?:^|\n)[ \t]*(?:<\|python_start\|>\s*)?\Z").search
+START = "<|python_start|>"
+_LIST = re.compile(rf"\[\s*({NAME})\s*(?=\()").finditer
 _CALL = re.compile(rf"[\s,;]*({NAME})\s*(?=\()").match
 _RESYNC = re.compile(rf"\)\s*,\s*(?={NAME}\s*\()").search
 _LAST = re.compile(r"\][ \t]*(?=\n|\Z)").search
-_CLOSE = re.compile(r"[\s,]*\](?:\s*<\|python_end\|>)?").match
+_CLOSE = re.compile(r"[\s,]*(?:\](?:\s*<\|python_end\|>)?|\Z)").match
 
 
 def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
@@ -22,8 +22,8 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
     pieces, calls = [], list[Call]()
     done = errors = 0
     for found in _LIST(text):
-        start = found.start()
-        if start < done or not (found[1] in known or _LINE(text, max(0, start - 200), start)):
+        start = _start(text, found.start())
+        if start < done or not (found[1] in known or _begins_line(text, start)):
             continue
         if errors >= MAX_MALFORMED:
             break
@@ -38,12 +38,24 @@ def render(calls: Sequence[Call]) -> str:
     return f"[{', '.join(map(write_call, calls))}]" if calls else ""
 
 
+def _start(text: str, at: int) -> int:
+    """Where a list begins, with the mark that some models put before it."""
+    before = text[max(0, at - 40) : at].rstrip()
+    return text.rindex(START, 0, at) if before.endswith(START) else at
+
+
+def _begins_line(text: str, at: int) -> bool:
+    lead = text[max(0, at - 40) : at].rstrip(" \t")
+    return lead.endswith("\n") or (not lead and at <= 40)
+
+
 def _list(text: str, at: int) -> tuple[list[Call], int]:
     calls: list[Call] = []
-    errors = 0
+    errors, begun = 0, at
     while named := _CALL(text, at):
         try:
-            arguments, at = read_arguments(text, named.end())
+            begun = named.end()
+            arguments, at = read_arguments(text, begun)
             calls.append(Call(named[1], arguments))
             continue
         except Malformed:
@@ -53,8 +65,12 @@ def _list(text: str, at: int) -> tuple[list[Call], int]:
         calls.append(Call(named[1], text[named.end() : at].strip().removesuffix("]")))
         if following is None:
             return calls, at
-    closed = _CLOSE(text, at)
-    return calls, closed.end() if closed else at
+    ended = _CLOSE(text, at)
+    if ended is None:
+        at = _end_of_line(text, at)
+        calls[-1] = Call(calls[-1].name, text[begun:at].strip().removesuffix("]"))
+        return calls, at
+    return calls, ended.end()
 
 
 def _end_of_line(text: str, at: int) -> int:

@@ -1,6 +1,7 @@
 """What a parser finds in a reply: calls, and the text around them."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class ParsedReply:
 
 
 def read_json(text: str) -> Any:
-    """JSON as the standard has it: no NaN, no infinities; surrogates mended.
+    """JSON as the standard has it, no NaN, no infinities; surrogates mended.
 
     Raises:
         ValueError: it is none, is nested too deeply, or has a number with thousands of digits.
@@ -56,7 +57,7 @@ def scan_json(text: str, at: int) -> tuple[Any, int] | None:
 
 
 def write_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def whole_characters(text: str) -> str:
@@ -113,18 +114,21 @@ def around(pieces: Sequence[str], separator: str = "\n") -> str:
 def message(parsed: ParsedReply, id_of: Callable[[int], str] = "call_{}".format) -> Message:
     """A parsed reply as an assistant message.
 
-    A call without an id of its own gets one from its position in the reply: `call_0`, `call_1`, …
+    A call without an id of its own, or with that of an earlier one, gets one from its position in the reply:
+    `call_0`, `call_1`, …
     """
     if not parsed.calls:
         return {"role": "assistant", "content": parsed.text}
-    calls = [
-        {
-            "id": call.id or id_of(position),
-            "type": "function",
-            "function": {"name": call.name, "arguments": call.arguments},
-        }
-        for position, call in enumerate(parsed.calls)
-    ]
+    calls: list[dict[str, Any]] = []
+    ids: set[str] = set()
+    for position, call in enumerate(parsed.calls):
+        id = call.id
+        while not id or id in ids:
+            id = id_of(position)
+            position += len(parsed.calls)
+        ids.add(id)
+        function = {"name": call.name, "arguments": call.arguments}
+        calls.append({"id": id, "type": "function", "function": function})
     return {"role": "assistant", "content": parsed.text, "tool_calls": calls}
 
 
@@ -158,10 +162,22 @@ def _mended(value: Any) -> Any:
     return value
 
 
+def finite(number: str) -> float:
+    """
+    Raises:
+        ValueError: the number is too large for a float.
+    """
+    value = float(number)
+    if math.isinf(value):
+        raise ValueError(f"{number[:20]} is too large")
+    return value
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_STRICT = json.JSONDecoder(parse_float=finite, parse_constant=_refuse_constant)
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD]").search
 _SURROGATE = re.compile("[\ud800-\udfff]").search

@@ -9,7 +9,7 @@ from typing import Any
 
 from ludus.agents.formats.base import FormatError
 from ludus.agents.formats.calls.json_calls import call_of, malformed
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, write_json
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply
 
 _FIELD = "tool_calls"
 _BODY = "ludus_body"
@@ -24,14 +24,14 @@ def response_template_format(tokenizer: Any, generation_prompt: str) -> CallForm
     def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
         try:
             read = _read(tokenizer, text, template, generation_prompt, tools)
-            calls = [call_of(call, write_json(call)) for call in _listed(read)]
+            calls = [call_of(call) for call in _listed(read)]
         except _TROUBLE:
             try:
                 read = _read(tokenizer, text, _apart(template), generation_prompt, ())
             except _TROUBLE:  # not even that: a required part is missing
                 return ParsedReply(text)
             calls = [_one(tokenizer, found, template, tools) for found in _listed(read)]
-        return ParsedReply(_text(read), tuple(calls))
+        return ParsedReply(_text(read), tuple(calls)) if calls else ParsedReply(text)
 
     return CallFormat("response_template", parse, _render)
 
