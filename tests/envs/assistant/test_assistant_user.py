@@ -1,0 +1,98 @@
+"""The user without a language model: hears slots, answers what it is asked, volunteers nothing."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ludus.envs.assistant.user import Automaton, Brief
+from ludus.envs.assistant.user.brief import SLOTS
+from ludus.envs.chat import assistant, user
+
+BRIEF = Brief(
+    "Ada",
+    "Please set up a meeting.",
+    (("minutes", "It should take 60 minutes."), ("people", "Invite Bo."), ("time", "In the morning.")),
+)
+
+
+class Talk:
+    def __init__(self) -> None:
+        self.history = [user(BRIEF.request)]
+
+    def say(self, text: str) -> str:
+        said = Automaton().answer(BRIEF, self.history, text)
+        self.history += [assistant(text), user(said)]
+        return said
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "How long should it take?",
+        "how long",
+        "What's the duration of the meeting?",
+        "Please tell me how many minutes I should plan.",
+        "Could you let me know the length of the meeting",
+        "Should it last half an hour or an hour?",
+        "I need the duration, please.",
+    ],
+)
+def test_it_understands_many_ways_to_ask(question: str) -> None:
+    assert Talk().say(question) == "It should take 60 minutes."
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Who should be invited?", "Invite Bo."),
+        ("Which participants do you want?", "Invite Bo."),
+        ("At what time of day?", "In the morning."),
+        ("Morning or afternoon?", "In the morning."),
+        ("How long, and with whom?", "It should take 60 minutes. Invite Bo."),
+        ("Where shall it be?", "The place does not matter to me."),
+        ("What is the title?", "Call it what you like."),
+        ("Which day?", "About the day I said what I know."),
+    ],
+)
+def test_it_answers_what_it_is_asked_and_nothing_else(question: str, answer: str) -> None:
+    assert Talk().say(question) == answer
+
+
+@pytest.mark.parametrize(
+    "text", ["Hello!", "I will look into the calendar.", "Let me see.", "The meeting is about the budget."]
+)
+def test_it_volunteers_nothing(text: str) -> None:
+    said = Talk().say(text)
+    assert not any(answer in said for _, answer in BRIEF.knows)
+
+
+def test_everything_at_once_is_too_much() -> None:
+    said = Talk().say("Who, where, when, how long, which one, and what is the title?")
+    assert said == "That is too much at once. One question at a time, please."
+
+
+def test_it_repeats_itself_and_asks_back() -> None:
+    talk = Talk()
+    assert talk.say("How long?") == talk.say("How long?")
+    assert talk.say("Blue?") == talk.say("Green?")
+    assert talk.say("Red?").startswith("I did not understand. You can ask me about one of these: minutes")
+    assert talk.say("How long?") == "It should take 60 minutes."
+
+
+def test_the_talk_ends_when_the_work_is_done() -> None:
+    talk = Talk()
+    assert "Goodbye" in talk.say("The meeting is booked.")
+    assert "gone" in talk.say("How long?")
+
+
+@given(st.text())
+def test_any_text_is_answered(text: str) -> None:
+    said = Talk().say(text)
+    assert said
+    assert said == Talk().say(text)
+
+
+def test_the_brief_in_words_says_everything_once() -> None:
+    for _, answer in BRIEF.knows:
+        assert BRIEF.written.count(answer) == 1
+    assert {slot for slot, _ in BRIEF.knows} <= set(SLOTS)
