@@ -161,3 +161,22 @@ def test_no_proxy_of_the_machine_is_asked_for_a_service_in_process(monkeypatch: 
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
     with connect(Echo()) as http:
         assert isinstance(http.get("/echo/a"), httpx.Response)
+
+
+def test_what_only_matters_between_machines_is_there_for_those_who_ask() -> None:
+    service = Echo()
+    with connect(service) as http:
+        plain = http.get("/echo/a")
+        assert (plain.request.url.path, plain.status_code) == ("/echo/a", 200)
+        asked = http.get("/echo/a", auth=("name", "secret"), follow_redirects=True)
+        assert asked.request.headers["authorization"].startswith("Basic ")
+        with http.stream("GET", "/echo/a") as streamed:
+            assert json.loads(streamed.read()) == plain.json()
+    with connect(service, auth=("name", "secret")) as http:
+        assert "authorization" in http.get("/echo/a").request.headers
+    with pytest.raises(RuntimeError, match="closed"):
+        http.get("/echo/a")
+    with connect(service) as http:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        http.get("/echo/a")

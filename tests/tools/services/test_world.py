@@ -72,6 +72,8 @@ def test_pages_are_prose_of_a_page_s_length(world: World) -> None:
     lengths = [len(page.text.split()) for page in pages(world, 5)]
     assert min(lengths) >= 60
     assert max(lengths) <= 220
+    # Letters keep their places when they become small ones.
+    assert all(page.text.isascii() for page in pages(world, 5))
     assert all(": " not in page.text.split("\n\n")[0] for page in pages(world, 5) if "dish" not in page.text)
 
 

@@ -50,6 +50,9 @@ class Encyclopedia:
         self.pages = tuple(Page(*row) for row in rows)
         """By row of the index; the present version of each entity's page in the entities' order, then the
         earlier versions."""
+        self.titles = tuple(page.title.lower().replace(",", "") for page in self.pages)
+        self.texts = tuple(page.text.lower().replace("\n", ".") for page in self.pages)
+        """As they are searched: in small letters, a full stop after every sentence and line."""
         self.rows = {page.id: row for row, page in enumerate(self.pages)}
         self.earlier: dict[int, int] = {}
         """Of the present version of a page that changed: the row of the version before."""

@@ -59,17 +59,16 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
     phrase = " ".join(words)
     found = []
     for row, rank in candidates:
-        page = book.pages[row]
-        title = page.title.lower().replace(",", "")
+        title = book.titles[row]
         others = [word for word in told if word not in title]
         named = len(told) - len(others)
         # Every sentence of a page is about its title.
-        snippet, together = _best_sentence(page.text, others or told[:1])
+        place, together = _best_sentence(book.texts[row], others or told[:1])
         together = named + together if others else named
         score = rank / best + (2 * together + named * (1.0 if title == phrase else 0.8)) / len(told)
-        found.append(Match(row, round(score, 4), snippet))
-    found.sort(key=lambda match: (-match.score, match.row))
-    return tuple(found[:RANKED])
+        found.append((-round(score, 4), row, place))
+    found.sort()
+    return tuple(Match(row, -score, _sentence(book, row, place)) for score, row, place in found[:RANKED])
 
 
 def _candidates(
@@ -119,10 +118,9 @@ def _common(book: Encyclopedia) -> dict[str, int]:
     return dict(book.connection.execute("SELECT word, pages FROM common"))
 
 
-def _best_sentence(text: str, words: Sequence[str]) -> tuple[str, int]:
-    """The first of the sentences with most of the words, and how many those are. Of a word, only the first
-    `_PLACES` places count."""
-    lines = text.lower().replace("\n", ".")
+def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
+    """Where the first of the sentences with most of the words begins, and how many those are. Of a word, only
+    the first `_PLACES` places count."""
     counts: dict[int, int] = {}
     for word in words:
         place, last = lines.find(word), -1
@@ -138,5 +136,9 @@ def _best_sentence(text: str, words: Sequence[str]) -> tuple[str, int]:
     for start, count in counts.items():
         if count > together or (count == together and start < best):
             best, together = start, count
-    end = lines.find(".", best)
-    return text[best : min(end + 1 or len(text), best + SNIPPET)].strip(), together
+    return best, together
+
+
+def _sentence(book: Encyclopedia, row: int, start: int) -> str:
+    end = book.texts[row].find(".", start) + 1
+    return book.pages[row].text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()
