@@ -88,7 +88,9 @@ class Oracle(ScriptedAgent):
         if self.is_narrow:
             if not self.line:
                 return calling(self.env, ("forecast", {"place": self.words["place"]}))
-            return calling(self.env, ("submit", {"value": narrow.solve(self.kind, self.words, self.line)}))
+            # The days that matter come first, in words: a small model can learn to copy, then to conclude.
+            found, value = narrow.solve(self.kind, self.words, self.line)
+            return calling(self.env, ("submit", {"value": value}), text=found)
         if len(self.spots) < len(self.places):
             return calling(self.env, ("geocode", {"name": self.places[len(self.spots)][0]}))
         if len(self.series) < len(self.places):

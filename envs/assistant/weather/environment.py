@@ -109,8 +109,9 @@ class Weather(ServiceEnv):
     - `world` (0): which invented world, and which weather.
     - `ambiguity` (0.3): the share of questions about places that share their name.
     - `horizon` (7): how many days, today included, questions reach ahead, 1 to 14.
-    - `narrow` (False): a form for small models: two tools, few places, short words, days of one week,
-      whole degrees Fahrenheit. `forecast(place)` then answers in one line.
+    - `narrow` (False): a form for small models: two tools, few places, short words, whole degrees
+      Fahrenheit. `forecast(place)` then answers in one line, with the highs of the next `horizon` days, 7 at
+      most.
     - `towns` (6): how many places there are with `narrow`, 1 to 50.
     - `url` (None), `geocoding_url` (None): a real server in place of the service, such as
       `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one that `ludus serve tools`
@@ -212,7 +213,7 @@ class Weather(ServiceEnv):
 
     def _draw(self, kind: str, rng: np.random.Generator, today: date) -> Question | None:
         if self.narrow:
-            return small.draw(kind, rng, today, self.towns, self._serve)
+            return small.draw(kind, rng, today, self.towns, min(self.horizon, 7), self._serve)
         asker = Asker(rng, today, self.horizon, self._picker(rng), self._is_ambiguous, self._serve)
         return draw_question(kind, asker)
 

@@ -15,7 +15,6 @@ from ludus.tools.errors import ToolError
 from ludus.tools.services.geography import Place
 from ludus.tools.tool import tool
 
-DAYS = 5
 LEAST, MOST = 10, 99
 """Highs are shown in two digits; weeks with others are not asked about."""
 HIGH = "temperature_2m_max"
@@ -42,16 +41,17 @@ def draw(
     rng: np.random.Generator,
     today: date,
     towns: Sequence[Place],
+    days: int,
     serve: Callable[[Place, date, int, str], list[list[float]]],
 ) -> Question | None:
-    """A question about the five days from tomorrow on whose answer is clear; None where none is found."""
+    """A question about some days from tomorrow on whose answer is clear; None where none is found."""
     first = today + timedelta(1)
     for _ in range(TRIES):
         place = towns[int(rng.integers(len(towns)))]
-        highs = [highest(day) for day in serve(place, first, DAYS, "temperature_2m")]
+        highs = [highest(day) for day in serve(place, first, days, "temperature_2m")]
         if not LEAST <= min(highs) <= max(highs) <= MOST:
             return None
-        at = int(rng.integers(DAYS))
+        at = int(rng.integers(days))
         threshold = int(rng.integers(min(highs), max(highs) + 1))
         goal = _goal(kind, highs, first, at, threshold)
         if goal is None:
@@ -60,10 +60,10 @@ def draw(
         text = QUESTIONS[kind].format(place=place.name, day=day, threshold=threshold)
         needs = tuple(
             Need(place.latitude, place.longitude, first + timedelta(number), (HIGH,))
-            for number in range(DAYS)
+            for number in range(days)
         )
         more = {"high_on": day, "warmest_day": "", "days_above": threshold, "first_above": threshold}[kind]
-        return Question(kind, text, needs, goal, f"{kind}:{place.id}:{first.isoformat()}:{more}")
+        return Question(kind, text, needs, goal, f"{kind}:{place.id}:{first.isoformat()}:{days}:{more}")
     return None
 
 
@@ -73,7 +73,7 @@ def highest(hours: Sequence[float]) -> int:
 
 
 def _goal(kind: str, highs: Sequence[int], first: date, at: int, threshold: int) -> Goal | None:
-    names = [name_of(first + timedelta(number)) for number in range(DAYS)]
+    names = [name_of(first + timedelta(number)) for number in range(len(highs))]
     above = [number for number, high in enumerate(highs) if high > threshold]
     if kind == "high_on":
         return Number(highs[at], "°F", 0.0)
@@ -87,7 +87,7 @@ def _goal(kind: str, highs: Sequence[int], first: date, at: int, threshold: int)
 
 @tool
 def forecast(self: Any, state: Any, place: str) -> Answer:
-    """The highs of the next five days in a place, in degrees Fahrenheit.
+    """The highs of the next days in a place, in degrees Fahrenheit.
 
     Args:
         place: the place's name
@@ -95,20 +95,19 @@ def forecast(self: Any, state: Any, place: str) -> Answer:
     town = next((one for one in self.towns if one.name.casefold() == place.strip().casefold()), None)
     if town is None:
         raise ToolError("no such place")
-    first = state.question.needs[0].day
-    last = first + timedelta(DAYS - 1)
+    dates = [need.day for need in state.question.needs]
     told = self.client.forecast(
         town.latitude,
         town.longitude,
         hourly="temperature_2m",
         timezone="auto",
-        start_date=first,
-        end_date=last,
+        start_date=dates[0],
+        end_date=dates[-1],
     )
     hours = told["hourly"]["temperature_2m"]
-    state, share = self.look_up(state, town.latitude, town.longitude, first, last, [HIGH])
-    days = [highest(hours[24 * number : 24 * number + 24]) for number in range(DAYS)]
-    line = " ".join(f"{name_of(first + timedelta(number))} {high}" for number, high in enumerate(days))
+    state, share = self.look_up(state, town.latitude, town.longitude, dates[0], dates[-1], [HIGH])
+    highs = [highest(hours[24 * number : 24 * number + 24]) for number in range(len(dates))]
+    line = " ".join(f"{name_of(day)} {high}" for day, high in zip(dates, highs, strict=True))
     return Answer(state, line, {"milestones": share})
 
 
@@ -135,13 +134,16 @@ def read(text: str) -> tuple[str, dict[str, str]]:
     raise ValueError(f"no question: {text!r}")
 
 
-def solve(kind: str, words: Mapping[str, str], line: str) -> int | str:
-    """The answer, from the forecast's line."""
+def solve(kind: str, words: Mapping[str, str], line: str) -> tuple[str, int | str]:
+    """The days of the forecast's line that matter, as they stand there, and the answer."""
     pairs = line.split()
     highs = dict(zip(pairs[::2], map(int, pairs[1::2]), strict=True))
     if kind == "high_on":
-        return highs[words["day"]]
-    if kind == "warmest_day":
-        return max(highs, key=highs.__getitem__)
-    above = [day for day, high in highs.items() if high > int(words["threshold"])]
-    return len(above) if kind == "days_above" else above[0]
+        days = [words["day"]]
+    elif kind == "warmest_day":
+        days = [max(highs, key=highs.__getitem__)]
+    else:
+        days = [day for day, high in highs.items() if high > int(words["threshold"])]
+        days = days if kind == "days_above" else days[:1]
+    value: int | str = {"high_on": highs[days[0]], "days_above": len(days)}.get(kind, days[0])
+    return " ".join(f"{day} {highs[day]}" for day in days), value

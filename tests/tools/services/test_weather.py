@@ -77,6 +77,13 @@ def test_several_places_are_answered_by_a_list() -> None:
     assert answers[1]["location_id"] == 1
 
 
+def test_no_days_are_no_values() -> None:
+    asked = {"daily": list(DAILY_NAMES), "hourly": list(HOURLY), "forecast_days": 0}
+    answer = client().forecast(**BERLIN, **asked)
+    assert not any(answer["daily"].values())
+    assert not any(answer["hourly"].values())
+
+
 def test_every_variable_is_served_in_a_sound_range() -> None:
     everything = {"hourly": list(HOURLY), "daily": list(DAILY_NAMES), "current": list(HOURLY)}
     for place in REAL_CITIES[::12]:
@@ -185,6 +192,8 @@ def test_winds_have_four_units(unit: str, symbol: str) -> None:
     [
         ({"latitude": 91}, r"Latitude must be in range of -90 to 90°\. Given: 91\.0\."),
         ({"longitude": 181}, r"Longitude must be in range of -180 to 180°\. Given: 181\.0\."),
+        ({"elevation": 1e30}, "Elevation must be in range"),
+        ({"start_date": "2030-11-01", "end_date": "2031-03-04"}, "'start_date' is out of allowed range"),
         ({"latitude": "north"}, "'Float' required for key 'latitude'"),
         ({"latitude": "nan"}, "'Float' required for key 'latitude'"),
         ({"latitude": "1,2"}, "must have the same number of elements"),

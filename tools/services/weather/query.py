@@ -15,9 +15,10 @@ from ludus.tools.services.weather.variables import (
     Units,
 )
 
-FIRST_DAY = date(2016, 1, 1)
 MOST_PAST, MOST_AHEAD, USUAL_AHEAD = 92, 16, 7
 MOST_PLACES = 1000
+LOWEST, HIGHEST = -1000.0, 10_000.0
+"""Metres."""
 
 
 class WrongQuery(Exception):
@@ -53,10 +54,10 @@ class Period:
         """
         if self.start is None or self.end is None:
             return today - timedelta(self.past_days), self.past_days + self.forecast_days
-        last = today + timedelta(MOST_AHEAD - 1)
+        earliest, last = today - timedelta(MOST_PAST), today + timedelta(MOST_AHEAD - 1)
         for name, day in (("start_date", self.start), ("end_date", self.end)):
-            if not FIRST_DAY <= day <= last:
-                raise WrongQuery(f"Parameter '{name}' is out of allowed range from {FIRST_DAY} to {last}")
+            if not earliest <= day <= last:
+                raise WrongQuery(f"Parameter '{name}' is out of allowed range from {earliest} to {last}")
         return self.start, (self.end - self.start).days + 1
 
 
@@ -93,6 +94,9 @@ def read_query(given: Mapping[str, str]) -> Query:
     zones = zones * count if len(zones) == 1 else zones
     if len(elevations) != count:
         raise WrongQuery("Parameter 'elevation' and coordinates must have the same number of elements")
+    for elevation in elevations:
+        if elevation is not None and not LOWEST <= elevation <= HIGHEST:
+            raise WrongQuery(f"Elevation must be in range of {LOWEST} to {HIGHEST} m. Given: {elevation}.")
     if len(zones) != count:
         raise WrongQuery("Parameter 'timezone' and coordinates must have the same number of elements")
     for zone in zones:
