@@ -25,7 +25,7 @@ _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "exclusiveMinimum": ("above {}", lambda value, bound: value > bound),
     "exclusiveMaximum": ("below {}", lambda value, bound: value < bound),
 }
-_LENGTHS = {
+_LENGTHS: dict[type, tuple[str, str, str]] = {
     str: ("minLength", "maxLength", "characters"),
     list: ("minItems", "maxItems", "items"),
 }

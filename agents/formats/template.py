@@ -16,7 +16,8 @@ from ludus.envs.chat import Chat, Message, assistant, content_text
 
 _PROBE = "ludusprobe"
 """A text that no template changes, to see what a template puts behind an assistant's words."""
-_USER: Message = {"role": "user", "content": "ludususer"}
+_ASKED = "ludususer"
+_USER: Message = {"role": "user", "content": _ASKED}
 
 
 class TemplateFormat:
@@ -216,11 +217,7 @@ class TemplateFormat:
                 alone = self._render([_USER, reply], tools, generate=False)
             except FormatError:
                 continue
-            said = (
-                alone.removeprefix(before)
-                if alone.startswith(before)
-                else alone.rpartition(_USER["content"])[2]
-            )
+            said = alone.removeprefix(before) if alone.startswith(before) else alone.rpartition(_ASKED)[2]
             self._calls = recognise((said.rpartition(self._end_text)[0] or said), calls_of(reply), known)
             if self._calls:
                 return
