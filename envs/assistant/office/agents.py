@@ -185,11 +185,13 @@ class Oracle(Worker):
     def mail_of(self, sender: str, subject: str) -> Generator[Any, Chat, tuple[int, str]]:
         """The mail that somebody sent under a subject: its id and its text."""
         found = yield from self.do("list_mail")
-        pattern = rf"(?m)^\[(\d+)\] \S+ \S+ {re.escape(sender)} <\S+: {re.escape(subject)}"
-        match = re.search(pattern, found, re.IGNORECASE)
-        if match is None:
-            return 0, ""
-        return int(match[1]), (yield from self.do("read_mail", id=int(match[1])))
+        for line in found.splitlines():
+            # [7] 2031-03-02 17:23 Name <address>: Subject (unread)
+            head, _, title = line.partition(">: ")
+            number, _, who = head.partition("] ")
+            if f" {sender} <" in who and title.casefold().startswith(subject.casefold()):
+                return int(number[1:]), (yield from self.do("read_mail", id=int(number[1:])))
+        return 0, ""
 
     def dry_days(self, hours: range) -> Generator[Any, Chat, list[str]]:
         """The days of the week on which no rain falls in these hours of the table."""

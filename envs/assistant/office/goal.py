@@ -4,11 +4,10 @@ counts."""
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
 
-from ludus.envs.assistant.office.office import WEEKDAYS
 from ludus.tools.services.calendar import Item, ics
 from ludus.tools.services.calendar.service import Shelves
 
@@ -209,28 +208,31 @@ def _is_moved(move: Move, change: Change) -> bool:
     return True
 
 
-_MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july", "august"),
-    *("september", "october", "november", "december"),
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_MONTH = (
+    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
+_DATES = re.compile(
+    rf"\b{_MONTH}\.? (\d{{1,2}})(?:st|nd|rd|th)?\b|\b(\d{{1,2}})(?:st|nd|rd|th)?\.?(?: of)? {_MONTH}\b"
+    r"|\b\d{4}-(\d\d)-(\d\d)"
+)
+_WEEKDAYS = re.compile(
+    r"\b(?:(mon)(?:day)?|(tue)(?:s|sday)?|(wed)(?:nesday)?|(thu)(?:r|rs|rsday)?|(fri)(?:day)?|(sat)(?:urday)?"
+    r"|(sun)(?:day)?)s?\b"
 )
 _TIME = re.compile(r"\b(\d{1,2})(?:[:.h](\d{2}))?(?::00)?\s*([ap])\.?m\b|\b(\d{1,2})[:.](\d{2})\b")
 
 
 def days_named(text: str, near: date) -> set[date]:
-    """The days of the working week of `near` that a text (in lower case) names: as weekdays or as dates."""
-    found = set()
-    for number in range(7):
-        day = date.fromordinal(near.toordinal() - near.weekday() + number)
-        name, month = WEEKDAYS[number].casefold(), _MONTHS[day.month - 1]
-        forms = (
-            rf"\b(?:{name}|{name[:3]})s?\b",
-            rf"\b{day.isoformat()}",
-            rf"\b{month[:3]}(?:{month[3:]})?\.? {day.day}(?:st|nd|rd|th)?\b",
-            rf"\b{day.day}(?:st|nd|rd|th)?\.?(?: of)? {month[:3]}(?:{month[3:]})?\b",
-        )
-        if any(re.search(form, text) for form in forms):
-            found.add(day)
-    return found
+    """The days of the week of `near` that a text (in lower case) names: as weekdays or as dates."""
+    week = [near + timedelta(days=number - near.weekday()) for number in range(7)]
+    named = {week[found.lastindex - 1] for found in _WEEKDAYS.finditer(text) if found.lastindex}
+    for month, day, day_first, month_last, number, digits in _DATES.findall(text):
+        which = int(number) if number else _MONTHS.index((month or month_last)[:3]) + 1
+        asked = (which, int(digits or day or day_first))
+        named |= {one for one in week if (one.month, one.day) == asked}
+    return named
 
 
 def times_named(text: str) -> set[str]:
