@@ -96,7 +96,7 @@ class Search(ServiceEnv):
     - `faults` (None): shares of calls that go wrong, as in `{"slow": 0.1, "timeout": 0.05, "refused": 0.1,
       "broken": 0.05, "stale": 0.05}`; which ones follows from the seed.
     - `url` (None): a server to search in, in place of the service in this process. It must have the pages of
-      the one world that the questions are about: `ludus serve tools` serves them, and so does anything that
+      the one world that the questions are about: `ludus serve tools` has them at /search, and so has anything that
       speaks as a SearxNG server and knows them.
     - `distractors` (0): tools beside these that look useful and are not, at most 16.
     - `renamed` (False): other names for tools and arguments; a number chooses which.
@@ -130,6 +130,8 @@ class Search(ServiceEnv):
         self.seeds = _numbers("worlds", worlds, 0, 2**63)
         _check("max_turns", max_turns, 1, 1_000)
         _check("pages", pages, LEAST, MOST)
+        if url is not None and not str(url).startswith(("http://", "https://")):
+            raise ArgumentError(f"url={url!r}: give a URL, as in url='http://localhost:8000/search'")
         if url is not None and (faults or len(self.seeds) > 1):
             raise ArgumentError("url: a server has one world and its own faults; leave out worlds and faults")
         try:

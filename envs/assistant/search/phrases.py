@@ -48,10 +48,10 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
         the year that saw the beginnings of
     product: the main product of | the best known product of | the goods made by
     owner: the owner of | the company that owns | the parent company of
-    competitor: the fiercest competitor of | the main competitor of | the company that competes with
+    competitor: the fiercest competitor of | the main competitor of | the chief rival of
     supplier: the supplier of | the company that delivers raw materials to | the main supplier of
     branch: the town with the first branch of | the town with the oldest branch of |
-        the town where one finds the earliest branch of
+        the town that hosts the earliest branch of
     emblem: the artist behind the emblem of | the person who drew the emblem of |
         the designer of the emblem of
     country: the country of | the country that contains | the nation to which one counts

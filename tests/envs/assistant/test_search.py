@@ -344,6 +344,7 @@ def test_the_wrong_argument_is_named() -> None:
         ({"max_turns": 0}, "max_turns: 0"),
         ({"faults": {"slwo": 0.1}}, "did you mean 'slow'"),
         ({"weights": {"solve": 1}}, "no reward term 'solve'"),
+        ({"url": "localhost:8000"}, "url='localhost:8000': give a URL"),
         ({"url": "http://x", "worlds": (1, 2)}, "leave out worlds"),
         ({"url": "http://x", "faults": {"slow": 0.1}}, "its own faults"),
     ):

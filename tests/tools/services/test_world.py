@@ -108,8 +108,9 @@ def test_what_holds_is_possible(world: World) -> None:
             assert year[entity.number] - year[facts["mother"]] >= 19
         if facts.get("founder") in year and "founding_year" in facts:
             assert int(facts["founding_year"]) - year[facts["founder"]] >= 22
-        if "spouse" in facts:
-            assert world.entities[facts["spouse"]].facts["spouse"] == entity.number
+        for both_ways in ("spouse", "twin"):
+            if both_ways in facts:
+                assert world.entities[facts[both_ways]].facts[both_ways] == entity.number
 
 
 @pytest.mark.parametrize(

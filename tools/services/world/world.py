@@ -21,6 +21,8 @@ SHARES = {"company": 0.22, "event": 0.18, "place": 0.15}
 KNOWN = 0.9
 """The share of facts that anybody has written down."""
 ALIASED = 0.3
+ELSEWHERE = ("spouse", "twin", "forerunner", "capital")
+"""Relations that are not drawn one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ class _Maker:
         for number, draft in enumerate(self.drafts):
             self._aliases(draft)
             self._facts(number, draft)
-        self._marry()
+        self._pair("person", "spouse", 0.6)
+        self._pair("place", "twin", 0.9)
         for draft in self.drafts:
             changing = [r.name for r in BY_SUBJECT[draft.kind] if r.changes and r.name in draft.facts]
             if changing and self._chance(outdated):
@@ -228,7 +231,7 @@ class _Maker:
     def _facts(self, number: int, draft: _Draft) -> None:
         for relation in BY_SUBJECT[draft.kind]:
             name = relation.name
-            if name in draft.facts or name in ("spouse", "forerunner", "capital"):
+            if name in draft.facts or name in ELSEWHERE:
                 continue
             if not self._chance(KNOWN):
                 continue
@@ -258,12 +261,12 @@ class _Maker:
         low, high = bisect_left(self.births, first), bisect_right(self.births, last)
         return self.numbers["person"][self._integer(low, high - 1)] if low < high else None
 
-    def _marry(self) -> None:
-        """Neighbours by age; everybody at most once."""
-        people = self.numbers["person"]
-        for one, other in zip(people[::2], people[1::2], strict=False):
-            if self._chance(0.6):
-                self.drafts[one].facts["spouse"], self.drafts[other].facts["spouse"] = other, one
+    def _pair(self, kind: str, relation: str, share: float) -> None:
+        """What holds both ways: between neighbours (people stand by age), for everybody at most once."""
+        numbers = self.numbers[kind]
+        for one, other in zip(numbers[::2], numbers[1::2], strict=False):
+            if self._chance(share):
+                self.drafts[one].facts[relation], self.drafts[other].facts[relation] = other, one
 
     def _remember(self, draft: _Draft, changing: Sequence[str]) -> None:
         for name in changing:
