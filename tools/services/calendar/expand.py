@@ -13,6 +13,8 @@ from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, aware
 
 BLOCK = timedelta(days=128)
 """Series are expanded block by block, so that what one question finds out serves the next."""
+SHORT = 1000
+"""Up to so many times a series is expanded all at once."""
 MARGIN = timedelta(days=1)
 """More than what times without a zone and times in UTC can be apart."""
 MOST = timedelta(days=4000)
@@ -82,13 +84,26 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
                 yield Event(low, low + length, low, main, True)
         return
     text, parts, seen = ics.timing(item), item.parts, set()
-    for block in range((start - MARGIN - FIRST) // BLOCK, (end + MARGIN - FIRST) // BLOCK + 1):
-        for place, first, last, occurrence in _block(text, block):
+    for span in _spans(item, start, end):
+        for place, first, last, occurrence in _between(text, *span):
             low, high = aware(first, zone), aware(last, zone)
-            # What reaches from one block into the next is found in both.
+            # What reaches from one span into the next is found in both.
             if (place, occurrence) not in seen and _overlaps(low, high, start, end):
                 seen.add((place, occurrence))
                 yield Event(low, high, aware(occurrence, zone), parts[place], True)
+
+
+def _spans(item: Item, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+    """Times to expand at once, which together hold what lies between two times: all of a short series, else
+    blocks of days."""
+    if _is_short(item.main.rule):
+        first = _wall(item.main.start)
+        walls = [first, *_walls(item.main.rule, first), *map(_wall, item.main.added)]
+        walls += [_wall(moment) for part in item.parts for moment in (part.start, part.end)]
+        length = _wall(item.main.end) - first
+        return [(min(walls).replace(tzinfo=UTC) - MARGIN, max(walls).replace(tzinfo=UTC) + length + MARGIN)]
+    blocks = range((start - MARGIN - FIRST) // BLOCK, (end + MARGIN - FIRST) // BLOCK + 1)
+    return [(FIRST + block * BLOCK, FIRST + (block + 1) * BLOCK) for block in blocks]
 
 
 def _overlaps(low: datetime, high: datetime, start: datetime, end: datetime) -> bool:
@@ -104,8 +119,13 @@ def _is_plain(item: Item) -> bool:
         and isinstance(main.start, datetime)
         and isinstance(main.end, datetime)
         and main.start.tzinfo is main.end.tzinfo
-        and 0 < int(ics.rule_part(main.rule, "COUNT") or 0) <= 1000
+        and _is_short(main.rule)
     )
+
+
+@functools.lru_cache(maxsize=8192)
+def _is_short(rule: str) -> bool:
+    return 0 < int(ics.rule_part(rule, "COUNT") or 0) <= SHORT
 
 
 @functools.lru_cache(maxsize=8192)
@@ -124,10 +144,9 @@ def _series(text: str) -> Any:
 
 
 @functools.lru_cache(maxsize=8192)
-def _block(text: str, block: int) -> tuple[tuple[int, Moment, Moment, Moment], ...]:
-    """What a series gives in a block of days: place among the parts, start, end, RECURRENCE-ID."""
-    low = FIRST + block * BLOCK
-    found = _series(text).between(low, low + BLOCK)
+def _between(text: str, low: datetime, high: datetime) -> tuple[tuple[int, Moment, Moment, Moment], ...]:
+    """What a series gives between two times: place among the parts, start, end, RECURRENCE-ID."""
+    found = _series(text).between(low, high)
     return tuple(
         (int(one["X-PLACE"]), one["DTSTART"].dt, one["DTEND"].dt, one["RECURRENCE-ID"].dt) for one in found
     )
