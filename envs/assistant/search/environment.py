@@ -78,9 +78,9 @@ class Search(ServiceEnv):
 
     `milestones` is there only where the argument asks for it.
 
-    The support is the share of steps whose page, in its present version, was submitted; times a half of those
-    pages' number over all that were submitted, twice, at most 1: a useless page beside each useful one costs
-    nothing. With a page that was not opened it is 0.
+    The support is the share of steps whose page, in its present version, was submitted, times
+    min(1, 2 × useful pages / submitted pages): a useless page beside each useful one costs nothing. With any
+    page that was not opened before it is 0.
 
     ## End of episode
     `submit` terminates the episode. Truncated after `max_turns` replies. `info["success"]` is whether
@@ -96,8 +96,8 @@ class Search(ServiceEnv):
     - `faults` (None): shares of calls that go wrong, as in `{"slow": 0.1, "timeout": 0.05, "refused": 0.1,
       "broken": 0.05, "stale": 0.05}`; which ones follows from the seed.
     - `url` (None): a server to search in, in place of the service in this process. It must have the pages of
-      the one world that the questions are about: `ludus serve tools` has them at /search, and so has anything that
-      speaks as a SearxNG server and knows them.
+      the one world that the questions are about: `ludus serve tools` has them at /search, and so has anything
+      that speaks as a SearxNG server and knows them. The live web does not.
     - `distractors` (0): tools beside these that look useful and are not, at most 16.
     - `renamed` (False): other names for tools and arguments; a number chooses which.
     - `max_turns` (40): replies in an episode.

@@ -38,7 +38,7 @@ def terms(query: str) -> list[str]:
     return list(words)[:MAX_TERMS]
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=1_024)
 def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
     """The best `RANKED` matches, best first; a pure function of its arguments.
 
