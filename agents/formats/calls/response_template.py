@@ -16,18 +16,30 @@ _BODY = "ludus_body"
 
 
 def response_template_format(tokenizer: Any, generation_prompt: str) -> CallFormat | None:
-    """The format of a tokenizer's `response_template`; None where it has none, or none with calls."""
+    """The format of a tokenizer's `response_template`; None where it has none, or none with calls.
+
+    Raises:
+        FormatError: `transformers` cannot use it.
+    """
     template = getattr(tokenizer, "response_template", None)
     if not isinstance(template, Mapping) or _FIELD not in template.get("fields", {}):
         return None
+    from transformers.utils.chat_parsing.response_templates import load_response_template
+
+    try:
+        whole, apart = load_response_template(template), load_response_template(_apart(template))
+    except ValueError as error:
+        raise FormatError(
+            f"the tokenizer's response_template cannot be used ({error}): mend it, or remove it"
+        ) from error
 
     def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
         try:
-            read = _read(tokenizer, text, template, generation_prompt, tools)
+            read = _read(tokenizer, text, whole, generation_prompt, tools)
             calls = [call_of(call) for call in _listed(read)]
         except _TROUBLE:
             try:
-                read = _read(tokenizer, text, _apart(template), generation_prompt, ())
+                read = _read(tokenizer, text, apart, generation_prompt, ())
             except _TROUBLE:  # not even that: a required part is missing
                 return ParsedReply(text)
             calls = [_one(tokenizer, found, template, tools) for found in _listed(read)]

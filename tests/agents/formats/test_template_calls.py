@@ -264,6 +264,13 @@ def test_a_malformed_call_of_a_response_template_is_its_own_error() -> None:
     assert [type(one.arguments) for one in calls_of(cut)] == [dict, str]
 
 
+def test_a_response_template_that_is_none_is_explained() -> None:
+    tokenizer = families.tokenizer(families.HERMES)
+    tokenizer.response_template = {**RESPONSE, "version": 99}
+    with pytest.raises(FormatError, match=r"response_template cannot be used \(Unsupported .* 99\): mend it"):
+        TemplateFormat(tokenizer)
+
+
 @given(
     st.text()
     | st.lists(
