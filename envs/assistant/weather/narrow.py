@@ -94,7 +94,7 @@ def forecast(self: Any, state: Any, place: str) -> Answer:
     """
     town = next((one for one in self.towns if one.name.casefold() == place.strip().casefold()), None)
     if town is None:
-        raise ToolError("no such place")
+        raise ToolError(f"no such place; there is {self.towns[0].name}, for one")
     dates = [need.day for need in state.question.needs]
     told = self.client.forecast(
         town.latitude,
@@ -107,8 +107,10 @@ def forecast(self: Any, state: Any, place: str) -> Answer:
     hours = told["hourly"]["temperature_2m"]
     state, share = self.look_up(state, town.latitude, town.longitude, dates[0], dates[-1], [HIGH])
     highs = [highest(hours[24 * number : 24 * number + 24]) for number in range(len(dates))]
-    line = " ".join(f"{name_of(day)} {high}" for day, high in zip(dates, highs, strict=True))
-    return Answer(state, line, {"milestones": share})
+    # A day and its digits stand side by side, and every day after a space, so that the small model's tokens
+    # are the same wherever they stand, and what follows a day is what is to be copied.
+    days = " ".join(f"{name_of(day)}{high}" for day, high in zip(dates, highs, strict=True))
+    return Answer(state, f"highs {days}", {"milestones": share})
 
 
 @tool
@@ -136,8 +138,7 @@ def read(text: str) -> tuple[str, dict[str, str]]:
 
 def solve(kind: str, words: Mapping[str, str], line: str) -> tuple[str, int | str]:
     """The days of the forecast's line that matter, as they stand there, and the answer."""
-    pairs = line.split()
-    highs = dict(zip(pairs[::2], map(int, pairs[1::2]), strict=True))
+    highs = {day: int(high) for day, high in re.findall(r" ([A-Z][a-z]{2})(\d+)", line)}
     if kind == "high_on":
         days = [words["day"]]
     elif kind == "warmest_day":
@@ -146,4 +147,4 @@ def solve(kind: str, words: Mapping[str, str], line: str) -> tuple[str, int | st
         days = [day for day, high in highs.items() if high > int(words["threshold"])]
         days = days if kind == "days_above" else days[:1]
     value: int | str = {"high_on": highs[days[0]], "days_above": len(days)}.get(kind, days[0])
-    return " ".join(f"{day} {highs[day]}" for day in days), value
+    return " ".join(["see", *(f"{day}{highs[day]}" for day in days)]), value
