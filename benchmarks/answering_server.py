@@ -2,8 +2,8 @@
 
     python benchmarks/answering_server.py [--seconds 0.2] [--log FILE]
 
-Prints the port it listens on, on loopback. Its answers follow from the request alone, so that a run that is repeated gets
-the same ones. The log gets one line a request, its `request_key`, as soon as it has been read.
+Prints the port it listens on, on loopback. Its answers follow from the request alone, so that a run that is
+repeated gets the same ones. The log gets one line a request, its `request_key`, as soon as it has been read.
 """
 
 import argparse
@@ -21,7 +21,8 @@ MOVES = ("left", "right", "up", "down")
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
-    """The completion: an answer in the tags of Arithmetic and moves in those of PacManChat, by the request's hash."""
+    """The completion: an answer in the tags of Arithmetic and moves in those of PacManChat, by the request's
+    hash."""
     content = json.dumps([body["messages"], body.get("seed")], sort_keys=True)
     draw = int.from_bytes(hashlib.sha256(content.encode()).digest()[:4], "big")
     moves = " ".join(MOVES[draw >> shift & 3] for shift in (0, 2, 4))
@@ -71,7 +72,9 @@ class Connection(asyncio.Protocol):
     def send(self, value: dict[str, Any]) -> None:
         content = json.dumps(value).encode()
         if not self.transport.is_closing():
-            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+                content
+            )
             self.transport.write(head + content)
 
 
@@ -85,12 +88,17 @@ async def serve(seconds: float, log: TextIO | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=0.2)
     parser.add_argument("--log", type=Path)
     arguments = parser.parse_args()
-    log = open(arguments.log, "a", encoding="utf-8") if arguments.log else None
-    uvloop.run(serve(arguments.seconds, log))
+    if arguments.log is None:
+        uvloop.run(serve(arguments.seconds, None))
+    else:
+        with open(arguments.log, "a", encoding="utf-8") as log:
+            uvloop.run(serve(arguments.seconds, log))
 
 
 if __name__ == "__main__":

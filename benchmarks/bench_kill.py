@@ -1,11 +1,13 @@
-"""Kill `ludus bench` with SIGKILL at five random moments of one run, resume it each time, and compare with an unkilled run.
+"""Kill `ludus bench` with SIGKILL at five random moments of one run, resume it each time, and compare with
+an unkilled run.
 
     python benchmarks/bench_kill.py [--seed 0] [--n 60]
 
-A server in another process answers by a hash of the request, and logs each request as it comes in, with its seed and a
-hash of the conversation's first message, which together only one turn of one episode has. After each kill the journal is read: no request of an episode that is in it may ever
-come in again. At the end the figures, the answers and the order of the episodes must be those of the unkilled run; only
-measured seconds may differ. Prints a table and writes `benchmarks/results/bench_kill.json`.
+A server in another process answers by a hash of the request, and logs each request as it comes in, with its
+seed and a hash of the conversation's first message, which together only one turn of one episode has. After
+each kill the journal is read: no request of an episode that is in it may ever come in again. At the end the
+figures, the answers and the order of the episodes must be those of the unkilled run; only measured seconds
+may differ. Prints a table and writes `benchmarks/results/bench_kill.json`.
 """
 
 import argparse
@@ -49,7 +51,9 @@ def timeless(value: Any) -> Any:
 
 def table(folder: Path) -> tuple[Any, Any]:
     lines = (folder / "results.jsonl").read_text().splitlines()
-    return timeless(json.loads((folder / "results.json").read_text())), [timeless(json.loads(one)) for one in lines]
+    return timeless(json.loads((folder / "results.json").read_text())), [
+        timeless(json.loads(one)) for one in lines
+    ]
 
 
 def size(file: Path) -> int:
@@ -75,7 +79,9 @@ def received(log: Path) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=60)
     arguments = parser.parse_args()
@@ -105,7 +111,9 @@ def main() -> None:
                     raise SystemExit("the run ended before it could be killed five times: give a larger --n")
                 time.sleep(0.5)  # what was on its way to the server is there
                 finished, before = asked(killed / "journal.jsonl"), received(log)
-                kills.append({"after_seconds": seconds, "requests": len(before), "finished_requests": len(finished)})
+                kills.append(
+                    {"after_seconds": seconds, "requests": len(before), "finished_requests": len(finished)}
+                )
                 kills[-1]["log_lines"], kills[-1]["finished"] = len(before), finished
                 print(f"killed after {seconds:5.2f} s: {len(finished)} requests of finished episodes")
             if code := start(url, killed, arguments.n).wait():

@@ -1,12 +1,13 @@
-"""How fast `ludus bench` plays: the scripted oracle through the tools suite, and a served model at 200 ms an answer.
+"""How fast `ludus bench` plays: the scripted oracle through the tools suite, and a served model at 200 ms an
+answer.
 
     python benchmarks/bench_speed.py [--suite tools] [--n 1000] [--served 20000]
 
-Oracle: episodes a second while playing, over all worker processes, for the suite and for each of its environments;
-beside it the whole command with its start-up, task lists, baselines and report. Served: a server in another process
-takes 200 ms for each answer, 256 requests are in flight, and every episode is one turn, so the ideal is 256 / 0.2 s =
-1,280 episodes a second from the first request to the last answer. Prints a table and writes
-`benchmarks/results/bench_speed.json`.
+Oracle: episodes a second while playing, over all worker processes, for the suite and for each of its
+environments; beside it the whole command with its start-up, task lists, baselines and report. Served: a
+server in another process takes 200 ms for each answer, 256 requests are in flight, and every episode is one
+turn, so the ideal is 256 / 0.2 s = 1,280 episodes a second from the first request to the last answer. Prints
+a table and writes `benchmarks/results/bench_speed.json`.
 """
 
 import argparse
@@ -88,7 +89,9 @@ def served(tasks: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--suite", default="tools")
     parser.add_argument("--n", type=int, default=1000, help="tasks an environment, none twice")
     parser.add_argument("--served", type=int, default=20_000, help="episodes of the served model")
@@ -107,7 +110,9 @@ def main() -> None:
         )
     print(f"served: {results['served']['share_of_ideal']:.1%} of the ideal throughput")
     out = HERE / "results" / "bench_speed.json"
-    out.write_text(json.dumps({**results, **machine("gymnasium", "httpx")}, indent=2) + "\n", encoding="utf-8")
+    out.write_text(
+        json.dumps({**results, **machine("gymnasium", "httpx")}, indent=2) + "\n", encoding="utf-8"
+    )
     print(f"written to {out}")
 
 

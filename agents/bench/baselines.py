@@ -1,7 +1,7 @@
 """What doing nothing, chance and the oracle reach on the same tasks: played once, then read from a cache.
 
-The cache is `$XDG_CACHE_HOME/ludus/bench` (`~/.cache/…`), one file for each task set and agent, named by a hash of
-the tasks and of the source of the environments, so that a changed environment is played anew.
+The cache is `$XDG_CACHE_HOME/ludus/bench` (`~/.cache/…`), one file for each task set and agent, named by a
+hash of the tasks and of the source of the environments, so that a changed environment is played anew.
 """
 
 import hashlib

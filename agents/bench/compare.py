@@ -36,7 +36,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     differences: tuple[Difference, ...]
-    """By environment; one more, named `all`, over everything where there are several. Each task counts once."""
+    """By environment; one more, named `all`, over everything where there are several. Each task counts
+    once."""
     notes: tuple[str, ...]
     """What whoever reads it has to know first."""
 
@@ -44,8 +45,7 @@ class Comparison:
         return {
             "notes": list(self.notes),
             "differences": [
-                {name: _plain(getattr(one, name)) for name in one.__slots__}
-                for one in self.differences
+                {name: _plain(getattr(one, name)) for name in one.__slots__} for one in self.differences
             ],
         }
 
@@ -63,8 +63,8 @@ def compare(a: Folder, b: Folder) -> Comparison:
     if a.tasks.digest != b.tasks.digest:
         if not common:
             raise BenchError(
-                f"{a.path} was played on the tasks {a.tasks.digest}, {b.path} on {b.tasks.digest}, and they have "
-                "none in common: play both on one list"
+                f"{a.path} was played on the tasks {a.tasks.digest}, {b.path} on {b.tasks.digest}, and they "
+                "have none in common: play both on one list"
             )
         notes.append(
             f"THE TASK LISTS DIFFER: {a.tasks.digest} has {len(listed_a)} tasks, {b.tasks.digest} has "
@@ -75,7 +75,7 @@ def compare(a: Folder, b: Folder) -> Comparison:
     both = [place for place in common if place in left and place in right]
     if len(both) < len(common):
         notes.append(
-            f"{len(common) - len(both)} tasks are left out: not played yet, or faults only, in one of the runs"
+            f"{len(common) - len(both)} tasks are left out: in one of the runs not played yet, or faults only"
         )
     if not both:
         raise BenchError(f"{a.path} and {b.path} have no task on which both have a result: finish them first")
@@ -99,7 +99,10 @@ def _difference(
     right: dict[Place, list[Result]],
 ) -> Difference:
     rewards, successes = (
-        [[_mean([float(getattr(r, name)) for r in side[place]]) for place in places] for side in (left, right)]
+        [
+            [_mean([float(getattr(r, name)) for r in side[place]]) for place in places]
+            for side in (left, right)
+        ]
         for name in ("reward", "success")
     )
     gained = [b - a for a, b in zip(*successes, strict=True)]

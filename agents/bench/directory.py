@@ -1,11 +1,11 @@
 """A benchmark's folder: what it records, and whether a run may go on in it.
 
-bench.json      model, agent, sampling, repeats, versions, hash of the tasks: what makes it this run and no other
-tasks.json      the task list
-journal.jsonl   every finished episode, appended as it ends
-results.json    the table, with intervals
-results.jsonl   one line an episode: its figures
-episodes/*.parquet   one file an environment
+bench.json          model, agent, sampling, repeats, versions, hash of the tasks: what makes it this run
+tasks.json          the task list
+journal.jsonl       every finished episode, appended as it ends
+results.json        the table, with intervals
+results.jsonl       one line an episode: its figures
+episodes/*.parquet  one file an environment
 report.html
 """
 
@@ -135,8 +135,8 @@ def open_folder(path: Path) -> Folder:
         raise BenchError(f"{path} is a file, not a benchmark's folder") from None
     except (ValueError, KeyError, TypeError) as error:
         raise BenchError(
-            f"{path / SETTINGS} is damaged ({type(error).__name__}: {error}): restore it, or begin a new run; "
-            f"the episodes in {JOURNAL} are untouched"
+            f"{path / SETTINGS} is damaged ({type(error).__name__}: {error}): restore it, or begin a new "
+            f"run; the episodes in {JOURNAL} are untouched"
         ) from None
     if tasks.digest != settings.tasks:
         raise BenchError(
@@ -158,8 +158,8 @@ def require_same(folder: Folder, wanted: Settings) -> None:
     ]
     if differences:
         raise BenchError(
-            f"{folder.path} holds another run ({'; '.join(differences)}): repeat its settings to go on with it, "
-            "or give this one a folder of its own with --out"
+            f"{folder.path} holds another run ({'; '.join(differences)}): repeat its settings to go on with "
+            "it, or give this one a folder of its own with --out"
         )
 
 

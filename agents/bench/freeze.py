@@ -1,8 +1,8 @@
 """Write the frozen task lists anew: `python -m ludus.agents.bench.freeze [SUITE …]`.
 
-To be done where an environment's tasks changed, in the commit that changes them: figures taken on the old list are
-not comparable with those on the new one, and the hash says so. MathTool, which two suites share, is frozen in both
-alike.
+To be done where an environment's tasks changed, in the commit that changes them: figures taken on the old
+list are not comparable with those on the new one, and the hash says so. MathTool, which two suites share, is
+frozen in both alike.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """The journal: every finished episode, one line each, written before the episode counts.
 
-A line is eight hexadecimal digits (CRC-32 of the rest), a space, and a JSON object without line breaks:
-the fields of `Episode`. A line that is torn or damaged costs itself alone: its neighbours are found again at the next
-line break.
+A line is eight hexadecimal digits (CRC-32 of the rest), a space, and a JSON object without line breaks: the
+fields of `Episode`. A line that is torn or damaged costs itself alone: its neighbours are found again at the
+next line break.
 """
 
 import fcntl

@@ -1,9 +1,9 @@
 """Figures from results, with 95% intervals that know that repeats of one task are not independent.
 
 Every figure is a mean over tasks of a task's own value, so the bootstrap draws tasks, with all their repeats
-(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares, which are often 0 or 1 where a bootstrap
-would have no width, get Wilson's interval at the effective sample size (E. L. Korn and B. I. Graubard, Survey
-Methodology 24, 1998). Faults are left out of all of them.
+(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares, which are often 0 or 1 where a
+bootstrap would have no width, get Wilson's interval at the effective sample size (E. L. Korn and B. I.
+Graubard, Survey Methodology 24, 1998). Faults are left out of all of them.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Playing a list of jobs: in worker processes for scripted agents and served models, else in this process."""
+"""Playing a list of jobs: in this process, or in several where that is faster."""
 
 import asyncio
 import subprocess
@@ -46,7 +46,7 @@ def play(
     """
     if not jobs:
         return 0.0
-    processes = min(player.processes(concurrency), len(jobs))
+    processes = player.processes(len(jobs), concurrency)
     if not processes:
         return _here(player, tasks, jobs, concurrency, keep)
     return _elsewhere(player, tasks, jobs, concurrency, keep, modules, processes)
@@ -64,7 +64,9 @@ def _here(player: PlayerChoice, tasks: TaskList, jobs: Sequence[Job], concurrenc
     def finished(episode: Episode) -> None:
         keep(encode(episode), measure(episode))
 
-    asyncio.run(rollout_stream(policy, next_start, finished, concurrency=min(concurrency, len(jobs))))
+    # A scripted agent computes all the time: more than one in a process would only wait for each other.
+    at_once = 1 if player.is_scripted else min(concurrency, len(jobs))
+    asyncio.run(rollout_stream(policy, next_start, finished, concurrency=at_once))
     return time.perf_counter() - began
 
 
@@ -77,7 +79,6 @@ def _elsewhere(
     modules: Sequence[str],
     processes: int,
 ) -> float:
-    # A scripted agent computes all the time: more than one in a process would only wait for each other.
     each = 1 if player.is_scripted else -(-min(concurrency, len(jobs)) // processes)
     setup = Setup(player, tasks, each, tuple(modules), tuple(sys.path))
     left = deque(jobs)
@@ -102,8 +103,8 @@ def _elsewhere(
                         _give(link, left, 2 * each, told)
                 except (EOFError, ConnectionError):
                     raise WorkerDied(
-                        f"a process that played ended with code {workers[link].wait()}: it was killed, or had no "
-                        "memory left (then try a smaller --concurrency)"
+                        f"a process that played ended with code {workers[link].wait()}: it was killed, or "
+                        "had no memory left (then try a smaller --concurrency)"
                     ) from None
         return time.perf_counter() - (began or time.perf_counter())
 

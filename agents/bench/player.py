@@ -7,6 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
 from ludus.agents.policy import Policy
 
+FEW = 32
+"""Episodes of a scripted agent that are played before other processes would have started."""
 _FULL_PROCESS = 64
 """Requests in flight that keep one process's HTTP client busy: with more, a second process helps."""
 
@@ -48,13 +50,15 @@ class PlayerChoice:
 
         return replace(self, model=OpenAIServer.connect(self.model).name)
 
-    def processes(self, concurrency: int) -> int:
-        """How many processes play: scripted agents keep a core busy each, a client of a server shares the work
-        of many requests, and a model in this process has no use for another."""
+    def processes(self, episodes: int, concurrency: int) -> int:
+        """How many processes play; 0: this one. Scripted agents keep a core busy each, the client of a server
+        only where many requests are in flight, and a model in this process has no use for another."""
         cores = len(os.sched_getaffinity(0))
         if self.is_scripted:
-            return min(cores, concurrency)
-        return min(cores, -(-concurrency // _FULL_PROCESS)) if self.is_served else 0
+            wanted = min(cores, concurrency) if episodes > FEW else 0
+        else:
+            wanted = -(-min(concurrency, episodes) // _FULL_PROCESS) if self.is_served else 0
+        return min(cores, wanted) if wanted > 1 else 0
 
     def policy(self, concurrency: int) -> Policy:
         """

@@ -26,7 +26,7 @@ from ludus.agents.bench.metrics import Figures, figures
 from ludus.agents.bench.play import play
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result
-from ludus.agents.bench.suites import chat_only, choose
+from ludus.agents.bench.suites import choose, require_playable
 from ludus.agents.bench.tasks import TaskList, TaskSet, tasks_for
 from ludus.agents.bench.worker import Job
 from ludus.agents.choose import SCRIPTED
@@ -109,7 +109,8 @@ class Outcome:
 
 
 def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
-    """Plays what is missing of a run and writes its results; a run whose folder is there goes on where it stood.
+    """Plays what is missing of a run and writes its results; a run whose folder is there goes on where it
+    stood.
 
     Episodes that ended in a fault are played again, the others never.
 
@@ -160,8 +161,7 @@ def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
     chosen = choose(plan.suite)
     for id, reason in chosen.left_out.items():
         listener.note(f"{id} is left out: {reason}")
-    if not plan.player.is_scripted:
-        chat_only(chosen.specs)
+    require_playable(chosen.specs, plan.player)
     tasks = tasks_for(chosen.specs, plan.count, plan.default_count, listener.note)
     return begin(path, Settings.of(plan.suite, plan.player, plan.repeats, tasks), tasks, chosen.left_out)
 
@@ -169,8 +169,8 @@ def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
 def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listener) -> list[Result]:
     kept = {(result.task, result.sample): result for result in folder.results()}
     whole = {place for place, result in kept.items() if not result.is_fault}
-    # Task by task within each environment; the repeats of one task are asked for together, so that a server with
-    # a prefix cache reads their common beginning once.
+    # Task by task within each environment; the repeats of one task are asked for together, so that a server
+    # with a prefix cache reads their common beginning once.
     wanted = [Job(task, sample) for task in range(len(folder.tasks.starts)) for sample in range(plan.repeats)]
     jobs = [job for job in wanted if (job.task, job.sample) not in whole]
     again = sum((job.task, job.sample) in kept for job in jobs)
@@ -206,12 +206,15 @@ def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str
     offered = [baselines_of(one) for one in tasks.sets]
     for name in BASELINES:
         new = [
-            one for one, names in zip(tasks.sets, offered, strict=True) if name in names and cached(one, name) is None
+            one
+            for one, names in zip(tasks.sets, offered, strict=True)
+            if name in names and cached(one, name) is None
         ]
-        for one, played in zip(new, _play_baseline(plan, TaskList(tuple(new)), name, listener), strict=True):
-            store(one, name, played)
+        played = _play_baseline(plan, TaskList(tuple(new)), name, listener)
+        for one, results in zip(new, played, strict=True):
+            store(one, name, results)
     return [
-        {name: played for name in names if (played := cached(one, name)) is not None}
+        {name: known for name in names if (known := cached(one, name)) is not None}
         for one, names in zip(tasks.sets, offered, strict=True)
     ]
 
@@ -263,7 +266,8 @@ def write_results(
 
 
 def file_names(tasks: TaskList) -> list[str]:
-    """A file name for each environment of a list; a number tells apart those that differ in arguments only."""
+    """A file name for each environment of a list; a number tells apart those that differ in arguments
+    only."""
     names: list[str] = []
     for one in tasks.sets:
         name = one.id.rpartition("/")[2]
@@ -295,8 +299,8 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
     changed = [told for result in results if (told := _mismatch(folder.tasks, starts, result))]
     if changed:
         notes.append(
-            f"THESE FIGURES ARE NOT COMPARABLE with hash {folder.tasks.digest}: {len(changed)} episodes had another "
-            f"task than the list says, so the environment changed; {changed[0]}"
+            f"THESE FIGURES ARE NOT COMPARABLE with hash {folder.tasks.digest}: {len(changed)} episodes had "
+            f"another task than the list says, so the environment changed; {changed[0]}"
         )
     return notes
 
@@ -306,4 +310,5 @@ def _mismatch(tasks: TaskList, starts: Sequence[tuple[int, int]], result: Result
     one = tasks.sets[which]
     if result.is_fault or result.key == one.tasks[number]:
         return ""
-    return f"{one.id} gave {result.key[:80]!r} with seed {one.seeds[number]}, the list has {one.tasks[number][:80]!r}"
+    listed = one.tasks[number]
+    return f"{one.id} gave {result.key[:80]!r} with seed {one.seeds[number]}, the list has {listed[:80]!r}"

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import gymnasium
 
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.choose import SCRIPTED
 from ludus.agents.rollout import EnvironmentSpec
+from ludus.envs.base import ChatEnv
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
 
@@ -122,17 +125,23 @@ def obstacle(spec: EnvironmentSpec) -> str | None:
     return None
 
 
-def chat_only(specs: Sequence[EnvironmentSpec]) -> None:
+def require_playable(specs: Sequence[EnvironmentSpec], player: PlayerChoice) -> None:
     """
     Raises:
-        SuiteError: an environment takes numbered actions, which no language model gives.
+        SuiteError: an environment has no scripted agent of that name; or it takes numbered actions, which no
+            language model gives.
     """
-    from ludus.envs.base import ChatEnv
-
     for spec in specs:
         env = spec.make()
         env.close()
-        if not isinstance(env.unwrapped, ChatEnv):
+        if player.is_scripted:
+            name = player.model.removeprefix(SCRIPTED)
+            agents = list(getattr(env.unwrapped, "scripted", {}))
+            if name not in agents:
+                raise SuiteError(
+                    f"{spec.id} has no scripted agent {name!r}: it has {', '.join(agents) or 'none'}"
+                )
+        elif not isinstance(env.unwrapped, ChatEnv):
             raise SuiteError(
                 f"{spec.id} takes numbered actions, and a language model gives replies: use a chat form, "
                 "such as ludus/PacManChat-v0"

@@ -1,6 +1,8 @@
-"""A process that plays: takes starts from its parent, sends back each episode as its journal line and its figures.
+"""A process that plays: takes starts from its parent, sends back each episode as its journal line and its
+figures.
 
-Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. The parent alone writes files.
+Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. The parent alone writes
+files.
 """
 
 import asyncio

@@ -22,15 +22,15 @@ MAX_TOKENS = 1024
 class Bench:
     """Measure a model, or a scripted agent, on frozen tasks, beside the null, random and oracle agents.
 
-    A run that was interrupted or killed goes on where it stood when the same command is given again: no finished
-    episode is asked for twice. `ludus bench compare A B` compares two runs.
+    A run that was interrupted or killed goes on where it stood when the same command is given again: no
+    finished episode is asked for twice. `ludus bench compare A B` compares two runs.
     """
 
     suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SUITE", help_behavior_hint="")]
     """math, grids, tools, code, all; or environments by their ids, separated by commas."""
     model: Annotated[str, tyro.conf.arg(metavar="URL|PATH|scripted:NAME", help_behavior_hint="")]
-    """An OpenAI-compatible server (http://localhost:8000/v1, with #NAME behind it where it has several models), a
-    run or a model's folder, or a scripted agent such as scripted:oracle."""
+    """An OpenAI-compatible server (http://localhost:8000/v1, with #NAME behind it where it has several
+    models), a run or a model's folder, or a scripted agent such as scripted:oracle."""
     n: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
     """Tasks per environment. Default: all that are frozen."""
     repeats: int = 1

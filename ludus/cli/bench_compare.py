@@ -57,13 +57,27 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
 
     console = Console()
     for note in comparison.notes:
-        console.print(Text(f"note: {note}", style="bold red" if "DIFFER" in note else "yellow"), soft_wrap=True)
+        console.print(
+            Text(f"note: {note}", style="bold red" if "DIFFER" in note else "yellow"), soft_wrap=True
+        )
     for letter, folder in (("A", a), ("B", b)):
         settings = folder.settings
         console.print(Text(f"{letter}  {folder.path}: {settings.model} · {settings.agent}"), soft_wrap=True)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", max_width=36)
-    for name in ("tasks", "reward A", "B", "B − A", "95%", "success A", "B", "B − A", "95%", "better", "worse"):
+    for name in (
+        "tasks",
+        "reward A",
+        "B",
+        "B − A",
+        "95%",
+        "success A",
+        "B",
+        "B − A",
+        "95%",
+        "better",
+        "worse",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for one in comparison.differences:
         cells = [one.environment.removeprefix("ludus/"), str(one.tasks)]
@@ -75,4 +89,6 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
             cells += [f"{left:.3f}", f"{right:.3f}", f"{change.value:+.3f}", bounds]
         table.add_row(*cells, str(one.better), str(one.worse))
     Console(width=max(WIDTH, console.width)).print(table)
-    console.print(Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim"))
+    console.print(
+        Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim")
+    )

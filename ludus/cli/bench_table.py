@@ -9,7 +9,6 @@ from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
 from ludus.agents.evaluate import Interval
 
-
 WIDTH = 120
 """What the table needs; a narrower terminal wraps it."""
 

@@ -21,13 +21,14 @@ from ludus.report.transcript import ShownEpisode, show
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 EPISODES_RULE = (
-    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a wrong tool "
-    "call, the first that a limit cut off and the first fault; all the others are in the run's episodes folder."
+    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a "
+    "wrong tool call, the first that a limit cut off and the first fault; all the others are in the run's episodes "
+    "folder."
 )
 _INTERVALS = (
     "Every figure is a mean over tasks, and small print is its 95% interval. Repeats of one task are not "
-    "independent, so intervals cluster by task: a bootstrap over tasks, and for shares Wilson's interval at the "
-    "effective sample size. The scripted agents below each row played the same tasks, once each."
+    "independent, so intervals cluster by task: a bootstrap over tasks, and for shares Wilson's interval at "
+    "the effective sample size. The scripted agents below each row played the same tasks, once each."
 )
 
 
@@ -79,25 +80,29 @@ def render(outcome: Outcome) -> str:
         _environment(i, row, results[i], picked.get(i, []), episodes, settings.repeats)
         for i, row in enumerate(outcome.rows)
     ]
-    return templates().get_template("bench.html.jinja").render(
-        settings=settings,
-        repeats=settings.repeats,
-        hash=folder.tasks.digest,
-        headline=_headline(outcome),
-        lede=_lede(outcome),
-        facts=_facts(outcome),
-        notes=outcome.notes,
-        environments=environments,
-        baseline_colours=COLOURS,
-        intervals_note=_INTERVALS,
-        episodes_rule=EPISODES_RULE,
-        style=Markup(resource("report.css") + resource("bench.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        footer=(
-            f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on {folder.begun}. "
-            "This page is one file and loads nothing from elsewhere."
-        ),
+    return (
+        templates()
+        .get_template("bench.html.jinja")
+        .render(
+            settings=settings,
+            repeats=settings.repeats,
+            hash=folder.tasks.digest,
+            headline=_headline(outcome),
+            lede=_lede(outcome),
+            facts=_facts(outcome),
+            notes=outcome.notes,
+            environments=environments,
+            baseline_colours=COLOURS,
+            intervals_note=_INTERVALS,
+            episodes_rule=EPISODES_RULE,
+            style=Markup(resource("report.css") + resource("bench.css")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            footer=(
+                f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on "
+                f"{folder.begun}. This page is one file and loads nothing from elsewhere."
+            ),
+        )
     )
 
 
@@ -114,7 +119,7 @@ def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
     picked: list[tuple[str, Result]] = []
     for kind, members, count in kinds:
         new = [r for r in members if all(r is not other for _, other in picked)][:count]
-        picked += [(kind, result) for result in new]
+        picked += [(f"{kind} {i}" if count > 1 else kind, result) for i, result in enumerate(new, 1)]
     return picked
 
 
@@ -174,7 +179,9 @@ def _forest(row: Row) -> Markup:
     for name, colour in COLOURS:
         if name in row.baselines and row.baselines[name].tasks:
             at = x(row.baselines[name].success.value)
-            parts.append(Markup('<line class="tick c-{}" x1="{}" x2="{}" y1="15%" y2="85%"/>').format(colour, at, at))
+            parts.append(
+                Markup('<line class="tick c-{}" x1="{}" x2="{}" y1="15%" y2="85%"/>').format(colour, at, at)
+            )
     success = row.figures.success
     if row.figures.tasks:
         parts.append(
@@ -182,11 +189,15 @@ def _forest(row: Row) -> Markup:
                 x(success.low), x(success.high)
             )
         )
-        parts.append(Markup('<circle class="point c-blue" cx="{}" cy="50%" r="5.5"/>').format(x(success.value)))
+        parts.append(
+            Markup('<circle class="point c-blue" cx="{}" cy="50%" r="5.5"/>').format(x(success.value))
+        )
     spoken = f"success {number(success.value, 'percent')}; " + "; ".join(
         f"{name} {number(figures.success.value, 'percent')}" for name, figures in row.baselines.items()
     )
-    return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(spoken, Markup("").join(parts))
+    return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(
+        spoken, Markup("").join(parts)
+    )
 
 
 def _headline(outcome: Outcome) -> str:

@@ -18,10 +18,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 def test_a_run_prints_its_table_and_writes_a_report_that_loads_nothing(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    words = ("bench", f"{ARITHMETIC},ludus/MathTool-v0".split(",")[0], "--model", "scripted:random")
+    words = ("bench", ARITHMETIC, "--model", "scripted:random")
     result = run(*words, "--n", 4, "--repeats", 2, "--out", out)
     assert result.code == 0, result.err
-    for text in ("Arithmetic-v0", "pass@2", "pass^2", "maj@2", "oracle", "8 environment:terminated", "report.html"):
+    for text in (
+        "Arithmetic-v0",
+        "pass@2",
+        "pass^2",
+        "maj@2",
+        "oracle",
+        "8 environment:terminated",
+        "report.html",
+    ):
         assert text in result.out
     page = (out / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
@@ -60,13 +68,11 @@ def test_the_default_folder_is_named_by_suite_and_model(
     assert (tmp_path / "runs/bench/Arithmetic-v0-null/results.json").exists()
     refused = run("bench", ARITHMETIC, "--model", "scripted:null", "--n", 1, "--seed", 5)
     refused.assert_refused(1, "seed 0, not 5", "--out")
-    own = run("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 2)
-    assert own.code != 0 or "example/Guess-v0" in own.out
 
 
 def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp_path: Path) -> None:
-    words = ("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 2)
-    result = run(*words, "--out", tmp_path / "run")
+    words = ("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 5)
+    result = run(*words, "--repeats", 8, "--out", tmp_path / "run")
     assert result.code == 0, result.err
     assert "example/Guess-v0" in result.out
 
@@ -75,7 +81,7 @@ def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp
     ("words", "code", "named"),
     [
         (("toools", "--model", "scripted:oracle"), 2, "did you mean tools"),
-        ((ARITHMETIC, "--model", "scripted:orakel"), 1, "orakel"),
+        ((ARITHMETIC, "--model", "scripted:orakel"), 2, "orakel"),
         ((ARITHMETIC, "--model", "http://127.0.0.1:9/v1"), 1, "127.0.0.1:9"),
         ((ARITHMETIC, "--model", "scripted:oracle", "--n", "0"), 2, "--n 0"),
         ((ARITHMETIC, "--model", "scripted:oracle", "--repeats", "0"), 2, "--repeats 0"),
@@ -86,7 +92,9 @@ def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp
 def test_bad_input_gets_one_line(
     run: Run, tmp_path: Path, words: tuple[str, ...], code: int, named: str
 ) -> None:
-    run("bench", *words, *(() if "--n" in words else ("--n", 1)), "--out", tmp_path / "run").assert_refused(code, named)
+    run("bench", *words, *(() if "--n" in words else ("--n", 1)), "--out", tmp_path / "run").assert_refused(
+        code, named
+    )
 
 
 def test_a_full_disk_ends_the_run_and_it_goes_on_later(
@@ -131,7 +139,9 @@ def test_compare_prints_a_table_or_json(run: Run, runs: tuple[Path, Path]) -> No
 
 
 def test_compare_refuses_what_is_no_run(run: Run, runs: tuple[Path, Path], tmp_path: Path) -> None:
-    run("bench", "compare", runs[0], tmp_path / "nothing").assert_refused(1, "nothing", "no benchmark's folder")
+    run("bench", "compare", runs[0], tmp_path / "nothing").assert_refused(
+        1, "nothing", "no benchmark's folder"
+    )
 
 
 def test_bench_is_a_command_of_one_word_and_of_two(run: Run) -> None:

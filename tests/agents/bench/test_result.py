@@ -111,7 +111,9 @@ def test_an_environment_without_tools_knows_no_tool() -> None:
 
 def test_errors_and_tokens_are_counted() -> None:
     record = episode(says("", call("fech", {}), call("fetch", {})), says("done"))
-    turns = [replace(turn, prompt_tokens=10, completion_tokens=3, generate_seconds=0.5) for turn in record.turns]
+    turns = [
+        replace(turn, prompt_tokens=10, completion_tokens=3, generate_seconds=0.5) for turn in record.turns
+    ]
     measured = measure(replace(record, turns=tuple(turns), group=4, sample=2))
     assert (measured.task, measured.sample, measured.turns, measured.calls) == (4, 2, 2, 2)
     assert measured.errors == {UNKNOWN_TOOL: 1, WRONG_ARGUMENTS: 1}

@@ -29,7 +29,7 @@ def test_a_list_has_no_task_twice_and_is_the_same_each_time() -> None:
 
 
 def test_an_environment_that_runs_out_of_tasks_is_named() -> None:
-    spec = EnvironmentSpec("ludus/Arithmetic-v0", {"digits": 1, "operations": ["+"]})
+    spec = EnvironmentSpec("ludus/Arithmetic-v0", {"digits": 1, "operations": ["divide"]})
     with pytest.raises(TaskListError, match=r"Arithmetic-v0 has only \d+ different tasks"):
         make_tasks(spec, 5000)
 
