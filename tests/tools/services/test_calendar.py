@@ -446,6 +446,16 @@ def test_what_is_no_caldav_server_is_our_fault(tmp_path: Path) -> None:
         return httpx.Response(200, html="<!DOCTYPE html><h1>Hello")
 
     client = CalendarClient(httpx.Client(base_url="http://x.invalid", transport=httpx.MockTransport(html)))
-    for ask in (client.calendars, lambda: client.events(ANNA, FIRST, LAST), lambda: client.get(ANNA, "x")):
-        with pytest.raises(ToolFault, match="does not know"):
+    for ask in (client.calendars, lambda: client.events(ANNA, FIRST, LAST)):
+        with pytest.raises(ToolFault, match=r"x\.invalid answered with no CalDAV: .*is the URL right"):
             ask()
+    with pytest.raises(ToolFault, match=r"x\.ics .*is no calendar object"):
+        client.get(ANNA, "x")
+
+
+def test_an_empty_answer_is_no_calendar() -> None:
+    empty = httpx.MockTransport(lambda request: httpx.Response(207, content='<multistatus xmlns="DAV:"/>'))
+    client = CalendarClient(httpx.Client(base_url="http://x.invalid", transport=empty))
+    assert client.calendars() == []
+    with pytest.raises(ToolError, match="no calendar of"):
+        client.calendar(ANNA)

@@ -126,7 +126,7 @@ def test_no_damaged_text_breaks_the_reader(place: int, length: int, put: str) ->
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("RRULE:FREQ=SECONDLY", "FREQ must be one of HOURLY"),
+        ("RRULE:FREQ=SECONDLY", "FREQ must be one of DAILY"),
         ("RRULE:FREQ=DAILY\r\nRRULE:FREQ=WEEKLY", "two RRULEs"),
         ("DTEND:20200101T000000Z", "before DTSTART"),
         ("DTEND;VALUE=DATE:20310305", "different kinds"),

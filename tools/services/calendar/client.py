@@ -80,7 +80,10 @@ class CalendarClient:
         """One person's calendar."""
         headers = {**_XML, "depth": "0"}
         body = self._ask("PROPFIND", person, content=dav.COLLECTIONS, headers=headers).content
-        return _calendar(_read(self._http, dav.read_collections, body)[0])
+        found = _read(self._http, dav.read_collections, body)
+        if not found:
+            raise Refused(f"there is no calendar of {person!r}", 404)
+        return _calendar(found[0])
 
     def make_calendar(self, person: str, name: str, zone: str = "UTC") -> Calendar:
         """Give a person a calendar.
@@ -108,10 +111,11 @@ class CalendarClient:
             if refusal.status != 404:
                 raise
         else:
-            return Stored(_item(self._http, response.text), response.headers.get("etag", ""), name)
+            item = self._item(response.text, str(response.url))
+            return Stored(item, response.headers.get("etag", ""), name)
         # Other programs call their resources as they like.
         for found in self._query(person, dav.query_uid(uid)):
-            item = _item(self._http, found.text)
+            item = self._item(found.text, found.href)
             if item.uid == uid:
                 return Stored(item, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
         raise Refused(f"there is no event {uid!r} in the calendar of {person}", 404)
@@ -149,7 +153,7 @@ class CalendarClient:
         cancelled or declined included. An event belongs there if any of it lies between the two."""
         # Servers disagree on when a whole day begins; a day more on either side, and it does not matter.
         query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
-        items = [_item(self._http, found.text) for found in self._query(person, query)]
+        items = [self._item(found.text, found.href) for found in self._query(person, query)]
         zone = self._zone(person) if any(map(_is_floating, items)) else UTC
         try:
             return expand.events(items, start, end, zone)
@@ -368,6 +372,12 @@ class CalendarClient:
         content = self._ask("REPORT", person, content=body, headers={**_XML, "depth": "1"}).content
         return _read(self._http, dav.read_objects, content)
 
+    def _item(self, text: str, place: str) -> Item:
+        try:
+            return ics.read(text)
+        except ics.BadCalendar as error:
+            raise ToolFault(f"{place} on {self._http.base_url} is no calendar object: {error}") from None
+
     def _ask(self, method: str, person: str, name: str = "", **arguments: Any) -> httpx.Response:
         if not person or "/" in person:
             raise ToolError(f"{person!r} is nobody: a person is an address such as 'anna@example.org'")
@@ -384,12 +394,9 @@ def _is_floating(item: Item) -> bool:
     return any(not isinstance(part.start, datetime) or part.start.tzinfo is None for part in item.parts)
 
 
-def _item(http: httpx.Client, text: str) -> Item:
-    return _read(http, ics.read, text)
-
-
-def _read(http: httpx.Client, read: Callable[[Any], Any], text: Any) -> Any:
+def _read(http: httpx.Client, read: Callable[[bytes], list[Any]], body: bytes) -> list[Any]:
+    """What a body of XML says."""
     try:
-        return read(text)
-    except (dav.BadXml, ics.BadCalendar) as error:
-        raise ToolFault(f"{http.base_url} answered with what CalDAV does not know: {error}") from None
+        return read(body)
+    except dav.BadXml as error:
+        raise ToolFault(f"{http.base_url} answered with no CalDAV: {error}; is the URL right?") from None

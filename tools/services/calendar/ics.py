@@ -34,7 +34,8 @@ OURS = frozenset(
 """Properties that a `VEvent` holds; every other is kept as text."""
 KNOWN = 20_000
 """Texts whose meaning is remembered."""
-FREQUENCIES = ("HOURLY", "DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
+"""Of a rule; one that gives more starts than these has no place in a calendar, and takes long to follow."""
 
 _read: dict[str, Item] = {}
 
