@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -228,7 +229,9 @@ class _Lanes:
         target = httpx.URL(url)
         bypassed = proxy_bypass(target.host)
         self._proxy = None if bypassed else getproxies().get(target.scheme)
-        self._tls = httpx.create_ssl_context()
+        # One for all lanes: to load the authorities' certificates takes longer than a hundred requests.
+        secure = target.scheme == "https"
+        self._tls = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._turn = asyncio.Semaphore(concurrency)
         self._free: list[httpx.AsyncHTTPTransport] = []
 
