@@ -18,7 +18,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import ludus
 from ludus.agents.bench.journal import read_journal
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result, measure
@@ -28,7 +27,7 @@ from ludus.tools.errors import UserError
 
 SETTINGS, TASKS, JOURNAL = "bench.json", "tasks.json", "journal.jsonl"
 RESULTS, LINES, EPISODES, REPORT = "results.json", "results.jsonl", "episodes", "report.html"
-_PACKAGES = ("gymnasium", "numpy", "torch", "transformers", "vllm")
+_PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers", "vllm")
 
 
 class BenchError(UserError):
@@ -62,7 +61,7 @@ class Settings:
             seed=player.seed,
             repeats=repeats,
             tasks=tasks.digest,
-            ludus=ludus.__version__,
+            ludus=version("ludus"),
         )
 
 
@@ -182,7 +181,7 @@ def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    found = {"ludus": ludus.__version__}
+    found = {}
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -21,8 +21,6 @@ def freeze(name: str) -> str:
     Raises:
         UserError: one of its environments cannot run here.
     """
-    import ludus  # noqa: F401 (registers the environments)
-
     for spec in SUITES[name]:
         if reason := obstacle(spec):
             raise UserError(f"{spec.id} cannot run here, and a list without it would not be {name}: {reason}")

@@ -75,8 +75,6 @@ def main() -> None:
     sys.path[:] = setup.path
     for module in setup.modules:
         importlib.import_module(module)
-    import ludus  # noqa: F401 (registers the environments)
-
     try:
         asyncio.run(_play(link, setup))
         ended = Ended("done")

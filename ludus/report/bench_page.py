@@ -21,9 +21,9 @@ from ludus.report.transcript import ShownEpisode, show
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 EPISODES_RULE = (
-    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a "
-    "wrong tool call, the first that a limit cut off and the first fault; all the others are in the run's episodes "
-    "folder."
+    "Shown below are the first two episodes that failed, the first two that succeeded, and the first with a "
+    "wrong tool call, the first that a limit cut off and the first fault; all the others are in the run's "
+    "episodes folder."
 )
 _INTERVALS = (
     "Every figure is a mean over tasks, and small print is its 95% interval. Repeats of one task are not "
