@@ -45,21 +45,20 @@ class Automaton:
     """Answers what it is asked, slot by slot, and nothing else.
 
     A text without a question is no reason to say anything of substance; a report that the work is done ends
-    the talk. A question that it does not understand it asks to put in other words, and the third time it says
-    what can be asked at all. What does not matter to it, it leaves to the assistant.
+    the talk, until there is a question again. A question that it does not understand it asks to put in other
+    words, and the third time it says what can be asked at all. What does not matter to it, it leaves to the
+    assistant.
     """
 
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
         said = [content_text(message) for message in history if message["role"] == "user"]
-        if _GOODBYE in said:
-            return "(There is no answer: the user has gone.)"
-        heard = " ".join(text[:MAX_HEARD].casefold().replace("’", "'").split(" "))
+        heard = text[:MAX_HEARD].casefold().replace("’", "'")
         if not _QUESTION.search(heard):
-            return (
-                _GOODBYE
-                if _DONE.search(heard)
-                else "I see. Ask me if there is something that you need to know."
-            )
+            if _GOODBYE in said:
+                return "(There is no answer: the user has gone. Ask if you need to know something.)"
+            if _DONE.search(heard):
+                return _GOODBYE
+            return "I see. Ask me if there is something that you need to know."
         slots = asked_for(heard)
         if not slots:
             confused = sum(one.startswith("I did not understand") for one in said)

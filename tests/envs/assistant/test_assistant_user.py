@@ -82,7 +82,8 @@ def test_it_repeats_itself_and_asks_back() -> None:
 def test_the_talk_ends_when_the_work_is_done() -> None:
     talk = Talk()
     assert "Goodbye" in talk.say("The meeting is booked.")
-    assert "gone" in talk.say("How long?")
+    assert "gone" in talk.say("I have also sent the mail.")
+    assert talk.say("One more thing: how long?") == "It should take 60 minutes."
 
 
 @given(st.text())

@@ -97,9 +97,7 @@ class MailClient:
 
     def reply(self, id: int, text: str) -> Headline:
         """Answer a message: to its sender, under its subject."""
-        parent = self.read(id)
-        subject = parent.subject if parent.subject.startswith("Re: ") else f"Re: {parent.subject}"
-        return self.send([parent.sender], subject, text, in_reply_to=parent.message_id)
+        return _headline(ask_json(self._http, "POST", f"/messages/{id}/reply", json={"text": text}))
 
     def mark(self, id: int, **changes: Any) -> Headline:
         """Change `seen`, `flagged` or `folder` of a message."""

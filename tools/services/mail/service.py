@@ -34,6 +34,7 @@ class MailService(Service):
     | `GET /messages/ID` | a message, which is seen then, with the ids of its thread |
     | `GET /messages/ID/raw` | the same as RFC 5322 text |
     | `POST /messages` | sends JSON (`to`, `subject`, `text`, `in_reply_to`, `invitation`) or RFC 5322 |
+    | `POST /messages/ID/reply` | sends JSON (`text`) to the sender, under the same subject |
     | `PATCH /messages/ID` | `seen`, `flagged`, `folder` |
 
     Mail to somebody who answers by rule is answered at once. An invitation (a `text/calendar` part with
@@ -62,6 +63,7 @@ class MailService(Service):
                 Route("/messages/{id:int}", _refusing(self._read), methods=["GET"]),
                 Route("/messages/{id:int}", _refusing(self._mark), methods=["PATCH"]),
                 Route("/messages/{id:int}/raw", _refusing(self._raw)),
+                Route("/messages/{id:int}/reply", _refusing(self._reply), methods=["POST"]),
             ]
         )
 
@@ -137,23 +139,24 @@ class MailService(Service):
 
     async def _send(self, request: Request) -> Response:
         if request.headers.get("content-type", "").startswith("message/rfc822"):
-            sent = rfc822.read(await request.body())
+            asked = rfc822.read(await request.body())
         else:
-            sent = await _json(request)
-        to = _recipients(sent.get("to"))
-        texts = {key: sent.get(key, "") for key in ("subject", "text", "in_reply_to", "invitation")}
-        for key, value in texts.items():
-            if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
-                raise _Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
-            # SQLite and JSON take no half of a surrogate pair, and a header no line break.
-            texts[key] = value.encode("utf-8", "replace").decode().replace("\x00", "")
-        texts["subject"] = " ".join(texts["subject"].split())
+            asked = await _json(request)
+        texts = _texts(asked)
         parent = self._store.with_message_id(texts["in_reply_to"]) if texts["in_reply_to"] else None
         if texts["in_reply_to"] and parent is None:
             raise _Refused(f"there is no message {texts['in_reply_to'][:80]!r} to answer")
+        return self._sent(_recipients(asked.get("to")), texts, parent)
+
+    async def _reply(self, request: Request) -> Response:
+        parent = self._found(request)
+        texts = _texts({**await _json(request), "subject": _answering(parent["subject"])})
+        return self._sent([parent["sender"]], texts, parent)
+
+    def _sent(self, to: list[str], texts: Mapping[str, str], parent: Row | None) -> Response:
+        """Put a message into the sent ones, and the answers to it into the inbox."""
         id = self._store.last() + 1
-        owner = self.mailbox.owner
-        row = self._row(id, "sent", owner.mailbox, to, texts, parent, seen=True)
+        row = self._row(id, "sent", self.mailbox.owner.mailbox, to, texts, parent, seen=True)
         self._store.add([row, *self._answers(row, to, texts)])
         found = self._store.message(id)
         assert found is not None
@@ -249,6 +252,21 @@ def _integer(asked: Mapping[str, str], name: str, default: int, least: int, most
     return int(text)
 
 
+def _texts(asked: Mapping[str, Any]) -> dict[str, str]:
+    texts = {}
+    for key in ("subject", "text", "in_reply_to", "invitation"):
+        value = asked.get(key, "")
+        if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
+            raise _Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
+        # SQLite and JSON take no half of a surrogate pair, and a header no line break.
+        texts[key] = value.encode("utf-8", "replace").decode().replace("\x00", "")
+    return {**texts, "subject": " ".join(texts["subject"].split())}
+
+
+def _answering(subject: str) -> str:
+    return subject if subject.startswith("Re: ") else f"Re: {subject}"
+
+
 def _recipients(given: Any) -> list[str]:
     given = [given] if isinstance(given, str) else given
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_RECIPIENTS:
@@ -281,7 +299,7 @@ def _answer(person: Correspondent, texts: Mapping[str, str]) -> Mapping[str, str
     said = f"{texts['subject']}\n{texts['text']}".casefold()
     for rule in person.rules:
         if all(word.casefold() in said for word in rule.words):
-            subject = texts["subject"] if texts["subject"].startswith("Re: ") else f"Re: {texts['subject']}"
+            subject = _answering(texts["subject"])
             return {"subject": subject, "text": f"{rule.answer}\n\n{person.name}", "invitation": ""}
     return None
 
