@@ -21,13 +21,15 @@ class Load:
 
     answers_per_s: float
     answers: int
+    total: int
+    """Answers from the beginning on, those before and after the window included."""
     wrong: int
     """Answers with another status than 200, or that the check refuses."""
     median_ms: float
     p99_ms: float
 
 
-class _Client(asyncio.Protocol):
+class Client(asyncio.Protocol):
     """One connection, one request at a time, over and over."""
 
     def __init__(self, requests: Sequence[bytes], first: int, stride: int, check: Check) -> None:
@@ -61,7 +63,7 @@ class _Client(asyncio.Protocol):
             raise SystemExit(f"the server closed a connection: {exc}")
 
 
-class HttpClient(_Client):
+class HttpClient(Client):
     """Requests are whole HTTP/1.1 requests, answers have a Content-Length."""
 
     def data_received(self, data: bytes) -> None:
@@ -79,7 +81,7 @@ class HttpClient(_Client):
         self.took(head.startswith(b"HTTP/1.1 200 ") and self.check(body))
 
 
-class WebSocketClient(_Client):
+class WebSocketClient(Client):
     """Requests are texts, answers are unmasked frames; the first request opens what is played."""
 
     path = "/ws"
@@ -134,13 +136,13 @@ def load(
     seconds: float,
     warm_up_s: float = 1.0,
     clients: int = 32,
-    kind: type[_Client] = HttpClient,
+    kind: type[Client] = HttpClient,
 ) -> Load:
     """Ask from so many clients at the same time, each with one request in flight."""
 
     async def run() -> Load:
         loop = asyncio.get_running_loop()
-        made: list[_Client] = []
+        made: list[Client] = []
         for number in range(clients):
             _, client = await loop.create_connection(
                 lambda number=number: kind(requests, number, clients, check),
@@ -160,6 +162,7 @@ def load(
         return Load(
             answers_per_s=len(taken) / (ended - begun),
             answers=len(taken),
+            total=sum(len(client.taken) for client in made),
             wrong=sum(client.wrong for client in made),
             median_ms=taken[len(taken) // 2] * 1000,
             p99_ms=taken[len(taken) * 99 // 100] * 1000,

@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def timed(calls: Iterable[Call]) -> dict[str, float]:
-    """Milliseconds of each call, one after the other; and of the processor's time, which other programs on the
+    """Milliseconds of each call, one after the other; and of the processor, which other programs on the
     machine disturb less."""
     taken, computed = [], []
     for call in calls:

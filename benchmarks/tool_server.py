@@ -4,10 +4,14 @@
 
 32 clients in one process, each with one call in flight; every answer's status and JSON are checked. The calls
 are all different, so that no answer comes from a cache: searches for two words, pages, forecasts of random
-places, names to geocode. The peer is asked in the same run, by the same load generator (`load.py`), over HTTP
-(`POST /step`) and over its WebSocket, for an environment that does nothing (`peers/openenv_server.py`); it
-needs a Python environment of its own: `python -m venv DIR && DIR/bin/pip install openenv-core uvloop
-httptools`. Prints a table and writes `benchmarks/results/tool_server.json`.
+places, names to geocode; and these in turn. The processor's time that an answer took the server is told, too,
+because other programs disturb it less.
+
+The peer is asked in the same run, by the same load generator (`load.py`), over HTTP (`POST /step`) and over
+its WebSocket, for an environment that does nothing (`peers/openenv_server.py`). It needs a Python
+environment of its own: `python -m venv DIR && DIR/bin/pip install openenv-core uvloop httptools`.
+
+Prints a table and writes `benchmarks/results/tool_server.json`.
 """
 
 import argparse
@@ -27,7 +31,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import urlopen
 
-from load import HttpClient, Load, WebSocketClient, is_json, load
+from load import Check, Client, HttpClient, WebSocketClient, is_json, load
 from machine import machine
 
 RESULTS = Path(__file__).parent / "results" / "tool_server.json"
@@ -65,10 +69,9 @@ def calls(seed: int) -> dict[str, list[bytes]]:
     }
     for requests in found.values():
         rng.shuffle(requests)
-    least = min(len(found["search"]), len(found["forecast"]))
-    # Others than those above, as far as there are others.
-    both = zip(found["search"][least // 2 :], found["forecast"][least // 2 :], strict=False)
-    found["search and forecast"] = [one for pair in both for one in pair]
+    # What agents do, in turn; others than those above, where there are so many.
+    late = [requests[len(requests) // 2 :] for requests in found.values()]
+    found["in turn"] = [late[n % 4][n // 4 % len(late[n % 4])] for n in range(CALLS)]
     return found
 
 
@@ -85,8 +88,8 @@ def forecast(rng: random.Random) -> dict[str, Any]:
 
 
 @contextmanager
-def ours(workers: int) -> Iterator[int]:
-    """The port of `ludus serve tools`."""
+def ours(workers: int) -> Iterator[tuple[int, int]]:
+    """The port of `ludus serve tools`, and the process."""
     command = [
         str(Path(sys.executable).with_name("ludus")),
         "serve",
@@ -103,15 +106,15 @@ def ours(workers: int) -> Iterator[int]:
         for _ in range(20):  # every process has to come up
             urlopen(f"http://{url}/health", timeout=60).close()
             time.sleep(0.2)
-        yield int(url.rpartition(":")[2])
+        yield int(url.rpartition(":")[2]), process.pid
     finally:
         process.terminate()
         process.wait()
 
 
 @contextmanager
-def peer(python: str) -> Iterator[int]:
-    """The port of the peer."""
+def peer(python: str) -> Iterator[tuple[int, int]]:
+    """The port of the peer, and its process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -126,23 +129,43 @@ def peer(python: str) -> Iterator[int]:
             if process.poll() is not None:
                 raise SystemExit("the peer's server ended")
             time.sleep(0.1)
-        yield port
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def measure_peer(python: str, seconds: float) -> dict[str, Load]:
+def measure(
+    port: int, pid: int, requests: list[bytes], check: Check, seconds: float, kind: type[Client] = HttpClient
+) -> dict[str, Any]:
+    """The load, and the microseconds of processor that an answer took the server."""
+    before = cpu_s(pid)
+    done = load("127.0.0.1", port, requests, check, seconds=seconds, kind=kind)
+    return {**asdict(done), "server_cpu_us": (cpu_s(pid) - before) / done.total * 1e6}
+
+
+def cpu_s(pid: int) -> float:
+    """Seconds of processor that a process and its children have used."""
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if pid in (int(folder.name), int(words[1])):
+            ticks += int(words[11]) + int(words[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure_peer(python: str, seconds: float) -> dict[str, dict[str, Any]]:
     body = json.dumps({"action": {"text": "hello there, how are"}}).encode()
     head = b"POST /step HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     post = b"%sContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
     step = json.dumps({"type": "step", "data": {"text": "hello there, how are"}}).encode()
-    with peer(python) as port:
+    with peer(python) as (port, pid):
         return {
-            "OpenEnv, POST /step": load("127.0.0.1", port, [post], is_json, seconds=seconds, kind=HttpClient),
-            "OpenEnv, WebSocket": load(
-                "127.0.0.1", port, [step], is_observation, seconds=seconds, kind=WebSocketClient
-            ),
+            "OpenEnv, POST /step": measure(port, pid, [post], is_json, seconds),
+            "OpenEnv, WebSocket": measure(port, pid, [step], is_observation, seconds, WebSocketClient),
         }
 
 
@@ -158,26 +181,26 @@ def main() -> None:
     parser.add_argument("--peer", default="/tmp/peers/openenv/bin/python", help="the peer's Python")
     arguments = parser.parse_args()
     before = os.getloadavg()
-    figures: dict[str, Load] = {}
+    figures: dict[str, dict[str, Any]] = {}
     requests = calls(0)
     for workers in (1, 2):
-        with ours(workers) as port:
+        with ours(workers) as (port, pid):
             for name, asked in requests.items():
                 label = f"ludus, {workers} process{'es' * (workers > 1)}, {name}"
-                figures[label] = load("127.0.0.1", port, asked, is_json, seconds=arguments.seconds)
+                figures[label] = measure(port, pid, asked, is_json, arguments.seconds)
     if Path(arguments.peer).exists():
         figures |= measure_peer(arguments.peer, arguments.seconds)
     else:
         print(f"no peer at {arguments.peer}: it is left out")
     for name, figure in figures.items():
         print(
-            f"{name:46} {figure.answers_per_s:8.0f}/s   median {figure.median_ms:6.2f} ms   "
-            f"99% {figure.p99_ms:6.2f} ms   wrong {figure.wrong}"
+            f"{name:30} {figure['answers_per_s']:8.0f}/s  median {figure['median_ms']:6.2f} ms  "
+            f"99% {figure['p99_ms']:6.2f} ms  CPU {figure['server_cpu_us']:4.0f} µs   {figure['wrong']} wrong"
         )
-    if wrong := sum(figure.wrong for figure in figures.values()):
+    if wrong := sum(figure["wrong"] for figure in figures.values()):
         raise SystemExit(f"{wrong} answers were wrong: nothing is written")
     result = {
-        "figures": {name: asdict(figure) for name, figure in figures.items()},
+        "figures": figures,
         "clients": 32,
         "loadavg_before": before,
         **machine("uvicorn", "httptools", "uvloop", "starlette"),

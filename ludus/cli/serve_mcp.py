@@ -49,6 +49,8 @@ class ServeMcp:
             env.close()
             server = environment_server(name, lambda: make(name, arguments), self.seed)
         if self.transport == "stdio":
+            if sys.stdin.isatty():
+                print("Waiting for MCP messages on standard input; Ctrl-C ends.", file=sys.stderr)
             asyncio.run(server.run_stdio())
             return 0
 

@@ -51,7 +51,7 @@ def on_a_port(*words: object) -> Iterator[str]:
         line = process.stdout.readline()
         yield line.split(" at ")[1].split()[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
     finally:
         process.kill()
         process.wait()
@@ -122,8 +122,10 @@ def test_an_oracle_earns_through_mcp_what_it_earns_directly(connect: Callable[[]
             server.call("episode_next")
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
-@pytest.mark.parametrize("id", ["Search", "Weather", "Calendar", "Assistant"])
+@pytest.mark.parametrize(
+    ("id", "transport"),
+    [("Search", "http"), ("Weather", "stdio"), ("Calendar", "http"), ("Assistant", "stdio")],
+)
 def test_the_assistants_oracles_earn_through_mcp_what_they_earn_directly(id: str, transport: str) -> None:
     name = f"ludus/{id}-v0"
     here = gymnasium.make(name, disable_env_checker=True)
@@ -138,9 +140,9 @@ def test_the_assistants_oracles_earn_through_mcp_what_they_earn_directly(id: str
     assert (played["task"], played["return"]) == (direct["task"], pytest.approx(direct["return"]))
 
 
-def test_the_task_is_a_prompt_a_resource_and_a_tool(connect: Callable[[], McpServer]) -> None:
+def test_the_task_is_a_prompt_a_resource_and_a_tool(url: str) -> None:
     task = "[system]\nCount.\n\n[user]\ncount to "
-    with connect() as server:
+    with McpServer(url=url) as server:
         assert server.read("ludus://task").startswith(task)
         assert str(server.call("episode_task")).startswith(task)
         assert record(server)["messages"][1]["content"].startswith("count to ")
@@ -163,8 +165,8 @@ def test_the_end_is_told_and_nothing_goes_on_after_it(connect: Callable[[], McpS
         assert server.call("add", {"number": 1}) == "now 1 ü"
 
 
-def test_a_limit_is_told_as_one(connect: Callable[[], McpServer]) -> None:
-    with connect() as server:
+def test_a_limit_is_told_as_one(url: str) -> None:
+    with McpServer(url=url) as server:
         for _ in range(5):
             server.call("add", {})
         assert "over (cut off after 6 steps): no success" in str(server.call("add", {}))
@@ -189,12 +191,12 @@ def test_errors_are_the_models_and_faults_are_not(connect: Callable[[], McpServe
         assert server.call("add", {"number": 1}) == "now 1 ü"
 
 
-def test_images_arrive(connect: Callable[[], McpServer]) -> None:
+def test_images_arrive(url: str) -> None:
     from mcp_counting import PNG
 
     from ludus.envs.chat import image_part, text_part
 
-    with connect() as server:
+    with McpServer(url=url) as server:
         assert server.call("picture") == [text_part("here"), image_part(PNG)]
 
 
@@ -322,7 +324,7 @@ def test_at_standard_input_it_ends_when_told_or_left(ending: Any) -> None:
             process.stdin.close()
         else:
             process.send_signal(ending)
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert process.stdout.read() == ""
         assert "a module that prints" in process.stderr.read()
     finally:

@@ -33,7 +33,7 @@ def served(*words: str, ending: int = signal.SIGTERM) -> Iterator[str]:
         assert " at " in line, process.stderr.read()
         yield line.split(" at ")[1].split()[0]
         process.send_signal(ending)
-        assert process.wait(15) == 0
+        assert process.wait(30) == 0
         assert process.stderr.read() == ""
     finally:
         process.kill()
@@ -93,7 +93,7 @@ def test_faults_are_options() -> None:
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
 
 
-@pytest.mark.parametrize("words", [("tools",), ("mcp", "ludus/MathTool-v0", "--transport", "http")])
+@pytest.mark.parametrize("words", [("tools",), ("mcp", "ludus/Arithmetic-v0", "--transport", "http")])
 def test_a_port_in_use_is_one_line(run: Run, words: tuple[str, ...]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -112,8 +112,8 @@ def test_a_port_in_use_is_one_line(run: Run, words: tuple[str, ...]) -> None:
         (("tools", "--workers", "2", "--control"), ("--workers 2 --control",)),
         (("mcp", "ludus/NoSuch-v0"), ("ludus/NoSuch-v0",)),
         (("mcp", "ludus/PacMan-v0"), ("ludus/PacManChat-v0",)),
-        (("mcp", "ludus/MathTool-v0", "--arg", "nope=1"), ("nope",)),
-        (("mcp", "ludus/MathTool-v0", "--seed", "-1"), ("--seed -1",)),
+        (("mcp", "ludus/Arithmetic-v0", "--arg", "nope=1"), ("nope",)),
+        (("mcp", "ludus/Arithmetic-v0", "--seed", "-1"), ("--seed -1",)),
     ],
 )
 def test_wrong_options_are_one_line(run: Run, words: tuple[str, ...], names: tuple[str, ...]) -> None:

@@ -227,7 +227,8 @@ Transport = Callable[[TextIO], AbstractAsyncContextManager[Any]]
 @asynccontextmanager
 async def _reach(url: str, headers: Mapping[str, str], timeout_s: float, _: TextIO) -> AsyncIterator[Any]:
     async with (
-        httpx2.AsyncClient(headers=headers, timeout=timeout_s) as http,
+        # How long an answer may take is decided where it is asked for: here it would end the session.
+        httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(timeout_s, read=None)) as http,
         streamable_http_client(url, http_client=http) as streams,
     ):
         yield streams

@@ -17,7 +17,7 @@ from ludus.tools.errors import ToolError, ToolFault, UserError
 from ludus.tools.mcp import McpServer
 
 SERVERS = str(Path(__file__).with_name("servers.py"))
-PATIENCE_S = 15.0
+PATIENCE_S = 30.0
 
 
 def command(kind: str, *words: object) -> list[str]:
@@ -40,7 +40,7 @@ def port() -> Iterator[int]:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(200):
+    for _ in range(600):
         assert process.poll() is None, "the server ended"
         with socket.socket() as trying:
             if trying.connect_ex(("127.0.0.1", port)) == 0:
@@ -49,7 +49,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not come up")
 
 
-@pytest.fixture(params=["process", "port"])
+@pytest.fixture(scope="module", params=["process", "port"])
 def server(request: pytest.FixtureRequest) -> Iterator[McpServer]:
     if request.param == "process":
         made = McpServer(command("good"), timeout_s=PATIENCE_S)
@@ -129,18 +129,18 @@ def test_a_server_on_a_port_that_dies_in_a_call_is_a_fault() -> None:
                 server.call("die")
             with pytest.raises(ToolFault, match="add: "):
                 server.call("add", {"a": 1})
-            assert time.monotonic() - began < 8
+            assert time.monotonic() - began < 10
     finally:
         process.kill()
         process.wait()
 
 
-def test_a_server_that_hangs_is_a_fault_within_the_limit() -> None:
-    with McpServer(command("good"), timeout_s=3.0) as server:
+def test_a_server_that_hangs_is_a_fault_within_the_limit(port: int) -> None:
+    with McpServer(url=f"http://127.0.0.1:{port}/mcp", timeout_s=3.0) as server:
         began = time.monotonic()
         with pytest.raises(ToolFault, match="hang: no answer within 3 s"):
             server.call("hang")
-        assert time.monotonic() - began < 4
+        assert 3 <= time.monotonic() - began < 8
         assert server.call("add", {"a": 1}) == "2"
 
 
@@ -159,7 +159,7 @@ def test_no_process_is_left_of_a_server_that_heeds_nothing(tmp_path: Path) -> No
     began = time.monotonic()
     with pytest.raises(ToolFault, match="connecting: no answer within 1 s"):
         McpServer(command("silent", pids), timeout_s=1.0).open()
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     assert not any(is_alive(int(pid)) for pid in pids.read_text().split())
 
 

@@ -212,8 +212,8 @@ def test_what_is_slow_keeps_the_client_waiting_and_nobody_else() -> None:
 
         began = time.monotonic()
         for seconds in threads.map(ask, range(20)):
-            assert SLOW_S <= seconds < SLOW_S + 2
-        assert time.monotonic() - began < 2 * SLOW_S
+            assert seconds >= SLOW_S
+        assert time.monotonic() - began < 4 * SLOW_S  # one after the other they would take 20
 
 
 def test_a_call_that_its_client_gave_up_has_no_effect() -> None:
