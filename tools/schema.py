@@ -6,6 +6,7 @@ checks them as well. `jsonschema` is no dependency of the core, and its messages
 """
 
 import difflib
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -105,8 +106,7 @@ def shown(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    words = {True: "true", False: "false", None: "null"}
-    return words[value] if value is None or isinstance(value, bool) else repr(value)
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 def _object(
