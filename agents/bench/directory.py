@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from ludus.agents.bench.journal import read_journal
-from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList, read_tasks
 from ludus.agents.episode import Episode
@@ -44,25 +43,13 @@ class Settings:
     temperature: float
     max_tokens: int
     seed: int
+    n: int | None
+    """Tasks per environment that were asked for; None: all that are frozen."""
     repeats: int
     tasks: str
     """Hash of the task list."""
     ludus: str
     """Version of Ludus."""
-
-    @staticmethod
-    def of(suite: str, player: PlayerChoice, repeats: int, tasks: TaskList) -> "Settings":
-        return Settings(
-            suite=suite,
-            model=player.shown,
-            agent=player.agent,
-            temperature=player.temperature,
-            max_tokens=player.max_tokens,
-            seed=player.seed,
-            repeats=repeats,
-            tasks=tasks.digest,
-            ludus=version("ludus"),
-        )
 
 
 @dataclass(frozen=True, slots=True)

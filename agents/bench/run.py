@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -146,24 +147,30 @@ def read_outcome(path: Path) -> Outcome:
 def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
     if (path / SETTINGS).exists():
         folder = open_folder(path)
-        tasks = folder.tasks
-        if plan.suite == folder.settings.suite and plan.count not in (
-            None,
-            *(len(s.seeds) for s in tasks.sets),
-        ):
-            sizes = sorted({len(one.seeds) for one in tasks.sets})
-            raise UserError(
-                f"{path} holds a run of {', '.join(map(str, sizes))} tasks an environment, not {plan.count}: "
-                "give this one a folder of its own with --out"
-            )
-        require_same(folder, Settings.of(plan.suite, plan.player, plan.repeats, tasks))
+        require_same(folder, _settings(plan, folder.tasks))
         return folder
     chosen = choose(plan.suite)
     for id, reason in chosen.left_out.items():
         listener.note(f"{id} is left out: {reason}")
     require_playable(chosen.specs, plan.player)
     tasks = tasks_for(chosen.specs, plan.count, plan.default_count, listener.note)
-    return begin(path, Settings.of(plan.suite, plan.player, plan.repeats, tasks), tasks, chosen.left_out)
+    return begin(path, _settings(plan, tasks), tasks, chosen.left_out)
+
+
+def _settings(plan: Plan, tasks: TaskList) -> Settings:
+    player = plan.player
+    return Settings(
+        suite=plan.suite,
+        model=player.shown,
+        agent=player.agent,
+        temperature=player.temperature,
+        max_tokens=player.max_tokens,
+        seed=player.seed,
+        n=plan.count,
+        repeats=plan.repeats,
+        tasks=tasks.digest,
+        ludus=version("ludus"),
+    )
 
 
 def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listener) -> list[Result]:

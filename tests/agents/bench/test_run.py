@@ -205,26 +205,16 @@ def test_faults_are_played_again_and_count_as_no_failure(folder: Path, heard: An
         ({"player": PlayerChoice("scripted:oracle", "react", max_tokens=32)}, "agent"),
         ({"repeats": 3}, "repeats"),
         ({"suite": "ludus/PacManChat-v0"}, "suite"),
-        ({"count": 7}, "6 tasks"),
+        ({"count": 7}, "n 6, not 7"),
     ],
 )
 def test_a_folder_of_another_run_is_refused_and_the_difference_named(
     folder: Path, changes: dict[str, Any], named: str
 ) -> None:
     begun = plan("scripted:oracle")
-    from ludus.agents.bench.directory import Settings, begin
-    from ludus.agents.bench.tasks import tasks_for
-
-    tasks = tasks_for([spec_of(ARITHMETIC)], 6, 100, lambda text: None)
-    begin(folder, Settings.of(begun.suite, begun.player, begun.repeats, tasks), tasks, {})
+    bench(begun, folder)
     with pytest.raises(UserError, match=rf"{named}.*--out"):
         bench(replace(begun, **changes), folder)
-
-
-def spec_of(id: str) -> Any:
-    from ludus.agents.rollout import EnvironmentSpec
-
-    return EnvironmentSpec(id)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(folder: Path) -> None:
