@@ -10,6 +10,7 @@ import gymnasium
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer
 from ludus.agents.policy import Action, derive_seed
+from ludus.agents.written_calls import WrittenCalls
 from ludus.envs.chat import Chat, Message, content_text
 
 
@@ -28,6 +29,9 @@ class ChatPolicy:
     token_ids: bool = False
     """Ask for token ids and log-probabilities (vLLM gives them), so that the episodes can be trained on.
     Where the server renders a history otherwise than what was sampled, the episode forks."""
+    written_calls: str = ""
+    """Empty: the server is told the tools and reads the calls. Or the name of a format (`hermes`, `openai`,
+    …): the tools stand in the system message, and calls are read from the reply's text."""
     images: bool = False
     """Send images; without, the model reads `[image]`."""
 
@@ -39,6 +43,7 @@ class ChatPlayer:
     def __init__(self, policy: ChatPolicy, tools: Sequence[Any], seed: int) -> None:
         self._policy = policy
         self._tools = tools
+        self._written = WrittenCalls(policy.written_calls, tools) if policy.written_calls and tools else None
         self._seed = seed
         self._sent: list[dict[str, Any]] = []
         """The conversation as it goes over the wire."""
@@ -48,6 +53,10 @@ class ChatPlayer:
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
         policy = self._policy
         seed = derive_seed(policy.seed, self._seed, self._turn)
+        if self._written is not None:
+            observation = (
+                self._written.observe(observation) if self._turn else self._written.introduce(observation)
+            )
         self._sent = [*self._sent, *(_sent(message, policy.images) for message in observation)]
         self._turn += 1
         try:
@@ -56,6 +65,8 @@ class ChatPlayer:
             return Action({"role": "assistant", "content": ""}, finish="length")
         action = _action(answer, policy.sampling.max_tokens)
         self._sent = [*self._sent, _sent(action.reply)]
+        if self._written is not None:
+            action = replace(action, reply=self._written.read(action.reply))
         return self._with_ids(action, answer) if policy.token_ids else action
 
     def branch(self, seed: int) -> "ChatPlayer":
@@ -70,7 +81,7 @@ class ChatPlayer:
         policy, sampling = self._policy, self._policy.sampling
         return {
             "messages": self._sent,
-            "tools": self._tools or None,
+            "tools": (self._written is None and self._tools) or None,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p if sampling.top_p < 1 else None,

@@ -12,7 +12,8 @@ from ludus.agents.formats.calls.literals import read_call
 from ludus.agents.formats.calls.reply import Call, ParsedReply, calls_of, message
 from ludus.agents.policy import Action, BranchingPlayer, Player, Policy
 from ludus.agents.search.branches import SearchError
-from ludus.envs.chat import Chat, Message, content_text, reply_text, system, user
+from ludus.agents.written_calls import with_preface
+from ludus.envs.chat import Chat, Message, content_text, reply_text, user
 
 PREFACE = (
     "Work in small steps. Begin every reply with one or two sentences behind 'Thought:' that say what you "
@@ -53,7 +54,9 @@ class ReActPlayer:
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
         if not self._begun:
-            observation = _prefaced(observation, PREFACE + (WITH_TOOLS if self._has_tools else WITHOUT_TOOLS))
+            observation = with_preface(
+                observation, PREFACE + (WITH_TOOLS if self._has_tools else WITHOUT_TOOLS)
+            )
             self._begun = True
         elif self._wrote:
             observation = [_observed(one) for one in observation]
@@ -98,13 +101,6 @@ def _call(text: str) -> Call:
     written = {"function": {"name": separate[1].strip(), "arguments": separate[2].strip()}}
     (call,) = calls_of({"tool_calls": [written]})
     return call
-
-
-def _prefaced(observation: Chat, preface: str) -> Chat:
-    first, *rest = observation
-    if first["role"] == "system":
-        return [system(f"{content_text(first)}\n\n{preface}"), *rest]
-    return [system(preface), *observation]
 
 
 def _observed(one: Message) -> Message:

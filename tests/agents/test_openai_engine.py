@@ -21,6 +21,8 @@ from ludus.agents.engines.openai import OpenAIEngine
 from ludus.agents.engines.retries import LONGEST_S, backoff_s, retry_after_s
 from ludus.agents.engines.server import OpenAIServer
 from ludus.agents.episode import Episode, StopReason
+from ludus.agents.formats.calls.registry import named
+from ludus.agents.formats.calls.reply import Call
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import user
@@ -249,6 +251,24 @@ def test_a_reply_that_is_cut_off_is_still_a_reply(loopback: Loopback) -> None:
     assert {(turn.finish, turn.completion_tokens) for turn in episode.turns} == {("length", 1024)}
 
 
+@pytest.mark.parametrize("form", ["hermes", "qwen_coder", "mistral", "llama", "pythonic", "openai"])
+def test_calls_may_stand_in_the_text(loopback: Loopback, form: str) -> None:
+    def respond(number: int, body: Any) -> bytes:
+        button = "right" if number else "left"
+        return http(chat(named(form).render([Call("press", {"button": button})])))
+
+    loopback.respond = respond
+    (episode,) = play(ChatPolicy(OpenAIServer.connect(loopback.url), written_calls=form))
+    assert episode.success
+    assert len(episode.turns) == 2
+    first, second = loopback.bodies
+    assert "tools" not in first
+    assert all(word in first["messages"][0]["content"] for word in ("press", "which one", "tool_name"))
+    assert [message["role"] for message in second["messages"]] == ["system", "user", "assistant", "user"]
+    assert second["messages"][2]["content"] == named(form).render([Call("press", {"button": "left"})])
+    assert "dark" in second["messages"][3]["content"]
+
+
 def test_seeds_differ_by_turn_and_episode_and_repeat(loopback: Loopback) -> None:
     policy = ChatPolicy(OpenAIServer.connect(loopback.url), Sampling(temperature=0.5, top_p=0.9), seed=5)
     for _ in range(2):
@@ -305,6 +325,21 @@ def test_a_policy_is_used_in_one_event_loop_after_the_other(loopback: Loopback) 
     server = OpenAIServer.connect(loopback.url)
     assert [play(ChatPolicy(server))[0].stop for _ in range(2)] == [StopReason.TRUNCATED] * 2
     assert not server._lanes
+
+
+def test_ludus_eval_plays_a_model_behind_a_url(
+    loopback: Loopback, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ludus.cli import main
+
+    words = ["eval", "tests/Lamp-v0", "--model", loopback.url, "--episodes", "3", "--agent", "react"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert f"{loopback.url} · react" in shown
+    assert "environment:truncated" in shown
+    loopback.models = http({}, 401)
+    assert main(words) == 1
+    assert capsys.readouterr().err.startswith(f"error: {loopback.url}/v1 refuses access")
 
 
 # Trouble that may pass
