@@ -23,8 +23,11 @@ TITLES = (
 )
 ROOMS = ("Amber Room", "Beech Room", "Cedar Room", "Dune Room", "Fjord Room", "Garnet Room", "Heron Room")
 MINUTES = (30, 60, 90)
-_CANCELLED = r"cancel|called off|not take place|does not happen|will not happen|no longer"
-_AS_PLANNED = r"takes? place|taking place|as planned|goes? ahead|going ahead|will happen|is on\b"
+OFF = r"cancel|called off|not (?:be )?tak(?:e|ing) place|not happen"
+IS_OFF = r"\b(?:is|was|(?<!not )been?) (?:cancell?ed|called off)|not take place|not happen"
+ON = r"(?<!not )takes? place|taking place|as planned|goes? ahead|going ahead|will happen|is on\b"
+IS_ON = r"(?<!not )takes? place|as planned|goes? ahead|going ahead|will happen"
+"""How a letter says that something takes place or not; with `IS`, so plainly that it can't say the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +182,8 @@ def picnic(given: Material) -> Task | None:
     start = found[wet]
     event = Engagement("p1", _subject(title), start, start + length, people)
     fields = {"title": title, "day": _day(start.date()), "b": b.name}
-    letter = Letter(b.address, says=_CANCELLED if wet else _AS_PLANNED, never="" if wet else _CANCELLED)
+    says, never = (OFF, IS_ON) if wet else (ON, IS_OFF)
+    letter = Letter(b.address, says=says, never=never)
     goal = Goal(cancelled=event.uid if wet else "", letters=(letter,))
     return Task("picnic", given.brief("picnic", fields, {"people": "to"}), goal, engagements=(event,))
 

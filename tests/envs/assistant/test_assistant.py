@@ -11,7 +11,7 @@ import pytest
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.assistant.assistant import OUTSIDE, Assistant
 from ludus.envs.assistant.office.goal import Letter, days_named, times_named
-from ludus.envs.assistant.office.tasks import KINDS
+from ludus.envs.assistant.office.tasks import IS_OFF, IS_ON, KINDS, OFF, ON
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
 from ludus.envs.errors import ArgumentError
@@ -210,6 +210,27 @@ def test_a_wrong_call_says_what_would_be_right(plain: Assistant, call: Any, word
 def test_days_and_times_are_read_as_people_write_them(text: str, days: set[int], times: set[str]) -> None:
     assert days_named(text, date(2031, 3, 4)) == {date(2031, 3, day) for day in days}
     assert times_named(text) == times
+
+
+@pytest.mark.parametrize(
+    ("text", "off", "on"),
+    [
+        ("The picnic is cancelled because of rain.", True, False),
+        ("It will not take place.", True, False),
+        ("We had to cancel it: rain is forecast.", True, False),
+        ("It takes place as planned.", False, True),
+        ("No need to cancel: it goes ahead!", False, True),
+        ("It will not be cancelled, it will take place.", False, True),
+        ("It takes place, is cancelled.", False, False),
+        ("See you.", False, False),
+    ],
+)
+def test_a_letter_says_whether_it_takes_place_but_not_both(text: str, off: bool, on: bool) -> None:
+    letters = [
+        Letter("a@office.example", says=OFF, never=IS_ON),
+        Letter("a@office.example", says=ON, never=IS_OFF),
+    ]
+    assert [one.is_said_by(text) for one in letters] == [off, on]
 
 
 def test_a_letter_that_lists_every_day_says_nothing() -> None:
