@@ -126,7 +126,8 @@ def _renamed(original: Tool, naming: Naming, called: Mapping[str, str]) -> Tool:
         for key, one in original.parameters["properties"].items()
     ]
     carry_out.__name__ = naming.name
-    carry_out.__doc__ = "\n".join([_worded(original.description, words), "", "Args:", *described])
+    arguments = ["", "Args:", *described] if described else []
+    carry_out.__doc__ = "\n".join([_worded(original.description, words), *arguments])
     carry_out.__annotations__ = {naming.arguments[key]: hints[key] for key in naming.arguments}
     carry_out.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return tool(carry_out)

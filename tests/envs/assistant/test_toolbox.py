@@ -128,6 +128,7 @@ def test_other_names_agree_in_schemas_calls_errors_and_texts(names: int) -> None
     assert f"`{naming.arguments['subject']}`" in schema["description"]
     assert f"`{finish}`" in schema["description"]
     assert f"`{finish}`" in schema["parameters"]["properties"][naming.arguments["subject"]]["description"]
+    assert not any("Args:" in function["description"] for function in shown.values())
     messages, _ = env.reset(seed=1)
     assert f"`{naming.name}`" in content_text(messages[0])
     assert played(env, 1)[1]
