@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import re
-import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.request import getproxies, proxy_bypass
 
+import httpcore
 import httpx
 
 from ludus.agents.engines.base import EngineFault
@@ -35,6 +35,14 @@ _TOO_LONG = re.compile(
 )
 
 T = TypeVar("T")
+_Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
+_BROKEN = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.ConnectionNotAvailable,
+)
 
 
 class ContextTooLong(Exception):
@@ -149,30 +157,34 @@ class OpenAIServer:
         Raises:
             _Trouble: there is none.
         """
-        request = httpx.Request(
+        url = httpx.URL(f"{self.url}/{path}")
+        headers = {
+            "host": url.netloc.decode(),
+            "content-type": "application/json",
+            "content-length": str(len(content)),
+            **_headers(self.key_variable),
+        }
+        request = httpcore.Request(
             "POST",
-            f"{self.url}/{path}",
-            headers={"content-type": "application/json", **_headers(self.key_variable)},
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=list(headers.items()),
             content=content,
             extensions={"timeout": {"connect": CONNECT_S}},
         )
         try:
-            async with self._lane() as transport, asyncio.timeout(self.timeout_s):
-                response = await transport.handle_async_request(request)
+            async with self._lane() as connection, asyncio.timeout(self.timeout_s):
+                response = await connection.handle_async_request(request)
                 try:
-                    await response.aread()
+                    body = await response.aread()
                 finally:
                     await response.aclose()
+            return httpx.Response(response.status, headers=response.headers, content=body)
         except TimeoutError:
             raise _Trouble(f"no answer within {self.timeout_s:g} s", is_time_out=True) from None
-        except httpx.UnsupportedProtocol as error:
-            raise UserError(f"{self.name}: {error}: a server's URL begins with http:// or https://") from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except (*_BROKEN, httpx.DecodingError) as error:
             raise _Trouble(_said(error)) from error
-        response.request = request
-        return response
 
-    def _lane(self) -> AbstractAsyncContextManager[httpx.AsyncHTTPTransport]:
+    def _lane(self) -> AbstractAsyncContextManager[_Connection]:
         loop = asyncio.get_running_loop()
         lanes = self._lanes.get(loop)
         if lanes is None:
@@ -211,7 +223,7 @@ class OpenAIServer:
         if response.status_code == 404 and "model" in reason.lower():
             names = [str(one["id"]) for one in _models(self.url, self.key_variable)]
             raise UserError(f"{self.url} has no model {self.model!r}: name another" + _listing(names))
-        what = f"{self.name} refuses {response.request.url.path} (status {response.status_code}): {reason}"
+        what = f"{self.name} refuses the request (status {response.status_code}): {reason}"
         if self._answered.is_set():
             raise EngineFault(what)
         where = response.headers.get("location")
@@ -219,21 +231,22 @@ class OpenAIServer:
 
 
 class _Lanes:
-    """Connections of one event loop, each a transport of its own, kept open between requests.
+    """Connections of one event loop, kept open between requests.
 
-    httpcore's pool looks at every connection for every request, which with 256 of them takes ten times as
-    long as the request: a pool of one is as quick as it can be.
+    They are httpcore's, on which httpx stands, without the pool between: the pool looks at every connection
+    for every request, which with 256 of them takes ten times as long as the request.
     """
 
     def __init__(self, url: str, concurrency: int) -> None:
         target = httpx.URL(url)
-        bypassed = proxy_bypass(target.host)
-        self._proxy = None if bypassed else getproxies().get(target.scheme)
-        # One for all lanes: to load the authorities' certificates takes longer than a hundred requests.
-        secure = target.scheme == "https"
-        self._tls = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._origin = httpcore.URL(
+            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=b"/"
+        ).origin
+        self._proxy = None if proxy_bypass(target.host) else getproxies().get(target.scheme)
+        # One for all: to load the authorities' certificates takes longer than a hundred requests.
+        self._tls = httpx.create_ssl_context() if target.scheme == "https" else None
         self._turn = asyncio.Semaphore(concurrency)
-        self._free: list[httpx.AsyncHTTPTransport] = []
+        self._free: list[_Connection] = []
 
     def keep(self, when_done: Callable[[], object]) -> None:
         """Keep the connections until the event loop ends: `asyncio.run` then cancels whatever still waits."""
@@ -243,24 +256,31 @@ class _Lanes:
                 await asyncio.Event().wait()
             finally:
                 when_done()
-                for lane in self._free:
-                    await lane.aclose()
+                for connection in self._free:
+                    await connection.aclose()
 
         self._keeper = asyncio.ensure_future(wait())
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncHTTPTransport]:
+    async def one(self) -> AsyncIterator[_Connection]:
         """A free connection: the one that was used last, so that the others may be closed."""
         async with self._turn:
-            lane = self._free.pop() if self._free else self._new()
+            connection = self._free.pop() if self._free else self._new()
+            if isinstance(connection, httpcore.AsyncHTTPConnection) and connection.has_expired():
+                await connection.aclose()
+                connection = self._new()
             try:
-                yield lane
+                yield connection
             finally:
-                self._free.append(lane)
+                if isinstance(connection, httpcore.AsyncHTTPProxy) or connection.is_idle():
+                    self._free.append(connection)
+                else:
+                    await connection.aclose()
 
-    def _new(self) -> httpx.AsyncHTTPTransport:
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-        return httpx.AsyncHTTPTransport(verify=self._tls, limits=limits, proxy=self._proxy)
+    def _new(self) -> _Connection:
+        if self._proxy is not None:
+            return httpcore.AsyncHTTPProxy(self._proxy, ssl_context=self._tls, max_connections=1)
+        return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls)
 
 
 def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
@@ -300,6 +320,8 @@ def _normal(url: str) -> str:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
         raise UserError(f"{url!r} is no URL ({error}): it looks like http://localhost:8000/v1") from None
+    if not parsed.host:
+        raise UserError(f"{url!r} names no server: a URL looks like http://localhost:8000/v1")
     if parsed.userinfo:
         raise UserError(f"the URL for {parsed.host} holds a name or a password: set {KEY_VARIABLE} instead")
     url = re.sub(r"/(chat/completions|completions|models)$", "", url.strip().rstrip("/"))

@@ -33,8 +33,8 @@ class Play:
     agent: AgentName = None
     """A scripted agent of the environment instead of you: null, random, oracle, …"""
     model: ModelName = None
-    """A trained model instead of you: a run (its folder or name), a model's folder, or a name on the hub. A
-    run on this environment also gives the arguments that no --arg sets."""
+    """A model instead of you: a server's URL, a run (its folder or name), a model's folder, or a name on the
+    hub. A run on this environment also gives the arguments that no --arg sets."""
     seed: int = 0
     """Of the first episode; the next ones have the seeds after it."""
     episodes: int = 1

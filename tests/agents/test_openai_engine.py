@@ -140,6 +140,7 @@ def loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loopback]:
     loop.call_soon_threadsafe(stop.set)
     thread.join(10)
     assert not thread.is_alive()
+    loop.close()
 
 
 class Lamp(ToolEnv):
@@ -340,6 +341,15 @@ def test_ludus_eval_plays_a_model_behind_a_url(
     loopback.models = http({}, 401)
     assert main(words) == 1
     assert capsys.readouterr().err.startswith(f"error: {loopback.url}/v1 refuses access")
+
+
+def test_proxies_of_the_environment_are_used(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", loopback.url)
+    (episode,) = play(ChatPolicy(OpenAIServer.connect("http://model.invalid/v1")))
+    assert episode.stop == StopReason.TRUNCATED
+    assert loopback.heads[-1].startswith("POST http://model.invalid/v1/chat/completions ")
 
 
 # Trouble that may pass
