@@ -30,6 +30,9 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
         response = http.request(method, path, **arguments)
     except httpx.TimeoutException:
         raise ToolError("the service did not answer in time; try again") from None
+    except httpx.InvalidURL as error:
+        # What the model wrote has become part of the URL; a wrong base is found when the client is made.
+        raise ToolError(f"the request cannot be sent: {error}; write something shorter") from None
     except httpx.HTTPError as error:
         raise ToolFault(f"{http.base_url}: {type(error).__name__}: {error}") from error
     if response.status_code < 400:

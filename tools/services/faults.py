@@ -56,6 +56,8 @@ class FaultPlan:
 
     def draw(self, service: str, call: int) -> Fault | None:
         """The fault of a service's call: a pure function of the seed, the service's name and the number."""
+        if not (self.slow or self.timeout or self.refused or self.broken or self.stale):
+            return None
         digest = blake2b(f"{self.seed}/{service}/{call}".encode(), digest_size=8).digest()
         place = int.from_bytes(digest, "little") / 2**64
         for fault in Fault:
