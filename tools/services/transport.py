@@ -40,21 +40,22 @@ class DirectClient(httpx.Client):
         super().__init__(transport=transport, **options)
         self._direct = transport
         # Addresses repeat, and reading one takes longer than answering it.
-        self._address = lru_cache(maxsize=4096)(lambda url: super(DirectClient, self).build_request("GET", url).url)
+        self._address = lru_cache(maxsize=4096)(self._resolve)
 
     def build_request(
         self, method: str, url: httpx.URL | str, *, cookies: Any = None, timeout: Any = _DEFAULT, **parts: Any
     ) -> httpx.Request:
-        if cookies is not None or "extensions" in parts and parts["extensions"]:
+        if cookies is not None or parts.get("extensions"):
             return super().build_request(method, url, cookies=cookies, timeout=timeout, **parts)
         patience = self.timeout if timeout is _DEFAULT else httpx.Timeout(timeout)
         parts["extensions"] = {"timeout": patience.as_dict()}
         return httpx.Request(method, self._address(url), **parts)
 
+    def _resolve(self, url: httpx.URL | str) -> httpx.URL:
+        return super().build_request("GET", url).url
+
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-        if self.is_closed or any(
-            option not in (False, _DEFAULT) for option in options.values()
-        ):
+        if self.is_closed or any(option not in (False, _DEFAULT) for option in options.values()):
             return super().send(request, **options)
         response = self._direct.handle_request(request)
         response.request = request
