@@ -103,15 +103,15 @@ class Weather(ServiceEnv):
 
     ## Arguments
     - `kinds` (all): which kinds of questions: `high`, `low`, `at_hour`, `rain`, `gusts`, `hours_above`,
-      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `high_on`,
-      `warmest_day`, `days_above`, `first_above`.
+      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `wind_on`,
+      `windiest_day`, `days_above`, `first_above`.
     - `places` (`"invented"`): or `"real"`.
     - `world` (0): which invented world, and which weather.
     - `ambiguity` (0.3): the share of questions about places that share their name.
     - `horizon` (7): how many days, today included, questions reach ahead, 1 to 14.
-    - `narrow` (False): a form for small models: two tools, few places, short words, whole degrees
-      Fahrenheit. `forecast(place)` then answers in one line, with the highs of the next `horizon` days, 7 at
-      most.
+    - `narrow` (False): a form for small models: two tools, few places, short words, numbers of
+      one digit. `forecast(place)` then answers in one line, with the strongest wind of each of the next
+      `horizon` days (7 at most) in m/s.
     - `towns` (6): how many places there are with `narrow`, 1 to 50.
     - `url` (None), `geocoding_url` (None): a real server in place of the service, such as
       `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one that `ludus serve tools`

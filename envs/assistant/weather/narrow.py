@@ -15,13 +15,13 @@ from ludus.tools.errors import ToolError
 from ludus.tools.services.geography import Place
 from ludus.tools.tool import tool
 
-LEAST, MOST = 10, 99
-"""Highs are shown in two digits; weeks with others are not asked about."""
-HIGH = "temperature_2m_max"
+MOST = 9
+"""Winds are shown in one digit; days with stronger ones are not asked about."""
+WIND = "wind_speed_10m"
 
 QUESTIONS: Mapping[str, str] = {
-    "high_on": "high in {place} on {day}?",
-    "warmest_day": "warmest day in {place}?",
+    "wind_on": "wind in {place} on {day}?",
+    "windiest_day": "windiest day in {place}?",
     "days_above": "days above {threshold} in {place}?",
     "first_above": "first day above {threshold} in {place}?",
 }
@@ -48,46 +48,46 @@ def draw(
     first = today + timedelta(1)
     for _ in range(TRIES):
         place = towns[int(rng.integers(len(towns)))]
-        highs = [highest(day) for day in serve(place, first, days, "temperature_2m")]
-        if not LEAST <= min(highs) <= max(highs) <= MOST:
+        winds = [strongest(day) for day in serve(place, first, days, WIND)]
+        if max(winds) > MOST:
             return None
         at = int(rng.integers(days))
-        threshold = int(rng.integers(min(highs), max(highs) + 1))
-        goal = _goal(kind, highs, first, at, threshold)
+        threshold = int(rng.integers(min(winds), max(winds) + 1))
+        goal = _goal(kind, winds, first, at, threshold)
         if goal is None:
             continue
         day = name_of(first + timedelta(at))
         text = QUESTIONS[kind].format(place=place.name, day=day, threshold=threshold)
         needs = tuple(
-            Need(place.latitude, place.longitude, first + timedelta(number), (HIGH,))
+            Need(place.latitude, place.longitude, first + timedelta(number), (WIND,))
             for number in range(days)
         )
-        more = {"high_on": day, "warmest_day": "", "days_above": threshold, "first_above": threshold}[kind]
+        more = {"wind_on": day, "windiest_day": "", "days_above": threshold, "first_above": threshold}[kind]
         return Question(kind, text, needs, goal, f"{kind}:{place.id}:{first.isoformat()}:{days}:{more}")
     return None
 
 
-def highest(hours: Sequence[float]) -> int:
-    """A day's high in whole degrees Fahrenheit, from its hours in degrees Celsius."""
-    return round(convert(max(hours), "°C", "°F"))
+def strongest(hours: Sequence[float]) -> int:
+    """A day's strongest wind in whole m/s, from its hours in km/h."""
+    return round(convert(max(hours), "km/h", "m/s"))
 
 
-def _goal(kind: str, highs: Sequence[int], first: date, at: int, threshold: int) -> Goal | None:
-    names = [name_of(first + timedelta(number)) for number in range(len(highs))]
-    above = [number for number, high in enumerate(highs) if high > threshold]
-    if kind == "high_on":
-        return Number(highs[at], "°F", 0.0)
+def _goal(kind: str, winds: Sequence[int], first: date, at: int, threshold: int) -> Goal | None:
+    names = [name_of(first + timedelta(number)) for number in range(len(winds))]
+    above = [number for number, wind in enumerate(winds) if wind > threshold]
+    if kind == "wind_on":
+        return Number(winds[at], "m/s", 0.0)
     if kind == "days_above":
         return Number(len(above), "days", 0.0) if above else None
-    right = highs.index(max(highs)) if kind == "warmest_day" else (above or [-1])[0]
-    if right < 0 or (kind == "warmest_day" and highs.count(highs[right]) > 1):
+    right = winds.index(max(winds)) if kind == "windiest_day" else (above or [-1])[0]
+    if right < 0 or (kind == "windiest_day" and winds.count(winds[right]) > 1):
         return None
     return OneOf(names[right], tuple(name for number, name in enumerate(names) if number != right))
 
 
 @tool
 def forecast(self: Any, state: Any, place: str) -> Answer:
-    """The highs of the next days in a place, in degrees Fahrenheit.
+    """The strongest wind of each of the next days in a place, in m/s.
 
     Args:
         place: the place's name
@@ -99,18 +99,18 @@ def forecast(self: Any, state: Any, place: str) -> Answer:
     told = self.client.forecast(
         town.latitude,
         town.longitude,
-        hourly="temperature_2m",
+        hourly=WIND,
         timezone="auto",
         start_date=dates[0],
         end_date=dates[-1],
     )
-    hours = told["hourly"]["temperature_2m"]
-    state, share = self.look_up(state, town.latitude, town.longitude, dates[0], dates[-1], [HIGH])
-    highs = [highest(hours[24 * number : 24 * number + 24]) for number in range(len(dates))]
+    hours = told["hourly"][WIND]
+    state, share = self.look_up(state, town.latitude, town.longitude, dates[0], dates[-1], [WIND])
+    winds = [strongest(hours[24 * number : 24 * number + 24]) for number in range(len(dates))]
     # A day and its digits stand side by side, and every day after a space, so that the small model's tokens
     # are the same wherever they stand, and what follows a day is what is to be copied.
-    days = " ".join(f"{name_of(day)}{high}" for day, high in zip(dates, highs, strict=True))
-    return Answer(state, f"highs {days}", {"milestones": share})
+    days = " ".join(f"{name_of(day)}{wind}" for day, wind in zip(dates, winds, strict=True))
+    return Answer(state, f"winds {days}", {"milestones": share})
 
 
 @tool
@@ -138,13 +138,13 @@ def read(text: str) -> tuple[str, dict[str, str]]:
 
 def solve(kind: str, words: Mapping[str, str], line: str) -> tuple[str, int | str]:
     """The days of the forecast's line that matter, as they stand there, and the answer."""
-    highs = {day: int(high) for day, high in re.findall(r" ([A-Z][a-z]{2})(\d+)", line)}
-    if kind == "high_on":
+    winds = {day: int(wind) for day, wind in re.findall(r" ([A-Z][a-z]{2})(\d+)", line)}
+    if kind == "wind_on":
         days = [words["day"]]
-    elif kind == "warmest_day":
-        days = [max(highs, key=highs.__getitem__)]
+    elif kind == "windiest_day":
+        days = [max(winds, key=winds.__getitem__)]
     else:
-        days = [day for day, high in highs.items() if high > int(words["threshold"])]
+        days = [day for day, wind in winds.items() if wind > int(words["threshold"])]
         days = days if kind == "days_above" else days[:1]
-    value: int | str = {"high_on": highs[days[0]], "days_above": len(days)}.get(kind, days[0])
-    return " ".join(["see", *(f"{day}{highs[day]}" for day in days)]), value
+    value: int | str = {"wind_on": winds[days[0]], "days_above": len(days)}.get(kind, days[0])
+    return " ".join(["see", *(f"{day}{winds[day]}" for day in days)]), value

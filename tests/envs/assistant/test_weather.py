@@ -173,7 +173,7 @@ def test_renamed_tools_and_distractors_change_names_only() -> None:
     [
         ({"kinds": ["hihg"]}, "no kind 'hihg'; did you mean 'high'"),
         ({"kinds": []}, "is empty"),
-        ({"kinds": "high", "narrow": True}, "no kind 'high'.*high_on"),
+        ({"kinds": "high", "narrow": True}, "no kind 'high'.*wind_on"),
         ({"places": "mars"}, "no places 'mars'.*invented, real"),
         ({"ambiguity": 2}, "ambiguity=2: give a number from 0 to 1"),
         ({"horizon": 15}, "horizon=15: give an integer from 1 to 14"),
