@@ -8,7 +8,7 @@ checks them as well. `jsonschema` is no dependency of the core, and its messages
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
@@ -30,6 +30,8 @@ _LENGTHS: dict[type, tuple[str, str, str]] = {
     str: ("minLength", "maxLength", "characters"),
     list: ("minItems", "maxItems", "items"),
 }
+MOST = 10
+"""Complaints that are told at once; a list of thousands has as many."""
 _DEEPEST = 100
 """Of schemas within schemas; one that refers to itself without end is not followed further."""
 
@@ -76,6 +78,12 @@ def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth
     return []
 
 
+def joined(complaints: Sequence[str], count: int) -> str:
+    """The first `MOST` complaints of `count`, as one text."""
+    more = f"; and {count - MOST} more" if count > MOST else ""
+    return "; ".join(complaints[:MOST]) + more
+
+
 def missing(name: str) -> str:
     return f"the argument {name!r} is missing"
 
@@ -106,7 +114,10 @@ def shown(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=repr)
+    try:
+        return json.dumps(value, ensure_ascii=False, default=repr)
+    except (RecursionError, TypeError, ValueError):  # a number of thousands of digits, a list in itself
+        return f"something of the type {type(value).__name__} that is no JSON"
 
 
 def _object(

@@ -44,7 +44,7 @@ class Tool:
 
         def check(arguments: dict[str, Any]) -> dict[str, Any]:
             if wrong := schema.complaints(arguments, closed):
-                raise ToolError("; ".join(wrong))
+                raise ToolError(schema.joined(wrong, len(wrong)))
             return arguments
 
         return cls(name, description, parameters, function, check)
@@ -84,11 +84,17 @@ class Tool:
         try:
             # Half a surrogate pair has no UTF-8: whatever a tool does with it would break.
             json.dumps(arguments, ensure_ascii=False, default=str).encode()
-            return self._check(dict(arguments))
         except UnicodeEncodeError:
             raise ToolError(
                 f"{self.name}: the arguments hold half of a surrogate pair: write whole characters"
             ) from None
+        except RecursionError:
+            raise ToolError(f"{self.name}: the arguments are nested too deeply") from None
+        except (TypeError, ValueError) as error:
+            # Values that came as objects, not as text: a number of thousands of digits, a list in itself.
+            raise ToolError(f"{self.name}: the arguments are no JSON: {error}") from None
+        try:
+            return self._check(dict(arguments))
         except ToolError as error:
             raise ToolError(f"{self.name}: {error}") from None
         except RecursionError:
@@ -162,7 +168,7 @@ def _documented(name: str, docstring: str) -> tuple[str, dict[str, str]]:
 
 def _complaints(error: pydantic.ValidationError, known: Iterable[str]) -> str:
     complaints = []
-    for one in error.errors(include_url=False):
+    for one in error.errors(include_url=False)[: schema.MOST]:
         place = ".".join(map(str, one["loc"])) or "arguments"
         match one["type"]:
             case "missing":
@@ -180,7 +186,7 @@ def _complaints(error: pydantic.ValidationError, known: Iterable[str]) -> str:
             case _:
                 wrong = one["msg"].replace("Input should be", "must be")
                 complaints.append(f"{place}: {wrong}, not {schema.shown(one['input'])}")
-    return "; ".join(complaints)
+    return schema.joined(complaints, error.error_count())
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -251,3 +251,23 @@ def test_the_own_validator_agrees_with_jsonschema(arguments):
         assert not valid or "NaN" in repr(arguments) or "nan" in repr(arguments) or "inf" in repr(arguments)
     else:
         assert valid
+
+
+def _in_itself():
+    found = {}
+    found["day"] = [found]
+    return found
+
+
+def test_values_that_have_no_json_are_refused():
+    for arguments in ({"day": 10**5_000}, _in_itself(), 10**5_000, {"day": {(1, 2): 3}}):
+        with pytest.raises(ToolError, match=r"^book: the arguments .*JSON"):
+            book.read(arguments)
+
+
+def test_a_list_of_thousands_does_not_get_as_many_complaints():
+    foreign = Tool.from_schema("foreign", "A tool.", book.parameters, lambda **_: None)
+    for one in (book, foreign):
+        with pytest.raises(ToolError, match=r"stops\.9: .*; and 4990 more") as refused:
+            one.read({"day": "x", "stops": [1] * 5_000})
+        assert len(str(refused.value)) < 2_000

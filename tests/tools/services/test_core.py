@@ -180,3 +180,8 @@ def test_what_only_matters_between_machines_is_there_for_those_who_ask() -> None
         pass
     with pytest.raises(RuntimeError, match="closed"):
         http.get("/echo/a")
+
+
+def test_a_request_that_is_too_long_is_something_the_model_reads() -> None:
+    with pytest.raises(ToolError, match="too long; write something shorter"):
+        ask_json(connect(Echo()), "GET", "/echo/x", params={"query": "a" * 100_000})
