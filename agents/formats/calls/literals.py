@@ -10,10 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ludus.agents.formats.calls.reply import Call, finite, whole_characters, write_json
-
-MAX_DEPTH = 100
-"""Of nested lists and dictionaries."""
+from ludus.agents.formats.calls.reply import MAX_DEPTH, Call, finite, whole_characters, write_json
 
 NAME = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 """Of a tool."""

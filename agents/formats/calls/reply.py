@@ -14,6 +14,10 @@ MAX_MALFORMED = 64
 many errors, and each may cost a look at the whole text: without a bound, a hostile text takes quadratic
 time."""
 
+MAX_DEPTH = 100
+"""Of nested lists and objects. Python reads JSON ten times as deep, and whatever walks through it later, from
+further down the stack, fails."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -44,14 +48,19 @@ def read_json(text: str) -> Any:
         value = _STRICT.decode(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if _is_deep(value, text, 0, len(text)):
+        raise ValueError("nested too deeply")
     return _mended(value) if _ESCAPED_SURROGATE(text) else value
 
 
 def scan_json(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value that begins at `at`, and the position behind it; None where there is none."""
+    """The JSON value that begins at `at`, and the position behind it; None where there is none, or one too
+    deep."""
     try:
         value, end = _STRICT.raw_decode(text, at)
     except (ValueError, RecursionError):
+        return None
+    if _is_deep(value, text, at, end):
         return None
     return (_mended(value) if _ESCAPED_SURROGATE(text, at, end) else value), end
 
@@ -150,6 +159,21 @@ def _call_of(call: Mapping[str, Any]) -> Call:
     elif not isinstance(arguments, Mapping):
         arguments = {} if arguments is None else write_json(arguments)
     return Call(str(function.get("name", "")), arguments, str(call.get("id") or ""))
+
+
+def _is_deep(value: Any, text: str, at: int, end: int) -> bool:
+    """Whether a value, written from `at` to `end`, is nested more than `MAX_DEPTH` deep."""
+    if text.count("[", at, end) + text.count("{", at, end) <= MAX_DEPTH:
+        return False
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
 
 
 def _mended(value: Any) -> Any:

@@ -3,13 +3,14 @@
 `transformers` reads a reply by it as a whole: one malformed call, and it gives up. Then the calls are taken
 apart (by the same template, with the calls' bodies as plain text) and each is read for itself."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ludus.agents.formats.base import FormatError
 from ludus.agents.formats.calls.json_calls import call_of, malformed
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, read_json
 
 _FIELD = "tool_calls"
 _BODY = "ludus_body"
@@ -36,7 +37,7 @@ def response_template_format(tokenizer: Any, generation_prompt: str) -> CallForm
     def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
         try:
             read = _read(tokenizer, text, whole, generation_prompt, tools)
-            calls = [call_of(call) for call in _listed(read)]
+            calls = [call_of(_strict(call)) for call in _listed(read)]
         except _TROUBLE:
             try:
                 read = _read(tokenizer, text, apart, generation_prompt, ())
@@ -61,6 +62,15 @@ def _listed(read: Mapping[str, Any]) -> list[Any]:
     calls = read.get(_FIELD) or []
     flat = calls if isinstance(calls, list) else [calls]
     return [one for call in flat for one in (call if isinstance(call, list) else [call])]
+
+
+def _strict(value: Any) -> Any:
+    """A value as this package's own parsers read it: `transformers` takes NaN, any depth, and surrogates.
+
+    Raises:
+        ValueError, RecursionError: they would refuse it.
+    """
+    return read_json(json.dumps(value))
 
 
 def _text(read: Mapping[str, Any]) -> str:
@@ -94,7 +104,7 @@ def _one(tokenizer: Any, found: Mapping[str, Any], template: Mapping[str, Any], 
         inner["transform"] = _filled(field["transform"], found)
     alone = {"start_anchor": template.get("start_anchor", "\0"), "fields": {_FIELD: inner}}
     try:
-        value = _read(tokenizer, body, alone, "", ()).get(_FIELD)
+        value = _strict(_read(tokenizer, body, alone, "", ()).get(_FIELD))
     except _TROUBLE:
         call = malformed(body)
         return Call(found.get("name") or call.name, body)

@@ -213,6 +213,21 @@ def test_hostile_text_takes_no_time(form: CallFormat) -> None:
         assert time.process_time() - began < 0.1 + 4e-6 * len(text), text[:40]
 
 
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("leaf", ["1", '"\\ud83d"'])
+def test_what_is_nested_deeply_is_malformed_and_never_raises_later(form: CallFormat, leaf: str) -> None:
+    """Neither here, nor where the reply is written down from further down the stack; of any depth."""
+    number = 1234567
+    written = form.render([Call("forecast", {"tags": number}), Call("done", {})])
+    for depth in [*range(60, 1100, 40), 100_000]:
+        text = written.replace(str(number), "[" * depth + leaf + "]" * depth)
+        reply = form.read(text, TOOLS)
+        deep, done = calls_of(reply)
+        assert (done.name, done.arguments) == ("done", {})
+        assert depth <= 100 or isinstance(deep.arguments, str) or isinstance(deep.arguments["tags"], str)
+        json.dumps({"turns": [{"reply": {"more": [[[reply]]]}}]})
+
+
 def test_formats_are_found_by_name() -> None:
     assert named("hermes") is FORMATS["hermes"]
     with pytest.raises(

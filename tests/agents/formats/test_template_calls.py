@@ -1,6 +1,7 @@
 """`TemplateFormat` with tools, on templates of the families: what was sampled is kept, calls come back."""
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +263,21 @@ def test_a_malformed_call_of_a_response_template_is_its_own_error() -> None:
     ]  # fmt: skip
     cut = form.parse(encode(form, good + "\n" + bad[:40]), TOOLS)
     assert [type(one.arguments) for one in calls_of(cut)] == [dict, str]
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", "[" * 300 + "]" * 300, '"\\ud800"'])
+def test_what_transformers_reads_and_json_does_not_is_malformed(value: str) -> None:
+    tokenizer = families.tokenizer(families.HERMES)
+    tokenizer.response_template = RESPONSE
+    good, odd = (
+        f'<tool_call>\n{{"name": "forecast", "arguments": {{"place": {place}}}}}\n</tool_call>'
+        for place in ('"Lomar"', value)
+    )
+    reply = TemplateFormat(tokenizer)._calls.read(f"{good}\n{odd}\n{good}", TOOLS)
+    first, second, third = calls_of(reply)
+    assert first.arguments == third.arguments == {"place": "Lomar"}
+    assert second.arguments == {"place": "\ufffd"} if "ud800" in value else value in second.arguments
+    json.dumps(reply, allow_nan=False, ensure_ascii=False).encode()
 
 
 def test_a_response_template_that_is_none_is_explained() -> None:
