@@ -1,7 +1,8 @@
 """Calls of the weather service in this process, and episodes of `ludus/Weather-v0`.
 
-`python benchmarks/weather.py` prints a table and writes `benchmarks/results/weather.json`. The figure to reach: a
-call at most 0.5 ms at the median. Every call asks for another place, so that no answer is found in a cache.
+`python benchmarks/weather.py` prints a table and writes `benchmarks/results/weather.json`. The figure to
+reach: a call at most 0.5 ms at the median. Every call asks for another place, so that no answer is found in a
+cache.
 """
 
 import argparse
