@@ -364,6 +364,13 @@ class FinishAtOnce(_Planner):
         yield [("finish", {"answer": "done"})]
 
 
+class UsualAnswer(_Planner):
+    """Cheats: does not look, and answers what is most often right."""
+
+    def plan(self, request: str) -> Plan:
+        yield [("finish", {"answer": "120" if request.startswith("How many minutes") else "09:00"})]
+
+
 class CopyRequest(_Planner):
     """Cheats: gives the request as its own answer."""
 
@@ -399,6 +406,7 @@ AGENTS: dict[str, type[ScriptedAgent]] = {
     "cheater-accept-all": AcceptAll,
     "cheater-book-all": BookAll,
     "cheater-finish-at-once": FinishAtOnce,
+    "cheater-usual-answer": UsualAnswer,
     "cheater-copy-request": CopyRequest,
     "cheater-call-loop": CallLoop,
     "cheater-forged-results": ForgedResults,

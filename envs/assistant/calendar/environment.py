@@ -4,7 +4,7 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
@@ -61,6 +61,8 @@ class Desk(WorldState):
     goal: Goal
     begun: Shelves
     """The calendars as they were in the beginning."""
+    seen: frozenset[tuple[str, datetime]] = frozenset()
+    """Which of the goal's needs have been looked at."""
 
     @property
     def user(self) -> Person:
@@ -108,12 +110,15 @@ class Calendar(ServiceEnv):
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `goal` | 1 at `finish` if all that was to change has changed, and what was asked is answered right | 1 |
+    | `goal` | 1 at `finish` if all that was to change has changed; of a question, see below | 1 |
     | `damage` | ¼ for each entry, in anybody's calendar, that is gone or new and should not; 1 at most | −1 |
     | `milestones` | at `finish`, the share of the change that is there (with `milestones=True` only) | 0.2 |
     | `calls` | calls made | −0.01 |
     | `tool_errors` | calls that are wrong in themselves: no such tool, malformed arguments | −0.02 |
     | `malformed` | 1 for a reply that calls nothing | −0.05 |
+
+    A question (`ask_slot`, `ask_minutes`) must be answered right by who has looked: `list_events` or
+    `free_busy` must have shown the times that the answer is about, of everybody whom it is about.
 
     ## End of episode
     `finish` terminates the episode. Truncated after `max_turns` (16) replies, without a reward for the goal.
@@ -227,7 +232,11 @@ class Calendar(ServiceEnv):
         """The terms of an end with the calendars as they are now, and whether it is a success."""
         goal = state.goal
         apart = difference(goal, state.people, state.now, state.begun, self._service.state)
-        right = same_answer(goal.answer, answer) if goal.answer else apart.done == 1.0
+        right = (
+            same_answer(goal.answer, answer) and state.seen == goal.needs
+            if goal.answer
+            else apart.done == 1.0
+        )
         damage = min(1.0, apart.damaged / ALL_DAMAGED)
         progress = float(right) if goal.answer else apart.done
         terms = {"goal": float(right), "damage": damage, "milestones": progress}
@@ -262,6 +271,7 @@ class Calendar(ServiceEnv):
         found = self._client.events(state.user.address, low, high)
         listed = [_event(event, state) for event in found[:MAX_SHOWN]]
         more = len(found) - len(listed)
+        state = _looked(state, [state.user.address], low, high)
         return _shown(state, listed, f"\n… and {more} more: ask for a shorter time" if more else "")
 
     @tool
@@ -283,7 +293,7 @@ class Calendar(ServiceEnv):
             ]
             for address, taken in self._client.free_busy(asked, low, high).items()
         }
-        return _shown(state, found)
+        return _shown(_looked(state, asked, low, high), found)
 
     @tool
     def create_event(
@@ -457,6 +467,12 @@ def _moment(state: Desk, text: str, name: str, zone: str = "") -> datetime:
     if not date(1990, 1, 1) < moment.date() < date(2090, 1, 1):
         raise ToolError(f"{name}={text[:60]!r} is too far away; it is {state.now.year} now")
     return moment
+
+
+def _looked(state: Desk, people: Sequence[str], low: datetime, high: datetime) -> Desk:
+    """The state after the calendars of people (addresses) were shown from one time to another."""
+    new = {need for need in state.goal.needs if need[0] in people and low <= need[1] < high}
+    return replace(state, seen=state.seen | new) if new else state
 
 
 def _which(state: Desk, occurrence: str, following: bool) -> datetime | None:

@@ -29,6 +29,8 @@ class Goal:
     new: tuple[Entry, ...] = ()
     answer: str = ""
     """What shall be answered, where something is asked."""
+    needs: frozenset[tuple[str, datetime]] = frozenset()
+    """By address and start, the half hours that one must have looked at to know the answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,7 +280,9 @@ def ask_slot(world: World, week: int) -> Goal | None:
         f"At what time, on my clock, begins the first slot of {slots * 30} minutes on {day_text(day)} in "
         f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
     )
-    return Goal("ask_slot", text, answer=f"{start:%H:%M}")
+    # Why the times before are none, one may know from anybody who takes part; that this is one, from all.
+    needs = frozenset((one.address, slot) for one in people for slot in span(start, slots))
+    return Goal("ask_slot", text, answer=f"{start:%H:%M}", needs=needs)
 
 
 def ask_minutes(world: World, week: int) -> Goal | None:
@@ -293,7 +295,8 @@ def ask_minutes(world: World, week: int) -> Goal | None:
         f"How many minutes of my working hours on {day_text(day)} are taken? What overlaps counts once. "
         "Answer with the number."
     )
-    return Goal("ask_minutes", text, answer=str(30 * taken))
+    needs = frozenset((world.user.address, one) for one in slots)
+    return Goal("ask_minutes", text, answer=str(30 * taken), needs=needs)
 
 
 KINDS: Mapping[str, Draw] = {

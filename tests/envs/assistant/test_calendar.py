@@ -76,12 +76,11 @@ def test_the_texts_agree_with_what_the_oracle_reads() -> None:
 
 def test_damage_costs_by_how_much_there_is_and_is_no_success() -> None:
     env = Calendar(kinds=("ask_minutes",))
-    env.reset(seed=3)
-    state = env.snapshot()
     oracle = Oracle(env)
     observation, info = env.reset(seed=3)
     oracle.begin()
     observation, *_ = env.step(oracle.act(observation, info))
+    state = env.snapshot()
     (finish,) = oracle.act(observation, info)["tool_calls"]
     answer = finish["function"]["arguments"]["answer"]
     returns = []
@@ -107,6 +106,25 @@ def test_what_is_done_and_undone_is_no_damage() -> None:
     *_, info = call(env, "finish")
     assert info["reward_terms"]["damage"] == 0
     assert info["reward_terms"]["goal"] == 0
+
+
+def test_who_has_not_looked_has_not_answered() -> None:
+    env = Calendar(kinds=["ask_slot", "ask_minutes"])
+    for seed in range(8):
+        env.reset(seed=seed)
+        goal, now, people = env._state.goal, env._state.now, [*env._state.people]
+        begun = env.snapshot()
+        assert env.step(calling(env, ("finish", {"answer": goal.answer})))[4]["success"] is False
+        env.restore(begun)
+        asked = {"start": now.isoformat(), "end": (now + timedelta(weeks=4)).isoformat()}
+        call(env, "list_events", **asked)
+        if goal.kind == "ask_slot":
+            half = env.snapshot()
+            assert env.step(calling(env, ("finish", {"answer": goal.answer})))[4]["success"] is False
+            env.restore(half)
+            for one in people[1:]:
+                call(env, "free_busy", people=[one], **asked)
+        assert env.step(calling(env, ("finish", {"answer": goal.answer})))[4]["success"] is True
 
 
 def test_the_same_call_again_makes_no_second_event() -> None:
