@@ -8,7 +8,8 @@ from typing import Any
 import gymnasium
 
 from ludus.agents.engines.base import Sampling
-from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer
+from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
+from ludus.agents.formats.calls.reply import read_json
 from ludus.agents.policy import Action, derive_seed
 from ludus.agents.written_calls import WrittenCalls
 from ludus.envs.chat import Chat, Message, content_text
@@ -60,14 +61,13 @@ class ChatPlayer:
         self._sent = [*self._sent, *(_sent(message, policy.images) for message in observation)]
         self._turn += 1
         try:
-            answer = await policy.server.post("chat/completions", self._request(seed), _read_choice, seed)
+            action = await policy.server.post("chat/completions", self._request(seed), self._read, seed)
         except ContextTooLong:
             return Action({"role": "assistant", "content": ""}, finish="length")
-        action = _action(answer, policy.sampling.max_tokens)
         self._sent = [*self._sent, _sent(action.reply)]
         if self._written is not None:
             action = replace(action, reply=self._written.read(action.reply))
-        return self._with_ids(action, answer) if policy.token_ids else action
+        return self._continued(action) if action.prompt_ids else action
 
     def branch(self, seed: int) -> "ChatPlayer":
         twin = ChatPlayer(self._policy, self._tools, seed)
@@ -91,23 +91,21 @@ class ChatPlayer:
             **({"logprobs": True, "return_token_ids": True} if policy.token_ids else {}),
         }
 
-    def _with_ids(self, action: Action, answer: Any) -> Action:
-        """The action with the server's ids; a prompt that does not begin with what was seen is a fork."""
-        choice = answer["choices"][0]
-        prompt, ids = answer.get("prompt_token_ids") or (), tuple(choice.get("token_ids") or ())
-        logprobs = [one["logprob"] for one in (choice.get("logprobs") or {}).get("content") or ()]
-        if not prompt or len(ids) != len(logprobs):
-            return action
-        seen = self._context
-        appended = tuple(prompt[: len(seen)]) == seen
-        self._context = (*prompt, *ids)
-        return replace(
-            action,
-            prompt_ids=tuple(prompt[len(seen) :] if appended else prompt),
-            completion_ids=ids,
-            logprobs=tuple(map(float, logprobs)),
-            fork=not appended,
-        )
+    def _read(self, answer: Any) -> Action:
+        """What the server's answer says, with the ids of the whole prompt.
+
+        Raises:
+            BadAnswer: it is none.
+        """
+        action = _action(answer, self._policy.sampling.max_tokens)
+        return _with_ids(action, answer) if self._policy.token_ids else action
+
+    def _continued(self, action: Action) -> Action:
+        """The action with what its prompt adds; a prompt that does not begin with what was seen is a fork."""
+        prompt, seen = action.prompt_ids, self._context
+        appended = prompt[: len(seen)] == seen
+        self._context = (*prompt, *action.completion_ids)
+        return replace(action, prompt_ids=prompt[len(seen) :] if appended else prompt, fork=not appended)
 
 
 def _sent(message: Mapping[str, Any], images: bool = False) -> dict[str, Any]:
@@ -125,37 +123,58 @@ def _sent(message: Mapping[str, Any], images: bool = False) -> dict[str, Any]:
 def _sent_call(call: Mapping[str, Any]) -> dict[str, Any]:
     function = call["function"]
     try:
-        read = json.loads(function["arguments"] or "{}")
-    except (ValueError, RecursionError):
+        read = read_json(function["arguments"] or "{}")
+    except ValueError:
         read = None
     arguments = read if isinstance(read, dict) else {"malformed": function["arguments"]}
     return {**call, "function": {**function, "arguments": json.dumps(arguments)}}
 
 
-def _read_choice(answer: Any) -> Any:
+def _action(answer: Any, max_tokens: int) -> Action:
     """
     Raises:
         BadAnswer: it has no choice with a message.
     """
     try:
-        message = answer["choices"][0]["message"]
+        choice = answer["choices"][0]
+        message = choice["message"]
     except (LookupError, TypeError):
         raise BadAnswer(f"an answer without a choice: {json.dumps(answer)[:200]}") from None
     if not isinstance(message, dict):
         raise BadAnswer("a choice without a message")
-    return answer
-
-
-def _action(answer: Any, max_tokens: int) -> Action:
-    choice, usage = answer["choices"][0], answer.get("usage") or {}
     cut = choice.get("finish_reason") == "length"
-    sampled = usage.get("completion_tokens")
+    usage = answer.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    sampled = _count(usage.get("completion_tokens"))
     return Action(
-        reply=_reply(choice["message"]),
+        reply=_reply(message),
         finish="length" if cut else "stop",
-        prompt_tokens=usage.get("prompt_tokens") or 0,
+        prompt_tokens=_count(usage.get("prompt_tokens")) or 0,
         completion_tokens=sampled if sampled is not None else max_tokens if cut else 0,
     )
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None where it is none."""
+    return value if type(value) is int and 0 <= value < 2**31 else None
+
+
+def _with_ids(action: Action, answer: Any) -> Action:
+    """The action with the server's ids, where it gives all of them.
+
+    Raises:
+        BadAnswer: they are no ids, or no log-probabilities.
+    """
+    choice = answer["choices"][0]
+    prompt, ids = read_ids(answer.get("prompt_token_ids")), read_ids(choice.get("token_ids"))
+    given = choice.get("logprobs")
+    tokens = given.get("content") if isinstance(given, dict) else None
+    if isinstance(tokens, list):
+        tokens = [one.get("logprob") if isinstance(one, dict) else one for one in tokens]
+    logprobs = read_logprobs(tokens)
+    if not prompt or len(ids) != len(logprobs):
+        return action
+    return replace(action, prompt_ids=prompt, completion_ids=ids, logprobs=logprobs)
 
 
 def _reply(message: Mapping[str, Any]) -> Message:
@@ -164,17 +183,23 @@ def _reply(message: Mapping[str, Any]) -> Message:
     reply: Message = {"role": "assistant", "content": content_text({"content": content})}
     calls = message.get("tool_calls")
     if calls and isinstance(calls, list):
-        reply["tool_calls"] = [_call(call, number) for number, call in enumerate(calls)]
+        ids: set[str] = set()
+        reply["tool_calls"] = [_call(call, number, len(calls), ids) for number, call in enumerate(calls)]
     return reply
 
 
-def _call(call: Any, number: int) -> dict[str, Any]:
+def _call(call: Any, number: int, calls: int, ids: set[str]) -> dict[str, Any]:
+    """A call in OpenAI's form; one without an id, or with that of an earlier one, gets another."""
     call = call if isinstance(call, Mapping) else {}
+    id = str(call.get("id") or "")
+    while not id or id in ids:
+        id, number = f"call_{number}", number + calls
+    ids.add(id)
     function = call.get("function")
     function = function if isinstance(function, Mapping) else {}
     arguments = function.get("arguments")
     return {
-        "id": str(call.get("id") or f"call_{number}"),
+        "id": id,
         "type": "function",
         "function": {
             "name": str(function.get("name") or ""),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ludus.agents.engines.base import Completion, Sampling
-from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer
+from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
 from ludus.tools.errors import UserError
 
 
@@ -113,10 +113,11 @@ def _completion(answer: Any, prompt: Sequence[int], sampling: Sampling, server: 
     ids, read = choice.get("token_ids"), choice.get("prompt_token_ids")
     if ids is None or read is None:
         raise UserError(f"{server} gives no token ids: use vLLM, or the chat mode, which needs none")
-    logprobs = (choice.get("logprobs") or {}).get("token_logprobs") or ()
-    if list(read) != list(prompt):
+    given = choice.get("logprobs")
+    ids, read = read_ids(ids), read_ids(read)
+    logprobs = read_logprobs(given.get("token_logprobs") if isinstance(given, dict) else None)
+    if read != tuple(prompt):
         raise BadAnswer("the answer to another prompt")
     if not ids or len(ids) != len(logprobs) or finish not in ("stop", "length"):
         raise BadAnswer(f"{len(ids)} ids, {len(logprobs)} log-probabilities, finish {finish!r}")
-    ended = ids[-1] in sampling.stop_ids
-    return Completion(tuple(ids), tuple(map(float, logprobs)), "stop" if ended else "length", 0)
+    return Completion(ids, logprobs, "stop" if ids[-1] in sampling.stop_ids else "length", 0)

@@ -27,7 +27,7 @@ def retry_after_s(header: str, now_s: float) -> float | None:
     except ValueError:
         try:
             moment = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         # "-0000" says that a date is UTC without knowing the zone; it comes without one.
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now_s

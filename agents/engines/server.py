@@ -8,6 +8,7 @@ server has ever answered. A conversation that does not fit the model is a `Conte
 
 import asyncio
 import json
+import math
 import os
 import re
 import threading
@@ -28,6 +29,8 @@ from ludus.tools.errors import UserError
 KEY_VARIABLE = "OPENAI_API_KEY"
 CONNECT_S = 10.0
 LONGEST_RETRY_AFTER_S = 300.0
+MAX_ANSWER = 64 * 2**20
+"""Bytes of one answer."""
 _TIME_OUTS = 2
 """A request that was not answered in time is sent this often, however many retries are left."""
 _TOO_LONG = re.compile(
@@ -175,7 +178,7 @@ class OpenAIServer:
             async with self._lane() as connection, asyncio.timeout(self.timeout_s):
                 response = await connection.handle_async_request(request)
                 try:
-                    body = await response.aread()
+                    body = await _whole(response)
                 finally:
                     await response.aclose()
             return httpx.Response(response.status, headers=response.headers, content=body)
@@ -196,10 +199,11 @@ class OpenAIServer:
         status = response.status_code
         if status in (408, 409, 425, 429) or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
-            raise _Trouble(f"status {status}: {_reason(response)}", wait_s)
+            raise _Trouble(f"status {status}: {_reason(response, self.key_variable)}", wait_s)
         if status in (401, 403):
             raise UserError(
-                f"{self.name} refuses access ({_reason(response)}): {_key_advice(self.key_variable)}"
+                f"{self.name} refuses access ({_reason(response, self.key_variable)}): "
+                f"{_key_advice(self.key_variable)}"
             )
         if status >= 300:
             self._refused(response)
@@ -211,14 +215,14 @@ class OpenAIServer:
                 raise UserError(f"{self.name}: {said}: is the URL right? It mostly ends in /v1") from None
             raise _Trouble(said) from None
         except BadAnswer as bad:
-            raise _Trouble(str(bad)) from None
+            raise _Trouble(_without_key(str(bad), self.key_variable)) from None
         self._answered.set()
         return answer
 
     def _refused(self, response: httpx.Response) -> None:
         """Raise what a status from 300 to 499 means."""
-        reason = _reason(response)
-        if response.status_code in (400, 413, 422) and _TOO_LONG.search(response.text):
+        reason = _reason(response, self.key_variable)
+        if response.status_code in (400, 413, 422) and _TOO_LONG.search(_text(response)):
             raise ContextTooLong(reason)
         if response.status_code == 404 and "model" in reason.lower():
             names = [str(one["id"]) for one in _models(self.url, self.key_variable)]
@@ -228,6 +232,9 @@ class OpenAIServer:
             raise EngineFault(what)
         where = response.headers.get("location")
         raise UserError(what + (f"; it points to {where}: use that URL" if where else ""))
+
+
+_KEEPERS: set[asyncio.Future[None]] = set()
 
 
 class _Lanes:
@@ -259,7 +266,9 @@ class _Lanes:
                 for connection in self._free:
                     await connection.aclose()
 
-        self._keeper = asyncio.ensure_future(wait())
+        keeper = asyncio.ensure_future(wait())
+        _KEEPERS.add(keeper)  # an event loop itself holds its tasks weakly
+        keeper.add_done_callback(_KEEPERS.discard)
 
     @asynccontextmanager
     async def one(self) -> AsyncIterator[_Connection]:
@@ -283,6 +292,30 @@ class _Lanes:
         return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls)
 
 
+def read_ids(value: Any) -> tuple[int, ...]:
+    """Token ids of an answer; none where there is nothing.
+
+    Raises:
+        BadAnswer: they are something else.
+    """
+    if not isinstance(value, list | None) or not all(type(id) is int and id >= 0 for id in value or ()):
+        raise BadAnswer(f"token ids that are none: {str(value)[:80]}")
+    return tuple(value or ())
+
+
+def read_logprobs(value: Any) -> tuple[float, ...]:
+    """Log-probabilities of an answer; none where there is nothing.
+
+    Raises:
+        BadAnswer: they are something else.
+    """
+    if not isinstance(value, list | None) or not all(
+        type(one) in (int, float) and math.isfinite(one) and one < 0.01 for one in value or ()
+    ):
+        raise BadAnswer(f"log-probabilities that are none: {str(value)[:80]}")
+    return tuple(map(float, value or ()))
+
+
 def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
     """What `GET /models` lists; empty where the server has no such list.
 
@@ -296,7 +329,9 @@ def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise UserError(f"no answer from {url} ({_said(error)}): does the server run there?") from error
     if response.status_code in (401, 403):
-        raise UserError(f"{url} refuses access ({_reason(response)}): {_key_advice(key_variable)}")
+        raise UserError(
+            f"{url} refuses access ({_reason(response, key_variable)}): {_key_advice(key_variable)}"
+        )
     if response.status_code in (404, 405, 501) and "json" in _kind(response):
         return []
     try:
@@ -353,9 +388,34 @@ def _kind(response: httpx.Response) -> str:
     return response.headers.get("content-type", "").partition(";")[0] or "of no type"
 
 
-def _reason(response: httpx.Response) -> str:
+def _text(response: httpx.Response) -> str:
+    # Not `response.text`: it believes whatever encoding the server names, such as `hex`.
+    return response.content.decode("utf-8", "replace")
+
+
+def _without_key(text: str, key_variable: str) -> str:
+    """Some servers repeat the key that they refuse; messages end in logs and results."""
+    key = os.environ.get(key_variable, "").strip()
+    return text.replace(key, f"${key_variable}") if len(key) >= 8 else text
+
+
+async def _whole(response: httpcore.Response) -> bytes:
+    """
+    Raises:
+        _Trouble: it is too large.
+    """
+    parts, length = [], 0
+    async for part in response.aiter_stream():
+        parts.append(part)
+        length += len(part)
+        if length > MAX_ANSWER:
+            raise _Trouble(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+    return b"".join(parts)
+
+
+def _reason(response: httpx.Response, key_variable: str) -> str:
     """What the server says about its refusal, on one line; an HTML page's title."""
-    text = response.text
+    text = _without_key(_text(response), key_variable)
     try:
         said: Any = json.loads(text)
     except (ValueError, RecursionError):

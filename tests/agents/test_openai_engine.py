@@ -418,6 +418,7 @@ def test_a_server_that_wants_to_be_left_alone_for_long_is_left_alone(loopback: L
         ("7", 7.0),
         ("0.5", 0.5),
         ("-3", 0.0),
+        ("Wed, 21 Oct 99999999999999999999 07:28:00 GMT", None),
         ("Wed, 21 Oct 2026 07:28:30 GMT", 30.0),
         ("Wed, 21 Oct 2026 07:28:30 -0000", 30.0),
         ("Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
@@ -630,3 +631,114 @@ def test_log_probabilities_of_another_distribution_are_refused(loopback: Loopbac
         with pytest.raises(UserError, match="processed_logprobs"):
             generate(loopback, respond, sampling)
         assert generate(loopback, respond, sampling, processed_logprobs=True).ids == (5, 6)
+
+
+# What no server should say
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        5,
+        "x",
+        [1],
+        {"prompt_tokens": "7"},
+        {"prompt_tokens": 1.5, "completion_tokens": -5},
+        {"prompt_tokens": [1]},
+    ],
+)
+def test_a_usage_that_is_none_counts_nothing(loopback: Loopback, usage: Any) -> None:
+    episode = talk(loopback, lambda number, body: http({**chat(), "usage": usage}))
+    assert episode.stop == StopReason.TRUNCATED
+    assert {(turn.prompt_tokens, turn.completion_tokens) for turn in episode.turns} == {(0, 0)}
+
+
+def test_calls_with_one_id_get_others(loopback: Loopback) -> None:
+    twins = [{"id": "a", "function": {"name": "press", "arguments": {"button": "left"}}}] * 3
+    episode = talk(loopback, lambda number, body: http(chat(tool_calls=[*twins, {**twins[0], "id": None}])))
+    ids = [call["id"] for call in episode.turns[0].reply["tool_calls"]]
+    assert ids == ["a", "call_1", "call_2", "call_3"]
+    assert [message["tool_call_id"] for message in episode.turns[1].observation] == ids
+
+
+@pytest.mark.parametrize("depth", [200, 950, 5000])
+def test_arguments_that_are_nested_deeply_go_back_as_malformed(loopback: Loopback, depth: int) -> None:
+    deep = '{"button": ' + "[" * depth + "]" * depth + "}"
+    episode = talk(loopback, lambda number, body: http(chat(tool_calls=calls(("press", deep)))))
+    assert episode.stop == StopReason.TRUNCATED
+    (sent,) = loopback.bodies[1]["messages"][-2]["tool_calls"]
+    assert json.loads(sent["function"]["arguments"]) == {"malformed": deep}
+
+
+@pytest.mark.parametrize(
+    ("ids", "prompt", "logprobs"),
+    [
+        (5, [1], {"content": []}),
+        (["a"], [1], {"content": [{"logprob": -1}]}),
+        ([8], 5, {"content": [{"logprob": -1}]}),
+        ([8], "ab", {"content": [{"logprob": -1}]}),
+        ([8], [1], {"content": 5}),
+        ([8], [1], {"content": [{"logprob": None}]}),
+        ([8], [1], {"content": [{"logprob": float("nan")}]}),
+        ([8], [1], {"content": [{"logprob": 2.0}]}),
+    ],
+)
+def test_ids_and_logprobs_that_are_none_are_a_fault(
+    loopback: Loopback, ids: Any, prompt: Any, logprobs: Any
+) -> None:
+    answer = chat() | {"prompt_token_ids": prompt}
+    answer["choices"][0] |= {"token_ids": ids, "logprobs": logprobs}
+    loopback.respond = lambda number, body: http(answer)
+    server = OpenAIServer.connect(loopback.url, retries=1)
+    (episode,) = play(ChatPolicy(server, token_ids=True))
+    assert episode.stop == StopReason.ENGINE_FAULT
+    assert "that are none" in episode.fault
+    completion = {"token_ids": ids, "prompt_token_ids": prompt, "finish_reason": "stop"}
+    completion["logprobs"] = {"token_logprobs": [2.0] if logprobs["content"] else [None]}
+    loopback.respond = lambda number, body: http({"choices": [completion]})
+    with pytest.raises(EngineFault, match="that are none"):
+        asyncio.run(OpenAIEngine(server).session().generate([1], Sampling(temperature=1.0), 0))
+
+
+def test_an_answer_without_end_is_cut_off(loopback: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ludus.agents.engines import server
+
+    monkeypatch.setattr(server, "MAX_ANSWER", 2**20)
+    episode = talk(loopback, lambda number, body: http(b" " * 2**21), retries=1)
+    assert episode.fault.endswith("an answer of more than 1 MiB (2 attempts)")
+
+
+@pytest.mark.parametrize("charset", ["hex", "idna", "nonsense"])
+def test_error_pages_in_any_encoding_are_read(loopback: Loopback, charset: str) -> None:
+    page = http(b"\xff busy", 500, f"text/html; charset={charset}")
+    assert "\ufffd busy" in talk(loopback, lambda number, body: page, retries=1).fault
+
+
+@pytest.mark.parametrize("status", [401, 404, 500, 200])
+def test_a_key_that_the_server_repeats_is_not_shown(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789")
+    answer = http({"error": {"message": "bad sk-0123456789"}}, status)
+    try:
+        told = talk(loopback, lambda number, body: answer, retries=1).fault
+    except UserError as error:
+        told = str(error)
+    assert "bad $OPENAI_API_KEY" in told
+    assert "sk-0123456789" not in told
+
+
+def test_connections_are_kept_where_their_server_is_forgotten(
+    loopback: Loopback, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    import gc
+
+    async def main() -> None:
+        for _ in range(3):
+            server = OpenAIServer(f"{loopback.url}/v1", "m")
+            await server.post("chat/completions", {}, lambda answer: answer)
+            del server
+            gc.collect()
+
+    asyncio.run(main())
+    assert not caplog.records
