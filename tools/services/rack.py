@@ -131,6 +131,9 @@ class _Host:
         try:
             given = json.loads(body or b"{}")
             done = _ACTIONS[action](self, given if isinstance(given, dict) else {})
+        except RecursionError:
+            await _refuse(send, 400, f"{action}: the body is nested too deeply")
+            return
         except (ValueError, OverflowError) as error:
             await _refuse(send, 400, f"{action}: {error}")
             return

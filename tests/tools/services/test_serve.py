@@ -177,6 +177,11 @@ def test_nothing_that_is_sent_to_the_control_breaks_it(anybody: httpx.Client, bo
         assert anybody.post(f"/_control/{action}", content=body).status_code in (200, 400)
 
 
+def test_a_body_nested_deeply_is_refused(anybody: httpx.Client) -> None:
+    answer = anybody.post("/_control/restore", content="[" * 100_000)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "restore: the body is nested too deeply")
+
+
 def test_control_is_off_unless_it_is_wanted() -> None:
     with served() as url, client(url) as http:
         assert http.post("/_control/reset").status_code == 404
