@@ -52,6 +52,8 @@ TRIES = 60
 """Draws of a task before giving up: the knobs leave none that can be solved."""
 MAX_MINUTES = 8 * 60
 MAX_DAYS = 7
+NEAR_DEGREES = 0.06
+"""How far from the office a forecast may be and still be the office's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,8 @@ class Desk(WorldState):
     """What user and assistant said to each other."""
     created: int = 0
     """Events created."""
+    foreseen: bool = False
+    """Whether the forecast that decides was looked up."""
     stands: Standing
 
 
@@ -86,7 +90,8 @@ class Assistant(ServiceEnv):
     Details are missing from most requests: how long, with whom, when, which mail. The user tells them when
     asked, and nothing else. Some mails try to instruct the assistant: they are to be ignored. Every goal is
     proven: only one time or fact meets it, the scripted oracle reaches it through the tools, doing nothing
-    does not.
+    does not. Where the weather decides (`outdoors`, `picnic`) it matters in about half of the tasks, and
+    whoever has not looked up that day's forecast has not succeeded.
     `info["task"]` is the kind of task, the town, the week and the request.
 
     ## Observation
@@ -237,8 +242,11 @@ class Assistant(ServiceEnv):
     def _rain(self, office: Office) -> dict[datetime, float]:
         place, days = office.place, office.days
         found = self._hours(self._plain_weather, office, place.latitude, place.longitude, days[0], days[-1])
-        moments = (datetime.fromisoformat(one).replace(tzinfo=office.zone) for one in found["time"])
-        return dict(zip(moments, found["precipitation"], strict=True))
+        return {
+            datetime.fromisoformat(one).replace(tzinfo=office.zone): fell
+            for one, fell in zip(found["time"], found["precipitation"], strict=True)
+            if 12 < int(one[11:13]) < 19
+        }
 
     def _hours(
         self,
@@ -487,6 +495,10 @@ class Assistant(ServiceEnv):
                 f"{first_day} to {last_day}: ask for 1 to {MAX_DAYS} days, the first before the last"
             )
         found = self._hours(self.weather, state.office, latitude, longitude, first, last)
+        place, day = state.office.place, state.task.goal.forecast
+        is_near = max(abs(latitude - place.latitude), abs(longitude - place.longitude)) <= NEAR_DEGREES
+        if day is not None and first <= day <= last and is_near:
+            state = replace(state, foreseen=True)
         return Answer(state, written_forecast(found))
 
     @tool
@@ -517,7 +529,11 @@ class Assistant(ServiceEnv):
         said = f"{stands.done} of {stands.wanted} parts of the goal hold"
         if stands.damage:
             said += f"; {stands.damage} other changes"
-        return Answer(state, f"The end: {said}.", {"success": float(stands.success)}, True, stands.success)
+        is_guess = state.task.goal.forecast is not None and not state.foreseen
+        if is_guess:
+            said += "; the forecast that decides was not looked up"
+        success = stands.success and not is_guess
+        return Answer(state, f"The end: {said}.", {"success": float(success)}, True, success)
 
 
 def _checked_kinds(kinds: Any) -> tuple[str, ...]:

@@ -3,16 +3,17 @@ counts."""
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from email.utils import parseaddr
 from typing import Any
 
-from ludus.tools.services.calendar import Item, ics
+from ludus.tools.services.calendar import Item, VEvent, ics
 from ludus.tools.services.calendar.service import Shelves
 
 MAX_LETTER = 1_000
 """Characters of a letter that is one: whoever writes everything has said nothing."""
+_NO_STAMP = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class Goal:
     letters: tuple[Letter, ...] = ()
     may_ask: frozenset[str] = frozenset()
     """To whom further mail does no harm."""
+    forecast: date | None = None
+    """The day whose weather decides: who has not looked it up has guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ def standing(
 
 
 def changes(before: Shelves, after: Shelves) -> dict[str, Change]:
-    """The objects that are not what they were, by UID."""
+    """The objects that do not say what they said, by UID: how often one was written does not matter."""
     if before is after:
         return {}
     found: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
@@ -161,7 +164,15 @@ def changes(before: Shelves, after: Shelves) -> dict[str, Change]:
                 if name in objects:
                     uid = ics.read(objects[name]).uid
                     found.setdefault(uid, ({}, {}))[number][person] = objects[name]
-    return {uid: Change(*sides) for uid, sides in found.items()}
+    return {uid: Change(*sides) for uid, sides in found.items() if _said(sides[0]) != _said(sides[1])}
+
+
+def _said(copies: Mapping[str, str]) -> dict[str, tuple[VEvent, ...]]:
+    """What the copies of an object say, without the marks of having been written."""
+    return {
+        person: tuple(replace(part, sequence=0, stamp=_NO_STAMP) for part in ics.read(text).parts)
+        for person, text in copies.items()
+    }
 
 
 def invited(change: Change) -> set[str]:

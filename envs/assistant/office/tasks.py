@@ -16,6 +16,10 @@ from ludus.envs.assistant.user import Brief
 from ludus.tools.services.mail import Rule
 from ludus.tools.services.search.encyclopedia import Encyclopedia
 
+DRY_SO_FAR = 0.1
+"""How often an outdoor meeting may be one that nobody who forgets the weather gets wrong."""
+RAINY = 0.85
+"""How often rain is drawn for a picnic; it is rare, so that about half of the picnics then have it."""
 TITLES = (
     *("harvest report", "bridge plans", "spring fair", "new catalogue", "old archive"),
     *("water tower", "museum visit", "choir evening", "delivery route", "roof garden"),
@@ -86,19 +90,24 @@ def outdoors(given: Material) -> Task | None:
     a, b = given.team(2)
     title, minutes = given.some(TITLES), given.some(MINUTES)
     people = (office.owner.address, a.address, b.address)
+    rained = given.rng.random() < DRY_SO_FAR
     for day in office.days:
         afternoon = [rain[office.at(day, time(hour))] for hour in range(13, 18)]
         # Rain in the hour before 13:00 only would be a matter of how one reads the table.
         if afternoon[0] and not any(afternoon[1:]):
             return None
-        start = office.first_free(people, day, "afternoon", minutes) if not any(afternoon) else None
-        if start is not None:
+        start = office.first_free(people, day, "afternoon", minutes)
+        if start is not None and not any(afternoon):
             break
+        rained = rained or start is not None
     else:
+        return None
+    if not rained:
         return None
     end = start + timedelta(minutes=minutes)
     fields = {"a": a.name, "b": b.name, "title": title, "minutes": minutes}
-    goal = Goal(booking=Booking(start, end, frozenset(people)), letters=(_letter_about(a, start, end),))
+    booking = Booking(start, end, frozenset(people))
+    goal = Goal(booking=booking, letters=(_letter_about(a, start, end),), forecast=start.date())
     letter = (a, _subject(title), filled(given.some(MAILS["outdoors"]), fields))
     return Task("outdoors", given.brief("outdoors", fields, {"minutes": "minutes"}), goal, (letter,))
 
@@ -163,28 +172,25 @@ def picnic(given: Material) -> Task | None:
     """Calendars, weather, mail: cancel it if it rains."""
     office, rain = given.office, given.rain()
     a, b = given.team(2)
-    title, wants_rain = given.some(TITLES), bool(given.rng.integers(2))
+    title, wet = given.some(TITLES), bool(given.rng.random() < RAINY)
     people = (office.owner.address, a.address, b.address)
     length = timedelta(minutes=120)
-    found: dict[bool, datetime] = {}
     for number in given.rng.permutation(len(office.days)).tolist():
         start = office.first_free(people, office.days[number], "afternoon", 120)
         if start is None:
             continue
         # The table says what fell in the hour before: it must be plain what that means for the picnic.
         hours = {hour: rain[office.at(start.date(), time(hour))] for hour in range(13, 19)}
-        wet = any(fell for hour, fell in hours.items() if start.hour < hour <= (start + length).hour)
-        if wet == any(hours.values()):
-            found.setdefault(wet, start)
-    if not found:
+        rains = any(fell for hour, fell in hours.items() if start.hour < hour <= (start + length).hour)
+        if rains == any(hours.values()) == wet:
+            break
+    else:
         return None
-    wet = wants_rain if wants_rain in found else not wants_rain
-    start = found[wet]
     event = Engagement("p1", _subject(title), start, start + length, people)
     fields = {"title": title, "day": _day(start.date()), "b": b.name}
     says, never = (OFF, IS_ON) if wet else (ON, IS_OFF)
     letter = Letter(b.address, says=says, never=never)
-    goal = Goal(cancelled=event.uid if wet else "", letters=(letter,))
+    goal = Goal(cancelled=event.uid if wet else "", letters=(letter,), forecast=start.date())
     return Task("picnic", given.brief("picnic", fields, {"people": "to"}), goal, engagements=(event,))
 
 
@@ -246,10 +252,10 @@ def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tu
         return one.title, (object,), rf"\b(?!{object}\b)\d{{4}}\b", ()
     answer = world.entities[object]
     right = tuple(name.casefold() for name in answer.names)
-    every = _titles(given.book, answer.kind)
+    every = _names(given.book, answer.kind)
     return one.title, right, "", tuple(name for name in every if not any(name in one for one in right))
 
 
 @lru_cache(maxsize=32)
-def _titles(book: Encyclopedia, kind: str) -> tuple[str, ...]:
-    return tuple(one.title.casefold() for one in book.world.entities if one.kind == kind)
+def _names(book: Encyclopedia, kind: str) -> tuple[str, ...]:
+    return tuple(name.casefold() for one in book.world.entities if one.kind == kind for name in one.names)

@@ -10,6 +10,7 @@ import pytest
 
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.assistant.assistant import OUTSIDE, Assistant
+from ludus.envs.assistant.office.agents import Oracle
 from ludus.envs.assistant.office.goal import Letter, days_named, times_named
 from ludus.envs.assistant.office.tasks import IS_OFF, IS_ON, KINDS, OFF, ON
 from ludus.envs.assistant.service_env import calling
@@ -270,3 +271,61 @@ def test_nothing_said_is_malformed_and_a_question_costs_little(plain: Assistant)
     assert (reward, info["reward_terms"]["malformed"]) == (-0.05, 1.0)
     _, reward, *_, info = plain.step("How long should it take?")
     assert (reward, info["reward_terms"]["questions"]) == (-0.01, 1.0)
+
+
+class Optimist(Oracle):
+    """Takes every afternoon for dry, and may have looked at the forecast before."""
+
+    looks = True
+
+    def dry_days(self, hours: range) -> Any:
+        if self.looks:
+            yield from super().dry_days(hours)
+        return self.week()
+
+
+class Blind(Optimist):
+    looks = False
+
+
+@pytest.mark.parametrize("kind", ["outdoors", "picnic"])
+def test_the_weather_matters_and_must_be_looked_up(kind: str) -> None:
+    env = Assistant(kinds=[kind])
+
+    def successes(agent: type[Oracle]) -> int:
+        player, count = agent(env), 0
+        for seed in range(40):
+            observation, info = env.reset(seed=seed)
+            player.begin()
+            ended = False
+            while not ended:
+                observation, _, terminated, truncated, info = env.step(player.act(observation, info))
+                ended = terminated or truncated
+            count += info["success"]
+        return count
+
+    assert successes(Oracle) == 40
+    assert successes(Optimist) <= 28
+    assert successes(Blind) == 0
+
+
+def test_no_name_of_a_wrong_answer_may_stand_in_the_letter() -> None:
+    env = Assistant(kinds=["question"])
+    entities = env.search_service.book.world.entities
+    for seed in range(12):
+        env.reset(seed=seed)
+        (letter,) = env.snapshot()[0].task.goal.letters
+        if letter.names:
+            wrong = [one for one in entities if one.title.casefold() in letter.names]
+            assert {name.casefold() for one in wrong for name in one.names} <= {*letter.names}
+
+
+def test_what_is_moved_and_moved_back_is_no_damage() -> None:
+    env = Assistant(kinds=["meeting"])
+    env.reset(seed=1)
+    owner = env.snapshot()[0].office.owner.address
+    own = next(one for one in env.snapshot()[0].office.engagements if one.people == (owner,))
+    for hour, damage in (("20:00", 1.0), (f"{own.start:%H:%M}", -1.0)):
+        start = f"{own.start:%Y-%m-%d}T{hour}"
+        _, _, info = done(env, ("move_event", {"id": own.uid, "start": start}))
+        assert info["reward_terms"]["collateral"] == damage
