@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.bench.journal import read_journal
+from ludus.agents.bench.journal import Journal, read_journal
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList, read_tasks
 from ludus.agents.episode import Episode
@@ -68,6 +68,11 @@ class Folder:
     @property
     def journal(self) -> Path:
         return self.path / JOURNAL
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything has been played."""
+        return self.journal.exists() and self.journal.stat().st_size > 0
 
     def episodes(self) -> list[Episode]:
         """The finished ones, in the order of the task list and its repeats; of one that was played again
@@ -130,6 +135,18 @@ def open_folder(path: Path) -> Folder:
             "that was changed"
         )
     return folder
+
+
+def abandon(folder: Folder) -> None:
+    """Give up a run in which nothing has been played (its model would not load), so that another one may
+    begin in the folder.
+
+    Raises:
+        UserError: a process is about to play it.
+    """
+    with Journal(folder.journal):
+        for name in (SETTINGS, TASKS):
+            (folder.path / name).unlink()
 
 
 def require_same(folder: Folder, wanted: Settings) -> None:

@@ -16,6 +16,7 @@ from ludus.agents.bench.directory import (
     SETTINGS,
     Folder,
     Settings,
+    abandon,
     begin,
     open_folder,
     require_same,
@@ -30,7 +31,7 @@ from ludus.agents.bench.result import Result
 from ludus.agents.bench.suites import choose, require_playable
 from ludus.agents.bench.tasks import TaskList, TaskSet, tasks_for
 from ludus.agents.bench.worker import Job
-from ludus.agents.choose import SCRIPTED
+from ludus.agents.choose import SCRIPTED, choose_agent
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.store import write_episodes
 from ludus.tools.errors import UserError
@@ -120,6 +121,7 @@ def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
             played is kept.
     """
     listener = listener or Listener()
+    choose_agent(plan.player.agent, plan.player.model, plan.player.temperature)  # before anything is written
     plan = replace(plan, player=plan.player.resolved())
     folder = _folder(plan, path, listener)
     with Journal(folder.journal) as journal:
@@ -147,8 +149,10 @@ def read_outcome(path: Path) -> Outcome:
 def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
     if (path / SETTINGS).exists():
         folder = open_folder(path)
-        require_same(folder, _settings(plan, folder.tasks))
-        return folder
+        if folder.is_begun or folder.settings == _settings(plan, folder.tasks):
+            require_same(folder, _settings(plan, folder.tasks))
+            return folder
+        abandon(folder)
     chosen = choose(plan.suite)
     for id, reason in chosen.left_out.items():
         listener.note(f"{id} is left out: {reason}")

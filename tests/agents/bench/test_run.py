@@ -217,6 +217,23 @@ def test_a_folder_of_another_run_is_refused_and_the_difference_named(
         bench(replace(begun, **changes), folder)
 
 
+def test_a_folder_in_which_nothing_was_played_is_free_for_other_settings(folder: Path) -> None:
+    from ludus.agents.models import ModelLoadError
+
+    begun = plan("scripted:oracle")
+    with pytest.raises(ModelLoadError):
+        bench(replace(begun, player=PlayerChoice(str(folder / "no model"))), folder)
+    assert open_folder(folder).settings.model.endswith("no model")
+    assert bench(begun, folder).folder.settings.model == "scripted:oracle"
+    assert open_folder(folder).settings.model == "scripted:oracle"
+
+
+def test_an_agent_that_does_not_exist_is_refused_before_anything_is_written(folder: Path) -> None:
+    with pytest.raises(UserError, match="no agent 'wise'"):
+        bench(plan("scripted:oracle", player=PlayerChoice("scripted:oracle", "wise")), folder)
+    assert not folder.exists()
+
+
 def test_a_folder_that_is_no_run_is_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
