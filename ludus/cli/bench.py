@@ -11,7 +11,7 @@ import tyro
 from ludus.cli.environments import resolve
 from ludus.cli.errors import UsageError
 from ludus.cli.models import choose_model
-from ludus.cli.options import OutputFile
+from ludus.cli.options import OutputFolder
 from ludus.cli.runs import RUNS
 
 MAX_TOKENS = 1024
@@ -31,7 +31,7 @@ class Bench:
     model: Annotated[str, tyro.conf.arg(metavar="URL|PATH|scripted:NAME", help_behavior_hint="")]
     """An OpenAI-compatible server (http://localhost:8000/v1, with #NAME behind it where it has several
     models), a run or a model's folder, or a scripted agent such as scripted:oracle."""
-    n: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
+    n: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="", aliases=("-n",))] = None
     """Tasks per environment. Default: all that are frozen."""
     repeats: int = 1
     """Episodes per task: the k of pass@k, pass^k and maj@k."""
@@ -45,7 +45,7 @@ class Bench:
     """Most tokens in one reply. Default: what the model's run was trained with, or else 1024."""
     seed: int = 0
     """Of the model's or the agent's own randomness; the tasks stay the same."""
-    out: OutputFile = None
+    out: OutputFolder = None
     """The run's folder. Default: runs/bench/SUITE-MODEL."""
 
     def execute(self) -> int:
@@ -61,6 +61,7 @@ class Bench:
             limit = self.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
             player = PlayerChoice(choice.path, self.agent, self.temperature, limit, self.seed)
 
+        from ludus.agents.bench.directory import BenchError
         from ludus.agents.bench.run import Plan, bench
         from ludus.cli.bench_progress import watch
         from ludus.cli.bench_table import print_outcome
@@ -69,10 +70,12 @@ class Bench:
         path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}"
         plan = Plan(suite, player, self.n, self.repeats, self.concurrency, modules=modules)
         try:
-            with watch(f"{suite} · {player.shown}") as listener:
+            with watch(suite) as listener:
                 outcome = bench(plan, path, listener)
         except (KeyboardInterrupt, OSError, RuntimeError) as interruption:
             interruption.add_note(_how_to_go_on(path))
+            raise
+        except BenchError:  # of another run: what is kept there is not this one's
             raise
         except Exception as problem:
             if (path / "bench.json").exists() and getattr(problem, "exit_code", 0) == 1:
@@ -104,7 +107,7 @@ class Bench:
 def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
     """The suite with `module:ID` imported and written as ID, and the modules."""
     words, modules = [], []
-    for word in (part.strip() for part in suite.split(",")):
+    for word in (part.strip() for part in suite.split(",") if part.strip()):
         module, colon, _ = word.rpartition(":")
         words.append(resolve(word) if colon else word)
         modules += [module] if colon else []
@@ -113,11 +116,12 @@ def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
 
 def _slug(text: str) -> str:
     """A part of a folder's name."""
-    text = re.sub(r"^(scripted:|https?://|ludus/)", "", text)
+    text = re.sub(r"\bludus/|^scripted:|^https?://", "", text)
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "run"
 
 
 def _how_to_go_on(path: Path) -> str:
-    if not (path / "bench.json").exists():
+    journal = path / "journal.jsonl"
+    if not journal.exists() or not journal.stat().st_size:
         return "nothing had been played yet"
     return f"what was played is kept in {path}: the same command again goes on from there"

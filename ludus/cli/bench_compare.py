@@ -53,7 +53,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ludus.cli.bench_table import WIDTH
+    from ludus.cli.bench_table import print_whole
 
     console = Console()
     for note in comparison.notes:
@@ -63,7 +63,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     for letter, folder in (("A", a), ("B", b)):
         settings = folder.settings
         console.print(Text(f"{letter}  {folder.path}: {settings.model} · {settings.agent}"), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", max_width=36)
     for name in (
         "tasks",
@@ -85,10 +85,14 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
             (one.a_reward, one.b_reward, one.reward),
             (one.a_success, one.b_success, one.success),
         ):
-            bounds = f"{change.low:+.3f} to {change.high:+.3f}"
-            cells += [f"{left:.3f}", f"{right:.3f}", f"{change.value:+.3f}", bounds]
+            bounds = f"{_signed(change.low)} to {_signed(change.high)}"
+            cells += [f"{left:.3f}", f"{right:.3f}", _signed(change.value), bounds]
         table.add_row(*cells, str(one.better), str(one.worse))
-    Console(width=max(WIDTH, console.width)).print(table)
+    print_whole(table)
     console.print(
         Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim")
     )
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000

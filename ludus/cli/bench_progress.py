@@ -170,11 +170,13 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
     """The live display at one moment."""
     rate, left = progress.pace(now)
     head = Table.grid(expand=True)
-    head.add_column(ratio=1)
-    head.add_column(justify="right")
+    head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    head.add_column(justify="right", no_wrap=True)
     about = f"about {duration(left)} left" if left is not None else "estimating time left"
-    head.add_row(Text(title, style="bold"), Text(f"{progress.who} · {rate:,.1f} episodes/s · {about}"))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+    head.add_row(
+        Text.assemble((title, "bold"), f" · {progress.who}"), Text(f" {rate:,.1f} episodes/s · {about}")
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column("environment")
     table.add_column("", ratio=1)
     for name in ("played", "reward", "success", "turns", "tokens", "faults"):

@@ -1,5 +1,7 @@
 """A benchmark's outcome for a terminal: one table of figures, one of what went wrong."""
 
+import math
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -8,9 +10,6 @@ from rich.text import Text
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
 from ludus.agents.evaluate import Interval
-
-WIDTH = 120
-"""What the table needs; a narrower terminal wraps it."""
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -21,16 +20,22 @@ def print_outcome(outcome: Outcome) -> None:
         console.print(Text(f"note: {note}", style=style), soft_wrap=True)
     head = f"{settings.suite} · {settings.model} · tasks {outcome.folder.tasks.digest}"
     console.print(Text(head, style="bold"), soft_wrap=True)
-    Console(width=max(WIDTH, console.width)).print(figures_table(outcome))
+    print_whole(figures_table(outcome))
     for line in trouble_lines(outcome):
         console.print(Text(line), soft_wrap=True)
     how = "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
     console.print(Text(how, style="dim"), soft_wrap=True)
 
 
+def print_whole(table: Table) -> None:
+    """As wide as it needs to be: a terminal that is narrower wraps it, and no figure is cut off."""
+    width = Console(width=1000).measure(table).maximum
+    Console(width=max(width, Console().width)).print(table)
+
+
 def figures_table(outcome: Outcome) -> Table:
     repeats = outcome.folder.settings.repeats
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("", max_width=36)
     columns = ["reward", "success", "95%"]
     if repeats > 1:
@@ -61,7 +66,7 @@ def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
     return [
         *cells,
         _number(figures.turns, 1),
-        _number(figures.completion_tokens, 0),
+        _number(figures.completion_tokens or math.nan, 0),  # a scripted agent has none
         _number(figures.seconds, 3),
         str(figures.faults),
     ]

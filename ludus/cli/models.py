@@ -1,6 +1,7 @@
 """`--agent NAME` or `--model URL|PATH|RUN`: who plays, as a policy."""
 
 import difflib
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ def choose_model(text: str) -> ModelChoice:
     a hub name.
 
     Raises:
-        UsageError: it is a run without a model, or nearly the name of a run.
+        UsageError: it is a run without a model, nearly the name of a run, or a URL without its scheme.
     """
     if text.startswith((*URLS, SCRIPTED)):
         return ModelChoice(text, SERVED_MAX_TOKENS)
+    if re.match(r"(localhost|\[[0-9a-fA-F:]+\]|[\w.-]+):\d+(/|#|$)", text) and not Path(text).exists():
+        raise UsageError(f"--model {text} looks like a server without its scheme: write http://{text}")
     from ludus.trainers.config import load_config
 
     for run in (Path(text), RUNS / text):

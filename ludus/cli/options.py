@@ -11,4 +11,5 @@ Arguments = Annotated[
 ]
 AgentName = Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")]
 ModelName = Annotated[str | None, tyro.conf.arg(metavar="URL|PATH|RUN", help_behavior_hint="")]
+OutputFolder = Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")]
 OutputFile = Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")]

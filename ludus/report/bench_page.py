@@ -226,7 +226,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:
         ("Model", settings.model, ""),
         ("Agent", settings.agent, ""),
         ("Task list", folder.tasks.digest, "figures on the same hash are comparable"),
-        ("Repeats", str(settings.repeats), "episodes a task"),
+        ("Repeats", str(settings.repeats), f"episode{'s' * (settings.repeats > 1)} a task"),
         ("Seed", str(settings.seed), "of the model's own randomness"),
         ("Begun", folder.begun, ""),
         ("Versions", ", ".join(f"{name} {version}" for name, version in folder.versions.items()), ""),

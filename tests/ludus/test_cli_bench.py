@@ -41,6 +41,22 @@ def test_a_run_prints_its_table_and_writes_a_report_that_loads_nothing(run: Run,
     assert again.out == result.out
 
 
+def test_no_name_and_no_figure_is_cut_off_and_few_columns_fit_in_80_characters(
+    run: Run, tmp_path: Path
+) -> None:
+    words = ("bench", "ludus/ArithmeticChallenge-v0", "--model", "scripted:null", "--n", 1)
+    for repeats in (1, 4):
+        result = run(*words, "--repeats", repeats, "--out", tmp_path / str(repeats))
+        table = [line.rstrip() for line in result.out.splitlines() if line.startswith(" ")]
+        assert "…" not in result.out
+        assert " ArithmeticChallenge-v0 " in result.out
+        assert repeats > 1 or max(map(len, table)) <= 90
+        assert "–" in next(line for line in table if "oracle" in line)  # of tokens, it has none
+    page = (tmp_path / "1/report.html").read_text()
+    assert "<small>episode a task</small>" in page
+    assert "e−" not in page
+
+
 def test_tool_calls_are_shown_as_calls(tmp_path: Path) -> None:
     from dataclasses import replace
 
@@ -68,6 +84,9 @@ def test_the_default_folder_is_named_by_suite_and_model(
     assert (tmp_path / "runs/bench/Arithmetic-v0-null/results.json").exists()
     refused = run("bench", ARITHMETIC, "--model", "scripted:null", "--n", 1, "--seed", 5)
     refused.assert_refused(1, "seed 0, not 5", "--out")
+    assert "goes on from there" not in refused.err
+    assert run("bench", f"{ARITHMETIC},ludus/PacManChat-v0,", "--model", "scripted:null", "-n", 1).code == 0
+    assert (tmp_path / "runs/bench/Arithmetic-v0-PacManChat-v0-null").is_dir()
 
 
 def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp_path: Path) -> None:
@@ -81,6 +100,7 @@ def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp
     ("words", "code", "named"),
     [
         (("toools", "--model", "scripted:oracle"), 2, "did you mean tools"),
+        ((ARITHMETIC, "--model", "localhost:8000/v1"), 2, "http://localhost:8000/v1"),
         ((ARITHMETIC, "--model", "scripted:orakel"), 2, "orakel"),
         ((ARITHMETIC, "--model", "http://127.0.0.1:9/v1"), 1, "127.0.0.1:9"),
         ((ARITHMETIC, "--model", "scripted:oracle", "--n", "0"), 2, "--n 0"),
@@ -133,6 +153,8 @@ def test_compare_prints_a_table_or_json(run: Run, runs: tuple[Path, Path]) -> No
     table = run("bench", "compare", *runs)
     assert table.code == 0
     assert "+1.000" in table.out
+    assert "Arithmetic-v0 " in table.out
+    assert "…" not in table.out
     read = json.loads(run("bench", "compare", *runs, "--json").out)
     (one,) = read["differences"]
     assert (one["environment"], one["tasks"], one["better"], one["success"]["value"]) == (ARITHMETIC, 3, 3, 1)
