@@ -21,10 +21,15 @@ def connect(service: Service | str, faults: FaultPlan | None = None, **options: 
         service: the service, or a URL (`http://localhost:8000/weather`).
         faults: for a service of this process: what to inject.
         options: of `httpx.Client`, such as `headers` or `auth`.
+
+    Raises:
+        ValueError: the URL is none.
     """
     kind = httpx.Client if options or isinstance(service, str) else DirectClient
     options = {"timeout": TIMEOUT_S, **options}
     if isinstance(service, str):
+        if not service.startswith(("http://", "https://")):
+            raise ValueError(f"{service!r} is no URL: it begins with http:// or https://")
         return kind(base_url=service, **options)
     transport = InProcess(FaultyApp(service, faults or FaultPlan()), service.clock)
     # No proxy and no .netrc is meant for a service that has no address.

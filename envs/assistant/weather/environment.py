@@ -166,6 +166,11 @@ class Weather(ServiceEnv):
             # The small form has tools of its own; the conversation is the same.
             self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
             self.use_tools(self.toolbox.tools)
+        for name, address in (("url", url), ("geocoding_url", geocoding_url)):
+            if address and not address.startswith(("http://", "https://")):
+                raise ArgumentError(
+                    f"{name}={address!r}: give a URL, as in {name}='http://localhost:8000/weather'"
+                )
         if url:
             server = connect(url)
             self.client = WeatherClient(server, connect(geocoding_url) if geocoding_url else None)

@@ -185,3 +185,8 @@ def test_what_only_matters_between_machines_is_there_for_those_who_ask() -> None
 def test_a_request_that_is_too_long_is_something_the_model_reads() -> None:
     with pytest.raises(ToolError, match="too long; write something shorter"):
         ask_json(connect(Echo()), "GET", "/echo/x", params={"query": "a" * 100_000})
+
+
+def test_a_url_without_its_scheme_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match=r"'localhost:8000/weather' is no URL.*http://"):
+        connect("localhost:8000/weather")
