@@ -97,8 +97,8 @@ def call_errors(episode: Episode) -> list[str]:
 
     The environment answers calls in order, each with a `tool` message; what was wrong is told by its text."""
     kinds: list[str] = []
-    following = [*(turn.observation for turn in episode.turns[1:]), episode.final_observation]
-    for turn, observed in zip(episode.turns, following, strict=True):
+    observations = [*(turn.observation for turn in episode.turns), episode.final_observation]
+    for turn, observed in zip(episode.turns, observations[1:], strict=True):
         calls = reply_tool_calls(turn.reply)
         answers = [content_text(message) for message in observed if message["role"] == "tool"]
         kinds += [_kind(call, answer) for call, answer in zip(calls, answers, strict=False)]

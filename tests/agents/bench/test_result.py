@@ -138,3 +138,11 @@ def test_the_final_answer_is_what_was_stated_last(reply: Message, answer: str | 
 
 def test_a_fault_has_no_answer() -> None:
     assert final_answer(episode(says("<answer>4</answer>"), stop=StopReason.ENGINE_FAULT)) is None
+
+
+def test_an_episode_that_broke_before_its_first_reply_is_measured() -> None:
+    broken = replace(
+        episode(says("")), turns=(), stop=StopReason.ENGINE_FAULT, fault="no answer", success=False
+    )
+    assert call_errors(broken) == []
+    assert (measure(broken).is_fault, measure(broken).turns) == (True, 0)
