@@ -292,6 +292,9 @@ def _calm_day(asker: Asker) -> Question | None:
         return None
     threshold = asker.choice(clear)
     calm = [number for number, one in enumerate(strongest) if one < threshold]
+    # That there is none is too easy a guess.
+    if not calm and asker.rng.random() < 0.7:
+        return None
     text = asker.ask(
         "calm_day", place=asker.say(place), first=asker.when(first), days=days, threshold=threshold, unit=unit
     )
@@ -306,6 +309,9 @@ def _wet_days(asker: Asker) -> Question | None:
     totals = [sum(day) for day in asker.hours(place, first, days, "precipitation")]
     wet = sum(total >= WET_MM for total in totals)
     if not wet or min(abs(total - WET_MM) for total in totals) < 0.15:
+        return None
+    # As it seldom rains, that there are one or two is too easy a guess.
+    if wet < 3 and asker.rng.random() < 0.8:
         return None
     text = asker.ask("wet_days", place=asker.say(place), first=asker.when(first), days=days)
     needs = _needs([place], first, days, PRECIPITATION[:2])
