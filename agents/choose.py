@@ -22,6 +22,8 @@ _SEARCHES: Mapping[str, tuple[Callable[[Policy, int], Policy], int]] = {
     "mcts": (lambda policy, n: MCTS(policy, simulations=n), 32),
 }
 """By name: what makes one of a policy and a number, and the number where none is given."""
+SEE_REWARDS = ("best-of", "beam", "mcts")
+"""Those that look at what copies of the environment pay."""
 AGENTS = "direct, react, best-of-N, majority-N, beam-N or mcts-N"
 
 

@@ -31,7 +31,7 @@ from ludus.agents.bench.result import Result
 from ludus.agents.bench.suites import choose, require_playable
 from ludus.agents.bench.tasks import TaskList, TaskSet, tasks_for
 from ludus.agents.bench.worker import Job
-from ludus.agents.choose import SCRIPTED, choose_agent
+from ludus.agents.choose import SCRIPTED, SEE_REWARDS, choose_agent
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.store import write_episodes
 from ludus.tools.errors import UserError
@@ -303,6 +303,12 @@ def _outcome(
 def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
     """What whoever reads the figures has to know first."""
     notes = [f"{id} is left out: {reason}" for id, reason in folder.left_out.items()]
+    agent = folder.settings.agent
+    if agent.startswith(SEE_REWARDS):
+        notes.append(
+            f"{agent} looks at the rewards of copies of the environment: an upper bound, to be compared with "
+            "agents that do so, too"
+        )
     missing = len(folder.tasks.starts) * folder.settings.repeats - len(results)
     if missing:
         notes.append(f"{missing} episodes have not been played yet")

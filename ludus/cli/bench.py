@@ -46,7 +46,7 @@ class Bench:
     seed: int = 0
     """Of the model's or the agent's own randomness; the tasks stay the same."""
     out: OutputFolder = None
-    """The run's folder. Default: runs/bench/SUITE-MODEL."""
+    """The run's folder. Default: runs/bench/SUITE-MODEL, with the agent behind it where it is not direct."""
 
     def execute(self) -> int:
         self._refuse()
@@ -67,7 +67,8 @@ class Bench:
         from ludus.cli.bench_table import print_outcome
         from ludus.report.bench_page import write_bench_report
 
-        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}"
+        agent = "" if self.agent == "direct" else f"-{_slug(self.agent)}"
+        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}"
         plan = Plan(suite, player, self.n, self.repeats, self.concurrency, modules=modules)
         try:
             with watch(suite) as listener:
@@ -116,7 +117,7 @@ def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
 
 def _slug(text: str) -> str:
     """A part of a folder's name."""
-    text = re.sub(r"\bludus/|^scripted:|^https?://", "", text)
+    text = re.sub(r"\bludus/|^scripted:|^https?://|^runs/|\bmodels/(?=final$|primed$)", "", text)
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "run"
 
 

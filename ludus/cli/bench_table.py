@@ -18,7 +18,8 @@ def print_outcome(outcome: Outcome) -> None:
     for note in outcome.notes:
         style = "bold red" if "NOT COMPARABLE" in note else "yellow"
         console.print(Text(f"note: {note}", style=style), soft_wrap=True)
-    head = f"{settings.suite} · {settings.model} · tasks {outcome.folder.tasks.digest}"
+    who = settings.model if settings.agent == "direct" else f"{settings.model} · {settings.agent}"
+    head = f"{settings.suite} · {who} · tasks {outcome.folder.tasks.digest}"
     console.print(Text(head, style="bold"), soft_wrap=True)
     print_whole(figures_table(outcome))
     for line in trouble_lines(outcome):

@@ -89,6 +89,21 @@ def test_the_default_folder_is_named_by_suite_and_model(
     assert (tmp_path / "runs/bench/Arithmetic-v0-PacManChat-v0-null").is_dir()
 
 
+def test_an_agent_that_sees_rewards_has_a_folder_of_its_own_and_is_told(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("bench", ARITHMETIC, "--model", "scripted:random", "--n", 1)
+    assert "upper bound" not in run(*words).out
+    result = run(*words, "--agent", "best-of-2")
+    assert result.code == 0, result.err
+    assert "scripted:random · best-of-2 · tasks" in result.out
+    assert "an upper bound" in " ".join(result.out.split())
+    assert (
+        "an upper bound" in (tmp_path / "runs/bench/Arithmetic-v0-random-best-of-2/report.html").read_text()
+    )
+
+
 def test_an_environment_of_ones_own_is_played_in_the_processes_too(run: Run, tmp_path: Path) -> None:
     words = ("bench", "examples.own_environment:example/Guess-v0", "--model", "scripted:oracle", "--n", 5)
     result = run(*words, "--repeats", 8, "--out", tmp_path / "run")
