@@ -51,14 +51,14 @@ class Oracle(ScriptedAgent):
         if observation[0]["role"] == "system":
             self._begin(content_text(observation[0]), content_text(observation[-1]))
         else:
-            for message in observation:
-                self._read(content_text(message))
+            for position, message in enumerate(observation):
+                self._read(content_text(message), position)
         return self._next()
 
     def _begin(self, instructions: str, text: str) -> None:
         self.is_narrow = "Today is" not in instructions
         self.kind, self.words = narrow.read(text) if self.is_narrow else read_question(text)
-        self.line = ""
+        self.winds: dict[str, int] = {}
         self.spots: list[tuple[float, float]] = []
         self.series: list[dict[str, list[float]]] = []
         if self.is_narrow:
@@ -69,12 +69,13 @@ class Oracle(ScriptedAgent):
         self.first = read_day(self.words.get("day") or self.words["first"], today)
         self.days = int(self.words.get("days", 1))
 
-    def _read(self, text: str) -> None:
-        """Take in an answer; one that is an error, or old, leaves the call to be made again."""
+    def _read(self, text: str, position: int) -> None:
+        """Take in the answer to one of the last calls; one that is an error, or old, leaves the call to be
+        made again."""
         if text.startswith("Error:") or is_old(text):
             return
         if self.is_narrow:
-            self.line = text
+            self.winds[self.asked[position]] = int(text.removeprefix("wind "))
         elif len(self.spots) < len(self.places):
             _, region, country = self.places[len(self.spots)]
             for _, found_region, found_country, latitude, longitude in read_places(text):
@@ -86,10 +87,13 @@ class Oracle(ScriptedAgent):
 
     def _next(self) -> Reply:
         if self.is_narrow:
-            if not self.line:
-                return calling(self.env, ("forecast", {"place": self.words["place"]}))
-            # The days that matter come first, in words: a small model can learn to copy, then to conclude.
-            found, value = narrow.solve(self.kind, self.words, self.line)
+            days = narrow.days_of(self.words)
+            self.asked = [day for day in days if day not in self.winds]
+            if self.asked:
+                place = self.words["place"]
+                calls = [("forecast", {"place": place, "day": day}) for day in self.asked]
+                return calling(self.env, *calls)
+            found, value = narrow.solve(self.kind, {day: self.winds[day] for day in days})
             return calling(self.env, ("submit", {"value": value}), text=found)
         if len(self.spots) < len(self.places):
             return calling(self.env, ("geocode", {"name": self.places[len(self.spots)][0]}))
@@ -145,7 +149,7 @@ class RandomCalls(ScriptedAgent):
         word = self.words[int(self.rng.integers(len(self.words)))]
         tools = list(self.env.unwrapped.toolbox.namings)  # type: ignore[attr-defined]
         name = tools[int(self.rng.integers(len(tools)))]
-        arguments: dict[str, Any] = {"name": word} if name == "geocode" else {"place": word}
+        arguments: dict[str, Any] = {"name": word} if name == "geocode" else {"place": word, "day": "Mon"}
         if name == "submit":
             arguments = {"value": word if self.rng.random() < 0.5 else int(self.rng.integers(100))}
         elif name == "forecast" and "geocode" in tools:
@@ -199,8 +203,9 @@ class Candidates(Oracle):
         )
 
     def _next(self) -> Reply:
-        if self.is_narrow and self.line:
-            return calling(self.env, ("submit", {"value": self.line}))
+        if self.is_narrow and len(self.winds) == len(narrow.days_of(self.words)):
+            every = range(narrow.MOST + 1) if self.kind == "wind_on" else self.winds
+            return calling(self.env, ("submit", {"value": " ".join(map(str, every))}))
         return super()._next()
 
 

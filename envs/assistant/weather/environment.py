@@ -103,15 +103,14 @@ class Weather(ServiceEnv):
 
     ## Arguments
     - `kinds` (all): which kinds of questions: `high`, `low`, `at_hour`, `rain`, `gusts`, `hours_above`,
-      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `wind_on`,
-      `windiest_day`, `days_above`, `first_above`.
+      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `wind_on`, `windier`.
     - `places` (`"invented"`): or `"real"`.
     - `world` (0): which invented world, and which weather.
     - `ambiguity` (0.3): the share of questions about places that share their name.
     - `horizon` (7): how many days, today included, questions reach ahead, 1 to 14.
     - `narrow` (False): a form for small models: two tools, few places, short words, numbers of
-      one digit. `forecast(place)` then answers in one line, with the strongest wind of each of the next
-      `horizon` days (7 at most) in m/s.
+      one digit. `forecast(place, day)` then answers with the day's strongest wind in m/s; questions are about
+      the next `horizon` days, 2 to 7 of them.
     - `towns` (6): how many places there are with `narrow`, 1 to 50.
     - `url` (None), `geocoding_url` (None): a real server in place of the service, such as
       `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one that `ludus serve tools`
@@ -162,6 +161,7 @@ class Weather(ServiceEnv):
         self._ambiguous = [place for place in pool if self._is_ambiguous(place)]
         self._unique = [place for place in pool if not self._is_ambiguous(place)]
         self.towns = tuple(self._unique[: checked_integer("towns", towns, 1, 50)])
+        self.small_days = min(max(self.horizon, 2), 7)
         if self.narrow:
             # The small form has tools of its own; the conversation is the same.
             self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
@@ -194,7 +194,7 @@ class Weather(ServiceEnv):
             for service in self.services.values():
                 hours = int(rng.integers(CHOSEN_YEARS * 365 * 24))
                 service.clock.now = EPOCH + timedelta(hours=hours)
-            today = self._today()
+            today = self.today()
             kind = self.kinds[int(rng.integers(len(self.kinds)))]
             question = self._draw(kind, rng, today)
             if question is None:
@@ -210,7 +210,8 @@ class Weather(ServiceEnv):
             f"none of {DRAWS} questions could be answered through the tools: give more kinds, or fewer faults"
         )
 
-    def _today(self) -> date:
+    def today(self) -> date:
+        """The day on which the episode takes place."""
         if self.services:
             return self.services["weather"].clock.now.date()
         told = self._truth.forecast(0.0, 0.0, current="temperature_2m", timezone="GMT")
@@ -218,7 +219,7 @@ class Weather(ServiceEnv):
 
     def _draw(self, kind: str, rng: np.random.Generator, today: date) -> Question | None:
         if self.narrow:
-            return small.draw(kind, rng, today, self.towns, min(self.horizon, 7), self._serve)
+            return small.draw(kind, rng, today, self.towns, self.small_days, self._serve)
         asker = Asker(rng, today, self.horizon, self._picker(rng), self._is_ambiguous, self._serve)
         return draw_question(kind, asker)
 
