@@ -11,7 +11,7 @@ import numpy as np
 from ludus.envs.assistant.office.agents import AGENTS, Oracle
 from ludus.envs.assistant.office.goal import Standing, standing
 from ludus.envs.assistant.office.office import Office, draw_office
-from ludus.envs.assistant.office.reading import read_day, read_moment, read_person, read_span
+from ludus.envs.assistant.office.reading import read_address, read_day, read_moment, read_person, read_span
 from ludus.envs.assistant.office.tasks import KINDS, Material, Task
 from ludus.envs.assistant.office.written import (
     written_events,
@@ -436,8 +436,8 @@ class Assistant(ServiceEnv):
         if not 1 <= minutes <= MAX_MINUTES:
             raise ToolError(f"minutes is {minutes}: an event takes from 1 to {MAX_MINUTES} minutes")
         owner = state.office.owner.address
-        addresses = [one if "@" in one else read_person(state.office, one).address for one in people]
-        guests = [Attendee(one.casefold()) for one in dict.fromkeys(addresses) if one.casefold() != owner]
+        addresses = dict.fromkeys(read_address(state.office, one) for one in people)
+        guests = [Attendee(one) for one in addresses if one != owner]
         begins, uid = read_moment(state.office, start), f"new{state.created + 1}"
         ends = begins + timedelta(minutes=minutes)
         self.calendar.create(owner, uid, title, begins, ends, attendees=guests, location=place)

@@ -1,12 +1,17 @@
 """What the assistant's tools are given: people, days and times, as a model writes them."""
 
+import re
 from datetime import date, datetime, timedelta
+from email.utils import parseaddr
 
 from ludus.envs.assistant.office.office import Office, Person
 from ludus.tools.errors import ToolError
 
 REACH = timedelta(days=366)
 """How far calendars are looked into and written to."""
+
+
+_ADDRESS = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 
 
 def read_person(office: Office, who: str) -> Person:
@@ -26,6 +31,20 @@ def read_person(office: Office, who: str) -> Person:
     raise ToolError(
         f"there is no {who[:60]!r} in the office; there are: {', '.join(one.name for one in people)}"
     )
+
+
+def read_address(office: Office, who: str) -> str:
+    """The address of somebody, of the office or not.
+
+    Raises:
+        ToolError: it is neither an address nor a name of the office.
+    """
+    if "@" not in who:
+        return read_person(office, who).address
+    address = parseaddr(who)[1].casefold()
+    if not _ADDRESS.fullmatch(address) or address not in who.casefold():
+        raise ToolError(f"{who[:60]!r} is no mail address; an address is name@domain")
+    return address
 
 
 def read_day(text: str) -> date:
