@@ -167,7 +167,7 @@ class Weather(ServiceEnv):
             self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
             self.use_tools(self.toolbox.tools)
         for name, address in (("url", url), ("geocoding_url", geocoding_url)):
-            if address and not address.startswith(("http://", "https://")):
+            if address and not str(address).startswith(("http://", "https://")):
                 raise ArgumentError(
                     f"{name}={address!r}: give a URL, as in {name}='http://localhost:8000/weather'"
                 )

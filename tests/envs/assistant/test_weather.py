@@ -180,6 +180,7 @@ def test_renamed_tools_and_distractors_change_names_only() -> None:
         ({"world": -1}, "world=-1"),
         ({"geocoding_url": "http://x"}, "without url"),
         ({"url": "localhost:8000/weather"}, "url='localhost:8000/weather': give a URL"),
+        ({"url": 5}, "url=5: give a URL"),
         ({"faults": {"fire": 1}}, "no fault 'fire'"),
         ({"weights": {"correctness": 1}}, "no reward term 'correctness'"),
     ],
