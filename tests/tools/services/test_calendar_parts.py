@@ -391,3 +391,17 @@ def test_whole_days_moved_to_a_time_become_an_event_of_that_time() -> None:
     assert edit.moved(item, START, START + HOUR).main.start == START
     midnight = START.replace(hour=0)
     assert edit.moved(item, midnight, midnight + timedelta(days=1)).main.start == date(2031, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "title", ["a\rb", "a\r\nEND:VEVENT\r\nb", "\u2028BEGIN:VEVENT", "\x85\x0c\x1c", "\\n\\,;"]
+)
+def test_a_title_is_read_as_it_was_written_wherever_it_is_read(title: str) -> None:
+    service = CalendarService({Calendar("a@example.org", "A", "UTC"): ()})
+    client = CalendarClient(connect(service), lambda: service.clock.now)
+    start = datetime(2031, 3, 3, 10, tzinfo=UTC)
+    written = client.create("a@example.org", "one", title, start, start + timedelta(hours=1))
+    (text,) = service.state.by_person["a@example.org"].objects.values()
+    # Another text, which nothing remembers.
+    again = ics.read(text.replace("PRODID:", "PRODID:again "))
+    assert again.main.summary == written.main.summary

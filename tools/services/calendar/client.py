@@ -185,10 +185,10 @@ class CalendarClient:
             uid=uid,
             start=start,
             end=end,
-            summary=summary,
+            summary=_lines(summary),
             rule=rule,
-            location=location,
-            description=description,
+            location=_lines(location),
+            description=_lines(description),
         )
         item = Item(main)
         if attendees:
@@ -400,3 +400,8 @@ def _read(http: httpx.Client, read: Callable[[bytes], list[Any]], body: bytes) -
         return read(body)
     except dav.BadXml as error:
         raise ToolFault(f"{http.base_url} answered with no CalDAV: {error}; is the URL right?") from None
+
+
+def _lines(text: str) -> str:
+    """A text with the line ends that iCalendar knows, as it will be read back."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
