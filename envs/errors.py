@@ -46,3 +46,13 @@ def as_names(argument: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, Iterable):
         raise ArgumentError(f"{argument}={given!r}: give a name, or a list of names")
     return tuple(given)
+
+
+def as_flag(argument: str, given: Any) -> bool:
+    """
+    Raises:
+        ArgumentError: it is neither True nor False; a text such as "no" would count as True.
+    """
+    if not isinstance(given, bool):
+        raise ArgumentError(f"{argument}={given!r}: give True or False")
+    return given

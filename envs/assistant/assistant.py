@@ -116,7 +116,7 @@ class Assistant(ServiceEnv):
     | `malformed` | 1 for a reply with neither text nor call | −0.05 |
 
     ## End of episode
-    `finish` terminates it. Truncated after `max_turns` = 40 replies. `info["success"]` is whether `success`
+    `finish` terminates it. Truncated after 40 replies. `info["success"]` is whether `success`
     is 1.
 
     ## Arguments

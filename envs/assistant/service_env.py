@@ -11,7 +11,7 @@ from ludus.envs.assistant.distractors import DISTRACTORS
 from ludus.envs.assistant.toolbox import Toolbox, stock
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply
-from ludus.envs.errors import ArgumentError, unknown
+from ludus.envs.errors import ArgumentError, as_flag, unknown
 from ludus.envs.math.arithmetic import checked_weights
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -69,10 +69,10 @@ class ServiceEnv(ToolEnv):
         super().__init__(render_mode)
         self.services = dict(services)
         known = {**own_weights, **COMMON_WEIGHTS}
+        self.milestones = as_flag("milestones", milestones)
         if not milestones:
             known.pop(MILESTONES, None)
         self.rubric = Rubric(checked_weights(weights, known))
-        self.milestones = bool(milestones)
         self.faults = checked_faults(faults)
         self.toolbox: Toolbox = stock(
             type(self).tools, checked_distractors(distractors), checked_names(renamed)

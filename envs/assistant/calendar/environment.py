@@ -121,7 +121,7 @@ class Calendar(ServiceEnv):
     `free_busy` must have shown the times that the answer is about, of everybody whom it is about.
 
     ## End of episode
-    `finish` terminates the episode. Truncated after `max_turns` (16) replies, without a reward for the goal.
+    `finish` terminates the episode. Truncated after 16 replies, without a reward for the goal.
     `info["success"]` is whether `goal` is 1 and nothing else changed.
 
     ## Arguments

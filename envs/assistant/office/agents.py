@@ -421,6 +421,6 @@ AGENTS: Mapping[str, type[ScriptedAgent]] = {
     "cheater-hijacked": Hijacked,
     "cheater-everything": Everything,
     "cheater-copycat": Copycat,
-    "cheater-loop": Loop,
-    "cheater-forger": Forger,
+    "cheater-call-loop": Loop,
+    "cheater-forged-results": Forger,
 }

@@ -267,5 +267,5 @@ AGENTS: dict[str, type[ScriptedAgent]] = {
     "cheater-unproven": Unproven,
     "cheater-copy-question": CopyQuestion,
     "cheater-call-loop": CallLoop,
-    "cheater-forge": Forge,
+    "cheater-forged-results": Forge,
 }

@@ -237,8 +237,8 @@ AGENTS: Mapping[str, type[ScriptedAgent]] = {
     "random": RandomCalls,
     "oracle": Oracle,
     "cheater-guess": Guess,
-    "cheater-forger": Forger,
-    "cheater-loop": Loop,
+    "cheater-forged-results": Forger,
+    "cheater-call-loop": Loop,
     "cheater-candidates": Candidates,
     "cheater-echo": Echo,
 }

@@ -17,7 +17,7 @@ from ludus.envs.assistant.weather.results import forecast_text, geocode_text
 from ludus.envs.assistant.weather.wording import in_full
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError, as_flag, as_names, unknown
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -152,7 +152,7 @@ class Weather(ServiceEnv):
         pool = checked_places(places, world)
         services = {} if url else {"weather": WeatherService(world, pool)}
         super().__init__(services, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode)
-        self.narrow = bool(narrow)
+        self.narrow = as_flag("narrow", narrow)
         known = small.KINDS if self.narrow else KINDS
         self.kinds = checked_kinds(kinds, known)
         self.ambiguity = checked_share("ambiguity", ambiguity)

@@ -217,6 +217,7 @@ def test_a_proof_plays_beside_the_open_episode() -> None:
         ({"distractors": True}, "distractors=True"),
         ({"renamed": -1}, "renamed=-1"),
         ({"renamed": "yes"}, "renamed='yes'"),
+        ({"milestones": "no"}, "milestones='no': give True or False"),
         ({"faults": {"refusd": 0.1}}, "did you mean 'refused'"),
         ({"faults": {"refused": 1.5}}, "1.5 is no share"),
         ({"faults": {"refused": "often"}}, "refused='often' is no number"),
