@@ -3,7 +3,7 @@
 `python benchmarks/tool_parsers.py` prints a table and writes `benchmarks/results/tool_parsers.json`. The
 mix is what models write: text alone, one call behind a thought, several calls at once, long arguments, and
 every fourth reply malformed or cut off. The limit that the project has set itself is 20,000 replies a
-second for each format.
+second for each format. A `response_template`, which `transformers` reads, describes what Hermes writes.
 """
 
 import argparse
@@ -16,11 +16,30 @@ from pathlib import Path
 from typing import Any
 
 from machine import machine
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
 from ludus.agents.formats.calls.registry import FORMATS
 from ludus.agents.formats.calls.reply import Call, CallFormat
+from ludus.agents.formats.calls.response_template import response_template_format
 
 LIMIT = 20_000
+RESPONSE_TEMPLATE = {
+    "defaults": {"role": "assistant"},
+    "start_anchor": "<|im_start|>assistant\n",
+    "fields": {
+        "reasoning_content": {"open": "<think>", "close": "</think>", "content": "text"},
+        "tool_calls": {
+            "open_pattern": r"\s*<tool_call>",
+            "close": "</tool_call>",
+            "repeats": True,
+            "content": "json",
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close_pattern": r"\s*<\|im_end\|>", "content": "text"},
+    },
+}
 REPLIES = 400
 TOOLS = [
     {
@@ -99,18 +118,27 @@ def rate(read: Callable[[str, Any], Any], replies: list[str], seconds: float) ->
     return statistics.median(rates)
 
 
+def response_template() -> CallFormat:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE()))
+    tokenizer.response_template = RESPONSE_TEMPLATE
+    form = response_template_format(tokenizer, "")
+    assert form is not None
+    return form
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="for each format")
     seconds = parser.parse_args().seconds
     rates = {}
-    print(f"{'format':<12}{'replies/s':>12}{'calls':>8}{'malformed':>11}")
-    for form in FORMATS.values():
-        replies = mix(form)
+    print(f"{'format':<18}{'replies/s':>12}{'calls':>8}{'malformed':>11}")
+    measured = [(form, mix(form)) for form in FORMATS.values()]
+    measured.append((response_template(), mix(FORMATS["hermes"])))
+    for form, replies in measured:
         calls = [call for reply in replies for call in form.parse(reply, TOOLS).calls]
         malformed = sum(isinstance(call.arguments, str) for call in calls)
         rates[form.name] = rate(form.read, replies, seconds)
-        print(f"{form.name:<12}{rates[form.name]:>12,.0f}{len(calls):>8}{malformed:>11}")
+        print(f"{form.name:<18}{rates[form.name]:>12,.0f}{len(calls):>8}{malformed:>11}")
     result = {
         "replies_per_second": rates,
         "limit": LIMIT,

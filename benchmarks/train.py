@@ -6,8 +6,9 @@
 Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds
 are then those between its first and its last file. Prints a table and writes
 `benchmarks/results/train-CONFIG.json`. The project's figures: success on held-out tasks up by at least 0.25,
-the 95% intervals of primed and final disjoint (arithmetic); intervals of the return disjoint (code, Pac-Man).
-The same tasks are then played greedily by both models, whatever the configuration evaluates with.
+the 95% intervals of primed and final disjoint (arithmetic), by 0.2 likewise (weather); intervals of the
+return disjoint (code, Pac-Man). The same tasks are then played greedily by both models, whatever the
+configuration evaluates with.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from typing import Any
 from machine import machine
 
 HERE = Path(__file__).parent
+RISES = {"weather": 0.2}
 RISE = 0.25
 PROGRAM = """
 import sys
@@ -96,6 +98,7 @@ def main() -> None:
     parser.add_argument("--finished", type=Path, metavar="RUN", help="read this run instead of training")
     arguments = parser.parse_args()
     print(f"{'seed':>4} {'seconds':>8}   {'primed':<22} {'final':<22} {'rise':>6}")
+    rise = RISES.get(arguments.config.stem, RISE)
     runs = []
     for run in measured(arguments):
         runs.append(run)
@@ -103,7 +106,7 @@ def main() -> None:
         print(f"{run['seed']:>4} {run['seconds']:>8.1f}   {shown[0]:<22} {shown[1]:<22} {run['rise']:>6.3f}")
     result = {
         "runs": runs,
-        "success_rise_reached": all(run["rise"] >= RISE and run["disjoint"] for run in runs),
+        "success_rise_reached": all(run["rise"] >= rise and run["disjoint"] for run in runs),
         "returns_disjoint": all(run["returns_disjoint"] for run in runs),
         "config": arguments.config.name,
         **machine("torch", "transformers", "numpy"),

@@ -31,7 +31,6 @@ SUITES: dict[str, tuple[EnvironmentSpec, ...]] = {
         EnvironmentSpec("ludus/Calendar-v0"),
         EnvironmentSpec("ludus/Weather-v0"),
         EnvironmentSpec("ludus/Assistant-v0"),
-        EnvironmentSpec("ludus/MathTool-v0"),
     ),
     "code": (
         EnvironmentSpec("ludus/CodeFunction-v0"),
