@@ -35,7 +35,8 @@ def cached(one: TaskSet, agent: str) -> list[Result] | None:
     try:
         content = json.loads(_file(one, agent).read_text(encoding="utf-8"))
         return [Result(**result) for result in content]
-    except (OSError, ValueError, TypeError):  # absent, or damaged: it is played again and written anew
+    except (OSError, ValueError, TypeError, RecursionError):
+        # Absent, or damaged: it is played again and written anew.
         return None
 
 

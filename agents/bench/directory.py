@@ -124,7 +124,7 @@ def open_folder(path: Path) -> Folder:
         ) from None
     except NotADirectoryError:
         raise BenchError(f"{path} is a file, not a benchmark's folder") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BenchError(
             f"{path / SETTINGS} is damaged ({type(error).__name__}: {error}): restore it, or begin a new "
             f"run; the episodes in {JOURNAL} are untouched"

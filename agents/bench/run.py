@@ -215,19 +215,22 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
 def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str, list[Result]]]:
     """For each task set: what each baseline did on it; what is not cached is played now."""
     offered = [baselines_of(one) for one in tasks.sets]
+    found: list[dict[str, list[Result]]] = [{} for _ in tasks.sets]
     for name in BASELINES:
-        new = [
-            one
-            for one, names in zip(tasks.sets, offered, strict=True)
-            if name in names and cached(one, name) is None
-        ]
-        played = _play_baseline(plan, TaskList(tuple(new)), name, listener)
-        for one, results in zip(new, played, strict=True):
-            store(one, name, results)
-    return [
-        {name: known for name in names if (known := cached(one, name)) is not None}
-        for one, names in zip(tasks.sets, offered, strict=True)
-    ]
+        new = []
+        for which, one in enumerate(tasks.sets):
+            if name not in offered[which]:
+                continue
+            if (known := cached(one, name)) is None:
+                new.append(which)
+            else:
+                found[which][name] = known
+        played = _play_baseline(plan, TaskList(tuple(tasks.sets[which] for which in new)), name, listener)
+        for which, results in zip(new, played, strict=True):
+            found[which][name] = results
+            if not any(result.is_fault for result in results):  # else it is played again next time
+                store(tasks.sets[which], name, results)
+    return found
 
 
 def _play_baseline(plan: Plan, tasks: TaskList, name: str, listener: Listener) -> list[list[Result]]:

@@ -102,7 +102,7 @@ def read_tasks(text: str, name: str) -> TaskList:
             for one in content["environments"]
         )
         stated = content["hash"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TaskListError(
             f"{name} is no task list ({type(error).__name__}: {error}): restore it, or begin a new run"
         ) from None

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ludus.agents.bench import run
 from ludus.agents.bench.baselines import cached, store
 from ludus.agents.bench.compare import compare
 from ludus.agents.bench.directory import BenchError, open_folder
@@ -244,11 +245,18 @@ def test_a_folder_that_is_no_run_is_left_alone(folder: Path) -> None:
         open_folder(folder)
 
 
-def test_damaged_settings_are_told_and_the_episodes_left_alone(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("bench.json", r"bench\.json is damaged"), ("tasks.json", r"tasks\.json is no task list")],
+)
+@pytest.mark.parametrize("content", ["{half", "[]", pytest.param("[" * 100_000, id="deep")])
+def test_damaged_settings_are_told_and_the_episodes_left_alone(
+    folder: Path, name: str, words: str, content: str
+) -> None:
     bench(plan("scripted:oracle"), folder)
     journal = (folder / "journal.jsonl").read_bytes()
-    (folder / "bench.json").write_text("{half")
-    with pytest.raises(BenchError, match=r"bench\.json is damaged"):
+    (folder / name).write_text(content)
+    with pytest.raises(UserError, match=words):
         bench(plan("scripted:oracle"), folder)
     assert (folder / "journal.jsonl").read_bytes() == journal
 
@@ -267,12 +275,46 @@ def test_a_damaged_cache_is_played_again(folder: Path, tmp_path: Path) -> None:
     outcome = bench(plan("scripted:oracle"), folder)
     one = outcome.folder.tasks.sets[0]
     (file,) = Path(os.environ["XDG_CACHE_HOME"]).rglob("*-null.json")
-    file.write_text("[{")
-    assert cached(one, "null") is None
+    for damaged in ("[" * 100_000, "[{"):
+        file.write_text(damaged)
+        assert cached(one, "null") is None
     bench(plan("scripted:oracle"), folder)
     assert cached(one, "null") is not None
     store(one, "null", [])
     assert cached(one, "null") == []
+
+
+def test_a_baseline_that_faulted_is_shown_but_played_again_by_the_next_run(
+    folder: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ludus.agents.episode import StopReason
+
+    real = run.play
+
+    def fails_once(
+        player: PlayerChoice, tasks: Any, jobs: Any, concurrency: int, keep: Any, *rest: Any
+    ) -> float:
+        def broken(line: bytes, result: Any) -> None:
+            faulted = player.model == "scripted:null" and result.task == 2
+            stop = {"stop": StopReason.ENVIRONMENT_FAULT, "fault": "no disk"} if faulted else {}
+            keep(line, replace(result, **stop))
+
+        return real(player, tasks, jobs, concurrency, broken, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "play", fails_once)
+        row = bench(plan("scripted:oracle"), folder).rows[0]
+    assert [(name, figures.faults) for name, figures in row.baselines.items()] == [
+        ("null", 1),
+        ("random", 0),
+        ("oracle", 0),
+    ]
+    assert cached(row.tasks, "null") is None
+    listener = heard()
+    (row,) = bench(plan("scripted:oracle"), folder, listener).rows
+    assert listener.who == ["scripted:oracle", "baseline null"]
+    assert (row.baselines["null"].faults, row.baselines["null"].episodes) == (0, 6)
+    assert cached(row.tasks, "null") is not None
 
 
 def test_a_native_environment_is_refused_to_a_language_model(server: Any, folder: Path) -> None:
