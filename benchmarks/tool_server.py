@@ -1,6 +1,6 @@
 """How many tool calls `ludus serve tools` answers on loopback, beside an environment server of OpenEnv.
 
-    python benchmarks/tool_server.py [--seconds 10] [--peer /tmp/peers/openenv/bin/python]
+    python benchmarks/tool_server.py [--seconds 10] [--peer DIR/bin/python]
 
 32 clients in one process, each with one call in flight; every answer's status and JSON are checked. The calls
 are all different, so that no answer comes from a cache: searches for two words, pages, forecasts of random
@@ -178,7 +178,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement")
-    parser.add_argument("--peer", default="/tmp/peers/openenv/bin/python", help="the peer's Python")
+    parser.add_argument(
+        "--peer", required=True, help="the Python of the environment that the peer is installed in"
+    )
     arguments = parser.parse_args()
     before = os.getloadavg()
     figures: dict[str, dict[str, Any]] = {}
