@@ -3,7 +3,7 @@ ask."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +11,9 @@ import numpy as np
 from ludus.envs.assistant.office.agents import AGENTS, Oracle
 from ludus.envs.assistant.office.goal import Standing, standing
 from ludus.envs.assistant.office.office import Office, draw_office
+from ludus.envs.assistant.office.rain import rain
 from ludus.envs.assistant.office.reading import read_address, read_day, read_moment, read_person, read_span
-from ludus.envs.assistant.office.tasks import KINDS, Material, Task
+from ludus.envs.assistant.office.tasks import KINDS, RAINY, RAINY_WEEKS, Material, Task
 from ludus.envs.assistant.office.written import (
     written_events,
     written_forecast,
@@ -29,7 +30,7 @@ from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError, ToolFault
-from ludus.tools.services import VirtualClock, connect
+from ludus.tools.services import VirtualClock
 from ludus.tools.services.calendar import Attendee, CalendarClient, CalendarService
 from ludus.tools.services.geography import invented_places
 from ludus.tools.services.mail import INJECTIONS, Correspondent, Mail, Mailbox, MailClient, MailService
@@ -181,12 +182,12 @@ class Assistant(ServiceEnv):
         self.calendar = CalendarClient(self.connect("calendar"), lambda: clock.now)
         self.weather = WeatherClient(self.connect("weather"))
         self.search_client = SearchClient(self.connect("search"))
-        self._plain_weather = WeatherClient(connect(services["weather"]))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         kind = self.kinds[int(rng.integers(len(self.kinds)))]
+        rainy = kind in RAINY_WEEKS and bool(rng.random() < RAINY)
         for _ in range(TRIES):
-            begun = self._draw(kind, rng)
+            begun = self._draw(kind, rainy, rng)
             if begun is not None and not begun.state.stands.success and self._is_reachable(begun):
                 return begun
         raise ArgumentError(
@@ -194,10 +195,16 @@ class Assistant(ServiceEnv):
             "ask for other kinds, or for fewer faults"
         )
 
-    def _draw(self, kind: str, rng: np.random.Generator) -> Start | None:
-        office = draw_office(rng, self.world)
+    def _draw(self, kind: str, rainy: bool, rng: np.random.Generator) -> Start | None:
+        weeks = RAINY_WEEKS.get(kind)
+        office = draw_office(
+            rng,
+            self.world,
+            (lambda place, now: weeks(rain(self.world, place, now))) if weeks and rainy else None,
+        )
         self.clock.now = office.now
-        material = Material(office, lambda: self._rain(office), self.search_service.book, self.vague, rng)
+        fell = rain(self.world, office.place, office.now) if weeks else ()
+        material = Material(office, fell, rainy, self.search_service.book, self.vague, rng)
         task = KINDS[kind](material)
         if task is None:
             return None
@@ -238,35 +245,6 @@ class Assistant(ServiceEnv):
             "asked for. Call "
             "`finish` when everything is done."
         )
-
-    def _rain(self, office: Office) -> dict[datetime, float]:
-        place, days = office.place, office.days
-        found = self._hours(self._plain_weather, office, place.latitude, place.longitude, days[0], days[-1])
-        return {
-            datetime.fromisoformat(one).replace(tzinfo=office.zone): fell
-            for one, fell in zip(found["time"], found["precipitation"], strict=True)
-            if 12 < int(one[11:13]) < 19
-        }
-
-    def _hours(
-        self,
-        weather: WeatherClient,
-        office: Office,
-        latitude: float,
-        longitude: float,
-        first: date,
-        last: date,
-    ) -> dict[str, Any]:
-        """The forecast for some days; asked in one form, so that the service need not work it out twice."""
-        hourly: dict[str, Any] = weather.forecast(
-            latitude,
-            longitude,
-            hourly=("temperature_2m", "precipitation"),
-            timezone=office.place.timezone,
-            start_date=first.isoformat(),
-            end_date=last.isoformat(),
-        )["hourly"]
-        return hourly
 
     def _mailbox(self, office: Office, task: Task, rng: np.random.Generator) -> Mailbox:
         """The user's mail: what the task is about, news, and perhaps an injection, in any order."""
@@ -494,8 +472,15 @@ class Assistant(ServiceEnv):
             raise ToolError(
                 f"{first_day} to {last_day}: ask for 1 to {MAX_DAYS} days, the first before the last"
             )
-        found = self._hours(self.weather, state.office, latitude, longitude, first, last)
         place, day = state.office.place, state.task.goal.forecast
+        found = self.weather.forecast(
+            latitude,
+            longitude,
+            hourly=("temperature_2m", "precipitation"),
+            timezone=place.timezone,
+            start_date=first.isoformat(),
+            end_date=last.isoformat(),
+        )["hourly"]
         is_near = max(abs(latitude - place.latitude), abs(longitude - place.longitude)) <= NEAR_DEGREES
         if day is not None and first <= day <= last and is_near:
             state = replace(state, foreseen=True)

@@ -1,6 +1,6 @@
 """`Office`: who works there, what is in their calendars, and when and where it is."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import cache, lru_cache
@@ -12,6 +12,8 @@ from ludus.tools.services.calendar import Attendee, Calendar, Item, VEvent
 from ludus.tools.services.calendar.service import Shelves, shelf
 from ludus.tools.services.geography import Place, invented_name, invented_places
 
+TRIES = 500
+"""How often a town and a week are drawn until they suit."""
 TEAM = 5
 """Colleagues, the owner aside."""
 OPENS, NOON, CLOSES = time(9), time(13), time(17)
@@ -99,13 +101,25 @@ class Office:
         return Shelves({one.calendar.person: one for one in filled})
 
 
-def draw_office(rng: np.random.Generator, world: int) -> Office:
-    """An office in some town of an invented world, in some week of a year."""
+def draw_office(
+    rng: np.random.Generator, world: int, suits: Callable[[Place, datetime], bool] | None = None
+) -> Office:
+    """An office in some town of an invented world, in some week of a year.
+
+    Args:
+        rng: what is drawn from.
+        world: its seed.
+        suits: whether a town will do with a week, told by the Sunday evening before it; any does where this
+            is not given. Towns and weeks are drawn until it holds, or `TRIES` times.
+    """
     places, names = _places(world), _names()
     people = tuple(_person(names[int(number)]) for number in rng.choice(len(names), TEAM + 1, replace=False))
-    place = places[int(rng.integers(len(places)))]
-    sunday = _FIRST_SUNDAY + timedelta(weeks=int(rng.integers(48)))
-    now = datetime.combine(sunday, time(18), _zone(place.timezone))
+    for _ in range(TRIES):
+        place = places[int(rng.integers(len(places)))]
+        sunday = _FIRST_SUNDAY + timedelta(weeks=int(rng.integers(48)))
+        now = datetime.combine(sunday, time(18), _zone(place.timezone))
+        if suits is None or suits(place, now):
+            break
     engagements = []
     # Per person and day: how many (none, one, one, two), then begin, length in half hours, and what it is.
     drawn = rng.integers(0, (4, 8, 4, len(_ENGAGEMENTS)), (len(people) * 5, 2, 4)).tolist()

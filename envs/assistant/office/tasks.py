@@ -12,14 +12,14 @@ import numpy as np
 from ludus.envs.assistant.office.goal import Booking, Goal, Letter, Move
 from ludus.envs.assistant.office.office import NOON, OPENS, PARTS, WEEKDAYS, Engagement, Office, Person
 from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, filled
+from ludus.envs.assistant.office.rain import HOURS, Rain
 from ludus.envs.assistant.user import Brief
 from ludus.tools.services.mail import Rule
 from ludus.tools.services.search.encyclopedia import Encyclopedia
 
-DRY_SO_FAR = 0.1
-"""How often an outdoor meeting may be one that nobody who forgets the weather gets wrong."""
-RAINY = 0.85
-"""How often rain is drawn for a picnic; it is rare, so that about half of the picnics then have it."""
+RAINY = 0.5
+"""How often it shall rain where the weather matters, so that who forgets it is wrong. It is drawn before
+all else, for rain is rare."""
 TITLES = (
     *("harvest report", "bridge plans", "spring fair", "new catalogue", "old archive"),
     *("water tower", "museum visit", "choir evening", "delivery route", "roof garden"),
@@ -54,8 +54,10 @@ class Material:
     """What tasks are made of."""
 
     office: Office
-    rain: Callable[[], Mapping[datetime, float]]
-    """Millimetres in the hour before, as the weather service says, for the week."""
+    rain: Rain
+    """Of its week; nothing for kinds of tasks to which the weather does not matter."""
+    rainy: bool
+    """Whether it shall rain when it matters."""
     book: Encyclopedia
     vague: float
     """The probability that a detail is left out of what the user says."""
@@ -86,13 +88,13 @@ class Material:
 
 def outdoors(given: Material) -> Task | None:
     """Mail, calendars, weather: the first dry afternoon on which three people are free."""
-    office, rain = given.office, given.rain()
+    office = given.office
     a, b = given.team(2)
     title, minutes = given.some(TITLES), given.some(MINUTES)
     people = (office.owner.address, a.address, b.address)
-    rained = given.rng.random() < DRY_SO_FAR
-    for day in office.days:
-        afternoon = [rain[office.at(day, time(hour))] for hour in range(13, 18)]
+    rained = not given.rainy
+    for day, hours in zip(office.days, given.rain, strict=True):
+        afternoon = hours[:-1]
         # Rain in the hour before 13:00 only would be a matter of how one reads the table.
         if afternoon[0] and not any(afternoon[1:]):
             return None
@@ -170,9 +172,9 @@ def question(given: Material) -> Task | None:
 
 def picnic(given: Material) -> Task | None:
     """Calendars, weather, mail: cancel it if it rains."""
-    office, rain = given.office, given.rain()
+    office, wet = given.office, given.rainy
     a, b = given.team(2)
-    title, wet = given.some(TITLES), bool(given.rng.random() < RAINY)
+    title = given.some(TITLES)
     people = (office.owner.address, a.address, b.address)
     length = timedelta(minutes=120)
     for number in given.rng.permutation(len(office.days)).tolist():
@@ -180,9 +182,13 @@ def picnic(given: Material) -> Task | None:
         if start is None:
             continue
         # The table says what fell in the hour before: it must be plain what that means for the picnic.
-        hours = {hour: rain[office.at(start.date(), time(hour))] for hour in range(13, 19)}
-        rains = any(fell for hour, fell in hours.items() if start.hour < hour <= (start + length).hour)
-        if rains == any(hours.values()) == wet:
+        hours = given.rain[number]
+        rains = any(
+            fell
+            for hour, fell in zip(HOURS, hours, strict=True)
+            if start.hour < hour <= (start + length).hour
+        )
+        if rains == any(hours) == wet:
             break
     else:
         return None
@@ -221,6 +227,19 @@ def room(given: Material) -> Task | None:
 KINDS: Mapping[str, Callable[[Material], Task | None]] = {
     one.__name__: one for one in (outdoors, meeting, move, question, picnic, room)
 }
+
+
+def _wet_then_dry(rain: Rain) -> bool:
+    wet = [any(hours[:-1]) for hours in rain]
+    return True in wet and False in wet[wet.index(True) :]
+
+
+def _wet(rain: Rain) -> bool:
+    return any(map(any, rain))
+
+
+RAINY_WEEKS: Mapping[str, Callable[[Rain], bool]] = {"outdoors": _wet_then_dry, "picnic": _wet}
+"""The kinds of tasks to which the weather matters, and in which weeks there can be rain in them."""
 
 
 def _day(day: date) -> str:

@@ -2,16 +2,20 @@
 
 import pickle
 import re
+from collections import Counter
 from datetime import date
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.assistant.assistant import OUTSIDE, Assistant
 from ludus.envs.assistant.office.agents import Oracle
 from ludus.envs.assistant.office.goal import Letter, days_named, times_named
+from ludus.envs.assistant.office.office import draw_office
+from ludus.envs.assistant.office.rain import HOURS, rain
 from ludus.envs.assistant.office.tasks import IS_OFF, IS_ON, KINDS, OFF, ON
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
@@ -307,6 +311,36 @@ def test_the_weather_matters_and_must_be_looked_up(kind: str) -> None:
     assert successes(Oracle) == 40
     assert successes(Optimist) <= 28
     assert successes(Blind) == 0
+
+
+def test_the_rain_that_goals_follow_from_is_what_the_service_tells(plain: Assistant) -> None:
+    rng = np.random.default_rng(5)
+    wet: Counter[bool] = Counter()
+    for _ in range(40):
+        office = draw_office(rng, 0)
+        plain.clock.now = office.now
+        told = plain.weather.forecast(
+            office.place.latitude,
+            office.place.longitude,
+            hourly=("temperature_2m", "precipitation"),
+            timezone=office.place.timezone,
+            start_date=office.days[0].isoformat(),
+            end_date=office.days[-1].isoformat(),
+        )["hourly"]
+        fell = dict(zip(told["time"], told["precipitation"], strict=True))
+        week = [[fell[f"{day}T{hour}:00"] > 0 for hour in HOURS] for day in office.days]
+        assert [list(day) for day in rain(0, office.place, office.now)] == week
+        wet[any(map(any, week))] += 1
+    assert min(wet.values()) > 2
+
+
+def test_half_of_the_picnics_are_rained_off() -> None:
+    env = Assistant(kinds=["picnic"], news=0)
+    off = 0
+    for seed in range(60):
+        env.reset(seed=seed)
+        off += bool(env.snapshot()[0].task.goal.cancelled)
+    assert 18 <= off <= 42
 
 
 def test_no_name_of_a_wrong_answer_may_stand_in_the_letter() -> None:

@@ -16,7 +16,7 @@ from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.services.weather.field import Field, Run
 from ludus.tools.services.weather.forecast import QUARTER_S, forecast
 from ludus.tools.services.weather.gazetteer import Gazetteer
-from ludus.tools.services.weather.query import WrongQuery, read_query
+from ludus.tools.services.weather.query import Query, WrongQuery, read_query
 
 STALE_S = 86_400
 """How old a forecast is that has been overtaken: it is yesterday's."""
@@ -57,6 +57,14 @@ class WeatherService(Service):
     @state.setter
     def state(self, state: None) -> None: ...
 
+    def forecast(self, query: Query, now: datetime) -> dict[str, Any] | list[Any]:
+        """What `/v1/forecast` answers at some moment, without the way through HTTP and JSON.
+
+        Raises:
+            WrongQuery: the days lie outside what there is.
+        """
+        return self._world.answer(query, int(now.timestamp()) // QUARTER_S)
+
     async def _forecast(self, request: Request) -> Response:
         quarter = int(self.clock.now.timestamp()) // QUARTER_S
         status, body = self._world.forecast(request.scope["query_string"], quarter, self.is_stale)
@@ -78,11 +86,14 @@ class _World:
         self.forecast = lru_cache(maxsize=512)(self._forecast)
         self.search = lru_cache(maxsize=2048)(self._search)
 
-    def _forecast(self, query: bytes, quarter: int, is_stale: bool) -> tuple[int, bytes]:
+    def answer(self, query: Query, quarter: int, is_stale: bool = False) -> dict[str, Any] | list[Any]:
         now = datetime.fromtimestamp(quarter * QUARTER_S, UTC)
         run = Run(quarter * QUARTER_S // STALE_S - is_stale)
+        return forecast(self.field, self.gazetteer, query, now, run)
+
+    def _forecast(self, query: bytes, quarter: int, is_stale: bool) -> tuple[int, bytes]:
         try:
-            return 200, _json(forecast(self.field, self.gazetteer, read_query(_parameters(query)), now, run))
+            return 200, _json(self.answer(read_query(_parameters(query)), quarter, is_stale))
         except WrongQuery as wrong:
             return 400, _json({"error": True, "reason": str(wrong)})
 

@@ -1,0 +1,44 @@
+"""`rain`: when it rains in the afternoons of an office's week."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TypeAlias
+
+from ludus.tools.services.geography import Place, invented_places
+from ludus.tools.services.weather import WeatherService
+from ludus.tools.services.weather.query import Period, Query, Spot
+from ludus.tools.services.weather.variables import Units
+
+HOURS = range(13, 19)
+"""What is read: the rain of the hour before each of them."""
+
+Rain: TypeAlias = Sequence[Sequence[bool]]
+"""For each day from Monday to Friday, whether rain falls in the hour before each of `HOURS`."""
+
+
+# There are 80 towns and 48 weeks to draw from.
+@lru_cache(maxsize=4096)
+def rain(world: int, place: Place, now: datetime) -> Rain:
+    """The rain of the week that follows, as the weather service of a world tells it on a Sunday evening."""
+    monday = now.date() + timedelta(days=1)
+    answer = _service(world).forecast(
+        Query(
+            spots=(Spot(place.latitude, place.longitude, None, place.timezone),),
+            hourly=("precipitation",),
+            daily=(),
+            current=(),
+            units=Units(),
+            is_unix_time=False,
+            period=Period(monday, monday + timedelta(days=4)),
+        ),
+        now,
+    )
+    assert isinstance(answer, dict)
+    fell = answer["hourly"]["precipitation"]
+    return tuple(tuple(fell[24 * day + hour] > 0.0 for hour in HOURS) for day in range(5))
+
+
+@lru_cache(maxsize=8)
+def _service(world: int) -> WeatherService:
+    return WeatherService(world, invented_places(world))
