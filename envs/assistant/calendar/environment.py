@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ludus.envs.assistant.calendar.agents import AGENTS, Oracle
-from ludus.envs.assistant.calendar.goals import Goal, difference
+from ludus.envs.assistant.calendar.goals import Difference, Goal, difference
 from ludus.envs.assistant.calendar.kinds import KINDS
 from ludus.envs.assistant.calendar.world import (
     CLUSTERS,
@@ -28,7 +28,7 @@ from ludus.envs.assistant.calendar.world import (
 )
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, solves
 from ludus.envs.base import Outcome, Start
-from ludus.envs.chat import system, user
+from ludus.envs.chat import Reply, system, user
 from ludus.envs.errors import ArgumentError, as_names, unknown
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -63,6 +63,8 @@ class Desk(WorldState):
     """The calendars as they were in the beginning."""
     seen: frozenset[tuple[str, datetime]] = frozenset()
     """Which of the goal's needs have been looked at."""
+    damage: float = 0.0
+    """What has been charged for changes that nobody asked for."""
 
     @property
     def user(self) -> Person:
@@ -111,11 +113,14 @@ class Calendar(ServiceEnv):
     | term | value | weight |
     |---|---|---|
     | `goal` | 1 at `finish` if all that was to change has changed; of a question, see below | 1 |
-    | `damage` | ¼ for each entry, in anybody's calendar, that is gone or new and should not; 1 at most | −1 |
+    | `damage` | ¼ for each entry, in anybody's calendar, that is gone or new and should not; see below | −1 |
     | `milestones` | at `finish`, the share of the change that is there (with `milestones=True` only) | 0.2 |
     | `calls` | calls made | −0.01 |
     | `tool_errors` | calls that are wrong in themselves: no such tool, malformed arguments | −0.02 |
     | `malformed` | 1 for a reply that calls nothing | −0.05 |
+
+    `damage` is charged with the reply that does it, at most 1 in all, and what is undone is paid back: the
+    sum over an episode is that of the calendars as they are left, whether with `finish` or without.
 
     A question (`ask_slot`, `ask_minutes`) must be answered right by who has looked: `list_events` or
     `free_busy` must have shown the times that the answer is about, of everybody whom it is about.
@@ -224,22 +229,33 @@ class Calendar(ServiceEnv):
             "asked and nothing else, then call `finish`."
         )
 
+    def answer(self, state: Any, action: Reply) -> Outcome:
+        outcome = super().answer(state, action)
+        after: Desk = outcome.state
+        if all(new.state is old.state for new, old in zip(after.worlds, state.worlds, strict=True)):
+            return outcome
+        damage = min(1.0, self._apart(after).damaged / ALL_DAMAGED)
+        terms = {**outcome.terms, "damage": damage - state.damage}
+        return replace(outcome, state=replace(after, damage=damage), terms=terms)
+
     def respond(self, state: Desk, text: str) -> Outcome:
         message = self.toolbox.worded("That calls no tool. Use the tools; when all is done, call `finish`.")
         return Outcome(state, [user(message)], {"malformed": 1.0})
 
+    def _apart(self, state: Desk) -> Difference:
+        """How far the calendars as they are now are from the goal."""
+        return difference(state.goal, state.people, state.now, state.begun, self._service.state)
+
     def _judged(self, state: Desk, answer: str) -> tuple[dict[str, float], bool]:
         """The terms of an end with the calendars as they are now, and whether it is a success."""
-        goal = state.goal
-        apart = difference(goal, state.people, state.now, state.begun, self._service.state)
+        goal, apart = state.goal, self._apart(state)
         right = (
             same_answer(goal.answer, answer) and state.seen == goal.needs
             if goal.answer
             else apart.done == 1.0
         )
-        damage = min(1.0, apart.damaged / ALL_DAMAGED)
         progress = float(right) if goal.answer else apart.done
-        terms = {"goal": float(right), "damage": damage, "milestones": progress}
+        terms = {"goal": float(right), "milestones": progress}
         return terms, right and not apart.damaged
 
     # Tools

@@ -86,14 +86,20 @@ def test_damage_costs_by_how_much_there_is_and_is_no_success() -> None:
     returns = []
     for damaged in range(6):
         env.restore(state)
+        paid = 0.0
         for number in range(damaged):
-            call(env, "create_event", title=f"Extra {number}", start="2031-06-02T12:00", minutes=30)
+            *_, info = call(
+                env, "create_event", title=f"Extra {number}", start="2031-06-02T12:00", minutes=30
+            )
+            assert info["reward_terms"]["damage"] == (0.25 if number < 4 else 0.0)
+            paid -= info["reward_terms"]["damage"]
         *_, reward, terminated, _, info = env.step(calling(env, ("finish", {"answer": answer})))
-        returns.append(reward)
+        returns.append(paid + reward)
         assert terminated
         assert info["success"] == (damaged == 0)
         assert info["reward_terms"]["goal"] == 1
-        assert info["reward_terms"]["damage"] == min(1, damaged / 4)
+        assert info["reward_terms"]["damage"] == 0
+        assert paid == -min(1, damaged / 4)
     assert returns == sorted(returns, reverse=True)
     assert returns[0] - returns[4] == pytest.approx(1)
 
@@ -101,11 +107,30 @@ def test_damage_costs_by_how_much_there_is_and_is_no_success() -> None:
 def test_what_is_done_and_undone_is_no_damage() -> None:
     env = Calendar(kinds=("cancel",))
     env.reset(seed=5)
-    made, *_ = call(env, "create_event", title="Oops", start="2031-03-05T12:00", minutes=30)
-    call(env, "cancel_event", event=made["event"])
+    made, _, info = call(env, "create_event", title="Oops", start="2031-03-05T12:00", minutes=30)
+    assert info["reward_terms"]["damage"] == 0.25
+    begun = env.snapshot()
+    *_, info = call(env, "cancel_event", event=made["event"])
+    assert info["reward_terms"]["damage"] == -0.25
     *_, info = call(env, "finish")
     assert info["reward_terms"]["damage"] == 0
     assert info["reward_terms"]["goal"] == 0
+    env.restore(begun)
+    both = calling(env, ("cancel_event", {"event": made["event"]}), ("finish", {}))
+    assert env.step(both)[4]["reward_terms"]["damage"] == -0.25
+
+
+def test_who_damages_everything_and_never_finishes_pays_for_it() -> None:
+    env = Calendar(kinds=("cancel",))
+    env.reset(seed=5)
+    events = dict.fromkeys(one["event"] for one in own_events(env))
+    every = calling(env, *(("cancel_event", {"event": one}) for one in events))
+    damage, truncated = env.step(every)[4]["reward_terms"]["damage"], False
+    assert damage == 1
+    while not truncated:
+        *_, truncated, info = env.step("Nothing more.")
+        damage += info["reward_terms"]["damage"]
+    assert damage == 1
 
 
 def test_who_has_not_looked_has_not_answered() -> None:
