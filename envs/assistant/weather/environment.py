@@ -358,8 +358,9 @@ class Weather(ServiceEnv):
         has_looked = len(state.found) == len(state.question.needs)
         if is_right and has_looked:
             return Answer(state, "Correct.", {"correct": 1.0}, True, True)
-        why = "you did not look up the forecasts that it follows from" if is_right else f"it is {goal}"
-        return Answer(state, f"Wrong: {why}.", {}, True, False)
+        # What would be right is not told: who takes the episode back to a snapshot would know it.
+        why = "" if has_looked else ": you did not look up the forecasts that the answer follows from"
+        return Answer(state, f"Wrong{why}.", {}, True, False)
 
 
 INSTRUCTIONS = (

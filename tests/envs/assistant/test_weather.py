@@ -89,6 +89,29 @@ def test_an_answer_that_was_not_looked_up_is_worth_nothing() -> None:
     assert "did not look up" in content_text(observation[0])
 
 
+@pytest.mark.parametrize("narrow_form", [False, True])
+def test_what_would_have_been_right_is_not_told(narrow_form: bool) -> None:
+    env = make(narrow=narrow_form)
+    for seed in range(8):
+        agent = env.scripted["oracle"](env, 0)
+        observation, info = env.reset(seed=seed)
+        begun = env.snapshot()
+        agent.begin()
+        action = agent.act(observation, info)
+        submitting = env.toolbox.namings["submit"].name
+        while action["tool_calls"][0]["function"]["name"] != submitting:
+            observation, *_, info = env.step(action)
+            action = agent.act(observation, info)
+        wrong = calling(env, ("submit", {"value": "nonsense"}))
+        assert content_text(env.step(wrong)[0][0]) == "Wrong."
+        said = set()
+        for submission in (wrong, action):
+            env.restore(begun)
+            said.add(content_text(env.step(submission)[0][0]))
+        # Who has not looked does not learn whether the guess was good, either.
+        assert said == {"Wrong: you did not look up the forecasts that the answer follows from."}
+
+
 def test_the_forecast_of_a_namesake_is_not_the_one_that_was_asked_for() -> None:
     env = make(kinds=["high", "low"], ambiguity=1.0)
     wrong = 0
