@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from ludus.envs.assistant.calendar.world import Person
 from ludus.tools.services.calendar import expand, ics
@@ -61,6 +62,12 @@ def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
     )
 
 
+# Asked again at every write, and when it is proven that the goal can be reached.
+@lru_cache(maxsize=4096)
+def _written(text: str, person: Person, now: datetime) -> Counter[Entry]:
+    return entries(ics.read(text), person, now)
+
+
 def change(
     people: Iterable[Person], now: datetime, edits: Iterable[tuple[Item | None, Item | None]]
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
@@ -92,8 +99,8 @@ def difference(
             was, is_now = before.objects.get(name), after.objects.get(name)
             if was == is_now:
                 continue
-            lost = Counter() if was is None else entries(ics.read(was), people[address], now)
-            won = Counter() if is_now is None else entries(ics.read(is_now), people[address], now)
+            lost = Counter() if was is None else _written(was, people[address], now)
+            won = Counter() if is_now is None else _written(is_now, people[address], now)
             # What lies outside of the time that is compared was not asked for either.
             unseen += not lost and not won
             gone += lost

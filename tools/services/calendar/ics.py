@@ -224,7 +224,7 @@ _PLAIN = re.compile(r"[\w .:@!?()'/+-]*")
 def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
     yield "BEGIN:VEVENT"
     yield _folded(f"UID:{_escaped(event.uid)}")
-    yield f"DTSTAMP:{event.stamp.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    yield _moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
     yield from _timing_lines(event, zones)
     for name, value in (
         ("SUMMARY", event.summary),
