@@ -15,8 +15,14 @@ WORLD = b"x-ludus-world"
 MOST_WORLDS = MOST_SNAPSHOTS = 10_000
 """Of each service."""
 MOST_SECONDS = 10 * 366 * 86_400
+MOST_BODY = 16 * 2**20
+"""Bytes of a request."""
 CONTROL = "_control/"
 _CROWDED = f"there are {MOST_WORLDS} worlds already: name one of them, or reset one that is no longer needed"
+_TOO_LARGE = f"the body of a request may have {MOST_BODY} bytes, and this one has more"
+_NO_CONTROL = (
+    "worlds are not steered here: start the server with --control, or make the Rack with control=True"
+)
 
 
 class Rack:
@@ -54,8 +60,11 @@ class Rack:
         host = self._hosts.get(name)
         if host is None:
             await self._tell(scope["path"], send)
-        elif self._control and rest.startswith(CONTROL):
-            await host.steer(rest.removeprefix(CONTROL), scope, receive, send)
+        elif rest.startswith(CONTROL):
+            if self._control:
+                await host.steer(rest.removeprefix(CONTROL), scope, receive, send)
+            else:
+                await _refuse(send, 404, _NO_CONTROL)
         else:
             await host.serve({**scope, "root_path": f"/{name}"}, receive, send)
 
@@ -95,6 +104,9 @@ class _Host:
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         world = _world(scope)
         body = await _body(receive)
+        if body is None:
+            await _refuse(send, 413, _TOO_LARGE)
+            return
         if not self._enter(world):
             await _refuse(send, 503, _CROWDED)
             return
@@ -125,6 +137,9 @@ class _Host:
             await _refuse(send, 405, f"{action} is a POST")
             return
         body = await _body(receive)
+        if body is None:
+            await _refuse(send, 413, _TOO_LARGE)
+            return
         if not self._enter(_world(scope)):
             await _refuse(send, 503, _CROWDED)
             return
@@ -203,13 +218,20 @@ async def _leaves(receive: Receive, seconds: float) -> bool:
     return message["type"] == "http.disconnect"
 
 
-async def _body(receive: Receive) -> bytes:
-    parts = []
+async def _body(receive: Receive) -> bytes | None:
+    """None: it is too large. It is read to its end all the same, or the client would not see the answer."""
+    parts: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
-        parts.append(message.get("body", b""))
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= MOST_BODY:
+            parts.append(part)
+        else:
+            parts.clear()
         if not message.get("more_body", False):
-            return b"".join(parts)
+            return b"".join(parts) if size <= MOST_BODY else None
 
 
 def _world(scope: Scope) -> bytes:

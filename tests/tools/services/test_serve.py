@@ -22,7 +22,7 @@ from ludus.tools.errors import ToolError, UserError
 from ludus.tools.services import FaultPlan, Service, connect
 from ludus.tools.services.client import ask_json
 from ludus.tools.services.faults import RETRY_AFTER_S, SLOW_S
-from ludus.tools.services.rack import Rack
+from ludus.tools.services.rack import MOST_BODY, Rack
 from ludus.tools.services.serve import address, listen
 
 
@@ -111,6 +111,15 @@ def test_a_service_answers_as_it_does_in_process(url: str) -> None:
         assert there.get("/no").status_code == here.get("/no").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/add/1", "/_control/reset"])
+def test_a_body_that_is_too_large_is_refused_with_the_reason(url: str, path: str) -> None:
+    with client(url, "large") as http:
+        refused = http.post(path, content=b" " * (MOST_BODY + 1))
+        assert refused.status_code == 413
+        assert f"may have {MOST_BODY} bytes" in refused.json()["reason"]
+        assert http.post("/add/1", content=b" " * MOST_BODY).json()["bytes"] == MOST_BODY
+
+
 def test_worlds_do_not_mix(url: str) -> None:
     def count(world: str) -> list[int]:
         with client(url, world) as http:
@@ -184,7 +193,9 @@ def test_a_body_nested_deeply_is_refused(anybody: httpx.Client) -> None:
 
 def test_control_is_off_unless_it_is_wanted() -> None:
     with served() as url, client(url) as http:
-        assert http.post("/_control/reset").status_code == 404
+        refused = http.post("/_control/reset")
+        assert refused.status_code == 404
+        assert "start the server with --control" in refused.json()["reason"]
 
 
 def test_too_many_worlds_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
