@@ -1,20 +1,21 @@
 """Playing a list of jobs: in this process, or in several where that is faster."""
 
 import asyncio
+import struct
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
-from socket import socketpair
+from socket import SO_RCVTIMEO, SOL_SOCKET, socketpair
 
 from ludus.agents.bench.journal import encode
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList
-from ludus.agents.bench.worker import Ended, Job, Played, Setup, start_of
+from ludus.agents.bench.worker import Ended, Job, Played, Ready, Said, Setup, start_of
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
 from ludus.tools.errors import UserError
@@ -22,9 +23,13 @@ from ludus.tools.errors import UserError
 Keep = Callable[[bytes, Result], None]
 """Called with each episode that has ended: its journal line, and its figures."""
 
+SILENCE_S = 120
+"""A process that says nothing for so long is stuck: meanwhile it would have said many times that it lives."""
+_BEATS = 24
+
 
 class WorkerDied(UserError):
-    """A process that played was killed."""
+    """A process that played was killed, or is stuck."""
 
 
 def play(
@@ -41,7 +46,7 @@ def play(
         The seconds that playing took, from the moment when the first process was ready to play.
 
     Raises:
-        UserError: the model refuses us, or a process was killed. What was kept is kept.
+        UserError: the model refuses us, or a process was killed or is stuck. What was kept is kept.
         RolloutError, RuntimeError: an environment or a policy raised what is no fault.
     """
     if not jobs:
@@ -80,24 +85,28 @@ def _elsewhere(
     processes: int,
 ) -> float:
     each = 1 if player.is_scripted else -(-min(concurrency, len(jobs)) // processes)
-    setup = Setup(player, tasks, each, tuple(modules), tuple(sys.path))
+    setup = Setup(player, tasks, each, tuple(modules), tuple(sys.path), SILENCE_S / _BEATS)
     left = deque(jobs)
     began: float | None = None
     with ExitStack() as stack:
         workers = dict(stack.enter_context(_Worker(setup)) for _ in range(processes))
         busy, told = set(workers), set[Connection]()
+        heard = dict.fromkeys(workers, time.monotonic())
         while busy:
-            for link in wait(list(busy)):
+            speaking = wait(list(busy), SILENCE_S)
+            _require_signs_of_life(busy, heard)
+            for link in speaking:
                 assert isinstance(link, Connection)
+                heard[link] = time.monotonic()
                 try:
-                    said = link.recv()
+                    said: Said = link.recv()
                     if isinstance(said, Played):
                         keep(said.line, said.result)
                         _give(link, left, 1, told)
                     elif isinstance(said, Ended):
                         _raise(said)
                         busy.discard(link)
-                    else:
+                    elif isinstance(said, Ready):
                         began = began or time.perf_counter()
                         # One waits behind each that is played, so that no seat is ever idle.
                         _give(link, left, 2 * each, told)
@@ -106,7 +115,23 @@ def _elsewhere(
                         f"a process that played ended with code {workers[link].wait()}: it was killed, or "
                         "had no memory left (then try a smaller --concurrency)"
                     ) from None
+                except BlockingIOError:  # it stopped in the middle of a message
+                    raise _stuck() from None
         return time.perf_counter() - (began or time.perf_counter())
+
+
+def _require_signs_of_life(busy: Iterable[Connection], heard: Mapping[Connection, float]) -> None:
+    now = time.monotonic()
+    # Where this process was halted for a while, what the others said meanwhile is still to be read.
+    if any(now - heard[link] >= SILENCE_S and not link.poll() for link in busy):
+        raise _stuck()
+
+
+def _stuck() -> WorkerDied:
+    return WorkerDied(
+        f"a process that played gave no sign of life for {SILENCE_S} s: it was halted, or the machine has no "
+        "memory left (then try a smaller --concurrency); what was played is kept: the same command goes on"
+    )
 
 
 def _give(link: Connection, left: deque[Job], count: int, told: set[Connection]) -> None:
@@ -137,6 +162,7 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         ours, theirs = socketpair()
+        ours.setsockopt(SOL_SOCKET, SO_RCVTIMEO, struct.pack("ll", SILENCE_S, 0))
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ludus.agents.bench.worker", str(theirs.fileno())],

@@ -2,7 +2,7 @@
 figures.
 
 Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. The parent alone writes
-files.
+files. As long as it lives it says so, whatever it plays.
 """
 
 import asyncio
@@ -10,7 +10,9 @@ import importlib
 import os
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal
@@ -44,6 +46,8 @@ class Setup:
     """To import first: they register environments."""
     path: tuple[str, ...]
     """`sys.path` of the parent."""
+    beat: float
+    """Every so many seconds it says that it lives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,26 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker has what it needs, and waits for jobs."""
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The last thing that a worker says."""
 
     how: Literal["done", "refused", "broken"]
     text: str = ""
     notes: tuple[str, ...] = ()
+
+
+Said = Played | Beat | Ready | Ended
+Say = Callable[[Said], None]
 
 
 def start_of(
@@ -72,22 +90,38 @@ def start_of(
 def main() -> None:
     link = Connection(int(sys.argv[1]))
     setup: Setup = link.recv()
+    lock = threading.Lock()
+
+    def say(said: Said) -> None:
+        with lock:  # two threads speak
+            link.send(said)
+
+    threading.Thread(target=_beat, args=(say, setup.beat), daemon=True).start()
     sys.path[:] = setup.path
     for module in setup.modules:
         importlib.import_module(module)
     try:
-        asyncio.run(_play(link, setup))
+        asyncio.run(_play(link, say, setup))
         ended = Ended("done")
     except UserError as refusal:
         ended = Ended("refused", str(refusal), tuple(getattr(refusal, "__notes__", ())))
     except Exception:
         ended = Ended("broken", traceback.format_exc())
-    link.send(ended)
+    say(ended)
     # Threads of environments that are stuck, and the one that listens to the parent, are not waited for.
     os._exit(0)
 
 
-async def _play(link: Connection, setup: Setup) -> None:
+def _beat(say: Say, seconds: float) -> None:
+    while True:
+        try:
+            say(Beat())
+        except OSError:  # the parent is gone, which another thread notices, too
+            return
+        time.sleep(seconds)
+
+
+async def _play(link: Connection, say: Say, setup: Setup) -> None:
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[Job | None] = asyncio.Queue()
 
@@ -110,11 +144,11 @@ async def _play(link: Connection, setup: Setup) -> None:
         return start_of(setup.tasks, starts, job)
 
     def send(episode: Episode) -> None:
-        link.send(Played(encode(episode), measure(episode)))
+        say(Played(encode(episode), measure(episode)))
 
     threading.Thread(target=listen, daemon=True).start()
     policy = setup.player.policy(setup.concurrency)
-    link.send("ready")
+    say(Ready())
     await rollout_stream(policy, next_start, send, concurrency=setup.concurrency)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ludus.agents.bench import run
+from ludus.agents.bench import play, run
 from ludus.agents.bench.baselines import cached, store
 from ludus.agents.bench.compare import compare
 from ludus.agents.bench.directory import BenchError, open_folder
@@ -136,6 +136,59 @@ def test_a_run_that_is_killed_leaves_no_process_and_goes_on(server: Any, folder:
     outcome = bench(plan(server.url, count=60, repeats=5), folder)
     assert len(server.asked) == 300 - kept
     assert outcome.rows[0].figures.episodes == 300
+
+
+def test_a_process_that_is_stuck_ends_the_run_in_one_line(
+    server: Any, folder: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    class Halts(heard):  # type: ignore[misc]
+        def played(self, result: Any) -> None:
+            super().played(result)
+            if len(self.results) == 1:
+                for process in started:
+                    process.send_signal(signal.SIGSTOP)
+                patch.setattr(play, "SILENCE_S", 1)
+
+    begun, listener = plan(server.url, count=60, repeats=3, concurrency=130), Halts()
+    server.seconds = 0.2
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", Noted)
+        with pytest.raises(play.WorkerDied, match=r"no sign of life for 1 s.*same command goes on") as error:
+            bench(begun, folder, listener)
+    assert "\n" not in str(error.value)
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started), "none is left behind"
+    kept = len([*read_journal(folder / "journal.jsonl")])
+    assert 1 <= kept == len(listener.results) < 180
+    server.seconds = 0
+    assert bench(begun, folder).rows[0].figures.episodes == 180
+
+
+def test_processes_whose_server_is_slow_are_waited_for(
+    server: Any, folder: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slows(heard):  # type: ignore[misc]
+        def played(self, result: Any) -> None:
+            super().played(result)
+            if len(self.results) == 1:
+                server.seconds = 4
+                patch.setattr(play, "SILENCE_S", 3)
+
+        def ended(self, *_: Any) -> None:
+            patch.undo()
+
+    begun = plan(server.url, count=65, repeats=3, concurrency=130, player=PlayerChoice(server.url))
+    with monkeypatch.context() as patch:
+        patch.setattr(play, "SILENCE_S", 24)  # a sign of life every second
+        outcome = bench(begun, folder, Slows())
+    assert (outcome.rows[0].figures.episodes, outcome.rows[0].figures.faults) == (195, 0)
 
 
 def test_a_damaged_journal_is_told_and_only_what_is_missing_is_played(folder: Path, heard: Any) -> None:
