@@ -57,6 +57,9 @@ class DirectClient(httpx.Client):
         return httpx.Request(method, self._address(url), **parts)
 
     def _resolve(self, url: httpx.URL | str) -> httpx.URL:
+        if isinstance(url, str) and ":" not in url and "#" not in url and url[:2] != "//":
+            # Read once: httpx reads the path, joins it to the base, and reads that again.
+            return httpx.URL(f"{str(self.base_url).rstrip('/')}/{url.removeprefix('/')}")
         return super().build_request("GET", url).url
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:

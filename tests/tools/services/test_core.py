@@ -17,6 +17,7 @@ from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services import Fault, FaultPlan, Service, connect
 from ludus.tools.services.client import ask_json
 from ludus.tools.services.faults import RETRY_AFTER_S, SLOW_S
+from ludus.tools.services.transport import DirectClient
 
 
 class Echo(Service):
@@ -190,3 +191,12 @@ def test_a_request_that_is_too_long_is_something_the_model_reads() -> None:
 def test_a_url_without_its_scheme_is_told_at_once() -> None:
     with pytest.raises(ValueError, match=r"'localhost:8000/weather' is no URL.*http://"):
         connect("localhost:8000/weather")
+
+
+@pytest.mark.parametrize("url", ["/a", "a", "", "?q=1", "/ä/x%2Fy?q= é", "a//b/../c", "//h/x", "/a:b#f"])
+def test_addresses_are_read_as_httpx_reads_them(url: str) -> None:
+    base = "http://tools.invalid/service"
+    direct = DirectClient(transport=httpx.MockTransport(lambda _: httpx.Response(200)), base_url=base)
+    read, plain = direct.build_request("GET", url).url, httpx.Client(base_url=base).build_request("GET", url)
+    assert read == plain.url
+    assert read.raw_path == plain.url.raw_path
