@@ -42,9 +42,16 @@ is_running() {
     kill -0 -- "-$pid" 2> /dev/null
 }
 
+answers() { .venv/bin/python -c "import httpx; httpx.get('$1/models', timeout=30).raise_for_status()" 2> /dev/null; }
+
 start_server() {
-    is_running && return 0
-    local model port scratch
+    local model port scratch pid url waited
+    if is_running; then
+        read -r _ _ url _ < "$RUN_FILE"
+        answers "$url" && return 0
+        say "the server that runs does not answer: another one takes its place"
+        stop_server
+    fi
     model=$(.venv/bin/python -c "
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import build_small_model
@@ -58,6 +65,9 @@ with socket.create_server(('127.0.0.1', 0)) as free:
     scratch=$(mktemp -d /tmp/ludus-vllm.XXXXXX)
     # Not from here, where Python would find our packages. Log-probabilities of the distribution that was sampled from, and nobody else's
     # defaults. In chunks, a prompt with a seed of its own ends vLLM on a CPU, whose generators have no offset.
+    # Whatever ends this script before the server is up ends the server; the lock is this script's alone.
+    trap stop_server EXIT
+    trap 'exit 130' INT TERM HUP
     VLLM_CPU_KVCACHE_SPACE=1 VLLM_CPU_OMP_THREADS_BIND=nobind OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
         VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1 TMPDIR=$scratch \
         VLLM_CACHE_ROOT=$HOME_FOLDER/cache VLLM_CONFIG_ROOT=$HOME_FOLDER/config \
@@ -67,17 +77,16 @@ with socket.create_server(('127.0.0.1', 0)) as free:
         --dtype float32 --enforce-eager --max-model-len 1024 --max-num-seqs 32 --no-enable-chunked-prefill \
         --logprobs-mode processed_logprobs --generation-config vllm \
         --enable-auto-tool-choice --tool-call-parser hermes --disable-log-stats \
-        > "$HOME_FOLDER/server.log" 2>&1 < /dev/null &
-    local pid=$! url=http://127.0.0.1:$port/v1 waited
+        > "$HOME_FOLDER/server.log" 2>&1 < /dev/null 9>&- &
+    pid=$! url=http://127.0.0.1:$port/v1
     echo "$pid $scratch $url $model" > "$RUN_FILE"
     for waited in $(seq "$PATIENCE_S"); do
-        .venv/bin/python -c "import httpx; httpx.get('$url/models').raise_for_status()" 2> /dev/null && return 0
+        answers "$url" && trap - EXIT INT TERM HUP && return 0
         kill -0 "$pid" 2> /dev/null || break
         sleep 1
     done
     say "the server did not come up within $waited s:"
     tail -n 5 "$HOME_FOLDER/server.log" >&2
-    stop_server
     return 1
 }
 
@@ -100,6 +109,8 @@ stop_server() {
 case ${1:-} in
 start)
     mkdir -p "$HOME_FOLDER"
+    exec 9> "$HOME_FOLDER/lock"
+    flock 9  # one start at a time: the second finds the server of the first
     install_package
     start_server
     read -r _ _ url model < "$RUN_FILE"
