@@ -6,6 +6,7 @@ import gymnasium
 
 from ludus.cli.environments import environment_class, is_chat, task_line
 from ludus.registration import environment_ids
+from ludus.tools.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,15 @@ class Envs:
         table.add_column("turns", justify="right", no_wrap=True)
         table.add_column("interface", no_wrap=True)
         for id in environment_ids():
-            env = gymnasium.make(id)
-            about = Text.assemble((id, "bold"), "\n", task_line(environment_class(id)))
-            table.add_row(about, str(getattr(env.unwrapped, "max_turns", "")), interface(env))
+            try:
+                env = gymnasium.make(id)
+            except UserError as error:  # an extra that is not installed
+                table.add_row(Text.assemble((id, "bold"), "\n", str(error)), "", "")
+            else:
+                about = Text.assemble((id, "bold"), "\n", task_line(environment_class(id)))
+                table.add_row(about, str(getattr(env.unwrapped, "max_turns", "")), interface(env))
+                env.close()
             table.add_section()
-            env.close()
         console = Console()
         console.print(table)
         console.print(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 from PIL import Image
 
@@ -227,6 +228,21 @@ def test_envs_lists_every_environment(run: Run) -> None:
     for id in ludus.environment_ids():
         assert id in result.out
     assert "native, vector" in result.out
+
+
+def test_envs_lists_what_lacks_an_extra_with_the_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = gymnasium.make
+
+    def without_calendars(id: str) -> Any:
+        if "Calendar" in id:
+            raise UserError("calendars need icalendar")
+        return make(id)
+
+    monkeypatch.setattr("ludus.cli.envs.gymnasium.make", without_calendars)
+    result = run("envs")
+    assert result.code == 0
+    assert re.search(r"ludus/Calendar-v0.*\n calendars need icalendar", result.out)
+    assert "ludus/Search-v0" in result.out
 
 
 # --- eval
