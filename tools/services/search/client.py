@@ -63,7 +63,6 @@ class SearchClient:
     def __init__(self, http: httpx.Client, web: httpx.Client | None = None) -> None:
         self._http = http
         self._web = web
-        # A whole URL saves httpx from taking it apart three times, a third of what a call costs.
         self._base = f"{str(http.base_url).rstrip('/')}/"
         self._pages = f"{self._base}page/"
 
@@ -78,7 +77,7 @@ class SearchClient:
         if len(query) > MAX_QUERY:
             raise ToolError(f"the query has {len(query)} characters: give {MAX_QUERY} at most")
         asked = urlencode({"q": query, "format": "json", "pageno": page}, errors="replace")
-        said = ask_json(self._http, "GET", f"{self._base}search?{asked}")
+        said = ask_json(self._http, "GET", f"search?{asked}")
         results = said.get("results") if isinstance(said, dict) else None
         if not isinstance(results, list) or not all(
             isinstance(one, dict) and "url" in one for one in results
@@ -100,7 +99,7 @@ class SearchClient:
             return self._open_elsewhere(id)
         if not id.strip() or len(id) > MAX_QUERY:
             raise ToolError("that is no page's id: take the id of a search result")
-        said = ask_json(self._http, "GET", self._pages + quote(id, safe="", errors="replace"))
+        said = ask_json(self._http, "GET", f"page/{quote(id, safe='', errors='replace')}")
         try:
             return Page(str(said["id"]), said["title"], said["content"], said["publishedDate"][:10])
         except (KeyError, TypeError):

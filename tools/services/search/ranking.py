@@ -1,4 +1,4 @@
-"""`find`: which pages answer a query, best first, and the sentence of each that says why."""
+"""`find`: which pages answer a query, best first; `snippet`: the sentence of each that says why."""
 
 import re
 import sqlite3
@@ -26,7 +26,8 @@ class Match:
     """Of the index: `Encyclopedia.pages`."""
     score: float
     """0 to 4, higher is better."""
-    snippet: str
+    place: int
+    """Where the sentence that says why begins in the page's text."""
 
 
 def terms(query: str) -> list[str]:
@@ -68,7 +69,7 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
         score = rank / best + (2 * together + named * (1.0 if title == phrase else 0.8)) / len(told)
         found.append((-round(score, 4), row, place))
     found.sort()
-    return tuple(Match(row, -score, _sentence(book, row, place)) for score, row, place in found[:RANKED])
+    return tuple(Match(row, -score, place) for score, row, place in found[:RANKED])
 
 
 def _candidates(
@@ -139,6 +140,8 @@ def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
     return best, together
 
 
-def _sentence(book: Encyclopedia, row: int, start: int) -> str:
-    end = book.texts[row].find(".", start) + 1
-    return book.pages[row].text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()
+def snippet(book: Encyclopedia, match: Match) -> str:
+    """The sentence of a page that says why it matches."""
+    start = match.place
+    end = book.texts[match.row].find(".", start) + 1
+    return book.pages[match.row].text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()

@@ -17,7 +17,7 @@ from ludus.tools.services.search.encyclopedia import (
     Encyclopedia,
     encyclopedia,
 )
-from ludus.tools.services.search.ranking import find
+from ludus.tools.services.search.ranking import find, snippet
 from ludus.tools.services.service import Service, VirtualClock
 
 PER_PAGE = 10
@@ -103,7 +103,7 @@ def _results(book: Encyclopedia, query: str, pageno: int, base: str, is_stale: b
     results = []
     for match in matches[(pageno - 1) * PER_PAGE : pageno * PER_PAGE]:
         page = book.pages[match.row]
-        content, written = match.snippet, page.date
+        content, written = snippet(book, match), page.date
         if is_stale and match.row in book.earlier:
             before = book.pages[book.earlier[match.row]]
             content, written = before.text.partition(". ")[0] + ".", before.date
