@@ -284,7 +284,7 @@ def test_files_are_kept_within_limits() -> None:
     for arguments, message in (
         ({"path": "x.py", "content": "x" * (MOST_CHARACTERS + 1)}, "too long"),
         ({"path": "x.py", "content": "\n" * 1001}, "too long"),
-        ({"path": "x.py", "content": "\ud83d"}, "not Unicode"),
+        ({"path": "x.py", "content": "\ud83d"}, "surrogate pair"),
         ({"path": "README.md/x.py", "content": ""}, "is a file"),
         ({"path": package_of(env), "content": ""}, "is a file"),
         ({"path": "no.py"}, "content"),
