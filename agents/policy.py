@@ -104,6 +104,10 @@ class ScriptedPlayer:
         self._begun = False
 
     async def act(self, observation: Any, info: dict[str, Any]) -> Action:
+        return self.act_now(observation, info)
+
+    def act_now(self, observation: Any, info: dict[str, Any]) -> Action:
+        """`act`, for whoever need not wait."""
         if not self._begun:
             self._agent.begin()
             self._begun = True

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import gymnasium
@@ -19,7 +20,7 @@ import numpy as np
 
 from ludus.agents.engines.base import EngineFault
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.agents.policy import Action, Player, Policy, derive_seed
+from ludus.agents.policy import Action, Player, Policy, ScriptedPlayer, derive_seed
 from ludus.agents.worker import Worker
 from ludus.envs.chat import Message, assistant, content_text
 from ludus.envs.faults import EnvironmentFault
@@ -192,6 +193,18 @@ class _Seat:
             self._stuck = True
             raise EnvironmentFault(f"{method.__name__}() gave {error}") from error
 
+    async def play(self, episode: Callable[[], Episode], record: "_Record") -> Episode:
+        """A whole episode in the environment's thread, each of whose steps may take the seat's seconds.
+
+        Raises:
+            EnvironmentFault: of its own, or because one of them took too long.
+        """
+        try:
+            return await self._worker.call(episode, self._seconds, lambda: record.moves)
+        except TimeoutError as error:
+            self._stuck = True
+            raise EnvironmentFault(f"{'step' if record.moves else 'reset'}() gave {error}") from error
+
     async def renew(self) -> None:
         """Replace a faulty environment. Where no new one can be made either, the next `open` says why."""
         await self.close()
@@ -215,6 +228,8 @@ async def _episode(policy: Policy, seat: _Seat, start: EpisodeStart, limits: Lim
         return record.end(StopReason.ENVIRONMENT_FAULT, fault=str(fault))
     player = policy.player(env, derive_seed(start.seed, start.sample))
     try:
+        if isinstance(player, ScriptedPlayer):
+            return await seat.play(partial(_play_scripted, player, env, record, limits), record)
         return await _play(player, seat, env, record, limits)
     except EnvironmentFault as fault:
         # Before the player closes: an engine that waits for open sessions then sees no gap (see
@@ -269,6 +284,34 @@ async def _play(
             )
 
 
+def _play_scripted(
+    player: ScriptedPlayer, env: gymnasium.Env[Any, Any], record: "_Record", limits: Limits
+) -> Episode:
+    """`_play` for a player that waits for nothing: from beginning to end in one thread, since going from one
+    to another takes longer than most steps."""
+    began = time.perf_counter()
+    observation, info = env.reset(seed=record.start.seed)
+    record.task = info.get("task", "")
+    while True:
+        record.observation = observation
+        record.moves += 1
+        if limits.turns is not None and len(record.turns) >= limits.turns:
+            return record.end(StopReason.TURN_LIMIT)
+        turn = time.perf_counter()
+        if limits.episode_seconds is not None and turn - began > limits.episode_seconds:
+            return record.end(StopReason.TIME_LIMIT)
+        action = player.act_now(observation, info)
+        acted = time.perf_counter()
+        observation, reward, terminated, truncated, info = env.step(action.reply)
+        record.add(action, 0, float(reward), info, acted - turn, time.perf_counter() - acted)
+        if terminated or truncated:
+            record.observation = observation
+            return record.end(
+                StopReason.TERMINATED if terminated else StopReason.TRUNCATED,
+                bool(info.get("success", False)),
+            )
+
+
 @dataclass
 class _Record:
     """An episode while it is played."""
@@ -279,6 +322,8 @@ class _Record:
     observation: Any = None
     turns: list[Turn] = field(default_factory=list)
     weights_versions: list[int] = field(default_factory=list)
+    moves: int = 0
+    """What a scripted player's environment has answered, `reset` included."""
 
     def add(
         self,

@@ -24,22 +24,44 @@ class Worker:
         self._calls: SimpleQueue[_Call | Callable[[], object]] = SimpleQueue()
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    async def call(self, function: Callable[[], T], seconds: float | None = None) -> T:
+    async def call(
+        self,
+        function: Callable[[], T],
+        seconds: float | None = None,
+        steps: Callable[[], int] = lambda: 0,
+    ) -> T:
         """What `function` returns or raises. Once queued it is run, whether or not anybody still waits.
+
+        Args:
+            seconds: the most that it may take; where it counts `steps`, the most between two of them, give
+                or take as much again.
 
         Raises:
             TimeoutError: it took longer than `seconds`; the thread is still busy.
         """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[_Outcome] = loop.create_future()
+        alarm: asyncio.TimerHandle | None = None
+
+        def look(seen: int) -> None:
+            nonlocal alarm
+            if answer.done():
+                return
+            if (now := steps()) != seen:
+                alarm = loop.call_later(seconds or 0.0, look, now)
+            else:
+                answer.set_exception(TimeoutError(f"no answer within {seconds:g} s"))
+
         self._calls.put((function, loop, answer))
+        if seconds is not None:
+            # A timer alone: `asyncio.wait` costs as much as a short step.
+            alarm = loop.call_later(seconds, look, steps())
         try:
-            done, _ = await asyncio.wait([answer], timeout=seconds)
+            result, error = await answer
         finally:
             answer.cancel()
-        if not done:
-            raise TimeoutError(f"no answer within {seconds:g} s")
-        result, error = answer.result()
+            if alarm is not None:
+                alarm.cancel()
         if error is not None:
             raise error
         return result
