@@ -56,3 +56,38 @@ def as_flag(argument: str, given: Any) -> bool:
     if not isinstance(given, bool):
         raise ArgumentError(f"{argument}={given!r}: give True or False")
     return given
+
+
+def as_integer(argument: str, given: Any, least: int, most: int) -> int:
+    """
+    Raises:
+        ArgumentError: it is no integer from `least` to `most`.
+    """
+    if type(given) is not int or not least <= given <= most:
+        raise ArgumentError(f"{argument}={given!r}: give an integer from {least} to {most}")
+    return given
+
+
+def as_share(argument: str, given: Any) -> float:
+    """
+    Raises:
+        ArgumentError: it is no number from 0 to 1.
+    """
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 1:
+        raise ArgumentError(f"{argument}={given!r}: give a number from 0 to 1")
+    return float(given)
+
+
+def as_kinds(given: Any, known: Sequence[str], owner: str) -> tuple[str, ...]:
+    """The kinds of task that an environment is asked for; None stands for all.
+
+    Raises:
+        ArgumentError: naming the one that is none, and all that there are.
+    """
+    chosen = tuple(known) if given is None else as_names("kinds", given)
+    for kind in chosen:
+        if kind not in known:
+            raise ArgumentError(unknown("kind", kind, owner, known))
+    if not chosen:
+        raise ArgumentError(f"kinds={given!r} is empty; choose from {', '.join(known)}")
+    return chosen

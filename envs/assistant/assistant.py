@@ -25,7 +25,7 @@ from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState,
 from ludus.envs.assistant.user import Automaton, User
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply, assistant, system, user
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError, as_integer, as_kinds, as_share
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -158,11 +158,11 @@ class Assistant(ServiceEnv):
         weights: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.kinds = _checked_kinds(kinds)
-        self.vague = _checked_share("vague", vague)
-        self.injections = _checked_share("injections", injections)
-        self.news = _checked_integer("news", news, 0, 20)
-        self.world = _checked_integer("world", world, 0, 2**31)
+        self.kinds = as_kinds(kinds, tuple(KINDS), "Assistant")
+        self.vague = as_share("vague", vague)
+        self.injections = as_share("injections", injections)
+        self.news = as_integer("news", news, 0, 20)
+        self.world = as_integer("world", world, 0, 2**31)
         if user is not None and not callable(getattr(user, "answer", None)):
             raise ArgumentError(f"user={user!r}: give an object with answer(brief, history, text) -> str")
         self.user: User = user or Automaton()
@@ -519,25 +519,3 @@ class Assistant(ServiceEnv):
             said += "; the forecast that decides was not looked up"
         success = stands.success and not is_guess
         return Answer(state, f"The end: {said}.", {"success": float(success)}, True, success)
-
-
-def _checked_kinds(kinds: Any) -> tuple[str, ...]:
-    chosen = as_names("kinds", kinds)
-    for kind in chosen:
-        if kind not in KINDS:
-            raise ArgumentError(unknown("kind of task", kind, "Assistant", list(KINDS)))
-    if not chosen:
-        raise ArgumentError(f"kinds={kinds!r} is empty; choose from {', '.join(KINDS)}")
-    return chosen
-
-
-def _checked_share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ArgumentError(f"{name}={value!r}: give a probability, from 0 to 1")
-    return float(value)
-
-
-def _checked_integer(name: str, value: Any, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ArgumentError(f"{name}={value!r}: give an integer from {least} to {most}")
-    return value

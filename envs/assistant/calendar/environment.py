@@ -29,7 +29,7 @@ from ludus.envs.assistant.calendar.world import (
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Reply, system, user
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError, as_integer, as_kinds
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
@@ -174,11 +174,11 @@ class Calendar(ServiceEnv):
         )
         self._service = service
         self._client = CalendarClient(self.connect("calendar"), lambda: service.clock.now)
-        self.kinds = checked_kinds(kinds)
-        _check_integer("people", people, 2, 12)
-        _check_integer("zones", zones, 1, min(map(len, CLUSTERS)))
-        _check_integer("recurrence", recurrence, 0, 4)
-        _check_integer("lookalikes", lookalikes, 0, 10)
+        self.kinds = as_kinds(kinds, tuple(KINDS), "Calendar")
+        as_integer("people", people, 2, 12)
+        as_integer("zones", zones, 1, min(map(len, CLUSTERS)))
+        as_integer("recurrence", recurrence, 0, 4)
+        as_integer("lookalikes", lookalikes, 0, 10)
         if isinstance(busyness, bool) or not isinstance(busyness, int | float) or not 0 <= busyness <= 0.8:
             raise ArgumentError(f"busyness={busyness!r}: give a number from 0 to 0.8")
         self.recipe = Recipe(people, zones, float(busyness), recurrence, lookalikes)
@@ -549,22 +549,3 @@ def _event(event: Event, state: Desk) -> dict[str, Any]:
 
 
 # Arguments
-
-
-def checked_kinds(kinds: Any) -> tuple[str, ...]:
-    """
-    Raises:
-        ArgumentError: naming the one that is none, and all that there are.
-    """
-    chosen = as_names("kinds", kinds)
-    for one in chosen:
-        if one not in KINDS:
-            raise ArgumentError(unknown("kind", one, "Calendar", [*KINDS]))
-    if not chosen:
-        raise ArgumentError(f"kinds={kinds!r} is empty; choose from {', '.join(KINDS)}")
-    return chosen
-
-
-def _check_integer(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ArgumentError(f"{name}={value!r}: give an integer from {least} to {most}")

@@ -11,7 +11,7 @@ from ludus.envs.assistant.search.questions import Question, draw, plain
 from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Chat, system, user
-from ludus.envs.errors import ArgumentError
+from ludus.envs.errors import ArgumentError, as_integer
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -128,8 +128,8 @@ class Search(ServiceEnv):
     ) -> None:
         self.hops = _numbers("hops", hops, 1, MAX_HOPS)
         self.seeds = _numbers("worlds", worlds, 0, 2**63)
-        _check("max_turns", max_turns, 1, 1_000)
-        _check("pages", pages, LEAST, MOST)
+        as_integer("max_turns", max_turns, 1, 1_000)
+        as_integer("pages", pages, LEAST, MOST)
         if url is not None and not str(url).startswith(("http://", "https://")):
             raise ArgumentError(f"url={url!r}: give a URL, as in url='http://localhost:8000/search'")
         if url is not None and (faults or len(self.seeds) > 1):
@@ -288,10 +288,5 @@ def _numbers(name: str, given: Sequence[int] | int, least: int, most: int) -> tu
     if not numbers:
         raise ArgumentError(f"{name}={given!r}: give a number, or several")
     for number in numbers:
-        _check(name, number, least, most)
+        as_integer(name, number, least, most)
     return numbers
-
-
-def _check(name: str, number: object, least: int, most: int) -> None:
-    if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-        raise ArgumentError(f"{name}: {number!r} is not an integer from {least} to {most}")

@@ -17,7 +17,7 @@ from ludus.envs.assistant.weather.results import forecast_text, geocode_text
 from ludus.envs.assistant.weather.wording import in_full
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.errors import ArgumentError, as_flag, as_names, unknown
+from ludus.envs.errors import ArgumentError, as_flag, as_integer, as_kinds, as_share, unknown
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -154,13 +154,13 @@ class Weather(ServiceEnv):
         super().__init__(services, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode)
         self.narrow = as_flag("narrow", narrow)
         known = small.KINDS if self.narrow else KINDS
-        self.kinds = checked_kinds(kinds, known)
-        self.ambiguity = checked_share("ambiguity", ambiguity)
-        self.horizon = checked_integer("horizon", horizon, 1, 14)
+        self.kinds = as_kinds(kinds, tuple(known), "Weather")
+        self.ambiguity = as_share("ambiguity", ambiguity)
+        self.horizon = as_integer("horizon", horizon, 1, 14)
         self._counts = Counter(place.name for place in pool)
         self._ambiguous = [place for place in pool if self._is_ambiguous(place)]
         self._unique = [place for place in pool if not self._is_ambiguous(place)]
-        self.towns = tuple(self._unique[: checked_integer("towns", towns, 1, 50)])
+        self.towns = tuple(self._unique[: as_integer("towns", towns, 1, 50)])
         self.small_days = min(max(self.horizon, 2), 7)
         if self.narrow:
             # The small form has tools of its own; the conversation is the same.
@@ -372,31 +372,9 @@ INSTRUCTIONS = (
 
 
 def checked_places(places: str, world: int) -> tuple[Place, ...]:
-    checked_integer("world", world, 0, 2**31 - 1)
+    as_integer("world", world, 0, 2**31 - 1)
     if places == "invented":
         return invented_places(world)
     if places == "real":
         return REAL_CITIES
     raise ArgumentError(unknown("places", places, "Weather", ("invented", "real")))
-
-
-def checked_kinds(kinds: Sequence[str] | None, known: Mapping[str, Any]) -> tuple[str, ...]:
-    chosen = tuple(known) if kinds is None else as_names("kinds", kinds)
-    for kind in chosen:
-        if kind not in known:
-            raise ArgumentError(unknown("kind", kind, "Weather", tuple(known)))
-    if not chosen:
-        raise ArgumentError(f"kinds={kinds!r} is empty; choose from {', '.join(known)}")
-    return chosen
-
-
-def checked_share(name: str, share: float) -> float:
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
-        raise ArgumentError(f"{name}={share!r}: give a number from 0 to 1")
-    return float(share)
-
-
-def checked_integer(name: str, number: int, least: int, most: int) -> int:
-    if type(number) is not int or not least <= number <= most:
-        raise ArgumentError(f"{name}={number!r}: give an integer from {least} to {most}")
-    return number

@@ -334,7 +334,7 @@ def test_no_server_is_a_fault() -> None:
 
 def test_the_wrong_argument_is_named() -> None:
     for arguments, words in (
-        ({"hops": 5}, "hops: 5 is not an integer from 1 to 4"),
+        ({"hops": 5}, "hops=5: give an integer from 1 to 4"),
         ({"hops": ()}, r"hops=\(\): give a number, or several"),
         ({"hops": "two"}, "hops"),
         ({"worlds": -1}, "worlds: -1"),
