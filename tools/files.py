@@ -1,0 +1,134 @@
+"""Files and folders written whole or not at all: a process killed half-way leaves no ruin."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing_file(target: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of `target` once the block has ended and its bytes are on the
+    disk. When the block raises, `target` stays as it was and nothing else is left behind.
+
+    Raises:
+        OSError: the file could not be written; it names `target`.
+    """
+    scratch = _scratch(target)
+    try:
+        yield scratch
+        flush(scratch)
+        scratch.replace(target)
+        flush(target.parent)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == scratch:
+            error.filename = str(target)
+        raise
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_file(target: Path, content: bytes | str) -> Path:
+    """Write a file's whole content, text in UTF-8, and return its path.
+
+    Raises:
+        OSError: as `replacing_file`.
+    """
+    with replacing_file(target) as scratch:
+        scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+    return target
+
+
+@contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """An empty folder to fill, which takes the place of `target` once the block has ended and its content is
+    on the disk. When the block raises, `target` stays as it was. The folder around `target` must exist.
+
+    Raises:
+        OSError: the folder could not be written; it names `target`.
+    """
+    scratch = _scratch(target)
+    try:
+        scratch.mkdir()
+        yield scratch
+        for path in scratch.rglob("*"):
+            flush(path)
+        flush(scratch)
+        remove_folder(target)
+        scratch.rename(target)
+        flush(target.parent)
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == scratch:
+            error.filename = str(target)
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that whoever looks sees all of it or nothing; one that is not there is fine.
+
+    Raises:
+        OSError: it may not be removed.
+    """
+    if not folder.exists():
+        return
+    doomed = folder.parent / f".{folder.name}.{os.getpid()}.removed"
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Return once a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes that were killed left half-written, or half-removed, in `folder` and below. Only
+    for a folder that no other process is writing to."""
+    for path in sorted([*folder.rglob(".*.partial"), *folder.rglob(".*.removed")]):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def cache_directory(name: str, variable: str = "") -> Path:
+    """Where this user's caches of one kind lie; made if need be.
+
+    The environment variable `variable` goes first, then `$XDG_CACHE_HOME/ludus/NAME`, then
+    `~/.cache/ludus/NAME`; where that cannot be written to, a folder of this user's under the system's
+    temporary directory.
+
+    Raises:
+        OSError: the folder that `variable` names cannot be written to.
+    """
+    if variable and (chosen := os.environ.get(variable)):
+        return _writable(Path(chosen))
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    try:
+        return _writable(Path(home) / "ludus" / name)
+    except OSError:
+        shared = Path(tempfile.gettempdir()) / f"ludus-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+        return _writable(shared / name, private=shared)
+
+
+def _writable(folder: Path, private: Path | None = None) -> Path:
+    if private is not None:
+        # In a directory that everybody may write to, a folder of that name may be somebody else's.
+        private.mkdir(mode=0o700, exist_ok=True)
+        if hasattr(os, "getuid") and private.stat().st_uid != os.getuid():
+            raise PermissionError(f"{private} belongs to another user")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
+
+
+def _scratch(target: Path) -> Path:
+    return target.parent / f".{target.name}.{os.getpid()}.partial"

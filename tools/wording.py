@@ -1,0 +1,62 @@
+"""How messages and reports write what all of them write: near misses, numbers, durations, titles."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The choice that is spelled most like `name`, whatever its case; None where none comes near.
+
+    `cutoff` is the least similarity, from 0 (anything) to 1 (the same letters).
+    """
+    spelled = {choice.casefold(): choice for choice in choices}
+    close = difflib.get_close_matches(str(name)[:100].casefold(), spelled, n=1, cutoff=cutoff)
+    return spelled[close[0]] if close else None
+
+
+def did_you_mean(name: object, choices: Iterable[str], otherwise: str = "", cutoff: float = 0.6) -> str:
+    """`did you mean X?` for the nearest choice, or `otherwise` where none comes near."""
+    close = nearest(name, choices, cutoff)
+    return otherwise if close is None else f"did you mean {close}?"
+
+
+def number(value: float, unit: str = "") -> str:
+    """Three significant digits; `percent` takes a share. Not-a-number is an en dash."""
+    if value != value:
+        return "–"
+    if unit == "percent":
+        return f"{100 * value:.1f}%"
+    size = abs(value)
+    if size < 1e-15:  # what rounding leaves of 0
+        text = "0"
+    elif size >= 1000:
+        text = f"{value:,.0f}"
+    elif size >= 0.001:
+        decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.01 else 4
+        text = f"{value:.{decimals}f}"
+    else:
+        text = f"{value:.1e}".replace("e-0", "e-")
+    return text.replace("-", "−") + (f" {unit}" if unit else "")
+
+
+def signed(value: float, unit: str = "") -> str:
+    """`number` with a plus sign before what is positive; a difference of percentages is in points."""
+    sign = "+" if value > 0 else ""
+    if unit == "percent":
+        return (sign + f"{100 * value:.1f}").replace("-", "−")
+    return sign + number(value, unit)
+
+
+def duration(seconds: float) -> str:
+    """`7.3 s`, `12 min 30 s`, `1 h 02 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def environment_title(id: str) -> str:
+    """An environment's id as tables and headings show it: those of Ludus without their namespace."""
+    return id.removeprefix("ludus/")
