@@ -17,10 +17,10 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool:MathTool"},
     "ludus/PacMan-v0": {
-        "entry_point": "ludus.envs.grid.pacman:PacMan",
-        "vector_entry_point": "ludus.envs.grid.pacman_vector:PacManVector",
+        "entry_point": "ludus.envs.grid.pacman.environment:PacMan",
+        "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",
     },
-    "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman_chat:PacManChat"},
+    "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman.chat.environment:PacManChat"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
     "ludus/Weather-v0": {"entry_point": "ludus.envs.assistant.weather.environment:Weather"},
 }

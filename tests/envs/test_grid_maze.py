@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid.layouts import LAYOUTS, POWER, read_layout
 from ludus.envs.grid.maze import FLOOR, WALL, make_maze
-from ludus.envs.grid.pacman_search import all_distances
+from ludus.envs.grid.pacman.layouts import LAYOUTS, POWER, read_layout
+from ludus.envs.grid.pacman.search import all_distances
 
 SIZES = st.integers(7, 40)
 SEEDS = st.integers(-(2**63), 2**63 - 1)

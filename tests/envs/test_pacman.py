@@ -14,10 +14,10 @@ from gymnasium.utils.env_checker import check_env
 
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid.pacman import PacMan
-from ludus.envs.grid.pacman_agents import GRID_AGENTS
-from ludus.envs.grid.pacman_render import cell_size
-from ludus.envs.grid.pacman_rules import HARMLESS_BIT, PACMAN_BIT
+from ludus.envs.grid.pacman.environment import PacMan
+from ludus.envs.grid.pacman.render import cell_size
+from ludus.envs.grid.pacman.rules import HARMLESS_BIT, PACMAN_BIT
+from ludus.envs.grid.pacman.scripted import GRID_AGENTS
 from ludus.envs.scripted import ScriptedAgent
 
 ARGUMENTS: list[dict[str, Any]] = [

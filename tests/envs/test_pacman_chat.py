@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid.pacman import PacMan
-from ludus.envs.grid.pacman_chat import PacManChat
-from ludus.envs.grid.pacman_chat_agents import CHAT_AGENTS
-from ludus.envs.grid.pacman_game import DIRECTIONS
+from ludus.envs.grid.pacman.chat.environment import PacManChat
+from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS
+from ludus.envs.grid.pacman.environment import PacMan
+from ludus.envs.grid.pacman.game import DIRECTIONS
 from ludus.envs.scripted import ScriptedAgent
 
 HALL = """

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.envs.grid.pacman import PacMan
-from ludus.envs.grid.pacman_rules import GHOST_BIT, HARMLESS_BIT, PACMAN_BIT, PELLET, WALL
+from ludus.envs.grid.pacman.environment import PacMan
+from ludus.envs.grid.pacman.rules import GHOST_BIT, HARMLESS_BIT, PACMAN_BIT, PELLET, WALL
 
 UP, RIGHT, DOWN, LEFT = range(4)
 

@@ -10,8 +10,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid.pacman import PacMan
-from ludus.envs.grid.pacman_vector import PacManVector
+from ludus.envs.grid.pacman.environment import PacMan
+from ludus.envs.grid.pacman.vector import PacManVector
 
 GAMES = 6
 

@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, content_text
-from ludus.envs.grid.pacman_game import DIRECTIONS
-from ludus.envs.grid.pacman_search import Board, Node, Simulation, all_distances, plan
-from ludus.envs.grid.pacman_text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
+from ludus.envs.grid.pacman.chat.text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
+from ludus.envs.grid.pacman.game import DIRECTIONS
+from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
 from ludus.envs.scripted import ScriptedAgent
 
 _BOARD_LINE = re.compile(r"\S( \S)+")

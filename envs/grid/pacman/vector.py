@@ -13,10 +13,10 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman import refuse_options
-from ludus.envs.grid.pacman_game import RUBRIC, Game, Games, required_integer
-from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.environment import refuse_options
+from ludus.envs.grid.pacman.game import RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 
 _ROWS_PER_THREAD = 256

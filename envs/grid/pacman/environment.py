@@ -8,10 +8,10 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 
 from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_agents import GRID_AGENTS
-from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, Game, Games
-from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame, show_frame
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
+from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
+from ludus.envs.grid.pacman.scripted import GRID_AGENTS
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 

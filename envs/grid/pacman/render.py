@@ -9,8 +9,8 @@ from math import cos, pi, sin
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_game import Game
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.game import Game
 
 Colour = tuple[int, int, int]
 
@@ -44,7 +44,7 @@ _MOUTH = {rules.RIGHT: 0, rules.DOWN: 90, rules.LEFT: 180, rules.UP: 270}
 def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
     """The game as a picture.
 
-    `grid` and `state` are one game's rows as `pacman_rules` describes them.
+    `grid` and `state` are one game's rows as `rules` describes them.
 
     Returns:
         uint8 (rows · size, columns · size, 3), where a cell's `size` lies between 12 and 48 pixels, larger in

@@ -10,11 +10,9 @@ import numpy as np
 
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_chat_agents import CHAT_AGENTS
-from ludus.envs.grid.pacman_game import DIRECTIONS, RUBRIC, Game, Games, required_integer
-from ludus.envs.grid.pacman_render import ansi_frame, rgb_frame
-from ludus.envs.grid.pacman_text import (
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS
+from ludus.envs.grid.pacman.chat.text import (
     EMPTY_SIGN,
     GHOST_SIGNS,
     HARMLESS_SIGN,
@@ -28,6 +26,8 @@ from ludus.envs.grid.pacman_text import (
     field_of_view,
     open_moves,
 )
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
@@ -38,7 +38,7 @@ _MOVES = {name: index for index, name in enumerate(DIRECTIONS)}
 
 @dataclass(frozen=True, slots=True)
 class PacManState:
-    """A game between two replies: the two rows that `pacman_rules` describes, as bytes."""
+    """A game between two replies: the two rows that `rules` describes, as bytes."""
 
     grid: bytes
     state: bytes

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.layouts import Layout, read_layout
 from ludus.envs.grid.maze import LARGEST, SMALLEST, draw_mazes
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.layouts import Layout, read_layout
 from ludus.envs.rubric import Rubric
 
 GHOST_KINDS: Final = ("chaser", "ambusher", "patroller", "shy")
@@ -125,7 +125,7 @@ def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:
 
 
 class Games:
-    """N games in the arrays that `pacman_rules` describes. Every method works on rows [low, high) only."""
+    """N games in the arrays that `rules` describes. Every method works on rows [low, high) only."""
 
     def __init__(self, game: Game, size: int) -> None:
         self.game = game

@@ -7,8 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_search import Board, Node, Simulation, all_distances, plan
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
 from ludus.envs.scripted import ScriptedAgent
 
 

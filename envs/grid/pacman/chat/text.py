@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ludus.envs.grid import pacman_rules as rules
-from ludus.envs.grid.pacman_game import DIRECTIONS, Game
+from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.game import DIRECTIONS, Game
 
 WALL_SIGN, EMPTY_SIGN, PELLET_SIGN, POWER_SIGN = "#", "_", ".", "o"
 PACMAN_SIGN, LOST_SIGN = "P", "X"

@@ -1,0 +1,1 @@
+"""Pac-Man: rules, environments and scripted agents."""
