@@ -13,17 +13,17 @@ from typing import Annotated, Any, Union
 import tyro
 
 import ludus
-from ludus.cli.bench import Bench
-from ludus.cli.bench_compare import BenchCompare
+from ludus.cli.bench.compare import BenchCompare
+from ludus.cli.bench.run import Bench
 from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
 from ludus.cli.play import Play
-from ludus.cli.sandbox_build import SandboxBuild
-from ludus.cli.sandbox_check import SandboxCheck
-from ludus.cli.serve_mcp import ServeMcp
-from ludus.cli.serve_tools import ServeTools
+from ludus.cli.sandbox.build import SandboxBuild
+from ludus.cli.sandbox.check import SandboxCheck
+from ludus.cli.serve.mcp import ServeMcp
+from ludus.cli.serve.tools import ServeTools
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View

@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from ludus.tools.wording import duration, number
 from ludus.trainers.config import RunConfig
 from ludus.trainers.listener import Listener, Phase
 
@@ -270,19 +271,6 @@ def sparkline(values: list[float], width: int = 40) -> str:
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(_BLOCKS[int((mean - low) / span * (len(_BLOCKS) - 1))] for mean in means)
-
-
-def number(value: float) -> str:
-    """A metric in few characters: `12,345`, `41.2`, `0.613`."""
-    size = abs(value)
-    return f"{value:,.0f}" if size >= 1000 else f"{value:.1f}" if size >= 20 else f"{value:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """`0:07`, `12:30`, `1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 @contextmanager

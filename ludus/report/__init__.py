@@ -1,5 +1,5 @@
 """The report of a run: one self-contained HTML file, and its curves as a picture."""
 
-from ludus.report.write import write_report
+from ludus.report.run.write import write_report
 
 __all__ = ["write_report"]

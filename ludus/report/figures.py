@@ -1,4 +1,7 @@
-"""How the report writes numbers and words. `report.js` does the same for values under the pointer."""
+"""How the report writes names, and text that nobody can vouch for.
+
+`report.js` does the same for what stands under the pointer.
+"""
 
 import re
 
@@ -29,42 +32,6 @@ def words(name: str) -> str:
 def visible(text: str) -> str:
     """The text with control and bidi characters, unseen or deceptive otherwise, made visible."""
     return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
-
-
-def number(value: float, unit: str = "") -> str:
-    """Three significant digits; `percent` takes a share. Not-a-number is an en dash."""
-    if value != value:
-        return "–"
-    if unit == "percent":
-        return f"{100 * value:.1f}%"
-    size = abs(value)
-    if size < 1e-15:  # what rounding leaves of 0
-        text = "0"
-    elif size >= 1000:
-        text = f"{value:,.0f}"
-    elif size >= 0.001:
-        decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.01 else 4
-        text = f"{value:.{decimals}f}"
-    else:
-        text = f"{value:.1e}".replace("e-0", "e-")
-    return text.replace("-", "−") + (f" {unit}" if unit else "")
-
-
-def signed(value: float, unit: str = "") -> str:
-    """`number` with a plus sign before what is positive; a difference of percentages is in points."""
-    sign = "+" if value > 0 else ""
-    if unit == "percent":
-        return (sign + f"{100 * value:.1f}").replace("-", "−")
-    return sign + number(value, unit)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 _VISIBLE = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}

@@ -10,7 +10,8 @@ from typing import Any
 
 from ludus.agents.episode import Episode, Turn
 from ludus.envs.chat import Message, content_images, content_text, reply_tool_calls
-from ludus.report.figures import is_format_term, number, signed, words
+from ludus.report.figures import is_format_term, words
+from ludus.tools.wording import number, signed
 
 Decode = Callable[[Sequence[int]], list[str]]
 """Token ids to the text of each, as `ChatFormat.decode`."""

@@ -63,7 +63,7 @@ def test_tool_calls_are_shown_as_calls(tmp_path: Path) -> None:
     from ludus.agents.bench.journal import encode, read_journal
     from ludus.agents.bench.player import PlayerChoice
     from ludus.agents.bench.run import Plan, bench, read_outcome
-    from ludus.report.bench_page import render
+    from ludus.report.bench.page import render
 
     outcome = bench(Plan(ARITHMETIC, PlayerChoice("scripted:oracle"), count=1), tmp_path / "run")
     (episode,) = read_journal(outcome.folder.journal)

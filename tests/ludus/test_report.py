@@ -32,15 +32,15 @@ from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import read_episodes, write_episodes
 from ludus.envs.chat import Message, image_part, text_part, tool_result
 from ludus.report import write_report
-from ludus.report.curves import draw_curves
-from ludus.report.figures import number
-from ludus.report.gifs import LARGEST
-from ludus.report.page import render
-from ludus.report.pairs import heldout_pairs, match
-from ludus.report.run_files import read_run
+from ludus.report.run.curves import draw_curves
+from ludus.report.run.files import read_run
+from ludus.report.run.gifs import LARGEST
+from ludus.report.run.page import render
+from ludus.report.run.pairs import heldout_pairs, match
+from ludus.report.run.write import gather
 from ludus.report.transcript import shade
-from ludus.report.write import gather
 from ludus.tools.errors import UserError
+from ludus.tools.wording import number
 from ludus.trainers.config import parse_config
 
 ARITHMETIC = EnvironmentSpec("ludus/Arithmetic-v0", {"digits": 1})

@@ -14,13 +14,13 @@ from PIL import Image
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.evaluate import Interval
 from ludus.envs.chat import content_images, image_part, text_part, tool_result
-from ludus.report.charts import axis_range, chart, dumbbell
-from ludus.report.figures import duration, is_format_term, number, signed, visible
-from ludus.report.gifs import LARGEST, MOST_FRAMES, encode
-from ludus.report.pairs import heldout_pairs, match, training_pairs, typical
-from ludus.report.panels import Line, Panel
-from ludus.report.series import Mark
-from ludus.report.smoothing import FEWEST, MOST_POSITIONS, smooth
+from ludus.report.figures import is_format_term, visible
+from ludus.report.run.charts import axis_range, chart, dumbbell
+from ludus.report.run.gifs import LARGEST, MOST_FRAMES, encode
+from ludus.report.run.pairs import heldout_pairs, match, training_pairs, typical
+from ludus.report.run.panels import Line, Panel
+from ludus.report.run.series import Mark
+from ludus.report.run.smoothing import FEWEST, MOST_POSITIONS, smooth
 from ludus.report.transcript import (
     CHARACTERS,
     IMAGE_CHARACTERS,
@@ -31,6 +31,7 @@ from ludus.report.transcript import (
     shade,
     show,
 )
+from ludus.tools.wording import duration, number, signed
 
 
 def episode(seed: int, reward: float, success: bool = False, **changes: object) -> Episode:

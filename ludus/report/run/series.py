@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ludus.agents.evaluate import Interval
-from ludus.report.comparison import Row
-from ludus.report.panels import Colour, Line, Panel
-from ludus.report.run_files import Metrics
-from ludus.report.smoothing import Curve, exact, smooth
+from ludus.report.run.comparison import Row
+from ludus.report.run.files import Metrics
+from ludus.report.run.panels import Colour, Line, Panel
+from ludus.report.run.smoothing import Curve, exact, smooth
 
 
 @dataclass(frozen=True)

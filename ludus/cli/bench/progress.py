@@ -16,7 +16,7 @@ from rich.text import Text
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.run import Listener
 from ludus.agents.bench.tasks import TaskList
-from ludus.cli.progress import duration
+from ludus.tools.wording import duration, environment_title
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -183,7 +183,7 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
         table.add_column(name, justify="right")
     for tally in progress.tallies:
         table.add_row(
-            tally.label.removeprefix("ludus/"),
+            environment_title(tally.label),
             ProgressBar(total=max(tally.total, 1), completed=tally.episodes),
             f"{tally.episodes}/{tally.total}",
             tally.mean(tally.reward),

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from ludus.agents.episode import Episode
 from ludus.agents.evaluate import Interval, bootstrap_mean
-from ludus.report.figures import is_format_term, number, words
-from ludus.report.pairs import Matched, match
-from ludus.report.run_files import Run
+from ludus.report.figures import is_format_term, words
+from ludus.report.run.files import Run
+from ludus.report.run.pairs import Matched, match
+from ludus.tools.wording import number
 
 
 @dataclass(frozen=True)

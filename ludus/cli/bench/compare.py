@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from ludus.cli.runs import RUNS
+from ludus.tools.wording import environment_title
 
 if TYPE_CHECKING:
     from ludus.agents.bench.compare import Comparison
@@ -53,7 +54,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ludus.cli.bench_table import print_whole
+    from ludus.cli.bench.table import print_whole
 
     console = Console()
     for note in comparison.notes:
@@ -80,7 +81,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for one in comparison.differences:
-        cells = [one.environment.removeprefix("ludus/"), str(one.tasks)]
+        cells = [environment_title(one.environment), str(one.tasks)]
         for left, right, change in (
             (one.a_reward, one.b_reward, one.reward),
             (one.a_success, one.b_success, one.success),

@@ -63,9 +63,9 @@ class Bench:
 
         from ludus.agents.bench.directory import BenchError
         from ludus.agents.bench.run import Plan, bench
-        from ludus.cli.bench_progress import watch
-        from ludus.cli.bench_table import print_outcome
-        from ludus.report.bench_page import write_bench_report
+        from ludus.cli.bench.progress import watch
+        from ludus.cli.bench.table import print_outcome
+        from ludus.report.bench.page import write_bench_report
 
         agent = "" if self.agent == "direct" else f"-{_slug(self.agent)}"
         path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from ludus.report.run_files import ReportError, Run
+from ludus.report.run.files import ReportError, Run
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import gymnasium
 
-from ludus.report.comparison import compare, verdict
-from ludus.report.curves import draw_curves
-from ludus.report.gifs import Gif, draws_pictures, game
-from ludus.report.models import describe, saved_model
-from ludus.report.page import Gathered, render
-from ludus.report.pairs import match, typical
-from ludus.report.run_files import ReportError, Run, read_run
+from ludus.report.run.comparison import compare, verdict
+from ludus.report.run.curves import draw_curves
+from ludus.report.run.files import ReportError, Run, read_run
+from ludus.report.run.gifs import Gif, draws_pictures, game
+from ludus.report.run.models import describe, saved_model
+from ludus.report.run.page import Gathered, render
+from ludus.report.run.pairs import match, typical
 from ludus.report.transcript import Decode
 
 GIFS = {"primed": "before.gif", "final": "after.gif"}

@@ -1,7 +1,5 @@
 """A benchmark's report: one self-contained page with the figures, what went wrong, and transcripts."""
 
-import base64
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -15,9 +13,9 @@ from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.run import Outcome, Row
 from ludus.agents.episode import Episode
-from ludus.report.figures import number
-from ludus.report.page import resource, templates
+from ludus.report.templates import render_page
 from ludus.report.transcript import ShownEpisode, show
+from ludus.tools.wording import environment_title, number
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 EPISODES_RULE = (
@@ -68,7 +66,6 @@ def write_bench_report(outcome: Outcome) -> Path:
 
 def render(outcome: Outcome) -> str:
     folder, settings = outcome.folder, outcome.folder.settings
-    script = resource("report.js")
     starts = folder.tasks.starts
     results: dict[int, list[Result]] = defaultdict(list)
     for result in outcome.results:
@@ -80,29 +77,24 @@ def render(outcome: Outcome) -> str:
         _environment(i, row, results[i], picked.get(i, []), episodes, settings.repeats)
         for i, row in enumerate(outcome.rows)
     ]
-    return (
-        templates()
-        .get_template("bench.html.jinja")
-        .render(
-            settings=settings,
-            repeats=settings.repeats,
-            hash=folder.tasks.digest,
-            headline=_headline(outcome),
-            lede=_lede(outcome),
-            facts=_facts(outcome),
-            notes=outcome.notes,
-            environments=environments,
-            baseline_colours=COLOURS,
-            intervals_note=_INTERVALS,
-            episodes_rule=EPISODES_RULE,
-            style=Markup(resource("report.css") + resource("bench.css")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            footer=(
-                f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on "
-                f"{folder.begun}. This page is one file and loads nothing from elsewhere."
-            ),
-        )
+    return render_page(
+        "bench/page.html.jinja",
+        styles=["bench/page.css"],
+        settings=settings,
+        repeats=settings.repeats,
+        hash=folder.tasks.digest,
+        headline=_headline(outcome),
+        lede=_lede(outcome),
+        facts=_facts(outcome),
+        notes=outcome.notes,
+        environments=environments,
+        baseline_colours=COLOURS,
+        intervals_note=_INTERVALS,
+        episodes_rule=EPISODES_RULE,
+        footer=(
+            f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on "
+            f"{folder.begun}. This page is one file and loads nothing from elsewhere."
+        ),
     )
 
 
@@ -131,7 +123,7 @@ def _environment(
     episodes: Mapping[tuple[int, int], Episode],
     repeats: int,
 ) -> ShownEnvironment:
-    name = row.tasks.label.removeprefix("ludus/")
+    name = environment_title(row.tasks.label)
     voted = None
     if repeats > 1:
         voted = (

@@ -1,32 +1,29 @@
 """The report's page: from what was gathered to one HTML file."""
 
-import base64
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from itertools import groupby
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from ludus.agents.evaluate import Interval
-from ludus.report.charts import Chart, axis_range, chart, dumbbell
-from ludus.report.comparison import Row, Verdict
-from ludus.report.configuration import readable, written
-from ludus.report.figures import duration, number, signed, visible
-from ludus.report.gifs import Gif
-from ludus.report.models import Model
-from ludus.report.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
-from ludus.report.panels import Group, learning_curves
-from ludus.report.run_files import Run
-from ludus.report.series import curve, heldout_marks
-from ludus.report.smoothing import FEWEST
+from ludus.report.run.charts import Chart, axis_range, chart, dumbbell
+from ludus.report.run.comparison import Row, Verdict
+from ludus.report.run.configuration import readable, written
+from ludus.report.run.files import Run
+from ludus.report.run.gifs import Gif
+from ludus.report.run.models import Model
+from ludus.report.run.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
+from ludus.report.run.panels import Group, learning_curves
+from ludus.report.run.series import curve, heldout_marks
+from ludus.report.run.smoothing import FEWEST
+from ludus.report.templates import render_page
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
+from ludus.tools.wording import duration, number
 
 PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
 
@@ -81,14 +78,10 @@ def render(gathered: Gathered) -> str:
     """The whole page. What episodes say is escaped by the template engine; the page allows no script but
     its own and loads nothing."""
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
-    script = resource("report.js")
-    template = templates().get_template("report.html.jinja")
-    return template.render(
+    return render_page(
+        "run/page.html.jinja",
         environment=run.environment,
         name=_setting(run, "run", "name", run.directory.name),
-        style=Markup(resource("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=gathered.verdict,
         lede=_lede(run, model),
         tiles=[_tile(row) for row in rows if row.kind == "outcome" and (row.before or row.after)],
@@ -120,20 +113,6 @@ def render(gathered: Gathered) -> str:
             f"{run.directory.name}. This page is one file and loads nothing from elsewhere."
         ),
     )
-
-
-def templates() -> Environment:
-    """The templates of the package; whatever they show is escaped, and what is unseen made visible."""
-    environment = Environment(
-        loader=FunctionLoader(resource),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_shown,
-    )
-    environment.globals.update(number=number, signed=signed)
-    return environment
 
 
 def _draw(group: Group, run: Run, rows: Sequence[Row]) -> DrawnGroup:
@@ -262,12 +241,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _shown(value: Any) -> Any:
-    return value if isinstance(value, Markup) or not isinstance(value, str) else visible(value)
-
-
-def resource(name: str) -> str:
-    """A file of this package."""
-    return files("ludus.report").joinpath(name).read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec, replay
-from ludus.report.figures import number
+from ludus.tools.wording import number
 
 LARGEST = 1_000_000
 """Bytes of one GIF; a game that needs more is drawn smaller."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from ludus.agents.episode import Episode
 from ludus.agents.store import read_episodes
-from ludus.report.smoothing import Floats
+from ludus.report.run.smoothing import Floats
 from ludus.tools.errors import UserError
 
 

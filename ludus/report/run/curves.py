@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ludus.report.comparison import Row
 from ludus.report.figures import is_format_term, words
-from ludus.report.panels import CYCLE, Line, Panel, learning_curves
-from ludus.report.run_files import Metrics, Run
-from ludus.report.series import curve, heldout_marks
+from ludus.report.run.comparison import Row
+from ludus.report.run.files import Metrics, Run
+from ludus.report.run.panels import CYCLE, Line, Panel, learning_curves
+from ludus.report.run.series import curve, heldout_marks
 
 INK, SOFT, HAIR = "#1c2027", "#5b6370", "#e3e3dd"
 COLOURS = {

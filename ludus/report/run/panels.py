@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ludus.report.figures import is_format_term, words
-from ludus.report.run_files import Metrics, Run
+from ludus.report.run.files import Metrics, Run
 
 Colour = Literal["blue", "ochre", "teal", "violet", "rose", "grey"]
 CYCLE: tuple[Colour, ...] = ("blue", "ochre", "teal", "violet", "rose", "grey")

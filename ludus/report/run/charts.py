@@ -9,10 +9,10 @@ from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
 from ludus.agents.evaluate import Interval
-from ludus.report.figures import number
-from ludus.report.panels import Panel
-from ludus.report.series import Mark
-from ludus.report.smoothing import Curve, Floats
+from ludus.report.run.panels import Panel
+from ludus.report.run.series import Mark
+from ludus.report.run.smoothing import Curve, Floats
+from ludus.tools.wording import number
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 352, 10, 166

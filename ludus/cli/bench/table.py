@@ -10,6 +10,7 @@ from rich.text import Text
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
 from ludus.agents.evaluate import Interval
+from ludus.tools.wording import environment_title
 
 
 def print_outcome(outcome: Outcome) -> None:
@@ -44,7 +45,7 @@ def figures_table(outcome: Outcome) -> Table:
     for name in (*columns, "turns", "tokens", "seconds", "faults"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in outcome.rows:
-        table.add_row(*_cells(row.tasks.label.removeprefix("ludus/"), row.figures, repeats))
+        table.add_row(*_cells(environment_title(row.tasks.label), row.figures, repeats))
         for name, figures in row.baselines.items():
             table.add_row(*_cells(f"  {name}", figures, repeats), style="dim")
     return table

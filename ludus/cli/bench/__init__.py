@@ -1,0 +1,1 @@
+"""`ludus bench`: play a benchmark, and compare two of its runs."""

@@ -1,0 +1,1 @@
+"""`ludus serve`: tools and environments on a port."""
