@@ -92,9 +92,9 @@ def plain_logprobs(model: Any, row: torch.Tensor) -> torch.Tensor:
 def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[], float]]:
     from ludus.agents.episode import TrainingSequence
     from ludus.kernels import grpo_loss
-    from ludus.trainers.forward import score
-    from ludus.trainers.losses import row_weights
-    from ludus.trainers.packing import DEFAULT_TOKEN_BUDGET, flat_logprobs, pack, sampled_counts
+    from ludus.trainers.batches.packing import DEFAULT_TOKEN_BUDGET, flat_logprobs, pack, sampled_counts
+    from ludus.trainers.losses.weights import row_weights
+    from ludus.trainers.models.forward import score
 
     model, ids, old, advantages = read_inputs(folder)
     rows = [

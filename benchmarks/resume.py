@@ -36,7 +36,7 @@ SHORT = {
 PROGRAM = """
 import json, sys
 from ludus.trainers.config import load_config
-from ludus.trainers.run import train
+from ludus.trainers.run.job import train
 config, run, resume, overrides = sys.argv[1:]
 train(load_config(config, json.loads(overrides)), run, resume == "resume")
 """

@@ -30,7 +30,7 @@ RISE = 0.25
 PROGRAM = """
 import sys
 from ludus.trainers.config import load_config
-from ludus.trainers.run import train
+from ludus.trainers.run.job import train
 config, run, seed = sys.argv[1:]
 train(load_config(config, {"run.seed": seed}), run)
 """
@@ -41,7 +41,8 @@ from pathlib import Path
 from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.config import load_config
-from ludus.trainers.run import embedded_engine, engine_policy, load_policy, make_environment
+from ludus.trainers.run.job import make_environment
+from ludus.trainers.run.policy import embedded_engine, engine_policy, load_policy
 from ludus.trainers.tasks import hold_out
 run = Path(sys.argv[1])
 config = load_config(run / "config.toml")

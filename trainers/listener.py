@@ -1,7 +1,13 @@
 """What a run tells whoever watches it. The command line draws progress from it; a test may record it."""
 
-from collections.abc import Mapping
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from statistics import fmean
 from typing import Literal
+
+from ludus.agents.episode import Episode
 
 Phase = Literal["model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-final"]
 """A run's phases, in order. One that was finished before a resume is not told again."""
@@ -32,3 +38,27 @@ class Listener:
 
     def note(self, text: str) -> None:
         """One line for a person: where a resume goes on, what was built, how an evaluation came out."""
+
+
+@contextmanager
+def phase(listener: Listener, name: Phase, total: int) -> Iterator[None]:
+    began = time.perf_counter()
+    listener.phase_begun(name, total, 0)
+    yield
+    listener.phase_ended(name, time.perf_counter() - began)
+
+
+def counter(listener: Listener, name: Phase) -> Callable[[Episode], None]:
+    """Tells the listener of each episode that is over, with the means so far of those that did not fault."""
+    numbers = itertools.count(1)
+    returns: list[float] = []
+    successes: list[bool] = []
+
+    def count(episode: Episode) -> None:
+        if not episode.is_fault:
+            returns.append(episode.episode_return)
+            successes.append(episode.success)
+        means = {"reward": fmean(returns), "success": fmean(successes)} if returns else {}
+        listener.progressed(name, next(numbers), means)
+
+    return count

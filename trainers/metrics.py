@@ -9,8 +9,8 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from ludus.agents.episode import Episode
-from ludus.trainers.checkpoint import disk_errors, write_file
 from ludus.trainers.errors import RunError
+from ludus.trainers.models.checkpoint import disk_errors, write_file
 
 FILE = "metrics.jsonl"
 

@@ -10,10 +10,16 @@ from typing import Literal, Self
 
 import torch
 
-from ludus.trainers.checkpoint import Progress, checkpoints, load_checkpoint, read_progress, save_checkpoint
 from ludus.trainers.config import CheckpointSection
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import MetricsWriter
+from ludus.trainers.models.checkpoint import (
+    Progress,
+    checkpoints,
+    load_checkpoint,
+    read_progress,
+    save_checkpoint,
+)
 from ludus.trainers.tasks import TaskStream
 
 

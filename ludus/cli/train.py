@@ -54,7 +54,7 @@ class Train:
 
         try:
             with watch(config, directory) as listener:
-                from ludus.trainers.run import train
+                from ludus.trainers.run.job import train
 
                 train(config, directory, self.resume, listener)
         except (KeyboardInterrupt, OSError) as interruption:

@@ -236,7 +236,7 @@ def test_training_without_its_packages_names_the_extra(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)  # type: ignore[arg-type]
-    monkeypatch.delitem(sys.modules, "ludus.trainers.run", raising=False)
+    monkeypatch.delitem(sys.modules, "ludus.trainers.run.job", raising=False)
     result = run("train", CONFIG, "--directory", tmp_path / "run")
     result.assert_refused(1, "torch", "pip install 'ludus[train]'")
     assert not (tmp_path / "run").exists()

@@ -19,7 +19,7 @@ def tiny() -> RunConfig:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tiny: RunConfig) -> Path:
-    from ludus.trainers.run import initial_model
+    from ludus.trainers.run.policy import initial_model
 
     return Path(initial_model(tiny))
 
@@ -27,7 +27,7 @@ def tiny_folder(tiny: RunConfig) -> Path:
 @pytest.fixture
 def policy(tiny: RunConfig, tiny_folder: Path) -> LoadedModel:
     """Fresh weights for each test."""
-    from ludus.trainers.run import load_policy
+    from ludus.trainers.run.policy import load_policy
 
     return load_policy(tiny_folder, tiny)
 

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from ludus.trainers.checkpoint import (
+from ludus.trainers.config import SftSection
+from ludus.trainers.errors import CheckpointError, RunError
+from ludus.trainers.models.checkpoint import (
     Progress,
     checkpoints,
     load_checkpoint,
@@ -18,9 +20,7 @@ from ludus.trainers.checkpoint import (
     save_checkpoint,
     write_file,
 )
-from ludus.trainers.config import SftSection
-from ludus.trainers.errors import CheckpointError, RunError
-from ludus.trainers.optimizer import apply_gradients, build_optimizer
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 
 
 class Tied(nn.Module):

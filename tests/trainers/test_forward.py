@@ -31,9 +31,9 @@ from transformers import (
 
 from ludus.agents.episode import TrainingSequence
 from ludus.kernels import grpo_loss
-from ludus.trainers.forward import ATTENTION, UnsupportedModel, score
-from ludus.trainers.losses import PolicyMetrics, row_weights
-from ludus.trainers.packing import flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
+from ludus.trainers.losses.weights import PolicyMetrics, row_weights
+from ludus.trainers.models.forward import ATTENTION, UnsupportedModel, score
 
 WORDS = 61
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}

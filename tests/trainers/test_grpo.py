@@ -10,10 +10,7 @@ import torch
 
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
-from ludus.trainers.config import RunConfig, parse_config
-from ludus.trainers.errors import RunError, TrainingDiverged
-from ludus.trainers.forward import score
-from ludus.trainers.grpo import (
+from ludus.trainers.algorithms.grpo import (
     Minibatch,
     Part,
     accumulate_gradients,
@@ -28,9 +25,12 @@ from ludus.trainers.grpo import (
     rows_of,
     shaped_rewards,
 )
-from ludus.trainers.losses import PolicyMetrics
-from ludus.trainers.optimizer import apply_gradients, build_optimizer
-from ludus.trainers.run import embedded_engine, engine_policy
+from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.errors import RunError, TrainingDiverged
+from ludus.trainers.losses.weights import PolicyMetrics
+from ludus.trainers.models.forward import score
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
+from ludus.trainers.run.policy import embedded_engine, engine_policy
 
 Make = Callable[..., Episode]
 
@@ -221,7 +221,7 @@ def test_a_batch_of_flat_groups_only_is_measured_and_not_trained_on(
 def test_the_kl_term_pulls_back_to_the_reference(
     policy: LoadedModel, tiny: RunConfig, tiny_folder: Any
 ) -> None:
-    from ludus.trainers.run import load_policy
+    from ludus.trainers.run.policy import load_policy
 
     config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=1.0)
     reference = load_policy(tiny_folder, config).model

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.kernels import grpo_loss
-from ludus.trainers.losses import PolicyMetrics, row_weights, soft_overlong_penalty
+from ludus.trainers.losses.weights import PolicyMetrics, row_weights, soft_overlong_penalty
 
 OWN_MEANS = {
     "grpo": "sequence_mean",

@@ -8,7 +8,7 @@ from torch import nn
 
 from ludus.trainers.config import SftSection
 from ludus.trainers.errors import TrainingDiverged
-from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 
 
 @pytest.mark.parametrize(

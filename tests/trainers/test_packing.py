@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, TrainingSequence, Turn
-from ludus.trainers.packing import flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
 
 
 @st.composite

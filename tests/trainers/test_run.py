@@ -17,12 +17,13 @@ from transformers import PreTrainedModel
 from ludus.agents.models import LoadedModel
 from ludus.agents.store import read_episodes
 from ludus.kernels import apply_kernels
-from ludus.trainers import run as run_module
 from ludus.trainers.config import RunConfig, load_config, parse_config
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
-from ludus.trainers.run import computing, embedded_engine, load_policy, train
+from ludus.trainers.run import policy as policy_module
+from ludus.trainers.run.job import computing, train
+from ludus.trainers.run.policy import embedded_engine, load_policy
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
 SECONDS = ("seconds/", "tokens_per_second")
@@ -237,8 +238,8 @@ def test_a_finished_run_resumes_to_nothing(whole: Path, tiny: RunConfig) -> None
 def test_sigkill_and_resume(whole: Path, tmp_path: Path, tiny: RunConfig) -> None:
     run = tmp_path / "run"
     code = (
-        "import sys; from ludus.trainers.config import load_config; from ludus.trainers.run import train; "
-        "train(load_config(sys.argv[1]), sys.argv[2])"
+        "import sys; from ludus.trainers.config import load_config; "
+        "from ludus.trainers.run.job import train; train(load_config(sys.argv[1]), sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(CONFIG), str(run)])
     while process.poll() is None and not list((run / "checkpoints").glob("step-*")):
@@ -364,8 +365,8 @@ def test_with_fused_operators_it_is_the_same_run(
     def apply(model: PreTrainedModel) -> None:
         applied.append(len(apply_kernels(model).modules))
 
-    monkeypatch.setattr(run_module, "kernels_pay", lambda model: True)
-    monkeypatch.setattr(run_module, "apply_kernels", apply)
+    monkeypatch.setattr(policy_module, "kernels_pay", lambda model: True)
+    monkeypatch.setattr(policy_module, "apply_kernels", apply)
     run = train(tiny, tmp_path / "run")
     assert applied == [15] * 5  # primed, evaluated, policy and reference, evaluated
     before, after = read_metrics(whole), read_metrics(run)

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.models import LoadedModel
+from ludus.trainers.algorithms.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
 from ludus.trainers.config import RunConfig, parse_config
 from ludus.trainers.errors import ConfigError
-from ludus.trainers.run import make_environment
-from ludus.trainers.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
+from ludus.trainers.run.job import make_environment
 
 
 def demonstrations(policy: LoadedModel, config: RunConfig, count: int = 6):

@@ -16,10 +16,10 @@ from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.tools.tool import tool
+from ludus.trainers.algorithms.sft import demonstrate
 from ludus.trainers.config import RunConfig, parse_config
 from ludus.trainers.metrics import read_metrics
-from ludus.trainers.run import train
-from ludus.trainers.sft import demonstrate
+from ludus.trainers.run.job import train
 
 TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
 ID = "ludus-test/Lamps-v0"

@@ -19,7 +19,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from ludus.kernels import linear_logprob
 from ludus.tools.errors import UserError
-from ludus.trainers.packing import MicroBatch
+from ludus.trainers.batches.packing import MicroBatch
 
 
 class UnsupportedModel(UserError):

@@ -16,12 +16,12 @@ from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.envs.chat import Message
+from ludus.trainers.batches.packing import pack
 from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
-from ludus.trainers.forward import score
 from ludus.trainers.listener import Listener
-from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
-from ludus.trainers.packing import pack
+from ludus.trainers.models.forward import score
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import TaskStream
 

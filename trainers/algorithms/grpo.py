@@ -22,15 +22,15 @@ from ludus.agents.store import write_episodes
 from ludus.kernels import GroupAdvantage, group_advantage, grpo_loss
 from ludus.kernels.group_advantage.reference import AdvantageKind
 from ludus.kernels.grpo_loss.kl import kl_value
-from ludus.trainers.checkpoint import disk_errors
+from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
 from ludus.trainers.config import GrpoSection, RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
-from ludus.trainers.forward import score
 from ludus.trainers.listener import Listener
-from ludus.trainers.losses import PolicyMetrics, row_weights, soft_overlong_penalty
+from ludus.trainers.losses.weights import PolicyMetrics, row_weights, soft_overlong_penalty
 from ludus.trainers.metrics import episode_metrics
-from ludus.trainers.optimizer import apply_gradients, build_optimizer, learning_rate
-from ludus.trainers.packing import MicroBatch, flat_logprobs, pack, sampled_counts
+from ludus.trainers.models.checkpoint import disk_errors
+from ludus.trainers.models.forward import score
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import TaskStream
 

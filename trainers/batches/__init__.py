@@ -1,0 +1,1 @@
+"""From episodes to what one update needs: groups, minibatches, packed micro-batches."""

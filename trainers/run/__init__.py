@@ -1,0 +1,1 @@
+"""A run: its folder, its policy, its evaluations, and the job from beginning to end."""

@@ -1,0 +1,85 @@
+"""A run's folder: begun once, resumed with the configuration that it was begun with, used by one process."""
+
+import fcntl
+import os
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ludus.trainers.config import RunConfig, load_config
+from ludus.trainers.errors import ConfigError, RunError
+from ludus.trainers.models.checkpoint import clear_leftovers, disk_errors, write_file
+
+
+def primed_folder(run: Path) -> Path:
+    return run / "models" / "primed"
+
+
+def final_folder(run: Path) -> Path:
+    return run / "models" / "final"
+
+
+@contextmanager
+def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
+    """Make a run's folder, or check that the one that is there is this run's; inside, no other process may
+    open it.
+
+    Raises:
+        RunError: if there is one and it is not to be resumed, there is none to resume, or another process is
+            at work on it.
+        ConfigError: if it was begun with another configuration.
+    """
+    written = run / "config.toml"
+    if resume:
+        if not written.exists():
+            raise RunError(
+                f"{run}: there is no run to resume (it has no config.toml); begin it without --resume"
+            )
+        _refuse_changes(config, load_config(written), written)
+        with _alone(run):
+            clear_leftovers(run)
+            yield run
+        return
+    with disk_errors(run):
+        run.mkdir(parents=True, exist_ok=True)
+    with _alone(run):
+        # A run that failed before it trained anything, on a wrong model path say, may be begun again, mended.
+        if any(path != written for path in run.iterdir()):
+            raise RunError(
+                f"{run} exists already and would be overwritten; go on with it by --resume, or choose "
+                "another name or folder"
+            )
+        write_file(written, config.to_toml().encode())
+        yield run
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Holds a lock on the run's folder, which the system lifts when the process ends, however it ends."""
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{run}: another process is at work on this run; wait until it ends, or stop it, or choose "
+                "another name or folder"
+            ) from None
+        except OSError:
+            pass  # a file system without locks: nobody can be kept out there
+        yield
+    finally:
+        os.close(folder)
+
+
+def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
+    # By way of TOML, which knows no tuples: one that was given from Python is a list in the file.
+    now, then = tomllib.loads(config.to_toml()), tomllib.loads(begun.to_toml())
+    for section, values in then.items():
+        for key, value in values.items():
+            if now[section][key] != value:
+                raise ConfigError(
+                    f"{section}.{key} = {now[section][key]!r}, but the run began with {value!r}: resumed so, "
+                    f"it would be neither the one nor the other; resume with {written}, or begin a new run"
+                )

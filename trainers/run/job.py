@@ -1,0 +1,151 @@
+"""`train`: the whole job: model, priming, evaluation, GRPO, evaluation; what is done is not done again."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+
+from ludus.trainers.algorithms.grpo import improve
+from ludus.trainers.algorithms.sft import demonstrate, fine_tune
+from ludus.trainers.config import RunConfig
+from ludus.trainers.errors import ConfigError
+from ludus.trainers.listener import Listener, counter, phase
+from ludus.trainers.run.directory import final_folder, open_run, primed_folder
+from ludus.trainers.run.evaluation import evaluate
+from ludus.trainers.run.policy import (
+    embedded_engine,
+    engine_policy,
+    initial_model,
+    load_policy,
+    save_policy,
+)
+from ludus.trainers.tasks import HeldOut, TaskStream, hold_out
+
+
+def train(
+    config: RunConfig, directory: str | Path, resume: bool = False, listener: Listener | None = None
+) -> Path:
+    """Run a configuration from beginning to end, or go on with it.
+
+    A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`),
+    written whole or not at all; a resumed run skips it, and goes on within SFT and GRPO from their last
+    checkpoint, to the same bits as a run that was never interrupted.
+
+    Args:
+        config: What to do.
+        directory: The run's folder; its layout is in `docs/architecture.md`.
+        resume: Go on with the run that is there.
+        listener: Told of every phase and step.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        UserError: what went wrong, in one line: `ConfigError`, `RunError`, `CheckpointError`,
+            `TrainingDiverged`, `ModelLoadError`.
+        KeyboardInterrupt: after Ctrl-C; what was trained is saved.
+    """
+    listener = listener or Listener()
+    with open_run(config, Path(directory), resume) as run, computing(config):
+        env = make_environment(config)
+        held_out = hold_out(env, held_out_tasks(config), config.evaluation.first_seed)
+        if not primed_folder(run).exists():
+            prime(config, run, env, held_out, listener)
+        evaluate("primed", config, run, held_out, listener)
+        if config.grpo.steps:
+            if not final_folder(run).exists():
+                sharpen(config, run, env, held_out, listener)
+            evaluate("final", config, run, held_out, listener)
+        env.close()
+    return run
+
+
+def make_environment(config: RunConfig) -> gymnasium.Env[Any, Any]:
+    """
+    Raises:
+        ConfigError: if it cannot be made with these arguments, or is not one that a language model can play.
+    """
+    id = config.environment.id
+    try:
+        env = config.environment.spec.make()
+    except (TypeError, ValueError, ModuleNotFoundError, gymnasium.error.Error) as error:
+        raise ConfigError(f"[environment] {id} cannot be made as configured: {error}") from error
+    if not isinstance(env.reset(seed=0)[0], list):
+        raise ConfigError(
+            f"environment.id = {id} does not observe messages, so a language model cannot play it; take its "
+            "chat form"
+        )
+    if config.sft.steps and "oracle" not in getattr(env.unwrapped, "scripted", {}):
+        raise ConfigError(
+            f"environment.id = {id} has no oracle to take demonstrations from; add one to its `scripted`, or "
+            "leave priming out with sft.steps = 0"
+        )
+    return env
+
+
+def held_out_tasks(config: RunConfig) -> int:
+    """How many tasks are held out; the held-out demonstrations are of the evaluation's first tasks."""
+    return max(config.evaluation.episodes, config.sft.heldout_demonstrations if config.sft.steps else 0)
+
+
+@contextmanager
+def computing(config: RunConfig) -> Iterator[None]:
+    """Torch as a run needs it: its number of threads, and deterministic operators; as before afterwards.
+
+    New memory is not filled first, as torch would for determinism: that writes every output of an operator
+    once more. The tests of the operators run with memory full of NaN instead.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
+    fill = memory.fill_uninitialized_memory
+    if config.model.device.startswith("cuda"):
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for to be deterministic
+    torch.set_num_threads(config.run.threads)
+    torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = fill
+
+
+def prime(
+    config: RunConfig, run: Path, env: gymnasium.Env[Any, Any], held_out: HeldOut, listener: Listener
+) -> None:
+    """Make or load the model, fine-tune it on demonstrations, save it as `models/primed`."""
+    with phase(listener, "model", 0):
+        policy = load_policy(initial_model(config), config)
+        parameters = sum(parameter.numel() for parameter in policy.model.parameters())
+        size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
+        listener.note(f"model: {config.model.path}, {size} parameters")
+    if config.sft.steps:
+        tasks = TaskStream(env, config.run.seed, "sft", held_out.tasks)
+        wanted = config.sft.demonstrations + config.sft.heldout_demonstrations
+        with phase(listener, "demonstrations", wanted):
+            count = counter(listener, "demonstrations")
+            demonstrations = demonstrate(tasks.take(config.sft.demonstrations), policy.format, config, count)
+            heldout_seeds = held_out.seeds[: config.sft.heldout_demonstrations]
+            heldout = demonstrate(heldout_seeds, policy.format, config, count)
+        torch.manual_seed(config.run.seed)
+        fine_tune(policy, demonstrations, heldout, config, run, tasks, listener)
+    save_policy(policy, primed_folder(run))
+
+
+def sharpen(
+    config: RunConfig, run: Path, env: gymnasium.Env[Any, Any], held_out: HeldOut, listener: Listener
+) -> None:
+    """Improve the primed model by GRPO, save it as `models/final`."""
+    policy = load_policy(primed_folder(run), config)
+    reference = load_policy(primed_folder(run), config).model if config.grpo.kl_coefficient else None
+    tasks = TaskStream(env, config.run.seed, "grpo", held_out.tasks)
+    engine = embedded_engine(policy, config)
+    player = engine_policy(engine, policy, config, config.rollout.temperature)
+    torch.manual_seed(config.run.seed)
+    improve(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
+    save_policy(policy, final_folder(run))

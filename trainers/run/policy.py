@@ -1,0 +1,65 @@
+"""A run's policy: the model that it starts from, its engine, and the player that samples from it."""
+
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.embedded import EmbeddedEngine
+from ludus.agents.models import LoadedModel, load_model, quiet_transformers
+from ludus.agents.policy import EnginePolicy
+from ludus.agents.small_model import SmallModelShape, build_small_model
+from ludus.kernels import apply_kernels, kernels_problem
+from ludus.trainers.config import RunConfig
+from ludus.trainers.models.checkpoint import replacing
+
+
+def initial_model(config: RunConfig) -> str | Path:
+    if config.model.path != "small":
+        return config.model.path
+    shape = SmallModelShape(**config.model.small.model_dump())
+    return build_small_model([config.environment.spec], shape, seed=config.run.seed)
+
+
+def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
+    """A model whose weights lie in memory of their own, with fused operators where they pay.
+
+    Where weights lie decides which instructions the linear algebra picks, so bits would differ between
+    weights that were trained in memory and the same ones mapped from a file.
+    """
+    policy = load_model(path, config.model.dtype, config.model.device)
+    for parameter in policy.model.parameters():
+        parameter.data = parameter.data.clone()
+    if kernels_pay(policy.model):
+        apply_kernels(policy.model)
+    return policy
+
+
+def kernels_pay(model: PreTrainedModel) -> bool:
+    """On a GPU, for the models that they fit. On a CPU a run is short of time rather than of memory, and what
+    fusing saves there is memory."""
+    return model.device.type == "cuda" and not kernels_problem(model)
+
+
+def save_policy(policy: LoadedModel, folder: Path) -> None:
+    with replacing(folder) as scratch, quiet_transformers():
+        policy.model.save_pretrained(scratch)
+        policy.tokenizer.save_pretrained(scratch)
+
+
+def embedded_engine(policy: LoadedModel, config: RunConfig) -> EmbeddedEngine:
+    """Samples from the model's own weights: what is trained is what plays.
+
+    It waits for every episode as long as an environment may take for a step. With less patience a step that
+    is slow once, because it compiles something or the machine is busy, would change what is computed
+    together, and a resumed run would not end in the same bits.
+    """
+    settings = config.rollout
+    return EmbeddedEngine(policy.model, slots=settings.concurrency, patience_s=settings.step_seconds)
+
+
+def engine_policy(
+    engine: EmbeddedEngine, policy: LoadedModel, config: RunConfig, temperature: float
+) -> EnginePolicy:
+    sampling = Sampling(max_tokens=config.rollout.max_tokens, temperature=temperature)
+    return EnginePolicy(engine, policy.format, sampling, seed=config.run.seed)
