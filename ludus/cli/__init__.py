@@ -1,10 +1,9 @@
-"""The command line: `ludus envs | check | play | train | eval | view | sandbox build | sandbox check |
-serve tools | serve mcp`.
+"""The command line: `ludus COMMAND`, one module or folder for each command.
 
 Each command is a frozen dataclass: tyro turns its fields into options, and `execute()` returns the exit code.
 """
 
-import difflib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -27,10 +26,14 @@ from ludus.cli.serve.tools import ServeTools
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
 from ludus.cli.view import View
+from ludus.tools.wording import did_you_mean
 
 _DESCRIPTION = """Environments for language-model agents, and the trainer that improves policies in them.
 
 `ludus COMMAND --help` explains a command; `ludus --version` prints the version."""
+
+_BROKEN_PIPE = 141
+"""What a shell reports of a program that SIGPIPE ended."""
 
 _COMMANDS: dict[str, tuple[type, str]] = {
     "envs": (Envs, "What there is."),
@@ -54,9 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     A problem that the user can mend is one line on stderr; a bug keeps its traceback.
     """
     try:
-        return _command(list(sys.argv[1:] if argv is None else argv)).execute()
+        code = _command(list(sys.argv[1:] if argv is None else argv)).execute()
+        sys.stdout.flush()
+        return code
     except SystemExit as finished:  # tyro has printed help, or what is wrong with the options
         return int(finished.code or 0)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
     except BaseException as error:
         problem = explain(error)
         if problem is None:
@@ -89,8 +97,7 @@ def _command(argv: list[str]) -> Any:
             print("`--help` behind one of them explains it.")
             raise SystemExit(0)
     if name not in _COMMANDS:
-        near = difflib.get_close_matches(name, _COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_COMMANDS)}"
+        hint = did_you_mean(name, _COMMANDS, otherwise=f"there are {', '.join(_COMMANDS)}")
         raise UsageError(f"there is no command {name!r}: {hint}")
     kind = _COMMANDS[name][0]
     if kind is Train:

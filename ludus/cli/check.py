@@ -34,7 +34,7 @@ class Check:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("")
         table.add_column("check", no_wrap=True)
-        table.add_column("what was found", ratio=1)
+        table.add_column("what was found", ratio=1, overflow="fold")
         for outcome in report.checks:
             mark = Text("ok", style="green") if outcome.passed else Text("FAILED", style="bold red")
             table.add_row(mark, outcome.name, Text(outcome.detail))

@@ -1,6 +1,5 @@
 """Environments by name: find one, make one, say what would be right when a name or an argument is wrong."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -12,6 +11,7 @@ import gymnasium
 
 from ludus.cli.errors import UsageError
 from ludus.registration import environment_ids
+from ludus.tools.wording import did_you_mean, environment_title, nearest
 
 
 def resolve(id: str) -> str:
@@ -38,8 +38,7 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
     accepted = _accepted(name)
     for key in arguments:
         if accepted is not None and key not in accepted:
-            near = difflib.get_close_matches(key, accepted, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(accepted) or 'none'}"
+            hint = did_you_mean(key, accepted, otherwise=f"it takes {', '.join(accepted) or 'none'}")
             raise UsageError(f"{name} has no argument {key!r}: {hint}")
     try:
         return gymnasium.make(name, render_mode=render_mode, **arguments)
@@ -102,16 +101,13 @@ def _import_from_here(module: str) -> None:
 
 
 def _suggestion(name: str) -> str:
-    """`: did you mean …?` over all registered names, those of Ludus first; nothing when none is near."""
-    ours = environment_ids()
-    others = [id for id in gymnasium.registry if id not in ours]
-    spellings = {id.casefold(): id for id in [*others, *ours]}
-    bare = {id.casefold().removeprefix("ludus/").rpartition("-v")[0]: id for id in ours}
-    wanted = name.casefold().removeprefix("ludus/")
-    near = [bare[m] for m in difflib.get_close_matches(wanted.rpartition("-v")[0] or wanted, bare, n=2)]
-    near += [spellings[m] for m in difflib.get_close_matches(name.casefold(), spellings, n=2, cutoff=0.75)]
-    near = list(dict.fromkeys(near))[:3]
-    return f": did you mean {' or '.join(near)}?" if near else ":"
+    """`: did you mean X?` over all registered names, with or without namespace and version; `:` when none is
+    near."""
+    bare = {environment_title(id).rpartition("-v")[0]: id for id in environment_ids()}
+    wanted = environment_title(name.casefold()).rpartition("-v")[0] or environment_title(name.casefold())
+    meant = nearest(wanted, bare)
+    meant = bare[meant] if meant else nearest(name, gymnasium.registry, cutoff=0.75)
+    return f": did you mean {meant}?" if meant else ":"
 
 
 def _accepted(name: str) -> list[str] | None:

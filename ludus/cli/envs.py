@@ -14,33 +14,36 @@ class Envs:
     """List the environments: what the task is, how many turns an episode may have, how one talks to it."""
 
     def execute(self) -> int:
-        from rich import box
         from rich.console import Console
-        from rich.table import Table
+        from rich.padding import Padding
         from rich.text import Text
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("environment and task", ratio=1)
-        table.add_column("turns", justify="right", no_wrap=True)
-        table.add_column("interface", no_wrap=True)
+        console = Console()
         for id in environment_ids():
             try:
                 env = gymnasium.make(id)
             except UserError as error:  # an extra that is not installed
-                table.add_row(Text.assemble((id, "bold"), "\n", str(error)), "", "")
+                facts, about = "cannot run here", str(error)
             else:
-                about = Text.assemble((id, "bold"), "\n", task_line(environment_class(id)))
-                table.add_row(about, str(getattr(env.unwrapped, "max_turns", "")), interface(env))
+                facts, about = describe(env), task_line(environment_class(id))
                 env.close()
-            table.add_section()
-        console = Console()
-        console.print(table)
+            # An id is there to be copied, so the terminal may wrap it but nothing cuts it.
+            console.print(Text.assemble((id, "bold"), "  ", (facts, "dim")), soft_wrap=True)
+            console.print(Padding(Text(about), (0, 0, 1, 4)))
         console.print(
             "[dim]chat: messages in, a reply out. native: arrays in, the number of an action out; vector: "
             "gym.make_vec steps many at once. Turns are the most that an episode has by default.[/]",
             highlight=False,
         )
         return 0
+
+
+def describe(env: gymnasium.Env) -> str:
+    """How one talks to an environment, and for how long: `chat, at most 16 turns`."""
+    turns = getattr(env.unwrapped, "max_turns", None)
+    if turns is None:
+        return interface(env)
+    return f"{interface(env)}, {'one turn' if turns == 1 else f'at most {turns} turns'}"
 
 
 def interface(env: gymnasium.Env) -> str:

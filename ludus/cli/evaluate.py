@@ -108,7 +108,8 @@ def _counter(total: int) -> Iterator[Callable[[], None]]:
 
     columns = (TextColumn("episodes"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    hidden = not console.is_terminal or console.is_dumb_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("episodes", total=total)
         yield lambda: progress.advance(task)
 
@@ -119,6 +120,8 @@ def show(title: str, summary: Summary) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from ludus.cli.tables import print_whole
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
@@ -137,7 +140,6 @@ def show(title: str, summary: Summary) -> None:
     for reason, count in summary.stop_reasons.items():
         table.add_row(reason, str(count), f"{count / summary.episodes:.1%}")
     table.add_row("faults", str(summary.faults), style="red" if summary.faults else "")
-    console = Console()
     # Not the table's own title, which would wrap at the width of the table.
-    console.print(Text(title, style="bold"))
-    console.print(table)
+    Console().print(Text(title, style="bold"), soft_wrap=True)
+    print_whole(table)

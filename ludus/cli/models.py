@@ -1,6 +1,5 @@
 """`--agent NAME` or `--model URL|PATH|RUN`: who plays, as a policy."""
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from ludus.agents.policy import Policy, ScriptedPolicy
 from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
+from ludus.tools.wording import nearest
 
 DEFAULT_MAX_TOKENS = 256
 """Most tokens in one reply of a model that comes from no run."""
@@ -74,9 +74,9 @@ def choose_model(text: str) -> ModelChoice:
             f"the run {run} has no model yet, because priming has not ended; go on with {resume_command(run)}"
         )
     runs = sorted(path.parent.name for path in RUNS.glob(f"*/{CONFIG}"))
-    near = difflib.get_close_matches(text.removeprefix("runs/"), runs, n=1)
+    near = nearest(text.removeprefix("runs/"), runs)
     if near and not Path(text).exists():
-        raise UsageError(f"there is no run or folder {text}: did you mean the run {near[0]}?")
+        raise UsageError(f"there is no run or folder {text}: did you mean the run {near}?")
     return ModelChoice(text)
 
 

@@ -1,14 +1,19 @@
 """A person at the keyboard as a player."""
 
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
 
+from ludus.agents.formats.calls.pythonic import PYTHONIC
+from ludus.agents.formats.calls.reply import message
+from ludus.agents.policy import tool_schemas
 from ludus.cli.environments import is_chat, name_of
 from ludus.cli.errors import UsageError
 from ludus.cli.keyboard import key_presses, read_key
+from ludus.envs.chat import Reply
 
 
 class Quit(Exception):
@@ -17,13 +22,15 @@ class Quit(Exception):
 
 @contextmanager
 def person(env: gymnasium.Env) -> Iterator[Callable[[Any, dict[str, Any]], Any]]:
-    """What asks the person for each action: a line of text in a chat, a key on a grid.
+    """What asks the person for each action: a line of text in a chat, a key on a grid. A line of text that
+    reads `tool(argument=value)` calls one of the environment's tools.
 
     Raises:
         UsageError: the environment is neither a chat nor does it name its actions.
     """
     if is_chat(env):
-        yield _type_reply
+        tools = tool_schemas(env)
+        yield lambda observation, info: _type_reply(tools)
         return
     names = getattr(env.unwrapped, "action_names", None)
     if names is None:
@@ -35,13 +42,24 @@ def person(env: gymnasium.Env) -> Iterator[Callable[[Any, dict[str, Any]], Any]]
         yield lambda observation, info: _press_key(tuple(names))
 
 
-def _type_reply(observation: Any, info: dict[str, Any]) -> str:
-    """Raises Quit at the end of the input (Ctrl-D)."""
+def _type_reply(tools: Sequence[Any]) -> Reply:
+    """
+    Raises:
+        Quit: the input has ended (Ctrl-D).
+    """
     try:
-        return input("your reply> ")
+        return read_reply(input("your reply> "), tools)
     except EOFError:
         print()
         raise Quit from None
+
+
+def read_reply(text: str, tools: Sequence[Any]) -> Reply:
+    """What a person typed, as a reply: calls of `tools` as in Python, `a(x=1), b()`, or else the text."""
+    names = "|".join(re.escape(tool["function"]["name"]) for tool in tools)
+    if not names or not re.match(rf"\s*(?:{names})\s*\(", text):
+        return text
+    return message(PYTHONIC.parse(f"[{text.strip()}]", tools))
 
 
 def _press_key(names: tuple[str, ...]) -> int:

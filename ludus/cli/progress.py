@@ -278,7 +278,7 @@ def watch(config: RunConfig, directory: Path) -> Iterator[Listener]:
     """A listener that draws in the terminal, or prints plain lines where there is none."""
     console = Console()
     tracker = Tracker(config)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(tracker, console)
         return
     listener = LiveProgress(tracker, f"{config.environment.id} → {directory}", console)

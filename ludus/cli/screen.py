@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
 
+from ludus.agents.policy import tool_schemas
 from ludus.cli.environments import is_chat
 from ludus.envs.chat import Chat, Reply, content_text
 
@@ -23,7 +24,33 @@ _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 def screen(console: Console, env: gymnasium.Env, is_person: bool) -> "ChatScreen | BoardScreen":
     """The screen that fits the environment. For a person, boards wait for keys instead of running by."""
-    return ChatScreen(console) if is_chat(env) else BoardScreen(console, env, paced=not is_person)
+    if not is_chat(env):
+        return BoardScreen(console, env, paced=not is_person)
+    if is_person and (tools := tool_schemas(env)):
+        console.print("Call a tool by typing it as in Python; anything else is your answer in words.")
+        for tool in tools:
+            console.print(tool_help(tool))
+    return ChatScreen(console)
+
+
+def tool_help(tool: Mapping[str, Any]) -> Text:
+    """`name(argument: type, …)` and what the tool does, from its schema in OpenAI's form."""
+    function = tool["function"]
+    schema = function.get("parameters", {})
+    arguments = ", ".join(
+        f"{name}: {_type_name(kind)}{'' if name in schema.get('required', ()) else ' = …'}"
+        for name, kind in schema.get("properties", {}).items()
+    )
+    about = function.get("description", "").partition("\n")[0]
+    return Text.assemble((f"  {function['name']}({arguments})", "bold yellow"), f"  {about}")
+
+
+def _type_name(schema: Mapping[str, Any]) -> str:
+    if "enum" in schema:
+        return " | ".join(map(json.dumps, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(map(_type_name, schema["anyOf"]))
+    return str(schema.get("type", "any"))
 
 
 class ChatScreen:
@@ -72,12 +99,13 @@ class BoardScreen:
     def __init__(self, console: Console, env: gymnasium.Env, paced: bool) -> None:
         self._console = console
         self._env = env
+        self._replaces = console.is_terminal and not console.is_dumb_terminal
         self._paced = paced and console.is_terminal
         self._line = ""
         self._total = 0.0
 
     def observe(self, observation: Any) -> None:
-        if self._console.is_terminal:
+        if self._replaces:
             self._console.file.write(_HOME_AND_CLEAR)
         self._console.print(Text.from_ansi(str(self._env.render())), soft_wrap=True)
         self._console.print(f"{self._line}\nreturn {self._total:.2f}", highlight=False)

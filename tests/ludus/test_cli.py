@@ -3,6 +3,8 @@
 import errno
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,32 @@ def test_the_help_for_training_lists_every_key_of_the_configuration(run: Run) ->
     for section, about in RunConfig.model_fields.items():
         for key in about.annotation.model_fields:
             assert f"--{section}.{key}" in printed
+
+
+def test_the_module_is_the_command() -> None:
+    told = subprocess.run([sys.executable, "-m", "ludus", "--version"], capture_output=True, text=True)
+    assert told.stdout == f"ludus {ludus.__version__}\n"
+
+
+def test_a_reader_who_has_seen_enough_ends_a_command_in_silence() -> None:
+    command = f"{sys.executable} -m ludus envs"
+    piped = f"set -o pipefail; {command} | (exec 0<&-; sleep 0.1)"
+    done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True)
+    assert done.stderr == ""
+    assert done.returncode != 0
+
+
+@pytest.mark.parametrize("width", ["20", "40"])
+def test_narrow_terminals_cut_no_id_and_no_name(
+    run: Run, width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    listed = run("envs").out
+    assert all(id in listed for id in ludus.environment_ids())
+    measured = run("eval", "ludus/Arithmetic-v0", "--agent", "oracle", "--episodes", "2").out
+    for name in ("ludus/Arithmetic-v0", "malformed", "environment:terminated", "0.342 to 1.000"):
+        assert name in measured
+    assert "…" not in listed + measured
 
 
 # --- bad usage
@@ -241,7 +269,7 @@ def test_envs_lists_what_lacks_an_extra_with_the_remedy(run: Run, monkeypatch: p
     monkeypatch.setattr("ludus.cli.envs.gymnasium.make", without_calendars)
     result = run("envs")
     assert result.code == 0
-    assert re.search(r"ludus/Calendar-v0.*\n calendars need icalendar", result.out)
+    assert re.search(r"ludus/Calendar-v0.*\n +calendars need icalendar", result.out)
     assert "ludus/Search-v0" in result.out
 
 
@@ -321,6 +349,35 @@ def test_a_person_plays_a_chat(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "malformed 1" in result.out
     assert "lower" in result.out or "higher" in result.out
     assert "quit" in result.out
+
+
+def test_a_person_sees_the_tools_and_calls_them(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = iter(['geocode(name="Nowhere")', "geocode(", 'submit(value=1, unit="°C")'])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
+    result = run("play", "ludus/Weather-v0")
+    assert result.code == 0
+    assert "geocode(name: string)" in result.out
+    assert "unit: string = …" in result.out
+    assert "calls 1" in result.out
+    assert "tool_errors 1" in result.out
+    assert "seed 0: return" in result.out
+
+
+def test_what_a_person_types_is_a_call_only_where_it_names_a_tool() -> None:
+    tools = [{"type": "function", "function": {"name": "search", "parameters": {}}}]
+    assert person_module.read_reply("search for it", tools) == "search for it"
+    assert person_module.read_reply("find(x=1)", tools) == "find(x=1)"
+    calls = person_module.read_reply('search(query="a, (b)"), search(page=2)', tools)["tool_calls"]
+    assert [call["function"]["arguments"] for call in calls] == [{"query": "a, (b)"}, {"page": 2}]
+
+
+def test_a_dumb_terminal_gets_no_control_characters(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes the output for a terminal
+    game = run("play", "ludus/PacMan-v0", "--agent", "null", "--arg", "max_steps=2").out
+    assert "\x1b[H" not in game
 
 
 def test_a_person_plays_a_grid(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ludus.cli.bench.table import print_whole
+    from ludus.cli.tables import print_whole
 
     console = Console()
     for note in comparison.notes:

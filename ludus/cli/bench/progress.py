@@ -199,7 +199,7 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
 def watch(title: str) -> Iterator[Listener]:
     """A listener that draws on stderr where that is a terminal, or prints plain lines there."""
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or console.is_dumb_terminal:
         yield PlainBench(console)
         return
     listener = LiveBench(title, console)

@@ -10,6 +10,7 @@ from rich.text import Text
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
 from ludus.agents.evaluate import Interval
+from ludus.cli.tables import print_whole
 from ludus.tools.wording import environment_title
 
 
@@ -27,12 +28,6 @@ def print_outcome(outcome: Outcome) -> None:
         console.print(Text(line), soft_wrap=True)
     how = "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
     console.print(Text(how, style="dim"), soft_wrap=True)
-
-
-def print_whole(table: Table) -> None:
-    """As wide as it needs to be: a terminal that is narrower wraps it, and no figure is cut off."""
-    width = Console(width=1000).measure(table).maximum
-    Console(width=max(width, Console().width)).print(table)
 
 
 def figures_table(outcome: Outcome) -> Table:
