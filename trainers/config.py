@@ -18,6 +18,8 @@ Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_MOST_ERRORS = 3
+"""How many mistakes of a configuration its error tells."""
 Schedule = Literal["constant", "linear", "cosine"]
 
 
@@ -352,9 +354,11 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
     try:
         return RunConfig.model_validate(values)
     except ValidationError as invalid:
-        first, *others = invalid.errors()
-        more = f" (and {len(others)} more)" if others else ""
-        raise ConfigError(f"{source}: {_explain(first)}{more}") from None
+        # An unknown table goes first: its spelling is often why another one is missing.
+        errors = sorted(invalid.errors(), key=lambda error: error["type"] != "extra_forbidden")
+        told = "; also, ".join(map(_explain, errors[:_MOST_ERRORS]))
+        more = f" (and {len(errors) - _MOST_ERRORS} more)" if len(errors) > _MOST_ERRORS else ""
+        raise ConfigError(f"{source}: {told}{more}") from None
 
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:

@@ -93,7 +93,19 @@ def test_truncated_sampling_is_refused_in_training_with_the_reason(name: str, va
 
 
 def test_several_errors_are_counted() -> None:
-    assert "(and 1 more)" in refuse(grpo={"steps": -1, "groups": 0})
+    both = refuse(grpo={"steps": -1, "groups": 0})
+    assert "grpo.steps" in both
+    assert "grpo.groups" in both
+    many = refuse(grpo={"steps": -1, "groups": 0, "group_size": 0, "clip_low": 2})
+    assert "(and 1 more)" in many
+
+
+def test_an_unknown_table_is_told_before_the_one_that_is_missing():
+    with pytest.raises(ConfigError) as error:
+        parse_config({"enviroment": {"id": "ludus/Arithmetic-v0"}})
+    assert 'unknown key "enviroment"; did you mean "environment"?; also, "environment" is missing' in str(
+        error.value
+    )
 
 
 def test_overrides_are_typed_by_the_field(tmp_path: Path) -> None:
