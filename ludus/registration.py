@@ -15,7 +15,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
-    "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool:MathTool"},
+    "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman.environment:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",

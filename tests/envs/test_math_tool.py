@@ -7,11 +7,11 @@ import pytest
 
 from ludus.envs.conformance import check
 from ludus.envs.errors import ArgumentError
-from ludus.envs.math.mathtool import LIMITS, WEIGHTS, MathTool, shown
-from ludus.envs.math.mathtool_agents import AGENTS, Oracle, call_python
-from ludus.envs.math.mathtool_kinds import FORMS
-from ludus.envs.math.mathtool_topics import KINDS, TOPICS, parse
-from ludus.envs.math.mathtool_values import NotExact
+from ludus.envs.math.mathtool.environment import LIMITS, WEIGHTS, MathTool, shown
+from ludus.envs.math.mathtool.kinds import FORMS
+from ludus.envs.math.mathtool.scripted import AGENTS, Oracle, call_python
+from ludus.envs.math.mathtool.topics import KINDS, TOPICS, parse
+from ludus.envs.math.mathtool.values import NotExact
 from ludus.tools.sandbox import Result, Verdict
 
 pytestmark = pytest.mark.usefixtures("needs_sandbox")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.envs.math.mathtool_values import MAX_CHARACTERS, NotExact, equal, parse_exact, write_exact
+from ludus.envs.math.mathtool.values import MAX_CHARACTERS, NotExact, equal, parse_exact, write_exact
 
 fractions = st.fractions(min_value=-50, max_value=50, max_denominator=30)
 

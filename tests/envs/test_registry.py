@@ -9,7 +9,7 @@ import ludus  # noqa: F401
 from ludus.envs.conformance import CHECKS, check
 from ludus.registration import environment_ids
 
-RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
+RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool.")
 
 
 @pytest.mark.parametrize("id", environment_ids())

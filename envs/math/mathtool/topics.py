@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ludus.envs.errors import ArgumentError, as_names, unknown
-from ludus.envs.math import mathtool_algebra, mathtool_calculus, mathtool_counting, mathtool_integers
-from ludus.envs.math.mathtool_kinds import Field, Kind
+from ludus.envs.math.mathtool import algebra, calculus, counting, integers
+from ludus.envs.math.mathtool.kinds import Field, Kind
 
 TOPICS: Mapping[str, tuple[Kind, ...]] = {
-    "integers": mathtool_integers.KINDS,
-    "counting": mathtool_counting.KINDS,
-    "calculus": mathtool_calculus.KINDS,
-    "algebra": mathtool_algebra.KINDS,
+    "integers": integers.KINDS,
+    "counting": counting.KINDS,
+    "calculus": calculus.KINDS,
+    "algebra": algebra.KINDS,
 }
 KINDS: Mapping[str, Kind] = {kind.name: kind for kinds in TOPICS.values() for kind in kinds}
 

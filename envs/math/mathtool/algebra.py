@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ludus.envs.math.mathtool_kinds import (
+from ludus.envs.math.mathtool.kinds import (
     Kind,
     Problem,
     coefficients,

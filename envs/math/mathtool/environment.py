@@ -12,10 +12,10 @@ from ludus.envs.code.faults import sandbox_faults
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags
 from ludus.envs.math.arithmetic import checked_weights
-from ludus.envs.math.mathtool_agents import AGENTS
-from ludus.envs.math.mathtool_kinds import FORMS
-from ludus.envs.math.mathtool_topics import KINDS, TOPICS, checked_topics
-from ludus.envs.math.mathtool_values import NotExact
+from ludus.envs.math.mathtool.kinds import FORMS
+from ludus.envs.math.mathtool.scripted import AGENTS
+from ludus.envs.math.mathtool.topics import KINDS, TOPICS, checked_topics
+from ludus.envs.math.mathtool.values import NotExact
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv

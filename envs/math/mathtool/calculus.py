@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ludus.envs.math.mathtool_kinds import Kind, Problem, coefficients, integer, nonzero, polynomial
+from ludus.envs.math.mathtool.kinds import Kind, Problem, coefficients, integer, nonzero, polynomial
 
 
 def _value(terms: Sequence[Fraction | int], x: int) -> Fraction:

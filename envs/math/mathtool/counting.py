@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 
-from ludus.envs.math.mathtool_kinds import Kind, Problem, chosen, integer, integers, nonzero
+from ludus.envs.math.mathtool.kinds import Kind, Problem, chosen, integer, integers, nonzero
 
 
 def _lattice_paths(rng: np.random.Generator) -> Problem:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import sympy
 
-from ludus.envs.math.mathtool_kinds import Kind, Problem, chosen, digits, integer
+from ludus.envs.math.mathtool.kinds import Kind, Problem, chosen, digits, integer
 
 _PRIMES = [int(prime) for prime in sympy.primerange(2, 1_000)]
 

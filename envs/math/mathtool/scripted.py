@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.envs.chat import Chat, Message, Reply, content_text
 from ludus.envs.math.answers import Tags
-from ludus.envs.math.mathtool_topics import parse
+from ludus.envs.math.mathtool.topics import parse
 from ludus.envs.scripted import ScriptedAgent
 
 

@@ -1,0 +1,1 @@
+"""MathTool: problems beyond the head, their exact answers, and scripted agents."""
