@@ -2,39 +2,36 @@
 
 import json
 import random
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, timedelta
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from ludus.envs.assistant.calendar.agents import AGENTS, Oracle
-from ludus.envs.assistant.calendar.goals import Difference, Goal, difference
-from ludus.envs.assistant.calendar.kinds import KINDS
+from ludus.envs.assistant.calendar.arguments import read_occurrence, read_person, read_time, same_answer
+from ludus.envs.assistant.calendar.goals import Difference, Goal, difference, task_key
+from ludus.envs.assistant.calendar.kinds import KINDS, draw
+from ludus.envs.assistant.calendar.results import event_shown, iso, shown
+from ludus.envs.assistant.calendar.scripted import SCRIPTED, Oracle
+from ludus.envs.assistant.calendar.state import CalendarState, looked
 from ludus.envs.assistant.calendar.world import (
     CLUSTERS,
     MAX_SHOWN,
     WORK_BEGINS,
     WORK_ENDS,
-    Person,
     Recipe,
     World,
-    draw_world,
-    fill,
 )
-from ludus.envs.assistant.service_env import ServiceEnv, WorldState, solves
+from ludus.envs.assistant.service_env import ServiceEnv, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Reply, system, user
 from ludus.envs.errors import ArgumentError, as_integer, as_kinds
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
-from ludus.tools.services.calendar import CalendarClient, CalendarService, Event
-from ludus.tools.services.calendar.ics import is_iana
+from ludus.tools.services.calendar import CalendarClient, CalendarService
 from ludus.tools.services.calendar.model import Status
 from ludus.tools.services.calendar.service import Shelves, shelf
 from ludus.tools.tool import tool
@@ -49,26 +46,6 @@ RULES: Mapping[str, str] = {
     "every 2 weeks": "FREQ=WEEKLY;INTERVAL=2",
     "monthly": "FREQ=MONTHLY",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk(WorldState):
-    """Where an episode stands."""
-
-    people: Mapping[str, Person]
-    """By address; the first is the user."""
-    now: datetime
-    goal: Goal
-    begun: Shelves
-    """The calendars as they were in the beginning."""
-    seen: frozenset[tuple[str, datetime]] = frozenset()
-    """Which of the goal's needs have been looked at."""
-    damage: float = 0.0
-    """What has been charged for changes that nobody asked for."""
-
-    @property
-    def user(self) -> Person:
-        return next(iter(self.people.values()))
 
 
 class Calendar(ServiceEnv):
@@ -129,7 +106,7 @@ class Calendar(ServiceEnv):
     `finish` terminates the episode. Truncated after 16 replies, without a reward for the goal.
     `info["success"]` is whether `goal` is 1 and nothing else changed.
 
-    ## Arguments
+    #
     - `kinds` (all of the above): what to draw from.
     - `people` (4): how many people have calendars, 2 to 12.
     - `zones` (3): in how many time zones they live, 1 to 4.
@@ -151,7 +128,7 @@ class Calendar(ServiceEnv):
     """
 
     max_turns = 16
-    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = SCRIPTED
 
     def __init__(
         self,
@@ -188,7 +165,7 @@ class Calendar(ServiceEnv):
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         draws = random.Random(int(rng.bit_generator.random_raw()))
         for _ in range(200):
-            drawn = _drawn(draws, draws.choice(self.kinds), self.recipe)
+            drawn = draw(draws, draws.choice(self.kinds), self.recipe)
             if drawn is None:
                 continue
             begun = self._begin(rng, *drawn)
@@ -209,16 +186,16 @@ class Calendar(ServiceEnv):
         )
         self._service.state = shelves
         self._service.clock.now = world.now.astimezone(UTC)
-        state = Desk(
+        state = CalendarState(
             people={one.address: one for one in world.people},
             now=world.now,
             goal=goal,
             begun=shelves,
             worlds=self.begin(rng),
         )
-        return Start([system(self._instructions(state)), user(goal.text)], _key(goal, shelves), state)
+        return Start([system(self._instructions(state)), user(goal.text)], task_key(goal, shelves), state)
 
-    def _instructions(self, state: Desk) -> str:
+    def _instructions(self, state: CalendarState) -> str:
         person, now = state.user, state.now
         return self.toolbox.worded(
             f"You keep the calendar of {person.name} ({person.address}), who lives in the time zone "
@@ -231,22 +208,22 @@ class Calendar(ServiceEnv):
 
     def answer(self, state: Any, action: Reply) -> Outcome:
         outcome = super().answer(state, action)
-        after: Desk = outcome.state
+        after: CalendarState = outcome.state
         if all(new.state is old.state for new, old in zip(after.worlds, state.worlds, strict=True)):
             return outcome
         damage = min(1.0, self._apart(after).damaged / ALL_DAMAGED)
         terms = {**outcome.terms, "damage": damage - state.damage}
         return replace(outcome, state=replace(after, damage=damage), terms=terms)
 
-    def respond(self, state: Desk, text: str) -> Outcome:
+    def respond(self, state: CalendarState, text: str) -> Outcome:
         message = self.toolbox.worded("That calls no tool. Use the tools; when all is done, call `finish`.")
         return Outcome(state, [user(message)], {"malformed": 1.0})
 
-    def _apart(self, state: Desk) -> Difference:
+    def _apart(self, state: CalendarState) -> Difference:
         """How far the calendars as they are now are from the goal."""
         return difference(state.goal, state.people, state.now, state.begun, self._service.state)
 
-    def _judged(self, state: Desk, answer: str) -> tuple[dict[str, float], bool]:
+    def _judged(self, state: CalendarState, answer: str) -> tuple[dict[str, float], bool]:
         """The terms of an end with the calendars as they are now, and whether it is a success."""
         goal, apart = state.goal, self._apart(state)
         right = (
@@ -261,7 +238,7 @@ class Calendar(ServiceEnv):
     # Tools
 
     @tool
-    def people(self, state: Desk) -> Answer:
+    def people(self, state: CalendarState) -> Answer:
         """Who has a calendar: names, addresses and time zones."""
         listed = [
             {
@@ -272,10 +249,10 @@ class Calendar(ServiceEnv):
             }
             for one in state.people.values()
         ]
-        return _shown(state, listed)
+        return shown(state, listed)
 
     @tool
-    def list_events(self, state: Desk, start: str, end: str) -> Answer:
+    def list_events(self, state: CalendarState, start: str, end: str) -> Answer:
         """List what is in the user's calendar between two times, in order. An entry of a series has an
         `occurrence`, which names that date of it even after it was moved.
 
@@ -283,15 +260,15 @@ class Calendar(ServiceEnv):
             start: the first time, or a day
             end: the time, or the day, before which to stop
         """
-        low, high = _moment(state, start, "start"), _moment(state, end, "end")
+        low, high = read_time(state, start, "start"), read_time(state, end, "end")
         found = self._client.events(state.user.address, low, high)
-        listed = [_event(event, state) for event in found[:MAX_SHOWN]]
+        listed = [event_shown(event, state) for event in found[:MAX_SHOWN]]
         more = len(found) - len(listed)
-        state = _looked(state, [state.user.address], low, high)
-        return _shown(state, listed, f"\n… and {more} more: ask for a shorter time" if more else "")
+        state = looked(state, [state.user.address], low, high)
+        return shown(state, listed, f"\n… and {more} more: ask for a shorter time" if more else "")
 
     @tool
-    def free_busy(self, state: Desk, people: list[str], start: str, end: str) -> Answer:
+    def free_busy(self, state: CalendarState, people: list[str], start: str, end: str) -> Answer:
         """When people are busy between two times: merged, in order, on the user's clock.
 
         Args:
@@ -299,22 +276,22 @@ class Calendar(ServiceEnv):
             start: the first time, or a day
             end: the time, or the day, before which to stop
         """
-        low, high = _moment(state, start, "start"), _moment(state, end, "end")
-        asked = [_person(state, one).address for one in people]
+        low, high = read_time(state, start, "start"), read_time(state, end, "end")
+        asked = [read_person(state, one).address for one in people]
         clock = state.user.clock
         found = {
             address: [
-                f"{_iso(busy.start.astimezone(clock))}/{_iso(busy.end.astimezone(clock))}"
+                f"{iso(busy.start.astimezone(clock))}/{iso(busy.end.astimezone(clock))}"
                 for busy in taken[:MAX_SHOWN]
             ]
             for address, taken in self._client.free_busy(asked, low, high).items()
         }
-        return _shown(_looked(state, asked, low, high), found)
+        return shown(looked(state, asked, low, high), found)
 
     @tool
     def create_event(
         self,
-        state: Desk,
+        state: CalendarState,
         title: str,
         start: str,
         minutes: int,
@@ -343,9 +320,9 @@ class Calendar(ServiceEnv):
             raise ToolError(
                 f"repeat={repeat!r} with times={times}: an event that repeats takes 2 to 60 times"
             )
-        begins = _moment(state, start, "start", zone)
+        begins = read_time(state, start, "start", zone)
         ends = (begins.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(begins.tzinfo)
-        guests = dict.fromkeys(_person(state, one) for one in attendees)
+        guests = dict.fromkeys(read_person(state, one) for one in attendees)
         guests.pop(state.user, None)
         rule = "" if repeat == "never" else f"{RULES[repeat]};COUNT={times}"
         address = state.user.address
@@ -363,12 +340,12 @@ class Calendar(ServiceEnv):
             address, uid, title, begins, ends, attendees=[one.attendee() for one in guests], rule=rule
         )
         invited = [one.address for one in item.main.attendees if one.address != address]
-        made = {"event": uid, "start": _iso(begins), "end": _iso(ends), "invited": invited}
-        return _shown(state, {**made, **({"repeats": f"{repeat}, {times} times"} if rule else {})})
+        made = {"event": uid, "start": iso(begins), "end": iso(ends), "invited": invited}
+        return shown(state, {**made, **({"repeats": f"{repeat}, {times} times"} if rule else {})})
 
     @tool
     def move_event(
-        self, state: Desk, event: str, start: str, occurrence: str = "", following: bool = False
+        self, state: CalendarState, event: str, start: str, occurrence: str = "", following: bool = False
     ) -> Answer:
         """Move an event of the user's to another time; it keeps its length. Those who are invited are told.
 
@@ -378,16 +355,18 @@ class Calendar(ServiceEnv):
             occurrence: which date of a series, as `list_events` names it; empty moves the whole series
             following: whether all later dates of the series move along with `occurrence`
         """
-        begins = _moment(state, start, "start")
-        which = _which(state, occurrence, following)
+        begins = read_time(state, start, "start")
+        which = read_occurrence(state, occurrence, following)
         item = self._client.move(state.user.address, event, begins, occurrence=which, following=following)
         scope = "all" if which is None else "this date and those that follow" if following else "this date"
-        return _shown(
-            state, {"moved": item.uid, "to": _iso(begins), "scope": scope if item.is_series else "event"}
+        return shown(
+            state, {"moved": item.uid, "to": iso(begins), "scope": scope if item.is_series else "event"}
         )
 
     @tool
-    def cancel_event(self, state: Desk, event: str, occurrence: str = "", following: bool = False) -> Answer:
+    def cancel_event(
+        self, state: CalendarState, event: str, occurrence: str = "", following: bool = False
+    ) -> Answer:
         """Cancel an event of the user's. Those who are invited are told.
 
         Args:
@@ -395,16 +374,20 @@ class Calendar(ServiceEnv):
             occurrence: which date of a series, as `list_events` names it; empty cancels the whole series
             following: whether all later dates of the series are cancelled along with `occurrence`
         """
-        which = _which(state, occurrence, following)
+        which = read_occurrence(state, occurrence, following)
         self._client.cancel(state.user.address, event, occurrence=which, following=following)
         scope = (
             "all of it" if which is None else "this date and those that follow" if following else "this date"
         )
-        return _shown(state, {"cancelled": event, "scope": scope})
+        return shown(state, {"cancelled": event, "scope": scope})
 
     @tool
     def answer_invitation(
-        self, state: Desk, event: str, answer: Literal["accept", "decline", "tentative"], occurrence: str = ""
+        self,
+        state: CalendarState,
+        event: str,
+        answer: Literal["accept", "decline", "tentative"],
+        occurrence: str = "",
     ) -> Answer:
         """Answer an invitation of somebody else's in the user's name.
 
@@ -413,12 +396,12 @@ class Calendar(ServiceEnv):
             answer: the answer
             occurrence: which date of a series, as `list_events` names it; empty answers for all of it
         """
-        which = _which(state, occurrence, False)
+        which = read_occurrence(state, occurrence, False)
         self._client.answer(state.user.address, event, ANSWERS[answer], which)
-        return _shown(state, {"answered": event, "answer": ANSWERS[answer]})
+        return shown(state, {"answered": event, "answer": ANSWERS[answer]})
 
     @tool
-    def finish(self, state: Desk, answer: str = "") -> Answer:
+    def finish(self, state: CalendarState, answer: str = "") -> Answer:
         """End the work, when all is done.
 
         Args:
@@ -426,126 +409,3 @@ class Calendar(ServiceEnv):
         """
         terms, success = self._judged(state, answer)
         return Answer(state, "Done." if success else "This is not what was asked for.", terms, True, success)
-
-
-def _drawn(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | None:
-    """A world with a goal of a kind; None where the world did not suit it."""
-    world = draw_world(rng, recipe)
-    week = rng.randrange(1, 3) if rng.random() < 0.7 else 0
-    fill(world, recipe, [week])
-    while world.titles and world.serials:
-        left = len(world.titles) + len(world.serials)
-        goal = KINDS[kind](world, week)
-        if goal is not None:
-            return world, goal
-        if left == len(world.titles) + len(world.serials):
-            # Kinds that give nothing a name may try as often as the others.
-            world.titles.pop()
-    return None
-
-
-def _key(goal: Goal, shelves: Shelves) -> str:
-    digest = blake2b(goal.text.encode(), digest_size=8)
-    for one in shelves.by_person.values():
-        digest.update(one.calendar.person.encode())
-        for text in one.objects.values():
-            digest.update(text.encode())
-    return f"{goal.kind}:{digest.hexdigest()}"
-
-
-# What the agent writes
-
-
-def same_answer(expected: str, given: str) -> bool:
-    """Whether an answer is the one that is expected and nothing besides: a number, or a time of day."""
-    text = given.strip().rstrip(".")
-    if ":" in expected:
-        found = re.fullmatch(r"(?:\d{4}-\d\d-\d\d[T ])?(\d\d?):(\d\d)(?::00)?(?:Z|[+-]\d\d:\d\d)?", text)
-        return found is not None and f"{int(found[1]):02}:{found[2]}" == expected
-    found = re.fullmatch(r"(\d+)(?: ?min(?:ute)?s?)?", text)
-    return found is not None and str(int(found[1][:9])) == expected and len(found[1]) < 9
-
-
-def _moment(state: Desk, text: str, name: str, zone: str = "") -> datetime:
-    """A time that the agent gave, in the zone that is meant."""
-    if zone and not is_iana(zone):
-        raise ToolError(f"zone={zone[:60]!r} is no time zone; give an IANA name such as {state.user.zone!r}")
-    clock = ZoneInfo(zone) if zone else state.user.clock
-    try:
-        moment = datetime.fromisoformat(text.strip())
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(clock)
-    except (ValueError, OverflowError):
-        raise ToolError(
-            f"{name}={text[:60]!r} is no time; write ISO 8601, as in {state.now:%Y-%m-%dT%H:%M}"
-        ) from None
-    moment = moment.replace(tzinfo=clock, second=0, microsecond=0)
-    if not date(1990, 1, 1) < moment.date() < date(2090, 1, 1):
-        raise ToolError(f"{name}={text[:60]!r} is too far away; it is {state.now.year} now")
-    return moment
-
-
-def _looked(state: Desk, people: Sequence[str], low: datetime, high: datetime) -> Desk:
-    """The state after the calendars of people (addresses) were shown from one time to another."""
-    new = {need for need in state.goal.needs if need[0] in people and low <= need[1] < high}
-    return replace(state, seen=state.seen | new) if new else state
-
-
-def _which(state: Desk, occurrence: str, following: bool) -> datetime | None:
-    if not occurrence.strip():
-        if following:
-            raise ToolError("following needs an occurrence: the first of the dates that are meant")
-        return None
-    return _moment(state, occurrence, "occurrence")
-
-
-def _person(state: Desk, text: str) -> Person:
-    """Somebody who is named by address, by name, or by a first or last name that nobody else has."""
-    wanted = text.strip().casefold().removeprefix("mailto:")
-    for one in state.people.values():
-        if wanted in (one.address, one.name.casefold()):
-            return one
-    found = [one for one in state.people.values() if wanted in one.name.casefold().split()]
-    if len(found) == 1:
-        return found[0]
-    there = ", ".join(f"{one.name} <{one.address}>" for one in state.people.values())
-    raise ToolError(f"{text[:60]!r} {'could be several' if found else 'is nobody here'}; there are {there}")
-
-
-# What the agent reads
-
-
-def _shown(state: Desk, value: Any, more: str = "") -> Answer:
-    return Answer(state, json.dumps(value, ensure_ascii=False) + more)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="minutes")
-
-
-def _event(event: Event, state: Desk) -> dict[str, Any]:
-    details, person = event.details, state.user
-    shown: dict[str, Any] = {
-        "event": details.uid,
-        "title": details.summary,
-        "start": _iso(event.start.astimezone(person.clock)),
-        "end": _iso(event.end.astimezone(person.clock)),
-    }
-    if event.is_series and event.occurrence is not None:
-        shown["occurrence"] = _iso(event.occurrence.astimezone(person.clock))
-    if details.organizer:
-        shown["organizer"] = details.organizer
-    guests = {one.address: one.status for one in details.attendees if one.address != person.address}
-    if guests:
-        shown["attendees"] = guests
-    own = details.answer_of(person.address)
-    if own is not None and details.organizer != person.address:
-        shown["your_answer"] = own
-    if details.status != "CONFIRMED":
-        shown["status"] = details.status.lower()
-    if details.transparent:
-        shown["takes_no_time"] = True
-    return shown
-
-
-# Arguments

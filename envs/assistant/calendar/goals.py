@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 
 from ludus.envs.assistant.calendar.world import Person
 from ludus.tools.services.calendar import expand, ics
@@ -111,3 +112,13 @@ def difference(
     done = (gone & wanted_gone).total() + (new & wanted_new).total()
     damaged = (gone - wanted_gone).total() + (new - wanted_new).total() + unseen
     return Difference(done / wanted if wanted else 1.0, damaged)
+
+
+def task_key(goal: Goal, shelves: Shelves) -> str:
+    """The kind, and a digest of the calendars and the request."""
+    digest = blake2b(goal.text.encode(), digest_size=8)
+    for one in shelves.by_person.values():
+        digest.update(one.calendar.person.encode())
+        for text in one.objects.values():
+            digest.update(text.encode())
+    return f"{goal.kind}:{digest.hexdigest()}"

@@ -12,8 +12,11 @@ from ludus.envs.assistant.calendar.world import (
     WORK_BEGINS,
     WORK_ENDS,
     Person,
+    Recipe,
     World,
     at_work,
+    draw_world,
+    fill,
     fill_day,
     slots_of,
     span,
@@ -313,6 +316,22 @@ KINDS: Mapping[str, Draw] = {
     "ask_minutes": ask_minutes,
 }
 """What can be asked for, by name."""
+
+
+def draw(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | None:
+    """A world with a goal of a kind; None where the world did not suit it."""
+    world = draw_world(rng, recipe)
+    week = rng.randrange(1, 3) if rng.random() < 0.7 else 0
+    fill(world, recipe, [week])
+    while world.titles and world.serials:
+        left = len(world.titles) + len(world.serials)
+        goal = KINDS[kind](world, week)
+        if goal is not None:
+            return world, goal
+        if left == len(world.titles) + len(world.serials):
+            # Kinds that give nothing a name may try as often as the others.
+            world.titles.pop()
+    return None
 
 
 def _day(world: World, item: Item) -> date:

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ludus.envs.assistant.calendar.agents import AGENTS, Oracle
-from ludus.envs.assistant.calendar.environment import WEIGHTS, Calendar, same_answer
+from ludus.envs.assistant.calendar.arguments import same_answer
+from ludus.envs.assistant.calendar.environment import WEIGHTS, Calendar
 from ludus.envs.assistant.calendar.kinds import KINDS
+from ludus.envs.assistant.calendar.scripted import SCRIPTED, Oracle
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
 from ludus.envs.conformance import check
@@ -19,7 +20,7 @@ from ludus.envs.errors import ArgumentError
 
 
 def play(env: Calendar, seed: int, agent: str = "oracle") -> tuple[bool, float, dict]:
-    player = AGENTS[agent](env, seed)
+    player = SCRIPTED[agent](env, seed)
     observation, info = env.reset(seed=seed)
     player.begin()
     total, ended = 0.0, False
@@ -53,7 +54,7 @@ def test_every_kind_is_solved_and_no_cheater_solves_it(kind: str) -> None:
         assert total == pytest.approx(
             1 + env.rubric.weights["calls"] * info["reward_terms"]["calls"], abs=0.2
         )
-    for name in AGENTS:
+    for name in SCRIPTED:
         if name not in ("oracle", "random"):
             assert not any(play(env, seed, name)[0] for seed in range(2)), name
 

@@ -397,7 +397,7 @@ class ForgedResults(ScriptedAgent):
         )
 
 
-AGENTS: dict[str, type[ScriptedAgent]] = {
+SCRIPTED: dict[str, type[ScriptedAgent]] = {
     "null": Null,
     "random": Random,
     "oracle": Oracle,
