@@ -12,6 +12,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs import spaces
+from ludus.envs.arguments import as_choice, refuse_unknown_arguments, refuse_unknown_options
 from ludus.envs.chat import (
     Chat,
     Message,
@@ -22,7 +23,7 @@ from ludus.envs.chat import (
     tool_result,
     transcript,
 )
-from ludus.envs.errors import ArgumentError, refuse_unknown_arguments, unknown
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.tool import Tool
@@ -82,9 +83,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         return super().__new__(cls)
 
     def __init__(self, render_mode: str | None = None) -> None:
-        modes = self.metadata["render_modes"]
-        if render_mode is not None and render_mode not in modes:
-            raise ArgumentError(unknown("render_mode", render_mode, type(self).__name__, modes))
+        if render_mode is not None:
+            as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.observation_space = spaces.Chat()
         self.action_space = spaces.Reply()
@@ -123,10 +123,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         elif self._np_random is None:
             self._seed(secrets.randbits(63))
         if options:
-            for name in options:
-                if name not in self.option_names:
-                    known = sorted(self.option_names)
-                    raise ArgumentError(unknown("option", name, type(self).__name__, known))
+            refuse_unknown_options(options, sorted(self.option_names))
         begun = self.start(self._rng, options or {})
         self._state, self._task, self._turn, self._open = begun.state, begun.task, 0, True
         if self.render_mode is not None:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ludus.envs.arguments import as_choices, as_integer, as_share
 from ludus.envs.assistant.office.agents import AGENTS, Oracle
 from ludus.envs.assistant.office.goal import Standing, standing
 from ludus.envs.assistant.office.office import Office, draw_office
@@ -25,7 +26,7 @@ from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState,
 from ludus.envs.assistant.user import Automaton, User
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply, assistant, system, user
-from ludus.envs.errors import ArgumentError, as_integer, as_kinds, as_share
+from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -158,7 +159,7 @@ class Assistant(ServiceEnv):
         weights: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.kinds = as_kinds(kinds, tuple(KINDS), "Assistant")
+        self.kinds = as_choices("kinds", kinds, KINDS)
         self.vague = as_share("vague", vague)
         self.injections = as_share("injections", injections)
         self.news = as_integer("news", news, 0, 20)

@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import numpy as np
 
+from ludus.envs.arguments import as_flag, as_integer, as_weights, unknown
 from ludus.envs.assistant.distractors import DISTRACTORS
 from ludus.envs.assistant.toolbox import Toolbox, stock
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply
-from ludus.envs.errors import ArgumentError, as_flag, unknown
-from ludus.envs.math.arithmetic import checked_weights
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
@@ -72,11 +72,10 @@ class ServiceEnv(ToolEnv):
         self.milestones = as_flag("milestones", milestones)
         if not milestones:
             known.pop(MILESTONES, None)
-        self.rubric = Rubric(checked_weights(weights, known))
+        self.rubric = Rubric(as_weights(weights, known))
         self.faults = checked_faults(faults)
-        self.toolbox: Toolbox = stock(
-            type(self).tools, checked_distractors(distractors), checked_names(renamed)
-        )
+        distractors = as_integer("distractors", distractors, 0, len(DISTRACTORS))
+        self.toolbox: Toolbox = stock(type(self).tools, distractors, checked_names(renamed))
         self.use_tools(self.toolbox.tools)
 
     def connect(self, name: str) -> httpx.Client:
@@ -143,16 +142,6 @@ def calling(env: Any, *calls: tuple[str, Mapping[str, Any]], text: str = "") -> 
     return {"role": "assistant", "content": text, "tool_calls": made}
 
 
-def checked_distractors(distractors: int) -> int:
-    """
-    Raises:
-        ArgumentError: it is no number of distractors that there are.
-    """
-    if type(distractors) is not int or not 0 <= distractors <= len(DISTRACTORS):
-        raise ArgumentError(f"distractors={distractors!r}: give an integer from 0 to {len(DISTRACTORS)}")
-    return distractors
-
-
 def checked_names(renamed: bool | int) -> int | None:
     """The seed of the names; None for the names as they are.
 
@@ -179,7 +168,7 @@ def checked_faults(faults: Mapping[str, float] | None) -> FaultPlan | None:
     kinds = ["seed", *(fault.value for fault in Fault)]
     for name, share in faults.items():
         if name not in kinds:
-            raise ArgumentError(unknown("fault", name, "faults", kinds))
+            raise ArgumentError(unknown("faults", name, kinds))
         if isinstance(share, bool) or not isinstance(share, int | float):
             raise ArgumentError(f"faults: {name}={share!r} is no number")
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ludus.envs.arguments import as_choices
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.families import FAMILIES, TOPICS, Family, Task, draw
@@ -13,7 +14,7 @@ from ludus.envs.code.families.family import HARDEST
 from ludus.envs.code.function_agents import SCRIPTED
 from ludus.envs.code.function_reply import program_in
 from ludus.envs.code.judge import Judgement, judge
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 
 WEIGHTS: Mapping[str, float] = {
@@ -108,14 +109,7 @@ def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:
     """
     if names is None:
         return tuple(FAMILIES.values())
-    asked = as_names("families", names)
-    for name in asked:
-        if name not in FAMILIES and name not in TOPICS:
-            raise ArgumentError(
-                "families: " + unknown("family or topic", name, "CodeFunction", [*TOPICS, *FAMILIES])
-            )
-    if not asked:
-        raise ArgumentError(f"families={names!r} is empty; leave it out, or choose from {', '.join(TOPICS)}")
+    asked = as_choices("families", names, [*TOPICS, *FAMILIES])
     return tuple(family for family in FAMILIES.values() if family.name in asked or family.topic in asked)
 
 

@@ -1,6 +1,5 @@
 """`ludus/Arithmetic-v0`: one question of arithmetic, one reply."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ludus.envs.arguments import as_weights
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import Chat, content_text, system, user
 from ludus.envs.errors import ArgumentError
@@ -108,7 +108,7 @@ class Arithmetic(ChatEnv):
         self.recipe = checked_recipe(operations, digits, operands, depth, fractions)
         self.phrasing = checked_phrasing(phrasing)
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(checked_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS))
         self._instructions = instructions(self.tags, fractions)
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
@@ -176,24 +176,6 @@ def checked_phrasing(phrasing: str) -> str:
     if phrasing not in PHRASINGS:
         raise ArgumentError(f"phrasing={phrasing!r} is not known; choose from {', '.join(PHRASINGS)}")
     return phrasing
-
-
-def checked_weights(weights: Mapping[str, float] | None, defaults: Mapping[str, float]) -> dict[str, float]:
-    """The default weights, with those given in their place.
-
-    Raises:
-        ArgumentError: for a term that the environment has not, or a weight that is no finite number.
-    """
-    if weights is not None and not isinstance(weights, Mapping):
-        raise ArgumentError(f"weights={weights!r}: give a mapping, as in weights={{'correct': 1.0}}")
-    for name, weight in (weights or {}).items():
-        if name not in defaults:
-            raise ArgumentError(
-                f"weights: there is no reward term {name!r}; the terms are {', '.join(defaults)}"
-            )
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
-            raise ArgumentError(f"weights: {name}={weight!r} is not a finite number")
-    return {**defaults, **(weights or {})}
 
 
 def instructions(tags: Tags, fractions: bool) -> str:

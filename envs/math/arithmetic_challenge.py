@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ludus.envs.arguments import as_weights
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import Chat, assistant, content_text, system, user
 from ludus.envs.errors import ArgumentError
@@ -18,7 +19,6 @@ from ludus.envs.math.arithmetic import (
     Null,
     checked_phrasing,
     checked_recipe,
-    checked_weights,
     instructions,
     phrase,
     tags_in,
@@ -145,7 +145,7 @@ class ArithmeticChallenge(ChatEnv):
         self.recipe = checked_recipe(operations, digits, operands, depth, fractions)
         self.phrasing = checked_phrasing(phrasing)
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(checked_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS))
         if not isinstance(doubts, int) or isinstance(doubts, bool) or not 1 <= doubts <= 8:
             raise ArgumentError(f"doubts={doubts!r}: give an integer from 1 to 8")
         if not isinstance(planted, int | float) or isinstance(planted, bool) or not 0 <= planted <= 1:

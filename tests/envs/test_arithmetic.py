@@ -130,10 +130,9 @@ def test_observations_are_fresh() -> None:
         ({"phrasing": "verse"}, "phrasing='verse'.*bare, words, mixed"),
         ({"answer_tag": "<answer>"}, "without angle brackets"),
         ({"think_tag": "answer"}, "different names"),
-        ({"weights": {"corect": 1.0}}, "no reward term 'corect'; the terms are format"),
-        ({"weights": {"correct": float("nan")}}, "correct=nan is not a finite number"),
-        ({"weights": [1.0]}, "give a mapping"),
-        ({"digts": 2}, "did you mean 'digits'"),
+        ({"weights": {"corect": 1.0}}, "weights: 'corect' is unknown.*format"),
+        ({"weights": {"correct": float("nan")}}, "correct=nan: give a finite number"),
+        ({"weights": [1.0]}, "give weights by term"),
     ],
     ids=str,
 )

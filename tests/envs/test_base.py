@@ -88,14 +88,15 @@ def test_the_generator_survives_copy_and_pickle() -> None:
 def test_options_are_passed_and_unknown_ones_refused() -> None:
     messages, _ = Parrot().reset(seed=0, options={"greeting": "ahoy"})
     assert messages[0]["content"].startswith("ahoy")
-    with pytest.raises(ArgumentError, match=r"'greating'.*did you mean 'greeting'"):
+    with pytest.raises(ArgumentError, match=r"'greating'.*did you mean greeting"):
         Parrot().reset(options={"greating": "ahoy"})
 
 
 def test_unknown_arguments_are_refused_with_a_guess() -> None:
-    with pytest.raises(ArgumentError, match=r"Parrot knows no argument 'lound'; did you mean 'loud'"):
+    words = r"Parrot.__init__\(\) got an unexpected keyword argument 'lound'; did you mean loud\?"
+    with pytest.raises(TypeError, match=words):
         Parrot(lound=True)  # type: ignore[call-arg]
-    with pytest.raises(ArgumentError, match=r"render_mode 'rgb_array'.*ansi"):
+    with pytest.raises(ArgumentError, match=r"render_mode: 'rgb_array' is unknown.*ansi"):
         Parrot(render_mode="rgb_array")
 
 

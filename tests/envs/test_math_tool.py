@@ -157,7 +157,7 @@ def test_the_wrong_argument_is_named() -> None:
         ({"topics": 3}, "topics=3: give a name"),
         ({"calls": 17}, "from 0 to 16"),
         ({"free_calls": True}, "free_calls=True"),
-        ({"weights": {"corect": 1}}, "no reward term 'corect'"),
+        ({"weights": {"corect": 1}}, "weights: 'corect' is unknown"),
     ):
         with pytest.raises(ArgumentError, match=words):
             MathTool(**arguments)

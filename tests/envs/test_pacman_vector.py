@@ -101,7 +101,7 @@ def test_wrong_use_is_refused_in_one_line() -> None:
         PacManVector(0)
     with pytest.raises(ArgumentError, match="autoreset_mode='Never': give one of 'NextStep'"):
         PacManVector(2, autoreset_mode="Never")
-    with pytest.raises(ArgumentError, match="render_mode='human'"):
+    with pytest.raises(ArgumentError, match="render_mode: 'human'"):
         PacManVector(2, render_mode="human")
     vector = PacManVector(2, max_steps=1, autoreset_mode="Disabled")
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"games \[0, 1\]"):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ludus.envs.arguments import as_choices, as_integer, as_number
 from ludus.envs.assistant.calendar.arguments import read_occurrence, read_person, read_time, same_answer
 from ludus.envs.assistant.calendar.goals import Difference, Goal, difference, task_key
 from ludus.envs.assistant.calendar.kinds import KINDS, draw
@@ -27,7 +28,7 @@ from ludus.envs.assistant.calendar.world import (
 from ludus.envs.assistant.service_env import ServiceEnv, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Reply, system, user
-from ludus.envs.errors import ArgumentError, as_integer, as_kinds
+from ludus.envs.errors import ArgumentError
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
@@ -151,14 +152,14 @@ class Calendar(ServiceEnv):
         )
         self._service = service
         self._client = CalendarClient(self.connect("calendar"), lambda: service.clock.now)
-        self.kinds = as_kinds(kinds, tuple(KINDS), "Calendar")
-        as_integer("people", people, 2, 12)
-        as_integer("zones", zones, 1, min(map(len, CLUSTERS)))
-        as_integer("recurrence", recurrence, 0, 4)
-        as_integer("lookalikes", lookalikes, 0, 10)
-        if isinstance(busyness, bool) or not isinstance(busyness, int | float) or not 0 <= busyness <= 0.8:
-            raise ArgumentError(f"busyness={busyness!r}: give a number from 0 to 0.8")
-        self.recipe = Recipe(people, zones, float(busyness), recurrence, lookalikes)
+        self.kinds = as_choices("kinds", kinds, KINDS)
+        self.recipe = Recipe(
+            as_integer("people", people, 2, 12),
+            as_integer("zones", zones, 1, min(map(len, CLUSTERS))),
+            as_number("busyness", busyness, 0, 0.8),
+            as_integer("recurrence", recurrence, 0, 4),
+            as_integer("lookalikes", lookalikes, 0, 10),
+        )
 
     # An episode
 

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ludus.envs.arguments import as_integer, as_integers, as_url
 from ludus.envs.assistant.search.agents import AGENTS, Oracle
 from ludus.envs.assistant.search.questions import Question, draw, plain
 from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Chat, system, user
-from ludus.envs.errors import ArgumentError, as_integer
+from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -126,12 +127,12 @@ class Search(ServiceEnv):
         weights: Mapping[str, float] | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.hops = _numbers("hops", hops, 1, MAX_HOPS)
-        self.seeds = _numbers("worlds", worlds, 0, 2**63)
-        as_integer("max_turns", max_turns, 1, 1_000)
-        as_integer("pages", pages, LEAST, MOST)
-        if url is not None and not str(url).startswith(("http://", "https://")):
-            raise ArgumentError(f"url={url!r}: give a URL, as in url='http://localhost:8000/search'")
+        self.hops = as_integers("hops", hops, 1, MAX_HOPS)
+        self.seeds = as_integers("worlds", worlds, 0, 2**63)
+        max_turns = as_integer("max_turns", max_turns, 1, 1_000)
+        pages = as_integer("pages", pages, LEAST, MOST)
+        if url is not None:
+            as_url("url", url)
         if url is not None and (faults or len(self.seeds) > 1):
             raise ArgumentError("url: a server has one world and its own faults; leave out worlds and faults")
         try:
@@ -281,12 +282,3 @@ def support(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) 
         return 0.0
     covered = sum(page in given for page in proof) / len(proof)
     return covered * min(1.0, 2 * useful / len(given))
-
-
-def _numbers(name: str, given: Sequence[int] | int, least: int, most: int) -> tuple[int, ...]:
-    numbers = (given,) if isinstance(given, int) else tuple(given) if isinstance(given, Sequence) else ()
-    if not numbers:
-        raise ArgumentError(f"{name}={given!r}: give a number, or several")
-    for number in numbers:
-        as_integer(name, number, least, most)
-    return numbers

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_share, as_url
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, checked_names, solves
 from ludus.envs.assistant.toolbox import stock
 from ludus.envs.assistant.weather import narrow as small
@@ -17,7 +18,7 @@ from ludus.envs.assistant.weather.results import forecast_text, geocode_text
 from ludus.envs.assistant.weather.wording import in_full
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.errors import ArgumentError, as_flag, as_integer, as_kinds, as_share, unknown
+from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
@@ -154,7 +155,7 @@ class Weather(ServiceEnv):
         super().__init__(services, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode)
         self.narrow = as_flag("narrow", narrow)
         known = small.KINDS if self.narrow else KINDS
-        self.kinds = as_kinds(kinds, tuple(known), "Weather")
+        self.kinds = as_choices("kinds", kinds, known)
         self.ambiguity = as_share("ambiguity", ambiguity)
         self.horizon = as_integer("horizon", horizon, 1, 14)
         self._counts = Counter(place.name for place in pool)
@@ -167,10 +168,8 @@ class Weather(ServiceEnv):
             self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
             self.use_tools(self.toolbox.tools)
         for name, address in (("url", url), ("geocoding_url", geocoding_url)):
-            if address and not str(address).startswith(("http://", "https://")):
-                raise ArgumentError(
-                    f"{name}={address!r}: give a URL, as in {name}='http://localhost:8000/weather'"
-                )
+            if address:
+                as_url(name, address)
         if url:
             server = connect(url)
             self.client = WeatherClient(server, connect(geocoding_url) if geocoding_url else None)
@@ -372,9 +371,7 @@ INSTRUCTIONS = (
 
 
 def checked_places(places: str, world: int) -> tuple[Place, ...]:
-    as_integer("world", world, 0, 2**31 - 1)
-    if places == "invented":
+    world = as_integer("world", world, 0, 2**31 - 1)
+    if as_choice("places", places, ("invented", "real")) == "invented":
         return invented_places(world)
-    if places == "real":
-        return REAL_CITIES
-    raise ArgumentError(unknown("places", places, "Weather", ("invented", "real")))
+    return REAL_CITIES

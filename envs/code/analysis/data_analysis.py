@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ludus.envs import spaces
+from ludus.envs.arguments import as_choices
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Content, image_part, system, text_part, user
 from ludus.envs.code.analysis.agents import SCRIPTED
@@ -16,7 +17,7 @@ from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOTS, SQL_PROGRAM, sql_o
 from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, Ran, pool
 from ludus.envs.code.analysis.tasks import KINDS, WORLDS, Case, Task, draw_task, given_case, other_case
 from ludus.envs.code.faults import sandbox_faults
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
 from ludus.tools.sandbox import Result, Verdict
@@ -124,7 +125,7 @@ class DataAnalysis(ToolEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
-        self.worlds = _checked_worlds(worlds)
+        self.worlds = as_choices("worlds", worlds, WORLDS)
         self.rows = _checked_integer("rows", rows, FEWEST_ROWS, MOST_ROWS)
         self.max_turns = _checked_integer("max_turns", max_turns, 1, 10_000)
         self.rubric = Rubric(WEIGHTS)
@@ -201,16 +202,6 @@ class DataAnalysis(ToolEnv):
         """End the notebook."""
         NOTEBOOKS.close(self._owner)
         super().close()
-
-
-def _checked_worlds(worlds: Sequence[str]) -> tuple[str, ...]:
-    chosen = as_names("worlds", worlds)
-    for world in chosen:
-        if world not in WORLDS:
-            raise ArgumentError(unknown("world", world, "DataAnalysis", [*WORLDS]))
-    if not chosen:
-        raise ArgumentError(f"worlds={worlds!r} is empty; choose from {', '.join(WORLDS)}")
-    return chosen
 
 
 def _checked_integer(name: str, value: int, least: int, most: int) -> int:

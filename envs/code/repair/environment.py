@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ludus.envs import spaces
+from ludus.envs.arguments import as_choices
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply, content_text, system, user
 from ludus.envs.code.repair.agents import AGENTS
@@ -18,7 +19,7 @@ from ludus.envs.code.repair.faults import FAULTS
 from ludus.envs.code.repair.judge import Verdict, judge, run_tests
 from ludus.envs.code.repair.patch import apply_patch
 from ludus.envs.code.repair.problem import Problem, draw_problem
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
@@ -117,8 +118,8 @@ class CodeRepair(ToolEnv):
         # Every call of a reply may show a whole file.
         self.observation_space = spaces.Chat(max_length=MAX_CALLS * (MOST_SHOWN + 500))
         self.action_space = spaces.Reply(max_length=2 * MOST_CHARACTERS)
-        self.domains = [DOMAINS[name] for name in _chosen("domains", domains, tuple(DOMAINS))]
-        self.faults = _chosen("faults", faults, tuple(FAULTS))
+        self.domains = [DOMAINS[name] for name in as_choices("domains", domains, DOMAINS)]
+        self.faults = as_choices("faults", faults, FAULTS)
         if isinstance(max_turns, bool) or not isinstance(max_turns, int) or not 1 <= max_turns <= 1000:
             raise ArgumentError(f"max_turns={max_turns!r}: give an integer from 1 to 1000")
         self.max_turns = max_turns
@@ -221,18 +222,6 @@ class CodeRepair(ToolEnv):
         """Hand the package in. This ends the task."""
         verdict = judge(state.problem, state.files)
         return Answer(state, _said(verdict, state.problem), _terms(verdict), True, verdict.solved)
-
-
-def _chosen(argument: str, names: Sequence[str] | None, known: Sequence[str]) -> list[str]:
-    if names is None:
-        return list(known)
-    chosen = [*as_names(argument, names)]
-    for name in chosen:
-        if name not in known:
-            raise ArgumentError(unknown(argument.removesuffix("s"), name, "CodeRepair", known))
-    if not chosen:
-        raise ArgumentError(f"{argument}={names!r} is empty; choose from {', '.join(known)}")
-    return chosen
 
 
 def _cut(message: Message) -> Message:

@@ -7,7 +7,8 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 
-from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
+from ludus.envs.arguments import as_choice, refuse_unknown_arguments
+from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
@@ -130,8 +131,8 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             max_steps=max_steps,
             view=view,
         )
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ArgumentError(f"render_mode={render_mode!r}: give 'human', 'ansi' or 'rgb_array', or None")
+        if render_mode is not None:
+            as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.max_turns = self.game.max_steps
         self.observation_space = Box(0, 255, self.game.view_shape, np.uint8)

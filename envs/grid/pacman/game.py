@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from ludus.envs.arguments import as_choices, as_integer, as_share
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.maze import LARGEST, SMALLEST, draw_mazes
 from ludus.envs.grid.pacman import rules
@@ -51,38 +52,34 @@ class Game:
     def __post_init__(self) -> None:
         if self.layout is None:
             drawn = None
-            rows = required_integer("rows", self.rows, SMALLEST, LARGEST)
-            columns = required_integer("columns", self.columns, SMALLEST, LARGEST)
+            rows = as_integer("rows", self.rows, SMALLEST, LARGEST)
+            columns = as_integer("columns", self.columns, SMALLEST, LARGEST)
         else:
             drawn = read_layout(self.layout)
             rows, columns = drawn.ground.shape
         kinds = _ghost_kinds(self.ghosts)
-        if not isinstance(self.ghost_speed, int | float) or not 0 <= self.ghost_speed <= 1:
-            raise ArgumentError(
-                f"ghost_speed={self.ghost_speed!r}: give cells per step, from 0 to 1 (Pac-Man's speed is 1)"
-            )
-        if self.view is not None:
-            required_integer("view", self.view, 1, LARGEST)
+        view = None if self.view is None else as_integer("view", self.view, 1, LARGEST)
         settings = np.zeros(rules.SETTINGS_SIZE, np.int64)
         settings[rules.ROWS], settings[rules.COLUMNS] = rows, columns
         settings[rules.START_CELL] = -1 if drawn is None else drawn.start
         settings[rules.HOME_CELL] = -1 if drawn is None else drawn.home
         settings[rules.GHOST_COUNT] = len(kinds)
-        settings[rules.SPEED] = round(self.ghost_speed * 1000)
-        settings[rules.POWERS] = required_integer("power_pellets", self.power_pellets, 0, 4)
-        settings[rules.FRIGHT_STEPS] = required_integer("frightened_steps", self.frightened_steps, 0, 10**6)
+        settings[rules.SPEED] = round(as_share("ghost_speed", self.ghost_speed) * 1000)
+        settings[rules.POWERS] = as_integer("power_pellets", self.power_pellets, 0, 4)
+        settings[rules.FRIGHT_STEPS] = as_integer("frightened_steps", self.frightened_steps, 0, 10**6)
         settings[rules.MAX_STEPS] = (
             2 * rows * columns
             if self.max_steps is None
-            else required_integer("max_steps", self.max_steps, 1, 10**9)
+            else as_integer("max_steps", self.max_steps, 1, 10**9)
         )
         for g, kind in enumerate(kinds):
             settings[rules.KINDS + g] = GHOST_KINDS.index(kind)
         settings.flags.writeable = False
-        told = settings.tobytes() + str(self.view).encode()
+        told = settings.tobytes() + str(view).encode()
         derived = {
             "rows": rows,
             "columns": columns,
+            "view": view,
             "max_steps": int(settings[rules.MAX_STEPS]),
             "ghost_kinds": kinds,
             "settings": settings,
@@ -100,28 +97,13 @@ class Game:
         return 2 * self.view + 1, 2 * self.view + 1
 
 
-def required_integer(name: str, value: object, low: int, high: int) -> int:
-    """The value as an int.
-
-    Raises:
-        ArgumentError: it is no integer from `low` to `high`.
-    """
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
-        raise ArgumentError(f"{name}={value!r}: give an integer from {low} to {high}")
-    return int(value)
-
-
 def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:
-    if isinstance(ghosts, int | np.integer) and 0 <= ghosts <= rules.MOST_GHOSTS:
-        return GHOST_KINDS[:ghosts]
-    if isinstance(ghosts, list | tuple) and len(ghosts) <= rules.MOST_GHOSTS:
-        names = tuple(ghosts)
-        if set(names) <= set(GHOST_KINDS):
-            return names
-    raise ArgumentError(
-        f"ghosts={ghosts!r}: give a number from 0 to {rules.MOST_GHOSTS}, or a list of up to "
-        f"{rules.MOST_GHOSTS} names out of {', '.join(GHOST_KINDS)}"
-    )
+    if not isinstance(ghosts, str | Sequence):
+        return GHOST_KINDS[: as_integer("ghosts", ghosts, 0, rules.MOST_GHOSTS)]
+    kinds = as_choices("ghosts", ghosts, GHOST_KINDS) if ghosts else ()
+    if len(kinds) > rules.MOST_GHOSTS:
+        raise ArgumentError(f"ghosts={ghosts!r}: give at most {rules.MOST_GHOSTS} names")
+    return kinds
 
 
 class Games:

@@ -12,10 +12,11 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ludus.envs.errors import ArgumentError, refuse_unknown_arguments
+from ludus.envs.arguments import as_choice, as_integer, refuse_unknown_arguments
+from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.environment import refuse_options
-from ludus.envs.grid.pacman.game import RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman.game import RUBRIC, Game, Games
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 
@@ -70,7 +71,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         threads: int | None = None,
     ) -> None:
         super().__init__()
-        self.num_envs = required_integer("num_envs", num_envs, 1, 10**7)
+        self.num_envs = as_integer("num_envs", num_envs, 1, 10**7)
         self.game = Game(
             rows=rows,
             columns=columns,
@@ -82,10 +83,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             max_steps=max_steps,
             view=view,
         )
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ArgumentError(
-                f"render_mode={render_mode!r}: give 'ansi' or 'rgb_array' for many games, or None"
-            )
+        if render_mode is not None:
+            as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         try:
             self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -99,7 +98,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         if threads is None:
             threads = max(1, min(numba.config.NUMBA_NUM_THREADS, self.num_envs // _ROWS_PER_THREAD))
-        self._threads = required_integer("threads", threads, 1, 1024)
+        self._threads = as_integer("threads", threads, 1, 1024)
         self._pool: ThreadPoolExecutor | None = None
         self._games = Games(self.game, self.num_envs)
         self._tasks = np.full(self.num_envs, None, object)

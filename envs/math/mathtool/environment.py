@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ludus.envs.arguments import as_weights
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.faults import sandbox_faults
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags
-from ludus.envs.math.arithmetic import checked_weights
 from ludus.envs.math.mathtool.kinds import FORMS
 from ludus.envs.math.mathtool.scripted import AGENTS
 from ludus.envs.math.mathtool.topics import KINDS, TOPICS, checked_topics
@@ -131,7 +131,7 @@ class MathTool(ToolEnv):
         self.free_calls = free_calls
         self.max_turns = calls + 3
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(checked_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         kind = self.kinds[int(rng.integers(len(self.kinds)))]

@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 
-from ludus.envs.errors import ArgumentError, as_names, unknown
+from ludus.envs.arguments import as_choices
 from ludus.envs.math.mathtool import algebra, calculus, counting, integers
 from ludus.envs.math.mathtool.kinds import Field, Kind
 
@@ -27,12 +27,8 @@ def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
         ArgumentError: there is none of such a name, or none at all.
     """
     chosen: dict[str, Kind] = {}
-    for name in as_names("topics", topics):
-        if name not in TOPICS and name not in KINDS:
-            raise ArgumentError(unknown("topic", name, "MathTool", [*TOPICS, *KINDS]))
+    for name in as_choices("topics", topics, [*TOPICS, *KINDS]):
         chosen |= {kind.name: kind for kind in TOPICS.get(name) or (KINDS[name],)}
-    if not chosen:
-        raise ArgumentError(f"topics={topics!r} is empty; choose from {', '.join((*TOPICS, *KINDS))}")
     return tuple(chosen.values())
 
 

@@ -251,12 +251,11 @@ def test_a_letter_that_lists_every_day_says_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"kinds": ["meetings"]}, "did you mean 'meeting'"),
+        ({"kinds": ["meetings"]}, "did you mean meeting"),
         ({"kinds": []}, "is empty"),
         ({"vague": 2}, "vague=2: give a number from 0 to 1"),
         ({"news": 99}, "news=99: give an integer from 0 to 20"),
         ({"user": "Ada"}, "give an object with answer"),
-        ({"injection": 0.5}, "did you mean 'injections'"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:

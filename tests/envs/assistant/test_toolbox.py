@@ -218,12 +218,12 @@ def test_a_proof_plays_beside_the_open_episode() -> None:
         ({"renamed": -1}, "renamed=-1"),
         ({"renamed": "yes"}, "renamed='yes'"),
         ({"milestones": "no"}, "milestones='no': give True or False"),
-        ({"faults": {"refusd": 0.1}}, "did you mean 'refused'"),
+        ({"faults": {"refusd": 0.1}}, "did you mean refused"),
         ({"faults": {"refused": 1.5}}, "1.5 is no share"),
         ({"faults": {"refused": "often"}}, "refused='often' is no number"),
         ({"faults": 0.1}, "give shares by kind"),
-        ({"weights": {"call": 0.0}}, "there is no reward term 'call'"),
-        ({"weights": {"milestones": 0.5}}, "there is no reward term 'milestones'"),
+        ({"weights": {"call": 0.0}}, "weights: 'call'"),
+        ({"weights": {"milestones": 0.5}}, "weights: 'milestones'"),
     ],
 )
 def test_wrong_knobs_are_refused_with_what_would_be_right(knobs: dict[str, Any], words: str) -> None:

@@ -193,10 +193,10 @@ def test_renamed_tools_and_distractors_change_names_only() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"kinds": ["hihg"]}, "no kind 'hihg'; did you mean 'high'"),
+        ({"kinds": ["hihg"]}, "kinds: 'hihg' is unknown; did you mean high"),
         ({"kinds": []}, "is empty"),
-        ({"kinds": "high", "narrow": True}, "no kind 'high'.*wind_on"),
-        ({"places": "mars"}, "no places 'mars'.*invented, real"),
+        ({"kinds": "high", "narrow": True}, "kinds: 'high' is unknown.*wind_on"),
+        ({"places": "mars"}, "places: 'mars' is unknown.*invented, real"),
         ({"ambiguity": 2}, "ambiguity=2: give a number from 0 to 1"),
         ({"horizon": 15}, "horizon=15: give an integer from 1 to 14"),
         ({"towns": 0}, "towns=0"),
@@ -204,8 +204,8 @@ def test_renamed_tools_and_distractors_change_names_only() -> None:
         ({"geocoding_url": "http://x"}, "without url"),
         ({"url": "localhost:8000/weather"}, "url='localhost:8000/weather': give a URL"),
         ({"url": 5}, "url=5: give a URL"),
-        ({"faults": {"fire": 1}}, "no fault 'fire'"),
-        ({"weights": {"correctness": 1}}, "no reward term 'correctness'"),
+        ({"faults": {"fire": 1}}, "faults: 'fire' is unknown"),
+        ({"weights": {"correctness": 1}}, "weights: 'correctness' is unknown"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], said: str) -> None:

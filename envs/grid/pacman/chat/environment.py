@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
+from ludus.envs.arguments import as_integer
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.grid.pacman import rules
@@ -26,7 +27,7 @@ from ludus.envs.grid.pacman.chat.text import (
     field_of_view,
     open_moves,
 )
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, required_integer
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -137,8 +138,8 @@ class PacManChat(ChatEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
-        self.plan_limit = required_integer("plan_limit", plan_limit, 1, 1000)
-        self.max_turns = required_integer("max_turns", max_turns, 1, 10**6)
+        self.plan_limit = as_integer("plan_limit", plan_limit, 1, 1000)
+        self.max_turns = as_integer("max_turns", max_turns, 1, 10**6)
         self.game = Game(
             rows=rows,
             columns=columns,
