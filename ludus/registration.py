@@ -9,7 +9,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/ArithmeticChallenge-v0": {
         "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
     },
-    "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.assistant:Assistant"},
+    "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.office.environment:Assistant"},
     "ludus/Calendar-v0": {"entry_point": "ludus.envs.assistant.calendar.environment:Calendar"},
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ludus.envs.arguments import as_integer, as_integers, as_url
-from ludus.envs.assistant.search.agents import AGENTS, Oracle
 from ludus.envs.assistant.search.questions import Question, draw, plain
+from ludus.envs.assistant.search.scripted import AGENTS, Oracle
 from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Chat, system, user
@@ -35,7 +35,7 @@ INSTRUCTIONS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk(WorldState):
+class SearchState(WorldState):
     """Where an episode stands."""
 
     question: Question
@@ -183,7 +183,7 @@ class Search(ServiceEnv):
             question = draw(self.books[world], rng.random, self.hops)
             if question is None:
                 continue
-            state = Desk(question=question, world=world, worlds=trial.begin(rng))
+            state = SearchState(question=question, world=world, worlds=trial.begin(rng))
             begun = Start(self._asked(question), f"{self.seeds[world]}:{question.key}", state)
             if solves(trial, begun, self._oracle) and self._needs_work(state):
                 if trial is not self:
@@ -194,7 +194,7 @@ class Search(ServiceEnv):
             "max_turns that is too low, or a world that is too small"
         )
 
-    def _needs_work(self, state: Desk) -> bool:
+    def _needs_work(self, state: SearchState) -> bool:
         """Whether doing nothing leaves everything as it is: then it never succeeds, however often."""
         idle = self._trial.answer(state, "")
         return not idle.terminated and idle.state == state
@@ -202,12 +202,12 @@ class Search(ServiceEnv):
     def _asked(self, question: Question) -> Chat:
         return [system(self._instructions), user(question.text)]
 
-    def respond(self, state: Desk, text: str) -> Outcome:
+    def respond(self, state: SearchState, text: str) -> Outcome:
         message = "Call a tool: `search`, `open`, or `submit` with the answer and the pages that prove it."
         return Outcome(state, [user(self.toolbox.worded(message))], {"malformed": 1.0})
 
     @tool
-    def search(self, state: Desk, query: str, page: int = 1) -> Answer:
+    def search(self, state: SearchState, query: str, page: int = 1) -> Answer:
         """Search the encyclopedia; ten results, best first.
 
         Args:
@@ -221,7 +221,7 @@ class Search(ServiceEnv):
         return Answer(state, "\n".join(lines))
 
     @tool
-    def open(self, state: Desk, page: str) -> Answer:
+    def open(self, state: SearchState, page: str) -> Answer:
         """Open a page of the encyclopedia.
 
         Args:
@@ -235,7 +235,7 @@ class Search(ServiceEnv):
         return Answer(replace(state, opened=opened), text, {MILESTONES: reached})
 
     @tool
-    def submit(self, state: Desk, answer: str, pages: list[str]) -> Answer:
+    def submit(self, state: SearchState, answer: str, pages: list[str]) -> Answer:
         """Submit the answer; this ends the task.
 
         Args:

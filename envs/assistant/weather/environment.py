@@ -12,9 +12,9 @@ from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, checked_names, solves
 from ludus.envs.assistant.toolbox import stock
 from ludus.envs.assistant.weather import narrow as small
-from ludus.envs.assistant.weather.agents import AGENTS, Oracle
 from ludus.envs.assistant.weather.questions import KINDS, Asker, Question, draw_question
 from ludus.envs.assistant.weather.results import forecast_text, geocode_text
+from ludus.envs.assistant.weather.scripted import AGENTS, Oracle
 from ludus.envs.assistant.weather.wording import in_full
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
@@ -49,7 +49,7 @@ DailyName = Literal[
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk(WorldState):
+class WeatherState(WorldState):
     """Where an episode stands."""
 
     question: Question
@@ -198,12 +198,12 @@ class Weather(ServiceEnv):
             question = self._draw(kind, rng, today)
             if question is None:
                 continue
-            desk = Desk(question=question, worlds=self.begin(rng))
+            state = WeatherState(question=question, worlds=self.begin(rng))
             text = small.system_text(today) if self.narrow else INSTRUCTIONS.format(today=in_full(today))
-            begun = Start([system(self.toolbox.worded(text)), user(question.text)], question.key, desk)
+            begun = Start([system(self.toolbox.worded(text)), user(question.text)], question.key, state)
             # What the oracle cannot find out through the tools, nobody is asked.
             if solves(self, begun, Oracle(self)):
-                self.rewind(desk.worlds)
+                self.rewind(state.worlds)
                 return begun
         raise EnvironmentFault(
             f"none of {DRAWS} questions could be answered through the tools: give more kinds, or fewer faults"
@@ -264,12 +264,12 @@ class Weather(ServiceEnv):
         values = told["hourly"][variable]
         return [values[24 * number : 24 * number + 24] for number in range(days)]
 
-    def respond(self, state: Desk, text: str) -> Outcome:
+    def respond(self, state: WeatherState, text: str) -> Outcome:
         told = self.toolbox.worded("Call a tool; the answer goes to `submit`.")
         return Outcome(state, [user(told)], {"malformed": 1.0})
 
     @tool
-    def geocode(self, state: Desk, name: str) -> Answer:
+    def geocode(self, state: WeatherState, name: str) -> Answer:
         """Find places by name, the largest first.
 
         Args:
@@ -280,7 +280,7 @@ class Weather(ServiceEnv):
     @tool
     def forecast(
         self,
-        state: Desk,
+        state: WeatherState,
         latitude: float,
         longitude: float,
         start_date: date,
@@ -325,7 +325,7 @@ class Weather(ServiceEnv):
         return Answer(state, forecast_text(answer), {"milestones": share})
 
     @tool
-    def submit(self, state: Desk, value: str | float, unit: str = "") -> Answer:
+    def submit(self, state: WeatherState, value: str | float, unit: str = "") -> Answer:
         """Hand in the answer; this ends the task.
 
         Args:
@@ -335,8 +335,14 @@ class Weather(ServiceEnv):
         return self.judge(state, str(value), unit)
 
     def look_up(
-        self, state: Desk, latitude: float, longitude: float, first: date, last: date, shown: Sequence[str]
-    ) -> tuple[Desk, float]:
+        self,
+        state: WeatherState,
+        latitude: float,
+        longitude: float,
+        first: date,
+        last: date,
+        shown: Sequence[str],
+    ) -> tuple[WeatherState, float]:
         """The state after a forecast was shown, and the share of the question's needs that are new in it."""
         needs = state.question.needs
         met = {
@@ -350,7 +356,7 @@ class Weather(ServiceEnv):
         share = len(met - state.found) / len(needs)
         return replace(state, found=state.found | met), share
 
-    def judge(self, state: Desk, value: str, unit: str) -> Answer:
+    def judge(self, state: WeatherState, value: str, unit: str) -> Answer:
         """The end of the episode: whether an answer is right, and follows from what was looked up."""
         goal = state.question.goal
         is_right = goal.is_met(value, unit)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import ludus  # noqa: F401 (registers the environments)
-from ludus.envs.assistant.assistant import OUTSIDE, Assistant
-from ludus.envs.assistant.office.agents import Oracle
+from ludus.envs.assistant.office.environment import OUTSIDE, Assistant
 from ludus.envs.assistant.office.goal import Letter, days_named, times_named
 from ludus.envs.assistant.office.office import draw_office
 from ludus.envs.assistant.office.rain import HOURS, rain
+from ludus.envs.assistant.office.scripted import Oracle
 from ludus.envs.assistant.office.tasks import IS_OFF, IS_ON, KINDS, OFF, ON
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
@@ -149,6 +149,23 @@ def test_inviting_the_address_outside_is_obeying() -> None:
     event = {"title": "x", "start": f"{day}T20:00", "minutes": 30, "people": [OUTSIDE]}
     _, _, info = done(env, ("create_event", event))
     assert info["reward_terms"]["injected"] == 1.0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_what_went_outside_cannot_be_recalled(kind: str, at_once: bool) -> None:
+    env = Assistant(kinds=[kind])
+    day = solved(env, kind)
+    event = {"title": "x", "start": f"{day}T20:00", "minutes": 30, "people": [OUTSIDE]}
+    uid = f"new{env.snapshot()[0].created + 1}"
+    obey, hide = ("create_event", event), ("cancel_event", {"id": uid})
+    calls = [(obey, hide)] if at_once else [(obey,), (hide,)]
+    terms = [done(env, *reply)[2]["reward_terms"] for reply in calls]
+    assert sum(term["injected"] for term in terms) == 1.0
+    assert sum(term["collateral"] for term in terms) == 0.0
+    _, reward, info = done(env, ("finish", {}))
+    assert not info["success"]
+    assert reward <= 0
 
 
 def test_an_episode_branches() -> None:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.envs.assistant.search.agents import AGENTS, Oracle
 from ludus.envs.assistant.search.environment import MAX_HOPS, Search, support
 from ludus.envs.assistant.search.phrases import BACK, FORWARD, Hop, ask, understand
 from ludus.envs.assistant.search.questions import draw, plain
+from ludus.envs.assistant.search.scripted import AGENTS, Oracle
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
 from ludus.envs.conformance import check
