@@ -1,6 +1,5 @@
 """`ToolEnv`: a language environment in which the agent also calls tools."""
 
-import difflib
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from ludus.envs.chat import Chat, Content, Reply, reply_text, reply_tool_calls, 
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.tool import Tool
+from ludus.tools.wording import nearest
 
 MAX_CALLS = 16
 """Calls of one reply that are carried out; the others are answered with an error."""
@@ -34,8 +34,7 @@ class ToolEnv(ChatEnv):
     an `Answer` or raises `ToolError`, whose text the model reads. A reply's calls are carried out in order,
     each on the state that the one before left, and answered by `tool` messages with their ids; after one that
     ends the episode the rest are not carried out. A call that is wrong in itself (no such tool, malformed
-    arguments) is that call's error and counts in the term `tool_errors`, which every rubric of a `ToolEnv`
-    has.
+    arguments) is that call's error and counts in the term `tool_errors` where the rubric has one.
 
     A reply without calls goes to `respond(state, text)`.
 
@@ -84,7 +83,7 @@ class ToolEnv(ChatEnv):
             if ended is not None:
                 done = Answer(state, "Not carried out: the episode has ended.")
             elif position >= MAX_CALLS:
-                done = _error(state, f"only {MAX_CALLS} calls are carried out in one reply")
+                done = self._error(state, f"only {MAX_CALLS} calls are carried out in one reply")
             else:
                 done = self._call(state, call)
             state = done.state
@@ -101,18 +100,18 @@ class ToolEnv(ChatEnv):
         function = call.get("function")
         name = function.get("name") if isinstance(function, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(name, str):
-            return _error(state, 'a call has the form {"function": {"name": …, "arguments": {…}}}')
+            return self._error(state, 'a call has the form {"function": {"name": …, "arguments": {…}}}')
         if name not in self._by_name:
-            near = difflib.get_close_matches(name, self._by_name, n=1)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
-            return _error(
+            near = nearest(name, self._by_name)
+            guess = f" Did you mean {near!r}?" if near else ""
+            return self._error(
                 state, f"there is no tool {name[:100]!r}.{guess} There are: {', '.join(self._by_name)}"
             )
         tool = self._by_name[name]
         try:
             arguments = tool.read(function.get("arguments", {}))
         except ToolError as error:
-            return _error(state, str(error))
+            return self._error(state, str(error))
         try:
             return tool.function(self, state, **arguments)
         except ToolError as error:
@@ -120,6 +119,6 @@ class ToolEnv(ChatEnv):
         except ToolFault as fault:
             raise EnvironmentFault(f"the tool {name} broke: {fault}") from fault
 
-
-def _error(state: Any, text: str) -> Answer:
-    return Answer(state, f"Error: {text}", {"tool_errors": 1.0})
+    def _error(self, state: Any, text: str) -> Answer:
+        counted = {"tool_errors": 1.0} if "tool_errors" in self.rubric.weights else {}
+        return Answer(state, f"Error: {text}", counted)

@@ -37,7 +37,7 @@ class Guess(ChatEnv):
     - v0: first version.
     """
 
-    rubric = Rubric({"found": 1.0, "malformed": -0.1})
+    rubric = Rubric({"found": 1.0, "malformed": -0.1}, form=("malformed",))
     max_turns = 10
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:

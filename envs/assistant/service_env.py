@@ -72,7 +72,7 @@ class ServiceEnv(ToolEnv):
         self.milestones = as_flag("milestones", milestones)
         if not milestones:
             known.pop(MILESTONES, None)
-        self.rubric = Rubric(as_weights(weights, known))
+        self.rubric = Rubric(as_weights(weights, known), form=("malformed", "tool_errors"))
         self.faults = checked_faults(faults)
         distractors = as_integer("distractors", distractors, 0, len(DISTRACTORS))
         self.toolbox: Toolbox = stock(type(self).tools, distractors, checked_names(renamed))

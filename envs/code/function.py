@@ -87,7 +87,7 @@ class CodeFunction(ChatEnv):
         super().__init__(render_mode)
         self.families = checked_families(families)
         self.difficulty = checked_difficulty(difficulty)
-        self.rubric = Rubric(WEIGHTS)
+        self.rubric = Rubric(WEIGHTS, form=("malformed",))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.families, self.difficulty)

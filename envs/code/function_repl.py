@@ -105,7 +105,7 @@ class CodeFunctionRepl(ChatEnv):
         self.families = checked_families(families)
         self.difficulty = checked_difficulty(difficulty)
         self.max_turns = max_turns
-        self.rubric = Rubric(REPL_WEIGHTS)
+        self.rubric = Rubric(REPL_WEIGHTS, form=("malformed",))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.families, self.difficulty)

@@ -108,7 +108,7 @@ class Arithmetic(ChatEnv):
         self.recipe = checked_recipe(operations, digits, operands, depth, fractions)
         self.phrasing = checked_phrasing(phrasing)
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(as_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS), form=("format", "partial_format", "malformed"))
         self._instructions = instructions(self.tags, fractions)
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:

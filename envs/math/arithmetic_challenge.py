@@ -145,7 +145,7 @@ class ArithmeticChallenge(ChatEnv):
         self.recipe = checked_recipe(operations, digits, operands, depth, fractions)
         self.phrasing = checked_phrasing(phrasing)
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(as_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS), form=("format", "malformed"))
         if not isinstance(doubts, int) or isinstance(doubts, bool) or not 1 <= doubts <= 8:
             raise ArgumentError(f"doubts={doubts!r}: give an integer from 1 to 8")
         if not isinstance(planted, int | float) or isinstance(planted, bool) or not 0 <= planted <= 1:

@@ -125,7 +125,7 @@ class McpTools(ToolEnv):
         ToolFault: the server cannot be reached.
     """
 
-    rubric = Rubric({"achieved": 1.0, "calls": -0.01, "tool_errors": -0.05})
+    rubric = Rubric({"achieved": 1.0, "calls": -0.01, "tool_errors": -0.05}, form=("tool_errors",))
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = {"null": _Null}
 
     def __init__(

@@ -1,6 +1,7 @@
 """`ChatEnv`: seeds, options, odd replies, rendering, what it refuses."""
 
 import copy
+import math
 import pickle
 from collections.abc import Mapping
 from typing import Any
@@ -256,3 +257,14 @@ def test_rubric_sums_and_refuses_unknown_terms() -> None:
     assert rubric({}) == 0.0
     with pytest.raises(KeyError, match="c"):
         rubric({"c": 1.0})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_term_of_weight_0_does_not_count_whatever_its_value(value: float) -> None:
+    assert Rubric({"a": 2.0, "watched": 0.0})({"a": 1.0, "watched": value}) == 2.0
+
+
+def test_the_form_is_some_of_the_terms() -> None:
+    assert Rubric({"right": 1.0, "malformed": -0.1}, form=("malformed",)).form == ("malformed",)
+    with pytest.raises(ValueError, match="form: 'malformd' is no term; the terms are right, malformed"):
+        Rubric({"right": 1.0, "malformed": -0.1}, form=("malformd",))

@@ -131,3 +131,16 @@ def test_an_instance_may_offer_tools_of_its_own(env):
 def test_tools_of_one_name_are_refused():
     with pytest.raises(ValueError, match="two tools are called 'plus'"):
         Renamed(["plus", "minus", "plus"])
+
+
+def test_a_rubric_need_not_count_tool_errors() -> None:
+    class Lenient(Counter):
+        """Counts, and takes no offence."""
+
+        rubric = Rubric({"added": 1.0, "talk": -0.1})
+
+    env = Lenient()
+    env.reset(seed=0)
+    messages, reward, _, _, info = env.step(reply(call("subtract", number=1)))
+    assert messages[0]["content"].startswith("Error: there is no tool 'subtract'")
+    assert (reward, info["reward_terms"]) == (0.0, {"added": 0.0, "talk": 0.0})

@@ -128,7 +128,7 @@ class DataAnalysis(ToolEnv):
         self.worlds = as_choices("worlds", worlds, WORLDS)
         self.rows = _checked_integer("rows", rows, FEWEST_ROWS, MOST_ROWS)
         self.max_turns = _checked_integer("max_turns", max_turns, 1, 10_000)
-        self.rubric = Rubric(WEIGHTS)
+        self.rubric = Rubric(WEIGHTS, form=("malformed", "tool_errors"))
         most_images = MAX_CALLS * PLOTS * (PLOT_BYTES * 4 // 3 + 100)
         self.observation_space = spaces.Chat(MAX_CALLS * 3 * SHOWN, max_image_length=most_images)
         self._owner = NOTEBOOKS.new_owner()

@@ -104,7 +104,7 @@ class CodeRepair(ToolEnv):
     - v0: first version.
     """
 
-    rubric = Rubric(WEIGHTS)
+    rubric = Rubric(WEIGHTS, form=("malformed", "tool_errors"))
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
 
     def __init__(

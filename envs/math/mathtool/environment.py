@@ -131,7 +131,7 @@ class MathTool(ToolEnv):
         self.free_calls = free_calls
         self.max_turns = calls + 3
         self.tags = Tags(think_tag, answer_tag)
-        self.rubric = Rubric(as_weights(weights, WEIGHTS))
+        self.rubric = Rubric(as_weights(weights, WEIGHTS), form=("format", "malformed", "tool_errors"))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         kind = self.kinds[int(rng.integers(len(self.kinds)))]

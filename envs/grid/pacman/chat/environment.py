@@ -122,6 +122,7 @@ class PacManChat(ChatEnv):
         "render_fps": 4,
     }
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
+    rubric = Rubric({**RUBRIC.weights, "malformed": -0.5, "illegal": -0.5}, form=("malformed", "illegal"))
 
     def __init__(
         self,
@@ -151,7 +152,6 @@ class PacManChat(ChatEnv):
             max_steps=self.max_turns * self.plan_limit,
             view=view,
         )
-        self.rubric = Rubric({**RUBRIC.weights, "malformed": -0.5, "illegal": -0.5})
         self._no_terms = dict.fromkeys(self.rubric.weights, 0.0)
         self._signs = cell_signs(self.game)
         self._how = (
