@@ -26,6 +26,7 @@ from machine import machine
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox import Sandbox, SandboxPool
 from ludus.tools.sandbox.backends import LaunchSpec
+from ludus.tools.sandbox.bubblewrap import MISSING, find_bwrap
 from ludus.tools.sandbox.process import bwrap_arguments
 
 RESULTS = Path(__file__).parent / "results" / "sandbox.json"
@@ -109,6 +110,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.engine:
         os.environ["DOCKER_HOST"] = arguments.engine
+    bwrap = find_bwrap()
+    if bwrap is None:
+        raise UserError(MISSING)
     inner = [
         *bwrap_arguments(LaunchSpec(), os.geteuid() == 0),
         "/python/bin/python3",
@@ -119,7 +123,7 @@ def main() -> None:
     ]
     figures: dict[str, Any] = {
         "fresh python -I -c": fresh([sys.executable, "-I", "-c", PROGRAM]),
-        "fresh bwrap python -I -c": fresh(["bwrap", *inner]),
+        "fresh bwrap python -I -c": fresh([bwrap, *inner]),
         "process": measure("process"),
     }
     try:

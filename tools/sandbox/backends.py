@@ -1,7 +1,6 @@
 """What a backend is: a function that starts the fork server somewhere and hands over its socket."""
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from importlib import import_module
 from socket import socket
 
 from ludus.tools.errors import UserError
+from ludus.tools.sandbox.bubblewrap import MISSING, find_bwrap
 from ludus.tools.sandbox.limits import Limits
 
 GUARANTEES = ("files", "network", "processes", "users", "system calls", "memory", "process count", "disk")
@@ -66,6 +66,9 @@ _MODULES = {
 }
 
 
+_OTHERS = "or choose LUDUS_SANDBOX=docker, or LUDUS_SANDBOX=subprocess, which isolates nothing"
+
+
 def backend_name(name: str | None = None) -> str:
     """The backend to use: `name`, else `LUDUS_SANDBOX`, else `process` where it can run.
 
@@ -74,13 +77,11 @@ def backend_name(name: str | None = None) -> str:
     """
     chosen = name or os.environ.get("LUDUS_SANDBOX") or None
     if chosen is None:
-        if sys.platform == "linux" and shutil.which("bwrap"):
-            return "process"
-        raise UserError(
-            "no sandbox: programs that nobody has read need bubblewrap, which is not installed here; install "
-            "it (Debian, Ubuntu: apt install bubblewrap), or choose LUDUS_SANDBOX=docker, or "
-            "LUDUS_SANDBOX=subprocess, which isolates nothing"
-        )
+        if sys.platform != "linux":
+            raise UserError(f"no sandbox: bubblewrap needs Linux; {_OTHERS}")
+        if find_bwrap() is None:
+            raise UserError(f"no sandbox: {MISSING}; {_OTHERS}")
+        return "process"
     if chosen not in _MODULES:
         source = "backend" if name else "LUDUS_SANDBOX"
         raise UserError(f"{source}={chosen!r} is no sandbox; choose from {', '.join(_MODULES)}")

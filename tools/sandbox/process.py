@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import queue
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from ludus.tools.errors import UserError
 from ludus.tools.sandbox import cgroups
 from ludus.tools.sandbox.backends import GUEST_ENVIRONMENT, Launched, LaunchSpec
+from ludus.tools.sandbox.bubblewrap import MISSING, find_bwrap, why_no_namespaces
 from ludus.tools.sandbox.guest.kernel import SUPPORTED
 from ludus.tools.sandbox.interpreter import GUEST, covered_folders, interpreter_mounts, package_files
 from ludus.tools.sandbox.janitor import janitor
@@ -44,11 +44,9 @@ def launch(spec: LaunchSpec) -> Launched:
     """
     if sys.platform != "linux" or os.uname().machine not in SUPPORTED:
         raise UserError("the sandbox 'process' needs Linux on x86-64 or arm64; use LUDUS_SANDBOX=docker")
-    program = shutil.which("bwrap")
+    program = find_bwrap()
     if program is None:
-        raise UserError(
-            "the sandbox 'process' needs bubblewrap: install it (Debian, Ubuntu: apt install bubblewrap)"
-        )
+        raise UserError(f"the sandbox 'process' cannot start: {MISSING}")
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
     # As objects they are closed once, also where Ctrl-C comes in between.
@@ -85,9 +83,8 @@ def launch(spec: LaunchSpec) -> Launched:
             errors.seek(0)
             complaint = errors.read(2000).decode(errors="replace").strip()
         raise UserError(
-            f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}. Are user "
-            "namespaces allowed here (sysctl kernel.unprivileged_userns_clone, AppArmor, or a container's "
-            "seccomp profile)?"
+            f"the sandbox 'process' cannot start: {complaint or 'bubblewrap said nothing'}: "
+            f"{why_no_namespaces()}; or use LUDUS_SANDBOX=docker"
         )
     errors.close()
     first = json.loads(said)["child-pid"]

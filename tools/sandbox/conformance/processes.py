@@ -179,6 +179,8 @@ except OSError: pass
         "sending the server to the end of the queue",
         """
 import os
+here = (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0))
+open("before", "w").write(repr(here))
 for process in {1, os.getppid()}:
     for what in (
         lambda: os.setpriority(os.PRIO_PROCESS, process, 19),
@@ -193,7 +195,13 @@ try: os.setpriority(os.PRIO_USER, 0, 19)
 except OSError: pass
 """,
         (Verdict.OK,),
-        then=("import os\nassert os.getpriority(os.PRIO_PROCESS, 0) == 0 == os.sched_getscheduler(0)",),
+        then=(
+            """
+import os
+here = (os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0))
+assert repr(here) == open("before").read()
+""",
+        ),
         needs=("system calls",),
     ),
 )

@@ -43,7 +43,7 @@ def unmount(place: str) -> None:
 
 
 def new_user_namespace() -> None:
-    _check(_libc.unshare(CLONE_NEWUSER), "unshare")
+    _check(_libc.unshare(CLONE_NEWUSER), "no user namespace (sysctl user.max_user_namespaces?)")
 
 
 def set_dumpable(yes: bool) -> None:

@@ -31,7 +31,7 @@ from . import program, watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # importing `typing` would make the start slower
-    from typing import Any
+    from typing import Any, NoReturn
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 _REST_EVERY_S, _REST_CPU_S = 0.250, 0.1
@@ -410,6 +410,14 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
     return proc
 
 
+def refuse(control: socket.socket, reason: str) -> NoReturn:
+    """Tell the owner why there will be no sandbox, and end."""
+    control.sendall(json.dumps({"wrong": reason}).encode())
+    # Its question must have been read: what is unread when a socket closes takes the answer along.
+    control.recv(65536)
+    sys.exit(1)
+
+
 def main() -> None:
     settings = json.loads(sys.argv[1])
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -421,7 +429,10 @@ def main() -> None:
         control = socket.socket(fileno=settings["control"])
     control.set_inheritable(False)
     program.ROOT = settings["root"]
-    proc = prepare(settings)
+    try:
+        proc = prepare(settings)
+    except OSError as error:
+        refuse(control, f"the sandbox cannot be set up: {error}")
     if "fence" in settings:
         from . import landlock
 
@@ -436,11 +447,7 @@ def main() -> None:
         try:
             importlib.import_module(module)
         except Exception as error:
-            said = f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})"
-            control.sendall(json.dumps({"wrong": said}).encode())
-            # Its question must have been read: what is unread when a socket closes takes the answer along.
-            control.recv(65536)
-            sys.exit(1)
+            refuse(control, f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})")
     # What a module left (matplotlib: a cache of fonts) would hide as many files of a guest from `_disk`.
     program.empty()
     if proc is not None:
