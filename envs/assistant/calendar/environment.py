@@ -107,7 +107,7 @@ class Calendar(ServiceEnv):
     `finish` terminates the episode. Truncated after 16 replies, without a reward for the goal.
     `info["success"]` is whether `goal` is 1 and nothing else changed.
 
-    #
+    ## Arguments
     - `kinds` (all of the above): what to draw from.
     - `people` (4): how many people have calendars, 2 to 12.
     - `zones` (3): in how many time zones they live, 1 to 4.
