@@ -24,7 +24,7 @@ from machine import machine
 import ludus
 from ludus.agents.policy import ScriptedPlayer, derive_seed
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
-from ludus.envs.code.function_agents import HOSTILE, Programmer
+from ludus.envs.code.function.scripted import HOSTILE, Programmer
 
 RESULTS = Path(__file__).parent / "results" / "code-batch.json"
 SPEC = EnvironmentSpec("ludus/CodeFunction-v0")

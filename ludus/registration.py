@@ -11,10 +11,10 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.office.environment:Assistant"},
     "ludus/Calendar-v0": {"entry_point": "ludus.envs.assistant.calendar.environment:Calendar"},
-    "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function:CodeFunction"},
-    "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function_repl:CodeFunctionRepl"},
+    "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function.environment:CodeFunction"},
+    "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function.repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
-    "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.data_analysis:DataAnalysis"},
+    "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.environment:DataAnalysis"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman.environment:PacMan",

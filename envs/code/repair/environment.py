@@ -13,12 +13,12 @@ from ludus.envs import spaces
 from ludus.envs.arguments import as_choices
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply, content_text, system, user
-from ludus.envs.code.repair.agents import AGENTS
 from ludus.envs.code.repair.domains import DOMAINS
 from ludus.envs.code.repair.faults import FAULTS
 from ludus.envs.code.repair.judge import Verdict, judge, run_tests
 from ludus.envs.code.repair.patch import apply_patch
 from ludus.envs.code.repair.problem import Problem, draw_problem
+from ludus.envs.code.repair.scripted import SCRIPTED
 from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -105,7 +105,7 @@ class CodeRepair(ToolEnv):
     """
 
     rubric = Rubric(WEIGHTS, form=("malformed", "tool_errors"))
-    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = SCRIPTED
 
     def __init__(
         self,

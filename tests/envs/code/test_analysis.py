@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ludus.envs.chat import content_images, content_text
-from ludus.envs.code.analysis import data_analysis, notebooks
-from ludus.envs.code.analysis.agents import call, right_program
+from ludus.envs.code.analysis import environment, notebooks
 from ludus.envs.code.analysis.answers import written
-from ludus.envs.code.analysis.data_analysis import DataAnalysis
+from ludus.envs.code.analysis.environment import DataAnalysis
 from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOT_PIXELS, is_plot
 from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, pool
+from ludus.envs.code.analysis.scripted import call, right_program
 from ludus.envs.code.analysis.tasks import KINDS, given_case, other_case
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
@@ -421,7 +421,7 @@ def test_wrong_queries_are_explained(env: DataAnalysis, query: str, said: str) -
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"worlds": ("shop", "wether")}, "did you mean 'weather'"),
+        ({"worlds": ("shop", "wether")}, "did you mean weather"),
         ({"worlds": ()}, "empty"),
         ({"worlds": 3}, "worlds=3: give a name"),
         ({"rows": 10}, "80 to 2000"),
@@ -446,5 +446,5 @@ def test_rows_and_worlds_are_what_was_asked_for(world: str) -> None:
         assert info["task"].startswith(f"{world}/")
         lines = given_case(env.snapshot()[0].task).files[TABLES_OF[world]].count(b"\n")
         assert 320 < lines < 600
-    assert data_analysis.FEWEST_ROWS == 80
+    assert environment.FEWEST_ROWS == 80
     assert [env.step("")[3] for _ in range(3)] == [False, False, True]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ludus.envs.code.families import FAMILIES, TOPICS, Family, Task, draw, family, run_trusted
-from ludus.envs.code.function_agents import read, solution
-from ludus.envs.code.judge import same
+from ludus.envs.code.function.families import FAMILIES, TOPICS, Family, Task, draw, family, run_trusted
+from ludus.envs.code.function.judge import same
+from ludus.envs.code.function.scripted import read, solution
 
 every_family = pytest.mark.parametrize("tasks", FAMILIES.values(), ids=FAMILIES)
 

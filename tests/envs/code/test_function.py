@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ludus  # noqa: F401
-from ludus.envs.code import judge as judging
-from ludus.envs.code.families import FAMILIES, TOPICS, Cases, Task, draw
-from ludus.envs.code.function import WEIGHTS, CodeFunction
-from ludus.envs.code.function_agents import HOSTILE, Programmer, in_block, read
-from ludus.envs.code.function_reply import MOST_CHARACTERS, program_in
-from ludus.envs.code.judge import LIMITS, TIMED, judge, same, shown, try_public
+from ludus.envs.code.function import judge as judging
+from ludus.envs.code.function.environment import WEIGHTS, CodeFunction
+from ludus.envs.code.function.families import FAMILIES, TOPICS, Cases, Task, draw
+from ludus.envs.code.function.judge import LIMITS, TIMED, judge, same, shown, try_public
+from ludus.envs.code.function.reply import MOST_CHARACTERS, program_in
+from ludus.envs.code.function.scripted import HOSTILE, Programmer, in_block, read
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.sandbox import Limits, SandboxFault, Verdict
@@ -356,12 +356,12 @@ def test_tasks_do_not_run_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"families": ["basic"]}, "did you mean 'basics'"),
+        ({"families": ["basic"]}, "did you mean basics'"),
         ({"families": []}, "is empty"),
         ({"families": 3}, "families=3: give a name"),
         ({"difficulty": 4}, "difficulty=4: give an integer from 1 to 3"),
         ({"difficulty": True}, "difficulty=True"),
-        ({"familes": ["basics"]}, "did you mean 'families'"),
+        ({"familes": ["basics"]}, "did you mean families'"),
     ],
     ids=str,
 )
@@ -377,7 +377,7 @@ def test_the_rubric_of_a_perfect_reply_comes_to_one() -> None:
 
 
 def test_the_block_that_defines_the_function_is_the_program():
-    from ludus.envs.code.function_reply import program_in
+    from ludus.envs.code.function.reply import program_in
 
     reply = (
         "```python\ndef f(x):\n    return x\n```\nFor example:\n```python\nprint(f(3))\n```\n```text\n3\n```"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ludus  # noqa: F401
-from ludus.envs.code.families import Task
-from ludus.envs.code.function_repl import REPL_WEIGHTS, CodeFunctionRepl
+from ludus.envs.code.function.families import Task
+from ludus.envs.code.function.repl import REPL_WEIGHTS, CodeFunctionRepl
 from ludus.envs.errors import ArgumentError
 
 pytestmark = pytest.mark.usefixtures("needs_sandbox")

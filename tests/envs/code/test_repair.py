@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from ludus.envs.chat import Chat
 from ludus.envs.code.repair import judge as judging
-from ludus.envs.code.repair.agents import AGENTS, Forged, Reader, calling
 from ludus.envs.code.repair.domains import DOMAINS
 from ludus.envs.code.repair.environment import MOST_CHARACTERS, MOST_FILES, CodeRepair
 from ludus.envs.code.repair.faults import FAULTS
 from ludus.envs.code.repair.judge import judge, run_tests, same
 from ludus.envs.code.repair.problem import Problem, draw_problem
+from ludus.envs.code.repair.scripted import SCRIPTED, Forged, Reader, calling
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools import sandbox
@@ -48,7 +48,7 @@ def opened(seed: int = 0, **arguments: Any) -> CodeRepair:
 
 def played(name: str, seed: int, agent: Reader | None = None) -> tuple[list[Chat], float, dict[str, Any]]:
     env = CodeRepair()
-    player = agent or AGENTS[name](env, 0)
+    player = agent or SCRIPTED[name](env, 0)
     observation, info = env.reset(seed=seed)
     player.begin()
     seen, total, ended = [observation], 0.0, False
@@ -188,9 +188,9 @@ def test_the_oracle_mends_it_and_sees_the_tests_pass(seed: int) -> None:
     assert total == 1
 
 
-@pytest.mark.parametrize("name", [name for name in AGENTS if name.startswith("cheater") or name == "null"])
+@pytest.mark.parametrize("name", [name for name in SCRIPTED if name.startswith("cheater") or name == "null"])
 def test_cheating_earns_nothing(name: str) -> None:
-    agent = AGENTS[name](CodeRepair(), 0)
+    agent = SCRIPTED[name](CodeRepair(), 0)
     for seed in range(6):
         _, total, info = played(name, seed, agent)  # type: ignore[arg-type]
         assert total == 0

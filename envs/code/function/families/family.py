@@ -202,7 +202,7 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
 
 
 def _task(family: str, choices: tuple[str, ...], seed: int) -> Task:
-    from ludus.envs.code.families import FAMILIES
+    from ludus.envs.code.function.families import FAMILIES
 
     return Task(FAMILIES[family], choices, seed)
 

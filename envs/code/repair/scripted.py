@@ -306,7 +306,7 @@ class Constant(Reader):
         return edits
 
 
-AGENTS = {
+SCRIPTED = {
     "null": Null,
     "random": RandomEdits,
     "oracle": Oracle,

@@ -1,7 +1,7 @@
 """Strings: words, letters and lines."""
 
-from ludus.envs.code.families.family import Family
-from ludus.envs.code.families.inputs import letters, words
+from ludus.envs.code.function.families.family import Family
+from ludus.envs.code.function.families.inputs import letters, words
 
 FAMILIES = (
     Family(

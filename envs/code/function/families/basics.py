@@ -2,8 +2,8 @@
 
 from random import Random
 
-from ludus.envs.code.families.family import Arguments, Family, Values
-from ludus.envs.code.families.inputs import integers, words
+from ludus.envs.code.function.families.family import Arguments, Family, Values
+from ludus.envs.code.function.families.inputs import integers, words
 
 SMALL = range(2, 10)
 SIGNS = {"plus": "+", "minus": "-"}

@@ -12,9 +12,9 @@ from ludus.envs import spaces
 from ludus.envs.arguments import as_choices
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Content, image_part, system, text_part, user
-from ludus.envs.code.analysis.agents import SCRIPTED
 from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOTS, SQL_PROGRAM, sql_order
 from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, Ran, pool
+from ludus.envs.code.analysis.scripted import SCRIPTED
 from ludus.envs.code.analysis.tasks import KINDS, WORLDS, Case, Task, draw_task, given_case, other_case
 from ludus.envs.code.faults import sandbox_faults
 from ludus.envs.errors import ArgumentError

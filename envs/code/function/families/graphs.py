@@ -2,8 +2,8 @@
 
 from random import Random
 
-from ludus.envs.code.families.family import Arguments, Family, Values
-from ludus.envs.code.families.inputs import edges, grid
+from ludus.envs.code.function.families.family import Arguments, Family, Values
+from ludus.envs.code.function.families.inputs import edges, grid
 
 
 def _roads_and_trip(rng: Random, values: Values) -> Arguments:

@@ -9,11 +9,11 @@ import numpy as np
 from ludus.envs.arguments import as_choices
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.code.families import FAMILIES, TOPICS, Family, Task, draw
-from ludus.envs.code.families.family import HARDEST
-from ludus.envs.code.function_agents import SCRIPTED
-from ludus.envs.code.function_reply import program_in
-from ludus.envs.code.judge import Judgement, judge
+from ludus.envs.code.function.families import FAMILIES, TOPICS, Family, Task, draw
+from ludus.envs.code.function.families.family import HARDEST
+from ludus.envs.code.function.judge import Judgement, judge
+from ludus.envs.code.function.reply import program_in
+from ludus.envs.code.function.scripted import SCRIPTED
 from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from ludus.envs.code.families.family import Arguments, Family, Values
-from ludus.envs.code.families.inputs import letters, words
+from ludus.envs.code.function.families.family import Arguments, Family, Values
+from ludus.envs.code.function.families.inputs import letters, words
 
 
 def _settings(rng: Random, values: Values) -> Arguments:

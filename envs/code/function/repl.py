@@ -8,9 +8,7 @@ import numpy as np
 
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
-from ludus.envs.code.families import Task
-from ludus.envs.code.families.family import HARDEST
-from ludus.envs.code.function import (
+from ludus.envs.code.function.environment import (
     INSTRUCTIONS,
     WEIGHTS,
     checked_difficulty,
@@ -18,9 +16,11 @@ from ludus.envs.code.function import (
     draw_task,
     verdict,
 )
-from ludus.envs.code.function_agents import SCRIPTED
-from ludus.envs.code.function_reply import program_in
-from ludus.envs.code.judge import Tried, judge, try_public
+from ludus.envs.code.function.families import Task
+from ludus.envs.code.function.families.family import HARDEST
+from ludus.envs.code.function.judge import Tried, judge, try_public
+from ludus.envs.code.function.reply import program_in
+from ludus.envs.code.function.scripted import SCRIPTED
 from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 

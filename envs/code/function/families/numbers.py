@@ -1,6 +1,6 @@
 """Numbers: digits, divisors, remainders and sequences."""
 
-from ludus.envs.code.families.family import Family
+from ludus.envs.code.function.families.family import Family
 
 FAMILIES = (
     Family(

@@ -2,8 +2,8 @@
 
 from random import Random
 
-from ludus.envs.code.families.family import Arguments, Family, Timed, Values
-from ludus.envs.code.families.inputs import integers
+from ludus.envs.code.function.families.family import Arguments, Family, Timed, Values
+from ludus.envs.code.function.families.inputs import integers
 
 MANY = 25_000
 LONG = "The list may be long: a solution that goes through it anew for every number is too slow."

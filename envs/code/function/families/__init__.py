@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ludus.envs.code.families import (
+from ludus.envs.code.function.families import (
     basics,
     dynamic,
     games,
@@ -13,7 +13,7 @@ from ludus.envs.code.families import (
     simulation,
     strings,
 )
-from ludus.envs.code.families.family import Cases, Family, Task, Timed, call, draw, run_trusted
+from ludus.envs.code.function.families.family import Cases, Family, Task, Timed, call, draw, run_trusted
 
 _TOPICS = (basics, strings, parsing, numbers, search, dynamic, graphs, simulation, games)
 

@@ -10,8 +10,8 @@ import reprlib
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ludus.envs.code.families import Cases, Task, call
 from ludus.envs.code.faults import sandbox_faults
+from ludus.envs.code.function.families import Cases, Task, call
 from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
 
 LIMITS = Limits(wall_s=1.0, cpu_s=0.04, memory_mb=128, processes=1, output_kb=16, disk_mb=8)

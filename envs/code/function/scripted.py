@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, content_text
-from ludus.envs.code.families import FAMILIES
+from ludus.envs.code.function.families import FAMILIES
 from ludus.envs.scripted import ScriptedAgent
 
 

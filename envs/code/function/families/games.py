@@ -2,8 +2,8 @@
 
 from random import Random
 
-from ludus.envs.code.families.family import Arguments, Family, Values
-from ludus.envs.code.families.inputs import grid, integers, letters
+from ludus.envs.code.function.families.family import Arguments, Family, Values
+from ludus.envs.code.function.families.inputs import grid, integers, letters
 
 
 def _bowling(rng: Random, values: Values) -> Arguments:
