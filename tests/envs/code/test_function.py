@@ -356,12 +356,12 @@ def test_tasks_do_not_run_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"families": ["basic"]}, "did you mean basics'"),
+        ({"families": ["basic"]}, "did you mean basics?"),
         ({"families": []}, "is empty"),
         ({"families": 3}, "families=3: give a name"),
         ({"difficulty": 4}, "difficulty=4: give an integer from 1 to 3"),
         ({"difficulty": True}, "difficulty=True"),
-        ({"familes": ["basics"]}, "did you mean families'"),
+        ({"familes": ["basics"]}, "did you mean families?"),
     ],
     ids=str,
 )
