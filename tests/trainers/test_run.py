@@ -133,7 +133,7 @@ def test_every_step_is_measured(whole: Path) -> None:
         "reward",
         "reward_std",
         "terms/correct",
-        "terms/format",
+        "form/format",
         "success",
         "entropy",
         "kl",
