@@ -1,8 +1,8 @@
 """Resolves all that is ever installed here, for each supported Python, from the package index alone.
 
-As on a machine where nobody has set pip up: no other index, no local wheels, no caps. Nothing is installed. The
-installation must resolve, and `constraints.txt` must pin every package of it. An interpreter of that version evaluates
-the markers where there is one; elsewhere the running one does.
+As on a machine where nobody has set pip up: no other index, no local wheels, no caps. Nothing is installed.
+The installation must resolve, and `constraints.txt` must pin every package of it. Where there is an
+interpreter of that version, it evaluates the markers; elsewhere the running one does.
 """
 
 import concurrent.futures
