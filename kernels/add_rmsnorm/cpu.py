@@ -19,6 +19,9 @@ from ludus.kernels.arguments import accumulation_dtype
 CHUNK_BYTES = 2**19
 """Size of a [C, H] buffer: the few that a pass works on stay in a second-level cache."""
 
+CHUNK_ROWS = 1024
+"""The most rows in a buffer: within one, a matrix-vector product may add them one after another."""
+
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(out [..., H], s [..., H], rstd [M]); without a residual, s is x itself."""
@@ -72,7 +75,7 @@ def backward(
         product = g * stream
         inward = torch.mv(product, w).mul_(r * r).mul_(r).div_(-width)
         if want_weight:
-            grad_weight.addmv_(product.t(), r)
+            grad_weight += torch.mv(product.t(), r)
         into = rows_gradient[part] if gradient.dtype == wide else product
         torch.mul(g, w, out=into).mul_(r[:, None]).addcmul_(stream, inward[:, None])
         if rows_further is not None:
@@ -83,5 +86,5 @@ def backward(
 
 
 def _chunks(rows: Tensor, dtype: torch.dtype) -> Iterator[slice]:
-    size = max(1, CHUNK_BYTES // (rows.shape[1] * dtype.itemsize))
+    size = min(CHUNK_ROWS, max(1, CHUNK_BYTES // (rows.shape[1] * dtype.itemsize)))
     return (slice(start, min(start + size, len(rows))) for start in range(0, len(rows), size))

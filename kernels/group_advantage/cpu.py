@@ -16,7 +16,8 @@ def forward(rewards: Tensor, group_ids: Tensor, kind: AdvantageKind) -> tuple[Te
     begins_G = sizes_G.cumsum(0) - sizes_G
 
     def reduce(values_E: Tensor, how: str) -> Tensor:
-        return torch.segment_reduce(values_E, how, lengths=sizes_G)[group_E]
+        # In float64: a segment is added up one value after another.
+        return torch.segment_reduce(values_E.double(), how, lengths=sizes_G).to(dtype)[group_E]
 
     sorted_E = rewards.to(dtype)[order]
     finite = reduce(sorted_E.isfinite().to(dtype), "min") == 1.0

@@ -106,7 +106,9 @@ def _sum(values_N: Tensor, batch: Batch) -> Tensor:
     """Over each sequence, [S]."""
     if batch.offsets is None:
         return values_N.view(batch.sequences, batch.width).sum(1)
-    return torch.segment_reduce(values_N, "sum", offsets=batch.offsets.long(), initial=0)
+    # In float64: a segment is added up one value after another.
+    wide_N = values_N.double()
+    return torch.segment_reduce(wide_N, "sum", offsets=batch.offsets.long(), initial=0).to(values_N.dtype)
 
 
 def _spread(values_S: Tensor, batch: Batch) -> Tensor:

@@ -12,6 +12,10 @@ where g, e and l are the gradients of logprob, entropy and lse. What the target 
 are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a
 backward makes no pass over the tile besides the two products. Words are the outer loop: each piece of the
 weight is converted once, and its gradient written once.
+
+In which order a matrix product adds up is the library's choice, and some add one term after another, which
+costs the most digits. So no product runs over more rows or words than a tile has; tiles are added to each
+other.
 """
 
 from typing import NamedTuple
@@ -114,6 +118,7 @@ def backward(
         weight_WH = logits.weight_of(piece)
         dw = None if grad_weight is None else torch.zeros_like(weight_WH)
         for part in _slices(rows, ROWS):
+            row, word = _targets_within(targets[part], piece)
             slope = None
             if kept is not None and index < len(kept.maxima_KM):
                 p = kept.exponentials_KMW[index, part, : len(weight_WH)]
@@ -121,7 +126,6 @@ def backward(
                 logp = None if e is None else torch.log(p, out=_view(buffer, p.shape)).clamp_(min=NEVER)
             else:
                 logp = logits.of(part, piece, weight_WH)
-                row, word = _targets_within(targets[part], piece)
                 if softcap is not None:
                     slope = 1 - (logp * (temperature_M[part, None] / softcap)).square()
                     at_target[part][row] *= slope[row, word]
@@ -138,20 +142,18 @@ def backward(
                 dx = logp.mul_(-e[part, None]).add_((constant[part] - e[part] * base)[:, None]).mul_(p)
             if slope is not None:
                 dx = slope.mul_(dx)
+            gained = at_target[part][row] / temperature_M[part][row]
             if grad_hidden is not None:
-                grad_hidden[part].addcmul_(dx @ weight_WH, scale[:, None])
+                into = grad_hidden[part].addcmul_(dx @ weight_WH, scale[:, None])
+                into.index_add_(0, row, weight_WH[word] * gained[:, None])
             if dw is not None:
-                dw.addmm_(dx.t(), hidden[part].to(dtype) * scale[:, None])
+                h = hidden[part].to(dtype)
+                product = torch.mm(dx.t(), h * scale[:, None])
+                dw += product.index_add_(0, word, h[row] * gained[:, None])
             if grad_bias is not None:
-                grad_bias[piece].addmv_(dx.t(), scale)
-        row, word = _targets_within(targets, piece)
-        gained = (at_target / temperature_M)[row]
-        if grad_hidden is not None:
-            grad_hidden[row] += weight_WH[word] * gained[:, None]
-        if grad_weight is not None and dw is not None:
-            grad_weight[piece] = dw.index_add_(0, word, hidden[row].to(dtype) * gained[:, None])
-        if grad_bias is not None:
-            grad_bias[piece].index_add_(0, word, gained)
+                grad_bias[piece] += torch.mv(dx.t(), scale).index_add_(0, word, gained)
+        if grad_weight is not None:
+            grad_weight[piece] = dw
     return (
         None if grad_hidden is None else grad_hidden.to(hidden.dtype),
         grad_weight,

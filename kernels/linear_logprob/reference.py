@@ -27,7 +27,8 @@ def linear_logprob_reference(
     or None. Returns (logprobs, entropy, lse), each [M], float32 (float64 for float64), differentiable.
     """
     dtype = accumulation_dtype(hidden)
-    x = linear(hidden.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype))
+    # In float64, since the backward's products add over all rows, and over the whole vocabulary.
+    x = linear(hidden.double(), weight.double(), None if bias is None else bias.double()).to(dtype)
     if softcap is not None:
         x = softcap * torch.tanh(x / softcap)
     z = x / temperature_rows(temperature, len(x), x.device, dtype)[:, None]

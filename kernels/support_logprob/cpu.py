@@ -23,6 +23,9 @@ from ludus.kernels.support_logprob.support import Support
 CHUNK_BYTES = 2 * 2**20
 """Size of a buffer of gathered rows: two of them stay in a core's cache."""
 
+CHUNK_ENTRIES = 1024
+"""The most entries in a buffer: within one, a row is added to the next in float32."""
+
 
 def forward(
     hidden: Tensor,
@@ -145,5 +148,5 @@ def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, c
 
 
 def _chunks(entries: int, width: int, dtype: torch.dtype) -> list[slice]:
-    size = max(1, CHUNK_BYTES // max(1, width * dtype.itemsize))
+    size = min(CHUNK_ENTRIES, max(1, CHUNK_BYTES // max(1, width * dtype.itemsize)))
     return [slice(start, min(start + size, entries)) for start in range(0, entries, size)]

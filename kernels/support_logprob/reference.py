@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from ludus.kernels.arguments import temperature_rows
 from ludus.kernels.linear_logprob.op import LinearLogprob
@@ -27,9 +28,8 @@ def support_logprob_reference(
     (float64 for float64), differentiable by autograd.
     """
     dtype = torch.promote_types(torch.promote_types(hidden.dtype, weight.dtype), torch.float32)
-    logits = hidden.to(dtype) @ weight.to(dtype).t()
-    if bias is not None:
-        logits = logits + bias.to(dtype)
+    # In float64, since the backward's products add over all rows, and over the whole vocabulary.
+    logits = linear(hidden.double(), weight.double(), None if bias is None else bias.double()).to(dtype)
     if softcap is not None:
         logits = softcap * torch.tanh(logits / softcap)
     z = logits / temperature_rows(temperature, len(hidden), hidden.device, dtype)[:, None]

@@ -25,8 +25,9 @@ from ludus.kernels.support_logprob.support import Support
 PRODUCTS = {"ENTRIES": 16, "COLUMNS": 256}
 """A warp reads four rows at once, 16 bytes (of a 16-bit type) a thread; only their ends take an exchange."""
 
-SUMS = {"ENTRIES": 8, "COLUMNS": 1024}
-"""Every warp has columns of its own, so that no exchange is needed at all."""
+SUMS = {"ENTRIES": 8, "BLOCK": 1024, "COLUMNS": 1024}
+"""Every warp has columns of its own, so that no exchange is needed at all. The sums of blocks of entries are
+added to each other, so that a long segment is not one long chain of additions."""
 
 WARPS = 4
 
@@ -361,6 +362,7 @@ def sums_kernel(
     stride_source,
     stride_out,
     ENTRIES: tl.constexpr,
+    BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
     tiles = tl.cdiv(width, COLUMNS)
@@ -373,18 +375,21 @@ def sums_kernel(
         begin = tl.load(starts_ptr + segment)
         end = tl.load(starts_ptr + segment + 1)
         sums = tl.zeros([COLUMNS], tl.float32)
-        for start in range(begin, end, ENTRIES):
-            entry = start + tl.arange(0, ENTRIES)
-            inside = entry < end
-            place = tl.load(index_ptr + entry, mask=inside, other=0).to(tl.int64)
-            coefficient = tl.load(coefficient_ptr + entry, mask=inside, other=0.0)
-            inside = inside & (place >= 0) & (place < source_rows)
-            rows = tl.load(
-                source_ptr + (place * stride_source)[:, None] + column[None, :],
-                mask=inside[:, None] & left[None, :],
-                other=0.0,
-            )
-            sums += tl.sum(coefficient[:, None] * rows.to(tl.float32), 0)
+        for block in range(begin, end, BLOCK):
+            block_sums = tl.zeros([COLUMNS], tl.float32)
+            for start in range(block, tl.minimum(block + BLOCK, end), ENTRIES):
+                entry = start + tl.arange(0, ENTRIES)
+                inside = entry < end
+                place = tl.load(index_ptr + entry, mask=inside, other=0).to(tl.int64)
+                coefficient = tl.load(coefficient_ptr + entry, mask=inside, other=0.0)
+                inside = inside & (place >= 0) & (place < source_rows)
+                rows = tl.load(
+                    source_ptr + (place * stride_source)[:, None] + column[None, :],
+                    mask=inside[:, None] & left[None, :],
+                    other=0.0,
+                )
+                block_sums += tl.sum(coefficient[:, None] * rows.to(tl.float32), 0)
+            sums += block_sums
         place = segment
         if destination_ptr is not None:
             place = tl.load(destination_ptr + begin).to(tl.int64)
