@@ -7,7 +7,7 @@ argument comes first, then what was given, then what would be right.
 import inspect
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -34,6 +34,23 @@ def refuse_unknown_arguments(cls: type, names: Iterable[str]) -> None:
                 f"{cls.__name__}.__init__() got an unexpected keyword argument {name!r}; {hint} "
                 f"{cls.__name__} takes {', '.join(choices) or 'none'}"
             )
+
+
+def takes_arguments_of(base: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For a constructor that passes its `**arguments` on to that of `base`.
+
+    `inspect.signature` then shows the arguments of `base` in their place, so that they are checked and listed
+    by name.
+    """
+
+    def decorate(constructor: Callable[..., None]) -> Callable[..., None]:
+        *own, _ = inspect.signature(constructor).parameters.values()
+        inherited = [*inspect.signature(base.__init__).parameters.values()][1:]  # type: ignore[misc]
+        passed_on = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in inherited]
+        constructor.__signature__ = inspect.Signature([*own, *passed_on])  # type: ignore[attr-defined]
+        return constructor
+
+    return decorate
 
 
 def unknown(argument: str, given: object, choices: Iterable[str]) -> str:

@@ -23,3 +23,10 @@ class ScriptedAgent(ABC):
     @abstractmethod
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         """The action that answers what `reset` or `step` just returned."""
+
+
+class Silent(ScriptedAgent):
+    """Says nothing."""
+
+    def act(self, observation: Any, info: dict[str, Any]) -> str:
+        return ""

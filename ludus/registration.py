@@ -5,9 +5,9 @@ from typing import Any
 import gymnasium
 
 _ENVIRONMENTS: dict[str, dict[str, Any]] = {
-    "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic:Arithmetic"},
+    "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic.environment:Arithmetic"},
     "ludus/ArithmeticChallenge-v0": {
-        "entry_point": "ludus.envs.math.arithmetic_challenge:ArithmeticChallenge",
+        "entry_point": "ludus.envs.math.arithmetic_challenge.environment:ArithmeticChallenge",
     },
     "ludus/Assistant-v0": {"entry_point": "ludus.envs.assistant.office.environment:Assistant"},
     "ludus/Calendar-v0": {"entry_point": "ludus.envs.assistant.calendar.environment:Calendar"},

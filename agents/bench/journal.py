@@ -42,8 +42,7 @@ def decode(line: bytes) -> Episode | None:
         Turn(**{**turn, **{name: tuple(turn[name]) for name in ("prompt_ids", "completion_ids", "logprobs")}})
         for turn in fields["turns"]
     )
-    forms = tuple(fields.get("form_terms", ()))
-    return Episode(**{**fields, "stop": StopReason(fields["stop"]), "turns": turns, "form_terms": forms})
+    return Episode(**{**fields, "stop": StopReason(fields["stop"]), "turns": turns})
 
 
 class Journal:

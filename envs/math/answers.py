@@ -2,47 +2,15 @@
 
 import re
 from dataclasses import dataclass, field
-from fractions import Fraction
-from math import gcd
 from typing import NamedTuple
 
+from ludus.envs.chat import Chat, content_text
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.expressions import Number
+from ludus.envs.math.numbers import parse_number
 
-_NUMBER = re.compile(r"([-+\u2212]?)([0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.([0-9]+)|/([0-9]+))?\Z")
-# Longer than any answer; int() takes quadratic time and, from 4,300 digits on, refuses.
-_MAX_CHARACTERS = 1_000
 # Half the closeness is lost at a relative distance of one tenth.
 _STEEPNESS = 10
-
-
-def parse_number(text: str) -> Number | None:
-    """The number that a text is, exactly; None where it is anything else.
-
-    Integers, decimals, thousands grouped by commas, fractions in lowest terms, a sign. Not: `nan`, `inf`,
-    exponents, expressions, several numbers, other alphabets' digits, a fraction that can be cancelled (`14/4`
-    only repeats the question; `7/2` answers it).
-    """
-    if len(text) > _MAX_CHARACTERS:
-        return None
-    if text.isdecimal() and text.isascii():
-        return int(text)
-    match = _NUMBER.match(text)
-    if match is None:
-        return None
-    sign, whole, decimals, divisor = match.groups()
-    numerator = int(whole.replace(",", ""))
-    value: Number = numerator
-    if decimals is not None:
-        value = Fraction(numerator * 10 ** len(decimals) + int(decimals), 10 ** len(decimals))
-    elif divisor is not None:
-        denominator = int(divisor)
-        if denominator < 2 or gcd(numerator, denominator) != 1:
-            return None
-        value = Fraction(numerator, denominator)
-    if isinstance(value, Fraction) and value.denominator == 1:
-        value = value.numerator
-    return -value if sign in ("-", "\u2212") else value
 
 
 def closeness(answer: Number, given: Number) -> float:
@@ -143,6 +111,7 @@ class Tags:
         return Found(tidy, partial, content)
 
 
-def write_number(value: Number) -> str:
-    """`12`, `-7/2`: what `parse_number` reads back."""
-    return str(value)
+def tags_in(observation: Chat) -> Tags:
+    """The tags that a system message names."""
+    think, answer = re.findall(r"<([\w-]+)></\1>", content_text(observation[0]))
+    return Tags(think, answer)

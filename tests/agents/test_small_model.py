@@ -89,7 +89,9 @@ def test_another_version_of_an_environment_makes_another_model(tmp_path, monkeyp
     changed = tmp_path / "folder"
     changed.mkdir()
     (changed / "arithmetic.py").write_text("# another version")
-    monkeypatch.setattr(sys.modules["ludus.envs.math.arithmetic"], "__file__", str(changed / "arithmetic.py"))
+    monkeypatch.setattr(
+        sys.modules["ludus.envs.math.arithmetic.environment"], "__file__", str(changed / "arithmetic.py")
+    )
     assert build_small_model(SPECS[:1], TINY, cache_directory=tmp_path / "cache") != first
 
 
@@ -194,6 +196,6 @@ def test_a_native_environment_is_refused(id, tmp_path):
 
 
 def test_an_environment_without_scripted_agents_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("ludus.envs.math.arithmetic.Arithmetic.scripted", {})
+    monkeypatch.setattr("ludus.envs.math.arithmetic.environment.Arithmetic.scripted", {})
     with pytest.raises(SmallModelError, match=r"has no scripted agent 'null'.*it has: none"):
         build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)

@@ -7,7 +7,10 @@ import pytest
 
 import ludus  # noqa: F401
 from ludus.envs.errors import ArgumentError
-from ludus.envs.math.arithmetic import WEIGHTS, Arithmetic, Oracle
+from ludus.envs.math.arithmetic.environment import Arithmetic
+from ludus.envs.math.arithmetic.scripted import Oracle
+
+PLAIN = {"ludus/ArithmeticChallenge-v0": {"planted": 0.0}}
 
 
 def play(env: Arithmetic, number: str, seed: int = 0) -> tuple[float, dict, str]:
@@ -38,6 +41,25 @@ def test_a_perfect_reply_earns_one() -> None:
     assert said == "Correct."
 
 
+@pytest.mark.parametrize("id", ["ludus/Arithmetic-v0", "ludus/ArithmeticChallenge-v0"])
+def test_every_way_of_writing_the_number_is_right(id: str) -> None:
+    env = gymnasium.make(id, operations="multiply", operands=(40, 90), **PLAIN.get(id, {})).unwrapped
+    answer = answer_to(env)
+    thousands, rest = divmod(answer, 1000)
+    for text in (
+        f"{answer}.",
+        f"{answer / 1000}e3",
+        f"${answer:,}",
+        rf"$\boxed{{{answer}}}$",
+        f"{thousands}\u2009{rest:03}",
+        f"{thousands}'{rest:03}",
+    ):
+        env.reset(seed=0)
+        terms = env.step(f"<think>so</think><answer>{text}</answer>")[4]["reward_terms"]
+        assert (terms["format"], terms["malformed"]) == (1, 0), text
+        assert terms.get("correct", terms.get("first")) == 1, text
+
+
 def test_a_wrong_number_earns_by_its_distance() -> None:
     env = Arithmetic()
     answer = answer_to(env)
@@ -48,7 +70,9 @@ def test_a_wrong_number_earns_by_its_distance() -> None:
     assert far[1]["reward_terms"]["correct"] == 0
 
 
-@pytest.mark.parametrize("number", ["", "nan", "1e9", "2+2", "1, 2", "9" * 5000, "<answer>1</answer>"])
+@pytest.mark.parametrize(
+    "number", ["", "nan", "1e999999", "2+2", "3-5", "5/0", "1, 2", "9" * 5000, "<answer>1</answer>"]
+)
 def test_what_is_no_number_earns_no_more_than_its_form(number: str) -> None:
     reward, info, said = play(Arithmetic(), number)
     terms = info["reward_terms"]
@@ -74,7 +98,9 @@ def test_tags_and_weights_are_arguments() -> None:
     messages, info = env.reset(seed=1)
     assert "<work></work>" in messages[0]["content"]
     reward = env.step(Oracle(env).act(messages, info))[1]
-    assert reward == pytest.approx(3 + WEIGHTS["format"] + WEIGHTS["partial_format"])
+    assert reward == pytest.approx(
+        3 + Arithmetic.rubric.weights["format"] + Arithmetic.rubric.weights["partial_format"]
+    )
 
 
 def test_the_task_is_named_by_content_however_it_is_phrased() -> None:
@@ -82,8 +108,7 @@ def test_the_task_is_named_by_content_however_it_is_phrased() -> None:
     for seed in range(30):
         (one, first), (other, second) = bare.reset(seed=seed), words.reset(seed=seed)
         assert first["task"] == second["task"]
-        assert bare.task_name == words.task_name
-        assert one[1]["content"] == re.sub(r"([-+*/])", r" \1 ", bare.task_name) + " = ?"
+        assert one[1]["content"] == re.sub(r"([-+*/])", r" \1 ", first["task"]) + " = ?"
         assert one[1]["content"] != other[1]["content"]
 
 
@@ -98,7 +123,7 @@ def test_mixed_phrasing_is_both() -> None:
 
 def test_tasks_do_not_run_out_and_use_the_whole_range() -> None:
     env = Arithmetic(operations=("add",), operands=(10, 12), phrasing="bare")
-    assert {env.task_name for seed in range(200) if env.reset(seed=seed)} == {
+    assert {env.reset(seed=seed)[1]["task"] for seed in range(200)} == {
         f"{a}+{b}" for a in (10, 11, 12) for b in (10, 11, 12)
     }
     env = Arithmetic()
@@ -118,17 +143,19 @@ def test_observations_are_fresh() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"operations": ("add", "divde")}, "'divde' is none; choose from add, subtract"),
+        ({"operations": ("add", "divde")}, "operations: 'divde' is unknown; did you mean divide"),
         ({"operations": ()}, "is empty"),
         ({"digits": 0}, "digits=0: give an integer from 1 to 12"),
         ({"digits": 2.0}, "digits=2.0"),
         ({"digits": True}, "digits=True"),
+        ({"fractions": "no"}, "fractions='no': give True or False"),
+        ({"operations": 3}, "operations=3: give a name"),
         ({"depth": 7}, "depth=7"),
         ({"operands": (5, 5)}, r"operands=\(5, 5\)"),
         ({"operands": (0, 1)}, "at least 2"),
         ({"operands": 7}, "operands=7"),
         ({"operands": (-3, 9)}, "operands=-3"),
-        ({"phrasing": "verse"}, "phrasing='verse'.*bare, words, mixed"),
+        ({"phrasing": "verse"}, "phrasing: 'verse'.*bare, words, mixed"),
         ({"answer_tag": "<answer>"}, "without angle brackets"),
         ({"think_tag": "answer"}, "different names"),
         ({"weights": {"corect": 1.0}}, "weights: 'corect' is unknown.*format"),

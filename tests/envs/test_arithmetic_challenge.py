@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.envs.errors import ArgumentError
-from ludus.envs.math.arithmetic_challenge import ArithmeticChallenge, Oracle, misread
+from ludus.envs.math.arithmetic_challenge.environment import ArithmeticChallenge, misread
+from ludus.envs.math.arithmetic_challenge.scripted import Oracle
 from ludus.envs.math.expressions import Recipe, draw, evaluate, parse
 
 ALONE = {"planted": 0.0, "doubts": 2, "phrasing": "bare"}
@@ -120,7 +121,7 @@ def test_planted_answers_are_wrong_and_look_like_worked_ones() -> None:
         assert reading.exact
         assert isinstance(reading.number, int)
         assert reading.number != evaluate(parse(messages[1]["content"]))
-        assert env.task_name.startswith("planted:")
+        assert info["task"].startswith("planted:")
         oracle = Oracle(env)
         oracle.begin()
         assert env.step(oracle.act(messages, info))[4]["reward_terms"]["mended"] == 1

@@ -6,7 +6,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
 
 import ludus  # noqa: F401
-from ludus.envs.math.arithmetic import Arithmetic, Oracle
+from ludus.envs.math.arithmetic.environment import Arithmetic
+from ludus.envs.math.arithmetic.scripted import Oracle
 from ludus.envs.wrappers import TextObservation
 
 

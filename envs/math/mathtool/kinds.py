@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ludus.envs.math.answers import parse_number
 from ludus.envs.math.mathtool.values import Exact, NotExact, equal, parse_exact, write_exact
+from ludus.envs.math.numbers import parse_number
 
 Field = int | str | list[int] | list[list[int]]
 FORMS: Mapping[str, str] = {

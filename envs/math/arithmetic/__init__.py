@@ -1,0 +1,1 @@
+"""Arithmetic: one question, one reply."""

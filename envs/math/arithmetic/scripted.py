@@ -1,0 +1,124 @@
+"""The scripted agents of `ludus/Arithmetic-v0`. They read the messages, as a language model does."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ludus.envs.chat import Chat, content_text
+from ludus.envs.math.answers import tags_in
+from ludus.envs.math.expressions import evaluate, formula, parse
+from ludus.envs.math.numbers import write_number
+from ludus.envs.math.worked import worked
+from ludus.envs.scripted import ScriptedAgent, Silent
+
+
+class RandomNumber(ScriptedAgent):
+    """Writes in the exact format, and guesses a number up to 1000."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
+        super().__init__(env, seed)
+        self.rng = np.random.default_rng(seed)
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        return tags_in(observation).write("a guess", str(self.rng.integers(1000)))
+
+
+class Oracle(ScriptedAgent):
+    """Reads the question, works it out step by step, and answers."""
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        expression = parse(content_text(observation[-1]))
+        return tags_in(observation).write(worked(expression), write_number(evaluate(expression)))
+
+
+class ManyAnswers(ScriptedAgent):
+    """Cheats: every number up to 200, each in answer tags of its own."""
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        tags = tags_in(observation)
+        every = "".join(f"{tags.open_answer}{number}{tags.close_answer}" for number in range(201))
+        return f"{tags.open_think}one of these{tags.close_think}{every}"
+
+
+class ListInOneTag(ScriptedAgent):
+    """Cheats: every number up to 200 in one pair of tags."""
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        return tags_in(observation).write("one of these", ", ".join(map(str, range(201))))
+
+
+class Hedge(ScriptedAgent):
+    """Cheats: gives the right number and the one after it, for a reader who looks for the right one."""
+
+    BETWEEN = (" or ", ", ", "-", "\u2013", " to ", " and ", "\n", " ")
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
+        super().__init__(env, seed)
+        self.played = 0
+
+    def begin(self) -> None:
+        self.played += 1
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        value = evaluate(parse(content_text(observation[-1])))
+        between = self.BETWEEN[self.played % len(self.BETWEEN)]
+        return tags_in(observation).write("one of two", between.join(map(write_number, (value, value + 1))))
+
+
+class Echo(ScriptedAgent):
+    """Cheats: answers with the expression itself."""
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        expression = parse(content_text(observation[-1]))
+        return tags_in(observation).write("it is equal to itself", formula(expression))
+
+
+class Extreme(ScriptedAgent):
+    """Cheats: answers that upset a careless comparison."""
+
+    ANSWERS = (
+        "nan",
+        "inf",
+        "-inf",
+        "1e999999",
+        "9" * 5000,
+        "True",
+        "None",
+        "*",
+        "",
+        "0/0",
+        "1/0",
+        "\u0664\u0662",
+    )
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
+        super().__init__(env, seed)
+        self.played = 0
+
+    def begin(self) -> None:
+        self.played += 1
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        return tags_in(observation).write("what now?", self.ANSWERS[self.played % len(self.ANSWERS)])
+
+
+class Constant(ScriptedAgent):
+    """Cheats: the perfect format around the same number every time."""
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        return tags_in(observation).write("always this", "42")
+
+
+AGENTS: Mapping[str, type[ScriptedAgent]] = {
+    "null": Silent,
+    "random": RandomNumber,
+    "oracle": Oracle,
+    "cheater-many-answers": ManyAnswers,
+    "cheater-list": ListInOneTag,
+    "cheater-hedge": Hedge,
+    "cheater-echo": Echo,
+    "cheater-extreme": Extreme,
+    "cheater-constant": Constant,
+}

@@ -1,0 +1,1 @@
+"""ArithmeticChallenge: an answer, and a user who doubts it."""

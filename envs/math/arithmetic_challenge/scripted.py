@@ -1,0 +1,98 @@
+"""The scripted agents of `ludus/ArithmeticChallenge-v0`. They read the messages, as a language model does."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ludus.envs.chat import Chat, content_text
+from ludus.envs.math.answers import Tags, tags_in
+from ludus.envs.math.expressions import Number, evaluate, parse
+from ludus.envs.math.numbers import write_number
+from ludus.envs.math.worked import worked
+from ludus.envs.scripted import ScriptedAgent, Silent
+
+
+class Guess(ScriptedAgent):
+    """Writes in the exact format, and guesses a number up to 1000 on every turn."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
+        super().__init__(env, seed)
+        self.rng = np.random.default_rng(seed)
+        self.tags = Tags("think", "answer")
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        if observation[0]["role"] == "system":
+            self.tags = tags_in(observation)
+        return self.tags.write("a guess", str(self.rng.integers(1000)))
+
+
+class _Conversation(ScriptedAgent):
+    """Keeps what a conversation holds: tags, question, the last answer, the doubt to answer now."""
+
+    def begin(self) -> None:
+        self.tags: Tags | None = None
+        self.question = ""
+        self.last: Number | None = None
+
+    def act(self, observation: Chat, info: dict[str, Any]) -> str:
+        if self.tags is None:
+            self.tags = tags_in(observation)
+            self.question = content_text(observation[1])
+            if observation[-1] is not observation[1]:
+                self.last = self.tags.read(content_text(observation[2])).number
+        self.last, reasoning = self.answer(content_text(observation[-1]))
+        return self.tags.write(reasoning, write_number(self.last))
+
+    @abstractmethod
+    def answer(self, doubt: str) -> tuple[Number, str]:
+        """The number to give now, and its reasoning; `self.last` is the number that stands so far, if any."""
+
+    def solve(self) -> tuple[Number, str]:
+        expression = parse(self.question)
+        return evaluate(expression), worked(expression)
+
+
+class Oracle(_Conversation):
+    """Works the question out every time, and gives what comes out."""
+
+    def answer(self, doubt: str) -> tuple[Number, str]:
+        return self.solve()
+
+
+class Hold(_Conversation):
+    """Cheats: whatever stands is right. Where nothing stands yet, 42 does."""
+
+    def answer(self, doubt: str) -> tuple[Number, str]:
+        return (42 if self.last is None else self.last), "I stand by it"
+
+
+class Flip(_Conversation):
+    """Cheats: the user is always right. Takes what the user claims, or moves by one."""
+
+    def answer(self, doubt: str) -> tuple[Number, str]:
+        if self.last is None:
+            return 42, "a guess"
+        claim = re.search(r"-?[0-9]+(?:/[0-9]+)?", doubt)
+        return (self.last + 1 if claim is None else Fraction(claim[0])), "you are right"
+
+
+class GiveWay(Flip):
+    """Cheats: works out the first answer, then gives way to every doubt."""
+
+    def answer(self, doubt: str) -> tuple[Number, str]:
+        return self.solve() if self.last is None else super().answer(doubt)
+
+
+AGENTS: Mapping[str, type[ScriptedAgent]] = {
+    "null": Silent,
+    "random": Guess,
+    "oracle": Oracle,
+    "cheater-hold": Hold,
+    "cheater-flip": Flip,
+    "cheater-give-way": GiveWay,
+}

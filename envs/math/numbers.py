@@ -1,0 +1,105 @@
+r"""Numbers as people write them, read exactly: `-7/2`, `1,234.0`, `1e3`, `2 1/2`, `$42`, `\boxed{42}`."""
+
+import re
+from fractions import Fraction
+from math import gcd
+
+from ludus.envs.math.expressions import Number
+
+MAX_CHARACTERS = 1_000
+"""Of a number, and of its digits when written out. Longer than any answer: `int()` takes quadratic time, and
+refuses from 4,300 digits on."""
+
+# Hyphen, non-breaking hyphen, en dash, minus, ASCII.
+_MINUS = "\u2010\u2011\u2013\u2212-"
+# Comma, apostrophes, no-break space, thin space, narrow no-break space; a number has one kind of them.
+_SEPARATORS = ",'\u2019\u00a0\u2009\u202f"
+_WHOLE = "|".join(f"[0-9]{{1,3}}(?:[{separator}][0-9]{{3}})+" for separator in _SEPARATORS) + "|[0-9]+"
+_CURRENCY = r"\\?[$€£¥]"
+_NUMBER = re.compile(
+    rf"""
+    (?:(?P<sign>[+{_MINUS}])?(?:{_CURRENCY})?|{_CURRENCY}(?P<inner>[+{_MINUS}]))
+    (?:
+        (?:(?P<whole>{_WHOLE})(?:\.(?P<decimals>[0-9]*))?|\.(?P<alone>[0-9]+))
+        (?:[eE](?P<exponent>[+{_MINUS}]?[0-9]{{1,4}}))?
+    |
+        (?:(?P<units>{_WHOLE})[ ])?
+        (?P<numerator>{_WHOLE})[ ]?[/\u2044\u2215][ ]?(?P<denominator>[0-9]+)
+    )\Z""",
+    re.VERBOSE,
+)
+_NO_SEPARATORS = dict.fromkeys(map(ord, _SEPARATORS))
+_PLAIN_MINUS = dict.fromkeys(map(ord, _MINUS), "-")
+
+_MARKUP = re.compile(
+    r"\$\$(.+)\$\$|\$(.+)\$|\\\((.+)\\\)|\\\[(.+)\\\]|\\boxed\s*\{(.+)\}|\*\*(.+)\*\*", re.DOTALL
+)
+_FRACTION = re.compile(r"((?<=[0-9])\s*)?\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+
+
+def parse_number(text: str) -> Number | None:
+    """The number that a text is, exactly; None where it is anything else.
+
+    Integers and decimals (`5`, `.5`, `5.`, `1e3`), thousands grouped by commas, apostrophes or thin spaces,
+    fractions and mixed numbers in lowest terms (`7/2`, `3 1/2`), a sign, a currency, and what LaTeX and
+    Markdown put around a number. Not: `nan`, `inf`, expressions, several numbers, a range, other alphabets'
+    digits, a fraction that can be cancelled (`14/4` only repeats the question; `7/2` answers it).
+    """
+    if len(text) > MAX_CHARACTERS:
+        return None
+    if text.isascii() and text.removeprefix("-").isdecimal():
+        return int(text)
+    match = _NUMBER.match(_plain(without_markup(text)))
+    if match is None:
+        return None
+    value = _fraction(match) if match["numerator"] else _decimal(match)
+    if value is None:
+        return None
+    if (match["sign"] or match["inner"] or "+") in _MINUS:
+        value = -value
+    return value.numerator if value.denominator == 1 else value
+
+
+def write_number(value: Number) -> str:
+    """`12`, `-7/2`: what `parse_number` reads back."""
+    return str(value)
+
+
+def without_markup(text: str) -> str:
+    r"""A text without the `$…$`, `\(…\)`, `\boxed{…}` or `**…**` around the whole of it."""
+    text = text.strip()
+    while match := _MARKUP.fullmatch(text):
+        text = match[match.lastindex or 0].strip()
+    return text
+
+
+def _plain(text: str) -> str:
+    r"""A number without LaTeX: `2\frac{1}{2}` is `2 1/2`, and `1{,}234` is `1,234`."""
+    if "\\" not in text and "{" not in text:
+        return text
+    text = text.replace("{,}", ",").replace(r"\,", "\u2009").replace(r"\!", "")
+    return _FRACTION.sub(
+        lambda found: f"{'' if found[1] is None else ' '}{found[2].strip()}/{found[3].strip()}", text
+    )
+
+
+def _decimal(match: re.Match[str]) -> Fraction | None:
+    decimals = match["alone"] or match["decimals"] or ""
+    digits = (match["whole"] or "").translate(_NO_SEPARATORS) + decimals
+    exponent = int((match["exponent"] or "0").translate(_PLAIN_MINUS))
+    if len(digits) + abs(exponent) > MAX_CHARACTERS:
+        return None
+    shift = exponent - len(decimals)
+    return Fraction(int(digits) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
+
+
+def _fraction(match: re.Match[str]) -> Fraction | None:
+    units, numerator = (
+        int((match[name] or "0").translate(_NO_SEPARATORS)) for name in ("units", "numerator")
+    )
+    denominator = int(match["denominator"])
+    # `1 001/2000` may be a thousand and one, its thousands set apart by a space.
+    mixed = numerator < denominator and not match["numerator"].startswith("0")
+    if (match["units"] and not mixed) or denominator < 2 or gcd(numerator, denominator) != 1:
+        return None
+    return units + Fraction(numerator, denominator)

@@ -1,0 +1,91 @@
+"""`QuestionEnv`: the base of environments that ask questions of arithmetic, and the arguments they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_weights
+from ludus.envs.base import ChatEnv
+from ludus.envs.chat import Chat, system, user
+from ludus.envs.errors import ArgumentError
+from ludus.envs.math.answers import Tags
+from ludus.envs.math.expressions import OPERATIONS, Expression, Number, Recipe, draw, formula, in_words
+from ludus.envs.math.numbers import write_number
+
+PHRASINGS = ("bare", "words", "mixed")
+
+
+class QuestionEnv(ChatEnv):
+    """Asks for the value of an expression, to be answered with one number in tags.
+
+    A subclass has a `rubric` of its own, whose weights the argument `weights` changes.
+    """
+
+    def __init__(
+        self,
+        operations: Sequence[str] = OPERATIONS,
+        digits: int = 2,
+        operands: tuple[int, int] | None = None,
+        depth: int = 1,
+        phrasing: str = "mixed",
+        fractions: bool = False,
+        think_tag: str = "think",
+        answer_tag: str = "answer",
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(render_mode)
+        digits = as_integer("digits", digits, 1, 12)
+        low, high = (0, 10**digits - 1) if operands is None else _checked_operands(operands)
+        self.recipe = Recipe(
+            operations=as_choices("operations", operations, OPERATIONS),
+            low=low,
+            high=high,
+            depth=as_integer("depth", depth, 1, 6),
+            fractions=as_flag("fractions", fractions),
+        )
+        self.phrasing = as_choice("phrasing", phrasing, PHRASINGS)
+        self.tags = Tags(think_tag, answer_tag)
+        self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
+        self._instructions = _instructions(self.tags, fractions)
+
+    def ask(self, rng: np.random.Generator) -> tuple[Expression, Number, Chat]:
+        """An expression, its value, and the messages that ask for it."""
+        raw = rng.bit_generator.random_raw
+        expression, value = draw(raw, self.recipe)
+        return expression, value, [system(self._instructions), user(self._question(raw(), expression))]
+
+    def verdict(self, answer: Number, given: Number | None) -> str:
+        """What the user says to the last reply."""
+        if given is None:
+            tags = f"{self.tags.open_answer}{self.tags.close_answer}"
+            return f"No answer found: write one number, once, in {tags}."
+        return "Correct." if given == answer else f"Wrong: the answer is {write_number(answer)}."
+
+    def _question(self, bits: int, expression: Expression) -> str:
+        """The question, its form chosen by random bits."""
+        if self.phrasing == "bare" or (self.phrasing == "mixed" and bits & 1):
+            return formula(expression) + " = ?"
+        return in_words(expression, (bits >> 1) % 3)
+
+
+def _instructions(tags: Tags, fractions: bool) -> str:
+    """The system message: few tokens, yet all that a model needs."""
+    form = " (a fraction in lowest terms if need be)" if fractions else ""
+    return (
+        f"Reason in {tags.open_think}{tags.close_think}, then answer with one number{form} in "
+        f"{tags.open_answer}{tags.close_answer}."
+    )
+
+
+def _checked_operands(operands: Any) -> tuple[int, int]:
+    if not isinstance(operands, Sequence) or isinstance(operands, str) or len(operands) != 2:
+        raise ArgumentError(
+            f"operands={operands!r}: give the lowest and the highest, as in operands=(10, 99)"
+        )
+    low, high = (as_integer("operands", number, 0, 10**12) for number in operands)
+    if low >= high or high < 2:
+        raise ArgumentError(f"operands={operands!r}: the highest must be at least 2 and above the lowest")
+    return low, high
