@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from ludus.envs.assistant.calendar.state import CalendarState
 from ludus.envs.assistant.calendar.world import Person
 from ludus.tools.errors import ToolError
-from ludus.tools.services.calendar.ics import is_iana
+from ludus.tools.services.calendar.zones import is_iana
 
 
 def same_answer(expected: str, given: str) -> bool:

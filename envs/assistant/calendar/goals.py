@@ -115,10 +115,11 @@ def difference(
 
 
 def task_key(goal: Goal, shelves: Shelves) -> str:
-    """The kind, and a digest of the calendars and the request."""
+    """The kind, and a digest of the calendars and the request. What a VTIMEZONE says is no part of it: that
+    follows from the zone data of the machine."""
     digest = blake2b(goal.text.encode(), digest_size=8)
-    for one in shelves.by_person.values():
-        digest.update(one.calendar.person.encode())
-        for text in one.objects.values():
-            digest.update(text.encode())
+    for shelf in shelves.by_person.values():
+        digest.update(shelf.calendar.person.encode())
+        for text in shelf.objects.values():
+            digest.update(text[text.index("BEGIN:VEVENT") :].encode())
     return f"{goal.kind}:{digest.hexdigest()}"

@@ -1,8 +1,6 @@
 """What calendars are made of: text and back, expansion, edits, what the service refuses, what is missing."""
 
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -49,7 +47,7 @@ walls = st.datetimes(datetime(2030, 1, 1), datetime(2032, 1, 1)).map(
 
 def fresh(text: str) -> Item:
     """What a text says, for somebody who has never seen it."""
-    ics._read.pop(text, None)
+    ics.read.cache_clear()
     return ics.read(text)
 
 
@@ -375,17 +373,6 @@ def test_it_says_what_it_speaks(service: CalendarService) -> None:
         assert "calendar-access" in http.options("/").headers["dav"]
 
 
-def test_without_the_extra_one_line_names_it() -> None:
-    program = (
-        "import sys; sys.modules['icalendar'] = None\n"
-        "from ludus.tools.errors import UserError\n"
-        "try:\n    import ludus.tools.services.calendar\n"
-        "except UserError as error:\n    print(error)"
-    )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said == "calendars need icalendar, which is not installed: pip install 'ludus[calendar]'\n"
-
-
 def test_whole_days_moved_to_a_time_become_an_event_of_that_time() -> None:
     item = Item(VEvent(uid="x", start=date(2031, 3, 4), end=date(2031, 3, 5)))
     assert edit.moved(item, START, START + HOUR).main.start == START
@@ -394,7 +381,7 @@ def test_whole_days_moved_to_a_time_become_an_event_of_that_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "title", ["a\rb", "a\r\nEND:VEVENT\r\nb", "\u2028BEGIN:VEVENT", "\x85\x0c\x1c", "\\n\\,;"]
+    "title", ["a\rb", "a\r\nEND:VEVENT\r\nb", "\u2028BEGIN:VEVENT", "\\n\\,;", "C:\\New\\next"]
 )
 def test_a_title_is_read_as_it_was_written_wherever_it_is_read(title: str) -> None:
     service = CalendarService({Calendar("a@example.org", "A", "UTC"): ()})

@@ -1,8 +1,9 @@
 """The client of any CalDAV server: calendars of several people, and meetings that are held in all of them."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ import httpx
 
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services.calendar import dav, edit, expand, ics
+from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import (
     STATUSES,
     Attendee,
@@ -22,12 +24,19 @@ from ludus.tools.services.calendar.model import (
     Status,
     VEvent,
     aware,
+    exactly,
+    lasting,
     resource_name,
 )
+from ludus.tools.services.calendar.rules import FIRST_YEAR, LAST_YEAR, CannotMove
+from ludus.tools.services.calendar.zones import is_iana
 from ludus.tools.services.client import Refused, ask
+from ludus.tools.text import carried
 
+_LOG = logging.getLogger(__name__)
 ANY = "*"
 """Instead of an object's version: whatever is there, or nothing."""
+MAX_SKIPPED = 1000
 _XML = {"content-type": "application/xml; charset=utf-8"}
 
 
@@ -54,7 +63,9 @@ class CalendarClient:
     every copy, the person's own last: when one could not be written, doing the same again completes it.
     Whoever is invited but has no calendar on the server has no copy.
 
-    Every method raises `ToolError` for what the caller can mend, and `ToolFault` where the server is none.
+    Every method raises `ToolError` for what the caller can mend, and `ToolFault` where no CalDAV server is
+    there. An object on the server that nobody can make sense of costs itself alone: `events` and `free_busy`
+    leave it out, `skipped` names it, and the log does once.
 
     Args:
         http: a client whose base URL is the collection that holds the calendars (see
@@ -65,6 +76,8 @@ class CalendarClient:
     def __init__(self, http: httpx.Client, now: Callable[[], datetime] = _now) -> None:
         self._http = http
         self._now = now
+        self.skipped: dict[str, str] = {}
+        """By address: the objects that were left out, and why."""
 
     # Calendars
 
@@ -91,8 +104,9 @@ class CalendarClient:
         Args:
             zone: IANA name of the zone the person lives in.
         """
-        if not ics.is_iana(zone):
-            raise ToolError(f"there is no time zone {zone!r}; give an IANA name such as 'Europe/Berlin'")
+        if not is_iana(carried("zone", zone)):
+            raise ToolError(f"there is no time zone {zone[:60]!r}; give an IANA name such as 'Europe/Berlin'")
+        name = carried("name", name)
         self._ask("MKCALENDAR", person, content=dav.make_calendar(name, ics.timezone(zone)), headers=_XML)
         return Calendar(person, name, zone)
 
@@ -104,7 +118,7 @@ class CalendarClient:
         Raises:
             Refused: with status 404, when there is none.
         """
-        name = resource_name(uid)
+        name = resource_name(carried("uid", uid))
         try:
             response = self._ask("GET", person, name)
         except Refused as refusal:
@@ -115,8 +129,8 @@ class CalendarClient:
             return Stored(item, response.headers.get("etag", ""), name)
         # Other programs call their resources as they like.
         for found in self._query(person, dav.query_uid(uid)):
-            item = self._item(found.text, found.href)
-            if item.uid == uid:
+            item = self._understood(found)
+            if item is not None and item.uid == uid:
                 return Stored(item, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
         raise Refused(f"there is no event {uid!r} in the calendar of {person}", 404)
 
@@ -134,7 +148,12 @@ class CalendarClient:
             Refused: with status 412, when somebody else has written meanwhile (or there is one already).
         """
         condition = {"if-none-match": "*"} if etag is None else {} if etag == ANY else {"if-match": etag}
-        text = ics.write(edit.stamped(item, self._now()))
+        try:
+            text = ics.write(edit.stamped(item, self._now()))
+            # What could not be read again is not written.
+            ics.read(text)
+        except BadCalendar as error:
+            raise ToolError(f"this cannot be written into a calendar: {error}") from None
         headers = {"content-type": "text/calendar; charset=utf-8", **condition}
         response = self._ask(
             "PUT", person, name or resource_name(item.uid), content=text.encode(), headers=headers
@@ -152,8 +171,10 @@ class CalendarClient:
         """What takes place in a person's calendar between two times: series expanded, in order, whatever was
         cancelled or declined included. An event belongs there if any of it lies between the two."""
         # Servers disagree on when a whole day begins; a day more on either side, and it does not matter.
+        start, end = _time("start", start), _time("end", end)
         query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
-        items = [self._item(found.text, found.href) for found in self._query(person, query)]
+        understood = (self._understood(found) for found in self._query(person, query))
+        items = [item for item in understood if item is not None]
         zone = self._zone(person) if any(map(_is_floating, items)) else UTC
         try:
             return expand.events(items, start, end, zone)
@@ -182,13 +203,13 @@ class CalendarClient:
     ) -> Item:
         """Put an event into a person's calendar, and into those of the attendees, who are thereby invited."""
         main = VEvent(
-            uid=uid,
-            start=start,
-            end=end,
-            summary=_lines(summary),
-            rule=rule,
-            location=_lines(location),
-            description=_lines(description),
+            uid=carried("uid", uid),
+            start=_moment("start", start),
+            end=_moment("end", end),
+            summary=carried("summary", summary),
+            rule=carried("rule", rule),
+            location=carried("location", location),
+            description=carried("description", description),
         )
         item = Item(main)
         if attendees:
@@ -211,7 +232,7 @@ class CalendarClient:
             ToolError: the person is not invited, or there is no such occurrence.
         """
         if status not in STATUSES:
-            raise ToolError(f"{status!r} is no answer; there are {', '.join(STATUSES)}")
+            raise ToolError(f"{str(status)[:60]!r} is no answer; there are {', '.join(STATUSES)}")
         stored = self.get(person, uid)
         if stored.item.main.answer_of(person) is None:
             raise ToolError(f"{person} is not invited to {stored.item.main.summary!r}")
@@ -247,23 +268,23 @@ class CalendarClient:
         Raises:
             ToolError: somebody else is the organizer, or there is no such occurrence.
         """
+        start = _time("start", start)
         stored = self._own(person, uid)
         item = stored.item
         if occurrence is None:
             main = item.main
             zone = self._zone(person) if _is_floating(item) else UTC
-            length = aware(main.end, zone) - aware(main.start, zone)
-            moved = edit.moved(item, start, end or start + length)
+            moved = _moved(item, start, _until(start, end, aware(main.start, zone), aware(main.end, zone)))
             self._write(person, moved, stored)
             return moved
         event = self._occurrence(person, item, occurrence)
-        until = end or start + (event.end - event.start)
+        until = _until(start, end, event.start, event.end)
         if not following:
             moved = edit.occurrence_moved(item, event, start, until)
             self._write(person, moved, stored)
             return moved
-        head, tail = edit.split(item, event, event.start.tzinfo or UTC)
-        moved = edit.moved(tail, start, until)
+        head, tail = _split(item, event)
+        moved = _moved(tail, start, until)
         # What follows is written first: were it the other way round, half a failure would lose it.
         for holder in self._holders(person, moved):
             self._write_copy(holder, moved)
@@ -290,7 +311,7 @@ class CalendarClient:
         if not following:
             self._write(person, edit.occurrence_removed(item, event), stored)
             return
-        head, _ = edit.split(item, event, event.start.tzinfo or UTC)
+        head, _ = _split(item, event)
         if head is None:
             self._remove(person, stored)
         else:
@@ -310,8 +331,8 @@ class CalendarClient:
     def _occurrence(self, person: str, item: Item, occurrence: datetime) -> Event:
         zone = self._zone(person) if _is_floating(item) else UTC
         try:
-            return edit.find(item, occurrence, zone)
-        except edit.NoOccurrence as error:
+            return edit.find(item, _time("occurrence", occurrence), zone)
+        except ValueError as error:
             raise ToolError(str(error)) from None
 
     def _holders(self, person: str, item: Item) -> list[str]:
@@ -375,18 +396,30 @@ class CalendarClient:
     def _item(self, text: str, place: str) -> Item:
         try:
             return ics.read(text)
-        except ics.BadCalendar as error:
-            raise ToolFault(f"{place} on {self._http.base_url} is no calendar object: {error}") from None
+        except BadCalendar as error:
+            if "BEGIN:VCALENDAR" not in text:
+                raise ToolFault(f"{place} is no calendar object: {error}; is the URL right?") from None
+            raise ToolError(f"{place} is on the server, and cannot be understood: {error}") from None
+
+    def _understood(self, found: dav.Found) -> Item | None:
+        """An object of the server's; None for one that is left out."""
+        try:
+            return ics.read(found.text)
+        except BadCalendar as error:
+            if found.href not in self.skipped and len(self.skipped) < MAX_SKIPPED:
+                self.skipped[found.href] = str(error)
+                _LOG.warning("%s%s is left out: %s", self._http.base_url, found.href, error)
+            return None
 
     def _ask(self, method: str, person: str, name: str = "", **arguments: Any) -> httpx.Response:
-        if not person or "/" in person:
-            raise ToolError(f"{person!r} is nobody: a person is an address such as 'anna@example.org'")
+        if not person or "/" in person or carried("person", person) in (".", ".."):
+            raise ToolError(f"{person[:100]!r} is nobody: a person is an address such as 'anna@example.org'")
         return ask(self._http, method, f"{quote(person)}/{quote(name, safe='')}", **arguments)
 
 
 def _calendar(found: dav.Collection) -> Calendar:
     person = unquote(found.href.rstrip("/").rpartition("/")[2])
-    return Calendar(person, found.name or person, found.zone if ics.is_iana(found.zone) else "UTC")
+    return Calendar(person, found.name or person, found.zone if is_iana(found.zone) else "UTC")
 
 
 def _is_floating(item: Item) -> bool:
@@ -402,6 +435,37 @@ def _read(http: httpx.Client, read: Callable[[bytes], list[Any]], body: bytes) -
         raise ToolFault(f"{http.base_url} answered with no CalDAV: {error}; is the URL right?") from None
 
 
-def _lines(text: str) -> str:
-    """A text with the line ends that iCalendar knows, as it will be read back."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+def _moment(name: str, moment: Moment) -> Moment:
+    if not FIRST_YEAR < moment.year < LAST_YEAR:
+        raise ToolError(f"{name}={moment}: years go from {FIRST_YEAR + 1} to {LAST_YEAR - 1}")
+    return moment
+
+
+def _time(name: str, moment: datetime) -> datetime:
+    _moment(name, moment)
+    if moment.tzinfo is None:
+        raise ToolError(f"{name}={moment} needs a time zone")
+    return moment
+
+
+def _until(start: datetime, end: datetime | None, was_start: datetime, was_end: datetime) -> datetime:
+    """When something that is moved is to end: as said, or so that it keeps its length."""
+    if end is None:
+        return exactly(start, lasting(was_start, was_end))
+    if lasting(start, _time("end", end)) < timedelta(0):
+        raise ToolError(f"end={end} lies before start={start}")
+    return end
+
+
+def _moved(item: Item, start: datetime, end: datetime) -> Item:
+    try:
+        return edit.moved(item, start, end)
+    except (CannotMove, OverflowError) as error:
+        raise ToolError(f"{item.main.summary!r} cannot be moved as a whole: {error}") from None
+
+
+def _split(item: Item, event: Event) -> tuple[Item | None, Item]:
+    try:
+        return edit.split(item, event, event.start.tzinfo or UTC)
+    except CannotMove as error:
+        raise ToolError(f"{item.main.summary!r} cannot be cut there: {error}") from None

@@ -3,8 +3,20 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from ludus.tools.services.calendar import expand, ics
-from ludus.tools.services.calendar.model import Attendee, Event, Item, Moment, Status, VEvent, aware
+from ludus.tools.services.calendar import expand
+from ludus.tools.services.calendar.expand import instant
+from ludus.tools.services.calendar.model import (
+    Attendee,
+    Event,
+    Item,
+    Moment,
+    Status,
+    VEvent,
+    aware,
+    exactly,
+    lasting,
+)
+from ludus.tools.services.calendar.rules import moved_rule, rule_part, with_rule_parts
 
 
 class NoOccurrence(ValueError):
@@ -21,11 +33,11 @@ def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
     around = timedelta(days=60)
     near = expand.events([item], occurrence - around, occurrence + around, zone)
     for event in near:
-        if event.occurrence == occurrence:
+        if event.occurrence is not None and instant(event.occurrence) == instant(occurrence):
             return event
-    there = sorted(event.occurrence for event in near if event.occurrence is not None)
-    there.sort(key=lambda one: abs(one - occurrence))
-    words = ", ".join(one.isoformat(timespec="minutes") for one in sorted(there[:3]))
+    there = [event.occurrence for event in near if event.occurrence is not None]
+    there.sort(key=lambda start: abs(start - occurrence))
+    words = ", ".join(start.isoformat(timespec="minutes") for start in sorted(there[:3]))
     raise NoOccurrence(
         f"{item.main.summary!r} has no occurrence {occurrence.isoformat(timespec='minutes')}; "
         + (f"the nearest ones are {words}" if words else "there is none within 60 days")
@@ -33,41 +45,46 @@ def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
 
 
 def moved(item: Item, start: datetime, end: datetime) -> Item:
-    """An event, or a whole series, to another time. A series keeps its zone: what is said of its exceptions
-    moves along by the same time of the clock."""
+    """An event, or a whole series, to another time. A series keeps its zone: its exceptions move along by the
+    same time of the clock, and its rule with them.
+
+    Raises:
+        CannotMove: no rule says what the series would be then.
+    """
     main = item.main
     if not item.is_series:
         begin, finish = _days_if_whole(start, end, main.start)
         return replace(item, main=replace(main, start=begin, end=finish, sequence=main.sequence + 1))
     first = _like(start, main.start)
-    shift, length = _clock(first) - _clock(main.start), end - start
+    shift, length = _clock(first) - _clock(main.start), lasting(start, end)
+    zone = start.tzinfo or UTC
+    longer = length - lasting(aware(main.start, zone), aware(main.end, zone))
 
     def later(moment: Moment) -> Moment:
         return moment + shift
 
     changes = tuple(
         replace(
-            one,
-            start=later(one.start),
-            end=later(one.start) + length,
-            occurrence=None if one.occurrence is None else later(one.occurrence),
-            sequence=one.sequence + 1,
+            change,
+            start=later(change.start),
+            end=_after(later(change.end), longer),
+            occurrence=None if change.occurrence is None else later(change.occurrence),
+            sequence=change.sequence + 1,
         )
-        for one in item.changes
+        for change in item.changes
     )
     rule = main.rule
-    if until := ics.rule_part(rule, "UNTIL"):
-        rule = ics.with_rule_parts(rule, UNTIL=_until_later(until, shift))
-    if days := ics.rule_part(rule, "BYDAY"):
-        rule = ics.with_rule_parts(
-            rule, BYDAY=_days_later(days, _clock(first).date() - _clock(main.start).date())
-        )
+    if rule:
+        days = (_clock(first).date() - _clock(main.start).date()).days
+        rule = moved_rule(rule, days, _clock(first).time() != _clock(main.start).time())
+        if until := rule_part(rule, "UNTIL"):
+            rule = with_rule_parts(rule, UNTIL=_until_later(until, shift, main.start))
     return replace(
         item,
         main=replace(
             main,
             start=first,
-            end=first + length,
+            end=_after(first, length),
             rule=rule,
             excluded=tuple(map(later, main.excluded)),
             added=tuple(map(later, main.added)),
@@ -87,10 +104,12 @@ def occurrence_moved(item: Item, event: Event, start: datetime, end: datetime) -
 def occurrence_removed(item: Item, event: Event) -> Item:
     """A series without one of its occurrences."""
     which = _name_of(item, event)
-    changes = tuple(one for one in item.changes if one.occurrence != which)
+    # What else a change stands for takes place all the same.
+    changes = tuple(change for change in item.changes if change.following or not _names(change, which))
     main = item.main
-    if which in main.added and which != main.start:
-        main = replace(main, added=tuple(one for one in main.added if one != which))
+    if instant(which) in map(instant, main.added) and instant(which) != instant(main.start):
+        added = tuple(start for start in main.added if instant(start) != instant(which))
+        main = replace(main, added=added)
     else:
         main = replace(main, excluded=(*main.excluded, which))
     return replace(item, main=replace(main, sequence=main.sequence + 1), changes=changes)
@@ -98,40 +117,48 @@ def occurrence_removed(item: Item, event: Event) -> Item:
 
 def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
     """A series cut before one of its occurrences: what comes before it (None if nothing does), and it with
-    what follows, as a series of its own."""
+    what follows, as a series of its own.
+
+    Raises:
+        CannotMove: what follows had been moved already, and no rule says that.
+    """
     main = item.main
     which = _name_of(item, event)
-    at = aware(which, zone)
+    at = aware(which, zone).astimezone(UTC)
 
     def before(moment: Moment) -> bool:
-        return aware(moment, zone) < at
+        return aware(moment, zone).astimezone(UTC) < at
 
     rule = main.rule
-    if count := ics.rule_part(rule, "COUNT"):
-        left = int(count) - expand.starts(rule, main.start, which)
-        rule = ics.with_rule_parts(rule, COUNT=str(left)) if left > 0 else ""
-    length = aware(main.end, zone) - aware(main.start, zone)
+    if count := rule_part(rule, "COUNT"):
+        left = int(count) - expand.count_before(rule, main.start, which)
+        rule = with_rule_parts(rule, COUNT=str(left)) if left > 0 else ""
+    length = lasting(aware(main.start, zone), aware(main.end, zone))
     tail = replace(
         main,
-        uid=f"{main.uid}-{at.astimezone(UTC):%Y%m%dT%H%M%SZ}",
+        uid=f"{main.uid}-{at:%Y%m%dT%H%M%SZ}",
         start=which,
-        end=which + length,
+        end=_after(which, length),
         rule=rule,
-        excluded=tuple(one for one in main.excluded if not before(one)),
-        added=tuple(one for one in main.added if not before(one) and one != which),
+        excluded=tuple(start for start in main.excluded if not before(start)),
+        added=tuple(start for start in main.added if not before(start) and instant(start) != instant(which)),
     )
     kept, later = [], []
-    for one in item.changes:
-        if one.occurrence is not None and before(one.occurrence):
-            kept.append(one)
+    for change in item.changes:
+        if change.occurrence is not None and before(change.occurrence):
+            kept.append(change)
         else:
-            later.append(replace(one, uid=tail.uid))
+            later.append(replace(change, uid=tail.uid))
     after = replace(item, main=tail, changes=tuple(later))
+    earlier = [change for change in kept if change.following]
+    if earlier:
+        # The last of them says what the tail is from its first occurrence on.
+        after = _as_changed(after, max(earlier, key=lambda change: aware(change.occurrence, zone)), zone)  # type: ignore[arg-type]
     if not before(main.start):
         return None, after
     head = replace(
         main,
-        rule=main.rule and ics.with_rule_parts(main.rule, COUNT=None, UNTIL=_just_before(which)),
+        rule=main.rule and with_rule_parts(main.rule, COUNT=None, UNTIL=_just_before(which)),
         excluded=tuple(filter(before, main.excluded)),
         added=tuple(filter(before, main.added)),
         sequence=main.sequence + 1,
@@ -139,12 +166,32 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
     return replace(item, main=head, changes=tuple(kept)), after
 
 
+def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
+    """A series that is from its start on what a change made of an earlier occurrence and what followed."""
+    begins = aware(expand.as_much_later(change, series.main.start), zone)
+    length = lasting(aware(change.start, zone), aware(change.end, zone))
+    moved_series = moved(series, begins, exactly(begins, length))
+    main = moved_series.main
+    like = replace(
+        change,
+        **{name: getattr(main, name) for name in ("uid", "start", "end", "rule", "excluded", "added")},
+        occurrence=None,
+        following=False,
+    )
+    # Those that stand for themselves are where they were, only their names have moved.
+    changes = tuple(
+        replace(new, start=old.start, end=old.end)
+        for new, old in zip(moved_series.changes, series.changes, strict=True)
+    )
+    return replace(moved_series, main=like, changes=changes)
+
+
 def invited(item: Item, organizer: Attendee, attendees: tuple[Attendee, ...]) -> Item:
     """An object to which people are invited; who was before keeps the answer given."""
 
     def with_people(part: VEvent) -> VEvent:
         known = part.attendees or (organizer,)
-        new = tuple(one for one in attendees if all(one.address != old.address for old in known))
+        new = tuple(guest for guest in attendees if all(guest.address != old.address for old in known))
         return replace(
             part,
             organizer=part.organizer or organizer.address,
@@ -173,7 +220,7 @@ def _answered(part: VEvent, address: str, status: Status) -> VEvent:
     return replace(
         part,
         attendees=tuple(
-            replace(one, status=status) if one.address == address else one for one in part.attendees
+            replace(guest, status=status) if guest.address == address else guest for guest in part.attendees
         ),
     )
 
@@ -187,17 +234,61 @@ def _name_of(item: Item, event: Event) -> Moment:
 
 def _change(item: Item, event: Event) -> VEvent:
     """The VEVENT that stands for one occurrence alone."""
-    if event.details.occurrence is not None:
-        return event.details
-    start, end = _like(event.start, item.main.start), _like(event.end, item.main.start)
+    details = event.details
+    which = _name_of(item, event)
+    if details.occurrence is not None and not details.following:
+        return details
     return replace(
-        item.main, start=start, end=end, rule="", excluded=(), added=(), occurrence=_name_of(item, event)
+        details,
+        start=_like(event.start, details.start),
+        end=_like(event.end, details.start),
+        rule="",
+        excluded=(),
+        added=(),
+        occurrence=which,
+        following=False,
     )
 
 
 def _with_change(item: Item, change: VEvent) -> Item:
-    others = (one for one in item.changes if one.occurrence != change.occurrence)
+    assert change.occurrence is not None
+    others: list[VEvent] = []
+    for other in item.changes:
+        if not _names(other, change.occurrence):
+            others.append(other)
+        elif other.following and not change.following:
+            others += _handed_on(item, other)
     return replace(item, changes=(*others, change))
+
+
+def _handed_on(item: Item, change: VEvent) -> list[VEvent]:
+    """A change of an occurrence and all later ones, as one of the next occurrence and all later ones."""
+    assert change.occurrence is not None
+    zone = getattr(change.start, "tzinfo", None) or UTC
+    at = aware(change.occurrence, zone).astimezone(UTC)
+    names = [
+        event.occurrence.astimezone(UTC)
+        for event in expand.events([item], at, at + expand.MAX_SPAN, zone)
+        if event.details is change and event.occurrence is not None
+    ]
+    following = min((name for name in names if name > at), default=None)
+    if following is None:
+        return []
+    which = _like(following, item.main.start)
+    start = expand.as_much_later(change, which)
+    length = lasting(aware(change.start, zone), aware(change.end, zone))
+    return [replace(change, occurrence=which, start=start, end=_after(start, length))]
+
+
+def _names(change: VEvent, which: Moment) -> bool:
+    return change.occurrence is not None and instant(change.occurrence) == instant(which)
+
+
+def _after(start: Moment, length: timedelta) -> Moment:
+    """So much later; whole days later for a day, however long those are."""
+    if isinstance(start, datetime):
+        return exactly(start, length)
+    return start + timedelta(days=round(length / timedelta(days=1)))
 
 
 def _like(moment: datetime, model: Moment) -> Moment:
@@ -218,16 +309,6 @@ def _clock(moment: Moment) -> datetime:
     return datetime(*moment.timetuple()[:6])
 
 
-_DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
-
-
-def _days_later(days: str, shift: timedelta) -> str:
-    """The weekdays of a rule, moved along when the series moves to another day."""
-    return ",".join(
-        one[:-2] + _DAYS[(_DAYS.index(one[-2:]) + shift.days) % 7] for one in days.upper().split(",")
-    )
-
-
 def _just_before(moment: Moment) -> str:
     """The last UNTIL that leaves a start out, in the form that the start calls for (RFC 5545, 3.3.10)."""
     if not isinstance(moment, datetime):
@@ -238,6 +319,11 @@ def _just_before(moment: Moment) -> str:
     return f"{moment.astimezone(UTC) - timedelta(seconds=1):%Y%m%dT%H%M%SZ}"
 
 
-def _until_later(until: str, shift: timedelta) -> str:
+def _until_later(until: str, shift: timedelta, start: Moment) -> str:
+    """An UNTIL as much later on the clock that the series is on."""
     form = "%Y%m%dT%H%M%SZ" if until.endswith("Z") else "%Y%m%dT%H%M%S" if "T" in until else "%Y%m%d"
-    return (datetime.strptime(until, form) + shift).strftime(form)
+    moment = datetime.strptime(until, form)
+    if until.endswith("Z") and isinstance(start, datetime) and start.tzinfo is not None:
+        local = moment.replace(tzinfo=UTC).astimezone(start.tzinfo)
+        return f"{(local + shift).astimezone(UTC):{form}}"
+    return f"{moment + shift:{form}}"

@@ -1,25 +1,29 @@
-"""When calendar objects take place: series expanded, with their exceptions."""
+"""When calendar objects take place: series expanded, with their exceptions.
+
+Starts follow the clock on the wall; how long each lasts is exact (RFC 5545, 3.8.5.3), except for whole days.
+A start that the clocks skip is as much after the change as it would have been (3.3.5).
+"""
 
 import functools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import takewhile
-from operator import attrgetter
-from typing import Any
+from operator import itemgetter
 
-from ludus.tools.services.calendar import ics
-from ludus.tools.services.calendar.libraries import recurring_ical_events, rrulestr
-from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, aware
+from ludus.tools.services.calendar import rules
+from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, VEvent, aware, lasting
 
 BLOCK = timedelta(days=128)
 """Series are expanded block by block, so that what one question finds out serves the next."""
-SHORT = 1000
-"""Up to so many times a series is expanded all at once."""
 MARGIN = timedelta(days=1)
 """More than what times without a zone and times in UTC can be apart."""
-MOST = timedelta(days=4000)
+MAX_SPAN = timedelta(days=4000)
 """The longest time that is expanded at once."""
-FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_EVENTS = 20_000
+"""What takes place in that time, at most."""
+STEP = timedelta(days=730)
+"""In what steps a long time is searched for the first start; no series starts `MAX_EVENTS` times in one."""
+FIRST = datetime(1970, 1, 1)
 
 
 def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) -> list[Event]:
@@ -29,26 +33,42 @@ def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) 
         zone: what whole days and times without a zone are meant in.
 
     Raises:
-        ValueError: the end is not after the start, or too far away.
+        ValueError: the end is not after the start, or too far away, or more takes place than `MAX_EVENTS`.
     """
-    if not start < end <= start + MOST:
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
+    if not start < end <= start + MAX_SPAN:
         raise ValueError(
-            f"from {start} to {end}: the end must come after the start, by {MOST.days} days at most"
+            f"from {start} to {end}: the end must come after the start, by {MAX_SPAN.days} days at most"
         )
-    found = [event for item in items for event in _of(item, start, end, zone)]
-    return sorted(found, key=attrgetter("start", "end", "uid"))
+    found: list[Event] = []
+    for item in items:
+        for event in _of(item, start, end, zone):
+            found.append(event)
+            if len(found) > MAX_EVENTS:
+                raise ValueError(
+                    f"more than {MAX_EVENTS} events from {start} to {end}: ask for a shorter time"
+                )
+    found.sort(key=lambda event: (event.start.astimezone(UTC), event.end.astimezone(UTC), event.uid))
+    return found
 
 
 def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> bool:
     """Whether any of an object lies between two times."""
-    return next(_of(item, start, end, zone), None) is not None
+    low, end = start.astimezone(UTC), end.astimezone(UTC)
+    while low < end:
+        high = min(end, low + STEP)
+        if next(_of(item, low, high, zone), None) is not None:
+            return True
+        low = high
+    return False
 
 
 def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) -> list[Busy]:
     """The times that events take from a person between two times, merged, in order."""
+    start, end = start.astimezone(UTC), end.astimezone(UTC)
     merged: list[Busy] = []
     for event in found:
-        low, high = max(event.start, start).astimezone(UTC), min(event.end, end).astimezone(UTC)
+        low, high = max(event.start.astimezone(UTC), start), min(event.end.astimezone(UTC), end)
         if low >= high or not event.is_busy_for(person):
             continue
         if merged and low <= merged[-1].end:
@@ -58,95 +78,166 @@ def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) ->
     return merged
 
 
-def starts(rule: str, first: Moment, before: Moment) -> int:
+def count_before(rule: str, first: Moment, before: Moment) -> int:
     """How many starts a rule gives from the first one to before another, those that are excluded included."""
-    limit = _wall(before)
-    return sum(1 for _ in takewhile(lambda wall: wall < limit, rrulestr(rule, dtstart=_wall(first))))
+    return sum(wall < _wall(before) for wall in _walls_with_count(rule, _wall(first), _until(rule, first)))
+
+
+def instant(moment: Moment) -> Moment:
+    """What a start is known by, however it is written: equal for the same time in two zones."""
+    if isinstance(moment, datetime) and moment.tzinfo is not None:
+        return moment.astimezone(UTC)
+    return moment
 
 
 def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Event]:
+    """What takes place of an object between two times in UTC."""
     main = item.main
     if not item.is_series:
-        low, high = aware(main.start, zone), aware(main.end, zone)
-        if _overlaps(low, high, start, end):
-            yield Event(
-                low, high, None if main.occurrence is None else aware(main.occurrence, zone), main, False
-            )
+        if _overlaps(main.start, main.end, start, end, zone):
+            occurrence = None if main.occurrence is None else aware(main.occurrence, zone)
+            yield Event(aware(main.start, zone), aware(main.end, zone), occurrence, main, False)
         return
-    if _is_plain(item):
-        length = main.end - main.start  # type: ignore[operator]
-        begins = _wall(main.start)
-        walls = _walls(main.rule, begins)
-        # The first start takes place even where the rule does not give it.
-        for wall in walls if begins in walls else (begins, *walls):
-            low = aware(wall.replace(tzinfo=main.start.tzinfo), zone)  # type: ignore[union-attr]
-            if _overlaps(low, low + length, start, end):
-                yield Event(low, low + length, low, main, True)
+    excluded = {*map(instant, main.excluded)}
+    # Somebody who is invited to single occurrences only has an object without the series.
+    changes = item.parts if main.occurrence is not None else item.changes
+    own = {instant(change.occurrence): change for change in changes if change.occurrence is not None}
+    for name, change in own.items():
+        if name not in excluded and _overlaps(change.start, change.end, start, end, zone):
+            yield _event(change, change.start, change.occurrence, zone)
+    if main.occurrence is not None:
         return
-    text, parts, seen = ics.timing(item), item.parts, set()
-    for span in _spans(item, start, end):
-        for place, first, last, occurrence in _between(text, *span):
-            low, high = aware(first, zone), aware(last, zone)
-            # What reaches from one span into the next is found in both.
-            if (place, occurrence) not in seen and _overlaps(low, high, start, end):
-                seen.add((place, occurrence))
-                yield Event(low, high, aware(occurrence, zone), parts[place], True)
+    followed = [(_utc(name, zone), change) for name, change in own.items() if change.following]
+    followed.sort(key=itemgetter(0))
+    before, after = _reach((main, *(change for _, change in followed)), zone)
+    for name, begins in _starts(main, start - before, end + after, zone).items():
+        if name in excluded or name in own:
+            continue
+        details, shifted, at = main, begins, _utc(begins, zone)
+        for since, change in followed:
+            if since <= at:
+                details, shifted = change, as_much_later(change, begins)
+        event = _event(details, shifted, begins, zone)
+        if _meets(event.start.astimezone(UTC), event.end.astimezone(UTC), start, end):
+            yield event
 
 
-def _spans(item: Item, start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
-    """Times to expand at once, which together hold what lies between two times: all of a short series, else
-    blocks of days."""
-    if _is_short(item.main.rule):
-        first = _wall(item.main.start)
-        walls = [first, *_walls(item.main.rule, first), *map(_wall, item.main.added)]
-        walls += [_wall(moment) for part in item.parts for moment in (part.start, part.end)]
-        length = _wall(item.main.end) - first
-        return [(min(walls).replace(tzinfo=UTC) - MARGIN, max(walls).replace(tzinfo=UTC) + length + MARGIN)]
-    blocks = range((start - MARGIN - FIRST) // BLOCK, (end + MARGIN - FIRST) // BLOCK + 1)
-    return [(FIRST + block * BLOCK, FIRST + (block + 1) * BLOCK) for block in blocks]
+def _event(details: VEvent, begins: Moment, occurrence: Moment | None, zone: tzinfo) -> Event:
+    """A VEVENT as it takes place at a start, with the length that it has."""
+    if isinstance(details.start, datetime):
+        where = getattr(begins, "tzinfo", None) or zone
+        low = _utc(begins, zone)
+        length = lasting(aware(details.start, zone), aware(details.end, zone))
+        first, last = low.astimezone(where), (low + length).astimezone(where)
+    else:
+        day = _wall(begins).date()
+        first, last = aware(day, zone), aware(day + (details.end - details.start), zone)
+    named = None
+    if occurrence is not None:
+        named = aware(occurrence, zone)
+        named = named.astimezone(UTC).astimezone(named.tzinfo)
+    return Event(first, last, named, details, True)
 
 
-def _overlaps(low: datetime, high: datetime, start: datetime, end: datetime) -> bool:
+def _starts(main: VEvent, start: datetime, end: datetime, zone: tzinfo) -> dict[Moment, Moment]:
+    """The starts of a series, without its exceptions, around the time between two times in UTC, by their
+    instants, in order, those that were added last."""
+    is_day, where = not isinstance(main.start, datetime), getattr(main.start, "tzinfo", None)
+    low = (start - MARGIN).astimezone(where or zone).replace(tzinfo=None)
+    high = (end + MARGIN).astimezone(where or zone).replace(tzinfo=None)
+    first, given = _wall(main.start), {}
+    # The first start takes place even where the rule does not give it.
+    for wall in (first, *_walls(main.rule, main.start, low, high)):
+        if low <= wall < high:
+            moment = wall.date() if is_day else wall.replace(tzinfo=where)
+            given[instant(moment)] = moment
+    for moment in main.added:
+        if start - MARGIN <= _utc(moment, zone) < end + MARGIN:
+            given.setdefault(instant(moment), moment)
+    return given
+
+
+def _walls(rule: str, first: Moment, low: datetime, high: datetime) -> Iterator[datetime]:
+    """What the clock on the wall shows whenever a rule gives a start, at least between two times."""
+    if not rule:
+        return
+    begin, until = _wall(first), _until(rule, first)
+    if rules.read_rule(rule).count:
+        yield from _walls_with_count(rule, begin, until)
+        return
+    number = 0
+    for block in range((max(low, begin) - FIRST) // BLOCK, (high - FIRST) // BLOCK + 1):
+        walls = _walls_of_block(rule, begin, until, block)
+        number += len(walls)
+        if number > MAX_EVENTS:
+            raise ValueError(f"a series starts more than {MAX_EVENTS} times then: ask for a shorter time")
+        yield from walls
+
+
+@functools.lru_cache(maxsize=8192)
+def _walls_with_count(rule: str, first: datetime, until: Moment | None) -> tuple[datetime, ...]:
+    followed = replace(rules.read_rule(rule), until=until)
+    return tuple(rules.starts(followed, first, first, datetime(rules.LAST_YEAR, 12, 31)))
+
+
+@functools.lru_cache(maxsize=16384)
+def _walls_of_block(rule: str, first: datetime, until: Moment | None, block: int) -> tuple[datetime, ...]:
+    followed, low = replace(rules.read_rule(rule), until=until), FIRST + block * BLOCK
+    return tuple(rules.starts(followed, first, low, low + BLOCK))
+
+
+def _reach(parts: Iterable[VEvent], zone: tzinfo) -> tuple[timedelta, timedelta]:
+    """How long before and after a time a start can lie of which some takes place in that time."""
+    before = after = timedelta(0)
+    for part in parts:
+        begins = _utc(part.start, zone)
+        shift = begins - _utc(part.occurrence or part.start, zone)
+        before, after = max(before, _utc(part.end, zone) - begins + shift), max(after, -shift)
+    return before + MARGIN, after + MARGIN
+
+
+def as_much_later(change: VEvent, begins: Moment) -> Moment:
+    """Where a start goes when an earlier one was moved together with those that follow: by the same time of
+    the clock."""
+    assert change.occurrence is not None
+    start, name = change.start, change.occurrence
+    if not isinstance(start, datetime):
+        return (_wall(begins) + (_wall(start) - _wall(name))).date()
+    if start.tzinfo is not None:
+        name, begins = (
+            one.astimezone(start.tzinfo) if isinstance(one, datetime) and one.tzinfo else one
+            for one in (name, begins)
+        )
+    return (_wall(begins) + (_wall(start) - _wall(name))).replace(tzinfo=start.tzinfo)
+
+
+def _utc(moment: Moment, zone: tzinfo) -> datetime:
+    return aware(moment, zone).astimezone(UTC)
+
+
+def _overlaps(low: Moment, high: Moment, start: datetime, end: datetime, zone: tzinfo) -> bool:
+    return _meets(_utc(low, zone), _utc(high, zone), start, end)
+
+
+def _meets(low: datetime, high: datetime, start: datetime, end: datetime) -> bool:
     return low < end and (start < high or low == high == start)
 
 
-def _is_plain(item: Item) -> bool:
-    """Whether a series has an end and no exceptions, so that its rule alone says what the clock on the wall
-    shows whenever it takes place."""
-    main = item.main
-    return (
-        not (item.changes or main.excluded or main.added or main.occurrence)
-        and isinstance(main.start, datetime)
-        and isinstance(main.end, datetime)
-        and main.start.tzinfo is main.end.tzinfo
-        and _is_short(main.rule)
-    )
-
-
 @functools.lru_cache(maxsize=8192)
-def _is_short(rule: str) -> bool:
-    return 0 < int(ics.rule_part(rule, "COUNT") or 0) <= SHORT
+def _until_of(rule: str, zone: tzinfo | None) -> Moment | None:
+    until = rules.read_rule(rule).until
+    if not isinstance(until, datetime) or until.tzinfo is None:
+        return until
+    return until.astimezone(zone).replace(tzinfo=None) if zone else until.replace(tzinfo=None)
 
 
-@functools.lru_cache(maxsize=8192)
-def _walls(rule: str, first: datetime) -> tuple[datetime, ...]:
-    """What the clock on the wall shows whenever a rule with an end gives a start."""
-    return tuple(rrulestr(rule, dtstart=first))
+def _until(rule: str, first: Moment) -> Moment | None:
+    """The UNTIL of a rule on the clock that its starts are on."""
+    until = _until_of(rule, first.tzinfo if isinstance(first, datetime) else None)
+    if isinstance(until, datetime) and not isinstance(first, datetime):
+        return datetime.combine(until.date(), datetime.max.time())
+    return until
 
 
 def _wall(moment: Moment) -> datetime:
     return datetime(*moment.timetuple()[:6])
-
-
-@functools.lru_cache(maxsize=512)
-def _series(text: str) -> Any:
-    return recurring_ical_events.of(ics.parsed(text))
-
-
-@functools.lru_cache(maxsize=8192)
-def _between(text: str, low: datetime, high: datetime) -> tuple[tuple[int, Moment, Moment, Moment], ...]:
-    """What a series gives between two times: place among the parts, start, end, RECURRENCE-ID."""
-    found = _series(text).between(low, high)
-    return tuple(
-        (int(one["X-PLACE"]), one["DTSTART"].dt, one["DTEND"].dt, one["RECURRENCE-ID"].dt) for one in found
-    )

@@ -2,239 +2,332 @@
 
 import functools
 import re
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
-from ludus.tools.services.calendar.libraries import icalendar
-from ludus.tools.services.calendar.model import STATUSES, Attendee, Item, Moment, VEvent
+from ludus.tools.services.calendar.lines import (
+    BadCalendar,
+    Line,
+    escaped,
+    folded,
+    parameter,
+    read_line,
+    unescaped,
+    unfolded,
+)
+from ludus.tools.services.calendar.model import STATUSES, Attendee, Item, Moment, VEvent, exactly
+from ludus.tools.services.calendar.rules import FIRST_YEAR, LAST_YEAR, read_moment, read_rule
+from ludus.tools.services.calendar.zones import WrittenZone, is_iana, vtimezone, written_zone
+from ludus.tools.text import UNCARRIED
 
-OURS = frozenset(
+KEPT_BY_US = frozenset(
     [
-        "UID",
-        "DTSTAMP",
-        "DTSTART",
-        "DTEND",
-        "DURATION",
-        "SUMMARY",
-        "LOCATION",
-        "DESCRIPTION",
-        "ORGANIZER",
-        "ATTENDEE",
-        "STATUS",
-        "TRANSP",
-        "RRULE",
-        "EXDATE",
-        "RDATE",
-        "RECURRENCE-ID",
-        "SEQUENCE",
+        *(
+            "UID",
+            "DTSTAMP",
+            "DTSTART",
+            "DTEND",
+            "DURATION",
+            "SUMMARY",
+            "LOCATION",
+            "DESCRIPTION",
+            "ORGANIZER",
+        ),
+        *("ATTENDEE", "STATUS", "TRANSP", "RRULE", "EXDATE", "RDATE", "RECURRENCE-ID", "SEQUENCE"),
     ]
 )
 """Properties that a `VEvent` holds; every other is kept as text."""
-KNOWN = 20_000
-"""Texts whose meaning is remembered."""
-FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-"""Of a rule; one that gives more starts than these has no place in a calendar, and takes long to follow."""
-
-_read: dict[str, Item] = {}
-
-
-class BadCalendar(ValueError):
-    """A text that is no calendar object, or one that nobody could make sense of. The message says why."""
-
-
-def read(text: str) -> Item:
-    """The object that a text holds. What was read or written once is remembered.
-
-    Raises:
-        BadCalendar: it is no VCALENDAR with VEVENTs of one UID, or a date or rule in it makes no sense.
-    """
-    item = _read.get(text)
-    if item is None:
-        item = _remember(text, _parsed(text))
-    return item
-
-
-def write(item: Item) -> str:
-    """An object as text. The lines are put together here, as building the library's objects first takes
-    twenty times as long; `read` leaves understanding to the library."""
-    zones: dict[str, None] = {}
-    lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Ludus//Calendar//EN"]
-    events = [line for part in item.parts for line in _event_lines(part, zones)]
-    lines += item.zones
-    lines += [_timezone(name) for name in zones if is_iana(name)]
-    text = "\r\n".join((*lines, *events, "END:VCALENDAR", ""))
-    if text not in _read:
-        _remember(text, item)
-    return text
-
-
-def timing(item: Item) -> str:
-    """When an object takes place, as the text of a calendar: equal for all that repeat alike. Its VEVENTs
-    carry their place in `item.parts` as X-PLACE."""
-    lines = ["BEGIN:VCALENDAR", *item.zones]
-    for place, part in enumerate(item.parts):
-        lines += ["BEGIN:VEVENT", "UID:0", f"X-PLACE:{place}", *_timing_lines(part, {}), "END:VEVENT"]
-    return "\r\n".join((*lines, "END:VCALENDAR", ""))
-
-
-def parsed(text: str) -> Any:
-    """A text as the library's `Calendar`.
-
-    Raises:
-        BadCalendar: it is none.
-    """
-    try:
-        calendar = icalendar.Calendar.from_ical(text)
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        # What the library raises for texts that are no calendars is of all these kinds.
-        raise BadCalendar(f"no iCalendar text: {error}") from error
-    if calendar.name != "VCALENDAR":
-        raise BadCalendar(f"a {calendar.name} where a VCALENDAR was expected")
-    return calendar
-
-
-def _remember(text: str, item: Item) -> Item:
-    if len(_read) >= KNOWN:
-        _read.clear()
-    _read[text] = item
-    return item
+ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID")
+"""Properties without which nobody knows what is meant, if there are two."""
+MAX_DATES = 10_000
+"""Of EXDATE, and of RDATE, in one VEVENT."""
+_DURATION = re.compile(
+    r"([+-]?)P(?:(\d{1,5})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,7})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
+)
 
 
 # Reading
 
 
-def _parsed(text: str) -> Item:
-    calendar = parsed(text)
-    components = [one for one in calendar.subcomponents if one.name == "VEVENT"]
-    if not components:
-        raise BadCalendar("there is no VEVENT in it")
+@functools.lru_cache(maxsize=20_000)
+def read(text: str) -> Item:
+    """The object that a text holds. What was read once is remembered.
+
+    Raises:
+        BadCalendar: it is no VCALENDAR with VEVENTs of one UID, a character in it is none that calendars can
+            carry, or a date or rule in it makes no sense.
+    """
+    if wrong := UNCARRIED.search(text.replace("\r\n", "\n")):
+        raise BadCalendar(f"no iCalendar text: it has the character U+{ord(wrong[0]):04X}")
     try:
-        events = [_event(one) for one in components]
-    except BadCalendar:
-        raise
-    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-        raise BadCalendar(f"a property makes no sense: {error}") from error
+        return _item(text)
+    except OverflowError as error:
+        raise BadCalendar(f"a date or duration is too large: {error}") from None
+
+
+@dataclass(slots=True)
+class _Component:
+    """One component: its properties, and those that stand in it."""
+
+    name: str
+    lines: list[str] = field(default_factory=list)
+    inner: list["_Component"] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        inner = [one.text for one in self.inner]
+        return "\r\n".join([f"BEGIN:{self.name}", *self.lines, *inner, f"END:{self.name}"])
+
+
+def _component(text: str) -> _Component:
+    """
+    Raises:
+        BadCalendar: it is not one VCALENDAR whose components begin and end in order.
+    """
+    root = _Component("")
+    stack = [root]
+    for line in unfolded(text):
+        head, _, value = line.partition(":")
+        head = head.upper()
+        if head == "BEGIN":
+            if len(stack) > 20:
+                raise BadCalendar("no iCalendar text: its components stand too deep in each other")
+            begun = _Component(value.strip().upper())
+            stack[-1].inner.append(begun)
+            stack.append(begun)
+        elif head == "END":
+            if len(stack) == 1 or stack.pop().name != value.strip().upper():
+                raise BadCalendar(f"no iCalendar text: END:{value[:40]} ends nothing that has begun")
+        elif len(stack) == 1:
+            raise BadCalendar("no iCalendar text: it does not begin with BEGIN:VCALENDAR")
+        else:
+            stack[-1].lines.append(line)
+    if len(stack) > 1 or len(root.inner) != 1:
+        raise BadCalendar("no iCalendar text: it is not one VCALENDAR from BEGIN to END")
+    if root.inner[0].name != "VCALENDAR":
+        raise BadCalendar(f"a {root.inner[0].name[:40]} where a VCALENDAR was expected")
+    return root.inner[0]
+
+
+def _item(text: str) -> Item:
+    calendar = _component(text)
+    own_zones: dict[str, WrittenZone] = {}
+    for one in calendar.inner:
+        if one.name == "VTIMEZONE":
+            name = next((line.value for line in map(read_line, one.lines) if line.name == "TZID"), "")
+            if not is_iana(name):
+                own_zones[name] = written_zone(one.text)
+    events = [_event(one, own_zones) for one in calendar.inner if one.name == "VEVENT"]
+    if not events:
+        raise BadCalendar("there is no VEVENT in it")
     if len({event.uid for event in events}) > 1:
         raise BadCalendar("its VEVENTs have different UIDs; an object of a calendar has one")
     mains = [event for event in events if event.occurrence is None]
     if len(mains) > 1:
         raise BadCalendar("it has two VEVENTs without a RECURRENCE-ID; all but one need one")
     changes = tuple(event for event in events if event.occurrence is not None)
-    zones = tuple(
-        _text_of(one)
-        for one in calendar.subcomponents
-        if one.name == "VTIMEZONE" and not is_iana(str(one.get("TZID", "")))
-    )
     # Somebody who is invited to one occurrence only has an object without the series.
     main, changes = (mains[0], changes) if mains else (changes[0], changes[1:])
-    return Item(main, changes, zones)
+    return Item(main, changes, tuple(zone.text for zone in own_zones.values()))
 
 
-def _event(component: Any) -> VEvent:
-    if component.errors:
-        raise BadCalendar(f"{component.errors[0][0]}: {component.errors[0][1]}")
-    if "UID" not in component or "DTSTART" not in component:
+def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
+    found: dict[str, list[Line]] = {}
+    other = []
+    for raw in component.lines:
+        line = read_line(raw)
+        if line.name in KEPT_BY_US:
+            found.setdefault(line.name, []).append(line)
+        else:
+            other.append(raw)
+    other += [one.text for one in component.inner]
+
+    def value(name: str, default: str = "") -> str:
+        return found[name][0].value if name in found else default
+
+    def text(name: str) -> str:
+        return unescaped(value(name))
+
+    if "UID" not in found or "DTSTART" not in found:
         raise BadCalendar("a VEVENT has no UID or no DTSTART")
-    start: Moment = component["DTSTART"].dt
-    if "DTEND" in component:
-        end: Moment = component["DTEND"].dt
-    else:
-        day = timedelta(0) if isinstance(start, datetime) else timedelta(days=1)
-        end = start + (component["DURATION"].dt if "DURATION" in component else day)
-    if isinstance(start, datetime) != isinstance(end, datetime) or _naive(start) != _naive(end):
-        raise BadCalendar("DTSTART and DTEND are of different kinds")
-    if end < start:
-        raise BadCalendar("DTEND lies before DTSTART")
-    rules = _all(component, "RRULE")
-    if len(rules) > 1:
-        raise BadCalendar("it has two RRULEs")
-    rule = rules[0].to_ical().decode() if rules else ""
-    if rule and _rule_parts(rule).get("FREQ") not in FREQUENCIES:
-        raise BadCalendar(f"RRULE {rule}: FREQ must be one of {', '.join(FREQUENCIES)}")
-    stamp = component["DTSTAMP"].dt if "DTSTAMP" in component else datetime(1970, 1, 1, tzinfo=UTC)
+    for name in ONCE:
+        if len(found.get(name, ())) > 1:
+            raise BadCalendar(f"it has two {name}s")
+    start = _moment(found["DTSTART"][0], zones)
+    end = _end(start, found, zones)
+    rule = value("RRULE").upper().rstrip(";")
+    if rule:
+        read_rule(rule)
+    occurrence = found["RECURRENCE-ID"][0] if "RECURRENCE-ID" in found else None
+    sequence = value("SEQUENCE", "0")
+    if not re.fullmatch(r"\d{1,9}", sequence, re.ASCII):
+        raise BadCalendar(f"SEQUENCE:{sequence[:20]} is no number")
+    stamp = _moment(found["DTSTAMP"][0], zones) if "DTSTAMP" in found else None
     return VEvent(
-        uid=str(component["UID"]),
+        uid=text("UID"),
         start=start,
         end=end,
-        summary=str(component.get("SUMMARY", "")),
-        location=str(component.get("LOCATION", "")),
-        description=str(component.get("DESCRIPTION", "")),
-        organizer=_address(component.get("ORGANIZER", "")),
-        attendees=tuple(map(_attendee, _all(component, "ATTENDEE"))),
-        status=str(component.get("STATUS", "CONFIRMED")).upper(),
-        transparent=str(component.get("TRANSP", "OPAQUE")).upper() == "TRANSPARENT",
+        summary=text("SUMMARY"),
+        location=text("LOCATION"),
+        description=text("DESCRIPTION"),
+        organizer=_address(value("ORGANIZER")),
+        attendees=tuple(map(_attendee, found.get("ATTENDEE", []))),
+        status=value("STATUS", "CONFIRMED").upper(),
+        transparent=value("TRANSP").upper() == "TRANSPARENT",
         rule=rule,
-        excluded=_moments(component, "EXDATE"),
-        added=_moments(component, "RDATE"),
-        occurrence=component["RECURRENCE-ID"].dt if "RECURRENCE-ID" in component else None,
-        sequence=int(component.get("SEQUENCE", 0)),
-        stamp=stamp,
-        other=_other(component),
+        excluded=_moments(found.get("EXDATE", []), zones),
+        added=_moments(found.get("RDATE", []), zones),
+        occurrence=None if occurrence is None else _moment(occurrence, zones),
+        following=occurrence is not None
+        and occurrence.parameters.get("RANGE", "").upper() == "THISANDFUTURE",
+        sequence=int(sequence),
+        stamp=stamp if isinstance(stamp, datetime) and stamp.tzinfo else datetime(1970, 1, 1, tzinfo=UTC),
+        other=tuple(other),
     )
 
 
-def _naive(moment: Moment) -> bool:
+def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzinfo]) -> Moment:
+    """DTEND, or what DURATION makes of it: days by the calendar, hours exactly (RFC 5545, 3.3.6)."""
+    if "DTEND" in found:
+        end = _moment(found["DTEND"][0], zones)
+    elif "DURATION" in found:
+        days, rest = _duration(found["DURATION"][0].value)
+        if not isinstance(start, datetime) and rest:
+            raise BadCalendar("a VEVENT of whole days lasts whole days")
+        end = start + timedelta(days=days)
+        if isinstance(end, datetime):
+            end = exactly(end, rest)
+    else:
+        end = start if isinstance(start, datetime) else start + timedelta(days=1)
+    if isinstance(start, datetime) != isinstance(end, datetime) or _is_floating(start) != _is_floating(end):
+        raise BadCalendar("DTSTART and DTEND are of different kinds")
+    if not FIRST_YEAR <= end.year <= LAST_YEAR:
+        raise BadCalendar(f"it ends in the year {end.year}; years go from {FIRST_YEAR} to {LAST_YEAR}")
+    if _instant(end) < _instant(start):
+        raise BadCalendar("DTEND lies before DTSTART")
+    return end
+
+
+def _instant(moment: Moment) -> Moment:
+    is_zoned = isinstance(moment, datetime) and moment.tzinfo is not None
+    return moment.astimezone(UTC) if is_zoned else moment  # type: ignore[union-attr]
+
+
+def _is_floating(moment: Moment) -> bool:
     return isinstance(moment, datetime) and moment.tzinfo is None
 
 
-def _all(component: Any, name: str) -> list[Any]:
-    values = component.get(name, [])
-    return values if isinstance(values, list) else [values]
+def _moment(line: Line, zones: Mapping[str, tzinfo]) -> Moment:
+    return _in_zone(line.value, line, zones)
 
 
-def _moments(component: Any, name: str) -> tuple[Moment, ...]:
-    found = [one.dt for values in _all(component, name) for one in values.dts]
-    if any(isinstance(one, tuple) for one in found):
-        raise BadCalendar(f"{name} with periods is not understood; give starts")
+def _moments(lines: Iterable[Line], zones: Mapping[str, tzinfo]) -> tuple[Moment, ...]:
+    found = []
+    for line in lines:
+        if "/" in line.value:
+            raise BadCalendar(f"{line.name} with periods is not understood; give starts")
+        found += [_in_zone(value, line, zones) for value in line.value.split(",")]
+    if len(found) > MAX_DATES:
+        raise BadCalendar(f"{line.name} has {len(found)} dates; {MAX_DATES} is the most")
     return tuple(found)
 
 
-def _address(value: Any) -> str:
-    text = str(value)
+def _in_zone(value: str, line: Line, zones: Mapping[str, tzinfo]) -> Moment:
+    try:
+        moment = read_moment(value)
+    except BadCalendar as error:
+        raise BadCalendar(f"{line.name}: {error}") from None
+    name = line.parameters.get("TZID")
+    if name is None or not isinstance(moment, datetime) or moment.tzinfo is not None:
+        return moment
+    zone = zones.get(name)
+    if zone is None:
+        if not is_iana(name):
+            raise BadCalendar(f"{line.name}: there is no time zone {name[:40]!r}")
+        zone = UTC if name == "UTC" else ZoneInfo(name)
+    return moment.replace(tzinfo=zone)
+
+
+def _duration(text: str) -> tuple[int, timedelta]:
+    """Days, and what comes on top of them."""
+    found = _DURATION.fullmatch(text.upper())
+    if found is None or not any(found.groups()[1:]):
+        raise BadCalendar(f"DURATION:{text[:20]} is none; write it as in PT1H30M")
+    weeks, days, hours, minutes, seconds = (int(one or 0) for one in found.groups()[1:])
+    days, rest = 7 * weeks + days, timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    if found[1] == "-" and (days or rest):
+        raise BadCalendar("DURATION is negative: DTEND lies before DTSTART")
+    return days, rest
+
+
+def _address(text: str) -> str:
     return text[7:] if text[:7].lower() == "mailto:" else text
 
 
-def _attendee(value: Any) -> Attendee:
-    said = str(value.params.get("PARTSTAT", "NEEDS-ACTION")).lower()
-    status = said if said in STATUSES else "needs-action"
-    return Attendee(_address(value), str(value.params.get("CN", "")), status)
-
-
-def _other(component: Any) -> tuple[str, ...]:
-    lines = [
-        component.content_line(name, value).to_ical().decode()
-        for name, value in component.property_items(recursive=False)
-        if name not in OURS and name not in ("BEGIN", "END")
-    ]
-    return (*lines, *map(_text_of, component.subcomponents))
-
-
-def _text_of(component: Any) -> str:
-    return component.to_ical().decode().rstrip("\r\n")
+def _attendee(line: Line) -> Attendee:
+    said = line.parameters.get("PARTSTAT", "needs-action").lower()
+    status = next((status for status in STATUSES if status == said), "needs-action")
+    return Attendee(_address(line.value), line.parameters.get("CN", ""), status)
 
 
 # Writing
 
-_PLAIN = re.compile(r"[\w .:@!?()'/+-]*")
-"""Texts that need no escaping."""
+
+def write(item: Item) -> str:
+    """An object as text.
+
+    Raises:
+        BadCalendar: it holds a character that no calendar can carry, or a time in no zone with a name.
+    """
+    zones: dict[str, None] = {}
+    events = [_checked(line) for part in item.parts for line in _event_lines(part, zones)]
+    own = {written_zone(text).key for text in item.zones}
+    lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Ludus//Calendar//EN"]
+    lines += [folded(line) for text in item.zones for line in text.split("\r\n")]
+    lines += [vtimezone(name) for name in zones if name not in own]
+    return "\r\n".join((*lines, *map(folded, events), "END:VCALENDAR", ""))
 
 
-def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
+def _checked(line: str) -> str:
+    wrong = UNCARRIED.search(line)
+    if wrong or "\n" in line:
+        character = "\n" if wrong is None else wrong[0]
+        raise BadCalendar(f"U+{ord(character):04X} cannot stand in a calendar: {line[:60]!r}; leave it out")
+    return line
+
+
+def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterator[str]:
     yield "BEGIN:VEVENT"
-    yield _folded(f"UID:{_escaped(event.uid)}")
+    yield f"UID:{escaped(event.uid)}"
     yield _moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
-    yield from _timing_lines(event, zones)
+    start = _moment_line("DTSTART", event.start, zones)
+    if event.rule and start.endswith("Z") and zone_name(event.start) != "UTC":  # type: ignore[arg-type]
+        # In UTC it would not keep its time when the clocks change again.
+        raise BadCalendar(
+            f"a series cannot begin at {event.start}, which the clocks show twice: begin it another day"
+        )
+    yield start
+    yield _moment_line("DTEND", event.end, zones)
+    if event.rule:
+        yield f"RRULE:{event.rule}"
+    for moment in event.excluded:
+        yield _moment_line("EXDATE", moment, zones)
+    for moment in event.added:
+        yield _moment_line("RDATE", moment, zones)
+    if event.occurrence is not None:
+        name = "RECURRENCE-ID;RANGE=THISANDFUTURE" if event.following else "RECURRENCE-ID"
+        yield _moment_line(name, event.occurrence, zones)
     for name, value in (
         ("SUMMARY", event.summary),
         ("LOCATION", event.location),
         ("DESCRIPTION", event.description),
     ):
         if value:
-            yield _folded(f"{name}:{_escaped(value)}")
+            yield f"{name}:{escaped(value)}"
     if event.organizer:
-        yield _folded(f"ORGANIZER:{_calendar_address(event.organizer)}")
+        yield f"ORGANIZER:{_calendar_address(event.organizer)}"
     yield from map(_attendee_line, event.attendees)
     if event.status != "CONFIRMED":
         yield f"STATUS:{event.status}"
@@ -242,38 +335,28 @@ def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterable[str]:
         yield "TRANSP:TRANSPARENT"
     if event.sequence:
         yield f"SEQUENCE:{event.sequence}"
-    yield from event.other
+    for text in event.other:
+        yield from text.split("\r\n")
     yield "END:VEVENT"
 
 
-@functools.lru_cache(maxsize=4096)
-def _attendee_line(one: Attendee) -> str:
-    name = f"{icalendar.Parameters(CN=one.name).to_ical().decode()};" if one.name else ""
-    return _folded(f"ATTENDEE;{name}PARTSTAT={one.status.upper()}:{_calendar_address(one.address)}")
-
-
-def _timing_lines(event: VEvent, zones: dict[str, None]) -> list[str]:
-    lines = [_moment_line("DTSTART", event.start, zones), _moment_line("DTEND", event.end, zones)]
-    if event.rule:
-        lines.append(f"RRULE:{event.rule}")
-    lines += [_moment_line("EXDATE", one, zones) for one in event.excluded]
-    lines += [_moment_line("RDATE", one, zones) for one in event.added]
-    if event.occurrence is not None:
-        lines.append(_moment_line("RECURRENCE-ID", event.occurrence, zones))
-    return lines
+def _attendee_line(attendee: Attendee) -> str:
+    name = f"CN={parameter(attendee.name)};" if attendee.name else ""
+    return f"ATTENDEE;{name}PARTSTAT={attendee.status.upper()}:{_calendar_address(attendee.address)}"
 
 
 def _moment_line(name: str, moment: Moment, zones: dict[str, None]) -> str:
     if not isinstance(moment, datetime):
         return f"{name};VALUE=DATE:{_day(moment)}"
+    zone = None if moment.tzinfo is None else zone_name(moment)
+    if zone not in (None, "UTC") and moment.fold and moment.utcoffset() != moment.replace(fold=0).utcoffset():
+        # A time that the clock shows twice means the first one (3.3.5): the second has no name but this.
+        moment, zone = moment.astimezone(UTC), "UTC"
     local = f"{_day(moment)}T{moment.hour:02}{moment.minute:02}{moment.second:02}"
-    if moment.tzinfo is None:
-        return f"{name}:{local}"
-    zone = zone_name(moment)
-    if zone == "UTC":
-        return f"{name}:{local}Z"
+    if zone is None or zone == "UTC":
+        return f"{name}:{local}{'Z' if zone else ''}"
     zones[zone] = None
-    return f"{name};TZID={zone}:{local}"
+    return f"{name};TZID={parameter(zone)}:{local}"
 
 
 def _day(day: date) -> str:
@@ -289,63 +372,16 @@ def zone_name(moment: datetime) -> str:
     zone = moment.tzinfo
     if zone is UTC:
         return "UTC"
-    name = zone.key if isinstance(zone, ZoneInfo) else icalendar.timezone.tzid_from_dt(moment)
+    name = zone.key if isinstance(zone, ZoneInfo | WrittenZone) else None
     if not name:
         raise BadCalendar(f"{moment} is in no named time zone; give one, as in ZoneInfo('Europe/Berlin')")
     return str(name)
-
-
-def _escaped(text: str) -> str:
-    if _PLAIN.fullmatch(text):
-        return text
-    return icalendar.vText(text).to_ical().decode()
 
 
 def _calendar_address(address: str) -> str:
     return address if ":" in address else f"mailto:{address}"
 
 
-def _folded(line: str) -> str:
-    """Lines of more than 75 bytes are continued on the next."""
-    if len(line) <= 75 and line.isascii():
-        return line
-    return icalendar.parser.Contentline(line).to_ical().decode()
-
-
-@functools.lru_cache
-def is_iana(name: str) -> bool:
-    """Whether a time zone's name is an IANA one."""
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
-
-
-@functools.lru_cache
-def _timezone(name: str) -> str:
-    """The VTIMEZONE of an IANA zone, without its last line end."""
-    return _text_of(icalendar.Timezone.from_tzid(name, first_date=date(2020, 1, 1)))
-
-
 def timezone(name: str) -> str:
     """A calendar that says nothing but a zone: what CalDAV keeps as a collection's time zone."""
-    return "\r\n".join(("BEGIN:VCALENDAR", "VERSION:2.0", _timezone(name), "END:VCALENDAR", ""))
-
-
-# Rules
-
-
-def _rule_parts(rule: str) -> dict[str, str]:
-    return {name.upper(): value for name, _, value in (part.partition("=") for part in rule.split(";"))}
-
-
-def with_rule_parts(rule: str, **parts: str | None) -> str:
-    """A rule with parts in place of its own; None removes one."""
-    merged: dict[str, str | None] = {**_rule_parts(rule), **parts}
-    return ";".join(f"{name}={value}" for name, value in merged.items() if value is not None)
-
-
-def rule_part(rule: str, name: str) -> str | None:
-    """A part of a rule, such as its COUNT; None when it has none."""
-    return _rule_parts(rule).get(name)
+    return "\r\n".join(("BEGIN:VCALENDAR", "VERSION:2.0", vtimezone(name), "END:VCALENDAR", ""))

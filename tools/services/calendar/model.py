@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from hashlib import blake2b
 from typing import Literal
 
@@ -60,6 +60,8 @@ class VEvent:
     """RDATE: further starts."""
     occurrence: Moment | None = None
     """RECURRENCE-ID: which start of the series this stands for."""
+    following: bool = False
+    """RANGE=THISANDFUTURE: whether it also stands for all later ones, each as much later as this one is."""
     sequence: int = 0
     stamp: datetime = datetime(2031, 1, 1, tzinfo=UTC)
     """DTSTAMP: when it was last written."""
@@ -68,7 +70,7 @@ class VEvent:
 
     def answer_of(self, address: str) -> Status | None:
         """What somebody answered; None when they are not invited."""
-        return next((one.status for one in self.attendees if one.address == address), None)
+        return next((guest.status for guest in self.attendees if guest.address == address), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,18 @@ def resource_name(uid: str) -> str:
         return f"{uid}.ics"
     plain = re.sub(r"[^A-Za-z0-9]+", "-", uid[:60])
     return f"_{plain}-{blake2b(uid.encode('utf-8', 'surrogatepass'), digest_size=8).hexdigest()}.ics"
+
+
+def exactly(moment: datetime, length: timedelta) -> datetime:
+    """The time that comes so much later, however clocks change meanwhile, in the same zone."""
+    if moment.tzinfo is None:
+        return moment + length
+    return (moment.astimezone(UTC) + length).astimezone(moment.tzinfo)
+
+
+def lasting(start: datetime, end: datetime) -> timedelta:
+    """How much time passes between two times with zones, however clocks change meanwhile."""
+    return end.astimezone(UTC) - start.astimezone(UTC)
 
 
 def aware(moment: Moment, zone: tzinfo) -> datetime:

@@ -15,7 +15,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ludus.tools.services.calendar import dav, expand, ics
+from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import Calendar, Item, resource_name
+from ludus.tools.services.calendar.zones import is_iana
 from ludus.tools.services.service import Service, VirtualClock
 
 METHODS = ("OPTIONS", "PROPFIND", "MKCALENDAR", "REPORT", "GET", "PUT", "DELETE")
@@ -94,7 +96,7 @@ class CalendarService(Service):
         root = quote(request.scope.get("root_path", ""))
         try:
             return self._of(request, root, person, name, body)
-        except (dav.BadXml, ics.BadCalendar) as error:
+        except (dav.BadXml, BadCalendar) as error:
             return _refusal(400, str(error))
 
     def _of(self, request: Request, root: str, person: str, name: str, body: bytes) -> Response:
@@ -124,7 +126,7 @@ class CalendarService(Service):
         if person in self._state.by_person:
             return _refusal(405, f"there is a calendar of {person!r} already")
         title, zone = dav.read_make_calendar(body)
-        if zone and not ics.is_iana(zone):
+        if zone and not is_iana(zone):
             return _refusal(403, f"the time zone {zone!r} has no IANA name")
         self._state = self._state.with_shelf(Shelf(Calendar(person, title or person, zone or "UTC")))
         return Response(status_code=201)
@@ -137,7 +139,10 @@ class CalendarService(Service):
                 return _refusal(412, f"there is an object {name!r} already")
             if asked is not None and (text is None or asked not in ("*", etag(text))):
                 return _refusal(412, f"{name!r} has been changed or removed since it was read; read it again")
-            new = body.decode("utf-8", errors="replace")
+            try:
+                new = body.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise BadCalendar(f"no iCalendar text: {error}") from None
             uid = ics.read(new).uid
             holder = next((key for key, one in shelf.objects.items() if ics.read(one).uid == uid), name)
             if holder != name:
