@@ -57,7 +57,7 @@ $(VENV)/packages: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Ludus needs Python 3.11 or newer: this is %d.%d; call make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=80" wheel
-	$(BIN)/python .ci/extra.py dependencies train code calendar serve > $@.txt
+	$(BIN)/python .ci/extra.py dependencies train code serve > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@
 

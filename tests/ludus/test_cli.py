@@ -263,13 +263,13 @@ def test_envs_lists_what_lacks_an_extra_with_the_remedy(run: Run, monkeypatch: p
 
     def without_calendars(id: str) -> Any:
         if "Calendar" in id:
-            raise UserError("calendars need icalendar")
+            raise UserError("calendars need a clock")
         return make(id)
 
     monkeypatch.setattr("ludus.cli.envs.gymnasium.make", without_calendars)
     result = run("envs")
     assert result.code == 0
-    assert re.search(r"ludus/Calendar-v0.*\n +calendars need icalendar", result.out)
+    assert re.search(r"ludus/Calendar-v0.*\n +calendars need a clock", result.out)
     assert "ludus/Search-v0" in result.out
 
 

@@ -122,10 +122,10 @@ class Calendar(ServiceEnv):
     - `weights` (None): weights of reward terms to change, by name.
     - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
 
-    Needs the extra `calendar`.
-
     ## Version history
-    - v0: first version.
+    - v0: first version. Before its release: text with control characters or halves of surrogate pairs is an
+      error of the call, and no fault afterwards; each occurrence of a series lasts as long as was asked for,
+      also across a change of the clocks; a task's key does not depend on the machine's zone data.
     """
 
     max_turns = 16
