@@ -1,7 +1,12 @@
-"""What every test process starts with, however the tests were started."""
+"""What every test process starts with, and how a run ends: with what was missing.
+
+A test that cannot run here for want of something skips with `needs THING: what is wrong, or how to get it`.
+A test that does not apply (to this path, to this user) skips with any other reason.
+"""
 
 import os
 import signal
+from collections import Counter
 
 import pytest
 
@@ -34,7 +39,7 @@ def products(request):
 
 @pytest.fixture(scope="session")
 def needs_sandbox():
-    """Skips where no sandbox can be had, with the reason; where CI runs, that is a failure."""
+    """Skips where no sandbox can be had; in CI, that is a failure."""
     from ludus.tools.errors import UserError
     from ludus.tools.sandbox import Sandbox
 
@@ -43,4 +48,20 @@ def needs_sandbox():
     except UserError as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip(str(error))
+        pytest.skip(f"needs a sandbox: {error}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """A line for each missing thing, with the number of tests that were skipped for want of it."""
+    reasons = [
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")
+    ]
+    needs = [
+        reason.removeprefix("needs ").partition(": ") for reason in reasons if reason.startswith("needs ")
+    ]
+    details = {thing: detail for thing, _, detail in reversed(needs)}
+    for thing, count in Counter(thing for thing, _, _ in needs).most_common():
+        tests = "1 test" if count == 1 else f"{count} tests"
+        terminalreporter.write_line(
+            f"missing: {thing}, {tests} skipped: {details[thing]}".rstrip(": "), yellow=True
+        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / ".ci" / "vllm.sh"
-pytestmark = pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
+pytestmark = pytest.mark.skipif(shutil.which("flock") is None, reason="needs flock")
 
 SERVER = """
 import http.server, pathlib, sys, time

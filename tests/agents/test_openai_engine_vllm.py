@@ -26,7 +26,7 @@ GREEDY = Sampling(max_tokens=24, temperature=0)
 @pytest.fixture(scope="module")
 def server() -> OpenAIServer:
     if not URL or not MODEL:
-        reason = "no vLLM server: run `.ci/vllm.sh start` and what it prints"
+        reason = "needs a vLLM server: run `.ci/vllm.sh start` and what it prints"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)

@@ -11,7 +11,7 @@ from .conftest import INTERPRETED
 if INTERPRETED:
     pytest.skip("the interpreter does not compile", allow_module_level=True)
 
-triton = pytest.importorskip("triton")
+triton = pytest.importorskip("triton", reason="needs triton")
 import triton.language as tl  # noqa: E402
 
 from ludus.kernels.compilation import Compiled, Specialisation, compile_for  # noqa: E402

@@ -380,7 +380,7 @@ def test_offsets_of_32_bits(device):
     assert all(torch.equal(a, b) for a, b in zip(wide, narrow, strict=True))
 
 
-@pytest.mark.skipif(INTERPRETED or not GPU, reason="CUDA graphs need a GPU")
+@pytest.mark.skipif(INTERPRETED or not GPU, reason="needs a GPU: for CUDA graphs")
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
     """Nothing waits for the GPU, and a replay leaves nothing behind that the next one would trip over."""

@@ -109,7 +109,7 @@ def test_the_same_schema_for_mcp():
         "description": function["description"],
         "inputSchema": function["parameters"],
     }
-    mcp_types = pytest.importorskip("mcp.types")
+    mcp_types = pytest.importorskip("mcp.types", reason="needs mcp")
     assert mcp_types.Tool.model_validate(listed).name == "book"
 
 
@@ -242,7 +242,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "x"]), JSON))
 def test_the_own_validator_agrees_with_jsonschema(arguments):
-    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
     valid = jsonschema.Draft202012Validator({**SCHEMA, "additionalProperties": False}).is_valid(arguments)
     try:
         foreign.read(arguments)

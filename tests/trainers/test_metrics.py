@@ -70,7 +70,7 @@ def test_a_resume_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None
 def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
-        pytest.skip("this system has no /dev/full")
+        pytest.skip("needs /dev/full")
     with MetricsWriter(tmp_path, "sft") as writer:
         writer._file = full.open("w")
         with pytest.raises(RunError, match=r"metrics.jsonl could not be written: No space left.*--resume"):

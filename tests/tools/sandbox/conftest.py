@@ -22,7 +22,8 @@ def opened(backend, **arguments):
         except UserError as error:
             if os.environ.get("CI") or (backend == "docker" and "DOCKER_HOST" in os.environ):
                 raise  # an engine that was named must do, and in CI there is everything
-            pytest.skip(str(error))
+            thing = "a Docker engine" if backend == "docker" else "a sandbox"
+            pytest.skip(f"needs {thing}: {error}")
 
 
 @pytest.fixture(scope="module", params=["process", "docker"])

@@ -89,7 +89,7 @@ def test_a_socket_that_is_no_engine(
     assert "is dockerd running?" in said
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: only root can become somebody else")
 @pytest.mark.parametrize("mode", [0o700, 0o755])
 def test_an_engine_that_is_not_for_this_user(tmp_path: Path, mode: int) -> None:
     folder = tmp_path / "run"
@@ -143,7 +143,7 @@ def own_image() -> str:
     try:
         client = engine.connect()
     except UserError as error:
-        (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(str(error))
+        (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(f"needs a Docker engine: {error}")
     name = f"ludus-sandbox-test-{os.getpid()}:0"
     yield name
     for each in (name, name.replace(":", "-base:")):
@@ -156,7 +156,7 @@ def small_system(own_image: str, tmp_path: Path) -> Path:
     """A root filesystem with Python: that of the sandbox's own image."""
     client = engine.connect()
     if not client.images(engine.image_name()):
-        pytest.skip(f"no image {engine.image_name()}: run `ludus sandbox build`")
+        pytest.skip(f"needs the image {engine.image_name()}: run `ludus sandbox build`")
     container = client.create_container(engine.image_name(), ["true"])
     path = tmp_path / "system.tar"
     try:

@@ -37,7 +37,7 @@ def _problem() -> str | None:
 def _engine() -> None:
     if problem := _problem():
         # An engine that was named must do: only where nobody spoke of one may its tests be left out.
-        (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(problem)
+        (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(f"needs a Docker engine: {problem}")
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +113,14 @@ print(prctl(39, 0, 0, 0, 0), sum(prctl(23, capability, 0, 0, 0) > 0 for capabili
 )
 def test_behind_the_fence_there_is_nothing_to_open(box: Sandbox, place: str) -> None:
     if "Landlock" not in box.isolation["files"]:
-        pytest.skip("this kernel has no Landlock")
+        pytest.skip("needs a kernel with Landlock")
     result = box.run(f"import os\nos.open({place!r}, os.O_RDONLY)")
     assert "PermissionError" in result.stderr
 
 
 def test_there_is_no_program_to_run_but_the_interpreter(box: Sandbox) -> None:
     if "Landlock" not in box.isolation["files"]:
-        pytest.skip("this kernel has no Landlock")
+        pytest.skip("needs a kernel with Landlock")
     code = "import subprocess, sys\nprint(subprocess.check_output({}, text=True))"
     assert box.run(code.format("[sys.executable, '-c', 'print(5)']")).stdout == "5\n\n"
     for command in (
@@ -176,7 +176,7 @@ def test_two_containers_do_not_see_each_other(box: Sandbox) -> None:
 
 def test_packages_of_the_image_can_be_had() -> None:
     if not _has("numpy"):
-        pytest.skip("the image has no numpy: `ludus sandbox build --package numpy`")
+        pytest.skip("needs numpy in the image: run `ludus sandbox build --package numpy`")
     with Sandbox.open("docker", limits=QUICK, packages=["NumPy"], preload=["numpy"]) as box:
         assert box.run("import numpy\nprint(numpy.arange(3).sum())").stdout == "3\n"
 

@@ -171,7 +171,7 @@ def test_what_died_together_with_its_janitor_is_removed_by_the_next_owner(tmp_pa
 
 
 @pytest.mark.skipif(
-    not os.access("/sys/fs/cgroup/pids", os.W_OK), reason="cgroups of version 1 cannot be made here"
+    not os.access("/sys/fs/cgroup/pids", os.W_OK), reason="needs cgroups of version 1 that can be made"
 )
 def test_a_cgroup_goes_with_its_members(tmp_path: Path) -> None:
     group = Path("/sys/fs/cgroup/pids") / owned_name(Owner.current(), "test")

@@ -61,7 +61,7 @@ if os.fork() == 0:
     assert plain.run("print(1)").stdout == "1\n"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 @pytest.mark.parametrize("programs", [[], ["print(1)"]])
 def test_a_closed_one_leaves_no_process_and_says_nothing(programs, capfd):
     before = folders()
