@@ -57,7 +57,7 @@ $(VENV)/packages: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Ludus needs Python 3.11 or newer: this is %d.%d; call make PYTHON=python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) "setuptools>=80" wheel
-	$(BIN)/python .ci/extra.py dependencies train code serve > $@.txt
+	$(BIN)/python .ci/extra.py dependencies all > $@.txt
 	$(PIP) -r $@.txt
 	@touch $@
 
@@ -66,6 +66,11 @@ $(VENV)/dev $(VENV)/docs: $(VENV)/packages
 	$(PIP) -r $@.txt
 	@touch $@
 
+# An editable installation is looked up after the path. There, a folder called `ludus` beside the caller comes first, such as
+# a clone seen from its parent, as an empty namespace package; hence the line that puts the installation before the path.
+EDITABLE_FIRST := import sys; sys.meta_path.sort(key=lambda finder: getattr(finder, "__name__", "") != "_EditableFinder")
+
 $(VENV)/project: $(VENV)/packages
 	$(PIP) --no-build-isolation --no-deps -e .
+	@echo '$(EDITABLE_FIRST)' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/ludus-first.pth"
 	@touch $@

@@ -5,5 +5,21 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
-groups = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
-print("\n".join(requirement for name in sys.argv[1:] for requirement in groups[name]))
+GROUPS = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
+
+
+def requirements(group: str) -> list[str]:
+    """The group's requirements; a reference to the project's own extras becomes what they require."""
+    found = []
+    for requirement in GROUPS[group]:
+        name, _, extras = requirement.partition("[")
+        if name == project["name"]:
+            for extra in extras.rstrip("]").split(","):
+                found += requirements(extra)
+        else:
+            found.append(requirement)
+    return found
+
+
+if __name__ == "__main__":
+    print("\n".join(requirement for group in sys.argv[1:] for requirement in requirements(group)))

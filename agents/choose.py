@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from ludus.agents.engines.base import Sampling
 from ludus.agents.policy import EnginePolicy, Policy, ScriptedPolicy
@@ -11,6 +12,9 @@ from ludus.agents.search.majority import Majority
 from ludus.agents.search.mcts import MCTS
 from ludus.agents.search.react import ReAct
 from ludus.tools.errors import UserError
+
+if TYPE_CHECKING:
+    from ludus.agents.engines.config import EngineSection
 
 SCRIPTED = "scripted:"
 URLS = ("http://", "https://")
@@ -41,6 +45,7 @@ def choose_policy(
     seed: int = 0,
     concurrency: int = 64,
     agent: str = "direct",
+    engine: "EngineSection | None" = None,
 ) -> Policy:
     """
     Args:
@@ -48,16 +53,18 @@ def choose_policy(
             with `#NAME` behind it where it has several models; or a model's folder or name on the hub.
         max_tokens: in one reply.
         seed: of the policy's own randomness.
-        concurrency: of requests to a server.
+        concurrency: how many episodes are played at once.
         agent: how the model is used: `direct`, `react`, `best-of-8`, `majority-8`, `beam-4`, `mcts-32`. See
             `ludus.agents.search` for what their figures mean.
+        engine: of a model's folder or name; embedded, where none is given.
 
     Raises:
         AgentError: there is no such agent, or it needs samples that differ, or players that can be branched.
         UserError: there is no such model, or the server cannot be used.
     """
     use = choose_agent(agent, model, temperature)
-    return use(_model(model, Sampling(max_tokens=max_tokens, temperature=temperature), seed, concurrency))
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
+    return use(_model(model, sampling, seed, concurrency, engine))
 
 
 def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy], Policy]:
@@ -87,7 +94,9 @@ def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy
     return lambda policy: make(policy, number)
 
 
-def _model(model: str, sampling: Sampling, seed: int, concurrency: int) -> Policy:
+def _model(
+    model: str, sampling: Sampling, seed: int, concurrency: int, section: "EngineSection | None"
+) -> Policy:
     if model.startswith(SCRIPTED):
         return ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
     if model.startswith(URLS):
@@ -95,9 +104,9 @@ def _model(model: str, sampling: Sampling, seed: int, concurrency: int) -> Polic
         from ludus.agents.engines.server import OpenAIServer
 
         return ChatPolicy(OpenAIServer.connect(model, concurrency=concurrency), sampling, seed)
-    from ludus.agents.models import load_model  # before torch is imported, for the error that names the extra
+    from ludus.agents.engines.config import EngineSection, make_engine
+    from ludus.agents.models import load_model
 
     loaded = load_model(model)
-    from ludus.agents.engines.embedded import EmbeddedEngine
-
-    return EnginePolicy(EmbeddedEngine(loaded.model), loaded.format, sampling, seed)
+    engine = make_engine(section or EngineSection(), loaded, concurrency=concurrency)
+    return EnginePolicy(engine, loaded.format, sampling, seed)

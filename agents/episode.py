@@ -69,7 +69,7 @@ class Episode:
     """Keyword arguments of `gym.make`."""
     seed: int
     task: str
-    """`info["task"]`: a stable content key."""
+    """`info["task"]`: a stable, opaque key of the task's content."""
     turns: tuple[Turn, ...]
     stop: StopReason
     success: bool = False
@@ -81,6 +81,10 @@ class Episode:
     fault: str = ""
     """What broke, when `stop` is a fault."""
     final_observation: Chat = field(default_factory=list)
+    task_name: str = ""
+    """The task in readable form, where the environment has one; an agent never sees it."""
+    form_terms: tuple[str, ...] = ()
+    """The reward terms that judge the form of a reply, as the environment's rubric says."""
 
     @property
     def episode_return(self) -> float:

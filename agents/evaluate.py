@@ -38,6 +38,8 @@ class Summary:
     """Share of successes; Wilson's score interval."""
     reward_terms: dict[str, float]
     """Mean over episodes of each unweighted term, summed over the turns."""
+    form_terms: tuple[str, ...]
+    """Those of the terms that judge the form of a reply."""
     turns: float
     """Mean number per episode."""
     completion_tokens: float
@@ -66,6 +68,7 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
         reward_terms={
             name: _mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
         },
+        form_terms=tuple(dict.fromkeys(name for episode in whole for name in episode.form_terms)),
         turns=_mean([len(episode.turns) for episode in whole]),
         completion_tokens=_mean([sum(turn.completion_tokens for turn in episode.turns) for episode in whole]),
         cut=_mean([finish == "length" for finish in finishes]) if finishes else 0.0,

@@ -253,7 +253,7 @@ async def _play(
     loop = asyncio.get_running_loop()
     deadline = None if limits.episode_seconds is None else loop.time() + limits.episode_seconds
     observation, info = await seat.call(env.reset, seed=record.start.seed)
-    record.task = info.get("task", "")
+    record.begin(env, info)
     context = 0
     while True:
         record.observation = observation
@@ -291,7 +291,7 @@ def _play_scripted(
     to another takes longer than most steps."""
     began = time.perf_counter()
     observation, info = env.reset(seed=record.start.seed)
-    record.task = info.get("task", "")
+    record.begin(env, info)
     while True:
         record.observation = observation
         record.moves += 1
@@ -319,11 +319,20 @@ class _Record:
     spec: EnvironmentSpec
     start: EpisodeStart
     task: str = ""
+    task_name: str = ""
+    form_terms: tuple[str, ...] = ()
     observation: Any = None
     turns: list[Turn] = field(default_factory=list)
     weights_versions: list[int] = field(default_factory=list)
     moves: int = 0
     """What a scripted player's environment has answered, `reset` included."""
+
+    def begin(self, env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> None:
+        """Note what `reset` said and what the environment says about itself."""
+        made = env.unwrapped
+        self.task = info.get("task", "")
+        self.task_name = getattr(made, "task_name", "")
+        self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
 
     def add(
         self,
@@ -371,6 +380,8 @@ class _Record:
             weights_version=min(self.weights_versions, default=0),
             fault=fault,
             final_observation=_messages(self.observation),
+            task_name=self.task_name,
+            form_terms=self.form_terms,
         )
 
 

@@ -2,17 +2,18 @@
 
 | column | type |
 |---|---|
-| environment, task, stop, fault | string |
+| environment, task, task_name, stop, fault | string |
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
 | turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64} |
 | final_observation | list of messages |
+| form_terms | list of string |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
 of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
-metadata says `ludus.episodes = 3`.
+metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name` and no `form_terms`, are read, too.
 """  # noqa: E501
 
 import json
@@ -54,7 +55,7 @@ _TURN = pa.struct(
         ("completion_tokens", pa.int64()),
     ]
 )
-_FORMAT = {b"ludus.episodes": b"3"}
+_VERSION = b"ludus.episodes"
 SCHEMA = pa.schema(
     [
         ("environment", pa.string()),
@@ -69,9 +70,12 @@ SCHEMA = pa.schema(
         ("weights_version", pa.int64()),
         ("fault", pa.string()),
         ("final_observation", pa.list_(_MESSAGE)),
+        ("task_name", pa.string()),
+        ("form_terms", pa.list_(pa.string())),
     ],
-    metadata=_FORMAT,
+    metadata={_VERSION: b"4"},
 )
+_SCHEMAS = {b"4": SCHEMA, b"3": pa.schema(list(SCHEMA)[:-2])}
 
 
 class EpisodeFileError(UserError, ValueError):
@@ -115,7 +119,8 @@ def read_episodes(path: Path | str) -> list[Episode]:
             table = pq.read_table(file, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({error}): write it anew") from error
-    if not table.schema.equals(SCHEMA) or (table.schema.metadata or {}).get(b"ludus.episodes") != b"3":
+    known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION))
+    if known is None or not table.schema.equals(known):
         raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
     return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
 
@@ -134,6 +139,8 @@ def _row(episode: Episode) -> dict[str, Any]:
         "weights_version": episode.weights_version,
         "fault": episode.fault,
         "final_observation": [_message_row(message) for message in episode.final_observation],
+        "task_name": episode.task_name,
+        "form_terms": list(episode.form_terms),
     }
 
 
@@ -184,6 +191,7 @@ def _episode(row: dict[str, Any]) -> Episode:
             "stop": StopReason(row["stop"]),
             "turns": tuple(_turn(turn) for turn in row["turns"]),
             "final_observation": [_message(message) for message in row["final_observation"]],
+            "form_terms": tuple(row.get("form_terms", ())),
         }
     )
 

@@ -42,7 +42,7 @@ from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.config import load_config
 from ludus.trainers.run.job import make_environment
-from ludus.trainers.run.policy import embedded_engine, engine_policy, load_policy
+from ludus.trainers.run.policy import engine_policy, run_engine, load_policy
 from ludus.trainers.tasks import hold_out
 run = Path(sys.argv[1])
 config = load_config(run / "config.toml")
@@ -51,7 +51,7 @@ held_out = hold_out(make_environment(config), evaluation.episodes, evaluation.fi
 starts = [EpisodeStart(seed) for seed in held_out.seeds]
 for stage in ("primed", "final"):
     policy = load_policy(run / "models" / stage, config)
-    player = engine_policy(embedded_engine(policy, config), policy, config, temperature=0.0)
+    player = engine_policy(run_engine(policy, config), policy, config, temperature=0.0)
     spec, rules = config.environment.spec, config.rollout
     episodes = rollout(player, spec, starts, rules.limits, rules.concurrency)
     found[stage] = summarise(episodes).to_dict()["success"]

@@ -31,10 +31,12 @@ from ludus.tools.tool import Tool
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a seed determines: the first messages, a stable content key of the task, the first state."""
+    """What a seed determines."""
 
     messages: Chat
     task: str
+    """A name of the task's content, for people and records: the same content has the same name. The agent is
+    never shown it, since it may say what the answer is."""
     state: Any
 
 
@@ -47,6 +49,11 @@ class Outcome:
     terms: dict[str, float]
     terminated: bool = False
     success: bool = False
+
+
+def task_key(name: str) -> str:
+    """The key by which `info["task"]` names a task: 16 hexadecimal digits that say nothing about it."""
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class ChatEnv(gymnasium.Env[Chat, Reply]):
@@ -71,6 +78,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]]
     rubric: Rubric
     max_turns: int
+    task_name: str
+    """`Start.task` of the open episode, for records."""
 
     @abstractmethod
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start: ...
@@ -92,6 +101,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._turn = 0
         self._open = False
         self._state: Any = None
+        self.task_name = ""
         self._task = ""
         self._messages: tuple[Message, ...] = ()
 
@@ -112,7 +122,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         was no seed before).
 
         Returns:
-            The first messages, and `info` with `task`, the task's content key.
+            The first messages, and `info` with `task`, the task's opaque key (see `task_key`).
 
         Raises:
             ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not
@@ -125,10 +135,11 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if options:
             refuse_unknown_options(options, sorted(self.option_names))
         begun = self.start(self._rng, options or {})
-        self._state, self._task, self._turn, self._open = begun.state, begun.task, 0, True
+        self._state, self._turn, self._open = begun.state, 0, True
+        self.task_name, self._task = begun.task, task_key(begun.task)
         if self.render_mode is not None:
             self._messages = _copied(begun.messages)
-        return begun.messages, {"task": begun.task}
+        return begun.messages, {"task": self._task}
 
     def step(self, action: Reply) -> tuple[Chat, float, bool, bool, dict[str, Any]]:
         """Answer a reply, whatever it is.
@@ -174,12 +185,13 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
         Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()`, `env.unwrapped.restore(…)`.
         """
-        return (self._state, self._task, self._turn, self._open, self._messages)
+        return (self._state, self.task_name, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
         """Go back to where `snapshot` was taken, in this instance or in another one with the same
         arguments."""
-        self._state, self._task, self._turn, self._open, self._messages = snapshot
+        self._state, self.task_name, self._turn, self._open, self._messages = snapshot
+        self._task = task_key(self.task_name)
 
     def _seed(self, seed: int) -> None:
         """Set the generator from a hash of the seed: a tenth of the time that numpy's SeedSequence takes."""

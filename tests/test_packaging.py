@@ -1,7 +1,12 @@
 """Every package folder is in the wheel, and the floors are the ones that stand at the top level."""
 
+import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -21,3 +26,27 @@ def test_every_folder_with_modules_is_a_package() -> None:
     for folder in settings["package-dir"].values():
         for module in (REPOSITORY / folder).rglob("*.py"):
             assert (module.parent / "__init__.py").exists(), f"{module.parent} has modules but no __init__.py"
+
+
+@pytest.mark.parametrize("place", ["the clone's parent", "the repository", "elsewhere"])
+def test_import_from(place: str, tmp_path: Path) -> None:
+    """From the parent of a clone called `ludus`, the clone itself looks like an empty namespace package."""
+    folder = REPOSITORY if place == "the repository" else tmp_path
+    if place == "the clone's parent":
+        (tmp_path / "ludus" / "envs").mkdir(parents=True)
+    program = "import ludus, ludus.envs.base as base; print(ludus.__file__, base.__file__, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == [str(REPOSITORY / "ludus/__init__.py"), str(REPOSITORY / "envs/base.py")], (
+        done.stderr
+    )
+
+
+def test_the_extra_all_is_every_extra_of_a_user() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (reference,) = extras["all"]
+    named = re.fullmatch(r"ludus\[(.+)\]", reference)
+    assert named
+    assert set(named[1].split(",")) == set(extras) - {"all", "dev", "docs"}

@@ -11,6 +11,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from ludus.agents.engines.config import EngineSection
 from ludus.agents.rollout import EnvironmentSpec, Limits
 from ludus.trainers.errors import ConfigError
 
@@ -298,6 +299,8 @@ class RunConfig(Section):
     """Improvement on rewards."""
     rollout: RolloutSection = RolloutSection()
     """How training episodes are played."""
+    engine: EngineSection = EngineSection()
+    """What computes completions."""
     evaluation: EvaluationSection = EvaluationSection()
     """Before and after."""
     checkpoint: CheckpointSection = CheckpointSection()
@@ -305,6 +308,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.engine.kind == "openai" and (self.sft.steps or self.grpo.steps):
+            raise ValueError(
+                'engine.kind = "openai" plays with the weights of its server, which training would not '
+                "change: take the embedded engine, or evaluate alone with sft.steps = 0 and grpo.steps = 0"
+            )
         if self.grpo.overlong_tokens > self.rollout.max_tokens:
             raise ValueError(
                 f"grpo.overlong_tokens = {self.grpo.overlong_tokens} is more than rollout.max_tokens = "

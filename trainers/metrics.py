@@ -85,9 +85,10 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
     """What a batch of training episodes says about the policy; faults count in `faults` and `stop/…` only.
 
     `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an
-    unweighted reward term, summed over an episode's turns, mean over episodes, so that format is visible
-    apart from correctness; `completion_tokens` is per turn; `cut` is the share of completions that the token
-    limit cut off; `flat_groups` is the share of groups whose episodes all earned the same.
+    unweighted reward term, summed over an episode's turns, mean over episodes; a term that judges the form of
+    a reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn;
+    `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups whose
+    episodes all earned the same.
     """
     whole = [episode for episode in episodes if not episode.is_fault]
     metrics: dict[str, float] = {}
@@ -98,8 +99,10 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         metrics["reward"] = statistics.fmean(returns)
         metrics["reward_std"] = statistics.pstdev(returns)
         totals = [episode.reward_terms() for episode in whole]
+        form = {name for episode in whole for name in episode.form_terms}
         for name in sorted({name for terms in totals for name in terms}):
-            metrics[f"terms/{name}"] = statistics.fmean(terms.get(name, 0.0) for terms in totals)
+            kind = "form" if name in form else "terms"
+            metrics[f"{kind}/{name}"] = statistics.fmean(terms.get(name, 0.0) for terms in totals)
         metrics["success"] = statistics.fmean(episode.success for episode in whole)
         metrics["completion_tokens"] = statistics.fmean(lengths)
         metrics["completion_tokens_max"] = max(lengths)

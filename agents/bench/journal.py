@@ -42,7 +42,8 @@ def decode(line: bytes) -> Episode | None:
         Turn(**{**turn, **{name: tuple(turn[name]) for name in ("prompt_ids", "completion_ids", "logprobs")}})
         for turn in fields["turns"]
     )
-    return Episode(**{**fields, "stop": StopReason(fields["stop"]), "turns": turns})
+    forms = tuple(fields.get("form_terms", ()))
+    return Episode(**{**fields, "stop": StopReason(fields["stop"]), "turns": turns, "form_terms": forms})
 
 
 class Journal:

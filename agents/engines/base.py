@@ -1,8 +1,10 @@
-"""The engine protocol: async, on token ids, one session per episode."""
+"""The engine protocol: token ids in, sampled token ids out, one session per episode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from ludus.tools.errors import UserError
 
 
 class EngineFault(RuntimeError):
@@ -11,6 +13,10 @@ class EngineFault(RuntimeError):
     A rollout marks the episode as a fault and leaves it out of training. A mistake of the caller, or a bug in
     an in-process engine, is an ordinary exception.
     """
+
+
+class EngineError(UserError):
+    """An engine cannot do this: run such a model, sample in this way, take over weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +43,79 @@ class Completion:
 
 
 class Session(Protocol):
-    """One episode's place in the engine: it holds the KV cache of the ids seen so far."""
+    """One episode's place in the engine, which may keep what it computed of the ids seen so far."""
 
     async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
-        """Continue `ids` (the whole context). Only what differs from the last call's context is computed.
+        """Continue `ids`, the whole context. An engine that caches computes only what differs from the last
+        call's context. A context without room gives an empty completion with finish "length".
 
         The tokens follow from (weights, ids, sampling, seed), whatever else is in the batch.
+
+        Raises:
+            EngineFault: what computes the tokens broke.
+            RuntimeError: the session is closed or busy with another call, or the engine is asleep or closed.
+            UserError: this engine cannot sample like this.
         """
         ...
 
     def close(self) -> None:
-        """Give the place back."""
+        """Give the place back; what is still being generated is dropped."""
         ...
 
 
 class Engine(Protocol):
-    def session(self) -> Session: ...
+    """What turns token ids into sampled token ids, under weights that a trainer may change.
+
+    Rollouts need `session` and `max_context`. A training step calls, in this order: `wake`, a rollout,
+    `sleep`, the updates of the weights, `weights_changed`.
+    """
+
     @property
     def max_context(self) -> int:
         """Prompt and completion together, in tokens."""
+        ...
+
+    @property
+    def weights_version(self) -> int:
+        """How many changes of the weights the engine has taken over; every completion carries it."""
+        ...
+
+    def session(self) -> Session:
+        """
+        Raises:
+            RuntimeError: the engine is closed.
+        """
+        ...
+
+    def weights_changed(self) -> None:
+        """Sample from the trainer's weights as they are now: whatever was computed under the old ones is
+        forgotten, and `weights_version` grows by one.
+
+        Raises:
+            RuntimeError: completions are being generated.
+            EngineError: the engine's weights are not the trainer's to change.
+            EngineFault: the weights could not be brought to where the engine computes.
+        """
+        ...
+
+    def sleep(self) -> None:
+        """Give back the memory that only sampling needs, such as KV caches, until `wake`. Sessions stay open.
+        An engine without such memory does nothing, as does one that is asleep.
+
+        Raises:
+            RuntimeError: completions are being generated.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Be ready to sample again; does nothing where the engine is awake.
+
+        Raises:
+            EngineFault: the memory cannot be had back.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back everything for good: threads, connections, memory. What is still being generated is
+        dropped. Closing twice is fine."""
         ...

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.agents.engines.base import Completion, Sampling
+from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
-from ludus.tools.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -14,11 +13,14 @@ class OpenAIEngine:
     """The engine of a server that takes and gives token ids, at `/v1/completions`.
 
     Nothing is left to the server's defaults: only `Sampling` decides, and only its stop ids end a completion.
-    What was sampled follows from the seed as far as the server makes it so; vLLM's numbers depend in the last
-    digits on what is computed beside.
+    What was sampled follows from the seed as far as the server makes it so; vLLM's numbers depend in their
+    last digits on what is computed beside.
+
+    The weights are the server's own. A server that takes a trainer's would have an engine of its own, with a
+    `weights_changed` that brings them there.
 
     Raises:
-        UserError: the server does not tell its `max_context`, and neither does the caller.
+        EngineError: the server does not tell its `max_context`, and neither does the caller.
     """
 
     server: OpenAIServer
@@ -29,15 +31,41 @@ class OpenAIEngine:
 
     def __post_init__(self) -> None:
         if self.server.max_context is None:
-            raise UserError(f"{self.server.name} does not say how long its contexts may be: give max_context")
+            raise EngineError(
+                f"{self.server.name} does not say how long its contexts may be: set engine.max_context"
+            )
 
     @property
     def max_context(self) -> int:
         assert self.server.max_context is not None
         return self.server.max_context
 
+    @property
+    def weights_version(self) -> int:
+        """Always 0: a server's weights stay."""
+        return 0
+
     def session(self) -> "OpenAISession":
         return OpenAISession(self)
+
+    def weights_changed(self) -> None:
+        """
+        Raises:
+            EngineError: always.
+        """
+        raise EngineError(
+            f"{self.server.name} keeps weights of its own and would go on with the old ones: train with "
+            'engine.kind = "embedded"'
+        )
+
+    def sleep(self) -> None:
+        """Nothing: the memory is another process's."""
+
+    def wake(self) -> None:
+        """Nothing: see `sleep`."""
+
+    def close(self) -> None:
+        """Nothing: connections end with their event loop."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +79,13 @@ class OpenAISession:
 
         Raises:
             EngineFault: the server did not answer, often enough.
-            UserError: it will not answer, gives no ids, or its log-probabilities are not those of `sampling`.
+            EngineError: it gives no ids, or its log-probabilities are not those of `sampling`.
+            UserError: it will not answer.
         """
         engine = self.engine
         plain = sampling.top_p >= 1 and sampling.top_k <= 0 and sampling.min_p <= 0
         if not engine.processed_logprobs and not (plain and sampling.temperature in (0, 1)):
-            raise UserError(
+            raise EngineError(
                 f"{engine.server.name} may give log-probabilities of another distribution than {sampling} "
                 "draws from: start vLLM with --logprobs-mode processed_logprobs and say "
                 "processed_logprobs=True, or sample at temperature 1"
@@ -102,8 +131,8 @@ def _request(ids: Sequence[int], sampling: Sampling, room: int, seed: int) -> di
 def _completion(answer: Any, prompt: Sequence[int], sampling: Sampling, server: str) -> Completion:
     """
     Raises:
-        BadAnswer: it is none.
-        UserError: the server gives no token ids.
+        BadAnswer: it is not a completion of `prompt`.
+        EngineError: the server gives no token ids.
     """
     try:
         choice = answer["choices"][0]
@@ -112,7 +141,7 @@ def _completion(answer: Any, prompt: Sequence[int], sampling: Sampling, server: 
         raise BadAnswer("an answer without a choice") from None
     ids, read = choice.get("token_ids"), choice.get("prompt_token_ids")
     if ids is None or read is None:
-        raise UserError(f"{server} gives no token ids: use vLLM, or the chat mode, which needs none")
+        raise EngineError(f"{server} gives no token ids: use vLLM, or the chat mode, which needs none")
     given = choice.get("logprobs")
     ids, read = read_ids(ids), read_ids(read)
     logprobs = read_logprobs(given.get("token_logprobs") if isinstance(given, dict) else None)

@@ -17,6 +17,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from ludus.agents.engines.base import EngineError
+
 ATTENTION = "ludus_slots"
 _BLOCK = 128
 """Lengths grow by this many positions, so that most steps allocate nothing."""
@@ -223,8 +225,9 @@ def slot_attention(
         [1, T, heads, head_dim], as the `AttentionInterface` wants it, and no weights.
     """
     if softcap is not None or s_aux is not None:
-        raise NotImplementedError(
-            f"{type(module).__name__} uses soft-capped scores or attention sinks: this engine has neither"
+        raise EngineError(
+            f"{type(module).__name__} uses soft-capped scores or attention sinks, which the embedded engine "
+            "does not have: use another model, or a server"
         )
     layer: int = module.layer_idx  # type: ignore[assignment]
     keys, values = slots.store.write(

@@ -10,7 +10,7 @@ import numpy as np
 from ludus.envs.arguments import as_flag, as_integer, as_weights, unknown
 from ludus.envs.assistant.distractors import DISTRACTORS
 from ludus.envs.assistant.toolbox import Toolbox, stock
-from ludus.envs.base import Outcome, Start
+from ludus.envs.base import Outcome, Start, task_key
 from ludus.envs.chat import Message, Reply
 from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
@@ -117,7 +117,7 @@ def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
     reached, and that doing nothing does not reach it.
     """
     agent.begin()
-    observation, info, state = begun.messages, {"task": begun.task}, begun.state
+    observation, info, state = begun.messages, {"task": task_key(begun.task)}, begun.state
     for _ in range(env.max_turns):
         outcome = env.answer(state, agent.act(observation, info))
         observation, state = outcome.messages, outcome.state

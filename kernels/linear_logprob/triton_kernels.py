@@ -224,7 +224,8 @@ def backward_kernel(
         capped = _tanh(x / softcap)
         slope = (1.0 - capped * capped) / temperature
         x = softcap * capped
-    log2_p = tl.fma(x, LOG2E / temperature, -peak) - rest * LOG2E
+    scale = LOG2E / temperature
+    log2_p = tl.fma(x, scale, -peak) - rest * LOG2E
     if bias_ptr is not None:
         log2_p = tl.maximum(log2_p, FLOOR)
     dz = tl.exp2(log2_p)

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
@@ -13,6 +13,9 @@ from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
 from ludus.tools.wording import nearest
+
+if TYPE_CHECKING:
+    from ludus.agents.engines.config import EngineSection
 
 DEFAULT_MAX_TOKENS = 256
 """Most tokens in one reply of a model that comes from no run."""
@@ -32,6 +35,8 @@ class ModelChoice:
     """What the run trained on; empty where the model comes from no run."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """The environment's keyword arguments in that run."""
+    engine: "EngineSection | None" = None
+    """The run's `[engine]`."""
 
 
 def scripted_policy(env: gymnasium.Env, name: str, seed: int) -> Policy:
@@ -69,7 +74,7 @@ def choose_model(text: str) -> ModelChoice:
                 config = load_config(run / CONFIG)
                 environment, limit = config.environment, config.rollout.max_tokens
                 path = str(run / "models" / stage)
-                return ModelChoice(path, limit, environment.id, environment.arguments)
+                return ModelChoice(path, limit, environment.id, environment.arguments, config.engine)
         raise UsageError(
             f"the run {run} has no model yet, because priming has not ended; go on with {resume_command(run)}"
         )
@@ -111,4 +116,5 @@ def model_policy(
         max_tokens=max_tokens or choice.max_tokens,
         seed=seed,
         agent=agent,
+        engine=choice.engine,
     )

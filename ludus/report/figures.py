@@ -3,26 +3,6 @@
 `report.js` does the same for what stands under the pointer.
 """
 
-import re
-
-FORMAT_WORDS = {
-    "format",
-    "malformed",
-    "invalid",
-    "illegal",
-    "tag",
-    "tags",
-    "syntax",
-    "parse",
-    "parsed",
-    "unparsed",
-}
-
-
-def is_format_term(name: str) -> bool:
-    """Whether a reward term is about the reply's form, not about what it achieved; told by its name."""
-    return not FORMAT_WORDS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
-
 
 def words(name: str) -> str:
     """An identifier as a reader would say it."""

@@ -3,14 +3,15 @@
 import contextlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
 from ludus.agents.episode import Episode, Turn
 from ludus.envs.chat import Message, content_images, content_text, reply_tool_calls
-from ludus.report.figures import is_format_term, words
+from ludus.report.figures import words
 from ludus.tools.wording import number, signed
 
 Decode = Callable[[Sequence[int]], list[str]]
@@ -155,22 +156,21 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
         flags.append(f"{cut_off} cut off" if cut_off > 1 else "cut off")
     if forks:
         flags.append(f"{forks} forks" if forks > 1 else "fork")
+    shown_turn = partial(_turn, form=episode.form_terms, decode=decode, budget=budget)
     return ShownEpisode(
         seed=episode.seed,
-        task=episode.task[:200],
+        task=(episode.task_name or episode.task)[:200],
         success=episode.success,
         fault=budget.cut(episode.fault),
         episode_return=number(episode.episode_return),
-        terms=_terms(episode.reward_terms(), zeros=True),
+        terms=_terms(episode.reward_terms(), episode.form_terms, zeros=True),
         stop=str(episode.stop.value),
         flags=tuple(flags),
         turn_count=len(episode.turns),
         token_count=sum(len(turn.completion_ids) for turn in episode.turns),
-        head=tuple(_turn(turn, i, decode, budget) for i, turn in enumerate(head, 1)),
+        head=tuple(shown_turn(turn, i) for i, turn in enumerate(head, 1)),
         unshown_turns=len(episode.turns) - len(head) - len(tail),
-        tail=tuple(
-            _turn(t, len(episode.turns) - len(tail) + i, decode, budget) for i, t in enumerate(tail, 1)
-        ),
+        tail=tuple(shown_turn(turn, i) for i, turn in enumerate(tail, len(episode.turns) - len(tail) + 1)),
         closing=tuple(_said(message, budget) for message in episode.final_observation),
     )
 
@@ -196,7 +196,9 @@ def shade(logprob: float) -> int:
     return next((i for i, least in enumerate(SHADES) if logprob >= math.log(least)), len(SHADES))
 
 
-def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> ShownTurn:
+def _turn(
+    turn: Turn, position: int, form: Collection[str], decode: Decode | None, budget: _Budget
+) -> ShownTurn:
     tokens: tuple[Token, ...] = ()
     reply: tuple[Block, ...] = ()
     calls: tuple[ShownCall, ...] = ()
@@ -222,7 +224,7 @@ def _turn(turn: Turn, position: int, decode: Decode | None, budget: _Budget) -> 
         cut_off=turn.finish == "length",
         fork=turn.fork,
         reward=signed(turn.reward),
-        terms=_terms(turn.reward_terms),
+        terms=_terms(turn.reward_terms, form),
     )
 
 
@@ -250,9 +252,7 @@ def _call(call: Mapping[str, Any], budget: _Budget) -> ShownCall:
     return ShownCall(name, tuple(pairs), "")
 
 
-def _terms(values: dict[str, float], zeros: bool = False) -> tuple[Term, ...]:
+def _terms(values: dict[str, float], form: Collection[str], zeros: bool = False) -> tuple[Term, ...]:
     return tuple(
-        Term(words(name), number(value), is_format_term(name))
-        for name, value in values.items()
-        if value or zeros
+        Term(words(name), number(value), name in form) for name, value in values.items() if value or zeros
     )

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from ludus.agents.engines import embedded
-from ludus.agents.engines.base import Completion, Sampling
+from ludus.agents.engines import steps
+from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine, EmbeddedSession
 from ludus.agents.engines.sampling import distribution
 
@@ -201,7 +201,7 @@ def test_sessions_that_stay_open_lose_their_slot_to_those_that_wait(model: Any) 
 def test_a_forward_pass_is_bounded_and_the_rest_waits(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     starts = prompts(30, 40, 25, 40)
     expected = together(*(play(EmbeddedEngine(model), start) for start in [*starts, starts[3]]))
-    monkeypatch.setattr(embedded, "_STEP_TOKENS", 48)
+    monkeypatch.setattr(steps, "_STEP_TOKENS", 48)
     passes = Passes(model)
     engine = EmbeddedEngine(model)
     actual = together(*(play(engine, start) for start in [*starts, starts[3]]))
@@ -252,6 +252,76 @@ def test_changed_weights_are_used_at_once_and_counted(model: Any) -> None:
     assert before.logprobs != after.logprobs
     assert after.ids == fresh[0].ids
     assert after.logprobs == pytest.approx(fresh[0].logprobs, abs=2e-5)
+
+
+def test_a_sleeping_engine_holds_no_memory_and_goes_on_with_the_same_tokens(model: Any) -> None:
+    sampling = Sampling(max_tokens=5, temperature=1.0)
+
+    async def two_turns(engine: EmbeddedEngine, pause: Callable[[], None]) -> tuple[Completion, Completion]:
+        with engine.session() as session:
+            first = await session.generate([1, 2, 3], sampling, 0)
+            pause()
+            return first, await session.generate([1, 2, 3, *first.ids, 9], sampling, 1)
+
+    engine = EmbeddedEngine(model)
+
+    def nap() -> None:
+        assert engine._batch._store.layers > 0
+        engine.sleep()
+        engine.sleep()
+        assert engine._batch._store.layers == 0
+        engine.wake()
+
+    (awake,) = together(two_turns(EmbeddedEngine(model), lambda: None))
+    (slept,) = together(two_turns(engine, nap))
+    assert [completion.ids for completion in slept] == [completion.ids for completion in awake]
+    assert slept[1].logprobs == pytest.approx(awake[1].logprobs, abs=2e-5)
+    assert engine.weights_version == 0
+
+
+def test_a_sleeping_engine_says_so(model: Any) -> None:
+    engine = EmbeddedEngine(model)
+    engine.sleep()
+    with pytest.raises(RuntimeError, match=r"asleep: call its wake\(\)"):
+        together(play(engine, [1, 2, 3]))
+    engine.wake()
+    together(play(engine, [1, 2, 3]))
+
+
+@pytest.mark.parametrize("change", ["weights_changed", "sleep"])
+def test_weights_and_memory_stay_while_somebody_generates(model: Any, change: str) -> None:
+    engine = EmbeddedEngine(model)
+
+    async def main() -> None:
+        with engine.session() as session:
+            job = asyncio.ensure_future(session.generate([1, 2, 3], Sampling(max_tokens=50), 0))
+            await asyncio.sleep(0.01)
+            with pytest.raises(RuntimeError, match="while completions were being generated: wait for them"):
+                getattr(engine, change)()
+            await job
+            getattr(engine, change)()
+
+    asyncio.run(main())
+
+
+def test_a_closed_engine_drops_what_it_was_at_and_ends_its_thread(model: Any) -> None:
+    engine = EmbeddedEngine(model)
+
+    async def main() -> None:
+        session = engine.session()
+        job = asyncio.ensure_future(session.generate([1, 2, 3], Sampling(max_tokens=100), 0))
+        await asyncio.sleep(0.01)
+        engine.close()
+        engine.close()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        session.close()
+
+    asyncio.run(main())
+    assert engine._batch._store.layers == 0
+    assert engine._thread._shutdown
+    with pytest.raises(RuntimeError, match="this engine is closed"):
+        engine.session()
 
 
 def test_the_trainers_model_runs_without_dropout_and_is_left_as_it_was(
@@ -376,18 +446,20 @@ def test_requests_of_different_sampling_share_a_batch(model: Any) -> None:
 def test_memory_is_given_back_when_the_last_session_closes(model: Any) -> None:
     engine = EmbeddedEngine(model)
     together(play(engine, [1, 2, 3]))
-    assert engine._store.layers == 0
-    assert engine._rows == []
+    assert engine._batch._store.layers == 0
+    assert engine._batch.rows == []
 
 
 def test_refusals_name_the_cause(model: Any) -> None:
     from transformers import BloomConfig, BloomForCausalLM
 
-    with pytest.raises(ValueError, match="max_context=161, but Qwen3ForCausalLM was built for 160 positions"):
+    with pytest.raises(EngineError, match="max_context=161, but Qwen3ForCausalLM was built for 160"):
         EmbeddedEngine(model, max_context=161)
     bloom = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
-    with pytest.raises(ValueError, match="BloomForCausalLM does not route its attention"):
+    with pytest.raises(EngineError, match="BloomForCausalLM does not route its attention"):
         EmbeddedEngine(bloom)
+    with pytest.raises(EngineError, match="slots=0: an engine needs at least one"):
+        EmbeddedEngine(model, slots=0)
     engine = EmbeddedEngine(model)
     with pytest.raises(ValueError, match="at least one id"):
         asyncio.run(engine.session().generate([], GREEDY, 0))

@@ -27,7 +27,7 @@ from ludus.agents.rollout import (
     rollout,
     rollout_async,
 )
-from ludus.envs.base import ChatEnv, Outcome, Start
+from ludus.envs.base import ChatEnv, Outcome, Start, task_key
 from ludus.envs.chat import Chat, Message, assistant, user
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.rubric import Rubric
@@ -161,7 +161,8 @@ def test_scripted_episodes_are_recorded_in_the_order_of_their_starts() -> None:
     assert all(len(env.threads) == 1 for env in Echo.made)
     episode = episodes[5]
     assert (episode.environment, episode.arguments) == (ECHO.id, {"length": 2})
-    assert (episode.task, episode.group, episode.sample) == ("task-5", 2, 1)
+    assert (episode.task_name, episode.group, episode.sample) == ("task-5", 2, 1)
+    assert episode.task == task_key("task-5")
     assert (episode.stop, episode.success) == (StopReason.TERMINATED, True)
     assert [turn.reply for turn in episode.turns] == [assistant("0"), assistant("1")]
     assert episode.turns[0].observation[0]["content"].startswith("begin")

@@ -63,6 +63,8 @@ episodes = st.builds(
     weights_version=int64,
     fault=texts,
     final_observation=st.lists(messages, max_size=2),
+    task_name=texts,
+    form_terms=st.lists(texts, max_size=2).map(tuple),
 )
 
 
@@ -94,6 +96,13 @@ def test_others_can_read_it_without_us(tmp_path: Path) -> None:
     assert turn["observation"] == [
         {"role": "user", "content": "2+2", "parts": None, "tool_calls": None, "tool_call_id": None}
     ]
+
+
+def test_a_file_of_version_3_is_read(tmp_path: Path) -> None:
+    table = pq.read_table(write_episodes(tmp_path / "e.parquet", [episode()]))
+    old = table.drop_columns(["task_name", "form_terms"]).replace_schema_metadata({"ludus.episodes": "3"})
+    pq.write_table(old, tmp_path / "old.parquet", write_page_checksum=True)
+    assert read_episodes(tmp_path / "old.parquet") == [episode()]
 
 
 def test_not_a_number_survives(tmp_path: Path) -> None:

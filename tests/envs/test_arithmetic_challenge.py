@@ -121,7 +121,7 @@ def test_planted_answers_are_wrong_and_look_like_worked_ones() -> None:
         assert reading.exact
         assert isinstance(reading.number, int)
         assert reading.number != evaluate(parse(messages[1]["content"]))
-        assert info["task"].startswith("planted:")
+        assert env.task_name.startswith("planted:")
         oracle = Oracle(env)
         oracle.begin()
         assert env.step(oracle.act(messages, info))[4]["reward_terms"]["mended"] == 1

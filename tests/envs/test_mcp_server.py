@@ -17,6 +17,7 @@ import gymnasium
 import mcp
 import pytest
 
+from ludus.envs.base import task_key
 from ludus.envs.chat import reply_text, reply_tool_calls, tool_result, user
 from ludus.envs.mcp.server import EnvironmentServer, environment_server
 from ludus.tools.errors import ToolError, ToolFault, UserError
@@ -138,6 +139,17 @@ def test_the_assistants_oracles_earn_through_mcp_what_they_earn_directly(id: str
         played = play(stack.enter_context(server), here)
     assert played["success"]
     assert (played["task"], played["return"]) == (direct["task"], pytest.approx(direct["return"]))
+
+
+def test_what_a_model_can_read_names_the_task_by_an_opaque_key(connect: Callable[[], McpServer]) -> None:
+    from mcp_counting import Counting
+
+    env = Counting()
+    env.reset(seed=SEED)
+    with connect() as server:
+        read = server.read("ludus://episode")
+    assert json.loads(read)["task"] == task_key(env.task_name)
+    assert env.task_name not in read
 
 
 def test_the_task_is_a_prompt_a_resource_and_a_tool(url: str) -> None:

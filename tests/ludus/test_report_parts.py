@@ -14,7 +14,7 @@ from PIL import Image
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.evaluate import Interval
 from ludus.envs.chat import content_images, image_part, text_part, tool_result
-from ludus.report.figures import is_format_term, visible
+from ludus.report.figures import visible
 from ludus.report.run.charts import axis_range, chart, dumbbell
 from ludus.report.run.gifs import LARGEST, MOST_FRAMES, encode
 from ludus.report.run.pairs import heldout_pairs, match, training_pairs, typical
@@ -283,19 +283,14 @@ def test_what_cannot_be_seen_is_made_visible() -> None:
     assert visible("\ud800") == "?"
 
 
+def test_terms_about_the_form_of_a_reply_are_marked_as_the_rubric_says() -> None:
+    played = episode(0, 1.0, form_terms=("correct",))  # a name alone says nothing
+    for shown in (show(played, None).terms, show(played, None).head[0].terms):
+        assert [(term.name, term.form) for term in shown] == [("correct", True)]
+    assert not show(episode(0, 1.0), None).terms[0].form
+
+
 # Figures
-
-
-@pytest.mark.parametrize(
-    "name", ["format", "partial_format", "exact_format", "malformed", "illegal", "Tag-answer"]
-)
-def test_names_of_form(name: str) -> None:
-    assert is_format_term(name)
-
-
-@pytest.mark.parametrize("name", ["correct", "closeness", "information", "stage", "pellet", "held", "caught"])
-def test_names_of_achievement(name: str) -> None:
-    assert not is_format_term(name)
 
 
 def test_numbers_for_people() -> None:

@@ -59,6 +59,7 @@ def episode() -> Callable[..., Episode]:
             seed=0,
             task="1+1",
             turns=(turn,),
+            form_terms=("format",),
             stop=stop,
             success=reward > 0.5 and not broken,
             group=group,

@@ -51,6 +51,12 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"grpo": {"loss": "grp"}}, ["grpo.loss", "dr_grpo", 'did you mean "grpo"']),
         ({"grpo": {"loss": "ppo"}}, ['"ppo" is not one of grpo, dr_grpo, dapo, gspo, cispo']),
         ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", 'did you mean "rloo"']),
+        ({"engine": {"kind": "vlm"}}, ["engine.kind", "embedded, openai"]),
+        ({"engine": {"openai": {"ulr": "x"}}}, ['"engine.openai.ulr"', 'did you mean "url"']),
+        (
+            {"engine": {"kind": "openai", "openai": {"url": "http://localhost:1"}}},
+            ['engine.kind = "openai"', "sft.steps = 0 and grpo.steps = 0"],
+        ),
         ({"grpo": {"steps": -1}}, ["grpo.steps", "-1"]),
         ({"grpo": {"steps": True}}, ["grpo.steps", "integer"]),
         ({"grpo": {"steps": 2.5}}, ["grpo.steps", "2.5"]),

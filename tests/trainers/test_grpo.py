@@ -30,7 +30,7 @@ from ludus.trainers.errors import RunError, TrainingDiverged
 from ludus.trainers.losses.weights import PolicyMetrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
-from ludus.trainers.run.policy import embedded_engine, engine_policy
+from ludus.trainers.run.policy import engine_policy, run_engine
 
 Make = Callable[..., Episode]
 
@@ -42,7 +42,7 @@ def changed(config: RunConfig, section: str, **values: Any) -> RunConfig:
 
 def played(policy: LoadedModel, config: RunConfig, groups: int = 3) -> list[Episode]:
     """Real episodes, with returns of our own so that no group is flat."""
-    player = engine_policy(embedded_engine(policy, config), policy, config, config.rollout.temperature)
+    player = engine_policy(run_engine(policy, config), policy, config, config.rollout.temperature)
     episodes = play_groups(player, list(range(groups)), 0, config)
     return [with_return(episode, float(index % 3 == 0)) for index, episode in enumerate(episodes)]
 

@@ -23,7 +23,7 @@ def test_a_batch_by_hand(episode: Callable[..., Episode]) -> None:
     assert metrics["reward"] == 0.5
     assert metrics["reward_std"] == pytest.approx(0.125**0.5)
     assert metrics["success"] == metrics["terms/correct"] == 0.25
-    assert metrics["terms/format"] == 1.0
+    assert metrics["form/format"] == 1.0
     assert metrics["completion_tokens"] == 3.0
     assert metrics["completion_tokens_max"] == 4
     assert metrics["cut"] == 0.25

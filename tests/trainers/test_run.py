@@ -23,7 +23,7 @@ from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run import policy as policy_module
 from ludus.trainers.run.job import computing, train
-from ludus.trainers.run.policy import embedded_engine, load_policy
+from ludus.trainers.run.policy import load_policy, run_engine
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
 SECONDS = ("seconds/", "tokens_per_second")
@@ -133,7 +133,7 @@ def test_every_step_is_measured(whole: Path) -> None:
         "reward",
         "reward_std",
         "terms/correct",
-        "terms/format",
+        "form/format",
         "success",
         "entropy",
         "kl",
@@ -353,7 +353,7 @@ def test_a_damaged_record_of_the_evaluation_is_named(whole: Path, tiny: RunConfi
 
 def test_the_engine_waits_for_a_step_as_long_as_it_may_take(whole: Path, tiny: RunConfig) -> None:
     policy = load_policy(whole / "models" / "primed", tiny)
-    assert embedded_engine(policy, tiny).patience_s == tiny.rollout.step_seconds
+    assert run_engine(policy, tiny).patience_s == tiny.rollout.step_seconds
 
 
 def test_with_fused_operators_it_is_the_same_run(

@@ -1,6 +1,7 @@
 """The evaluations of a run: held-out tasks, played by the primed and by the final model."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, Phase, counter, phase
 from ludus.trainers.models.checkpoint import disk_errors, write_file
-from ludus.trainers.run.policy import embedded_engine, engine_policy, load_policy
+from ludus.trainers.run.policy import engine_policy, load_policy, run_engine
 from ludus.trainers.tasks import HeldOut
 
 Stage = Literal["primed", "final"]
@@ -27,14 +28,15 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
     name: Phase = "evaluation-primed" if stage == "primed" else "evaluation-final"
     with phase(listener, name, count):
         policy = load_policy(run / "models" / stage, config)
-        episodes = rollout(
-            engine_policy(embedded_engine(policy, config), policy, config, config.evaluation.temperature),
-            config.environment.spec,
-            [EpisodeStart(seed, group=index) for index, seed in enumerate(held_out.seeds[:count])],
-            config.rollout.limits,
-            config.rollout.concurrency,
-            counter(listener, name),
-        )
+        with closing(run_engine(policy, config)) as engine:
+            episodes = rollout(
+                engine_policy(engine, policy, config, config.evaluation.temperature),
+                config.environment.spec,
+                [EpisodeStart(seed, group=index) for index, seed in enumerate(held_out.seeds[:count])],
+                config.rollout.limits,
+                config.rollout.concurrency,
+                counter(listener, name),
+            )
         summary = summarise(episodes)
         path = run / "episodes" / f"{name}.parquet"
         with disk_errors(path):

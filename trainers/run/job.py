@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.run.directory import final_folder, open_run, primed_folder
 from ludus.trainers.run.evaluation import evaluate
 from ludus.trainers.run.policy import (
-    embedded_engine,
     engine_policy,
     initial_model,
     load_policy,
+    run_engine,
     save_policy,
 )
 from ludus.trainers.tasks import HeldOut, TaskStream, hold_out
@@ -144,8 +144,8 @@ def sharpen(
     policy = load_policy(primed_folder(run), config)
     reference = load_policy(primed_folder(run), config).model if config.grpo.kl_coefficient else None
     tasks = TaskStream(env, config.run.seed, "grpo", held_out.tasks)
-    engine = embedded_engine(policy, config)
-    player = engine_policy(engine, policy, config, config.rollout.temperature)
-    torch.manual_seed(config.run.seed)
-    improve(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
+    with closing(run_engine(policy, config)) as engine:
+        player = engine_policy(engine, policy, config, config.rollout.temperature)
+        torch.manual_seed(config.run.seed)
+        improve(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
     save_policy(policy, final_folder(run))

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ludus.agents.engines.base import Sampling
-from ludus.agents.engines.embedded import EmbeddedEngine
+from ludus.agents.engines.base import Engine, Sampling
+from ludus.agents.engines.config import make_engine
 from ludus.agents.models import LoadedModel, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
@@ -47,19 +47,19 @@ def save_policy(policy: LoadedModel, folder: Path) -> None:
         policy.tokenizer.save_pretrained(scratch)
 
 
-def embedded_engine(policy: LoadedModel, config: RunConfig) -> EmbeddedEngine:
-    """Samples from the model's own weights: what is trained is what plays.
+def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
+    """The engine of `[engine]`, to be closed when it is done.
 
-    It waits for every episode as long as an environment may take for a step. With less patience a step that
-    is slow once, because it compiles something or the machine is busy, would change what is computed
-    together, and a resumed run would not end in the same bits.
+    The embedded one waits for every episode as long as an environment may take for a step. With less patience
+    a step that is slow once, because it compiles something or the machine is busy, would change what is
+    computed together, and a resumed run would not end in the same bits.
     """
     settings = config.rollout
-    return EmbeddedEngine(policy.model, slots=settings.concurrency, patience_s=settings.step_seconds)
+    return make_engine(
+        config.engine, policy, concurrency=settings.concurrency, patience_s=settings.step_seconds
+    )
 
 
-def engine_policy(
-    engine: EmbeddedEngine, policy: LoadedModel, config: RunConfig, temperature: float
-) -> EnginePolicy:
+def engine_policy(engine: Engine, policy: LoadedModel, config: RunConfig, temperature: float) -> EnginePolicy:
     sampling = Sampling(max_tokens=config.rollout.max_tokens, temperature=temperature)
     return EnginePolicy(engine, policy.format, sampling, seed=config.run.seed)

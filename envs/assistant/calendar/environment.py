@@ -74,7 +74,7 @@ class Calendar(ServiceEnv):
     A goal is unique, and accepted only if the oracle reaches it through the tools and it does not hold yet.
     What is compared is what takes place in everybody's calendar, occurrence by occurrence: any way of writing
     it is right. Working hours are 8:00 to 18:00 on each person's own clock, Monday to Friday; slots begin on
-    full and half hours. Cancelled, transparent and declined entries take no time. `info["task"]` is the kind
+    full and half hours. Cancelled, transparent and declined entries take no time. `task_name` is the kind
     and a digest of the calendars and the request (`find_slot:1f0c…`).
 
     ## Observation

@@ -66,7 +66,7 @@ class Assistant(OfficeTools):
     proven: only one time or fact meets it, the scripted oracle reaches it through the tools, doing nothing
     does not. Where the weather decides (`outdoors`, `picnic`) it matters in about half of the tasks, and
     whoever has not looked up that day's forecast has not succeeded.
-    `info["task"]` is the kind of task, the town, the week and the request.
+    `task_name` is the kind of task, the town, the week and the request.
 
     ## Observation
     `Chat`. After `reset`: a system message with the rules, the time and the place, and the user's request.

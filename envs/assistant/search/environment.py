@@ -53,7 +53,7 @@ class Search(ServiceEnv):
     stands on no single page; the pages of a world are prose. Traps: people and companies with nearly the same
     name, other names under which pages mention each other, and earlier versions of pages, which the search
     finds too and which say what no longer holds. Questions follow from the seed and never run out; each has
-    one answer, which an agent has found with these tools before the question is asked. `info["task"]` is the
+    one answer, which an agent has found with these tools before the question is asked. `task_name` is the
     world, what the question begins at, and the relations it follows.
 
     ## Observation

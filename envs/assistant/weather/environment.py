@@ -66,7 +66,7 @@ class Weather(ServiceEnv):
     is warmer than a threshold; which of three towns gets warmest; the first dry afternoon or calm day.
     Places whose name others have too are named with region and country, and the right one must be taken.
     The answer follows from what the service serves, and is clear: values near a threshold are not asked for.
-    `info["task"]` is the kind with places, days, units and thresholds.
+    `task_name` is the kind with places, days, units and thresholds.
 
     The weather is that of `tools/services/weather`: Open-Meteo's API over a seeded field, in an invented
     world or for real cities, on a day that the seed chooses; or a real server's.

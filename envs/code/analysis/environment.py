@@ -66,7 +66,7 @@ class DataAnalysis(ToolEnv):
     read, so that every question has one answer. There are four worlds (a shop's orders, weather stations, a
     running club, a library) with 21 kinds of questions; tables are drawn from the seed and never run out.
     What counts is the program: it runs on the tables that the agent sees and on tables drawn anew, whose
-    answer is another one, so that a number that was typed in is wrong. `info["task"]` names the kind of
+    answer is another one, so that a number that was typed in is wrong. `task_name` names the kind of
     question, its parameters and the draw.
 
     ## Observation

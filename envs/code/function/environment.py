@@ -36,7 +36,7 @@ class CodeFunction(ChatEnv):
     than 4 letters", "in reverse order", "modulo 61". There are seventy families in nine topics: `basics` (one
     line each, in few words), `strings`, `parsing`, `numbers`, `search`, `dynamic` (programming), `graphs`,
     `simulation` and `games`. The program is run in a sandbox, on inputs that are drawn for the episode, edge
-    cases among them; the sandbox never holds the answers. `info["task"]` is the family and a hash of what is
+    cases among them; the sandbox never holds the answers. `task_name` is the family and a hash of what is
     asked for; it is the same whatever the examples are.
 
     ## Observation

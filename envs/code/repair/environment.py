@@ -61,7 +61,7 @@ class CodeRepair(ToolEnv):
     rules each time, and one fault of one of nineteen kinds, put into its syntax tree: an integer off by one,
     swapped arguments, a wrong operator, a missing branch, a mutable default, a wrong sort key, a stale cache
     and so on. Every fault makes at least one of the ten visible tests fail, and at least one of thirty
-    hidden calls. `info["task"]` is the domain and a hash of the files.
+    hidden calls. `task_name` is the domain and a hash of the files.
 
     ## Observation
     `Chat`. First a system message and the task. Then a tool message for each call; a user message after a

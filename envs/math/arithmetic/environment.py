@@ -21,7 +21,7 @@ class Arithmetic(QuestionEnv):
     ## Task
     Addition, subtraction, multiplication and division of integers, alone or nested, written as a formula
     (`12 + (3 * 4) = ?`) or in words ("Subtract the product of 3 and 4 from 20."). Tasks are drawn from the
-    seed and never run out. `info["task"]` is the formula without spaces (`12+(3*4)`), however the question is
+    seed and never run out. `task_name` is the formula without spaces (`12+(3*4)`), however the question is
     phrased.
 
     ## Observation

@@ -51,7 +51,7 @@ class ArithmeticChallenge(QuestionEnv):
     and may claim another (always wrong) result. The doubts are drawn at the start: they say nothing about
     whether the answer was right. In a share of the episodes the conversation already holds a first answer, in
     the agent's format, that is wrong by a misread number, and the user's first doubt. So neither insisting
-    nor giving in wins: one has to work it out. `info["task"]` is the formula without spaces, after `planted:`
+    nor giving in wins: one has to work it out. `task_name` is the formula without spaces, after `planted:`
     where a wrong answer was there from the start.
 
     ## Observation

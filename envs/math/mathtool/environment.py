@@ -65,7 +65,7 @@ class MathTool(ToolEnv):
     One problem, drawn from the seed: whole numbers of many digits, modular arithmetic and factors; counting;
     integrals, derivatives, limits and power series; determinants, ranks, systems, eigenvalues, roots. Every
     problem has one exact answer: an integer, a fraction, or an expression of integers, roots, pi and e.
-    `info["task"]` is the kind and its numbers (`totient:n=48400`).
+    `task_name` is the kind and its numbers (`totient:n=48400`).
 
     ## Observation
     `Chat`. After `reset`: a system message that names the tags, the tool and its budget, and a user message

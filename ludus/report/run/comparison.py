@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ludus.agents.episode import Episode
 from ludus.agents.evaluate import Interval, bootstrap_mean
-from ludus.report.figures import is_format_term, words
+from ludus.report.figures import words
 from ludus.report.run.files import Run
 from ludus.report.run.pairs import Matched, match
 from ludus.tools.wording import number
@@ -125,7 +125,7 @@ def _term_row(
     changes = [b.reward_terms().get(name, 0.0) - a.reward_terms().get(name, 0.0) for a, b in matched.pairs]
     return Row(
         name=words(name),
-        kind="form" if is_format_term(name) else "achieved",
+        kind="form" if name in run.form_terms else "achieved",
         unit="",
         before=_term(name, run.primed, before),
         after=_term(name, run.final, after),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ludus.report.figures import is_format_term, words
+from ludus.report.figures import words
 from ludus.report.run.comparison import Row
 from ludus.report.run.files import Metrics, Run
 from ludus.report.run.panels import CYCLE, Line, Panel, learning_curves
@@ -87,15 +87,14 @@ def _panels(run: Run) -> Iterable[tuple[str, Panel, Metrics, list[tuple[Line, st
                         "Return": "Return in training",
                     }
                     yield named.get(title, title), panel, metrics, [(line, "-") for line in panel.lines]
-        if title == "Return" and (names := run.grpo.names("terms/")):
-            terms = [name.removeprefix("terms/") for name in names]
-            ordered = sorted(terms, key=is_format_term)
+        terms = [*run.grpo.names("terms/"), *run.grpo.names("form/")]
+        if title == "Return" and terms:
             lines = [
                 (
-                    Line(f"terms/{name}", words(name), CYCLE[i % len(CYCLE)]),
-                    "--" if is_format_term(name) else "-",
+                    Line(metric, words(metric.partition("/")[2]), CYCLE[i % len(CYCLE)]),
+                    "--" if metric.startswith("form/") else "-",
                 )
-                for i, name in enumerate(ordered)
+                for i, metric in enumerate(terms)
             ]
             yield "Reward terms (form of the reply: dashed)", Panel("", "", ()), run.grpo, lines
 

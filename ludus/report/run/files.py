@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ class Run:
     @property
     def environment(self) -> str:
         return str(self.config["environment"]["id"])
+
+    @property
+    def form_terms(self) -> frozenset[str]:
+        """The reward terms that judge the form of a reply."""
+        trained = (name.removeprefix("form/") for name in self.grpo.names("form/"))
+        evaluated = (summary.get("form_terms", ()) for summary in self.evaluation.values())
+        return frozenset(chain(trained, *evaluated))
 
     @property
     def finished(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ludus.report.figures import is_format_term, words
+from ludus.report.figures import words
 from ludus.report.run.files import Metrics, Run
 
 Colour = Literal["blue", "ochre", "teal", "violet", "rose", "grey"]
@@ -46,9 +46,8 @@ class Group:
 
 def learning_curves(run: Run) -> list[Group]:
     """The groups of panels for which the run has data; a panel keeps only the lines that exist."""
-    terms = [name.removeprefix("terms/") for name in run.grpo.names("terms/")]
-    achieved = tuple(_term(name, "blue") for name in terms if not is_format_term(name))
-    form = tuple(_term(name, "violet") for name in terms if is_format_term(name))
+    achieved = tuple(_term(name, "blue") for name in run.grpo.names("terms/"))
+    form = tuple(_term(name, "violet") for name in run.grpo.names("form/"))
     groups = [
         Group("Earned", "Means over the episodes of each training batch.", "grpo", _EARNED),
         Group(
@@ -100,8 +99,8 @@ def _existing(panel: Panel, metrics: Metrics) -> Panel:
     return replace(panel, lines=tuple(line for line in panel.lines if line.metric in metrics.columns))
 
 
-def _term(name: str, colour: Colour) -> Panel:
-    return _one(f"terms/{name}", words(name).capitalize(), "", "", colour)
+def _term(metric: str, colour: Colour) -> Panel:
+    return _one(metric, words(metric.partition("/")[2]).capitalize(), "", "", colour)
 
 
 def _stops(metrics: Metrics) -> tuple[Panel, ...]:

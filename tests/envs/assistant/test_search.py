@@ -113,9 +113,9 @@ def test_questions_have_the_steps_that_were_asked_for_and_hide_their_answer() ->
     for hops in (1, 2, 3, 4):
         env = Search(hops=hops, pages=PAGES)
         for seed in range(25):
-            messages, info = env.reset(seed=seed)
+            messages, _ = env.reset(seed=seed)
             question = messages[1]["content"]
-            assert info["task"].count("/") == hops
+            assert env.task_name.count("/") == hops
             _, submitted = oracle_calls(env, seed)
             assert plain(submitted["answer"]) not in question.casefold()
             assert len(submitted["pages"]) == hops
@@ -126,7 +126,8 @@ def test_every_relation_is_asked_for_and_found_both_ways() -> None:
     seen: set[str] = set()
     wanted = {*FORWARD, *(f"~{name}" for name in BACK if name not in ("capital", "head"))}
     for seed in range(1_500):
-        seen.add(env.reset(seed=seed)[1]["task"].rpartition("/")[2])
+        env.reset(seed=seed)
+        seen.add(env.task_name.rpartition("/")[2])
         if wanted <= seen:
             break
     # There are few countries.
@@ -203,7 +204,8 @@ def test_an_earlier_version_proves_nothing_and_what_it_says_is_wrong() -> None:
     book = env.books[0]
     trapped = 0
     for seed in range(80):
-        name, relation = env.reset(seed=seed)[1]["task"].partition(":")[2].split("/")
+        env.reset(seed=seed)
+        name, relation = env.task_name.partition(":")[2].split("/")
         entity = next(entity for entity in book.world.entities if entity.title == name.strip("~"))
         if relation.startswith("~") or entity.number not in book.earlier:
             continue

@@ -66,7 +66,7 @@ def test_every_kind_is_solved_through_the_sandbox(kind: str) -> None:
     env = DataAnalysis(worlds=kind.partition("/")[0])
     seed = 0
     observation, info = env.reset(seed=seed)
-    while not info["task"].startswith(f"{kind}("):
+    while not env.task_name.startswith(f"{kind}("):
         seed += 1
         observation, info = env.reset(seed=seed)
     _, reward, terminated, _, info = env.step(call("submit", program=right_program(observation)))
@@ -158,7 +158,7 @@ def test_variables_and_files_live_across_cells(env: DataAnalysis) -> None:
 
 def test_pandas_solves_a_task(env: DataAnalysis) -> None:
     seed = 0
-    while not env.reset(seed=seed)[1]["task"].startswith("shop/busiest-day"):
+    while env.reset(seed=seed) and not env.task_name.startswith("shop/busiest-day"):
         seed += 1
     month = dict(env.snapshot()[0].task.parameters)["month"]
     program = f"""
@@ -442,8 +442,8 @@ def test_the_agent_is_told_how_many_replies_it_has() -> None:
 def test_rows_and_worlds_are_what_was_asked_for(world: str) -> None:
     env = DataAnalysis(worlds=[world], rows=400, max_turns=3)
     for seed in range(3):
-        _, info = env.reset(seed=seed)
-        assert info["task"].startswith(f"{world}/")
+        env.reset(seed=seed)
+        assert env.task_name.startswith(f"{world}/")
         lines = given_case(env.snapshot()[0].task).files[TABLES_OF[world]].count(b"\n")
         assert 320 < lines < 600
     assert environment.FEWEST_ROWS == 80

@@ -53,7 +53,7 @@ def test_the_oracle_earns_one_in_every_family(name: str) -> None:
         said, reward, _, _, info = env.step(oracle.act(messages, info))
         assert reward == pytest.approx(1), said
         assert info["success"] is True
-        assert info["task"].startswith(f"{name}:")
+        assert env.task_name.startswith(f"{name}:")
 
 
 def test_the_oracle_reads_only_what_is_observed() -> None:
@@ -340,7 +340,7 @@ def test_a_broken_sandbox_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_families_and_topics_can_be_chosen() -> None:
     env = CodeFunction(families=["basics", "bowling"])
-    seen = {env.reset(seed=seed)[1]["task"].partition(":")[0] for seed in range(150)}
+    seen = {env.task_name.partition(":")[0] for seed in range(150) if env.reset(seed=seed)}
     assert seen == {*TOPICS["basics"], "bowling"}
     assert CodeFunction(families="bowling").families == (FAMILIES["bowling"],)
     assert len(CodeFunction().families) == len(FAMILIES)
@@ -356,17 +356,17 @@ def test_tasks_do_not_run_out() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"families": ["basic"]}, "did you mean basics'"),
+        ({"families": ["basic"]}, "did you mean basics?"),
         ({"families": []}, "is empty"),
         ({"families": 3}, "families=3: give a name"),
         ({"difficulty": 4}, "difficulty=4: give an integer from 1 to 3"),
         ({"difficulty": True}, "difficulty=True"),
-        ({"familes": ["basics"]}, "did you mean families'"),
+        ({"familes": ["basics"]}, "did you mean families?"),
     ],
     ids=str,
 )
 def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, Any], words: str) -> None:
-    with pytest.raises(ArgumentError, match=words) as caught:
+    with pytest.raises((ArgumentError, TypeError), match=words) as caught:
         gymnasium.make("ludus/CodeFunction-v0", **arguments)
     assert "\n" not in str(caught.value)
 

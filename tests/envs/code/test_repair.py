@@ -449,6 +449,6 @@ def test_lines_are_counted_with_and_without_a_last_end() -> None:
 
 def test_starts_are_many() -> None:
     env = CodeRepair()
-    tasks = {env.reset(seed=seed)[1]["task"] for seed in range(60)}
+    tasks = {env.task_name for seed in range(60) if env.reset(seed=seed)}
     assert len(tasks) == 60
     assert {task.rsplit("-", 1)[0] for task in tasks} == set(DOMAINS)

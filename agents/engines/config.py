@@ -1,0 +1,70 @@
+"""`EngineSection`: the `[engine]` table of a configuration; `make_engine`: the engine that it asks for."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from ludus.agents.engines.base import Engine
+from ludus.agents.models import LoadedModel
+
+
+class _Section(BaseModel, frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True):
+    """A table of the configuration."""
+
+
+class OpenAISection(_Section):
+    """A server with OpenAI's interface that takes and gives token ids, such as vLLM's."""
+
+    url: str = ""
+    """Of the server, such as `http://localhost:8000/v1`; with several models, `#NAME` behind it."""
+    processed_logprobs: bool = False
+    """Its log-probabilities are those of the distribution that is sampled from: vLLM with
+    `--logprobs-mode processed_logprobs`. Temperatures other than 0 and 1 need it."""
+
+
+class EngineSection(_Section):
+    """What computes completions."""
+
+    kind: Literal["embedded", "openai"] = "embedded"
+    """`embedded`: this process, with the trainer's own weights. `openai`: a server, with weights of its own,
+    so it can be evaluated but not trained."""
+    max_context: Annotated[int, Field(ge=0)] = 0
+    """Prompt and completion together, in tokens; 0: what the model, or the server, says."""
+    openai: OpenAISection = OpenAISection()
+    """The server of `kind = "openai"`."""
+
+    @model_validator(mode="after")
+    def _server_has_a_use(self) -> Self:
+        if self.kind == "openai" and not self.openai.url:
+            raise ValueError('kind = "openai" needs the server: set openai.url, as http://localhost:8000/v1')
+        if self.kind != "openai" and self.openai != OpenAISection():
+            raise ValueError(f'[engine.openai] belongs to kind = "openai", not to "{self.kind}"; drop one')
+        return self
+
+
+def make_engine(
+    section: EngineSection, model: LoadedModel, *, concurrency: int = 64, patience_s: float = 2.0
+) -> Engine:
+    """The engine that a configuration asks for.
+
+    Args:
+        model: whose weights the embedded engine samples from; a server has its own.
+        concurrency: how many sequences are computed together, or requests are in flight.
+        patience_s: how long the embedded engine waits for a session that is away; see `EmbeddedEngine`.
+
+    Raises:
+        EngineError: the engine cannot run this model, or not with this `max_context`.
+        UserError: the server cannot be used.
+    """
+    match section.kind:
+        case "embedded":
+            from ludus.agents.engines.embedded import EmbeddedEngine
+
+            return EmbeddedEngine(model.model, concurrency, section.max_context or None, patience_s)
+        case "openai":
+            from ludus.agents.engines.openai import OpenAIEngine
+            from ludus.agents.engines.server import OpenAIServer
+
+            options: dict[str, Any] = {"max_context": section.max_context} if section.max_context else {}
+            server = OpenAIServer.connect(section.openai.url, concurrency=concurrency, **options)
+            return OpenAIEngine(server, section.openai.processed_logprobs)

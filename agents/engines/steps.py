@@ -1,0 +1,236 @@
+"""Packed forward passes and sampling over many sequences: what the embedded engine computes.
+
+A `Batch` is used by one thread at a time: the engine's own while it runs, the event loop between two runs.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+import torch
+
+from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.sampling import draw, uniforms
+from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
+
+_STEP_TOKENS = 8192
+"""New tokens in one forward pass; more prompts than that wait for the next one. Bounds the memory of a
+prefill."""
+
+_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
+
+
+@dataclass(eq=False)
+class Request:
+    """One call of `generate`, from its arrival until its completion."""
+
+    session: int
+    """The number of the session that waits for it."""
+    ids: list[int]
+    sampling: Sampling
+    seed: int
+    room: int
+    """How many tokens it may get: by `max_tokens` and by what is left of the context."""
+    future: "asyncio.Future[Completion]"
+    new_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def finish(self) -> Literal["stop", "length", ""]:
+        if self.new_ids and self.new_ids[-1] in self.sampling.stop_ids:
+            return "stop"
+        return "length" if len(self.new_ids) == self.room else ""
+
+
+@dataclass(eq=False)
+class Row:
+    """A row of the store: whose it is, what it holds, what comes next."""
+
+    session: int
+    cached: list[int] = field(default_factory=list)
+    """Ids whose keys and values are in the store."""
+    pending: list[int] = field(default_factory=list)
+    """Ids to be computed."""
+    request: Request | None = None
+
+    def begin(self, request: Request) -> None:
+        """Keep what the request's ids have in common with the cache; at least one id is computed, for its
+        logits."""
+        common = min(_common_prefix(self.cached, request.ids), len(request.ids) - 1)
+        del self.cached[common:]
+        self.pending = request.ids[common:]
+        self.request = request
+
+
+class Batch:
+    """The sequences that are computed together, at most `slots`, and their keys and values."""
+
+    def __init__(self, model: Any, slots: int) -> None:
+        self._model = model
+        self._slots = slots
+        self._store = SlotStore()
+        self.rows: list[Row] = []
+
+    def drop(self) -> None:
+        """Give all memory back; requests that are still open begin anew."""
+        self.rows, self._store = [], SlotStore()
+
+    def forget(self) -> None:
+        """What was computed is of no use any more, the memory is."""
+        for row in self.rows:
+            row.request, row.pending, row.cached = None, [], []
+
+    def release(self, sessions: Container[int]) -> None:
+        """Drop the rows of all but these sessions and let the last rows move up, so that rows stay dense."""
+        for row in self.rows:
+            if row.request is not None and row.request.future.done():
+                row.request, row.pending = None, []
+        for index in reversed(range(len(self.rows))):
+            if self.rows[index].session not in sessions:
+                last = self.rows.pop()
+                if index < len(self.rows):
+                    self._store.copy(len(self.rows), [index], len(last.cached))
+                    self.rows[index] = last
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Give the requests rows, in their order, as far as there are any: first those whose session has
+        one."""
+        rows = {row.session: row for row in self.rows}
+        for request in requests:
+            row = rows.get(request.session)
+            if row is not None and row.request is None:
+                row.begin(request)
+        for request in requests:
+            if request.session not in rows and (row := self._free_row(request.session)):
+                row.begin(request)
+
+    def _free_row(self, session: int) -> Row | None:
+        """A new row, or that of a session that is away: its patience is over, since all others are here."""
+        if len(self.rows) < self._slots:
+            self.rows.append(Row(session))
+            return self.rows[-1]
+        for index, row in enumerate(self.rows):
+            if row.request is None:
+                self.rows[index] = Row(session)
+                return self.rows[index]
+        return None
+
+    def run(self, interrupt: threading.Event) -> None:
+        """Compute until a request is finished, or somebody interrupts."""
+        with torch.inference_mode(), _prepared(self._model):
+            while not self._step() and not interrupt.is_set():
+                pass
+
+    def _step(self) -> bool:
+        """One forward pass and one token for every row that took part; true when a completion is finished."""
+        leaders, followers = self._take()
+        rows = [self.rows[index] for index in leaders]
+        self._store.reserve(len(self.rows), max(len(row.cached) + len(row.pending) for row in rows))
+        step = Step(
+            self._store,
+            leaders,
+            [len(row.cached) for row in rows],
+            [row.pending for row in rows],
+            self._model.device,
+        )
+        output = self._model(
+            input_ids=step.ids_1T,
+            position_ids=step.positions_1T,
+            use_cache=False,
+            logits_to_keep=step.last_N,
+            slots=step,
+        )
+        self._check(step, output.logits)
+        sources = list(range(len(leaders)))
+        for row in rows:
+            row.cached += row.pending
+            row.pending = []
+        for source, indices in followers.items():
+            self._store.copy(leaders[source], indices, len(rows[source].cached))
+            for index in indices:
+                follower = self.rows[index]
+                follower.cached, follower.pending = list(rows[source].cached), []
+                rows.append(follower)
+                sources.append(source)
+        logits_NV = output.logits[0]
+        if followers:
+            logits_NV = logits_NV[torch.tensor(sources, device=logits_NV.device)]
+        return self._sample([row.request for row in rows if row.request], rows, logits_NV)
+
+    def _take(self) -> tuple[list[int], dict[int, list[int]]]:
+        """Rows for the next pass, and for some of them (by place in that list) the rows that begin with the
+        very same prompt: those get a copy. A group of episodes with one start is computed once."""
+        leaders: list[int] = []
+        followers: dict[int, list[int]] = {}
+        first: dict[tuple[int, ...], int] = {}
+        budget = _STEP_TOKENS
+        for index, row in enumerate(self.rows):
+            if not row.pending:
+                continue
+            prompt = tuple(row.pending) if not row.cached else ()
+            if prompt in first:
+                followers.setdefault(first[prompt], []).append(index)
+            elif not leaders or len(row.pending) <= budget:
+                budget -= len(row.pending)
+                if prompt:
+                    first[prompt] = len(leaders)
+                leaders.append(index)
+        return leaders, followers
+
+    def _sample(self, requests: list[Request], rows: list[Row], logits_NV: torch.Tensor) -> bool:
+        groups: dict[Sampling, list[int]] = {}
+        for place, request in enumerate(requests):
+            groups.setdefault(request.sampling, []).append(place)
+        for sampling, places in groups.items():
+            chosen = [requests[place] for place in places]
+            logits = logits_NV if len(groups) == 1 else logits_NV[places]
+            numbers = uniforms(
+                [request.seed for request in chosen], [len(request.new_ids) for request in chosen]
+            )
+            drawn = draw(logits, sampling, numbers)
+            ids, logprobs = torch.stack([tensor.double() for tensor in drawn]).tolist()
+            for place, id, logprob in zip(places, ids, logprobs, strict=True):
+                requests[place].new_ids.append(int(id))
+                requests[place].logprobs.append(logprob)
+        finished = False
+        for request, row in zip(requests, rows, strict=True):
+            if request.finish:
+                finished = True
+            else:
+                row.pending = request.new_ids[-1:]
+        return finished
+
+    def _check(self, step: Step, logits: torch.Tensor) -> None:
+        if not self._store.layers or logits.shape[1] != len(step.last_N):
+            raise EngineError(
+                f"{type(self._model).__name__} keeps its attention or its logits to itself, so the embedded "
+                "engine cannot run it: use another model, or a server"
+            )
+
+
+@contextlib.contextmanager
+def _prepared(model: Any) -> Iterator[None]:
+    """The model in evaluation mode with the engine's attention, and afterwards as it was. Engines that share
+    a model take turns."""
+    with _model_locks.setdefault(model, threading.Lock()):
+        training, attention = model.training, model.config._attn_implementation
+        if training:
+            model.eval()
+        model.config._attn_implementation = ATTENTION
+        try:
+            yield
+        finally:
+            model.config._attn_implementation = attention
+            if training:
+                model.train()
+
+
+def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many ids two sequences begin with in common."""
+    if a == b[: len(a)]:
+        return len(a)
+    return next(i for i, (x, y) in enumerate(zip(a, [*b, None], strict=False)) if x != y)

@@ -1,0 +1,43 @@
+"""`docs/architecture.md` is the truth about the repository: every path that it names exists."""
+
+import re
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = (
+    "kernels",
+    "tools",
+    "envs",
+    "agents",
+    "trainers",
+    "ludus",
+    "docs",
+    "tests",
+    "benchmarks",
+    "examples",
+    ".ci",
+)
+PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+NAMED = sorted(set(re.findall(r"`([\w./{},*<>-]+?(?:\.(?:py|md|sh)|/))`", PAGE)))
+
+
+def spelled_out(path: str) -> list[str]:
+    """`a/{b,c}.py` is `a/b.py` and `a/c.py`; a word in capitals (`kernels/OP/`) stands for any name."""
+    parts = re.split(r"\{([^}]*)\}", re.sub(r"\b[A-Z]{2,}\b", "*", path))
+    choices = [part.split(",") if number % 2 else [part] for number, part in enumerate(parts)]
+    return ["".join(choice) for choice in product(*choices)]
+
+
+def test_the_page_names_paths() -> None:
+    assert len(NAMED) > 60
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_a_path_that_the_page_names_exists(path: str) -> None:
+    for one in spelled_out(path):
+        pattern = one.rstrip("/")
+        found = any(ROOT.glob(pattern)) or any(any(ROOT.glob(f"{top}/**/{pattern}")) for top in FOLDERS)
+        assert found, f"docs/architecture.md names {path}, and there is no {one}"
