@@ -91,9 +91,8 @@ def plain_logprobs(model: Any, row: torch.Tensor) -> torch.Tensor:
 
 def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[], float]]:
     from ludus.agents.episode import TrainingSequence
-    from ludus.kernels import grpo_loss
+    from ludus.kernels import grpo_loss, token_weights
     from ludus.trainers.batches.packing import DEFAULT_TOKEN_BUDGET, flat_logprobs, pack, sampled_counts
-    from ludus.trainers.losses.weights import row_weights
     from ludus.trainers.models.forward import score
 
     model, ids, old, advantages = read_inputs(folder)
@@ -108,7 +107,7 @@ def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[]
     advantages_R = torch.tensor(advantages)
 
     def step() -> float:
-        weights_R = row_weights("grpo", sampled_counts(rows), torch.arange(len(rows)), LONGEST)
+        weights_R = token_weights("sequence_mean", sampled_counts(rows))
         old_S = flat_logprobs(rows)
         total = 0.0
         for part in pack(rows, token_budget or DEFAULT_TOKEN_BUDGET):
@@ -120,7 +119,6 @@ def ludus_step(folder: Path, token_budget: int | None) -> tuple[Any, Callable[[]
                 weights_R[part.row_N],
                 clip_low=CLIP_LOW,
                 clip_high=CLIP_HIGH,
-                aggregation="sum",
             )
             loss.backward()
             total += loss.item()

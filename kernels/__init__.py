@@ -4,6 +4,7 @@ from ludus.kernels.add_rmsnorm.op import add_rmsnorm
 from ludus.kernels.apply import AppliedKernels, apply_kernels, kernels_problem
 from ludus.kernels.group_advantage.op import GroupAdvantage, group_advantage
 from ludus.kernels.grpo_loss.op import GrpoLoss, grpo_loss
+from ludus.kernels.grpo_loss.weights import token_weights
 from ludus.kernels.linear_logprob.op import linear_logprob
 from ludus.kernels.logprob_entropy.op import logprob_entropy
 from ludus.kernels.rope.op import rope
@@ -26,4 +27,5 @@ __all__ = [
     "rope",
     "support_logprob",
     "swiglu",
+    "token_weights",
 ]

@@ -4,7 +4,7 @@ import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import gymnasium
 import tomli_w
@@ -13,15 +13,22 @@ from pydantic_core import ErrorDetails
 
 from ludus.agents.engines.config import EngineSection
 from ludus.agents.rollout import EnvironmentSpec, Limits
+from ludus.trainers.advantages import registry as advantages
 from ludus.trainers.errors import ConfigError
+from ludus.trainers.losses import registry as losses
 
 Count = Annotated[int, Field(ge=1)]
 CountOrNone = Annotated[int, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Schedule = Literal["constant", "linear", "cosine"]
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(losses.LOSSES)]
+
 _MOST_ERRORS = 3
 """How many mistakes of a configuration its error tells."""
-Schedule = Literal["constant", "linear", "cosine"]
 
 
 class Section(BaseModel):
@@ -149,19 +156,15 @@ class GrpoSection(OptimizerSection):
     """Starts per step."""
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
-    loss: Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo"] = "grpo"
-    """`grpo`: mean over each sequence, then over sequences (arXiv:2402.03300). `dr_grpo`: a constant
-    normaliser and no division by the group's spread (arXiv:2503.20783). `dapo`: mean over all tokens
-    (arXiv:2503.14476). `gspo`: as `grpo`, with one ratio for each sequence, the geometric mean of its tokens'
-    (arXiv:2507.18071); it moves far less than a token's, so the bounds are some 1000 times narrower.
-    `cispo`: as `dapo`, with the clipped ratio as a constant weight, so that no token loses its gradient
-    (arXiv:2506.13585)."""
-    advantage: Literal["default", "grpo", "dr_grpo", "rloo"] = "default"
-    """`grpo`: return less the group's mean, over its standard deviation. `dr_grpo`: return less the mean.
-    `rloo`: return less the mean of the group's others (arXiv:2402.14740). `default`: `dr_grpo` for the loss
-    of that name, `grpo` for every other."""
+    loss: LossName = Field("grpo", description=losses.described())
+    """The policy loss; the table in [Losses](losses.md) has them all."""
+    advantage: Literal["default", advantages.AdvantageName] = Field(
+        "default", description=f"`default`: the loss's own; {advantages.described()}."
+    )
+    """What an episode's return is compared with; `default` is the loss's own choice, see
+    [Losses](losses.md)."""
     updates_per_batch: Count = 1
-    """The batch's groups are dealt into this many minibatches, with one optimiser step on each."""
+    """The batch's groups are split into this many minibatches, with one optimiser step on each."""
     clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The ratio is clipped below at 1 - clip_low."""
     clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
@@ -171,12 +174,13 @@ class GrpoSection(OptimizerSection):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """Which estimator of the KL divergence, each in the form whose gradient is right."""
     dynamic_sampling: bool = False
-    """`dapo` only: replace groups in which every episode earned the same, since they teach nothing."""
+    """Replace groups in which every episode earned the same: nothing can be learned from them. For the losses
+    that admit it."""
     max_resamples: Count = 2
     """How often at most a step draws further groups for dynamic sampling."""
     overlong_tokens: CountOrNone = 0
-    """`dapo` only: width in tokens of the soft overlong penalty, which falls from 0 to -1 over the last so
-    many tokens before `rollout.max_tokens`; 0 leaves it out."""
+    """Over how many tokens before `rollout.max_tokens` the soft overlong penalty falls from 0 to -1; 0 leaves
+    it out. For the losses that admit it."""
     mismatch_mean_limit: Positive = 1e-3
     """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
     tokens, in nats, on average. Fits float32; a half-precision model needs more."""
@@ -199,11 +203,15 @@ class GrpoSection(OptimizerSection):
                 f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "
                 "minibatches hold whole groups and the same number of them; choose a divisor"
             )
-        for name in ("dynamic_sampling", "overlong_tokens"):
-            if getattr(self, name) and self.loss != "dapo":
-                raise ValueError(
-                    f'{name} belongs to loss = "dapo", not to "{self.loss}"; drop it or change the loss'
-                )
+        chosen = {
+            name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default
+        }
+        if refused := losses.unadmitted(self.loss, chosen):
+            option, admitting = refused[0], ", ".join(f'"{name}"' for name in refused[1])
+            raise ValueError(
+                f'{option} = {getattr(self, option)} does not go with loss = "{self.loss}", only with '
+                f"{admitting}; drop it or change the loss"
+            )
         return self
 
 
@@ -246,7 +254,7 @@ class RolloutSection(Section):
         return self
 
     @property
-    def longest(self) -> int:
+    def max_sampled_tokens(self) -> int:
         """The most tokens that an episode can sample."""
         return min(self.max_tokens * self.max_turns, self.max_episode_tokens)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from ludus.agents.episode import Episode
+from ludus.trainers.batches.groups import Group
 from ludus.trainers.errors import RunError
 from ludus.trainers.models.checkpoint import disk_errors, write_file
 
@@ -81,14 +82,15 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
     return record
 
 
-def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
-    """What a batch of training episodes says about the policy; faults count in `faults` and `stop/…` only.
+def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dict[str, float]:
+    """What a batch of training episodes says about the policy; faults count in `fault_share` and `stop/…`
+    only.
 
     `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an
     unweighted reward term, summed over an episode's turns, mean over episodes; a term that judges the form of
     a reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn;
-    `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups whose
-    episodes all earned the same.
+    `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups that
+    are flat, shaped rewards counted.
     """
     whole = [episode for episode in episodes if not episode.is_fault]
     metrics: dict[str, float] = {}
@@ -108,16 +110,12 @@ def episode_metrics(episodes: Sequence[Episode]) -> dict[str, float]:
         metrics["completion_tokens_max"] = max(lengths)
         metrics["cut"] = statistics.fmean(turn.finish == "length" for turn in turns) if turns else 0.0
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
-        metrics["flat_groups"] = flat_share(whole)
+        metrics["flat_groups"] = statistics.fmean(group.is_flat for group in groups)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
         metrics[f"stop/{reason.value}"] = count / len(episodes)
-    metrics["faults"] = sum(episode.is_fault for episode in episodes)
+    metrics["fault_share"] = statistics.fmean(episode.is_fault for episode in episodes)
     return metrics
 
 
-def flat_share(episodes: Sequence[Episode]) -> float:
-    """The share of groups whose episodes all earned the same."""
-    returns: dict[int, set[float]] = {}
-    for episode in episodes:
-        returns.setdefault(episode.group, set()).add(episode.episode_return)
-    return statistics.fmean(len(values) == 1 for values in returns.values()) if returns else 0.0
+def completion_tokens(episodes: Sequence[Episode]) -> int:
+    return sum(len(turn.completion_ids) for episode in episodes for turn in episode.turns)

@@ -167,9 +167,9 @@ def policy_losses() -> tuple[dict[str, Callable[..., Tensor]], list[str]]:
     """Contestants for the policy loss: (logprobs, old_logprobs, advantage) of one sequence -> loss."""
 
     def ludus(logprobs: Tensor, old: Tensor, advantage: float) -> Tensor:
-        mask = torch.ones_like(logprobs, dtype=torch.bool)
+        weights = torch.full_like(logprobs, 1.0 / len(logprobs))
         advantages = torch.full_like(logprobs, advantage)
-        return grpo_loss(logprobs, old, advantages, mask, clip_low=0.2, clip_high=0.28).loss
+        return grpo_loss(logprobs, old, advantages, weights, clip_low=0.2, clip_high=0.28).loss
 
     def textbook(logprobs: Tensor, old: Tensor, advantage: float) -> Tensor:
         ratio = (logprobs - old).exp()

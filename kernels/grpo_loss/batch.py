@@ -13,7 +13,6 @@ from ludus.kernels.grpo_loss.kl import Estimator
 
 Ratio = Literal["token", "sequence"]
 Objective = Literal["clip", "cispo"]
-Aggregation = Literal["token_mean", "sequence_mean", "constant", "sum"]
 
 METRICS = ("tokens", "ratio_sum", "ratio_max_deviation", "clip_low", "clip_high", "kl_sum")
 """What the metrics tensor holds, in order; `grpo_loss` says what each one is."""
@@ -31,24 +30,6 @@ class Settings:
     """1 + clip_high."""
     kl_estimator: Estimator
     kl_coefficient: float
-    aggregation: Aggregation
-    longest: int | None
-
-    @property
-    def by_sequence(self) -> bool:
-        """Whether a token's term needs a sum over its sequence."""
-        return self.ratio == "sequence" or self.aggregation == "sequence_mean"
-
-    def scale(self, sequences: int) -> float:
-        """What the sum over tokens is multiplied by, where that is known beforehand."""
-        match self.aggregation:
-            case "sequence_mean":
-                return 1.0 / max(sequences, 1)
-            case "constant":
-                assert self.longest is not None  # `settings` has seen to it
-                return 1.0 / (max(sequences, 1) * self.longest)
-            case _:
-                return 1.0
 
 
 @dataclass(frozen=True)
@@ -57,17 +38,15 @@ class Batch:
 
     logprobs_N: Tensor
     old_logprobs_N: Tensor
-    advantages: Tensor
-    """[N] or [S]; see `per_token`."""
-    mask_N: Tensor
+    advantages_N: Tensor
+    weights_N: Tensor
     """bool or float."""
     reference_logprobs_N: Tensor | None
-    """None where it has no weight."""
+    """None where the KL term has no weight."""
     offsets: Tensor | None
-    """[S + 1] integers, where each sequence begins and the last one ends; None where all are `width` long."""
+    """[S + 1] integers, where each sequence begins and the last one ends; None where all have `length`."""
     sequences: int
-    width: int
-    per_token: bool
+    length: int
 
 
 def settings(
@@ -77,15 +56,12 @@ def settings(
     clip_high: float,
     kl_estimator: Estimator,
     kl_coefficient: float,
-    aggregation: Aggregation,
-    longest: int | None,
 ) -> Settings:
-    """Raises ValueError for what is not a choice, and for choices that do not go together."""
+    """Raises ValueError for an unknown choice or a number out of range."""
     for name, value, choices in (
         ("ratio", ratio, Ratio),
         ("objective", objective, Objective),
         ("kl_estimator", kl_estimator, Estimator),
-        ("aggregation", aggregation, Aggregation),
     ):
         if value not in get_args(choices):
             raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}, not {value!r}")
@@ -96,87 +72,61 @@ def settings(
     ):
         if not number >= 0:
             raise ValueError(f"{name} must be 0 or more, not {number}")
-    if aggregation == "constant" and not (longest is not None and longest > 0):
-        raise ValueError(
-            f'aggregation="constant" divides by longest, the longest answer allowed: 1 or more, not {longest}'
-        )
-    if aggregation != "constant" and longest is not None:
-        raise ValueError(
-            f'longest is the divisor of aggregation="constant"; with {aggregation!r} leave it out'
-        )
-    return Settings(
-        ratio,
-        objective,
-        1.0 - clip_low,
-        1.0 + clip_high,
-        kl_estimator,
-        float(kl_coefficient),
-        aggregation,
-        longest,
-    )
+    return Settings(ratio, objective, 1.0 - clip_low, 1.0 + clip_high, kl_estimator, float(kl_coefficient))
 
 
 def batch(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
-    mask: Tensor,
+    weights: Tensor,
     offsets: Tensor | None,
     reference_logprobs: Tensor | None,
     kl_coefficient: float,
 ) -> Batch:
-    """Raises ValueError where shapes do not fit together. The values of masks and offsets are looked at on
-    a CPU only: on a GPU that would stall it."""
+    """Raises ValueError where shapes do not fit together. The values of weights and offsets are checked on a
+    CPU only: on a GPU that would stall it."""
     if logprobs.dim() not in (1, 2):
         raise ValueError(f"logprobs must be [S, T], or packed [N], not {list(logprobs.shape)}")
     if offsets is None:
-        sequences, width = logprobs.shape if logprobs.dim() == 2 else (1, len(logprobs))
+        sequences, length = logprobs.shape if logprobs.dim() == 2 else (1, len(logprobs))
     else:
-        sequences, width = _check_offsets(offsets, logprobs), 0
+        sequences, length = _check_offsets(offsets, logprobs), 0
     if kl_coefficient and reference_logprobs is None:
         raise ValueError(
             f"kl_coefficient = {kl_coefficient}, but there are no reference_logprobs to diverge from"
         )
     for name, tensor in (
         ("old_logprobs", old_logprobs),
-        ("mask", mask),
-        ("reference_logprobs", reference_logprobs),
-    ):
-        if tensor is not None and tensor.shape != logprobs.shape:
-            raise ValueError(
-                f"{name} must be {list(logprobs.shape)} as logprobs are, not {list(tensor.shape)}"
-            )
-    per_token = advantages.shape == logprobs.shape
-    if not per_token and advantages.shape != (sequences,):
-        raise ValueError(
-            f"advantages must be {list(logprobs.shape)}, one per token, or [{sequences}], one per sequence, "
-            f"not {list(advantages.shape)}"
-        )
-    for name, tensor in (
-        ("old_logprobs", old_logprobs),
         ("advantages", advantages),
-        ("mask", mask),
+        ("weights", weights),
         ("reference_logprobs", reference_logprobs),
     ):
-        if tensor is not None and tensor.device != logprobs.device:
+        if tensor is None:
+            continue
+        if tensor.shape != logprobs.shape:
+            raise ValueError(
+                f"{name} must be {list(logprobs.shape)}, one per token as logprobs are, not "
+                f"{list(tensor.shape)}"
+            )
+        if tensor.device != logprobs.device:
             raise ValueError(
                 f"{name} are on {tensor.device}, but logprobs on {logprobs.device}; move them there"
             )
-        if tensor is not None and tensor.requires_grad:
+        if tensor.requires_grad:
             raise ValueError(f"{name} have no gradient here; pass {name}.detach()")
-    if mask.device.type == "cpu" and mask.is_floating_point() and not bool((mask >= 0).all()):
-        raise ValueError("a weight in mask is negative or nan; it must be 0 (left out) or more")
+    if weights.device.type == "cpu" and weights.is_floating_point() and not bool((weights >= 0).all()):
+        raise ValueError("a weight is negative or nan; it must be 0 (left out) or more")
     used = reference_logprobs if kl_coefficient else None
     return Batch(
         logprobs.detach().reshape(-1),
         old_logprobs.reshape(-1),
         advantages.reshape(-1),
-        mask.reshape(-1),
+        weights.reshape(-1),
         None if used is None else used.reshape(-1),
         offsets,
         sequences,
-        width,
-        per_token,
+        length,
     )
 
 

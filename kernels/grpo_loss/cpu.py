@@ -17,28 +17,22 @@ from ludus.kernels.grpo_loss.batch import Batch, Settings
 from ludus.kernels.grpo_loss.kl import LOG_RATIO_LIMIT, LOWEST_LOGPROB, Estimator, kl_value
 
 
-def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(loss [], metrics [6], gradient [N], scale []): dloss/dlogprobs is gradient · scale."""
+def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss [], metrics [6], dloss/dlogprobs [N])."""
     dtype = accumulation_dtype(batch.logprobs_N)
-    kept = batch.mask_N != 0
+    kept = batch.weights_N != 0
 
     def tokens(values: Tensor) -> Tensor:
         return torch.where(kept, values.to(dtype), 0.0)
 
-    weight, new, old = tokens(batch.mask_N), tokens(batch.logprobs_N), tokens(batch.old_logprobs_N)
-    advantage = tokens(batch.advantages if batch.per_token else _spread(batch.advantages, batch))
+    weight, new, old = tokens(batch.weights_N), tokens(batch.logprobs_N), tokens(batch.old_logprobs_N)
+    advantage = tokens(batch.advantages_N)
     possible = kept & (new >= LOWEST_LOGPROB)
     new, old = new.clamp(min=LOWEST_LOGPROB), old.clamp(min=LOWEST_LOGPROB)
     d = new - old
     clamped = d.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
     inside = possible & (d == clamped)
     token_ratio = clamped.exp()
-
-    scale = torch.full((), settings.scale(batch.sequences), dtype=dtype, device=new.device)
-    if settings.aggregation == "token_mean":
-        scale = 1.0 / _or_one(weight.sum())
-    elif settings.aggregation == "sequence_mean":
-        weight = weight / _spread(_or_one(_sum(weight, batch)), batch)
 
     ratio = token_ratio
     if settings.ratio == "sequence":
@@ -67,7 +61,6 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
         term = term + settings.kl_coefficient * token_ratio * value
         gradient = gradient + settings.kl_coefficient * weight * token_ratio * slope
 
-    loss = scale * (weight * term).sum()
     metrics = torch.stack(
         [
             kept.sum(dtype=torch.float64),
@@ -78,12 +71,12 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, T
             (clamped.expm1() - clamped).sum(dtype=torch.float64),
         ]
     ).to(dtype)
-    return loss, metrics, gradient, scale
+    return (weight * term).sum(), metrics, gradient
 
 
-def backward(gradient: Tensor, scale: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:
+def backward(gradient: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:
     """The gradient of the log-probabilities, [N]."""
-    return (gradient * (grad_loss * scale)).to(dtype)
+    return (gradient * grad_loss).to(dtype)
 
 
 def _kl(
@@ -105,7 +98,7 @@ def _kl(
 def _sum(values_N: Tensor, batch: Batch) -> Tensor:
     """Over each sequence, [S]."""
     if batch.offsets is None:
-        return values_N.view(batch.sequences, batch.width).sum(1)
+        return values_N.view(batch.sequences, batch.length).sum(1)
     # In float64: a segment is added up one value after another.
     wide_N = values_N.double()
     return torch.segment_reduce(wide_N, "sum", offsets=batch.offsets.long(), initial=0).to(values_N.dtype)
@@ -114,10 +107,5 @@ def _sum(values_N: Tensor, batch: Batch) -> Tensor:
 def _spread(values_S: Tensor, batch: Batch) -> Tensor:
     """To each token its sequence's value, [N]."""
     if batch.offsets is None:
-        return values_S[:, None].expand(batch.sequences, batch.width).reshape(-1)
+        return values_S[:, None].expand(batch.sequences, batch.length).reshape(-1)
     return values_S.repeat_interleave(batch.offsets.long().diff(), output_size=len(batch.logprobs_N))
-
-
-def _or_one(weight: Tensor) -> Tensor:
-    """Nothing is divided by the weight of no token at all."""
-    return torch.where(weight == 0, 1.0, weight)

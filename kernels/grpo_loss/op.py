@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from ludus.kernels.arguments import accumulation_dtype
 from ludus.kernels.grpo_loss import cpu
-from ludus.kernels.grpo_loss.batch import Aggregation, Batch, Objective, Ratio, Settings, batch, settings
+from ludus.kernels.grpo_loss.batch import Batch, Objective, Ratio, Settings, batch, settings
 from ludus.kernels.grpo_loss.kl import Estimator
 from ludus.kernels.grpo_loss.reference import grpo_loss_reference
 from ludus.kernels.paths import fall_back, path_for
@@ -21,7 +21,7 @@ class GrpoLoss(NamedTuple):
     loss: Tensor
     """[], differentiable once."""
     metrics: Tensor
-    """[6], sums over the tokens that the mask keeps, each counted as one, so that parts of a batch add up
+    """[6], sums over the tokens whose weight is not 0, each counted as one, so that parts of a batch add up
     (the third by its maximum); `batch.METRICS` names them:
 
     - tokens: how many there are, exact up to 2²⁴;
@@ -39,7 +39,7 @@ def grpo_loss(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
-    mask: Tensor,
+    weights: Tensor,
     *,
     clip_low: float,
     clip_high: float,
@@ -49,17 +49,15 @@ def grpo_loss(
     reference_logprobs: Tensor | None = None,
     kl_estimator: Estimator = "k3",
     kl_coefficient: float = 0.0,
-    aggregation: Aggregation = "token_mean",
-    longest: int | None = None,
 ) -> GrpoLoss:
     """The policy loss of GRPO and its family, differentiable in logprobs, with its metrics.
 
-    S sequences of T tokens: logprobs, old_logprobs, reference_logprobs and mask are [S, T]; or [N], packed
-    end to end, with `offsets` [S + 1] where each sequence begins and the last one ends (None: one
-    sequence). advantages: one per token, or [S]. mask: bool, or weights of 0 and more; where it is 0
-    nothing else is looked at, not even NaN.
+    S sequences of T tokens: logprobs, old_logprobs, advantages, weights and reference_logprobs are [S, T]; or
+    [N], packed end to end, with `offsets` [S + 1] where each sequence begins and the last one ends (None: one
+    sequence). weights: what each token counts, 0 or more, or bool; `token_weights` has those of the usual
+    means. Where a weight is 0 nothing else is read, not even NaN.
 
-    With ρ_n = exp(logprobs_n - old_logprobs_n) and w the mask, the loss adds up w_n L_n over tokens n:
+    With ρ_n = exp(logprobs_n - old_logprobs_n), the loss is Σ_n w_n L_n over tokens n:
 
         r_n = ρ_n                                                          ratio="token"
         r_n = exp(mean of log ρ over the kept tokens of n's sequence)      ratio="sequence" (1)
@@ -67,15 +65,9 @@ def grpo_loss(
         L_n = -sg(clip(r_n, 1 - clip_low, 1 + clip_high)) A_n logprobs_n   objective="cispo" (3)
         L_n += kl_coefficient KL_n                                         see `kl`; by ρ_n for either ratio
 
-        token_mean      Σ w L / Σ w                     (4)
-        sequence_mean   1/S Σ_s (Σ w L / Σ w over s)    (5); sequences without a kept token count in S
-        constant        Σ w L / (S longest)             (6)
-        sum             Σ w L                           for weights that already hold the normaliser
-
     (1) GSPO, arXiv 2507.18071; the gradient flows through the mean. (2) PPO, arXiv 1707.06347, eq.
     7, with the two bounds of DAPO, arXiv 2503.14476, eq. 10. (3) MiniMax-M1, arXiv 2506.13585;
-    clip_low of 1 and more is no lower bound. (4) DAPO, eq. 8. (5) GRPO, arXiv 2402.03300, eq. 3. (6) Dr.
-    GRPO, arXiv 2503.20783, section 3.1. Where no token is kept, loss and gradients are 0.
+    a clip_low of 1 or more sets no lower bound. Where no token is kept, loss and gradients are 0.
 
     A log-ratio is clamped to ±20 before exp, and log-probabilities below -1e9, -inf among them, count as
     -1e9; beyond these bounds there is no gradient, and everything stays finite. NaN in a token that is kept
@@ -84,14 +76,12 @@ def grpo_loss(
     The gradient is computed together with the loss; the backward multiplies it by what comes in.
     Half-precision log-probabilities are accepted and computed with in float32.
 
-    Raises ValueError if the shapes do not fit together, for a choice that does not exist, and on a CPU for
-    offsets that do not rise from 0 to N and for negative weights (tensors on a GPU are not looked at).
+    Raises ValueError if the shapes do not fit together, for an unknown choice, and on a CPU for offsets that
+    do not rise from 0 to N and for negative weights (the values of tensors on a GPU are not checked).
     """
-    chosen = settings(
-        ratio, objective, clip_low, clip_high, kl_estimator, kl_coefficient, aggregation, longest
-    )
+    chosen = settings(ratio, objective, clip_low, clip_high, kl_estimator, kl_coefficient)
     given = batch(
-        logprobs, old_logprobs, advantages, mask, offsets, reference_logprobs, chosen.kl_coefficient
+        logprobs, old_logprobs, advantages, weights, offsets, reference_logprobs, chosen.kl_coefficient
     )
     dtype = accumulation_dtype(logprobs)
     path = path_for(logprobs)
@@ -104,7 +94,7 @@ def grpo_loss(
                 logprobs,
                 old_logprobs,
                 advantages,
-                mask,
+                weights,
                 clip_low=clip_low,
                 clip_high=clip_high,
                 offsets=offsets,
@@ -113,8 +103,6 @@ def grpo_loss(
                 reference_logprobs=reference_logprobs,
                 kl_estimator=kl_estimator,
                 kl_coefficient=kl_coefficient,
-                aggregation=aggregation,
-                longest=longest,
             )
         )
     return GrpoLoss(*_GrpoLoss.apply(logprobs, given, chosen, path))
@@ -126,8 +114,8 @@ class _GrpoLoss(torch.autograd.Function):
         ctx: Any, logprobs: Tensor, given: Batch, chosen: Settings, path: str
     ) -> tuple[Tensor, Tensor]:
         kernels = _kernels(path)
-        loss, metrics, gradient, scale = kernels.forward(given, chosen)
-        ctx.save_for_backward(gradient, scale)
+        loss, metrics, gradient = kernels.forward(given, chosen)
+        ctx.save_for_backward(gradient)
         ctx.kernels, ctx.shape, ctx.dtype = kernels, logprobs.shape, logprobs.dtype
         ctx.mark_non_differentiable(metrics)
         return loss, metrics

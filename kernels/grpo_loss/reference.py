@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ludus.kernels.arguments import accumulation_dtype
-from ludus.kernels.grpo_loss.batch import Aggregation, Objective, Ratio
+from ludus.kernels.grpo_loss.batch import Objective, Ratio
 from ludus.kernels.grpo_loss.kl import (
     LOG_RATIO_LIMIT,
     LOWEST_LOGPROB,
@@ -22,7 +22,7 @@ def grpo_loss_reference(
     logprobs: Tensor,
     old_logprobs: Tensor,
     advantages: Tensor,
-    mask: Tensor,
+    weights: Tensor,
     *,
     clip_low: float,
     clip_high: float,
@@ -32,8 +32,6 @@ def grpo_loss_reference(
     reference_logprobs: Tensor | None = None,
     kl_estimator: Estimator = "k3",
     kl_coefficient: float = 0.0,
-    aggregation: Aggregation = "token_mean",
-    longest: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(loss [], metrics [6]), differentiable by autograd; `grpo_loss` has the arguments and the formula."""
     dtype = accumulation_dtype(logprobs)
@@ -41,13 +39,11 @@ def grpo_loss_reference(
     if offsets is not None:
         bounds = offsets.tolist()
         rows = [slice(begin, end) for begin, end in itertools.pairwise(bounds)]
-    sums, weights, metrics = [], [], []
-    for s, row in enumerate(rows):
-        kept = mask[row] != 0
-        weight = mask[row][kept].to(dtype)
+    sums, metrics = [], []
+    for row in rows:
+        kept = weights[row] != 0
+        weight, advantage = weights[row][kept].to(dtype), advantages[row][kept].to(dtype)
         new, old = logprobs[row][kept].to(dtype), old_logprobs[row][kept].to(dtype)
-        given = advantages[row] if advantages.shape == logprobs.shape else advantages[s].expand(kept.shape)
-        advantage = given[kept].to(dtype)
 
         if ratio == "token":
             r = likelihood_ratio(new, old)
@@ -64,30 +60,13 @@ def grpo_loss_reference(
             reference = reference_logprobs[row][kept].to(dtype)
             term = term + kl_coefficient * kl_term(kl_estimator, new, reference, old)
         sums.append((weight * term).sum())
-        weights.append(weight.sum())
         metrics.append(_metrics(r.detach(), new.detach(), old, advantage, objective, clip_low, clip_high))
 
     if not rows:
         return logprobs.to(dtype).sum(), torch.zeros(6, dtype=dtype, device=logprobs.device)
-    total, weight_S = torch.stack(sums), torch.stack(weights)
-    match aggregation:
-        case "token_mean":
-            loss = total.sum() / _or_one(weight_S.sum())
-        case "sequence_mean":
-            loss = (total / _or_one(weight_S)).mean()
-        case "constant":
-            assert longest is not None
-            loss = total.sum() / (len(rows) * longest)
-        case "sum":
-            loss = total.sum()
     summed = torch.stack(metrics).sum(0)
     summed[2] = torch.stack(metrics)[:, 2].max()
-    return loss, summed.to(dtype)
-
-
-def _or_one(weight: Tensor) -> Tensor:
-    """Nothing is divided by the weight of no token at all."""
-    return torch.where(weight == 0, 1.0, weight)
+    return torch.stack(sums).sum(), summed.to(dtype)
 
 
 def _metrics(

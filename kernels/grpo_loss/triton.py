@@ -1,11 +1,10 @@
 """One launch: terms, gradient, sums and metrics.
 
-    forward    A program takes a sequence, or 512 tokens where no term needs its sequence. It adds up what
-    its tokens
-               give and writes their gradient, up to a factor. The sums go to a table with a column per
+    forward    A program takes a sequence where the ratio is a sequence's, and 512 tokens elsewhere. It adds
+               up what its tokens give and writes their gradient. The sums go to a table with a column per
                program; the last program to finish, known by an integer ticket, adds up the table in the
                order of its columns. So the result has the same bits whoever is last.
-    backward   multiplies the gradient by what comes in and by the factor, which the last program wrote.
+    backward   multiplies the gradient by what comes in.
 
 Only the ticket's 4 bytes are cleared beforehand, for each call anew: so calls on several streams, or
 captured in several graphs, share nothing. The formulas are those of `cpu.py`. Clamps are written as
@@ -21,96 +20,89 @@ from torch import Tensor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation
 from ludus.kernels.grpo_loss import kl
-from ludus.kernels.grpo_loss.batch import METRICS, Aggregation, Batch, Objective, Ratio, Settings
+from ludus.kernels.grpo_loss.batch import METRICS, Batch, Objective, Ratio, Settings
 from ludus.kernels.grpo_loss.kl import Estimator
 from ludus.kernels.numerics import expm1
 
 LOG_RATIO_LIMIT = tl.constexpr(kl.LOG_RATIO_LIMIT)
 LOWEST_LOGPROB = tl.constexpr(kl.LOWEST_LOGPROB)
 
-ROWS = tl.constexpr(2 + len(METRICS))
-"""Of the table of sums: loss, weight, and the metrics."""
+SUMS = tl.constexpr(1 + len(METRICS))
+"""Rows of the table of sums: the loss and the metrics."""
 
-MAX_DEVIATION = tl.constexpr(2 + METRICS.index("ratio_max_deviation"))
+ROWS = tl.constexpr(triton.next_power_of_2(SUMS.value))
+"""As many rows as a block can have."""
+
+MAX_DEVIATION = tl.constexpr(1 + METRICS.index("ratio_max_deviation"))
 """The row that is a maximum."""
 
-FLAT = (512, 4)
-"""Tokens that a program takes at a time, and its warps, where programs are not sequences: 4 for a thread."""
+RATIO_SUM = tl.constexpr(1 + METRICS.index("ratio_sum"))
+
+TOKEN_BLOCK, TOKEN_WARPS = 512, 4
+"""Tokens that a program takes, and its warps, where programs are not sequences: 4 for a thread."""
 
 SCALE_BLOCK = 1024
 
 
-def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(loss [], metrics [6], gradient [N], scale []), float32: dloss/dlogprobs is gradient · scale."""
+def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss [], metrics [6], dloss/dlogprobs [N]), float32."""
     tokens, device = len(batch.logprobs_N), batch.logprobs_N.device
     if tokens == 0:
         zero = torch.zeros((), dtype=torch.float32, device=device)
-        return zero, zero.new_zeros(len(METRICS)), zero.new_zeros(0), zero
-    programs, width, length, offsets, block, warps = _work(batch, settings)
-    loss, scale, metrics, gradient, table = (
+        return zero, zero.new_zeros(len(METRICS)), zero.new_zeros(0)
+    if settings.ratio == "sequence":
+        programs, length, offsets = batch.sequences, batch.length, batch.offsets
+        block, warps = _sequence_block(tokens // batch.sequences)
+    else:
+        programs, length, offsets = triton.cdiv(tokens, TOKEN_BLOCK), TOKEN_BLOCK, None
+        block, warps = TOKEN_BLOCK, TOKEN_WARPS
+    loss, metrics, gradient, table = (
         torch.empty(shape, dtype=torch.float32, device=device)
-        for shape in ((), (), len(METRICS), tokens, (ROWS.value, programs))
+        for shape in ((), len(METRICS), tokens, (SUMS.value, programs))
     )
     forward_kernel[(programs,)](
         batch.logprobs_N,
         batch.old_logprobs_N,
-        batch.advantages,
-        batch.mask_N,
+        batch.advantages_N,
+        batch.weights_N,
         batch.reference_logprobs_N,
         offsets,
         gradient,
         loss,
-        scale,
         metrics,
         table,
         torch.zeros(1, dtype=torch.int32, device=device),
-        width,
+        tokens,
         length,
         settings.lower,
         settings.upper,
         settings.kl_coefficient,
-        settings.scale(batch.sequences),
-        **_constants(settings, batch.per_token, block, warps),
+        **_constants(settings, block, warps),
         num_warps=warps,
     )
-    return loss, metrics, gradient, scale
+    return loss, metrics, gradient
 
 
-def backward(gradient: Tensor, scale: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:
+def backward(gradient: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:
     """The gradient of the log-probabilities, [N]."""
     out = torch.empty_like(gradient, dtype=dtype)
     if len(out):
         scale_kernel[(triton.cdiv(len(out), SCALE_BLOCK),)](
-            gradient, scale, grad_loss, out, len(out), BLOCK=SCALE_BLOCK, num_warps=4
+            gradient, grad_loss, out, len(out), BLOCK=SCALE_BLOCK, num_warps=4
         )
     return out
 
 
-def _work(batch: Batch, settings: Settings) -> tuple[int, int, int, Tensor | None, int, int]:
-    """(programs, tokens in a row, tokens of a row for a program, or offsets that say it, tokens that it
-    takes at a time, warps)."""
-    tokens, width = len(batch.logprobs_N), batch.width
-    if not settings.by_sequence and (batch.per_token or batch.offsets is None):
-        block, warps = FLAT
-        if batch.per_token:
-            width = tokens
-        return tokens // width * triton.cdiv(width, block), width, block, None, block, warps
-    return batch.sequences, width, width, batch.offsets, *_block(tokens // batch.sequences)
-
-
-def _block(mean_length: int) -> tuple[int, int]:
+def _sequence_block(mean_length: int) -> tuple[int, int]:
     """(tokens that a program takes at a time, warps) for sequences of about this length."""
     if mean_length <= 512:
         return 256, 4
     return (1024, 8) if mean_length <= 2048 else (4096, 16)
 
 
-def _constants(settings: Settings, per_token: bool, block: int, warps: int) -> dict[str, Any]:
+def _constants(settings: Settings, block: int, warps: int) -> dict[str, Any]:
     return {
-        "ADVANTAGE_PER_TOKEN": per_token,
         "SEQUENCE_RATIO": settings.ratio == "sequence",
-        "SEQUENCE_MEAN": settings.aggregation == "sequence_mean",
-        "TOKEN_MEAN": settings.aggregation == "token_mean",
         "CISPO": settings.objective == "cispo",
         "KL": settings.kl_estimator,
         "BLOCK": block,
@@ -124,25 +116,20 @@ def forward_kernel(
     logprobs_ptr,
     old_logprobs_ptr,
     advantages_ptr,
-    mask_ptr,
+    weights_ptr,
     reference_ptr,
     offsets_ptr,
     gradient_ptr,
     loss_ptr,
-    scale_ptr,
     metrics_ptr,
     table_ptr,
     ticket_ptr,
-    width,
+    tokens,
     length,
     lower,
     upper,
     kl_coefficient,
-    scale,
-    ADVANTAGE_PER_TOKEN: tl.constexpr,
     SEQUENCE_RATIO: tl.constexpr,
-    SEQUENCE_MEAN: tl.constexpr,
-    TOKEN_MEAN: tl.constexpr,
     CISPO: tl.constexpr,
     KL: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -152,66 +139,54 @@ def forward_kernel(
     program = tl.program_id(0)
     programs = tl.num_programs(0)
     if offsets_ptr is None:
-        pieces = tl.cdiv(width, length)
-        sequence = program // pieces
-        first = (program % pieces).to(tl.int64) * length
-        begin = sequence.to(tl.int64) * width + first
-        count = tl.minimum(width - first, length).to(tl.int32)
+        begin = program.to(tl.int64) * length
+        count = tl.minimum(tokens - begin, length).to(tl.int32)
     else:
-        sequence = program
         begin = tl.load(offsets_ptr + program).to(tl.int64)
         count = (tl.load(offsets_ptr + program + 1) - begin).to(tl.int32)
     logprobs_ptr += begin
     old_logprobs_ptr += begin
-    mask_ptr += begin
+    advantages_ptr += begin
+    weights_ptr += begin
     gradient_ptr += begin
     if reference_ptr is not None:
         reference_ptr += begin
-    advantages_ptr += begin if ADVANTAGE_PER_TOKEN else sequence
     LANES: tl.constexpr = BLOCK // UNROLL
     place = tl.arange(0, UNROLL)[:, None] * LANES + tl.arange(0, LANES)[None, :]
 
     # What the sequence's tokens have in common.
-    weight_factor = 1.0
     sequence_ratio = 1.0
     mean_slope = 0.0
-    if SEQUENCE_RATIO or SEQUENCE_MEAN:
+    if SEQUENCE_RATIO:
         kept_V = tl.zeros([LANES], tl.float32)
-        weight_V = tl.zeros([LANES], tl.float32)
         d_V = tl.zeros([LANES], tl.float32)
         gain_V = tl.zeros([LANES], tl.float32)
         loss_V = tl.zeros([LANES], tl.float32)
         for offset in range(0, count, BLOCK):
             n = offset + place
             inside = n < count
-            weight = tl.load(mask_ptr + n, mask=inside, other=0).to(tl.float32)
+            weight = tl.load(weights_ptr + n, mask=inside, other=0).to(tl.float32)
             kept = weight != 0.0
-            weight_V += tl.sum(weight, 0)
-            if SEQUENCE_RATIO:
-                new, old = _pair(logprobs_ptr, old_logprobs_ptr, n, inside, kept)
-                kept_V += tl.sum(kept.to(tl.float32), 0)
-                d_V += tl.sum(_floored(new) - _floored(old), 0)
-                if not CISPO:
-                    A = _advantage(advantages_ptr, n, inside, kept, ADVANTAGE_PER_TOKEN)
-                    gain_V += tl.sum(weight * tl.where(A > 0.0, A, 0.0), 0)
-                    loss_V += tl.sum(weight * tl.where(A < 0.0, A, 0.0), 0)
-        if SEQUENCE_MEAN:
-            weights = tl.sum(weight_V, 0)
-            weight_factor = 1.0 / tl.where(weights == 0.0, 1.0, weights)
-        if SEQUENCE_RATIO:
-            many = tl.sum(kept_V, 0)
-            many = tl.where(many == 0.0, 1.0, many)
-            mean = tl.sum(d_V, 0) / many
-            mean_clamped = _clamped(mean, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
-            sequence_ratio = tl.exp(mean_clamped)
+            new = _kept(logprobs_ptr, n, inside, kept)
+            old = _kept(old_logprobs_ptr, n, inside, kept)
+            kept_V += tl.sum(kept.to(tl.float32), 0)
+            d_V += tl.sum(_floored(new) - _floored(old), 0)
             if not CISPO:
-                gain = tl.where(sequence_ratio > upper, 0.0, tl.sum(gain_V, 0))
-                loss = tl.where(sequence_ratio < lower, 0.0, tl.sum(loss_V, 0))
-                mean_slope = -sequence_ratio * (gain + loss) * weight_factor / many
-                mean_slope = tl.where(mean == mean_clamped, mean_slope, 0.0)
+                A = _kept(advantages_ptr, n, inside, kept)
+                gain_V += tl.sum(weight * tl.where(A > 0.0, A, 0.0), 0)
+                loss_V += tl.sum(weight * tl.where(A < 0.0, A, 0.0), 0)
+        many = tl.sum(kept_V, 0)
+        many = tl.where(many == 0.0, 1.0, many)
+        mean = tl.sum(d_V, 0) / many
+        mean_clamped = _clamped(mean, -LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)
+        sequence_ratio = tl.exp(mean_clamped)
+        if not CISPO:
+            gain = tl.where(sequence_ratio > upper, 0.0, tl.sum(gain_V, 0))
+            loss = tl.where(sequence_ratio < lower, 0.0, tl.sum(loss_V, 0))
+            mean_slope = -sequence_ratio * (gain + loss) / many
+            mean_slope = tl.where(mean == mean_clamped, mean_slope, 0.0)
 
     total_V = tl.zeros([LANES], tl.float32)
-    weight_V = tl.zeros([LANES], tl.float32)
     kept_V = tl.zeros([LANES], tl.float32)
     ratio_V = tl.zeros([LANES], tl.float32)
     deviation_V = tl.zeros([LANES], tl.float32)
@@ -221,11 +196,11 @@ def forward_kernel(
     for offset in range(0, count, BLOCK):
         n = offset + place
         inside = n < count
-        weight = tl.load(mask_ptr + n, mask=inside, other=0).to(tl.float32)
+        weight = tl.load(weights_ptr + n, mask=inside, other=0).to(tl.float32)
         kept = weight != 0.0
-        new, old = _pair(logprobs_ptr, old_logprobs_ptr, n, inside, kept)
-        A = _advantage(advantages_ptr, n, inside, kept, ADVANTAGE_PER_TOKEN)
-        w = weight * weight_factor
+        new = _kept(logprobs_ptr, n, inside, kept)
+        old = _kept(old_logprobs_ptr, n, inside, kept)
+        A = _kept(advantages_ptr, n, inside, kept)
 
         possible = new >= LOWEST_LOGPROB
         new = _floored(new)
@@ -240,7 +215,7 @@ def forward_kernel(
             above = kept & (r > upper)
             term = -clipped * A * new
             slope = tl.where(possible, -clipped * A, 0.0)
-            gradient = w * slope
+            gradient = weight * slope
         else:
             below = (r < lower) & (A < 0.0)
             above = (r > upper) & (A > 0.0)
@@ -248,17 +223,15 @@ def forward_kernel(
             if SEQUENCE_RATIO:
                 gradient = tl.where(possible, mean_slope, 0.0)
             else:
-                gradient = tl.where(smooth & ~(below | above), -w * A * r, 0.0)
+                gradient = tl.where(smooth & ~(below | above), -weight * A * r, 0.0)
         if reference_ptr is not None:
-            reference = tl.load(reference_ptr + n, mask=inside, other=0.0).to(tl.float32)
-            reference = _floored(tl.where(kept, reference, 0.0))
+            reference = _floored(_kept(reference_ptr, n, inside, kept))
             value, slope = _kl(KL, new - reference, smooth, possible)
             term += kl_coefficient * rho * value
-            gradient += kl_coefficient * w * rho * slope
+            gradient += kl_coefficient * weight * rho * slope
         tl.store(gradient_ptr + n, tl.where(kept, gradient, 0.0), mask=inside)
 
-        total_V += tl.sum(tl.where(kept, w * term, 0.0), 0)
-        weight_V += tl.sum(weight, 0)
+        total_V += tl.sum(tl.where(kept, weight * term, 0.0), 0)
         kept_V += tl.sum(kept.to(tl.float32), 0)
         ratio_V += tl.sum(tl.where(kept, r, 0.0), 0)
         deviation_V = tl.maximum(deviation_V, tl.max(tl.where(kept, tl.abs(r - 1.0), 0.0), 0))
@@ -268,13 +241,12 @@ def forward_kernel(
 
     sums_ptr = table_ptr + program
     tl.store(sums_ptr, tl.sum(total_V, 0))
-    tl.store(sums_ptr + programs, tl.sum(weight_V, 0))
-    tl.store(sums_ptr + 2 * programs, tl.sum(kept_V, 0))
-    tl.store(sums_ptr + 3 * programs, tl.sum(ratio_V, 0))
-    tl.store(sums_ptr + 4 * programs, tl.max(deviation_V, 0))
-    tl.store(sums_ptr + 5 * programs, tl.sum(below_V, 0))
-    tl.store(sums_ptr + 6 * programs, tl.sum(above_V, 0))
-    tl.store(sums_ptr + 7 * programs, tl.sum(kl_V, 0))
+    tl.store(sums_ptr + programs, tl.sum(kept_V, 0))
+    tl.store(sums_ptr + 2 * programs, tl.sum(ratio_V, 0))
+    tl.store(sums_ptr + 3 * programs, tl.max(deviation_V, 0))
+    tl.store(sums_ptr + 4 * programs, tl.sum(below_V, 0))
+    tl.store(sums_ptr + 5 * programs, tl.sum(above_V, 0))
+    tl.store(sums_ptr + 6 * programs, tl.sum(kl_V, 0))
     tl.debug_barrier()
     finished = tl.atomic_add(ticket_ptr, 1, sem="acq_rel", scope="gpu")
     if finished == programs - 1:
@@ -284,47 +256,31 @@ def forward_kernel(
             columns = column + tl.arange(0, COLUMNS)
             part = tl.load(
                 table_ptr + row[:, None] * programs + columns[None, :],
-                mask=(columns < programs)[None, :],
+                mask=(row < SUMS)[:, None] & (columns < programs)[None, :],
                 other=0.0,
                 cache_modifier=".cg",
             )
             sums = tl.where(row[:, None] == MAX_DEVIATION, tl.maximum(sums, part), sums + part)
         result = tl.where(row == MAX_DEVIATION, tl.max(sums, 1), tl.sum(sums, 1))
-        ratio_sum = tl.sum(tl.where(row == 3, result, 0.0), 0)
+        ratio_sum = tl.sum(tl.where(row == RATIO_SUM, result, 0.0), 0)
         lost = tl.where(ratio_sum == ratio_sum, result, ratio_sum)  # a maximum loses NaN
         result = tl.where(row == MAX_DEVIATION, lost, result)
-        weights = tl.sum(tl.where(row == 1, result, 0.0), 0)
-        factor = 1.0 / tl.where(weights == 0.0, 1.0, weights) if TOKEN_MEAN else scale
-        result = tl.where(row == 0, result * factor, tl.where(row == 1, factor, result))
         tl.store(loss_ptr + row, result, mask=row == 0)
-        tl.store(scale_ptr + row - 1, result, mask=row == 1)
-        tl.store(metrics_ptr + row - 2, result, mask=row >= 2)
+        tl.store(metrics_ptr + row - 1, result, mask=(row >= 1) & (row < SUMS))
 
 
 @triton.jit
-def scale_kernel(gradient_ptr, scale_ptr, grad_loss_ptr, out_ptr, tokens, BLOCK: tl.constexpr):
+def scale_kernel(gradient_ptr, grad_loss_ptr, out_ptr, tokens, BLOCK: tl.constexpr):
     n = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    factor = tl.load(scale_ptr) * tl.load(grad_loss_ptr).to(tl.float32)
+    factor = tl.load(grad_loss_ptr).to(tl.float32)
     gradient = tl.load(gradient_ptr + n, mask=n < tokens, other=0.0) * factor
     tl.store(out_ptr + n, gradient.to(out_ptr.dtype.element_ty), mask=n < tokens)
 
 
 @triton.jit
-def _pair(logprobs_ptr, old_logprobs_ptr, n, inside, kept):
-    """The log-probabilities of new and old policy, 0 where the mask is."""
-    new = tl.load(logprobs_ptr + n, mask=inside, other=0.0).to(tl.float32)
-    old = tl.load(old_logprobs_ptr + n, mask=inside, other=0.0).to(tl.float32)
-    return tl.where(kept, new, 0.0), tl.where(kept, old, 0.0)
-
-
-@triton.jit
-def _advantage(advantages_ptr, n, inside, kept, PER_TOKEN: tl.constexpr):
-    """Of each token, 0 where the mask is."""
-    if PER_TOKEN:
-        A = tl.load(advantages_ptr + n, mask=inside, other=0.0).to(tl.float32)
-    else:
-        A = tl.load(advantages_ptr).to(tl.float32)
-    return tl.where(kept, A, 0.0)
+def _kept(pointer, n, inside, kept):
+    """What is there for each token, in float32; 0 where its weight is 0."""
+    return tl.where(kept, tl.load(pointer + n, mask=inside, other=0.0).to(tl.float32), 0.0)
 
 
 @triton.jit
@@ -355,56 +311,56 @@ def _kl(KL: tl.constexpr, d, smooth, possible):
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: every kind of work; both ratios, both objectives, every estimator; rows off 16
-    bytes; more than 2³¹ tokens."""
+    """What CI compiles: both ratios, both objectives, every estimator; padded and packed sequences; rows off
+    16 bytes; more than 2³¹ tokens."""
 
-    def settings(
-        ratio: Ratio, objective: Objective, estimator: Estimator, aggregation: Aggregation
-    ) -> Settings:
-        return Settings(ratio, objective, 0.8, 1.28, estimator, 0.1, aggregation, None)
+    def settings(ratio: Ratio, objective: Objective, estimator: Estimator) -> Settings:
+        return Settings(ratio, objective, 0.8, 1.28, estimator, 0.1)
 
-    whole, mean = settings("token", "clip", "k3", "sum"), settings("token", "clip", "k3", "sequence_mean")
-    cispo = settings("token", "cispo", "k3", "token_mean")
-    gspo, gspo_sum = (settings("sequence", "clip", "k2", kind) for kind in ("sequence_mean", "sum"))
-    gspo_cispo = settings("sequence", "cispo", "k1", "constant")
-    floats, packed = torch.float32, torch.int64
+    clip, cispo = settings("token", "clip", "k3"), settings("token", "cispo", "k3")
+    gspo, gspo_cispo = settings("sequence", "clip", "k2"), settings("sequence", "cispo", "k1")
+    floats, packed, mask = torch.float32, torch.int64, torch.bool
+    per_token = TOKEN_BLOCK, (TOKEN_BLOCK, TOKEN_WARPS)
     made = []
-    for name, chosen, per_token, reference, offsets, width, work in (
-        ("tokens", whole, True, None, None, 16_384, FLAT),
-        ("tokens, k3", whole, True, floats, None, 16_384, FLAT),
-        ("tokens, off 16 bytes", whole, True, floats, None, 16_385, FLAT),
-        ("tokens, more than 2³¹", whole, True, floats, None, 2**31 + 16, FLAT),
-        ("padded, cispo", cispo, False, None, None, 2048, FLAT),
-        ("padded, sequence cispo", gspo_cispo, False, floats, None, 2048, _block(2048)),
-        ("packed, mean, short", mean, False, floats, packed, 0, _block(100)),
-        ("packed, mean", mean, True, floats, packed, 0, _block(2048)),
-        ("packed, sequence, short", gspo, False, None, packed, 0, _block(100)),
-        ("packed, sequence", gspo, False, None, packed, 0, _block(2048)),
-        ("packed, sequence, long", gspo_sum, True, floats, packed, 0, _block(65_536)),
-        ("padded, sequence, long", gspo_sum, True, floats, None, 2**31 + 16, _block(2**31)),
+    for name, chosen, weights, reference, offsets, tokens, (length, (block, warps)) in (
+        ("tokens", clip, floats, None, None, 16_384, per_token),
+        ("tokens, masked", clip, mask, None, None, 16_384, per_token),
+        ("tokens, k3", clip, floats, floats, None, 16_384, per_token),
+        ("tokens, off 16 bytes", clip, floats, floats, None, 16_385, per_token),
+        ("tokens, more than 2³¹", clip, floats, floats, None, 2**31 + 16, per_token),
+        ("tokens, cispo", cispo, floats, None, None, 16_384, per_token),
+        ("padded, sequence cispo", gspo_cispo, floats, floats, None, 16_384, (2048, _sequence_block(2048))),
+        ("packed, sequence, short", gspo, floats, None, packed, 16_384, (0, _sequence_block(100))),
+        ("packed, sequence", gspo, floats, None, packed, 16_384, (0, _sequence_block(2048))),
+        ("packed, sequence, long", gspo, floats, floats, packed, 2**20, (0, _sequence_block(65_536))),
+        (
+            "padded, sequence, long",
+            gspo,
+            floats,
+            floats,
+            None,
+            2**32 + 32,
+            (2**31 + 16, _sequence_block(2**31)),
+        ),
     ):
-        block, warps = work
         inputs = dict.fromkeys(("logprobs_ptr", "old_logprobs_ptr", "advantages_ptr"), floats)
-        mask = {"mask_ptr": floats if chosen.aggregation == "sum" else torch.bool}
-        outputs = ("gradient_ptr", "loss_ptr", "scale_ptr", "metrics_ptr", "table_ptr")
-        numbers = {"lower": 0.8, "upper": 1.28, "kl_coefficient": 0.1, "scale": 0.125}
+        outputs = ("gradient_ptr", "loss_ptr", "metrics_ptr", "table_ptr")
         made.append(
             Specialisation(
                 name=name,
                 kernel=forward_kernel,
                 arguments=inputs
-                | mask
-                | {"reference_ptr": reference, "offsets_ptr": offsets}
+                | {"weights_ptr": weights, "reference_ptr": reference, "offsets_ptr": offsets}
                 | dict.fromkeys(outputs, floats)
-                | {"ticket_ptr": torch.int32, "width": width, "length": block if work is FLAT else width}
-                | numbers,
-                constants=_constants(chosen, per_token, block, warps),
+                | {"ticket_ptr": torch.int32, "tokens": tokens, "length": length}
+                | {"lower": 0.8, "upper": 1.28, "kl_coefficient": 0.1},
+                constants=_constants(chosen, block, warps),
                 num_warps=warps,
-                wide_loads=offsets is None and width % 16 == 0,
+                wide_loads=offsets is None and tokens % 16 == 0,
             )
         )
     for dtype in (torch.float32, torch.bfloat16):
-        pointers = {"gradient_ptr": floats, "scale_ptr": floats, "grad_loss_ptr": floats, "out_ptr": dtype}
+        pointers = {"gradient_ptr": floats, "grad_loss_ptr": floats, "out_ptr": dtype}
         made.append(
             Specialisation(
                 name=ELEMENT_TYPES[dtype],

@@ -19,7 +19,6 @@ from .logits import assert_close
 
 INF, NAN = math.inf, math.nan
 RATIOS, OBJECTIVES = ("token", "sequence"), ("clip", "cispo")
-AGGREGATIONS = ("token_mean", "sequence_mean", "constant", "sum")
 ESTIMATORS = ("k1", "k2", "k3")
 
 
@@ -30,14 +29,16 @@ class Case:
     logprobs: Tensor
     old: Tensor
     advantages: Tensor
-    mask: Tensor
+    weights: Tensor
     reference: Tensor
     offsets: Tensor | None = None
 
     def packed(self, *lengths: int) -> "Case":
         """The same tokens end to end, in sequences of other lengths."""
         offsets = torch.tensor([0, *itertools.accumulate(lengths)])
-        flat = (t.reshape(-1) for t in (self.logprobs, self.old, self.advantages, self.mask, self.reference))
+        flat = (
+            t.reshape(-1) for t in (self.logprobs, self.old, self.advantages, self.weights, self.reference)
+        )
         return Case(*flat, offsets)
 
 
@@ -46,27 +47,24 @@ def ordinary(rows: int = 3, length: int = 40, seed: int = 0) -> Case:
     logprobs = -3.0 * torch.rand(rows, length, generator=generator)
     old, reference = (logprobs + 0.3 * torch.randn(rows, length, generator=generator) for _ in range(2))
     advantages = torch.randn(rows, length, generator=generator)
-    return Case(logprobs, old, advantages, torch.rand(rows, length, generator=generator) > 0.3, reference)
+    mask = torch.rand(rows, length, generator=generator) > 0.3
+    return Case(logprobs, old, advantages, mask / mask.sum().clamp(min=1), reference)
 
 
 def choices(**changes):
-    return {
-        "clip_low": 0.2,
-        "clip_high": 0.28,
-        "longest": 77 if changes.get("aggregation") == "constant" else None,
-    } | changes
+    return {"clip_low": 0.2, "clip_high": 0.28} | changes
 
 
 def call(function, case: Case, device="cpu", dtype=torch.float32, **chosen):
     """(loss, metrics, gradient of 1.7 times the loss)."""
-    floats = (case.old, case.advantages, case.mask, case.reference)
-    old, advantages, mask, reference = (
-        t.to(device, dtype if t.is_floating_point() else t.dtype) for t in floats
+    given = (case.old, case.advantages, case.weights, case.reference)
+    old, advantages, weights, reference = (
+        t.to(device, dtype if t.is_floating_point() else t.dtype) for t in given
     )
     leaf = case.logprobs.to(device, dtype).detach().requires_grad_()
     offsets = None if case.offsets is None else case.offsets.to(device)
     kl = {"reference_logprobs": reference} if chosen.get("kl_coefficient") else {}
-    loss, metrics = function(leaf, old, advantages, mask, offsets=offsets, **kl, **chosen)
+    loss, metrics = function(leaf, old, advantages, weights, offsets=offsets, **kl, **chosen)
     (gradient,) = torch.autograd.grad(loss, leaf, torch.full((), 1.7, device=device, dtype=loss.dtype))
     return loss, metrics, gradient
 
@@ -77,7 +75,7 @@ def compare(case: Case, device, dtype=torch.float32, rtol=2e-6, **chosen):
     rounded = Case(
         *(
             t.to(dtype) if t.is_floating_point() else t
-            for t in (case.logprobs, case.old, case.advantages, case.mask, case.reference)
+            for t in (case.logprobs, case.old, case.advantages, case.weights, case.reference)
         ),
         case.offsets,
     )
@@ -92,16 +90,19 @@ def compare(case: Case, device, dtype=torch.float32, rtol=2e-6, **chosen):
     assert_close(got[2], exact[2], 5 * rtol, rtol * max(magnitude, 1e-6))
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("layout", ["padded", "packed"])
-def test_values_and_gradients(device, layout, ratio, objective, aggregation):
+@pytest.mark.parametrize("weights", ["of a mean", "mask", "any"])
+def test_values_and_gradients(device, weights, layout, ratio, objective):
     case = ordinary() if layout == "padded" else ordinary().packed(1, 0, 70, 49)
-    chosen = choices(ratio=ratio, objective=objective, aggregation=aggregation)
-    compare(case, device, **chosen)
-    one_each = torch.tensor([1.5, -0.5, 0.3, -2.0])[: 3 if layout == "padded" else 4]
-    compare(replace(case, advantages=one_each), device, **chosen)
+    match weights:
+        case "mask":
+            case = replace(case, weights=case.weights != 0)
+        case "any":
+            generator = torch.Generator().manual_seed(1)
+            case = replace(case, weights=case.weights * torch.rand(case.weights.shape, generator=generator))
+    compare(case, device, **choices(ratio=ratio, objective=objective))
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -109,7 +110,7 @@ def test_values_and_gradients(device, layout, ratio, objective, aggregation):
 def test_divergence_from_a_reference(device, ratio, estimator):
     chosen = choices(ratio=ratio, kl_estimator=estimator, kl_coefficient=0.1)
     compare(ordinary(), device, **chosen)
-    compare(ordinary().packed(20, 60, 40), device, objective="cispo", aggregation="sequence_mean", **chosen)
+    compare(ordinary().packed(20, 60, 40), device, objective="cispo", **chosen)
 
 
 @pytest.mark.parametrize("length", [1, 2, 17, 513, 2500])
@@ -122,30 +123,27 @@ def test_lengths(device, length, ratio):
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_long_and_many_sequences(device, fused_path, ratio):
     compare(ordinary(1, 70_001), device, ratio=ratio, **choices())
-    compare(ordinary(1100, 7), device, ratio=ratio, aggregation="sequence_mean", **choices())
+    compare(ordinary(1100, 7), device, ratio=ratio, **choices())
     lengths = [70_000, 1] + [3] * 600
     case = ordinary(1, sum(lengths)).packed(*lengths)
-    compare(case, device, ratio=ratio, aggregation="sequence_mean", **choices())
+    compare(case, device, ratio=ratio, **choices())
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (4, 0)])
-def test_no_tokens(device, shape):
-    for aggregation in AGGREGATIONS:
-        loss, metrics, gradient = call(
-            grpo_loss, ordinary(*shape), device, **choices(aggregation=aggregation)
-        )
-        assert loss.item() == 0.0
-        assert metrics.tolist() == [0.0] * len(METRICS)
-        assert gradient.shape == shape
-
-
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 @pytest.mark.parametrize("ratio", RATIOS)
-def test_all_masked(device, ratio, aggregation):
+def test_no_tokens(device, ratio, shape):
+    loss, metrics, gradient = call(grpo_loss, ordinary(*shape), device, **choices(ratio=ratio))
+    assert loss.item() == 0.0
+    assert metrics.tolist() == [0.0] * len(METRICS)
+    assert gradient.shape == shape
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_all_masked(device, ratio):
     case = ordinary()
     nan = torch.full_like(case.old, NAN)
-    masked = Case(nan, nan, nan, torch.zeros_like(case.mask), nan)
-    chosen = choices(ratio=ratio, aggregation=aggregation, kl_coefficient=0.1)
+    masked = Case(nan, nan, nan, torch.zeros_like(case.weights), nan)
+    chosen = choices(ratio=ratio, kl_coefficient=0.1)
     loss, metrics, gradient = call(grpo_loss, masked, device, **chosen)
     assert loss.item() == 0.0
     assert metrics.tolist() == [0.0] * len(METRICS)
@@ -155,28 +153,21 @@ def test_all_masked(device, ratio, aggregation):
 @pytest.mark.parametrize("garbage", [NAN, INF, -INF])
 @pytest.mark.parametrize("ratio", RATIOS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_what_is_masked_is_not_looked_at(device, objective, ratio, garbage):
+def test_what_has_no_weight_is_not_read(device, objective, ratio, garbage):
     case = ordinary()
-    case = replace(case, mask=case.mask & (torch.arange(3) != 1)[:, None])  # one row altogether
+    case = replace(case, weights=case.weights * (torch.arange(3) != 1)[:, None])  # one row altogether
+    kept = case.weights != 0
     hidden = Case(
-        *(torch.where(case.mask, t, garbage) for t in (case.logprobs, case.old, case.advantages)),
-        case.mask,
-        torch.where(case.mask, case.reference, garbage),
+        *(torch.where(kept, t, garbage) for t in (case.logprobs, case.old, case.advantages)),
+        case.weights,
+        torch.where(kept, case.reference, garbage),
     )
-    chosen = choices(objective=objective, ratio=ratio, aggregation="sequence_mean", kl_coefficient=0.1)
+    chosen = choices(objective=objective, ratio=ratio, kl_coefficient=0.1)
     clean, dirty = (call(grpo_loss, one, device, **chosen) for one in (case, hidden))
     for a, b in zip(clean, dirty, strict=True):
         assert torch.equal(a, b)
         assert a.isfinite().all()
-    assert not dirty[2][~case.mask].any()
-
-
-@pytest.mark.parametrize("ratio", RATIOS)
-def test_weights_instead_of_a_mask(device, ratio):
-    case = ordinary()
-    weights = torch.where(case.mask, torch.rand(case.mask.shape, generator=torch.Generator()) + 0.1, 0.0)
-    for aggregation in AGGREGATIONS:
-        compare(replace(case, mask=weights), device, **choices(ratio=ratio, aggregation=aggregation))
+    assert not dirty[2][~kept].any()
 
 
 extremes = [-0.5, -200.0, -INF, -1e30, -1e9, 0.0]
@@ -195,9 +186,7 @@ def test_impossible_tokens_are_finite(device, objective, ratio, advantage, estim
     mask = torch.ones(new.shape, dtype=torch.bool)
     mask[1::2, 1] = False
     case = Case(new, old, torch.full_like(new, advantage), mask, reference)
-    chosen = choices(
-        objective=objective, ratio=ratio, aggregation="sum", kl_estimator=estimator, kl_coefficient=1e-6
-    )
+    chosen = choices(objective=objective, ratio=ratio, kl_estimator=estimator, kl_coefficient=1e-6)
     for part in range(int(advantage) % 5, len(new), 54 if INTERPRETED else 5):
         one = Case(*(t[part : part + 1] for t in (new, old, case.advantages, mask, reference)))
         loss, metrics, gradient = call(grpo_loss, one, device, **chosen)
@@ -225,12 +214,11 @@ def test_an_old_log_probability_of_minus_200(device, ratio):
 def test_nan_in_a_kept_token_shows(device, ratio, where):
     case = ordinary(4, 600)
     getattr(case, where)[2, 550] = NAN
-    case.mask[2, 550] = True
-    for aggregation in ("sum", "sequence_mean"):
-        loss, metrics, _ = call(grpo_loss, case, device, **choices(ratio=ratio, aggregation=aggregation))
-        assert loss.isnan()
-        if where != "advantages":
-            assert metrics[METRICS.index("ratio_max_deviation")].isnan()
+    case.weights[2, 550] = 1.0
+    loss, metrics, _ = call(grpo_loss, case, device, **choices(ratio=ratio))
+    assert loss.isnan()
+    if where != "advantages":
+        assert metrics[METRICS.index("ratio_max_deviation")].isnan()
 
 
 @pytest.mark.parametrize("ratio", RATIOS)
@@ -240,7 +228,7 @@ def test_the_ratio_of_the_same_bits_is_exactly_one(device, ratio, dtype):
     case = replace(case, old=case.logprobs)
     _, metrics, _ = call(grpo_loss, case, device, dtype, **choices(ratio=ratio))
     values = dict(zip(METRICS, metrics.tolist(), strict=True))
-    assert values["ratio_sum"] == values["tokens"] == case.mask.sum()
+    assert values["ratio_sum"] == values["tokens"] == (case.weights != 0).sum()
     assert values["ratio_max_deviation"] == values["kl_sum"] == 0.0
     assert values["clip_low"] == values["clip_high"] == 0.0
 
@@ -249,7 +237,7 @@ def test_metrics_by_hand(device):
     ratio = torch.tensor([0.5, 0.5, 1.0, 2.0, 2.0, 7.0])
     advantages = torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0, 1.0])
     mask = torch.tensor([True] * 5 + [False])
-    case = Case(ratio.log(), torch.zeros(6), advantages, mask, torch.zeros(6))
+    case = Case(ratio.log(), torch.zeros(6), advantages, mask, torch.zeros(6))  # a mask is a weight, too
     kl = sum(r - 1 - math.log(r) for r in ratio[:5].tolist())
     for objective, clipped in (("clip", 1), ("cispo", 2)):
         _, metrics, _ = call(grpo_loss, case, device, **choices(objective=objective))
@@ -279,11 +267,15 @@ def test_clipping_by_hand(device, ratio, advantage, loss, gradient):
 def test_sequence_ratio_by_hand(device):
     """Log-ratios 0.3 and -0.1: the ratio of both tokens is exp(0.1), and each gets half of its gradient."""
     case = Case(
-        torch.tensor([[-0.7, -1.1]]), torch.full((1, 2), -1.0), torch.tensor([2.0]), torch.ones(1, 2), None
+        torch.tensor([[-0.7, -1.1]]),
+        torch.full((1, 2), -1.0),
+        torch.full((1, 2), 2.0),
+        torch.full((1, 2), 0.5),
+        torch.zeros(1, 2),
     )
     leaf = case.logprobs.to(device).requires_grad_()
-    on_device = [t.to(device) for t in (case.old, case.advantages, case.mask)]
-    loss, metrics = grpo_loss(leaf, *on_device, ratio="sequence", aggregation="sequence_mean", **choices())
+    on_device = [t.to(device) for t in (case.old, case.advantages, case.weights)]
+    loss, metrics = grpo_loss(leaf, *on_device, ratio="sequence", **choices())
     loss.backward()
     assert loss.item() == pytest.approx(-2 * math.exp(0.1), rel=1e-6)
     assert leaf.grad.tolist()[0] == pytest.approx([-math.exp(0.1)] * 2, rel=1e-6)
@@ -301,31 +293,12 @@ def test_cispo_by_hand(device):
     assert call(grpo_loss, case, device, **unbounded)[2].item() == pytest.approx(1.7 * -3.0 * 2)
 
 
-@pytest.mark.parametrize(
-    ("aggregation", "expected"),
-    [
-        # Two rows, of 1 and of 4 tokens, ratio 1, advantages +1 and -1; a third without tokens.
-        ("sequence_mean", -(1 / 3) * (1 - 4 / 4)),
-        ("constant", -(1 / 3) * (1 / 77 - 4 / 77)),
-        ("token_mean", -(1 - 4) / 5),
-        ("sum", -(1 - 4)),
-    ],
-)
-def test_aggregation_by_hand(device, aggregation, expected):
-    zero = torch.zeros(5)
-    case = Case(zero, zero, torch.tensor([1.0, -1.0, 5.0]), torch.ones(5, dtype=torch.bool), zero)
-    case = replace(case, offsets=torch.tensor([0, 1, 5, 5]))
-    loss, _, _ = call(grpo_loss, case, device, **choices(aggregation=aggregation))
-    assert loss.item() == pytest.approx(expected, abs=1e-7)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_computed_in_float32(device, dtype):
     case = ordinary()
     loss, metrics, gradient = call(grpo_loss, case, device, dtype, **choices())
-    same = Case(
-        case.logprobs.to(dtype), case.old.to(dtype), case.advantages.to(dtype), case.mask, case.reference
-    )
+    rounded = (t.to(dtype) for t in (case.logprobs, case.old, case.advantages, case.weights))
+    same = Case(*rounded, case.reference)
     exact = call(grpo_loss_reference, same, dtype=torch.float64, **choices())
     assert loss.dtype == metrics.dtype == torch.float32
     assert gradient.dtype == dtype
@@ -346,7 +319,7 @@ def test_strides(device, layout):
             case "expanded":
                 return t[:1].expand(4, 30)
 
-    tensors = (case.logprobs, case.old, case.advantages, case.mask, case.reference)
+    tensors = (case.logprobs, case.old, case.advantages, case.weights, case.reference)
     compare(Case(*map(bent, tensors)), device, ratio="sequence", **choices(kl_coefficient=0.1))
     compare(Case(*map(bent, tensors)), device, **choices())
 
@@ -355,11 +328,11 @@ def test_gradients_flow_through_what_comes_before_and_after(device):
     """The leaf is not the log-probabilities, and the loss is one term of several."""
     case = ordinary()
     leaf = torch.tensor(0.9, device=device, requires_grad=True)
-    inputs = [t.to(device) for t in (case.old, case.advantages, case.mask)]
+    inputs = [t.to(device) for t in (case.old, case.advantages, case.weights)]
     loss, _ = grpo_loss(leaf * case.logprobs.to(device), *inputs, **choices())
     (3.0 * loss + leaf).backward()
     exact = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
-    inputs = [t.double() if t.is_floating_point() else t for t in (case.old, case.advantages, case.mask)]
+    inputs = [t.double() if t.is_floating_point() else t for t in (case.old, case.advantages, case.weights)]
     loss, _ = grpo_loss_reference(exact * case.logprobs.double(), *inputs, **choices())
     (3.0 * loss + exact).backward()
     assert_close(leaf.grad, exact.grad, 1e-5, 1e-6)
@@ -387,7 +360,7 @@ def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
     monkeypatch.setenv("LUDUS_KERNELS", "triton")
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     first, second = (ordinary(9, 2000, seed) for seed in (1, 2))
-    inputs = [t.cuda() for t in (first.logprobs, first.old, first.advantages, first.mask)]
+    inputs = [t.cuda() for t in (first.logprobs, first.old, first.advantages, first.weights)]
     leaf = inputs[0].requires_grad_()
 
     def step():
@@ -400,19 +373,21 @@ def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
     with torch.cuda.graph(graph):
         captured = step()
     for case in (second, first, second):
-        for tensor, value in zip(inputs, (case.logprobs, case.old, case.advantages, case.mask), strict=True):
+        for tensor, value in zip(
+            inputs, (case.logprobs, case.old, case.advantages, case.weights), strict=True
+        ):
             tensor.detach().copy_(value)
         graph.replay()
         assert all(torch.equal(a, b) for a, b in zip(captured, step(), strict=True))
 
 
 def test_parts_of_a_batch_add_up(device):
-    """With weights and `sum`, loss and gradients do not depend on how the batch is cut; metrics add up."""
+    """Loss and gradients do not depend on how the batch is cut; metrics add up."""
     case = ordinary(6, 50)
-    whole = call(grpo_loss, case, device, **choices(aggregation="sum"))
-    tensors = (case.logprobs, case.old, case.advantages, case.mask, case.reference)
+    whole = call(grpo_loss, case, device, **choices())
+    tensors = (case.logprobs, case.old, case.advantages, case.weights, case.reference)
     parts = [
-        call(grpo_loss, Case(*(t[rows] for t in tensors)), device, **choices(aggregation="sum"))
+        call(grpo_loss, Case(*(t[rows] for t in tensors)), device, **choices())
         for rows in (slice(0, 1), slice(1, 4), slice(4, 6))
     ]
     assert sum(part[0].item() for part in parts) == pytest.approx(whole[0].item(), rel=1e-5)
@@ -447,7 +422,6 @@ def test_the_gradient_is_the_slope(device, fused_path, ratio, estimator):
     lengths=st.lists(st.integers(0, 12), min_size=1, max_size=6),
     ratio=st.sampled_from(RATIOS),
     objective=st.sampled_from(OBJECTIVES),
-    aggregation=st.sampled_from(AGGREGATIONS),
     estimator=st.sampled_from((None, *ESTIMATORS)),
     low=st.floats(0.0, 0.9),
     high=st.floats(0.0, 2.0),
@@ -455,12 +429,12 @@ def test_the_gradient_is_the_slope(device, fused_path, ratio, estimator):
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_batch(lengths, ratio, objective, aggregation, estimator, low, high, spread, seed):
+def test_any_batch(lengths, ratio, objective, estimator, low, high, spread, seed):
     """The written-down gradient against autograd's, in float64."""
     case = ordinary(1, sum(lengths), seed)
     case = replace(case, old=case.logprobs + spread * (case.old - case.logprobs)).packed(*lengths)
     kl = {"kl_estimator": estimator, "kl_coefficient": 0.3} if estimator else {}
-    chosen = choices(ratio=ratio, objective=objective, aggregation=aggregation, **kl)
+    chosen = choices(ratio=ratio, objective=objective, **kl)
     chosen |= {"clip_low": low, "clip_high": high}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUDUS_KERNELS", "cpu")
@@ -477,10 +451,10 @@ def test_float64_goes_to_the_torch_path(device):
         ({"logprobs": torch.zeros(2, 2, 2)}, r"logprobs must be \[S, T\], or packed \[N\]"),
         ({"logprobs": torch.zeros(2, 3, dtype=torch.int64)}, "int64 is not supported"),
         ({"old_logprobs": torch.zeros(2, 1)}, r"old_logprobs must be \[2, 3\]"),
-        ({"mask": torch.ones(3)}, r"mask must be \[2, 3\]"),
-        ({"mask": -torch.ones(2, 3)}, "negative or nan"),
-        ({"mask": torch.full((2, 3), NAN)}, "negative or nan"),
-        ({"advantages": torch.zeros(3)}, r"or \[2\], one per sequence"),
+        ({"weights": torch.ones(3)}, r"weights must be \[2, 3\]"),
+        ({"weights": -torch.ones(2, 3)}, "negative or nan"),
+        ({"weights": torch.full((2, 3), NAN)}, "negative or nan"),
+        ({"advantages": torch.zeros(2)}, r"advantages must be \[2, 3\], one per token"),
         ({"old_logprobs": torch.zeros(2, 3, requires_grad=True)}, r"pass old_logprobs\.detach\(\)"),
         ({"advantages": torch.zeros(2, 3, requires_grad=True)}, r"pass advantages\.detach\(\)"),
         ({"kl_coefficient": 0.1}, "no reference_logprobs"),
@@ -489,16 +463,13 @@ def test_float64_goes_to_the_torch_path(device):
         ({"clip_high": NAN}, "clip_high must be 0 or more"),
         ({"ratio": "tokens"}, "ratio must be one of token, sequence"),
         ({"objective": "ppo"}, "objective must be one of clip, cispo"),
-        ({"aggregation": "mean"}, "aggregation must be one of token_mean"),
         ({"kl_estimator": "k4"}, "kl_estimator must be one of k1, k2, k3"),
-        ({"aggregation": "constant"}, "longest"),
-        ({"longest": 3}, 'longest is the divisor of aggregation="constant"'),
         ({"offsets": torch.tensor([0, 6])}, r"offsets belong to packed logprobs \[N\]"),
     ],
 )
 def test_wrong_arguments_are_named(change, message):
     zeros = torch.zeros(2, 3)
-    arguments = {"logprobs": zeros, "old_logprobs": zeros, "advantages": zeros, "mask": zeros}
+    arguments = {"logprobs": zeros, "old_logprobs": zeros, "advantages": zeros, "weights": zeros}
     with pytest.raises(ValueError, match=message):
         grpo_loss(**arguments | {"clip_low": 0.2, "clip_high": 0.2} | change)
 

@@ -96,7 +96,7 @@ def grpo_line(step: int, done: float, rng: np.random.Generator) -> dict[str, flo
         "turns": 1.0,
         "flat_groups": float(np.clip(rng.normal(0.3 + 0.2 * done, 0.05), 0, 1)),
         "stop/environment:terminated": 0.98 if step % 3 == 0 else 1.0,
-        "faults": 0.0,
+        "fault_share": 0.0,
         "entropy": rng.normal(0.5 - 0.35 * done, 0.02),
         "kl": 0.2 * done + abs(rng.normal(0, 0.01)),
         "mismatch_mean": rng.normal(1e-7, 1e-8),

@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.models import LoadedModel
-from ludus.trainers.config import RunConfig, load_config
+from ludus.trainers.config import RunConfig, load_config, parse_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def changed(config: RunConfig, section: str, **values: Any) -> RunConfig:
+    """The configuration with other values in one of its sections."""
+    dump = config.model_dump()
+    return parse_config({**dump, section: {**dump[section], **values}})
 
 
 @pytest.fixture(scope="session")

@@ -30,9 +30,10 @@ from transformers import (
 )
 
 from ludus.agents.episode import TrainingSequence
-from ludus.kernels import grpo_loss
+from ludus.kernels import grpo_loss, token_weights
 from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
-from ludus.trainers.losses.weights import PolicyMetrics, row_weights
+from ludus.trainers.losses.policy import PolicyMetrics
+from ludus.trainers.losses.registry import LOSSES
 from ludus.trainers.models.forward import ATTENTION, UnsupportedModel, score
 
 WORDS = 61
@@ -133,7 +134,9 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
     """One batch's loss with KL, its gradients and its metrics; `order` says in which order the rows come."""
     rows = [rows[i] for i in order]
     advantages_R = torch.linspace(-2, 1, len(rows), dtype=torch.float64)[torch.tensor(order)]
-    weights_R = row_weights(loss_type, sampled_counts(rows), torch.arange(len(rows)), 20)
+    spec = LOSSES[loss_type]
+    constant = 20 if spec.normaliser == "constant" else None
+    weights_R = token_weights(spec.normaliser, sampled_counts(rows), constant)
     old_S = flat_logprobs(rows).double()
     model.zero_grad()
     total, metrics, entropy = 0.0, PolicyMetrics(), 0.0
@@ -148,11 +151,10 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
             clip_low=0.2,
             clip_high=0.28,
             offsets=part.offsets,
-            ratio="sequence" if loss_type == "gspo" else "token",
-            objective="cispo" if loss_type == "cispo" else "clip",
+            ratio=spec.ratio,
+            objective=spec.objective,
             reference_logprobs=old_N - 0.1,
             kl_coefficient=0.1,
-            aggregation="sum",
         )
         loss.backward()
         total, metrics = total + loss.item(), metrics + PolicyMetrics.read(m)
@@ -160,7 +162,7 @@ def batch_gradients(model, rows, order, budget, loss_type="grpo"):
     return total, [p.grad.clone() for p in model.parameters()], metrics.means() | {"entropy": entropy}
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
+@pytest.mark.parametrize("loss_type", LOSSES)
 @pytest.mark.parametrize("family", ["qwen3-tied", "gpt2-absolute-positions"])
 def test_gradients_do_not_depend_on_how_the_batch_is_cut(family, loss_type):
     model, rows = build(family), make_rows()

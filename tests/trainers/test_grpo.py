@@ -10,40 +10,35 @@ import torch
 
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
-from ludus.trainers.algorithms.grpo import (
-    Minibatch,
-    Part,
-    accumulate_gradients,
-    advantages_of,
-    check_engine,
-    check_loss,
-    deal,
-    gather,
-    measure,
-    play_groups,
-    prepare,
-    rows_of,
-    shaped_rewards,
-)
-from ludus.trainers.config import RunConfig, parse_config
+from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.trainers.algorithms.grpo import accumulate_gradients, sample_groups
+from ludus.trainers.batches.groups import make_groups
+from ludus.trainers.batches.minibatch import Minibatch, make_minibatch, minibatch_metrics, split_groups
+from ludus.trainers.batches.packing import sampled_counts
+from ludus.trainers.checks.engine import check_engine
+from ludus.trainers.checks.loss import check_loss
+from ludus.trainers.checks.ratio import check_ratio
+from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
-from ludus.trainers.losses.weights import PolicyMetrics
+from ludus.trainers.losses.registry import LOSSES
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 from ludus.trainers.run.policy import engine_policy, run_engine
 
+from .conftest import changed
+
 Make = Callable[..., Episode]
-
-
-def changed(config: RunConfig, section: str, **values: Any) -> RunConfig:
-    dump = config.model_dump()
-    return parse_config({**dump, section: {**dump[section], **values}})
 
 
 def played(policy: LoadedModel, config: RunConfig, groups: int = 3) -> list[Episode]:
     """Real episodes, with returns of our own so that no group is flat."""
     player = engine_policy(run_engine(policy, config), policy, config, config.rollout.temperature)
-    episodes = play_groups(player, list(range(groups)), 0, config)
+    starts = [
+        EpisodeStart(seed, seed, sample) for seed in range(groups) for sample in range(config.grpo.group_size)
+    ]
+    episodes = rollout(
+        player, config.environment.spec, starts, config.rollout.limits, config.rollout.concurrency
+    )
     return [with_return(episode, float(index % 3 == 0)) for index, episode in enumerate(episodes)]
 
 
@@ -54,7 +49,7 @@ def with_return(episode: Episode, reward: float) -> Episode:
 def prepared(
     policy: LoadedModel, episodes: list[Episode], config: RunConfig, reference: Any = None
 ) -> Minibatch:
-    return prepare(deal(episodes, config)[0], policy.model, reference, config)
+    return make_minibatch(make_groups(episodes, config), policy.model, reference, config)
 
 
 def gradients(policy: LoadedModel, minibatch: Minibatch, config: RunConfig) -> list[torch.Tensor]:
@@ -83,11 +78,11 @@ def test_engine_and_trainer_agree_at_every_temperature(
 ) -> None:
     config = changed(changed(tiny, "grpo", updates_per_batch=1), "rollout", temperature=temperature)
     episodes = played(policy, config)
-    measured = measure([prepared(policy, episodes, config)], config)
+    measured = minibatch_metrics([prepared(policy, episodes, config)], config)
     assert measured["mismatch_max"] < 1e-4
     check_engine(measured, config.grpo, 0)
     forgotten = changed(config, "rollout", temperature=temperature + 0.5)
-    assert measure([prepared(policy, episodes, forgotten)], forgotten)["mismatch_mean"] > 1e-3
+    assert minibatch_metrics([prepared(policy, episodes, forgotten)], forgotten)["mismatch_mean"] > 1e-3
 
 
 def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunConfig) -> None:
@@ -96,7 +91,7 @@ def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunCo
         replace(e, turns=(replace(e.turns[0], logprobs=tuple(p - 0.01 for p in e.turns[0].logprobs)),))
         for e in played(policy, config)
     ]
-    measured = measure([prepared(policy, episodes, config)], config)
+    measured = minibatch_metrics([prepared(policy, episodes, config)], config)
     with pytest.raises(
         TrainingDiverged, match=r"step 5: mismatch_mean = 0.01 nats is above grpo.mismatch_mean_limit"
     ):
@@ -106,16 +101,16 @@ def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunCo
 
 
 def test_a_ratio_off_one_and_a_loss_that_is_no_number_stop_the_run(tiny: RunConfig) -> None:
-    exact, off = PolicyMetrics(1, 1.0, 0.0, 0, 0, 0.0), PolicyMetrics(1, 1.0, 1e-7, 0, 0, 0.0)
-    check_loss(0.0, exact, tiny.grpo, 0, first=True)
-    check_loss(0.0, off, tiny.grpo, 0, first=False)
+    check_ratio(0.0, 0)
+    check_loss(0.0, tiny.grpo, "grpo", 0)
     with pytest.raises(TrainingDiverged, match="off 1 by 1e-07"):
-        check_loss(0.0, off, tiny.grpo, 0, first=True)
-    with pytest.raises(TrainingDiverged, match="the loss is nan"):
-        check_loss(float("nan"), exact, tiny.grpo, 0, first=True)
+        check_ratio(1e-7, 0)
+    for broken in (float("nan"), float("inf")):
+        with pytest.raises(TrainingDiverged, match=f"SFT step 3: the loss is {broken}.*sft.learning_rate"):
+            check_loss(broken, tiny.sft, "sft", 2)
 
 
-@pytest.mark.parametrize("loss", ["grpo", "dr_grpo", "dapo", "gspo", "cispo"])
+@pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig, loss: str) -> None:
     whole = changed(tiny, "grpo", updates_per_batch=1, loss=loss)
     cut = changed(whole, "grpo", microbatch_tokens=1)  # one row at a time
@@ -124,9 +119,9 @@ def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig
     assert len(together.micro_batches) == 1
     assert len(apart.micro_batches) > 4
     pairs = zip(gradients(policy, together, whole), gradients(policy, apart, cut), strict=True)
-    assert any(one.abs().max() > 1e-4 for one in gradients(policy, together, whole))
-    for one, other in pairs:
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+    assert any(gradient.abs().max() > 1e-4 for gradient in gradients(policy, together, whole))
+    for gradient, other in pairs:
+        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-3)
 
 
 def moved(policy: LoadedModel, config: RunConfig) -> tuple[Minibatch, torch.Tensor]:
@@ -147,7 +142,11 @@ def test_gspo_has_one_ratio_for_each_row(policy: LoadedModel, tiny: RunConfig) -
     row_of = torch.zeros(len(log_ratio_S), dtype=torch.int64)
     for micro in minibatch.micro_batches:
         row_of[micro.token_N] = micro.row_N
-    rows = [log_ratio_S[row_of == row] for row in range(len(minibatch.weights_R))]
+    rows = [log_ratio_S[row_of == row] for row in range(int(row_of.max()) + 1)]
+    weights, advantages = (
+        [values_S[row_of == row][0].item() for row in range(len(rows))]
+        for values_S in (minibatch.weights_S, minibatch.advantages_S)
+    )
     loss, measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
     ratios = [row.mean().exp().item() for row in rows]
     assert np.std(ratios) > 1e-3
@@ -155,9 +154,7 @@ def test_gspo_has_one_ratio_for_each_row(policy: LoadedModel, tiny: RunConfig) -
     assert measured.ratio_sum == pytest.approx(expected, rel=1e-5)
     terms = [
         -len(row) * weight * min(ratio * A, min(max(ratio, 0.8), 1.2) * A)
-        for row, ratio, weight, A in zip(
-            rows, ratios, minibatch.weights_R.tolist(), minibatch.advantages_R.tolist(), strict=True
-        )
+        for row, ratio, weight, A in zip(rows, ratios, weights, advantages, strict=True)
     ]
     assert loss == pytest.approx(sum(terms), rel=1e-4, abs=1e-6)
 
@@ -167,7 +164,7 @@ def test_cispo_keeps_the_gradient_of_clipped_tokens(policy: LoadedModel, tiny: R
     cispo, dapo = (changed(tiny, "grpo", loss=loss, **bounds) for loss in ("cispo", "dapo"))
     minibatch, _ = moved(policy, cispo)
     stopped, kept = gradients(policy, minibatch, dapo), gradients(policy, minibatch, cispo)
-    norms = [torch.cat([g.flatten() for g in one]).norm().item() for one in (stopped, kept)]
+    norms = [torch.cat([g.flatten() for g in gradient]).norm().item() for gradient in (stopped, kept)]
     assert norms[1] > 1.2 * norms[0]
     _, measured = accumulate_gradients(minibatch, policy.model, cispo.grpo, 1.0)
     assert measured.clip_low + measured.clip_high > 0.9 * measured.tokens
@@ -189,23 +186,24 @@ def test_advantages_go_with_the_loss_or_are_chosen(
 ) -> None:
     config = changed(tiny, "grpo", loss=loss, advantage=advantage)
     episodes = [episode(reward) for reward in (1.0, 3.0, 5.0)]
-    assert advantages_of(episodes, config).values.tolist() == pytest.approx(expected)
+    (group,) = make_groups(episodes, config)
+    assert group.advantages == pytest.approx(expected)
 
 
 def test_rows_left_out_for_their_zero_advantage_change_nothing(policy: LoadedModel, tiny: RunConfig) -> None:
     config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=0.0)
     episodes = played(policy, config)
     flat = [with_return(episode, 1.0) if episode.group == 1 else episode for episode in episodes]
-    part = deal(flat, config)[0]
-    lean = prepare(part, policy.model, None, config)
-    assert lean.advantages_R.abs().min() > 0
-    rows, _ = rows_of(flat)
-    assert len(lean.entropy_A) == sum(sum(row.sampled) for row in rows)  # yet they are measured
+    lean = prepared(policy, flat, config)
+    assert lean.advantages_S.abs().min() > 0
+    tokens = int(sampled_counts([row for episode in flat for row in episode.training_sequences()]).sum())
+    assert len(lean.entropy_A) == tokens > len(lean.advantages_S)  # yet they are measured
     # A reference keeps all rows in; without its weight the gradient is the same.
-    full = prepare(part, policy.model, policy.model, config)
-    assert len(full.advantages_R) == len(rows) > len(lean.advantages_R)
-    for one, other in zip(gradients(policy, lean, config), gradients(policy, full, config), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+    full = prepared(policy, flat, config, policy.model)
+    assert len(full.advantages_S) == tokens
+    pairs = zip(gradients(policy, lean, config), gradients(policy, full, config), strict=True)
+    for gradient, other in pairs:
+        torch.testing.assert_close(gradient, other, atol=1e-6, rtol=1e-3)
 
 
 def test_a_batch_of_flat_groups_only_is_measured_and_not_trained_on(
@@ -215,7 +213,7 @@ def test_a_batch_of_flat_groups_only_is_measured_and_not_trained_on(
     episodes = [with_return(episode, 0.3) for episode in played(policy, config)]
     minibatch = prepared(policy, episodes, config)
     assert minibatch.micro_batches == []
-    assert measure([minibatch], config)["entropy"] > 0
+    assert minibatch_metrics([minibatch], config)["entropy"] > 0
 
 
 def test_the_kl_term_pulls_back_to_the_reference(
@@ -227,7 +225,7 @@ def test_the_kl_term_pulls_back_to_the_reference(
     reference = load_policy(tiny_folder, config).model
     episodes = [with_return(episode, 0.0) for episode in played(policy, config)]  # nothing but the KL term
     at_start = prepared(policy, episodes, config, reference)
-    assert measure([at_start], config)["kl"] == 0.0
+    assert minibatch_metrics([at_start], config)["kl"] == 0.0
     assert max(g.abs().max().item() for g in gradients(policy, at_start, config)) < 1e-6
     with torch.no_grad():
         for parameter in policy.model.parameters():
@@ -237,7 +235,7 @@ def test_the_kl_term_pulls_back_to_the_reference(
     for _ in range(8):
         episodes = [with_return(episode, 0.0) for episode in played(policy, config, groups=16)]
         minibatch = prepared(policy, episodes, config, reference)
-        divergences.append(measure([minibatch], config)["kl"])
+        divergences.append(minibatch_metrics([minibatch], config)["kl"])
         accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
         apply_gradients(optimizer, 1e-3, 1.0)
     assert divergences[-1] < 0.7 * divergences[0]
@@ -270,17 +268,16 @@ def script(*batches: list[Episode]) -> Callable[[int, int], list[Episode]]:
 def test_a_fault_is_never_trained_on_and_never_reward_zero(episode: Make, tiny: RunConfig) -> None:
     fault = episode(0.0, group=0, stop=StopReason.ENVIRONMENT_FAULT)
     batch = [episode(1.0, group=0), episode(0.8, group=0), fault, episode(1.0, group=1), fault]
-    everything, taught = gather(script(batch), tiny)
-    assert everything == batch
-    assert not any(one.is_fault for one in taught)
-    values = advantages_of(taught, tiny).values
-    assert values[0] == -values[1] > 0  # the mean is 0.9, not 0.6
-    assert values[2] == 0.0  # alone in its group
+    episodes, (first, second) = sample_groups(script(batch), tiny)
+    assert episodes == batch
+    assert not any(episode.is_fault for episode in (*first.episodes, *second.episodes))
+    assert first.advantages[0] == -first.advantages[1] > 0  # the mean is 0.9, not 0.6
+    assert second.advantages == (0.0,)  # alone in its group
 
 
 def test_nothing_but_faults_ends_the_run_with_their_cause(episode: Make, tiny: RunConfig) -> None:
     with pytest.raises(RunError, match="all 2 episodes of a step faulted, the first with: the server died"):
-        gather(script([episode(0.0, stop=StopReason.ENGINE_FAULT)] * 2), tiny)
+        sample_groups(script([episode(0.0, stop=StopReason.ENGINE_FAULT)] * 2), tiny)
 
 
 def test_prompts_that_leave_no_room_end_the_run(episode: Make, tiny: RunConfig) -> None:
@@ -288,7 +285,7 @@ def test_prompts_that_leave_no_room_end_the_run(episode: Make, tiny: RunConfig) 
     with pytest.raises(
         RunError, match=r"no token was sampled .* limit:tokens.*raise rollout\.max_episode_tokens"
     ):
-        gather(script([silent, silent]), tiny)
+        sample_groups(script([silent, silent]), tiny)
 
 
 def flat_and_lively(episode: Make, flat: int, lively: int) -> list[Episode]:
@@ -303,48 +300,58 @@ def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny
     play = script(
         flat_and_lively(episode, 3, 1), flat_and_lively(episode, 1, 2), flat_and_lively(episode, 0, 1)
     )
-    everything, taught = gather(play, config)
+    episodes, groups = sample_groups(play, config)
     assert play.asked == [(4, 0), (3, 4), (1, 7)]  # type: ignore[attr-defined]
-    assert len(everything) == 16
-    assert {one.group for one in taught} == {3, 5, 6, 7}
-    assert not advantages_of(taught, config).flat.any()
+    assert len(episodes) == 16
+    assert [group.episodes[0].group for group in groups if not group.is_flat] == [3, 5, 6, 7]
 
     play = script(*[flat_and_lively(episode, 4, 0)] * 3)
-    everything, taught = gather(play, config)
-    assert len(everything) == 24
-    assert taught == []
-    assert [part.episodes for part in deal(taught, config)] == [[], []]
+    episodes, groups = sample_groups(play, config)
+    assert len(episodes) == 24
+    assert all(group.is_flat for group in groups)
 
 
-def test_flat_groups_stay_without_dynamic_sampling(episode: Make, tiny: RunConfig) -> None:
-    everything, taught = gather(script(flat_and_lively(episode, 3, 1)), tiny)
-    assert taught == everything
-    assert np.count_nonzero(advantages_of(taught, tiny).values) == 2
+def test_dynamic_sampling_compares_shaped_rewards(episode: Make, tiny: RunConfig) -> None:
+    """Equal returns are not flat once length is penalised, so nothing is played again."""
+    config = changed(tiny, "grpo", loss="dapo", groups=2, dynamic_sampling=True, overlong_tokens=4)
+    config = changed(config, "rollout", max_tokens=10)
+    batch = [episode(1.0, group=group, tokens=tokens) for group in range(2) for tokens in (5, 9)]
+    play = script(batch)
+    _, groups = sample_groups(play, config)
+    assert play.asked == [(2, 0)]  # type: ignore[attr-defined]
+    assert not any(group.is_flat for group in groups)
+
+
+def test_flat_groups_are_not_replaced_without_dynamic_sampling(episode: Make, tiny: RunConfig) -> None:
+    _, groups = sample_groups(script(flat_and_lively(episode, 3, 1)), tiny)
+    assert [group.is_flat for group in groups] == [True, True, True, False]
+    assert [np.count_nonzero(group.advantages) for group in groups] == [0, 0, 0, 2]
 
 
 def test_minibatches_hold_whole_groups(episode: Make, tiny: RunConfig) -> None:
     episodes = [episode(float(sample), group=group) for sample in range(3) for group in range(4)]
-    parts = deal(episodes, tiny)
-    assert [sorted({one.group for one in part.episodes}) for part in parts] == [[0, 1], [2, 3]]
-    for part in parts:
-        assert len(part.episodes) == 6
-        assert sum(part.advantages) == pytest.approx(0.0)
+    parts = split_groups(make_groups(episodes, tiny), 2)
+    assert [[group.episodes[0].group for group in part] for part in parts] == [[0, 1], [2, 3]]
+    for group in (group for part in parts for group in part):
+        assert group.rewards == (0.0, 1.0, 2.0)
+        assert sum(group.advantages) == pytest.approx(0.0)
+    assert split_groups([], 2) == [[], []]
 
 
 def test_soft_overlong_penalty_by_the_longest_completion(episode: Make, tiny: RunConfig) -> None:
     config = changed(changed(tiny, "grpo", loss="dapo", overlong_tokens=4), "rollout", max_tokens=10)
     episodes = [episode(1.0, tokens=tokens) for tokens in (6, 7, 10)]
-    assert shaped_rewards(episodes, config) == [1.0, 0.75, 0.0]
-    assert shaped_rewards(episodes, tiny) == [1.0, 1.0, 1.0]
+    assert make_groups(episodes, config)[0].rewards == (1.0, 0.75, 0.0)
+    assert make_groups(episodes, tiny)[0].rewards == (1.0, 1.0, 1.0)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_return_that_is_not_finite_ends_the_run(episode: Make, tiny: RunConfig, broken: float) -> None:
     with pytest.raises(RunError, match=f"an episode of ludus/Arithmetic-v0 with seed 0 earned {broken}"):
-        advantages_of([episode(1.0), episode(broken)], tiny)
+        make_groups([episode(1.0), episode(broken)], tiny)
 
 
-def test_an_empty_part_is_skipped(policy: LoadedModel, tiny: RunConfig) -> None:
-    minibatch = prepare(Part([], []), policy.model, None, tiny)
+def test_a_minibatch_of_no_groups_has_nothing_to_train_on(policy: LoadedModel, tiny: RunConfig) -> None:
+    minibatch = make_minibatch([], policy.model, None, tiny)
     assert minibatch.micro_batches == []
-    assert measure([minibatch], tiny) == {}
+    assert minibatch_metrics([minibatch], tiny) == {}

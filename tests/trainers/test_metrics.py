@@ -7,18 +7,27 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ludus.agents.episode import Episode, StopReason
+from ludus.trainers.batches.groups import make_groups
+from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.metrics import MetricsWriter, episode_metrics, read_metrics
 
+from .conftest import changed
 
-def test_a_batch_by_hand(episode: Callable[..., Episode]) -> None:
-    metrics = episode_metrics(
+
+def of_batch(episodes: list[Episode], config: RunConfig) -> dict[str, float]:
+    return episode_metrics(episodes, make_groups(episodes, config))
+
+
+def test_a_batch_by_hand(episode: Callable[..., Episode], tiny: RunConfig) -> None:
+    metrics = of_batch(
         [
             episode(1.0, group=0, tokens=2),
             episode(0.0, group=0, tokens=4, finish="length"),
             episode(0.5, group=1, tokens=3),
             episode(0.5, group=1, tokens=3),
-        ]
+        ],
+        tiny,
     )
     assert metrics["reward"] == 0.5
     assert metrics["reward_std"] == pytest.approx(0.125**0.5)
@@ -30,19 +39,29 @@ def test_a_batch_by_hand(episode: Callable[..., Episode]) -> None:
     assert metrics["turns"] == 1.0
     assert metrics["flat_groups"] == 0.5
     assert metrics["stop/environment:terminated"] == 1.0
-    assert metrics["faults"] == 0
+    assert metrics["fault_share"] == 0.0
 
 
-def test_a_fault_is_counted_and_is_no_reward(episode: Callable[..., Episode]) -> None:
-    metrics = episode_metrics([episode(1.0), episode(0.0, stop=StopReason.ENVIRONMENT_FAULT)])
+def test_flat_groups_are_those_that_dynamic_sampling_replaces(
+    episode: Callable[..., Episode], tiny: RunConfig
+) -> None:
+    """Equal returns, but one answer is penalised for its length: the group is not flat."""
+    config = changed(changed(tiny, "grpo", loss="dapo", overlong_tokens=4), "rollout", max_tokens=10)
+    episodes = [episode(1.0, tokens=5), episode(1.0, tokens=9)]
+    assert of_batch(episodes, config)["flat_groups"] == 0.0
+    assert of_batch(episodes, tiny)["flat_groups"] == 1.0
+
+
+def test_a_fault_is_counted_and_is_no_reward(episode: Callable[..., Episode], tiny: RunConfig) -> None:
+    metrics = of_batch([episode(1.0), episode(0.0, stop=StopReason.ENVIRONMENT_FAULT)], tiny)
     assert metrics["reward"] == metrics["success"] == 1.0
-    assert metrics["faults"] == 1
+    assert metrics["fault_share"] == 0.5
     assert metrics["stop/fault:environment"] == 0.5
 
 
-def test_only_faults_say_nothing_about_the_policy(episode: Callable[..., Episode]) -> None:
-    metrics = episode_metrics([episode(0.0, stop=StopReason.ENGINE_FAULT)])
-    assert metrics == {"stop/fault:engine": 1.0, "faults": 1}
+def test_only_faults_say_nothing_about_the_policy(episode: Callable[..., Episode], tiny: RunConfig) -> None:
+    metrics = of_batch([episode(0.0, stop=StopReason.ENGINE_FAULT)], tiny)
+    assert metrics == {"stop/fault:engine": 1.0, "fault_share": 1.0}
 
 
 def board(run: Path, phase: str) -> list[tuple[int, float]]:

@@ -149,7 +149,7 @@ def test_every_step_is_measured(whole: Path) -> None:
         "turns",
         "flat_groups",
         "stop/environment:terminated",
-        "faults",
+        "fault_share",
         "mismatch_mean",
         "mismatch_max",
         "tokens_per_second",

@@ -17,8 +17,9 @@ from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.envs.chat import Message
 from ludus.trainers.batches.packing import pack
+from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config import RunConfig
-from ludus.trainers.errors import RunError, TrainingDiverged
+from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
@@ -51,11 +52,7 @@ def fine_tune(
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
             batch = [demonstrations[i] for i in chosen]
             loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
-            if not np.isfinite(loss):
-                raise TrainingDiverged(
-                    f"the loss of SFT step {step + 1} is {loss}; the weights have most likely grown without "
-                    f"bound: lower sft.learning_rate = {sft.learning_rate} or lengthen sft.warmup_steps"
-                )
+            check_loss(loss, sft, "sft", step)
             rate = learning_rate(sft, step, sft.steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
             seconds = time.perf_counter() - began

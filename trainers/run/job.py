@@ -9,7 +9,7 @@ from typing import Any
 import gymnasium
 import torch
 
-from ludus.trainers.algorithms.grpo import improve
+from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import ConfigError
@@ -58,7 +58,7 @@ def train(
         evaluate("primed", config, run, held_out, listener)
         if config.grpo.steps:
             if not final_folder(run).exists():
-                sharpen(config, run, env, held_out, listener)
+                run_grpo(config, run, env, held_out, listener)
             evaluate("final", config, run, held_out, listener)
         env.close()
     return run
@@ -137,15 +137,15 @@ def prime(
     save_policy(policy, primed_folder(run))
 
 
-def sharpen(
+def run_grpo(
     config: RunConfig, run: Path, env: gymnasium.Env[Any, Any], held_out: HeldOut, listener: Listener
 ) -> None:
-    """Improve the primed model by GRPO, save it as `models/final`."""
+    """Train the primed model with GRPO, save it as `models/final`."""
     policy = load_policy(primed_folder(run), config)
     reference = load_policy(primed_folder(run), config).model if config.grpo.kl_coefficient else None
     tasks = TaskStream(env, config.run.seed, "grpo", held_out.tasks)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
         torch.manual_seed(config.run.seed)
-        improve(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
+        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
     save_policy(policy, final_folder(run))

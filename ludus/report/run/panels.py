@@ -223,11 +223,12 @@ _EPISODES = (
         from_zero=True,
     ),
     _one(
-        "faults",
+        "fault_share",
         "Faults",
-        "Episodes that broke on our side; they are left out of training.",
-        "",
+        "Share of episodes that broke on our side; they are left out of training.",
+        "percent",
         "rose",
+        limits=(0, 1),
         from_zero=True,
     ),
 )

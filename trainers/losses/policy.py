@@ -1,0 +1,88 @@
+"""The policy loss of one micro-batch, by the entry in `registry` that the configuration names.
+
+Every loss is a sum over tokens, `Σ_n weight_n · term_n`. The weights hold the normaliser of the whole
+minibatch, so the sum over micro-batches, and its gradient, is the same however the minibatch is cut.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ludus.kernels import grpo_loss
+from ludus.trainers.batches.minibatch import Minibatch
+from ludus.trainers.batches.packing import MicroBatch
+from ludus.trainers.config import GrpoSection
+from ludus.trainers.losses.registry import LOSSES
+
+
+def policy_loss(
+    config: GrpoSection, minibatch: Minibatch, micro: MicroBatch, logprobs_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What a micro-batch adds to its minibatch's loss.
+
+    Args:
+        logprobs_N: Of the micro-batch's tokens under the policy that is trained; differentiable. Everything
+            is computed where it lies, and nothing waits for a GPU.
+
+    Returns:
+        The loss, [], and what `grpo_loss` measured along the way, for `PolicyMetrics.read`.
+    """
+    spec, device = LOSSES[config.loss], logprobs_N.device
+
+    def chosen(values_S: Tensor) -> Tensor:
+        return values_S[micro.token_N].to(device)
+
+    reference_S = minibatch.reference_logprobs_S
+    return grpo_loss(
+        logprobs_N,
+        chosen(minibatch.old_logprobs_S),
+        chosen(minibatch.advantages_S),
+        chosen(minibatch.weights_S),
+        clip_low=config.clip_low,
+        clip_high=config.clip_high,
+        offsets=micro.offsets.to(device) if spec.ratio == "sequence" else None,
+        ratio=spec.ratio,
+        objective=spec.objective,
+        reference_logprobs=None if reference_S is None else chosen(reference_S),
+        kl_estimator=config.kl_estimator,
+        kl_coefficient=0.0 if reference_S is None else config.kl_coefficient,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMetrics:
+    """Sums and counts over tokens, so that micro-batches add up: `a + b`. `ludus.kernels.grpo_loss` says
+    what each one is."""
+
+    tokens: float = 0.0
+    ratio_sum: float = 0.0
+    ratio_max_deviation: float = 0.0
+    clip_low: float = 0.0
+    clip_high: float = 0.0
+    kl_sum: float = 0.0
+
+    @classmethod
+    def read(cls, metrics: Tensor) -> "PolicyMetrics":
+        """From what `grpo_loss` measured; waits for the GPU."""
+        return cls(*metrics.tolist())
+
+    def __add__(self, other: "PolicyMetrics") -> "PolicyMetrics":
+        return PolicyMetrics(
+            self.tokens + other.tokens,
+            self.ratio_sum + other.ratio_sum,
+            max(self.ratio_max_deviation, other.ratio_max_deviation),
+            self.clip_low + other.clip_low,
+            self.clip_high + other.clip_high,
+            self.kl_sum + other.kl_sum,
+        )
+
+    def means(self) -> dict[str, float]:
+        """Per token, under the names of the run's metrics."""
+        tokens = max(self.tokens, 1.0)
+        return {
+            "ratio_mean": self.ratio_sum / tokens,
+            "ratio_max_deviation": self.ratio_max_deviation,
+            "clip_low": self.clip_low / tokens,
+            "clip_high": self.clip_high / tokens,
+            "policy_kl": self.kl_sum / tokens,
+        }
