@@ -13,6 +13,7 @@ from statistics import fmean
 
 from transformers import PreTrainedModel
 
+from ludus.agents.engines.base import Engine
 from ludus.agents.episode import Episode
 from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
@@ -45,14 +46,13 @@ def train_grpo(
     run: Path,
     tasks: TaskStream,
     listener: Listener,
-    weights_changed: Callable[[], None],
+    engine: Engine,
 ) -> None:
     """Train `model` in place on the rewards of the episodes that `policy`, which samples from it, plays.
 
     Args:
         reference: The primed model; needed if `config.grpo.kl_coefficient` is not 0.
-        weights_changed: Called when a step's updates are done, so that the engine forgets what it computed
-            before.
+        engine: What computes `policy`'s completions.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -67,8 +67,10 @@ def train_grpo(
         for step in phase.steps():
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
+            engine.wake()
             episodes, groups = sample_groups(group_player(policy, tasks, config), config)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
+            engine.sleep()
             played = time.perf_counter()
 
             # Score their tokens under the policy that sampled them.
@@ -89,7 +91,7 @@ def train_grpo(
                         check_ratio(ratios.ratio_max_deviation, step)
                     check_loss(loss, grpo, "grpo", step)
                     updates.append(Update(loss, ratios, apply_gradients(optimizer, rate, grpo.max_grad_norm)))
-            weights_changed()
+            engine.weights_changed()
             trained = time.perf_counter()
 
             # Record.

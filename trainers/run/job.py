@@ -147,5 +147,5 @@ def run_grpo(
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
         torch.manual_seed(config.run.seed)
-        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine.weights_changed)
+        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine)
     save_policy(policy, final_folder(run))
