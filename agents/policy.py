@@ -7,9 +7,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium
 
+from ludus.agents.conversation import Conversation
 from ludus.agents.engines.base import Engine, Sampling
 from ludus.agents.formats.base import ChatFormat
-from ludus.envs.chat import Chat, Message
+from ludus.envs.chat import Chat
 from ludus.envs.scripted import ScriptedAgent
 
 
@@ -104,10 +105,7 @@ class ScriptedPlayer:
         self._begun = False
 
     async def act(self, observation: Any, info: dict[str, Any]) -> Action:
-        return self.act_now(observation, info)
-
-    def act_now(self, observation: Any, info: dict[str, Any]) -> Action:
-        """`act`, for whoever need not wait."""
+        """Waits for nothing: a rollout plays such an episode in one thread."""
         if not self._begun:
             self._agent.begin()
             self._begun = True
@@ -135,8 +133,7 @@ class EnginePolicy:
 
 
 class EnginePlayer:
-    """Keeps one episode's token context. What was sampled stays as it was sampled: ids are only ever
-    appended, unless the format says that its template rewrote the history (a fork)."""
+    """Plays one episode with a session of the engine."""
 
     def __init__(self, policy: EnginePolicy, tools: Sequence[Any], seed: int) -> None:
         sampling = policy.sampling
@@ -144,26 +141,17 @@ class EnginePlayer:
             sampling = replace(sampling, stop_ids=tuple(policy.format.stop_ids))
         self._sampling = sampling
         self._policy = policy
-        self._format = policy.format
-        self._tools = tools
         self._seeds = (policy.seed, seed)
         self._session = policy.engine.session()
-        self._history: Chat = []
-        self._context: tuple[int, ...] = ()
+        self._conversation = Conversation(policy.format, tools)
         self._turn = 0
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
-        if self._turn == 0:
-            prompt = self._format.first_prompt(observation, self._tools)
-        else:
-            prompt = self._format.next_prompt(self._history, self._context, observation, self._tools)
-        fork = prompt.fork and self._turn > 0
-        before = () if fork else self._context
-        ids = (*before, *prompt.ids)
-        completion = await self._session.generate(ids, self._sampling, derive_seed(*self._seeds, self._turn))
-        reply: Message = self._format.parse(completion.ids, self._tools)
-        self._context = (*ids, *completion.ids)
-        self._history = [*self._history, *observation, reply]
+        heard, prompt = self._conversation.hear(observation)
+        seed = derive_seed(*self._seeds, self._turn)
+        completion = await self._session.generate(heard.context, self._sampling, seed)
+        reply = heard.format.parse(completion.ids, heard.tools)
+        self._conversation = heard.say(reply, completion.ids)
         self._turn += 1
         return Action(
             reply=reply,
@@ -171,15 +159,15 @@ class EnginePlayer:
             completion_ids=completion.ids,
             logprobs=completion.logprobs,
             finish=completion.finish,
-            fork=fork,
+            fork=prompt.fork,
             weights_version=completion.weights_version,
-            prompt_tokens=len(ids),
+            prompt_tokens=len(heard.context),
             completion_tokens=len(completion.ids),
         )
 
     def branch(self, seed: int) -> "EnginePlayer":
-        twin = EnginePlayer(self._policy, self._tools, seed)
-        twin._history, twin._context, twin._turn = self._history, self._context, self._turn
+        twin = EnginePlayer(self._policy, self._conversation.tools, seed)
+        twin._conversation, twin._turn = self._conversation, self._turn
         return twin
 
     def close(self) -> None:

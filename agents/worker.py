@@ -1,4 +1,4 @@
-"""A thread for one environment, off the event loop."""
+"""An environment in a thread of its own, off the event loop."""
 
 import asyncio
 import contextlib
@@ -7,8 +7,14 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
+import gymnasium
+
+from ludus.envs.faults import EnvironmentFault
+
 T = TypeVar("T")
 _Outcome = tuple[Any, BaseException | None]
+_CLOSING_SECONDS = 1.0
+"""How long an environment may take to close before its thread is left to itself."""
 _Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[_Outcome]"]
 
 
@@ -86,3 +92,69 @@ class Worker:
 def _settle(answer: "asyncio.Future[_Outcome]", outcome: _Outcome) -> None:
     if not answer.done():
         answer.set_result(outcome)
+
+
+class EnvironmentWorker:
+    """An environment that is used for one episode after the other, in a thread of its own.
+
+    Args:
+        name: of the thread.
+        make: makes the environment; called in that thread, once for each that is needed.
+        seconds: the most that one call may take; None: no limit.
+    """
+
+    def __init__(self, name: str, make: Callable[[], gymnasium.Env[Any, Any]], seconds: float | None) -> None:
+        self._name = name
+        self._make = make
+        self._seconds = seconds
+        self._worker = Worker(name)
+        self._stuck = False
+        self._env: gymnasium.Env[Any, Any] | None = None
+
+    async def open(self) -> gymnasium.Env[Any, Any]:
+        """The environment, made at the first call.
+
+        Raises:
+            EnvironmentFault: it cannot be made.
+        """
+        if self._env is None:
+            self._env = await self._worker.call(self._make)
+        return self._env
+
+    async def call(self, method: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
+        """What a method of the environment returns.
+
+        Raises:
+            EnvironmentFault: of its own, or because it took too long.
+        """
+        try:
+            return await self._worker.call(lambda: method(*arguments, **keywords), self._seconds)
+        except TimeoutError as error:
+            self._stuck = True
+            raise EnvironmentFault(f"{method.__name__}() gave {error}") from error
+
+    async def play(self, episode: Callable[[], T], steps: Callable[[], int]) -> T:
+        """A whole episode in the environment's thread, each of whose `steps` may take the seconds of a call.
+
+        Raises:
+            EnvironmentFault: of its own, or because a step took too long.
+        """
+        try:
+            return await self._worker.call(episode, self._seconds, steps)
+        except TimeoutError as error:
+            self._stuck = True
+            raise EnvironmentFault(f"{'step' if steps() else 'reset'}() gave {error}") from error
+
+    async def renew(self) -> None:
+        """Replace a faulty environment. Where no new one can be made either, the next `open` says why."""
+        await self.close()
+        self._worker, self._stuck = Worker(self._name), False
+        with contextlib.suppress(EnvironmentFault):
+            await self.open()
+
+    async def close(self) -> None:
+        env, self._env = self._env, None
+        if env is not None:
+            with contextlib.suppress(TimeoutError):
+                await self._worker.call(env.close, 0 if self._stuck else _CLOSING_SECONDS)
+        self._worker.stop()

@@ -18,12 +18,12 @@ from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.formats.base import Prompt
 from ludus.agents.policy import Action, EnginePolicy, ScriptedPolicy, derive_seed
+from ludus.agents.replay import replay
 from ludus.agents.rollout import (
     EnvironmentSpec,
     EpisodeStart,
     Limits,
     RolloutError,
-    replay,
     rollout,
     rollout_async,
 )
@@ -542,6 +542,66 @@ def test_rollouts_run_inside_an_event_loop_too() -> None:
         return [*one, *other]
 
     assert len(asyncio.run(main())) == 5
+
+
+def test_a_rollout_waits_inside_an_event_loop_as_in_a_notebook(model: Any) -> None:
+    policy = EnginePolicy(EmbeddedEngine(model), Letters(), Sampling(max_tokens=5, temperature=1.0))
+
+    async def cell() -> list[Episode]:
+        return [*rollout(COUNTER, ECHO, starts(3)), *rollout(policy, ECHO, starts(2))]
+
+    expected = [*rollout(COUNTER, ECHO, starts(3)), *rollout(policy, ECHO, starts(2))]
+    assert without_times(asyncio.run(cell())) == without_times(expected)
+
+
+def test_what_ends_a_rollout_reaches_a_notebook(model: Any) -> None:
+    def act(seed: int, turn: int) -> None:
+        if seed == 1:
+            raise ZeroDivisionError("oh")
+
+    async def cell() -> None:
+        rollout(COUNTER, ECHO, starts(3))
+
+    Echo.act = staticmethod(act)
+    with pytest.raises(RolloutError, match="ZeroDivisionError: oh"):
+        asyncio.run(cell())
+
+
+def test_ctrl_c_in_a_notebook_closes_everything() -> None:
+    begun, told = threading.Event(), threading.Event()
+
+    async def answer(turn: int) -> Action:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            told.set()
+        raise AssertionError
+
+    async def cell() -> None:
+        rollout(Stub(answer), ECHO, starts(2))
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)  # SIGINT itself is the event loop's
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Thread(target=lambda: begun.wait(20) and signal.pthread_kill(main, signal.SIGUSR1)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            asyncio.run(cell())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert told.is_set()
+
+
+def test_a_scripted_episode_ends_at_its_time_limit_too() -> None:
+    Echo.act = staticmethod(lambda seed, turn: time.sleep(0.02))
+    spec = EnvironmentSpec(ECHO.id, {"length": 40})
+    (episode,) = rollout(COUNTER, spec, starts(1), Limits(episode_seconds=0.1))
+    assert episode.stop == StopReason.TIME_LIMIT
+    assert 0 < len(episode.turns) < 6
 
 
 def test_derived_seeds_are_fixed_and_distinct() -> None:

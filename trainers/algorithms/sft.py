@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ludus.agents.conversation import Conversation
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EpisodeStart, rollout
-from ludus.envs.chat import Message
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config import RunConfig
@@ -140,16 +140,11 @@ def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ())
     Args:
         tools: those of the episode's environment, as `tool_schemas` gives them.
     """
-    turns, history, context = [], list[Message](), tuple[int, ...]()
-    for number, turn in enumerate(episode.turns):
-        if number == 0:
-            prompt = chat_format.first_prompt(turn.observation, tools)
-        else:
-            prompt = chat_format.next_prompt(history, context, turn.observation, tools)
-        fork = prompt.fork and number > 0
+    turns, conversation = [], Conversation(chat_format, tools)
+    for turn in episode.turns:
+        conversation, prompt = conversation.hear(turn.observation)
         completion = chat_format.demonstrate(turn.reply)
-        context = (*(() if fork else context), *prompt.ids, *completion)
-        history = [*history, *turn.observation, turn.reply]
+        conversation = conversation.say(turn.reply, completion)
         turns.append(
             replace(
                 turn,
@@ -157,7 +152,7 @@ def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ())
                 completion_ids=completion,
                 logprobs=(0.0,) * len(completion),
                 finish="stop",
-                fork=fork,
+                fork=prompt.fork,
             )
         )
     return replace(episode, turns=tuple(turns))

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ludus.agents.episode import Episode
-from ludus.agents.rollout import EnvironmentSpec, replay
+from ludus.agents.replay import replay
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.wording import number
 
 LARGEST = 1_000_000

@@ -1,0 +1,45 @@
+"""`Conversation`: what one player has heard and said, as messages and as the exact ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ludus.agents.formats.base import ChatFormat, Prompt
+from ludus.envs.chat import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """Grows by what the other side adds (`hear`) and by what the player replies (`say`), in turns.
+
+    What was sampled stays as it was sampled: ids are only ever appended, unless the format says that its
+    template rewrote the history (a fork). Immutable, so that players which branch off share it.
+    """
+
+    format: ChatFormat
+    tools: Sequence[Any] = ()
+    """In OpenAI's form, as `tool_schemas` gives them."""
+    messages: tuple[Message, ...] = ()
+    context: tuple[int, ...] = ()
+    """All ids that the model has seen and sampled, since the last fork."""
+
+    def hear(self, added: Sequence[Message]) -> tuple["Conversation", Prompt]:
+        """With messages of the other side, up to where the player begins to speak.
+
+        Returns:
+            The longer conversation, and the prompt that leads there: what it appends or, on a fork, the whole
+            history anew. The first one is no fork.
+        """
+        if self.messages:
+            prompt = self.format.next_prompt(list(self.messages), self.context, list(added), self.tools)
+        else:
+            prompt = Prompt(self.format.first_prompt(list(added), self.tools).ids, fork=False)
+        seen = () if prompt.fork else self.context
+        return self._with(added, (*seen, *prompt.ids)), prompt
+
+    def say(self, reply: Message, completion_ids: Sequence[int]) -> "Conversation":
+        """With the player's reply, which was sampled as these ids."""
+        return self._with([reply], (*self.context, *completion_ids))
+
+    def _with(self, added: Sequence[Message], context: tuple[int, ...]) -> "Conversation":
+        return replace(self, messages=(*self.messages, *added), context=context)

@@ -1,0 +1,107 @@
+"""`Recorder`: an episode while it is played."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import gymnasium
+import numpy as np
+
+from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.policy import Action
+from ludus.envs.chat import Message, assistant
+
+
+@dataclass
+class Recorder:
+    """Turns actions, and what came of them, into an `Episode`."""
+
+    environment: str
+    arguments: dict[str, Any]
+    seed: int
+    group: int
+    sample: int
+    task: str = ""
+    task_name: str = ""
+    form_terms: tuple[str, ...] = ()
+    observation: Any = None
+    """What the next action answers."""
+    turns: list[Turn] = field(default_factory=list)
+    weights_versions: list[int] = field(default_factory=list)
+    steps: int = 0
+    """What the environment has answered, `reset` included."""
+
+    def begin(self, env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> None:
+        """Note what `reset` said and what the environment says about itself."""
+        made = env.unwrapped
+        self.task = info.get("task", "")
+        self.task_name = getattr(made, "task_name", "")
+        self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
+
+    def add(
+        self,
+        action: Action,
+        read: int,
+        reward: float,
+        info: dict[str, Any],
+        generate_seconds: float,
+        step_seconds: float,
+    ) -> None:
+        """
+        Args:
+            read: how many tokens stood before the action's own, by the ids that the policy gave.
+        """
+        self.weights_versions.append(action.weights_version)
+        self.turns.append(
+            Turn(
+                observation=_messages(self.observation),
+                reply=_message(action.reply),
+                reward=reward,
+                reward_terms={name: float(value) for name, value in info.get("reward_terms", {}).items()},
+                prompt_ids=action.prompt_ids,
+                completion_ids=action.completion_ids,
+                logprobs=action.logprobs,
+                finish=action.finish,
+                fork=action.fork,
+                generate_seconds=generate_seconds,
+                step_seconds=step_seconds,
+                prompt_tokens=read if action.prompt_tokens is None else action.prompt_tokens,
+                completion_tokens=(
+                    len(action.completion_ids)
+                    if action.completion_tokens is None
+                    else action.completion_tokens
+                ),
+            )
+        )
+
+    def end(self, stop: StopReason, success: bool = False, fault: str = "") -> Episode:
+        return Episode(
+            environment=self.environment,
+            arguments=dict(self.arguments),
+            seed=self.seed,
+            task=self.task,
+            turns=tuple(self.turns),
+            stop=stop,
+            success=success,
+            group=self.group,
+            sample=self.sample,
+            weights_version=min(self.weights_versions, default=0),
+            fault=fault,
+            final_observation=_messages(self.observation),
+            task_name=self.task_name,
+            form_terms=self.form_terms,
+        )
+
+
+def _messages(observation: Any) -> list[Message]:
+    """The messages of a language environment; a native environment's arrays are not recorded."""
+    return observation if isinstance(observation, list) else []
+
+
+def _message(reply: Any) -> Message:
+    """A reply as a message; a native action as its JSON."""
+    if isinstance(reply, str):
+        return assistant(reply)
+    if isinstance(reply, dict):
+        return cast(Message, reply)
+    return assistant(json.dumps(np.asarray(reply).tolist()))
