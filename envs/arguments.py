@@ -17,22 +17,28 @@ from ludus.envs.errors import ArgumentError, UnknownArgumentError
 from ludus.tools.wording import did_you_mean
 
 
+def argument_names(cls: type) -> list[str] | None:
+    """The keyword arguments of a class's constructor; None where it takes any."""
+    # Not the class's own signature, which is that of a `__new__` which takes anything.
+    parameters = [*inspect.signature(cls.__init__).parameters.values()][1:]  # type: ignore[misc]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [parameter.name for parameter in parameters]
+
+
 def refuse_unknown_arguments(cls: type, names: Iterable[str]) -> None:
     """For a class's `__new__`: Python's refusal, with what was meant and what there is.
 
     Raises:
         UnknownArgumentError: the constructor takes no argument of such a name.
     """
-    known = inspect.signature(cls.__init__).parameters  # type: ignore[misc]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return
-    choices = [*known][1:]
+    known = argument_names(cls)
     for name in names:
-        if name not in choices:
-            hint = did_you_mean(name, choices, otherwise="there is none like it.")
+        if known is not None and name not in known:
+            hint = did_you_mean(name, known, otherwise="there is none like it.")
             raise UnknownArgumentError(
                 f"{cls.__name__}.__init__() got an unexpected keyword argument {name!r}; {hint} "
-                f"{cls.__name__} takes {', '.join(choices) or 'none'}"
+                f"{cls.__name__} takes {', '.join(known) or 'none'}"
             )
 
 
@@ -78,6 +84,19 @@ def as_integer(argument: str, given: Any, least: int, most: int) -> int:
     if number is None or not least <= number <= most:
         raise ArgumentError(f"{argument}={given!r}: give an integer from {least} to {most}")
     return number
+
+
+def as_seed(given: Any) -> int:
+    """A seed: an integer ≥ 0."""
+    try:
+        seed = operator.index(given)
+    except TypeError:
+        raise ArgumentError(
+            f"seed={given!r} is a {type(given).__name__}; give an integer ≥ 0, or None to go on without"
+        ) from None
+    if seed < 0:
+        raise ArgumentError(f"seed={seed} is negative; give an integer ≥ 0")
+    return seed
 
 
 def as_integers(argument: str, given: Any, least: int, most: int) -> tuple[int, ...]:

@@ -1,29 +1,30 @@
 """`ChatEnv`: a language environment written as two pure functions, `start` and `respond`."""
 
-import operator
 import secrets
 from abc import abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
 from ludus.envs import spaces
-from ludus.envs.arguments import as_choice, refuse_unknown_arguments, refuse_unknown_options
+from ludus.envs.arguments import as_choice, as_seed, refuse_unknown_arguments, refuse_unknown_options
 from ludus.envs.chat import (
     Chat,
     Message,
     Reply,
+    as_reply,
     assistant,
     reply_text,
     reply_tool_calls,
     tool_result,
     transcript,
 )
-from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.tool import Tool
@@ -78,6 +79,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]]
     rubric: Rubric
     max_turns: int
+    _spec: EnvSpec | None = None
+    _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     task_name: str
     """`Start.task` of the open episode, for records."""
 
@@ -89,7 +92,9 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         refuse_unknown_arguments(cls, kwargs)
-        return super().__new__(cls)
+        env = super().__new__(cls)
+        env._made_with = (args, kwargs)
+        return env
 
     def __init__(self, render_mode: str | None = None) -> None:
         if render_mode is not None:
@@ -156,6 +161,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
             raise gymnasium.error.ResetNeeded(
                 "no episode is open (it ended or never began): call reset() before step()"
             )
+        action = as_reply(action)
         outcome = self.answer(self._state, action)
         messages = outcome.messages
         self._state = outcome.state
@@ -193,17 +199,36 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._state, self.task_name, self._turn, self._open, self._messages = snapshot
         self._task = task_key(self.task_name)
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` made the instance. `max_episode_steps` is `max_turns`, for those who read the
+        limit there; the limit is the environment's own, so `make` adds no `TimeLimit`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_step_limit(spec, self.max_turns)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy is made with the same arguments and brought to the same place, so that it never shares a
+        connection, a thread or a program with the original."""
+        args, kwargs = self._made_with
+        return _made_again, (type(self), args, kwargs, self._spec, self.snapshot(), self._stream())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # States are immutable: they are shared, not copied.
+        made_again, arguments = self.__reduce__()
+        return made_again(*arguments)
+
+    def _stream(self) -> tuple[int | None, dict[str, Any]] | None:
+        """The generator's seed and state; None where nothing has been drawn yet."""
+        if self._np_random is None:
+            return None
+        return self._np_random_seed, self._rng.bit_generator.state
+
     def _seed(self, seed: int) -> None:
         """Set the generator from a hash of the seed: a tenth of the time that numpy's SeedSequence takes."""
-        if type(seed) is not int:
-            try:
-                seed = operator.index(seed)
-            except TypeError:
-                raise ArgumentError(
-                    f"seed {seed!r} is a {type(seed).__name__}; pass an integer ≥ 0, or None to go on without"
-                ) from None
-        if seed < 0:
-            raise ArgumentError(f"seed {seed} is negative; pass an integer ≥ 0")
+        seed = as_seed(seed)
         digest = blake2b(b"%d" % seed, digest_size=32).digest()
         self._rng.bit_generator.state = {
             "bit_generator": "PCG64",
@@ -217,6 +242,32 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         }
         self._np_random = self._rng
         self._np_random_seed = seed
+
+
+def with_step_limit(spec: EnvSpec | None, steps: int) -> EnvSpec | None:
+    """The spec with the environment's own limit, where it has none."""
+    if spec is None or spec.max_episode_steps is not None:
+        return spec
+    limited = copy(spec)
+    limited.max_episode_steps = steps
+    return limited
+
+
+def _made_again(
+    cls: type[ChatEnv],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    spec: EnvSpec | None,
+    snapshot: Any,
+    stream: tuple[int | None, dict[str, Any]] | None,
+) -> Any:
+    env = cls(*args, **kwargs)
+    env.spec = spec
+    env.restore(snapshot)
+    if stream is not None:
+        env._np_random_seed, env._rng.bit_generator.state = stream
+        env._np_random = env._rng
+    return env
 
 
 def _copied(messages: Chat) -> tuple[Message, ...]:

@@ -92,6 +92,18 @@ def content_images(message: Mapping[str, Any]) -> list[str]:
     return [url for url in map(part_image, parts) if url is not None]
 
 
+def as_reply(action: Any) -> Any:
+    """What an agent did, as plain data: the message object of an OpenAI client, or any other object with
+    `model_dump`, becomes its dict. Keys that hold None are left out, `content` excepted."""
+    if isinstance(action, str):
+        return action
+    dump = getattr(action, "model_dump", None)
+    message = dump() if callable(dump) else action
+    if isinstance(message, dict) and None in message.values():
+        return {key: value for key, value in message.items() if value is not None or key == "content"}
+    return message
+
+
 def reply_text(reply: Any) -> str:
     """The text of a reply. Whatever has none (no content, None, a number) counts as the empty text."""
     if isinstance(reply, str):

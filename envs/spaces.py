@@ -184,7 +184,8 @@ class Chat(_TextSpace):
 
 
 class Reply(_TextSpace):
-    """What an agent may say: a string, or an assistant message with a text, tool calls or both.
+    """What an agent may say: a string, or an assistant message with a text, tool calls or both, as a dict or
+    as an OpenAI client's object.
 
     `sample` yields mostly malformed replies: cut-off tags, tool calls that nobody offered with arguments that
     do not parse, nothing at all. An environment must answer each of them.
@@ -193,6 +194,7 @@ class Reply(_TextSpace):
     empty: ClassVar[Any] = ""
 
     def contains(self, x: Any) -> bool:
+        x = chat.as_reply(x)
         if isinstance(x, str):
             return len(x) <= self.max_length
         if not isinstance(x, dict) or x.get("role") != "assistant":

@@ -14,6 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.vector.utils import iterate
 
+from ludus.envs.arguments import argument_names
 from ludus.envs.conformance.episodes import Sampler, Subject, comparable, play
 from ludus.envs.conformance.report import Violation
 from ludus.envs.faults import EnvironmentFault
@@ -57,7 +58,7 @@ def documentation(subject: Subject) -> str:
     if missing:
         raise Violation(f"the docstring of {type(env).__name__} lacks the sections {', '.join(missing)}")
     sections = {part.splitlines()[0].strip(): part for part in page.split("\n## ")[1:]}
-    arguments = [*inspect.signature(type(env).__init__).parameters][1:]
+    arguments = argument_names(type(env)) or []
     for section, names in (("Arguments", arguments), ("Rewards", [*_weights(env)])):
         unnamed = [name for name in names if f"`{name}`" not in sections[section]]
         if unnamed:

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 
 from ludus.cli.errors import UsageError
+from ludus.envs.arguments import argument_names
 from ludus.registration import environment_ids
 from ludus.tools.wording import did_you_mean, environment_title, nearest
 
@@ -112,7 +113,5 @@ def _suggestion(name: str) -> str:
 
 def _accepted(name: str) -> list[str] | None:
     """The keyword arguments of an environment's constructor; None when it takes any."""
-    parameters = inspect.signature(environment_class(name)).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return [p.name for p in parameters if p.name != "render_mode"]
+    names = argument_names(environment_class(name))
+    return None if names is None else [argument for argument in names if argument != "render_mode"]

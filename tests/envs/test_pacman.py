@@ -15,6 +15,7 @@ from gymnasium.utils.env_checker import check_env
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman.environment import PacMan
+from ludus.envs.grid.pacman.observation import as_cells
 from ludus.envs.grid.pacman.render import cell_size
 from ludus.envs.grid.pacman.rules import HARMLESS_BIT, PACMAN_BIT
 from ludus.envs.grid.pacman.scripted import GRID_AGENTS
@@ -158,11 +159,71 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], comp
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("action", [1, np.int64(1), np.uint8(1), np.array(1), np.array(1, np.int32)])
+def test_actions_may_be_numpys(action: Any) -> None:
+    env, other = PacMan(), PacMan()
+    env.reset(seed=np.int64(5))  # type: ignore[arg-type]
+    other.reset(seed=5)
+    assert (env.step(action)[0] == other.step(1)[0]).all()
+
+
+@pytest.mark.parametrize(
+    "action", [4, -1, 1.0, np.array(1.0), np.array([1]), True, None, "up", np.array([1, 2])]
+)
+def test_what_is_no_action_is_refused(action: Any) -> None:
+    env = PacMan()
+    env.reset(seed=5)
+    with pytest.raises(ArgumentError, match="give 0 "):
+        env.step(action)
+
+
+def test_planes_are_the_cells_one_hot() -> None:
+    env, planes = PacMan(max_steps=60), PacMan(max_steps=60, observation="planes")
+    assert planes.observation_space.shape == (15, 15, 10)
+    cells, info = env.reset(seed=2)
+    shown, _ = planes.reset(seed=2)
+    ended, rng = False, np.random.default_rng(0)
+    while not ended:
+        assert shown in planes.observation_space
+        assert set(np.unique(shown)) == {0, 255}
+        assert (shown[..., :4].argmax(axis=-1) == cells & 3).all()
+        assert (shown[..., :4].sum(axis=-1, dtype=int) == 255).all()
+        assert (shown[..., 4:9] == 255 * (cells[..., None] >> np.arange(2, 7) & 1)).all()
+        assert (shown[..., 9] == 255 * (cells >> 7)).all()
+        assert (as_cells(shown) == cells).all()
+        action = rng.choice(np.flatnonzero(info["action_mask"]))
+        (cells, _, done, cut, info), (shown, *_) = env.step(action), planes.step(action)
+        ended = done or cut
+
+
+def test_the_oracle_plays_with_planes() -> None:
+    env = PacMan(rows=9, columns=9, ghosts=1, observation="planes")
+    oracle = GRID_AGENTS["oracle"](env)
+    observation, info = env.reset(seed=1)
+    oracle.begin()
+    ended = False
+    while not ended:
+        observation, _, terminated, truncated, info = env.step(oracle.act(observation, info))
+        ended = terminated or truncated
+    assert info["success"]
+
+
+def test_masks_and_keys_are_under_the_names_that_others_look_for() -> None:
+    env = gymnasium.make("ludus/PacMan-v0")
+    _, info = env.reset(seed=3)
+    masks = env.get_wrapper_attr("action_masks")()
+    assert masks.dtype == bool
+    assert (masks == info["action_mask"]).all()
+    keys = env.get_wrapper_attr("get_keys_to_action")()
+    assert [keys[ord(letter),] for letter in "wdsa"] == [0, 1, 2, 3]
+    assert sorted(keys.values()) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_wrong_actions_options_and_order_are_refused() -> None:
     env = PacMan()
     with pytest.raises(gymnasium.error.ResetNeeded, match=r"call reset\(\)"):
         env.step(0)
-    with pytest.raises(ArgumentError, match="has none"):
+    with pytest.raises(ArgumentError, match="options: 'maze' is unknown; there are none"):
         env.reset(options={"maze": 3})
     env.reset(seed=0)
     for action in (4, -1, 1.5, "up"):
@@ -182,7 +243,7 @@ def test_pictures_show_what_happens() -> None:
     assert centre[0] > 200 > 100 > centre[2]  # yellow
     env.step(1)
     assert (env.render() != before).any()
-    large = PacMan(31, 28, render_mode="rgb_array")
+    large = PacMan(rows=31, columns=28, render_mode="rgb_array")
     large.reset(seed=0)
     assert large.render().shape == (31 * cell_size(31, 28), 28 * cell_size(31, 28), 3)
 

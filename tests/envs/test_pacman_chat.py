@@ -134,8 +134,8 @@ def test_no_text_breaks_it(text: str) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_the_same_game_as_the_native_one(seed: int) -> None:
     """Its state, put into the native environment, plays on in the same way."""
-    chat = PacManChat(9, 9, ghosts=2, ghost_speed=0.75, max_turns=100, plan_limit=1)
-    native = PacMan(9, 9, ghosts=2, ghost_speed=0.75, power_pellets=2, frightened_steps=10)
+    chat = PacManChat(rows=9, columns=9, ghosts=2, ghost_speed=0.75, max_turns=100, plan_limit=1)
+    native = PacMan(rows=9, columns=9, ghosts=2, ghost_speed=0.75, power_pellets=2, frightened_steps=10)
     messages, _ = chat.reset(seed=seed)
     native.reset(seed=0)
     state = chat.snapshot()[0]
@@ -195,7 +195,7 @@ def test_a_turn_on_the_smallest_board_is_at_most_eighty_tokens() -> None:
 
 
 def test_a_partial_view_shows_a_window() -> None:
-    env = PacManChat(15, 15, view=2)
+    env = PacManChat(rows=15, columns=15, view=2)
     (_, scene), _ = env.reset(seed=0)
     board = [line.split() for line in scene["content"].splitlines()[:-1]]
     assert [len(row) for row in board] == [5] * 5

@@ -223,7 +223,7 @@ def test_the_step_limit_truncates_but_not_what_has_ended() -> None:
 def test_what_holds_in_every_game(
     rows: int, columns: int, ghosts: int, speed: float, seed: int, actions: list[int]
 ) -> None:
-    env = PacMan(rows, columns, ghosts=ghosts, ghost_speed=speed)
+    env = PacMan(rows=rows, columns=columns, ghosts=ghosts, ghost_speed=speed)
     before, info = env.reset(seed=seed)
     pellets = (before & 3 >= PELLET).sum()
     walls = before & 3 == WALL
@@ -252,7 +252,7 @@ def test_what_holds_in_every_game(
 @settings(deadline=None, max_examples=60)
 @given(seed=st.integers(0, 2**32), actions=st.lists(st.integers(0, 3), min_size=40, max_size=40))
 def test_no_ghost_goes_straight_back_unless_frightened_or_eaten(seed: int, actions: list[int]) -> None:
-    env = PacMan(11, 11, ghosts=4, ghost_speed=1, power_pellets=0)
+    env = PacMan(rows=11, columns=11, ghosts=4, ghost_speed=1, power_pellets=0)
     observation, _ = env.reset(seed=seed)
     trails = [[ghost_cell(observation, ghost)] for ghost in range(4)]
     for action in actions:

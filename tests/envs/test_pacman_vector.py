@@ -40,7 +40,13 @@ def assert_same(one: Any, other: Any, path: str = "") -> None:
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize(
-    "arguments", [{}, {"view": 2, "rows": 9, "columns": 8}, {"layout": "ring", "max_steps": 7}]
+    "arguments",
+    [
+        {},
+        {"view": 2, "rows": 9, "columns": 8},
+        {"layout": "ring", "max_steps": 7},
+        {"observation": "planes", "max_steps": 30},
+    ],
 )
 def test_many_games_are_the_single_ones(mode: AutoresetMode, threads: int, arguments: dict[str, Any]) -> None:
     single = SyncVectorEnv([lambda: PacMan(**arguments)] * GAMES, autoreset_mode=mode)
@@ -56,11 +62,39 @@ def test_many_games_are_the_single_ones(mode: AutoresetMode, threads: int, argum
         ends += ended.sum()
         if mode == AutoresetMode.DISABLED and ended.any():
             options = {"reset_mask": ended}
-            assert_same(vector.reset(options=dict(options)), single.reset(options=dict(options)))
+            observations, infos = vector.reset(options=dict(options))
+            # The masks of the games that go on are there, too; `SyncVectorEnv` loses them.
+            infos["action_mask"] *= ended[:, None]
+            infos["_action_mask"] = ended.copy()
+            assert_same((observations, infos), single.reset(options=dict(options)))
     assert ends > GAMES
     assert_same(vector.reset(seed=[3, 1, 4, 1, 5, 9]), single.reset(seed=[3, 1, 4, 1, 5, 9]))
     assert_same(vector.reset(), single.reset())
     vector.close()
+
+
+def test_a_partial_reset_keeps_the_other_games_masks() -> None:
+    vector = PacManVector(3, max_steps=4, autoreset_mode="Disabled")
+    vector.reset(seed=[0, 1, 2])
+    *_, infos = vector.step(np.array([0, 1, 2]))
+    masks = infos["action_mask"].copy()
+    _, infos = vector.reset(options={"reset_mask": np.array([True, False, False])})
+    assert infos["_action_mask"].all()
+    assert (infos["action_mask"][1:] == masks[1:]).all()
+    assert (vector.action_masks() == infos["action_mask"].astype(bool)).all()
+    assert vector.action_space.sample(tuple(infos["action_mask"])).shape == (3,)
+
+
+@pytest.mark.parametrize("seed", [np.int64(11), np.array(11), np.array([11, 12, 13]), [np.uint8(11), 12, 13]])
+def test_seeds_may_be_numpys(seed: Any) -> None:
+    vector = PacManVector(3)
+    assert_same(vector.reset(seed=seed), PacManVector(3).reset(seed=11))
+
+
+@pytest.mark.parametrize("seed", [-1, "11", 1.5, [1, 2, -3], [1.5, 2, 3]])
+def test_wrong_seeds_are_refused(seed: Any) -> None:
+    with pytest.raises(ArgumentError, match="seed="):
+        PacManVector(3).reset(seed=seed)
 
 
 def test_make_vec_makes_the_native_form() -> None:

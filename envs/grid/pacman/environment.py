@@ -1,22 +1,27 @@
 """`ludus/PacMan-v0`: Pac-Man on a grid, with arrays for observations."""
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Discrete
 
-from ludus.envs.arguments import as_choice, refuse_unknown_arguments
+from ludus.envs.arguments import as_choice, as_seed, refuse_unknown_arguments, refuse_unknown_options
+from ludus.envs.base import with_step_limit
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, takes_game_arguments
+from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
 from ludus.envs.grid.pacman.scripted import GRID_AGENTS
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
-_ACTIONS = frozenset(range(4))
+_KEYS = ((1073741906, ord("w")), (1073741903, ord("d")), (1073741905, ord("s")), (1073741904, ord("a")))
+"""For each action: its arrow, as SDL and pygame number keys, and its letter."""
 
 
 class PacMan(gymnasium.Env[np.ndarray, np.int64]):
@@ -54,8 +59,14 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     | `cell & 8 << g` | ghost `g`, for `g` from 0 to 3 |
     | `cell & 128` | the ghosts here are harmless: frightened, or waiting at home |
 
+    With `observation="planes"`, for convolutional networks: `Box(0, 255, (rows, columns, 10), uint8)`, where
+    the last axis is one-hot: 255 where the cell is a wall, floor, a pellet, a power pellet; then 255 where
+    Pac-Man is, ghosts 0 to 3, and where ghosts are harmless. Libraries take such a space for a picture, and
+    divide by 255 themselves.
+
     `info["action_mask"]`, int8 `(4,)`, has a 1 for each direction without a wall, in the form that
-    `action_space.sample(mask)` takes. `info["frightened"]` is for how many more steps ghosts are frightened.
+    `action_space.sample(mask)` takes; `action_masks()` gives bools. `info["frightened"]` is for how many more
+    steps ghosts are frightened.
     `info["task"]` names the start by its content.
 
     ## Actions
@@ -88,6 +99,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     - `frightened_steps`: default 20.
     - `max_steps`: default `2 * rows * columns`.
     - `view`: radius of a partial view (default: the whole grid).
+    - `observation`: `cells` (the default) or `planes`.
     - `render_mode`: `rgb_array`, `ansi` (colours for a terminal), `human` (the same, live in the terminal).
 
     ## Version history
@@ -103,39 +115,23 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     action_names: ClassVar[tuple[str, ...]] = DIRECTIONS
     """What each action does, in words; `ludus play` maps keys to them."""
 
+    _spec: EnvSpec | None = None
+
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         refuse_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
+    @takes_game_arguments()
     def __init__(
-        self,
-        rows: int = 15,
-        columns: int = 15,
-        layout: str | None = None,
-        ghosts: int | Sequence[str] = 4,
-        ghost_speed: float = 0.75,
-        power_pellets: int = 4,
-        frightened_steps: int = 20,
-        max_steps: int | None = None,
-        view: int | None = None,
-        render_mode: str | None = None,
+        self, *, observation: str = "cells", render_mode: str | None = None, **arguments: Any
     ) -> None:
-        self.game = Game(
-            rows=rows,
-            columns=columns,
-            layout=layout,
-            ghosts=ghosts,
-            ghost_speed=ghost_speed,
-            power_pellets=power_pellets,
-            frightened_steps=frightened_steps,
-            max_steps=max_steps,
-            view=view,
-        )
+        self.game = Game(**arguments)
         if render_mode is not None:
             as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self.max_turns = self.game.max_steps
-        self.observation_space = Box(0, 255, self.game.view_shape, np.uint8)
+        self.observation_space = observation_space(self.game, observation)
+        self._planes = observation == "planes"
         self.action_space = Discrete(4)
         self._games = Games(self.game, 1)
         self._begun = False
@@ -154,10 +150,10 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             The observation, and `info` with `task`, `action_mask` and `frightened`.
 
         Raises:
-            ArgumentError: there are no options here.
+            ArgumentError: the seed is no integer ≥ 0, or there are options, of which Pac-Man has none.
         """
-        super().reset(seed=seed)
-        refuse_options(options)
+        super().reset(seed=None if seed is None else as_seed(seed))
+        refuse_unknown_options(options or {}, ())
         if seed is not None or not self._begun:
             self._games.streams[0] = self.np_random.integers(2**63)
             self._begun = True
@@ -169,7 +165,9 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             self._show()
         return observation, info
 
-    def step(self, action: int | np.int64) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(
+        self, action: int | np.integer | np.ndarray
+    ) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Play one step.
 
         Returns:
@@ -184,10 +182,8 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             raise gymnasium.error.ResetNeeded(
                 "the episode has ended or never began: call reset() before step()"
             )
-        if action not in _ACTIONS:
-            raise ArgumentError(f"action {action!r}: give 0 (up), 1 (right), 2 (down) or 3 (left)")
         games = self._games
-        self._action[0] = action
+        self._action[0] = as_action(action)
         games.advance(self._action, self._nobody, 0, 1)
         observation, info = self._look()
         info["reward_terms"] = dict(zip(rules.TERMS, games.terms[:, 0].tolist(), strict=True))
@@ -203,12 +199,30 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         seen = np.empty((1, *self.game.view_shape), np.uint8)
         masks = np.empty((1, 4), np.int8)
         self._games.look(self._everybody, seen, masks, 0, 1)
+        observation = as_planes(seen[0]) if self._planes else seen[0]
         info = {
             "task": self._task,
             "action_mask": masks[0],
             "frightened": self._games.states.item(rules.FRIGHT),
         }
-        return seen[0], info
+        return observation, info
+
+    def action_masks(self) -> np.ndarray:
+        """Which directions have no wall, bool (4,); `MaskablePPO` of sb3-contrib looks for this method."""
+        return self._look()[1]["action_mask"].astype(np.bool_)
+
+    def get_keys_to_action(self) -> dict[tuple[int, ...], int]:
+        """Keys for `gymnasium.utils.play`: the arrows, and W, D, S and A."""
+        return {(key,): action for action, keys in enumerate(_KEYS) for key in keys}
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make` made the instance, with the game's own limit in `max_episode_steps`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_step_limit(spec, self.max_turns)
 
     def snapshot(self) -> Any:
         """The whole episode as an opaque value: about a kilobyte. It can be pickled. The stream from which
@@ -239,12 +253,16 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         show_frame(frame, self.metadata["render_fps"])
 
 
-def refuse_options(options: dict[str, Any] | None) -> None:
-    """
+def as_action(action: Any) -> int:
+    """An action as an int, also from an array without dimensions, such as other libraries' policies return.
+
     Raises:
-        ArgumentError: there is an option, and Pac-Man has none.
+        ArgumentError: it is none of 0, 1, 2 and 3.
     """
-    if options:
-        raise ArgumentError(
-            f"reset options {options!r}: Pac-Man has none; arguments are given to gymnasium.make"
-        )
+    try:
+        index = -1 if isinstance(action, bool) else operator.index(action)
+    except TypeError:
+        index = -1
+    if not 0 <= index < len(DIRECTIONS):
+        raise ArgumentError(f"action {action!r}: give 0 (up), 1 (right), 2 (down) or 3 (left)")
+    return index

@@ -1,9 +1,11 @@
 """A batch of Pac-Man games: the arguments, checked, and the arrays that the compiled rules work on."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from functools import wraps
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -22,6 +24,9 @@ RUBRIC: Final = Rubric({"pellet": 1.0, "power": 5.0, "ghost": 10.0, "caught": -1
 WEIGHTS: Final = np.array([RUBRIC.weights[term] for term in rules.TERMS])
 
 
+Constructor = Callable[..., None]
+
+
 @dataclass(frozen=True)
 class Game:
     """The arguments that the forms of Pac-Man share, checked and in the form that the rules take.
@@ -33,15 +38,15 @@ class Game:
         ArgumentError: an argument is out of range; the message says what would be right.
     """
 
-    rows: int
-    columns: int
-    layout: str | None
-    ghosts: int | Sequence[str]
-    ghost_speed: float
-    power_pellets: int
-    frightened_steps: int
-    max_steps: int | None
-    view: int | None
+    rows: int = 15
+    columns: int = 15
+    layout: str | None = None
+    ghosts: int | Sequence[str] = 4
+    ghost_speed: float = 0.75
+    power_pellets: int = 4
+    frightened_steps: int = 20
+    max_steps: int | None = None
+    view: int | None = None
     ghost_kinds: tuple[str, ...] = field(init=False)
     """One of GHOST_KINDS for each ghost."""
     settings: np.ndarray = field(init=False, repr=False)
@@ -95,6 +100,31 @@ class Game:
         if self.view is None:
             return self.rows, self.columns
         return 2 * self.view + 1, 2 * self.view + 1
+
+
+def takes_game_arguments(*left_out: str, **defaults: Any) -> Callable[[Constructor], Constructor]:
+    """Decorates a constructor whose `**arguments` are those of `Game`: its signature names them, and those
+    with other `defaults` here have them. The ones `left_out` are no arguments of this form of the game."""
+
+    def decorate(constructor: Constructor) -> Constructor:
+        @wraps(constructor)
+        def decorated(self: Any, *args: Any, **kwargs: Any) -> None:
+            constructor(self, *args, **{**defaults, **kwargs})
+
+        own = [*inspect.signature(constructor).parameters.values()][:-1]
+        shared = [
+            inspect.Parameter(
+                argument.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(argument.name, argument.default),
+            )
+            for argument in fields(Game)
+            if argument.init and argument.name not in left_out
+        ]
+        decorated.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        return decorated
+
+    return decorate
 
 
 def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:

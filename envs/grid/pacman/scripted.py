@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.observation import as_cells
 from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
 from ludus.envs.scripted import ScriptedAgent
 
@@ -65,9 +66,10 @@ class _Oracle(ScriptedAgent):
             twin: Any = deepcopy(self.env.unwrapped)
             twin.render_mode = None
             simulation = _Lookahead(twin)
-            board = read_board(observation)
+            cells = as_cells(observation)
+            board = read_board(cells)
             root = Node(board, (), False, (twin.snapshot(), info["action_mask"]))
-            distances = all_distances(observation & rules.GROUND_BITS != rules.WALL)
+            distances = all_distances(cells & rules.GROUND_BITS != rules.WALL)
             self._moves = iter(plan(root, simulation, distances))
         return next(self._moves, rules.UP)
 
@@ -86,12 +88,12 @@ class _Lookahead(Simulation):
             won = info.get("success", False)
             if won or not (terminated or truncated):
                 resume = (self._env.snapshot(), info["action_mask"])
-                yield Node(read_board(observation), (*node.moves, move), won, resume)
+                yield Node(read_board(as_cells(observation)), (*node.moves, move), won, resume)
 
 
-def read_board(observation: np.ndarray) -> Board:
-    """What the search needs to know of an observation."""
-    cells = observation.ravel()
+def read_board(grid: np.ndarray) -> Board:
+    """What the search needs to know of the cells, uint8 (rows, columns)."""
+    cells = grid.ravel()
     pellets = np.flatnonzero(cells & rules.GROUND_BITS >= rules.PELLET)
     ghosts = rules.HARMLESS_BIT - rules.GHOST_BIT
     dangers = np.flatnonzero((cells & ghosts != 0) & (cells & rules.HARMLESS_BIT == 0))

@@ -7,16 +7,24 @@ from typing import Any, Self
 import gymnasium
 import numba
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.spaces import Discrete
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from ludus.envs.arguments import as_choice, as_integer, refuse_unknown_arguments
+from ludus.envs.arguments import (
+    as_choice,
+    as_integer,
+    as_seed,
+    refuse_unknown_arguments,
+    refuse_unknown_options,
+)
+from ludus.envs.base import with_step_limit
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.environment import refuse_options
-from ludus.envs.grid.pacman.game import RUBRIC, Game, Games
+from ludus.envs.grid.pacman.game import RUBRIC, Game, Games, takes_game_arguments
+from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 
@@ -49,40 +57,26 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
     rubric: Rubric = RUBRIC
+    _spec: EnvSpec | None = None
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         refuse_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
+    @takes_game_arguments()
     def __init__(
         self,
         num_envs: int = 1,
-        rows: int = 15,
-        columns: int = 15,
-        layout: str | None = None,
-        ghosts: int | Sequence[str] = 4,
-        ghost_speed: float = 0.75,
-        power_pellets: int = 4,
-        frightened_steps: int = 20,
-        max_steps: int | None = None,
-        view: int | None = None,
+        *,
+        observation: str = "cells",
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         threads: int | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
         self.num_envs = as_integer("num_envs", num_envs, 1, 10**7)
-        self.game = Game(
-            rows=rows,
-            columns=columns,
-            layout=layout,
-            ghosts=ghosts,
-            ghost_speed=ghost_speed,
-            power_pellets=power_pellets,
-            frightened_steps=frightened_steps,
-            max_steps=max_steps,
-            view=view,
-        )
+        self.game = Game(**arguments)
         if render_mode is not None:
             as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
@@ -92,7 +86,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             modes = ", ".join(repr(mode.value) for mode in AutoresetMode)
             raise ArgumentError(f"autoreset_mode={autoreset_mode!r}: give one of {modes}") from None
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = Box(0, 255, self.game.view_shape, np.uint8)
+        self.single_observation_space = observation_space(self.game, observation)
+        self._planes = observation == "planes"
         self.single_action_space = Discrete(4)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
@@ -119,17 +114,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """
         options = dict(options or {})
         chosen = _reset_mask(options.pop("reset_mask", None), self.num_envs)
-        refuse_options(options)
-        if seed is None or isinstance(seed, int | np.integer):
-            seeds: Sequence[int | None] = [
-                None if seed is None else int(seed) + i for i in range(self.num_envs)
-            ]
-        else:
-            seeds = seed
-        if len(seeds) != self.num_envs:
-            raise ArgumentError(
-                f"{len(seeds)} seeds for {self.num_envs} games: give one for each, or a single number"
-            )
+        refuse_unknown_options(options, ("reset_mask",))
+        seeds = self._seeds(seed)
         for row in np.flatnonzero(chosen):
             if seeds[row] is not None or not self._begun[row]:
                 self._games.streams[row] = seeding.np_random(seeds[row])[0].integers(2**63)
@@ -140,8 +126,11 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         # Games that go on show where they are; those that have never begun show nothing.
         self._games.look(self._begun & ~chosen, seen, masks, 0, self.num_envs)
         seen[~self._begun] = 0
-        masks[~chosen] = 0
-        return seen, self._infos(chosen, masks)
+        masks[~self._begun] = 0
+        infos = self._infos(chosen, masks)
+        # Whoever samples actions with the masks needs those of the games that go on, too.
+        infos["_action_mask"] = self._begun.copy()
+        return self._shown(seen), infos
 
     def step(
         self, actions: np.ndarray
@@ -176,7 +165,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if mode == AutoresetMode.SAME_STEP and ended.any():
             finals = np.full(self.num_envs, None, object)
             for row in np.flatnonzero(ended):
-                finals[row] = seen[row].copy()
+                finals[row] = self._shown(seen[row]).copy()
             final_masks = np.where(ended[:, None], masks, 0).astype(np.int8)
             final_infos = self._infos(ended, final_masks, stepped=ended, ended=ended)
             terms = self._terms(~ended)
@@ -189,7 +178,39 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 self._name_tasks(resting)
             infos = self._infos(self._everybody, masks, stepped=~resting, ended=ended)
         self._ended = np.zeros_like(ended) if mode == AutoresetMode.SAME_STEP else ended
-        return seen, games.rewards.copy(), games.terminated.copy(), games.truncated.copy(), infos
+        return self._shown(seen), games.rewards.copy(), games.terminated.copy(), games.truncated.copy(), infos
+
+    def action_masks(self) -> np.ndarray:
+        """Which directions have no wall, bool (N, 4); `MaskablePPO` of sb3-contrib looks for this method."""
+        seen, masks = self._outputs()
+        self._games.look(self._everybody, seen, masks, 0, self.num_envs)
+        return masks.astype(np.bool_)
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How `gymnasium.make_vec` made the instance, with the games' own limit in `max_episode_steps`."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = with_step_limit(spec, self.game.max_steps)
+
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """A seed or None for each game."""
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) and np.ndim(seed) == 1:
+            if len(seed) != self.num_envs:
+                raise ArgumentError(
+                    f"{len(seed)} seeds for {self.num_envs} games: give one for each, or a single number"
+                )
+            return [None if one is None else as_seed(one) for one in seed]
+        first = as_seed(seed)
+        return [first + i for i in range(self.num_envs)]
+
+    def _shown(self, seen: np.ndarray) -> np.ndarray:
+        """Cells as the observation that was asked for."""
+        return as_planes(seen) if self._planes else seen
 
     def _outputs(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (self.num_envs, *self.game.view_shape)

@@ -27,7 +27,7 @@ from ludus.envs.grid.pacman.chat.text import (
     field_of_view,
     open_moves,
 )
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, takes_game_arguments
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -124,39 +124,21 @@ class PacManChat(ChatEnv):
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
     rubric = Rubric({**RUBRIC.weights, "malformed": -0.5, "illegal": -0.5}, form=("malformed", "illegal"))
 
+    @takes_game_arguments(
+        "max_steps", rows=7, columns=7, ghosts=1, ghost_speed=0.5, power_pellets=2, frightened_steps=10
+    )
     def __init__(
-        self,
-        rows: int = 7,
-        columns: int = 7,
-        layout: str | None = None,
-        ghosts: int | Sequence[str] = 1,
-        ghost_speed: float = 0.5,
-        power_pellets: int = 2,
-        frightened_steps: int = 10,
-        view: int | None = None,
-        plan_limit: int = 4,
-        max_turns: int = 25,
-        render_mode: str | None = None,
+        self, *, plan_limit: int = 4, max_turns: int = 25, render_mode: str | None = None, **arguments: Any
     ) -> None:
         super().__init__(render_mode)
         self.plan_limit = as_integer("plan_limit", plan_limit, 1, 1000)
         self.max_turns = as_integer("max_turns", max_turns, 1, 10**6)
-        self.game = Game(
-            rows=rows,
-            columns=columns,
-            layout=layout,
-            ghosts=ghosts,
-            ghost_speed=ghost_speed,
-            power_pellets=power_pellets,
-            frightened_steps=frightened_steps,
-            max_steps=self.max_turns * self.plan_limit,
-            view=view,
-        )
+        self.game = Game(max_steps=self.max_turns * self.plan_limit, **arguments)
         self._no_terms = dict.fromkeys(self.rubric.weights, 0.0)
         self._signs = cell_signs(self.game)
         self._how = (
-            f"Reply with 1 to {plan_limit} moves" if plan_limit > 1 else "Reply with one move"
-        ) + f", like <action>{' '.join(('up', 'up', 'left')[-plan_limit:])}</action>"
+            f"Reply with 1 to {self.plan_limit} moves" if self.plan_limit > 1 else "Reply with one move"
+        ) + f", like <action>{' '.join(('up', 'up', 'left')[-self.plan_limit :])}</action>"
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         games = Games(self.game, 1)

@@ -1,0 +1,130 @@
+"""Every environment can be copied, pickled and restored in the middle of an episode, and goes on the same."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+import ludus  # noqa: F401
+from ludus.registration import environment_ids
+
+RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
+REPLIES = 3
+
+
+@pytest.fixture(params=environment_ids())
+def id(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if str(gymnasium.spec(name).entry_point).startswith(RUN_PROGRAMS):
+        request.getfixturevalue("needs_sandbox")
+    return name
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(entry) for entry in value)
+    return value
+
+
+class Player:
+    """Plays actions that are drawn once, in any number of environments."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        env.action_space.seed(3)
+        self.actions = [env.action_space.sample() for _ in range(2 * REPLIES)]
+
+    def steps(self, env: Any, begin: int, end: int) -> list[Any]:
+        told: list[Any] = []
+        for action in self.actions[begin:end]:
+            observation, reward, terminated, truncated, info = env.step(action)
+            told.append((plain(observation), reward, terminated, truncated, plain(info)))
+            if terminated or truncated:
+                break
+        return told
+
+
+def restored(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    assert env.spec is not None
+    fresh = gymnasium.make(env.spec.id)
+    fresh.unwrapped.restore(env.unwrapped.snapshot())  # type: ignore[attr-defined]
+    return fresh
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        copy.deepcopy,
+        lambda env: pickle.loads(pickle.dumps(env)),
+        lambda env: copy.deepcopy(env.unwrapped),
+        lambda env: pickle.loads(pickle.dumps(env.unwrapped)),
+        restored,
+    ],
+    ids=["deepcopy", "pickle", "deepcopy unwrapped", "pickle unwrapped", "restore"],
+)
+def test_a_copy_goes_on_as_the_original(
+    id: str, duplicate: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
+) -> None:
+    env = gymnasium.make(id)
+    player = Player(env)
+    env.reset(seed=5)
+    ends = env.unwrapped.max_turns == 1  # type: ignore[attr-defined]
+    if not ends:
+        player.steps(env, 0, REPLIES)
+    twin = duplicate(env)
+    expected = player.steps(env, REPLIES, 2 * REPLIES)
+    assert player.steps(twin, REPLIES, 2 * REPLIES) == expected
+    if duplicate is not restored:
+        assert plain(twin.reset()) == plain(env.reset())
+        assert twin.unwrapped.spec == env.unwrapped.spec
+    env.close()
+    twin.close()
+
+
+def test_a_copy_before_the_first_episode_begins_as_the_original(id: str) -> None:
+    env = gymnasium.make(id)
+    for twin in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
+        assert plain(twin.reset(seed=2)) == plain(env.reset(seed=2))
+        twin.close()
+    env.close()
+
+
+def test_a_snapshot_can_be_pickled(id: str) -> None:
+    env: Any = gymnasium.make(id)
+    player = Player(env)
+    env.reset(seed=5)
+    snapshot = pickle.loads(pickle.dumps(env.unwrapped.snapshot()))
+    expected = player.steps(env, 0, 1)
+    env.unwrapped.restore(snapshot)
+    assert player.steps(env, 0, 1) == expected
+    env.close()
+
+
+def test_the_limit_on_steps_is_in_the_spec(id: str) -> None:
+    env = gymnasium.make(id)
+    assert env.spec is not None
+    assert env.spec.max_episode_steps == env.unwrapped.max_turns  # type: ignore[attr-defined]
+    assert gymnasium.spec(id).max_episode_steps is None  # the environment cuts off, not a wrapper
+    assert gymnasium.make(id, max_episode_steps=2).spec.max_episode_steps == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("seed", [np.int64(7), np.uint8(7), np.array(7)])
+def test_seeds_may_be_numpys(id: str, seed: Any) -> None:
+    env = gymnasium.make(id)
+    assert plain(env.reset(seed=seed)) == plain(env.reset(seed=7))
+    env.close()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "7", [7]])
+def test_what_is_no_seed_is_refused(id: str, seed: Any) -> None:
+    env = gymnasium.make(id)
+    with pytest.raises(ValueError, match="seed=") as refused:
+        env.reset(seed=seed)
+    assert "give an integer ≥ 0" in str(refused.value)
