@@ -41,14 +41,14 @@ from pathlib import Path
 from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.config import load_config
-from ludus.trainers.run.job import make_environment
+from ludus.trainers.run.job import held_out_tasks, make_environment
 from ludus.trainers.run.policy import engine_policy, run_engine, load_policy
 from ludus.trainers.tasks import hold_out
 run = Path(sys.argv[1])
 config = load_config(run / "config.toml")
 evaluation, found = config.evaluation, {}
-held_out = hold_out(make_environment(config), evaluation.episodes, evaluation.first_seed)
-starts = [EpisodeStart(seed) for seed in held_out.seeds]
+held_out = hold_out(make_environment(config), held_out_tasks(config), evaluation.first_seed)
+starts = [EpisodeStart(seed) for seed in held_out.seeds[: evaluation.episodes]]
 for stage in ("primed", "final"):
     policy = load_policy(run / "models" / stage, config)
     player = engine_policy(run_engine(policy, config), policy, config, temperature=0.0)

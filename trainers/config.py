@@ -267,7 +267,8 @@ class EvaluationSection(Section):
     """The evaluations before and after GRPO, on the same held-out tasks."""
 
     episodes: CountOrNone = 512
-    """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out."""
+    """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out. Where there are few
+    distinct tasks, at most half of what training draws is held out."""
     first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 2**32
     """The tasks are those of the seeds from here on. Training seeds are below 2**32."""
     temperature: NonNegative = 0.0

@@ -19,7 +19,10 @@ _TRIES_PER_TASK = 20
 """Seeds looked at for each held-out task before the task space counts as too small."""
 
 _PROBES = 256
-"""Training seeds looked at to see how much of the task space is held out."""
+"""Training seeds looked at to see how much of what training draws is held out."""
+
+_MOST_HELD_OUT = 0.5
+"""The largest share of them that may be."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,34 @@ class HeldOut:
 def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAINING_SEEDS) -> HeldOut:
     """The first `count` distinct tasks of the seeds from `first_seed` on: the same for every run on `env`.
 
+    They are fewer where the environment has few distinct tasks: at least half of what training draws stays
+    its own.
+
     Raises:
-        ConfigError: if the environment has too few distinct tasks to hold so many out.
+        ConfigError: if the environment has too few distinct tasks to be split at all.
     """
     found: dict[str, int] = {}
     for seed in range(first_seed, first_seed + _TRIES_PER_TASK * count):
         if len(found) == count:
             break
         found.setdefault(task_of(env, seed), seed)
-    if len(found) < count:
+    tasks = list(found)
+    drawn = [task_of(env, training_seed(0, "grpo", position)) for position in range(_PROBES if tasks else 0)]
+
+    def share() -> float:
+        """Of training's draws, what `tasks` would take."""
+        held_out = set(tasks)
+        return sum(task in held_out for task in drawn) / _PROBES
+
+    while len(tasks) > 1 and share() > _MOST_HELD_OUT:
+        tasks = tasks[: max(1, int(len(tasks) * _MOST_HELD_OUT / share()))]
+    if share() == 1.0:
+        name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         raise ConfigError(
-            f"{_name(env)} yields only {len(found)} distinct tasks in {_TRIES_PER_TASK * count} seeds, but "
-            f"{count} are to be held out; make the task space larger with [environment.arguments] or ask for "
-            "fewer evaluation.episodes"
+            f"{name} always starts the same task, so none can be held out: make the task space larger with "
+            "[environment.arguments], or hold nothing out with evaluation.episodes = 0 and sft.steps = 0"
         )
-    return HeldOut(tuple(found.values()), frozenset(found))
+    return HeldOut(tuple(found[task] for task in tasks), frozenset(tasks))
 
 
 class TaskStream:
@@ -73,8 +89,6 @@ class TaskStream:
         self._held_out = held_out
         self.position = position
         """Of the next seed to look at."""
-        if held_out:
-            self._refuse_small_task_space()
 
     def take(self, count: int) -> list[int]:
         """The next `count` training seeds."""
@@ -92,16 +106,6 @@ class TaskStream:
             yield training_seed(self._run_seed, self._purpose, position)
             position += 1
 
-    def _refuse_small_task_space(self) -> None:
-        seeds = [training_seed(self._run_seed, self._purpose, position) for position in range(_PROBES)]
-        hits = sum(task_of(self._env, seed) in self._held_out for seed in seeds)
-        if hits > _PROBES // 2:
-            raise ConfigError(
-                f"{_name(self._env)}: {len(self._held_out)} held-out tasks are {hits / _PROBES:.0%} of what "
-                "training draws, so hardly anything would be left to train on; make the task space larger "
-                "with [environment.arguments] or ask for fewer evaluation.episodes"
-            )
-
 
 def training_seed(run_seed: int, purpose: Purpose, position: int) -> int:
     """The seed at a position of one of a run's streams, in [0, 2**32)."""
@@ -112,7 +116,3 @@ def training_seed(run_seed: int, purpose: Purpose, position: int) -> int:
 def task_of(env: gymnasium.Env[Any, Any], seed: int) -> str:
     """The content key of the task that a seed starts."""
     return str(env.reset(seed=seed)[1]["task"])
-
-
-def _name(env: gymnasium.Env[Any, Any]) -> str:
-    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

@@ -4,15 +4,14 @@ A `Batch` is used by one thread at a time: the engine's own while it runs, the e
 """
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import torch
 
+from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
@@ -20,8 +19,6 @@ from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
 _STEP_TOKENS = 8192
 """New tokens in one forward pass; more prompts than that wait for the next one. Bounds the memory of a
 prefill."""
-
-_model_locks: WeakKeyDictionary[Any, threading.Lock] = WeakKeyDictionary()
 
 
 @dataclass(eq=False)
@@ -121,7 +118,7 @@ class Batch:
 
     def run(self, interrupt: threading.Event) -> None:
         """Compute until a request is finished, or somebody interrupts."""
-        with torch.inference_mode(), _prepared(self._model):
+        with torch.inference_mode(), computing_with(self._model, ATTENTION):
             while not self._step() and not interrupt.is_set():
                 pass
 
@@ -210,23 +207,6 @@ class Batch:
                 f"{type(self._model).__name__} keeps its attention or its logits to itself, so the embedded "
                 "engine cannot run it: use another model, or a server"
             )
-
-
-@contextlib.contextmanager
-def _prepared(model: Any) -> Iterator[None]:
-    """The model in evaluation mode with the engine's attention, and afterwards as it was. Engines that share
-    a model take turns."""
-    with _model_locks.setdefault(model, threading.Lock()):
-        training, attention = model.training, model.config._attn_implementation
-        if training:
-            model.eval()
-        model.config._attn_implementation = ATTENTION
-        try:
-            yield
-        finally:
-            model.config._attn_implementation = attention
-            if training:
-                model.train()
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -58,12 +58,18 @@ def test_training_seeds_are_a_pure_function() -> None:
     assert len(seeds) == 1000
 
 
-def test_a_task_space_too_small_to_hold_out() -> None:
-    with pytest.raises(ConfigError, match="Numbers yields only 50 distinct tasks"):
-        hold_out(Numbers(50), 51)
+@pytest.mark.parametrize(("size", "count"), [(100, 512), (50, 45), (2, 1), (600, 512)])
+def test_of_few_tasks_about_half_are_held_out(size: int, count: int) -> None:
+    env = Numbers(size)
+    held_out = hold_out(env, count)
+    assert 0.4 * size <= len(held_out.tasks) <= 0.6 * size
+    assert len(held_out.tasks) <= count
+    assert {task_of(env, seed) for seed in held_out.seeds} == held_out.tasks
+    drawn = TaskStream(env, 0, "grpo", held_out.tasks).take(200)
+    assert not {task_of(env, seed) for seed in drawn} & held_out.tasks
 
 
-def test_a_task_space_of_which_most_is_held_out() -> None:
-    env = Numbers(50)
-    with pytest.raises(ConfigError, match="hardly anything would be left"):
-        TaskStream(env, 0, "grpo", hold_out(env, 45).tasks)
+def test_a_task_space_that_cannot_be_split() -> None:
+    with pytest.raises(ConfigError, match="Numbers always starts the same task"):
+        hold_out(Numbers(1), 8)
+    assert hold_out(Numbers(1), 0).seeds == ()

@@ -6,8 +6,6 @@ they would see alone. Hidden states are taken only where a token is scored, and 
 through `linear_logprob`.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
+from ludus.agents.attention import computing_with
 from ludus.kernels import linear_logprob
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.packing import MicroBatch
@@ -51,7 +50,7 @@ def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -
     """
     decoder, head = _decoder_and_head(model)
     micro_batch = micro_batch.to(head.weight.device)
-    with _scoring(model):
+    with computing_with(model, ATTENTION):
         if model not in _checked:
             _check(model, decoder, head)
             _checked.add(model)
@@ -152,22 +151,6 @@ def _varlen_attention(
     )
     assert isinstance(output, Tensor)  # a tuple only where more was asked for
     return output[None]
-
-
-@contextmanager
-def _scoring(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode and packed attention inside; whatever the model had before (an engine may share it)
-    outside."""
-    before = model.config._attn_implementation
-    in_training = [module for module in model.modules() if module.training]
-    model.config._attn_implementation = ATTENTION
-    model.eval()
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
-        for module in in_training:
-            module.training = True
 
 
 def _decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:

@@ -22,7 +22,7 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
     """Play the held-out tasks with a saved model; keep the episodes, and a summary in `evaluation.json`."""
     record = run / "evaluation.json"
     summaries = _summaries(record)
-    count = config.evaluation.episodes
+    count = min(config.evaluation.episodes, len(held_out.seeds))
     if stage in summaries or not count:
         return
     name: Phase = "evaluation-primed" if stage == "primed" else "evaluation-final"

@@ -52,7 +52,13 @@ def train(
     listener = listener or Listener()
     with open_run(config, Path(directory), resume) as run, computing(config):
         env = make_environment(config)
-        held_out = hold_out(env, held_out_tasks(config), config.evaluation.first_seed)
+        wanted = held_out_tasks(config)
+        held_out = hold_out(env, wanted, config.evaluation.first_seed)
+        if len(held_out.seeds) < wanted:
+            listener.note(
+                f"{config.environment.id} has few distinct tasks: {len(held_out.seeds)} of them are held "
+                f"out, not {wanted}, so that about half of what training draws stays its own"
+            )
         if not primed_folder(run).exists():
             prime(config, run, env, held_out, listener)
         evaluate("primed", config, run, held_out, listener)
@@ -126,11 +132,10 @@ def prime(
         listener.note(f"model: {config.model.path}, {size} parameters")
     if config.sft.steps:
         tasks = TaskStream(env, config.run.seed, "sft", held_out.tasks)
-        wanted = config.sft.demonstrations + config.sft.heldout_demonstrations
-        with phase(listener, "demonstrations", wanted):
+        heldout_seeds = held_out.seeds[: config.sft.heldout_demonstrations]
+        with phase(listener, "demonstrations", config.sft.demonstrations + len(heldout_seeds)):
             count = counter(listener, "demonstrations")
             demonstrations = demonstrate(tasks.take(config.sft.demonstrations), policy.format, config, count)
-            heldout_seeds = held_out.seeds[: config.sft.heldout_demonstrations]
             heldout = demonstrate(heldout_seeds, policy.format, config, count)
         torch.manual_seed(config.run.seed)
         fine_tune(policy, demonstrations, heldout, config, run, tasks, listener)
