@@ -102,7 +102,7 @@ def model_policy(
 
     Raises:
         UsageError: the environment is not played in words, or has no such scripted agent.
-        AgentError: there is no such agent, or the model is none for it.
+        AgentError: there is no such agent, or it cannot use that model.
         ModelLoadError: there is no usable model at that path.
         UserError: the server cannot be used.
     """

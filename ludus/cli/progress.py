@@ -48,7 +48,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 @dataclass
 class PhaseState:
-    """How far one phase is."""
+    """How far a phase has come."""
 
     total: int
     begun: float

@@ -9,7 +9,7 @@ from ludus.cli.errors import UsageError
 
 
 def parse_value(text: str) -> Any:
-    """`7`, `0.5`, `true`, `[1, 2]`, `{a = 1}` as TOML has them; JSON where it is no TOML; else the text.
+    """`7`, `0.5`, `true`, `[1, 2]`, `{a = 1}` as TOML has them; JSON where it is not TOML; else the text.
 
     >>> parse_value("[1, 2]"), parse_value("null"), parse_value("plus")
     ([1, 2], None, 'plus')
