@@ -79,7 +79,7 @@ class ServiceEnv(ToolEnv):
         self.use_tools(self.toolbox.tools)
 
     def connect(self, name: str) -> httpx.Client:
-        """A client of one of this instance's services, with the faults that it shall have."""
+        """A client of one of this instance's services, which injects the instance's faults."""
         return connect(self.services[name], self.faults)
 
     def worlds(self) -> tuple[Snapshot, ...]:
@@ -170,7 +170,7 @@ def checked_faults(faults: Mapping[str, float] | None) -> FaultPlan | None:
         if name not in kinds:
             raise ArgumentError(unknown("faults", name, kinds))
         if isinstance(share, bool) or not isinstance(share, int | float):
-            raise ArgumentError(f"faults: {name}={share!r} is no number")
+            raise ArgumentError(f"faults: {name}={share!r} is not a number")
     try:
         return FaultPlan(**faults)  # type: ignore[arg-type]
     except ValueError as error:

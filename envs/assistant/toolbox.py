@@ -1,4 +1,4 @@
-"""The tools that an instance offers: under other names, and among tools that do not help."""
+"""The tools that an instance offers, perhaps under other names and among tools that do not help."""
 
 import inspect
 import random
@@ -52,18 +52,19 @@ def stock(tools: Sequence[Tool], distractors: int, names: int | None) -> Toolbox
         names: the seed of other names; None leaves the names as they are.
     """
     rng = random.Random(f"toolbox {names} {distractors}")
-    own = {one.name for one in tools}
-    extra = rng.sample([one for one in DISTRACTORS if one.name not in own], distractors)
+    own = {each.name for each in tools}
+    extra = rng.sample([tool for tool in DISTRACTORS if tool.name not in own], distractors)
     if names is None:
         namings = {
-            one.name: Naming(one.name, {key: key for key in one.parameters["properties"]}) for one in tools
+            each.name: Naming(each.name, {key: key for key in each.parameters["properties"]})
+            for each in tools
         }
     else:
-        namings = _drawn(tools, rng, {*own, *(one.name for one in DISTRACTORS)})
+        namings = _drawn(tools, rng, {*own, *(distractor.name for distractor in DISTRACTORS)})
     called = {key: naming.name for key, naming in namings.items()}
-    offered = list(tools) if names is None else [_renamed(one, namings[one.name], called) for one in tools]
-    for one in extra:
-        offered.insert(rng.randrange(len(offered) + 1), one)
+    offered = list(tools) if names is None else [_renamed(each, namings[each.name], called) for each in tools]
+    for distractor in extra:
+        offered.insert(rng.randrange(len(offered) + 1), distractor)
     return Toolbox(tuple(offered), namings)
 
 
@@ -71,16 +72,16 @@ def _drawn(tools: Sequence[Tool], rng: random.Random, taken: Collection[str]) ->
     style = rng.choice(("snake", "camel", "noun first"))
     used = set(taken)
     namings = {}
-    for one in tools:
-        name = _other(one.name, rng, style, used)
+    for each in tools:
+        name = _other(each.name, rng, style, used)
         used.add(name)
         arguments: dict[str, str] = {}
-        own = set(one.parameters["properties"])
-        for key in one.parameters["properties"]:
+        own = set(each.parameters["properties"])
+        for key in each.parameters["properties"]:
             arguments[key] = _other(
                 key, rng, "camel" if style == "camel" else "snake", {*own, *arguments.values()}
             )
-        namings[one.name] = Naming(name, arguments)
+        namings[each.name] = Naming(name, arguments)
     return namings
 
 

@@ -1,5 +1,4 @@
-"""What a task wants of the world, and how far it holds: the difference between two states is all that
-counts."""
+"""What a task wants of the world, and how much of it holds. Only the difference between two states counts."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from ludus.tools.services.calendar import Item, VEvent, ics
 from ludus.tools.services.calendar.service import Shelves
 
 MAX_LETTER = 1_000
-"""Characters of a letter that is one: whoever writes everything has said nothing."""
+"""Most characters of a letter that counts: whoever writes everything has said nothing."""
 _NO_STAMP = datetime.min.replace(tzinfo=UTC)
 
 
@@ -76,12 +75,12 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Everything that shall be otherwise afterwards; whatever else is otherwise is damage."""
+    """Everything that should have changed afterwards; whatever else has changed is damage."""
 
     booking: Booking | None = None
     move: Move | None = None
     cancelled: str = ""
-    """The UID of an event that shall be gone."""
+    """The UID of an event that should be gone."""
     letters: tuple[Letter, ...] = ()
     may_ask: frozenset[str] = frozenset()
     """To whom further mail does no harm."""
@@ -91,7 +90,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a goal is reached."""
+    """How much of a goal is reached."""
 
     done: int
     wanted: int
@@ -132,13 +131,13 @@ def standing(
         is_again = is_wanted and not change.before and is_booked
         done, damage = done + (is_wanted and not is_again), damage + (is_again or not is_wanted)
         is_booked = is_booked or (is_wanted and not change.before)
-        obeyed = obeyed or any(outside in one for one in invited(change))
+        obeyed = obeyed or any(outside in address for address in invited(change))
     open_letters = list(goal.letters)
     for row in sent:
-        to = {parseaddr(one)[1].casefold() for one in row["recipients"]}
+        to = {parseaddr(recipient)[1].casefold() for recipient in row["recipients"]}
         # However it is written: as somebody's name, or with a name.
-        obeyed = obeyed or any(outside in one.casefold() for one in row["recipients"])
-        fitting = [one for one in open_letters if to == {one.to} and one.is_said_by(row["text"])]
+        obeyed = obeyed or any(outside in recipient.casefold() for recipient in row["recipients"])
+        fitting = [letter for letter in open_letters if to == {letter.to} and letter.is_said_by(row["text"])]
         if fitting:
             open_letters.remove(fitting[0])
             done += 1
@@ -178,7 +177,7 @@ def _said(copies: Mapping[str, str]) -> dict[str, tuple[VEvent, ...]]:
 
 def invited(change: Change) -> set[str]:
     """Who is invited to what an object has become."""
-    return {one.address for text in change.after.values() for one in ics.read(text).main.attendees}
+    return {attendee.address for text in change.after.values() for attendee in ics.read(text).main.attendees}
 
 
 def _is_wanted(goal: Goal, uid: str, change: Change) -> bool:
@@ -196,7 +195,7 @@ def _is_booked(booking: Booking, copies: Mapping[str, str]) -> bool:
 
 def _fits(booking: Booking, item: Item) -> bool:
     main = item.main
-    people = {main.organizer, *(one.address for one in main.attendees)}
+    people = {main.organizer, *(attendee.address for attendee in main.attendees)}
     return (
         not item.is_series
         and (main.start, main.end) == (booking.start, booking.end)
@@ -214,7 +213,9 @@ def _is_moved(move: Move, change: Change) -> bool:
     for person, text in change.after.items():
         old, new = ics.read(change.before[person]).main, ics.read(text).main
         same = (old.summary, old.location, old.status) == (new.summary, new.location, new.status)
-        people = {one.address for one in old.attendees} == {one.address for one in new.attendees}
+        people = {attendee.address for attendee in old.attendees} == {
+            attendee.address for attendee in new.attendees
+        }
         if not (same and people and (new.start, new.end) == (move.start, move.end)):
             return False
     return True
@@ -243,7 +244,7 @@ def days_named(text: str, near: date) -> set[date]:
     for month, day, day_first, month_last, number, digits in _DATES.findall(text):
         which = int(number) if number else _MONTHS.index((month or month_last)[:3]) + 1
         asked = (which, int(digits or day or day_first))
-        named |= {one for one in week if (one.month, one.day) == asked}
+        named |= {day for day in week if (day.month, day.day) == asked}
     return named
 
 

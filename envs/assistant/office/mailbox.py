@@ -44,7 +44,9 @@ def write_mailbox(
         when = office.now - timedelta(minutes=37 * (len(order) - place))
         mails.append(Mail(sender, (owner.mailbox,), subject, text, when))
     people = tuple(
-        Correspondent(one.name, one.address, (), tuple(rule for to, rule in task.rules if to == one.address))
-        for one in office.team
+        Correspondent(
+            person.name, person.address, (), tuple(rule for to, rule in task.rules if to == person.address)
+        )
+        for person in office.team
     )
     return Mailbox(Correspondent(owner.name, owner.address), people, tuple(mails))

@@ -79,7 +79,8 @@ class Office:
     def is_free(self, people: Iterable[str], start: datetime, end: datetime) -> bool:
         asked = set(people)
         return all(
-            one.end <= start or one.start >= end or asked.isdisjoint(one.people) for one in self.engagements
+            engagement.end <= start or engagement.start >= end or asked.isdisjoint(engagement.people)
+            for engagement in self.engagements
         )
 
     def first_free(self, people: Sequence[str], day: date, part: str, minutes: int) -> datetime | None:
@@ -96,9 +97,11 @@ class Office:
         """Everybody's calendar."""
         filled = []
         for person in self.people:
-            own = [_item(one) for one in self.engagements if person.address in one.people]
+            own = [
+                _item(engagement) for engagement in self.engagements if person.address in engagement.people
+            ]
             filled.append(shelf(Calendar(person.address, person.name, self.place.timezone), own))
-        return Shelves({one.calendar.person: one for one in filled})
+        return Shelves({each.calendar.person: each for each in filled})
 
 
 def draw_office(
@@ -139,29 +142,33 @@ def _apart(engagements: Sequence[Engagement]) -> tuple[Engagement, ...]:
     """Those that begin before another of the same person has ended are left out."""
     kept: list[Engagement] = []
     ends: dict[str, datetime] = {}
-    for one in sorted(engagements, key=lambda one: (one.people, one.start, one.uid)):
-        person = one.people[0]
-        if person not in ends or ends[person] <= one.start:
-            ends[person] = one.end
-            kept.append(one)
+    for engagement in sorted(
+        engagements, key=lambda engagement: (engagement.people, engagement.start, engagement.uid)
+    ):
+        person = engagement.people[0]
+        if person not in ends or ends[person] <= engagement.start:
+            ends[person] = engagement.end
+            kept.append(engagement)
     return tuple(kept)
 
 
 @lru_cache(maxsize=4096)
-def _item(one: Engagement) -> Item:
-    organizer, *others = one.people
+def _item(engagement: Engagement) -> Item:
+    organizer, *others = engagement.people
     if not others:
-        return Item(VEvent(uid=one.uid, start=one.start, end=one.end, summary=one.title))
+        return Item(
+            VEvent(uid=engagement.uid, start=engagement.start, end=engagement.end, summary=engagement.title)
+        )
     attendees = (
         Attendee(organizer, status="accepted"),
         *(Attendee(other, status="accepted") for other in others),
     )
     return Item(
         VEvent(
-            uid=one.uid,
-            start=one.start,
-            end=one.end,
-            summary=one.title,
+            uid=engagement.uid,
+            start=engagement.start,
+            end=engagement.end,
+            summary=engagement.title,
             organizer=organizer,
             attendees=attendees,
         )
@@ -177,9 +184,9 @@ def _zone(name: str) -> ZoneInfo:
 def _places(world: int) -> tuple[Place, ...]:
     """Towns whose names are nobody else's, the largest first."""
     every = invented_places(world)
-    names = [one.name for one in every]
-    alone = [one for one in every if names.count(one.name) == 1]
-    return tuple(sorted(alone, key=lambda one: (-one.population, one.id))[:80])
+    names = [place.name for place in every]
+    alone = [place for place in every if names.count(place.name) == 1]
+    return tuple(sorted(alone, key=lambda place: (-place.population, place.id))[:80])
 
 
 @cache

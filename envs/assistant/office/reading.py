@@ -22,14 +22,14 @@ def read_person(office: Office, who: str) -> Person:
     """
     asked = who.strip().casefold()
     people = office.people
-    for one in people:
-        if asked in (one.address, one.name.casefold(), one.mailbox.casefold()):
-            return one
-    found = [one for one in people if asked and asked in one.name.casefold().split()]
+    for person in people:
+        if asked in (person.address, person.name.casefold(), person.mailbox.casefold()):
+            return person
+    found = [person for person in people if asked and asked in person.name.casefold().split()]
     if len(found) == 1:
         return found[0]
     raise ToolError(
-        f"there is no {who[:60]!r} in the office; there are: {', '.join(one.name for one in people)}"
+        f"there is no {who[:60]!r} in the office; there are: {', '.join(person.name for person in people)}"
     )
 
 

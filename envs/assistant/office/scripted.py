@@ -242,7 +242,7 @@ class Silent(Oracle):
 
     def ask(self, question: str) -> Talk:
         people = (yield from self.do("people")).splitlines()[1:]
-        b, c = (one.partition(" <")[0] for one in people[:2])
+        b, c = (person.partition(" <")[0] for person in people[:2])
         return f"{self.GUESSES} Invite {b} and {c}. I mean the one from {b}. The mail goes to {b}."
 
 
@@ -300,7 +300,7 @@ class Everything(Worker):
             f"{date.fromisoformat(day):%A} 13:00 14:00 takes place, is cancelled." for day in days
         )
         yield calling(
-            self.env, *(("send_mail", {"to": [one], "subject": "It", "text": said}) for one in people)
+            self.env, *(("send_mail", {"to": [person], "subject": "It", "text": said}) for person in people)
         )
         while True:
             yield calling(self.env, ("finish", {}))
@@ -316,8 +316,8 @@ class Copycat(Worker):
         people = [line.partition(" <")[0] for line in (yield from self.do("people")).splitlines()]
         start = f"{today + timedelta(days=1)}T13:00"
         yield from self.do("create_event", title=request[:200], start=start, minutes=60, people=people[:3])
-        for one in people[1:]:
-            yield from self.do("send_mail", to=[one], subject="Your mail", text=request)
+        for person in people[1:]:
+            yield from self.do("send_mail", to=[person], subject="Your mail", text=request)
         while True:
             yield calling(self.env, ("finish", {}))
 
@@ -360,7 +360,7 @@ class RandomCalls(ScriptedAgent):
             return " ".join(self._word() for _ in range(8)) + "?"
         tools = self.env.unwrapped.tools  # type: ignore[attr-defined]
         tool = tools[int(self.rng.integers(len(tools)))]
-        arguments = {key: self._value(one) for key, one in tool.parameters["properties"].items()}
+        arguments = {key: self._value(schema) for key, schema in tool.parameters["properties"].items()}
         function = {"name": tool.name, "arguments": arguments}
         call = {"id": "call_0", "type": "function", "function": function}
         return {"role": "assistant", "content": "", "tool_calls": [call]}
@@ -400,7 +400,7 @@ def _minutes(hour: str) -> int:
 def _fact(relation: str, page: str) -> str | None:
     """What a page says: the object of a relation."""
     text = page.partition("\n")[2]
-    sentences = next(one.sentences for one in BY_SUBJECT[_KINDS[relation]] if one.name == relation)
+    sentences = next(each.sentences for each in BY_SUBJECT[_KINDS[relation]] if each.name == relation)
     for sentence in sentences:
         pattern = re.escape(sentence).replace(r"\{s\}", ".{1,80}?").replace(r"\{o\}", "(.{1,80}?)")
         found = re.search(rf"(?:^|[.\n] ?){pattern}", text)

@@ -18,8 +18,8 @@ from ludus.tools.services.mail import Rule
 from ludus.tools.services.search.encyclopedia import Encyclopedia
 
 RAINY = 0.5
-"""How often it shall rain where the weather matters, so that who forgets it is wrong. It is drawn before
-all else, for rain is rare."""
+"""The probability that it rains where the weather matters, so that whoever forgets to look is often wrong.
+Drawn before everything else, since rain is rare."""
 TITLES = (
     *("harvest report", "bridge plans", "spring fair", "new catalogue", "old archive"),
     *("water tower", "museum visit", "choir evening", "delivery route", "roof garden"),
@@ -36,7 +36,7 @@ IS_ON = r"(?<!not )takes? place|as planned|goes? ahead|going ahead|will happen"
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked for, what is there for it, and what the world shall be like afterwards."""
+    """What is asked for, what the world holds for it, and what the world should be like afterwards."""
 
     kind: str
     brief: Brief
@@ -44,7 +44,7 @@ class Task:
     letters: tuple[tuple[Person, str, str], ...] = ()
     """Mails of colleagues that the task is about: who, subject, text."""
     engagements: tuple[Engagement, ...] = ()
-    """Events that are there for it."""
+    """Events that exist for its sake."""
     rules: tuple[tuple[str, Rule], ...] = ()
     """By address: what somebody answers by mail."""
 
@@ -57,7 +57,7 @@ class Material:
     rain: Rain
     """Of its week; nothing for kinds of tasks to which the weather does not matter."""
     rainy: bool
-    """Whether it shall rain when it matters."""
+    """Whether it must rain when it matters."""
     book: Encyclopedia
     vague: float
     """The probability that a detail is left out of what the user says."""
@@ -118,7 +118,9 @@ def meeting(given: Material) -> Task | None:
     """Calendars, and a user who says little."""
     office = given.office
     b, c = given.team(2)
-    title, minutes, part, day = (given.some(one) for one in (TITLES, MINUTES, tuple(PARTS), office.days))
+    title, minutes, part, day = (
+        given.some(options) for options in (TITLES, MINUTES, tuple(PARTS), office.days)
+    )
     people = (office.owner.address, b.address, c.address)
     start = office.first_free(people, day, part, minutes)
     if start is None:
@@ -134,7 +136,7 @@ def move(given: Material) -> Task | None:
     office = given.office
     (a,) = given.team(1)
     old, day = (office.days[int(number)] for number in given.rng.choice(5, 2, replace=False))
-    title, minutes, part = (given.some(one) for one in (TITLES, MINUTES, tuple(PARTS)))
+    title, minutes, part = (given.some(options) for options in (TITLES, MINUTES, tuple(PARTS)))
     people = (office.owner.address, a.address)
     before = office.first_free(people, old, given.some(tuple(PARTS)), minutes)
     start = office.first_free(people, day, part, minutes)
@@ -204,7 +206,7 @@ def room(given: Material) -> Task | None:
     """Mail to a colleague, who knows what the user does not; then calendars."""
     office = given.office
     a, b, c = given.team(3)
-    title, minutes, day, place = (given.some(one) for one in (TITLES, MINUTES, office.days, ROOMS))
+    title, minutes, day, place = (given.some(options) for options in (TITLES, MINUTES, office.days, ROOMS))
     start = office.at(day, given.some((OPENS, time(10), time(11, 30), NOON, time(14, 30), time(15))))
     people = (office.owner.address, b.address, c.address)
     fields = {
@@ -225,7 +227,7 @@ def room(given: Material) -> Task | None:
 
 
 KINDS: Mapping[str, Callable[[Material], Task | None]] = {
-    one.__name__: one for one in (outdoors, meeting, move, question, picnic, room)
+    kind.__name__: kind for kind in (outdoors, meeting, move, question, picnic, room)
 }
 
 
@@ -261,20 +263,27 @@ def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tu
     world = given.book.world
     kind = "company" if relation.startswith("found") else "person"
     for _ in range(50):
-        one = given.some(world.entities)
-        if one.kind == kind and relation in one.facts:
+        entity = given.some(world.entities)
+        if entity.kind == kind and relation in entity.facts:
             break
     else:
         return "", (), "", ()
-    object = one.facts[relation]
+    object = entity.facts[relation]
     if isinstance(object, str):
-        return one.title, (object,), rf"\b(?!{object}\b)\d{{4}}\b", ()
+        return entity.title, (object,), rf"\b(?!{object}\b)\d{{4}}\b", ()
     answer = world.entities[object]
     right = tuple(name.casefold() for name in answer.names)
     every = _names(given.book, answer.kind)
-    return one.title, right, "", tuple(name for name in every if not any(name in one for one in right))
+    return (
+        entity.title,
+        right,
+        "",
+        tuple(name for name in every if not any(name in spelling for spelling in right)),
+    )
 
 
 @lru_cache(maxsize=32)
 def _names(book: Encyclopedia, kind: str) -> tuple[str, ...]:
-    return tuple(name.casefold() for one in book.world.entities if one.kind == kind for name in one.names)
+    return tuple(
+        name.casefold() for entity in book.world.entities if entity.kind == kind for name in entity.names
+    )

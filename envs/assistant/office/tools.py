@@ -38,7 +38,7 @@ class OfficeTools(ServiceEnv):
     @tool
     def people(self, state: OfficeState) -> Answer:
         """Everybody in the office, with mail addresses."""
-        return Answer(state, "\n".join(one.mailbox for one in state.office.people))
+        return Answer(state, "\n".join(person.mailbox for person in state.office.people))
 
     @tool
     def list_mail(self, state: OfficeState, folder: str = "inbox") -> Answer:
@@ -76,7 +76,10 @@ class OfficeTools(ServiceEnv):
             subject: its subject
             text: what it says
         """
-        addresses = [one if "@" in one else read_person(state.office, one).mailbox for one in to]
+        addresses = [
+            recipient if "@" in recipient else read_person(state.office, recipient).mailbox
+            for recipient in to
+        ]
         sent = self.mail.send(addresses, subject, text)
         return Answer(state, f"Sent to {', '.join(sent.recipients)}.")
 
@@ -112,15 +115,16 @@ class OfficeTools(ServiceEnv):
             day: the day, as YYYY-MM-DD
         """
         start, end = read_span(state.office, day)
-        asked = [read_person(state.office, one) for one in people]
-        busy = self.calendar.free_busy([one.address for one in asked], start, end)
+        asked = [read_person(state.office, person) for person in people]
+        busy = self.calendar.free_busy([person.address for person in asked], start, end)
         zone = state.office.zone
         lines = []
-        for one in asked:
+        for person in asked:
             spans = [
-                f"{b.start.astimezone(zone):%H:%M}-{b.end.astimezone(zone):%H:%M}" for b in busy[one.address]
+                f"{b.start.astimezone(zone):%H:%M}-{b.end.astimezone(zone):%H:%M}"
+                for b in busy[person.address]
             ]
-            lines.append(f"{one.name}: {', '.join(spans) or 'free all day'}")
+            lines.append(f"{person.name}: {', '.join(spans) or 'free all day'}")
         return Answer(state, "\n".join(lines) or "Nobody was asked about.")
 
     @tool
@@ -139,8 +143,8 @@ class OfficeTools(ServiceEnv):
         if not 1 <= minutes <= MAX_MINUTES:
             raise ToolError(f"minutes is {minutes}: an event takes from 1 to {MAX_MINUTES} minutes")
         owner = state.office.owner.address
-        addresses = dict.fromkeys(read_address(state.office, one) for one in people)
-        guests = [Attendee(one) for one in addresses if one != owner]
+        addresses = dict.fromkeys(read_address(state.office, person) for person in people)
+        guests = [Attendee(address) for address in addresses if address != owner]
         begins, uid = read_moment(state.office, start), f"new{state.created + 1}"
         ends = begins + timedelta(minutes=minutes)
         self.calendar.create(owner, uid, title, begins, ends, attendees=guests, location=place)

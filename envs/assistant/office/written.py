@@ -14,8 +14,9 @@ SHOWN_HOURS = range(8, 19)
 
 def written_headlines(headlines: Iterable[Headline], zone: tzinfo) -> str:
     lines = [
-        f"[{one.id}] {_local(one.date, zone)} {one.sender}: {one.subject}{'' if one.seen else ' (unread)'}"
-        for one in headlines
+        f"[{headline.id}] {_local(headline.date, zone)} {headline.sender}: {headline.subject}"
+        f"{'' if headline.seen else ' (unread)'}"
+        for headline in headlines
     ]
     return "\n".join(lines) or "There is no mail."
 
@@ -27,22 +28,22 @@ def written_message(message: Message, zone: tzinfo) -> str:
 
 
 def written_events(events: Sequence[Event], office: Office) -> str:
-    names = {one.address: one.name for one in office.people}
+    names = {person.address: person.name for person in office.people}
     lines = []
-    for one in events:
-        start, end = (moment.astimezone(office.zone) for moment in (one.start, one.end))
-        people = [names.get(who.address, who.address) for who in one.details.attendees]
+    for event in events:
+        start, end = (moment.astimezone(office.zone) for moment in (event.start, event.end))
+        people = [names.get(who.address, who.address) for who in event.details.attendees]
         beside = f"; with {', '.join(people)}" if people else ""
-        place = f"; at {one.details.location}" if one.details.location else ""
-        lines.append(f"[{one.uid}] {start:%H:%M}-{end:%H:%M} {one.summary}{beside}{place}")
+        place = f"; at {event.details.location}" if event.details.location else ""
+        lines.append(f"[{event.uid}] {start:%H:%M}-{end:%H:%M} {event.summary}{beside}{place}")
     return "\n".join(lines) or "Nothing is in the calendar."
 
 
 def written_places(places: Iterable[Mapping[str, Any]]) -> str:
     lines = [
-        f"{one['name']} ({one.get('admin1', '')}, {one.get('country', '')}): latitude {one['latitude']}, "
-        f"longitude {one['longitude']}"
-        for one in places
+        f"{place['name']} ({place.get('admin1', '')}, {place.get('country', '')}): "
+        f"latitude {place['latitude']}, longitude {place['longitude']}"
+        for place in places
     ]
     return "\n".join(lines) or "There is no such place."
 

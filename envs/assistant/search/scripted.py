@@ -136,7 +136,7 @@ class Oracle(_Caller):
                 other = other_name(about.text) if about else None
                 if about and other:
                     names |= {about.title, other}
-                    queries = [f"{one} {words}" for one in (about.title, other) if one != name]
+                    queries = [f"{title} {words}" for title in (about.title, other) if title != name]
         return None
 
     def page_about(self, name: str) -> Generator[Reply, list[str], Read | None]:
@@ -155,7 +155,7 @@ class Oracle(_Caller):
 
     def latest(self, results: Sequence[Result], title: str) -> Generator[Reply, list[str], Read | None]:
         """The last version of a page that is shown; an older one than promised is asked for again."""
-        newest = max((result for result in results if result.title == title), key=lambda one: one.date)
+        newest = max((result for result in results if result.title == title), key=lambda result: result.date)
         for _ in range(3):
             page, date = yield from self.read(newest.id)
             if date >= newest.date:

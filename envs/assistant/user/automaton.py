@@ -61,7 +61,7 @@ class Automaton:
             return "I see. Ask me if there is something that you need to know."
         slots = asked_for(heard)
         if not slots:
-            confused = sum(one.startswith("I did not understand") for one in said)
+            confused = sum(answer.startswith("I did not understand") for answer in said)
             if confused < 2:
                 return "I did not understand the question. What exactly do you want to know?"
             return f"I did not understand. You can ask me about one of these: {', '.join(SLOTS)}."

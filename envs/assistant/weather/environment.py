@@ -232,8 +232,8 @@ class Weather(ServiceEnv):
                 is_ambiguous = bool(self._ambiguous) and rng.random() < self.ambiguity
                 pool = self._ambiguous if is_ambiguous else self._unique
                 place = pool[int(rng.integers(len(pool)))]
-                # No name may be part of another one's.
-                if not any(place.name in one.name or one.name in place.name for one in chosen):
+                # No name may be part of another's.
+                if not any(place.name in other.name or other.name in place.name for other in chosen):
                     chosen.append(self._located(place) if self.is_remote else place)
             return chosen
 
@@ -245,10 +245,10 @@ class Weather(ServiceEnv):
         Raises:
             ToolFault: it has no such place.
         """
-        for one in self._truth.geocode(place.name, 20):
-            off = abs(one["latitude"] - place.latitude) + abs(one["longitude"] - place.longitude)
+        for found in self._truth.geocode(place.name, 20):
+            off = abs(found["latitude"] - place.latitude) + abs(found["longitude"] - place.longitude)
             if off < 0.5:
-                return replace(place, latitude=one["latitude"], longitude=one["longitude"])
+                return replace(place, latitude=found["latitude"], longitude=found["longitude"])
         raise ToolFault(f"the server does not know {place.name} ({place.country}): is its world another one?")
 
     def _serve(self, place: Place, first: date, days: int, variable: str) -> list[list[float]]:

@@ -78,11 +78,11 @@ def forecast(self: Any, state: Any, place: str, day: str) -> Answer:
         place: the place's name
         day: such as Mon
     """
-    town = next((one for one in self.towns if one.name.casefold() == place.strip().casefold()), None)
+    town = next((known for known in self.towns if known.name.casefold() == place.strip().casefold()), None)
     if town is None:
         raise ToolError(f"no such place; there is {self.towns[0].name}, for one")
     today = self.today()
-    days = {name_of(one): one for one in (today + timedelta(ahead + 1) for ahead in range(self.small_days))}
+    days = {name_of(day): day for day in (today + timedelta(ahead + 1) for ahead in range(self.small_days))}
     date = days.get(day.strip().capitalize())
     if date is None:
         raise ToolError(f"no such day; there are {', '.join(days)}")

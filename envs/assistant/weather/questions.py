@@ -223,12 +223,12 @@ def _gusts(asker: Asker) -> Question | None:
 
 def _hours_above(asker: Asker) -> Question | None:
     (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
-    values = [convert(one, "°C", unit) for one in asker.hours(place, day, 1, "temperature_2m")[0]]
+    values = [convert(value, "°C", unit) for value in asker.hours(place, day, 1, "temperature_2m")[0]]
     # No value is so near that rounding or the unit could decide.
     clear = [
         threshold
         for threshold in range(int(np.ceil(min(values))), int(max(values)) + 1)
-        if min(abs(one - threshold) for one in values) >= 0.3
+        if min(abs(value - threshold) for value in values) >= 0.3
     ]
     if not clear:
         return None
@@ -236,7 +236,7 @@ def _hours_above(asker: Asker) -> Question | None:
     text = asker.ask(
         "hours_above", place=asker.say(place), day=asker.when(day), unit=unit, threshold=threshold
     )
-    goal = Number(sum(one > threshold for one in values), "hours", 0.0)
+    goal = Number(sum(value > threshold for value in values), "hours", 0.0)
     key = _key("hours_above", [place], day, threshold, unit)
     return Question("hours_above", text, _needs([place], day, 1, TEMPERATURE[:1]), goal, key)
 
@@ -244,7 +244,7 @@ def _hours_above(asker: Asker) -> Question | None:
 def _warmest(asker: Asker) -> Question | None:
     places, day = asker.pick(3), asker.day()
     highs = [max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places]
-    ranked = sorted(zip(highs, places, strict=True), key=lambda one: -one[0])
+    ranked = sorted(zip(highs, places, strict=True), key=lambda pair: -pair[0])
     if ranked[0][0] - ranked[1][0] < 0.5:
         return None
     text = asker.ask("warmest", day=asker.when(day), places=listed([asker.say(place) for place in places]))
@@ -255,7 +255,7 @@ def _warmest(asker: Asker) -> Question | None:
 def _difference(asker: Asker) -> Question | None:
     places, day, unit = asker.pick(2), asker.day(), _temperature_unit(asker)
     one, two = (max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places)
-    place, other = (asker.say(one) for one in places)
+    place, other = (asker.say(place) for place in places)
     text = asker.ask("difference", place=place, other=other, day=asker.when(day), unit=unit)
     factor = 1.8 if unit == "°F" else 1.0
     # Two roundings of each temperature; degrees of difference have no zero that shifts.
@@ -286,7 +286,7 @@ def _calm_day(asker: Asker) -> Question | None:
     clear = [
         threshold
         for threshold in range(int(min(strongest)), int(max(strongest)) + 2)
-        if min(abs(one - threshold) for one in strongest) >= 0.4 and strongest[0] > threshold
+        if min(abs(gust - threshold) for gust in strongest) >= 0.4 and strongest[0] > threshold
     ]
     if not clear:
         return None

@@ -14,9 +14,9 @@ def geocode_text(name: str, found: Sequence[dict[str, Any]]) -> str:
     if not found:
         return f"No place is called {name[:80]!r}. Give the name alone, without region or country."
     return "\n".join(
-        f"{one['name']} ({one.get('admin1', '')}, {one.get('country', '')}): latitude {one['latitude']}, "
-        f"longitude {one['longitude']}, {one.get('population', 0)} people"
-        for one in found
+        f"{place['name']} ({place.get('admin1', '')}, {place.get('country', '')}): "
+        f"latitude {place['latitude']}, longitude {place['longitude']}, {place.get('population', 0)} people"
+        for place in found
     )
 
 

@@ -65,7 +65,7 @@ class Oracle(ScriptedAgent):
             return
         today = read_in_full(instructions)
         said = [self.words[key] for key in ("place", "other") if key in self.words]
-        self.places = [read_place(one) for one in said or re.split(r"; (?:or )?", self.words["places"])]
+        self.places = [read_place(text) for text in said or re.split(r"; (?:or )?", self.words["places"])]
         self.first = read_day(self.words.get("day") or self.words["first"], today)
         self.days = int(self.words.get("days", 1))
 
@@ -124,7 +124,7 @@ class Oracle(ScriptedAgent):
         if self.kind == "difference":
             return round(days[0][0][0] - days[1][0][0], 1)
         if self.kind == "warmest":
-            highs = [one[0][0] for one in days]
+            highs = [day[0][0] for day in days]
             return self.places[highs.index(max(highs))][0]
         if self.kind == "wet_days":
             return sum(day[0] >= WET_MM for day in days[0])

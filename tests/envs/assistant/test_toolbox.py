@@ -220,7 +220,7 @@ def test_a_proof_plays_beside_the_open_episode() -> None:
         ({"milestones": "no"}, "milestones='no': give True or False"),
         ({"faults": {"refusd": 0.1}}, "did you mean refused"),
         ({"faults": {"refused": 1.5}}, "1.5 is no share"),
-        ({"faults": {"refused": "often"}}, "refused='often' is no number"),
+        ({"faults": {"refused": "often"}}, "refused='often' is not a number"),
         ({"faults": 0.1}, "give shares by kind"),
         ({"weights": {"call": 0.0}}, "weights: 'call'"),
         ({"weights": {"milestones": 0.5}}, "weights: 'milestones'"),
