@@ -31,6 +31,7 @@ class Turn:
     reply: Message
     """What the agent said, parsed."""
     reward: float
+    """What the actor earned from this action until its next one."""
     reward_terms: dict[str, float]
     prompt_ids: tuple[int, ...] = ()
     """Ids that stand before the completion. On a turn that appends: only what was added since the last turn's
@@ -50,6 +51,8 @@ class Turn:
     several lines before it acts counts them all, here and in `completion_tokens`."""
     completion_tokens: int = 0
     """What was sampled in this turn."""
+    actor: str = ""
+    """Who acted; empty where the environment has one player."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class TrainingSequence:
     sampled: tuple[bool, ...]
     logprobs: tuple[float, ...]
     """0.0 where not sampled."""
+    actor: str = ""
+    """Whose tokens were sampled; another actor's are never in the same row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,17 @@ class Episode:
     """The reward terms that judge the form of a reply, as the environment's rubric says."""
 
     @property
+    def returns(self) -> dict[str, float]:
+        """What each actor earned, in the order of their first turns."""
+        totals: dict[str, float] = {}
+        for turn in self.turns:
+            totals[turn.actor] = totals.get(turn.actor, 0.0) + turn.reward
+        return totals
+
+    @property
     def episode_return(self) -> float:
-        return sum(turn.reward for turn in self.turns)
+        """What all actors earned together: with one player, its return."""
+        return sum(self.returns.values())
 
     @property
     def is_fault(self) -> bool:
@@ -103,18 +117,32 @@ class Episode:
         return totals
 
     def training_sequences(self) -> list[TrainingSequence]:
-        """The episode's rows: one, and one more for every fork. No sampled token is in two rows."""
-        rows: list[TrainingSequence] = []
-        ids: list[int] = []
-        sampled: list[bool] = []
-        logprobs: list[float] = []
+        """The episode's rows: one for each actor, and one more for every fork. No sampled token is in two
+        rows."""
+        rows: list[_Row] = []
+        open_rows: dict[str, _Row] = {}
         for turn in self.turns:
-            if turn.fork and ids:
-                rows.append(TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs)))
-                ids, sampled, logprobs = [], [], []
-            ids += [*turn.prompt_ids, *turn.completion_ids]
-            sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
-            logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
-        if ids:
-            rows.append(TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs)))
-        return rows
+            row = open_rows.get(turn.actor)
+            if row is None or (turn.fork and row.ids):
+                row = open_rows[turn.actor] = _Row(turn.actor)
+                rows.append(row)
+            row.add(turn)
+        return [row.sequence() for row in rows if row.ids]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A training sequence that grows by turns."""
+
+    actor: str
+    ids: list[int] = field(default_factory=list)
+    sampled: list[bool] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    def add(self, turn: Turn) -> None:
+        self.ids += [*turn.prompt_ids, *turn.completion_ids]
+        self.sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
+        self.logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
+
+    def sequence(self) -> TrainingSequence:
+        return TrainingSequence(tuple(self.ids), tuple(self.sampled), tuple(self.logprobs), self.actor)

@@ -6,18 +6,17 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
 of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
-metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name` and no `form_terms`, are read, too.
+metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and `actor`, are read, too.
 """  # noqa: E501
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ import pyarrow.parquet as pq
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.envs.chat import Message, Part, part_image, part_text, text_part
 from ludus.tools.errors import UserError
+from ludus.tools.files import replacing_file
 
 _MESSAGE = pa.struct(
     [
@@ -53,6 +53,7 @@ _TURN = pa.struct(
         ("step_seconds", pa.float64()),
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
+        ("actor", pa.string()),
     ]
 )
 _VERSION = b"ludus.episodes"
@@ -75,7 +76,11 @@ SCHEMA = pa.schema(
     ],
     metadata={_VERSION: b"4"},
 )
-_SCHEMAS = {b"4": SCHEMA, b"3": pa.schema(list(SCHEMA)[:-2])}
+_OLD_TURNS = pa.field("turns", pa.list_(pa.struct([field for field in _TURN if field.name != "actor"])))
+_SCHEMAS = {
+    b"4": SCHEMA,
+    b"3": pa.schema([_OLD_TURNS if field.name == "turns" else field for field in SCHEMA][:-2]),
+}
 
 
 class EpisodeFileError(UserError, ValueError):
@@ -92,15 +97,8 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
     path = Path(path)
     table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=SCHEMA)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing_file(path) as scratch, open(scratch, "wb") as file:
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     return path
 
 
@@ -117,12 +115,14 @@ def read_episodes(path: Path | str) -> list[Episode]:
     try:
         with open(path, "rb") as file:
             table = pq.read_table(file, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise EpisodeFileError(f"{path} is damaged or no Parquet file ({error}): write it anew") from error
-    known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION))
-    if known is None or not table.schema.equals(known):
-        raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
-    return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+        known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION))
+        if known is not None and table.schema.equals(known):
+            return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+    # Arrow lets Python's own errors through where names, texts or JSON are damaged.
+    except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise EpisodeFileError(f"{path} is damaged or no Parquet file ({reason}): write it anew") from error
+    raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
 
 
 def _row(episode: Episode) -> dict[str, Any]:
@@ -159,6 +159,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "step_seconds": turn.step_seconds,
         "prompt_tokens": turn.prompt_tokens,
         "completion_tokens": turn.completion_tokens,
+        "actor": turn.actor,
     }
 
 

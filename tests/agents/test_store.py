@@ -13,6 +13,7 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.store import SCHEMA, EpisodeFileError, read_episodes, write_episodes
 from ludus.envs.chat import assistant, image_part, text_part, user
 
+VERSION_3 = Path(__file__).parent / "data" / "episodes-3.parquet"
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 floats = st.floats(allow_nan=False)
@@ -47,6 +48,7 @@ turns = st.builds(
     step_seconds=floats,
     prompt_tokens=st.integers(0, 2**40),
     completion_tokens=st.integers(0, 2**40),
+    actor=texts,
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
@@ -99,10 +101,70 @@ def test_others_can_read_it_without_us(tmp_path: Path) -> None:
 
 
 def test_a_file_of_version_3_is_read(tmp_path: Path) -> None:
-    table = pq.read_table(write_episodes(tmp_path / "e.parquet", [episode()]))
-    old = table.drop_columns(["task_name", "form_terms"]).replace_schema_metadata({"ludus.episodes": "3"})
-    pq.write_table(old, tmp_path / "old.parquet", write_page_checksum=True)
-    assert read_episodes(tmp_path / "old.parquet") == [episode()]
+    call = {"id": "call_0", "type": "function", "function": {"name": "f", "arguments": '{"a": [1, null]}'}}
+    reply: Any = {"role": "assistant", "content": "", "tool_calls": [call]}
+    result: Any = {
+        "role": "tool",
+        "content": [text_part("seen"), image_part(b"\x89PNG")],
+        "tool_call_id": "call_0",
+    }
+    first = Turn(
+        [user("2+2")],
+        assistant("3"),
+        -0.5,
+        {"exact": 0.0, "format": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        generate_seconds=0.5,
+        step_seconds=0.125,
+        prompt_tokens=2,
+        completion_tokens=2,
+    )
+    second = Turn(
+        [user("no")],
+        reply,
+        1.0,
+        {"exact": 1.0},
+        (5, 6, 7),
+        (8,),
+        (-2.0,),
+        "length",
+        fork=True,
+        generate_seconds=0.25,
+        step_seconds=0.5,
+        prompt_tokens=9,
+        completion_tokens=1,
+    )
+    spec = ("ludus/Arithmetic-v0", {"digits": 2, "ops": ["+"]}, 7, "t:7", (first, second))
+    episodes = [
+        Episode(*spec, StopReason.TERMINATED, True, 3, 1, 4, "", [result]),
+        Episode("ludus/Arithmetic-v0", {}, -8, "", (), StopReason.ENVIRONMENT_FAULT, fault="the server died"),
+    ]
+    assert read_episodes(VERSION_3) == episodes
+    assert read_episodes(write_episodes(tmp_path / "new.parquet", episodes)) == episodes
+
+
+def test_each_actor_has_its_own_return_and_rows() -> None:
+    turns = [
+        Turn([], assistant(""), reward, {}, (prompt,), (prompt + 1,), (-0.5,), fork=fork, actor=actor)
+        for reward, prompt, fork, actor in (
+            (1.0, 10, False, "black"),
+            (-1.0, 20, False, "white"),
+            (2.0, 30, False, "black"),
+            (0.5, 40, True, "black"),
+            (0.0, 50, False, "white"),
+        )
+    ]
+    played = Episode("e", {}, 1, "t", tuple(turns), StopReason.TERMINATED)
+    assert played.returns == {"black": 3.5, "white": -1.0}
+    assert played.episode_return == 2.5
+    assert [(row.actor, row.ids) for row in played.training_sequences()] == [
+        ("black", (10, 11, 30, 31)),
+        ("white", (20, 21, 50, 51)),
+        ("black", (40, 41)),
+    ]
 
 
 def test_not_a_number_survives(tmp_path: Path) -> None:
@@ -126,6 +188,26 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
     )
     with pytest.raises(EpisodeFileError, match=r"e\.parquet is damaged or no Parquet file"):
         read_episodes(path)
+
+
+@pytest.mark.parametrize("source", ["small", "large"])
+def test_whatever_is_damaged_is_one_line_or_the_same_episodes(tmp_path: Path, source: str) -> None:
+    """Bytes flipped and files cut everywhere, densest in the footer, which no checksum of Parquet covers."""
+    path = VERSION_3 if source == "small" else write_episodes(tmp_path / "e.parquet", [episode()] * 30)
+    whole, data, damaged = read_episodes(path), path.read_bytes(), tmp_path / "damaged.parquet"
+    footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8
+    places = {*range(0, footer, 311), *range(footer, len(data), 61), *range(len(data) - 8, len(data))}
+    refusals = set()
+    for at in sorted(places):
+        flipped = [data[:at] + bytes([data[at] ^ mask]) + data[at + 1 :] for mask in (0x01, 0xEB)]
+        for content in (data[:at], *flipped):
+            damaged.write_bytes(content)
+            try:
+                assert read_episodes(damaged) == whole, at
+            except EpisodeFileError as error:
+                refusals.add(str(error))
+    assert refusals
+    assert all("\n" not in refusal and len(refusal) < 200 + len(str(damaged)) + 100 for refusal in refusals)
 
 
 def test_a_parquet_file_of_something_else_is_named(tmp_path: Path) -> None:
