@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ludus.envs import spaces
-from ludus.envs.arguments import as_choices
+from ludus.envs.arguments import as_choices, as_integer
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Content, image_part, system, text_part, user
 from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOTS, SQL_PROGRAM, sql_order
@@ -17,7 +17,6 @@ from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, Ran, pool
 from ludus.envs.code.analysis.scripted import SCRIPTED
 from ludus.envs.code.analysis.tasks import KINDS, WORLDS, Case, Task, draw_task, given_case, other_case
 from ludus.envs.code.faults import sandbox_faults
-from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
 from ludus.tools.sandbox import Result, Verdict
@@ -126,8 +125,8 @@ class DataAnalysis(ToolEnv):
     ) -> None:
         super().__init__(render_mode)
         self.worlds = as_choices("worlds", worlds, WORLDS)
-        self.rows = _checked_integer("rows", rows, FEWEST_ROWS, MOST_ROWS)
-        self.max_turns = _checked_integer("max_turns", max_turns, 1, 10_000)
+        self.rows = as_integer("rows", rows, FEWEST_ROWS, MOST_ROWS)
+        self.max_turns = as_integer("max_turns", max_turns, 1, 10_000)
         self.rubric = Rubric(WEIGHTS, form=("malformed", "tool_errors"))
         most_images = MAX_CALLS * PLOTS * (PLOT_BYTES * 4 // 3 + 100)
         self.observation_space = spaces.Chat(MAX_CALLS * 3 * SHOWN, max_image_length=most_images)
@@ -202,12 +201,6 @@ class DataAnalysis(ToolEnv):
         """End the notebook."""
         NOTEBOOKS.close(self._owner)
         super().close()
-
-
-def _checked_integer(name: str, value: int, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise ArgumentError(f"{name}={value!r}: give an integer from {least} to {most}")
-    return value
 
 
 def _question(task: Task) -> str:

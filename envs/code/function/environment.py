@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ludus.envs.arguments import as_choices
+from ludus.envs.arguments import as_choices, as_integer
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.function.families import FAMILIES, TOPICS, Family, Task, draw
@@ -14,7 +14,6 @@ from ludus.envs.code.function.families.family import HARDEST
 from ludus.envs.code.function.judge import Judgement, judge
 from ludus.envs.code.function.reply import program_in
 from ludus.envs.code.function.scripted import SCRIPTED
-from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 
 WEIGHTS: Mapping[str, float] = {
@@ -86,7 +85,7 @@ class CodeFunction(ChatEnv):
     ) -> None:
         super().__init__(render_mode)
         self.families = checked_families(families)
-        self.difficulty = checked_difficulty(difficulty)
+        self.difficulty = as_integer("difficulty", difficulty, 1, HARDEST)
         self.rubric = Rubric(WEIGHTS, form=("malformed",))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
@@ -102,21 +101,13 @@ class CodeFunction(ChatEnv):
 
 
 def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:
-    """The families of these names and topics, each once, in their own order.
+    """The families of these names and topics, each once, in their own order; None stands for all.
 
     Raises:
         ArgumentError: there is no family or topic of such a name.
     """
-    if names is None:
-        return tuple(FAMILIES.values())
     asked = as_choices("families", names, [*TOPICS, *FAMILIES])
     return tuple(family for family in FAMILIES.values() if family.name in asked or family.topic in asked)
-
-
-def checked_difficulty(difficulty: int) -> int:
-    if type(difficulty) is not int or not 1 <= difficulty <= HARDEST:
-        raise ArgumentError(f"difficulty={difficulty!r}: give an integer from 1 to {HARDEST}")
-    return difficulty
 
 
 def draw_task(rng: np.random.Generator, families: Sequence[Family], difficulty: int) -> Task:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from ludus.envs.arguments import as_integer
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.function.environment import (
     INSTRUCTIONS,
     WEIGHTS,
-    checked_difficulty,
     checked_families,
     draw_task,
     verdict,
@@ -21,7 +21,6 @@ from ludus.envs.code.function.families.family import HARDEST
 from ludus.envs.code.function.judge import Tried, judge, try_public
 from ludus.envs.code.function.reply import program_in
 from ludus.envs.code.function.scripted import SCRIPTED
-from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 
 SUBMIT = "submit"
@@ -100,11 +99,9 @@ class CodeFunctionRepl(ChatEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
-        if type(max_turns) is not int or not 1 <= max_turns <= 50:
-            raise ArgumentError(f"max_turns={max_turns!r}: give an integer from 1 to 50")
         self.families = checked_families(families)
-        self.difficulty = checked_difficulty(difficulty)
-        self.max_turns = max_turns
+        self.difficulty = as_integer("difficulty", difficulty, 1, HARDEST)
+        self.max_turns = as_integer("max_turns", max_turns, 1, 50)
         self.rubric = Rubric(REPL_WEIGHTS, form=("malformed",))
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:

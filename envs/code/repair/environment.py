@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ludus.envs import spaces
-from ludus.envs.arguments import as_choices
+from ludus.envs.arguments import as_choices, as_integer
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Message, Reply, content_text, system, user
 from ludus.envs.code.repair.domains import DOMAINS
@@ -120,9 +120,7 @@ class CodeRepair(ToolEnv):
         self.action_space = spaces.Reply(max_length=2 * MOST_CHARACTERS)
         self.domains = [DOMAINS[name] for name in as_choices("domains", domains, DOMAINS)]
         self.faults = as_choices("faults", faults, FAULTS)
-        if isinstance(max_turns, bool) or not isinstance(max_turns, int) or not 1 <= max_turns <= 1000:
-            raise ArgumentError(f"max_turns={max_turns!r}: give an integer from 1 to 1000")
-        self.max_turns = max_turns
+        self.max_turns = as_integer("max_turns", max_turns, 1, 1000)
         if domains is not None or faults is not None:
             try:
                 draw_problem(Random(0), self.domains, self.faults)
