@@ -59,6 +59,10 @@ class Family:
     """Inputs at which a careless solution breaks."""
     timed: Timed | None = None
 
+    def __reduce__(self) -> Any:
+        # It holds functions without a name; a copy and a pickle hold its own.
+        return _named, (self.name,)
+
     @property
     def function(self) -> str:
         """The function's name."""
@@ -138,15 +142,8 @@ class Task:
     seed: int
     """Of the inputs."""
 
-    def __reduce__(self) -> Any:
-        # A family holds functions without a name; a pickle holds the family's name.
-        return _task, (self.family.name, self.choices, self.seed)
-
     def __hash__(self) -> int:
         return hash((self.family.name, self.choices, self.seed))
-
-    def __deepcopy__(self, memo: Any) -> "Task":
-        return self
 
     @property
     def key(self) -> str:
@@ -201,10 +198,10 @@ def _filled(template: str, values: Mapping[str, str]) -> str:
     return Template(template).substitute(values).strip("\n")
 
 
-def _task(family: str, choices: tuple[str, ...], seed: int) -> Task:
+def _named(name: str) -> Family:
     from ludus.envs.code.function.families import FAMILIES
 
-    return Task(FAMILIES[family], choices, seed)
+    return FAMILIES[name]
 
 
 @functools.lru_cache(maxsize=1024)
