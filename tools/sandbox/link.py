@@ -124,7 +124,7 @@ class Link:
         """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports (None: there are
         none); the time of an `endless` one does not run until `order("cell")`."""
         ours: list[int] = []
-        theirs = [_sealed(json.dumps(job).encode())]
+        theirs = [_sealed(_written(job))]
         theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
         try:
             for _ in range(2 if report is None else 3):
@@ -261,6 +261,21 @@ def _orders(limits: Limits) -> dict[str, Any]:
         "cpu": limits.cpu_s,
         "memory": int(limits.memory_mb * MIB),
     }
+
+
+def _written(job: dict[str, Any]) -> bytes:
+    """A job as JSON.
+
+    Raises:
+        UserError: the arguments of a call are no JSON data, the one part that callers choose freely.
+    """
+    try:
+        return json.dumps(job).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"inputs: {error}; arguments go into a sandbox as JSON: None, booleans, numbers, texts, lists, "
+            "dictionaries with texts for keys"
+        ) from None
 
 
 def _sealed(data: bytes) -> int:

@@ -9,9 +9,7 @@ import signal
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.tools.errors import UserError
 from ludus.tools.sandbox.guest.program import DISK_EXIT, MEMORY_EXIT
-from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import Result, Value, Verdict
 
 
@@ -77,57 +75,6 @@ def reported_files(report: bytes, names: Sequence[str], most: int) -> dict[str, 
                 if len(content) <= most:
                     files[name] = content
     return files
-
-
-def checked_bytes(data: object) -> bytes:
-    """What goes into a sandbox, as bytes.
-
-    Raises:
-        UserError: it is neither text nor bytes. (A number would be taken for a descriptor of ours.)
-    """
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, bytes | bytearray | memoryview):
-        return bytes(data)
-    raise UserError(f"{data!r:.50} cannot go into a sandbox: give text or bytes")
-
-
-def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = ()) -> None:
-    """Whether a program can be run as the caller says.
-
-    Raises:
-        UserError: an argument is not what it should be.
-    """
-    if not isinstance(code, str):
-        raise UserError(f"code={code!r:.50} is no program: give its text")
-    if limits is not None and not isinstance(limits, Limits):
-        raise UserError(f"limits={limits!r:.50}: give Limits(…)")
-    check_names(files_out)
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Whether these are names of files, as `check_name` says, and not a single name.
-
-    Raises:
-        UserError: they are not.
-    """
-    if isinstance(names, str):
-        raise UserError(f"files_out={names!r} is one name: give a list, [{names!r}]")
-    for name in names:
-        check_name(name)
-
-
-def check_name(name: str) -> None:
-    """Whether a file's name stays inside the work directory.
-
-    Raises:
-        UserError: it does not, or it is no text.
-    """
-    if not isinstance(name, str):
-        raise UserError(f"file {name!r:.50}: give a path inside the work directory, as in 'data/table.csv'")
-    parts = name.split("/")
-    if "\0" in name or any(part in ("", ".", "..") for part in parts):
-        raise UserError(f"file {name!r}: give a path inside the work directory, as in 'data/table.csv'")
 
 
 def _parsed(line: bytes) -> Any:

@@ -9,19 +9,13 @@ from functools import cache
 from typing import Any, Self
 
 from ludus.tools.errors import UserError
+from ludus.tools.sandbox.arguments import check_name, check_order, checked_bytes, checked_inputs
 from ludus.tools.sandbox.backends import GUARANTEES, Backend, LaunchSpec, backend, backend_name
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Link
+from ludus.tools.sandbox.reports import called_values, judged, reported_files
 from ludus.tools.sandbox.result import CallResult, Result, SandboxFault, Verdict
 from ludus.tools.sandbox.session import Session
-from ludus.tools.sandbox.words import (
-    called_values,
-    check_name,
-    check_order,
-    checked_bytes,
-    judged,
-    reported_files,
-)
 
 _logger = logging.getLogger("ludus.sandbox")
 START_S = 30.0
@@ -110,7 +104,7 @@ class Sandbox:
             UserError: the name leads out of the work directory, or the file does not fit.
         """
         check_name(name)
-        result = self._do({"do": "write", "name": name}, stdin=checked_bytes(data))[0]
+        result = self._do({"do": "write", "name": name}, stdin=checked_bytes("data", data))[0]
         self.dirty = True
         if result.verdict is not Verdict.OK:
             raise UserError(f"write {name!r}: {result.stderr.strip() or result.verdict}")
@@ -145,7 +139,9 @@ class Sandbox:
         """
         check_order(code, limits, files_out)
         with self._lock:
-            result, _ = self._do({"do": "run", "code": code}, limits, checked_bytes(stdin), report=None)
+            result, _ = self._do(
+                {"do": "run", "code": code}, limits, checked_bytes("stdin", stdin), report=None
+            )
             if files_out:
                 result = replace(result, files=self._collect(files_out))
             return result
@@ -163,7 +159,7 @@ class Sandbox:
             SandboxFault: the sandbox broke.
         """
         check_order(code, limits)
-        job = {"do": "call", "code": code, "name": name, "inputs": [list(one) for one in inputs]}
+        job = {"do": "call", "code": code, "name": name, "inputs": checked_inputs(name, inputs)}
         result, report = self._do(job, limits)
         return CallResult(called_values(report, len(inputs)), result)
 
@@ -204,7 +200,7 @@ class Sandbox:
 
     def restore(self, snapshot: bytes) -> None:
         """Make the work directory what it was when `snapshot` was taken, in this sandbox or in another."""
-        content = checked_bytes(snapshot)
+        content = checked_bytes("snapshot", snapshot)
         self.wipe()
         result, _ = self._do({"do": "restore"}, stdin=content)
         self.dirty = True

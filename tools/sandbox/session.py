@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Self
 
 from ludus.tools.errors import UserError
+from ludus.tools.sandbox.arguments import check_order
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.link import MIB, Job, Link
+from ludus.tools.sandbox.reports import judged, reported_files
 from ludus.tools.sandbox.result import Result, Verdict
-from ludus.tools.sandbox.words import check_order, judged, reported_files
 
 
 class Session:

@@ -4,8 +4,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ludus.tools.sandbox.reports import called_values, reported_files
 from ludus.tools.sandbox.result import Value
-from ludus.tools.sandbox.words import called_values, reported_files
 
 _json = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(),

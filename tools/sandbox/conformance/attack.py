@@ -51,7 +51,9 @@ class Attack:
     neighbour: str = ""
     stdin: bytes = b""
     files_out: tuple[str, ...] = ()
-    """Files to collect, none of which may come back."""
+    """Files to collect; none may come back but those of `kept`."""
+    kept: tuple[str, ...] = ()
+    """Files to collect that must come back."""
     overwrite: tuple[str, ...] = ()
     """Names under which the host writes a file of its own afterwards: no link may lead it elsewhere."""
     needs: tuple[str, ...] = ()

@@ -6,6 +6,30 @@ from ludus.tools.sandbox.result import Verdict
 _DISK = (Verdict.DISK_LIMIT,)
 _HELD = ("disk",)
 
+_COLLECTED = (
+    "folder",
+    "folder/inner",
+    "closed/inner",
+    "locked",
+    "pipe",
+    "socket",
+    "loop",
+    "missing",
+    "kept/inner",
+)
+_IN_THE_WAY = """
+import os, socket
+kept = 1
+os.makedirs("folder/inner"); os.mkdir("closed")
+for name in ("closed/inner", "locked", "kept"): open(name, "w").write("1")
+os.chmod("closed", 0); os.chmod("locked", 0)
+try: os.mkfifo("pipe")
+except OSError: pass
+os.symlink("loop", "loop")
+socket.socket(socket.AF_UNIX).bind("socket")
+"""
+"""Everything that a name can be but a file, and a file."""
+
 ATTACKS = (
     Attack("disk fill", "open('big', 'wb').write(bytes(64 << 20))", _DISK, needs=_HELD),
     Attack(
@@ -66,6 +90,30 @@ except OSError: pass
         (Verdict.OK,),
         how="session",
         files_out=("link", "folder/precious"),
+    ),
+    Attack(
+        "something else where files are collected",
+        _IN_THE_WAY,
+        (Verdict.OK,),
+        files_out=(*_COLLECTED, "kept"),
+        kept=("kept",),
+    ),
+    Attack(
+        "something else where a cell's files are collected",
+        _IN_THE_WAY,
+        (Verdict.OK,),
+        how="session",
+        then=("assert kept == 1",),
+        files_out=(*_COLLECTED, "kept"),
+        kept=("kept",),
+    ),
+    Attack(
+        "no work directory where a cell's files are collected",
+        "import os\nos.chdir('..')\ntry: os.rename('work', 'elsewhere')\nexcept OSError: pass",
+        (Verdict.OK,),
+        how="session",
+        then=("print('here again')",),
+        files_out=("file",),
     ),
     Attack(
         "hard link to a host's file",

@@ -127,6 +127,62 @@ for number in (signal.SIGKILL, signal.SIGSTOP):
         needs=("processes",),
     ),
     Attack(
+        "signals that a descriptor sends",
+        """
+import ctypes, fcntl, os, signal, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+SETSIG, SETOWN_EX, FIOASYNC, FIOSETOWN, SIOCSPGRP = 10, 15, 0x5452, 0x8901, 0x8902
+def by_fcntl(end, process): fcntl.fcntl(end, fcntl.F_SETOWN, process)
+def by_owner(end, process): fcntl.fcntl(end, SETOWN_EX, struct.pack("ii", 1, process))
+def by_group(end, process): fcntl.fcntl(end, fcntl.F_SETOWN, -process)
+def by_ioctl(end, process): fcntl.ioctl(end, FIOSETOWN, struct.pack("i", process))
+def by_socket(end, process): fcntl.ioctl(end, SIOCSPGRP, struct.pack("i", process))
+def by_flag(end): fcntl.fcntl(end, fcntl.F_SETFL, fcntl.fcntl(end, fcntl.F_GETFL) | os.O_ASYNC)
+def by_order(end): fcntl.ioctl(end, FIOASYNC, struct.pack("i", 1))
+def allowed(what, *arguments):
+    try: what(*arguments)
+    except OSError: return False
+    return True
+for owned in (by_fcntl, by_owner, by_group, by_ioctl, by_socket):
+    for process in {1, os.getppid(), host["victim"], host["owner"]}:
+        near, far = socket.socketpair()
+        if allowed(owned, near, process): print("ESCAPED: a descriptor belongs to", process, owned.__name__)
+        allowed(fcntl.fcntl, near, SETSIG, signal.SIGKILL)
+        for started in (by_flag, by_order):
+            if allowed(started, near): print("ESCAPED: a descriptor sends signals", started.__name__)
+            far.send(b"!")
+""",
+        (Verdict.OK,),
+        needs=("system calls",),
+    ),
+    Attack(
+        "signals through a folder of /proc",
+        """
+import ctypes, os, signal
+libc = ctypes.CDLL(None, use_errno=True)
+for process in {1, os.getppid(), host["victim"], host["owner"]}:
+    try: folder = os.open(f"/proc/{process}", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError: folder = -1
+    if folder < 0:  # the number of a descriptor that is none: is the call made?
+        sent = libc.syscall(424, 9999, 0, None, 0)
+        if sent == 0 or ctypes.get_errno() != 1: print("ESCAPED: the kernel would send a signal", process)
+    elif libc.syscall(424, folder, signal.SIGKILL, None, 0) == 0:
+        print("ESCAPED: it ended", process)
+""",
+        (Verdict.OK,),
+        needs=("system calls",),
+    ),
+    Attack(
+        "a child that its parent's parent has",
+        """
+import ctypes, os, platform, signal
+CLONE_PARENT, clone = 0x8000, 220 if platform.machine() == "aarch64" else 56
+for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGCHLD):
+    if ctypes.CDLL(None).syscall(clone, CLONE_PARENT | number, 0, 0, 0, 0) == 0: os._exit(0)
+""",
+        (Verdict.OK, Verdict.RUNTIME_ERROR),
+    ),
+    Attack(
         "looking for the host's processes",
         """
 import os

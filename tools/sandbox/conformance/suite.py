@@ -234,7 +234,8 @@ def _judged(attack: Attack, evidence: Evidence, secret: str) -> list[str]:
         ]
         if max(len(one.stdout), len(one.stderr)) > evidence.limits.output_kb * 1024:
             wrong.append("more output came back than the limit allows")
-        wrong += [f"the file {name!r} came back" for name in one.files]
+        wrong += [f"the file {name!r} came back" for name in one.files if name not in attack.kept]
+    wrong += [f"the file {name!r} did not come back" for name in attack.kept if name not in first.files]
     for neighbour in evidence.neighbours:
         if neighbour.verdict is not Verdict.OK or neighbour.stdout != "undisturbed\n":
             wrong.append(f"its neighbour was disturbed: {neighbour.verdict}")

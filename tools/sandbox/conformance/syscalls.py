@@ -1,5 +1,6 @@
 """Attacks on the kernel, and through it."""
 
+import platform
 import signal
 
 from ludus.tools.sandbox.conformance.attack import Attack, Evidence
@@ -7,6 +8,39 @@ from ludus.tools.sandbox.result import Verdict
 
 _NOTHING = (Verdict.OK, Verdict.REFUSED)
 _FILTERED = ("system calls",)
+
+
+_CALLS = {
+    "x86_64": {
+        "sysfs": 139, "ustat": 136, "uselib": 134, "inotify_init": 253,
+        # Of these there are only so many for the whole host, or for all processes of a user.
+        "io_setup": 206, "io_uring_setup": 425, "inotify_init1": 294, "fanotify_init": 300, "add_key": 248,
+        "request_key": 249, "keyctl": 250, "mq_open": 240, "mq_unlink": 241, "shmget": 29, "semget": 64,
+        "msgget": 68, "semctl": 66, "msgctl": 71, "shmctl": 31, "userfaultfd": 323, "perf_event_open": 298,
+        "bpf": 321, "memfd_create": 319, "memfd_secret": 447, "landlock_create_ruleset": 444,
+        # These tell about the host's file systems, or about what others read of them.
+        "statmount": 457, "listmount": 458, "name_to_handle_at": 303, "open_by_handle_at": 304,
+        "open_tree": 428, "fsopen": 430, "fspick": 433, "mount_setattr": 442, "lookup_dcookie": 212,
+        "quotactl": 179, "quotactl_fd": 443, "cachestat": 451, "lsm_get_self_attr": 459,
+        "lsm_list_modules": 461,
+        # These reach other processes, or all of the host.
+        "kcmp": 312, "process_madvise": 440, "process_mrelease": 448, "pidfd_getfd": 438,
+        "get_robust_list": 274, "sync": 162, "syncfs": 306, "set_mempolicy_home_node": 450, "syslog": 103,
+    },
+    "aarch64": {
+        "io_setup": 0, "io_uring_setup": 425, "inotify_init1": 26, "fanotify_init": 262, "add_key": 217,
+        "request_key": 218, "keyctl": 219, "mq_open": 180, "mq_unlink": 181, "shmget": 194, "semget": 190,
+        "msgget": 186, "semctl": 191, "msgctl": 187, "shmctl": 195, "userfaultfd": 282,
+        "perf_event_open": 241, "bpf": 280, "memfd_create": 279, "memfd_secret": 447,
+        "landlock_create_ruleset": 444, "statmount": 457, "listmount": 458, "name_to_handle_at": 264,
+        "open_by_handle_at": 265, "open_tree": 428, "fsopen": 430, "fspick": 433, "mount_setattr": 442,
+        "lookup_dcookie": 18, "quotactl": 60, "quotactl_fd": 443, "cachestat": 451,
+        "lsm_get_self_attr": 459, "lsm_list_modules": 461, "kcmp": 272, "process_madvise": 440,
+        "process_mrelease": 448, "pidfd_getfd": 438, "get_robust_list": 100, "sync": 81, "syncfs": 267,
+        "set_mempolicy_home_node": 450, "syslog": 116,
+    },
+}.get(platform.machine(), {})  # fmt: skip
+"""Numbers of system calls that no guest may make, on this machine."""
 
 
 def _segfault(evidence: Evidence) -> str:
@@ -110,16 +144,32 @@ if libc.umount2(b"/", 2) == 0 or libc.chroot(b"/") == 0: print("ESCAPED: it chan
         needs=_FILTERED,
     ),
     Attack(
-        "calls that nobody needs",
+        "taking what the host has only so much of",
         """
-import ctypes, os, platform
-calls = dict(userfaultfd=323, bpf=321, perf_event_open=298, keyctl=250, open_by_handle_at=304)
-if platform.machine() == "aarch64":
-    calls = dict(userfaultfd=282, bpf=280, perf_event_open=241, keyctl=219, open_by_handle_at=265)
-for name, number in calls.items():
-    if os.fork() == 0:
-        os._exit(7 if ctypes.CDLL(None).syscall(number, 0, 0, 0, 0, 0) >= 0 else 0)
-    if os.wait()[1] == 7 << 8: print("ESCAPED:", name)
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+contexts = 0
+while contexts < 1000 and libc.syscall(AIO, 1000, ctypes.byref(ctypes.c_ulong())) == 0: contexts += 1
+if contexts: print("ESCAPED: it has", contexts, "asynchronous contexts, of which the host has so many")
+""".replace("AIO", str(_CALLS.get("io_setup"))),
+        _NOTHING,
+        needs=_FILTERED,
+    ),
+    Attack(
+        "calls that nobody needs",
+        f"CALLS = {_CALLS!r}"
+        """
+import ctypes, errno, os
+REFUSED, REACHED = 0, 7
+def made(number):
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Without a filter the kernel finds that the arguments are wrong, or that this is not root.
+    if libc.syscall(number, -1, 0, 0, 0, 0, 0) < 0 and ctypes.get_errno() in (errno.EPERM, errno.ENOSYS):
+        return REFUSED
+    return REACHED
+for name, number in CALLS.items():
+    if os.fork() == 0: os._exit(made(number))
+    if os.waitstatus_to_exitcode(os.wait()[1]) == REACHED: print("ESCAPED: the kernel listens to", name)
 """,
         _NOTHING,
         needs=_FILTERED,

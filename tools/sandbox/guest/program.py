@@ -12,6 +12,7 @@ import importlib.machinery
 import json
 import linecache
 import os
+import stat
 import sys
 import traceback
 import types
@@ -111,24 +112,24 @@ def _read(job: dict[str, Any]) -> int:
 
 def _regular_file(name: str, most: int) -> bytes | None:
     """The content of a regular file reached through real folders only; None for anything else."""
-    folder = os.open(f"{ROOT}/work", os.O_RDONLY | os.O_DIRECTORY)
-    *parents, last = name.split("/")
+    held = []
     try:
+        held.append(os.open(f"{ROOT}/work", os.O_RDONLY | os.O_DIRECTORY))
+        *parents, last = name.split("/")
         for parent in parents:
-            inner = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-            os.close(folder)
-            folder = inner
+            held.append(os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=held[-1]))
         # Without blocking, for a pipe would wait here for its writer.
-        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        held.append(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=held[-1]))
+        status = os.fstat(held[-1])
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            return None
+        with os.fdopen(held.pop(), "rb") as file:
+            return file.read(most)
     except OSError:
         return None
     finally:
-        os.close(folder)
-    with os.fdopen(file, "rb") as opened:
-        status = os.fstat(opened.fileno())
-        if status.st_mode & 0o170000 != 0o100000 or status.st_size > most:
-            return None
-        return opened.read(most)
+        for descriptor in held:
+            os.close(descriptor)
 
 
 def _snapshot(job: dict[str, Any]) -> int:

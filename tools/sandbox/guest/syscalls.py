@@ -13,14 +13,32 @@ FORBIDDEN = """
 
 # These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
 # queues) would escape the limits on memory; attributes and access lists on the folders that every guest is
-# given would outlive the one that set them. Who watches the interpreter's files, which are the host's, sees
-# what others do.
+# given would outlive the one that set them. Whoever watches the interpreter's files, which are the host's,
+# sees what others do. Of asynchronous contexts there are only so many for the whole host. A folder of /proc
+# serves as a pidfd, so that no filter on process numbers sees whom a signal is for. `sync` waits for the
+# host's disks.
 DENIED = """
-    memfd_create memfd_secret shmget shmat shmctl semget msgget mq_open migrate_pages move_pages mbind
-    set_mempolicy get_mempolicy landlock_create_ruleset setuid setgid setreuid setregid setresuid
-    setresgid setgroups setfsuid setfsgid capset mknod mknodat listen accept accept4 setxattr lsetxattr
-    fsetxattr ioprio_set inotify_init inotify_init1
+    memfd_create memfd_secret shmget shmat shmctl semget semctl msgget msgctl mq_open mq_unlink
+    migrate_pages move_pages mbind set_mempolicy set_mempolicy_home_node get_mempolicy
+    landlock_create_ruleset setuid setgid setreuid setregid setresuid setresgid setgroups setfsuid
+    setfsgid capset mknod mknodat listen accept accept4 setxattr lsetxattr fsetxattr ioprio_set
+    inotify_init inotify_init1 io_setup cachestat pidfd_send_signal process_mrelease get_robust_list
+    sync syncfs ustat sysfs uselib
 """.split()  # noqa: SIM905
+
+# Of calls that do many things, the only ones that are carried out.
+FCNTL = {
+    "F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_GETLK": 5, "F_SETLK": 6,
+    "F_SETLKW": 7, "F_OFD_GETLK": 36, "F_OFD_SETLK": 37, "F_OFD_SETLKW": 38, "F_DUPFD_CLOEXEC": 1030,
+    "F_SETPIPE_SZ": 1031, "F_GETPIPE_SZ": 1032, "F_GET_SEALS": 1034,
+}  # fmt: skip
+"""Not among them: owners of a descriptor and their signals (F_SETOWN, F_SETSIG), leases, watching folders."""
+IOCTL = {
+    "TCGETS": 0x5401, "TIOCGWINSZ": 0x5413, "FIONREAD": 0x541B, "FIONBIO": 0x5421, "FIONCLEX": 0x5450,
+    "FIOCLEX": 0x5451, "TCGETS2": 0x802C542A, "FICLONE": 0x40049409, "FICLONERANGE": 0x4020940D,
+}  # fmt: skip
+"""Not among them: owners of a descriptor (FIOSETOWN, SIOCSPGRP, FIOASYNC), typing into terminals, flags of
+files, which would outlive a guest, and whatever else drivers and file systems of the host listen to."""
 
 _NUMBERS = {
     "x86_64": """
@@ -42,7 +60,10 @@ _NUMBERS = {
         ioctl=16 kill=62 tkill=200 tgkill=234 rt_sigqueueinfo=129 rt_tgsigqueueinfo=297
         pidfd_open=434 connect=42 setxattr=188 lsetxattr=189 fsetxattr=190 ioprio_set=251
         setpriority=141 sched_setparam=142 sched_setscheduler=144 sched_setaffinity=203
-        sched_setattr=314 inotify_init=253 inotify_init1=294 fcntl=72
+        sched_setattr=314 inotify_init=253 inotify_init1=294 fcntl=72 semctl=66 msgctl=71
+        mq_unlink=241 set_mempolicy_home_node=450 io_setup=206 cachestat=451 pidfd_send_signal=424
+        process_mrelease=448 get_robust_list=274 sync=162 syncfs=306 ustat=136 sysfs=139 uselib=134
+        prctl=157
     """,
     "aarch64": """
         ptrace=117 process_vm_readv=270 process_vm_writev=271 process_madvise=440 pidfd_getfd=438
@@ -62,7 +83,9 @@ _NUMBERS = {
         prlimit64=261 ioctl=29 kill=129 tkill=130 tgkill=131 rt_sigqueueinfo=138
         rt_tgsigqueueinfo=240 pidfd_open=434 connect=203 setxattr=5 lsetxattr=6 fsetxattr=7
         ioprio_set=30 setpriority=140 sched_setparam=118 sched_setscheduler=119
-        sched_setaffinity=122 sched_setattr=274 inotify_init1=26 fcntl=25
+        sched_setaffinity=122 sched_setattr=274 inotify_init1=26 fcntl=25 semctl=191 msgctl=187
+        mq_unlink=181 set_mempolicy_home_node=450 io_setup=0 cachestat=451 pidfd_send_signal=424
+        process_mrelease=448 get_robust_list=100 sync=81 syncfs=267 prctl=167
     """,
 }
 
