@@ -74,7 +74,7 @@ class Episode:
     """Keyword arguments of `gym.make`."""
     seed: int
     task: str
-    """`info["task"]`: a stable, opaque key of the task's content."""
+    """`info["task"]`, a stable and opaque key of the task's content, as text."""
     turns: tuple[Turn, ...]
     stop: StopReason
     success: bool = False

@@ -34,7 +34,7 @@ class Recorder:
     def begin(self, env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> None:
         """Note what `reset` said and what the environment says about itself."""
         made = env.unwrapped
-        self.task = info.get("task", "")
+        self.task = str(info.get("task", ""))
         self.task_name = getattr(made, "task_name", "")
         self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
 

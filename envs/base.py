@@ -52,9 +52,13 @@ class Outcome:
     success: bool = False
 
 
-def task_key(name: str) -> str:
-    """The key by which `info["task"]` names a task: 16 hexadecimal digits that say nothing about it."""
-    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+def task_key(name: str) -> int:
+    """The key by which `info["task"]` names a task: a number below 2⁶³ that says nothing about it.
+
+    A number, because Gymnasium's vector wrappers make arrays and tensors of what is in `info`.
+    """
+    digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
 
 
 class ChatEnv(gymnasium.Env[Chat, Reply]):
@@ -107,7 +111,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._open = False
         self._state: Any = None
         self.task_name = ""
-        self._task = ""
+        self._task = 0
         self._messages: tuple[Message, ...] = ()
 
     def answer(self, state: Any, action: Reply) -> Outcome:

@@ -97,8 +97,8 @@ def info(subject: Subject) -> str:
     """`task` always, `reward_terms` after every step, `success` at the end and only there."""
     for episode in subject.played:
         task = episode.steps[0].info.get("task")
-        if not isinstance(task, str) or not task:
-            raise Violation(f'info["task"] is {task!r} after reset: give the task\'s content key, a str')
+        if not isinstance(task, str | int) or task == "":
+            raise Violation(f'info["task"] is {task!r} after reset: give the content\'s key, an int or a str')
         for step in episode.steps[1:]:
             if step.info.get("task") != task:
                 raise Violation(

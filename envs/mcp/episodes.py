@@ -88,7 +88,7 @@ class Episodes:
 
     def _begin(self) -> None:
         self.task, info = self._made.reset(seed=self.seed)
-        self._key = info["task"]
+        self._key = str(info["task"])
         self._steps, self._return = 0, 0.0
         self._success: bool | None = None
         self._over = ""

@@ -162,7 +162,7 @@ def test_scripted_episodes_are_recorded_in_the_order_of_their_starts() -> None:
     episode = episodes[5]
     assert (episode.environment, episode.arguments) == (ECHO.id, {"length": 2})
     assert (episode.task_name, episode.group, episode.sample) == ("task-5", 2, 1)
-    assert episode.task == task_key("task-5")
+    assert episode.task == str(task_key("task-5"))
     assert (episode.stop, episode.success) == (StopReason.TERMINATED, True)
     assert [turn.reply for turn in episode.turns] == [assistant("0"), assistant("1")]
     assert episode.turns[0].observation[0]["content"].startswith("begin")

@@ -351,7 +351,7 @@ class NoSnapshot(gymnasium.Wrapper):
 
 class ForgetsTheTurn(Double):
     def snapshot(self) -> Any:
-        return (self._state, self._task, 0, True, ())
+        return (self._state, self.task_name, 0, True, ())
 
 
 class MutableState(Double):

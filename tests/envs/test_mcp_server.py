@@ -108,7 +108,7 @@ def play_directly(env: gymnasium.Env[Any, Any], seed: int) -> dict[str, Any]:
     while not over:
         observation, reward, terminated, truncated, info = env.step(agent.act(observation, info))
         total, steps, over = total + float(reward), steps + 1, terminated or truncated
-    return {"steps": steps, "return": total, "success": info["success"], "task": info["task"]}
+    return {"steps": steps, "return": total, "success": info["success"], "task": str(info["task"])}
 
 
 def test_an_oracle_earns_through_mcp_what_it_earns_directly(connect: Callable[[], McpServer]) -> None:
@@ -148,7 +148,7 @@ def test_what_a_model_can_read_names_the_task_by_an_opaque_key(connect: Callable
     env.reset(seed=SEED)
     with connect() as server:
         read = server.read("ludus://episode")
-    assert json.loads(read)["task"] == task_key(env.task_name)
+    assert json.loads(read)["task"] == str(task_key(env.task_name))
     assert env.task_name not in read
 
 

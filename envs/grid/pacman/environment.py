@@ -136,7 +136,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         self._games = Games(self.game, 1)
         self._begun = False
         self._open = False
-        self._task = ""
+        self._task = 0
         self._action = np.zeros(1, np.int64)
         self._nobody = np.zeros(1, np.bool_)
         self._everybody = np.ones(1, np.bool_)
@@ -159,7 +159,8 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             self._begun = True
         self._games.begin(self._everybody, 0, 1)
         self._open = True
-        (self._task,) = self._games.tasks(self._everybody)
+        # As in `task_key`: below 2⁶³, so that arrays of tasks are int64.
+        self._task = self._games.codes(self._everybody).item() >> 1
         observation, info = self._look()
         if self.render_mode == "human":
             self._show()

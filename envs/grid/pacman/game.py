@@ -186,7 +186,6 @@ class Games:
         flat = seen.reshape(self.size, -1)
         rules.look(self.grids, self.states, self.game.settings, radius, due, flat, masks, low, high)
 
-    def tasks(self, rows: np.ndarray) -> list[str]:
-        """Content keys of the episodes in `rows`, bool (N,): of start, random word and arguments."""
-        size = f"{self.game.rows}x{self.game.columns}"
-        return [f"pacman-{size}-{code:016x}" for code in (self._hashes[rows] ^ self._digest).tolist()]
+    def codes(self, rows: np.ndarray) -> np.ndarray:
+        """Content hashes, uint64, of the episodes in `rows`, bool (N,): of start, random word, arguments."""
+        return self._hashes[rows] ^ self._digest

@@ -96,7 +96,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._threads = as_integer("threads", threads, 1, 1024)
         self._pool: ThreadPoolExecutor | None = None
         self._games = Games(self.game, self.num_envs)
-        self._tasks = np.full(self.num_envs, None, object)
+        self._tasks = np.zeros(self.num_envs, np.int64)
         self._begun = np.zeros(self.num_envs, np.bool_)
         self._ended = np.ones(self.num_envs, np.bool_)
         self._everybody = np.ones(self.num_envs, np.bool_)
@@ -240,7 +240,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             other.result()
 
     def _name_tasks(self, rows: np.ndarray) -> None:
-        self._tasks[rows] = self._games.tasks(rows)
+        self._tasks[rows] = self._games.codes(rows) >> np.uint64(1)
 
     def _infos(
         self,
@@ -252,11 +252,10 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         """Infos of the given rows; `masks` is already theirs. The rows that `stepped` have reward terms,
         those that `ended` a success."""
         infos: dict[str, Any] = {
-            "task": self._tasks.copy(),
+            "task": self._tasks * rows,
             "action_mask": masks,
             "frightened": self._games.states[:, rules.FRIGHT] * rows,
         }
-        infos["task"][~rows] = None
         for name in tuple(infos):
             infos[f"_{name}"] = rows.copy()
         if stepped is not None:

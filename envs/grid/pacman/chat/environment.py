@@ -146,7 +146,8 @@ class PacManChat(ChatEnv):
         everybody = np.ones(1, np.bool_)
         games.begin(everybody, 0, 1)
         state = PacManState(games.grids.tobytes(), games.states.tobytes())
-        return Start([system(self._rules_text()), user(self._scene(state))], games.tasks(everybody)[0], state)
+        name = f"pacman-{self.game.rows}x{self.game.columns}-{games.codes(everybody).item():016x}"
+        return Start([system(self._rules_text()), user(self._scene(state))], name, state)
 
     def respond(self, state: PacManState, text: str) -> Outcome:
         moves, complaint = self._read(text)
