@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ludus.tools.extras import EXTRAS, how_to_install
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -41,6 +43,15 @@ def test_import_from(place: str, tmp_path: Path) -> None:
     assert done.stdout.split() == [str(REPOSITORY / "ludus/__init__.py"), str(REPOSITORY / "envs/base.py")], (
         done.stderr
     )
+
+
+def test_every_package_of_an_extra_is_known_to_the_errors_that_name_it() -> None:
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for extra, modules in EXTRAS.items():
+        required = {re.split(r"[^\w.-]", line)[0].replace("-", "_") for line in extras[extra]}
+        assert set(modules) == required
+    assert how_to_install("pandas") == "pip install 'ludus[code]'"
+    assert how_to_install("polars") == "pip install polars"
 
 
 def test_the_extra_all_is_every_extra_of_a_user() -> None:

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 import gymnasium
 
 from ludus.tools.errors import UserError
+from ludus.tools.extras import EXTRAS, how_to_install
 
-_EXTRAS = {
-    "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard"),
-    "code": ("docker",),
-}
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -54,10 +51,9 @@ def _explain(error: BaseException) -> Problem | None:
 
 def _missing_extra(error: ModuleNotFoundError) -> Problem | None:
     package = (error.name or "").partition(".")[0]
-    for extra, packages in _EXTRAS.items():
-        if package in packages:
-            return Problem(f"this needs {package}, which is not installed: pip install 'ludus[{extra}]'", 1)
-    return None
+    if not any(package in modules for modules in EXTRAS.values()):
+        return None
+    return Problem(f"this needs {package}, which is not installed: {how_to_install(package)}", 1)
 
 
 def _unwritable(error: OSError) -> Problem | None:

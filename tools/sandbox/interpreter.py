@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ludus.tools.errors import UserError
+from ludus.tools.extras import how_to_install
 
 GUEST = Path(__file__).parent / "guest"
 
@@ -73,9 +74,7 @@ def package_files(packages: tuple[str, ...]) -> tuple[str, ...]:
         except metadata.PackageNotFoundError:
             if name not in {re.sub(r"[-_.]+", "-", asked).lower() for asked in packages}:
                 continue  # a requirement for other systems
-            raise UserError(
-                f"packages: {name!r} is not installed here; install it, or leave it out"
-            ) from None
+            raise UserError(f"packages: {name!r} is not installed here: {how_to_install(name)}") from None
         root = Path(str(distribution.locate_file("")))
         for file in distribution.files or ():
             top = file.parts[0]
