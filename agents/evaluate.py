@@ -48,9 +48,27 @@ class Summary:
     """Share of completions that the token limit cut off."""
     stop_reasons: dict[str, int]
 
+    @property
+    def left_out(self) -> str:
+        """See `left_out`."""
+        return left_out(self.faults, self.episodes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: nan becomes None."""
         return _plain(asdict(self))
+
+
+def fault_share(faults: int, episodes: int) -> str:
+    """For a table: `3 (0.6%)`; `0` without faults."""
+    return f"{faults} ({faults / episodes:.1%})" if faults else "0"
+
+
+def left_out(faults: int, episodes: int) -> str:
+    """What has to stand beside every figure: how many episodes it leaves out. Empty without faults."""
+    if not faults:
+        return ""
+    share = f"{faults} of {episodes} episode{'s' * (episodes != 1)} ({faults / episodes:.1%})"
+    return f"{share} ended in a fault and count{'s' * (faults == 1)} in no figure"
 
 
 def summarise(episodes: Iterable[Episode]) -> Summary:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ludus.agents.bench.directory import BenchError, Folder
 from ludus.agents.bench.result import Result
-from ludus.agents.evaluate import Interval, bootstrap_mean
+from ludus.agents.evaluate import Interval, bootstrap_mean, left_out
 
 Place = tuple[str, str, int, str]
 """A task: environment, its arguments, seed, content key."""
@@ -55,7 +55,8 @@ def compare(a: Folder, b: Folder) -> Comparison:
     Raises:
         BenchError: the runs have no task in common.
     """
-    left, right = _by_place(a), _by_place(b)
+    results_a, results_b = a.results(), b.results()
+    left, right = _by_place(a, results_a), _by_place(b, results_b)
     listed_a, listed_b = _places(a), _places(b)
     other = {*listed_b}
     common = [place for place in listed_a if place in other]
@@ -72,6 +73,9 @@ def compare(a: Folder, b: Folder) -> Comparison:
         )
     if a.settings.ludus != b.settings.ludus:
         notes.append(f"the versions of Ludus differ: {a.settings.ludus}, {b.settings.ludus}")
+    for folder, results in ((a, results_a), (b, results_b)):
+        if missing := left_out(sum(result.is_fault for result in results), len(results)):
+            notes.append(f"{folder.path}: {missing}")
     both = [place for place in common if place in left and place in right]
     if len(both) < len(common):
         notes.append(
@@ -129,11 +133,11 @@ def _places(folder: Folder) -> list[Place]:
     ]
 
 
-def _by_place(folder: Folder) -> dict[Place, list[Result]]:
+def _by_place(folder: Folder, results: list[Result]) -> dict[Place, list[Result]]:
     """The results that are no fault, by task; where the environment gave another task, by that one."""
     places = _places(folder)
     found: dict[Place, list[Result]] = defaultdict(list)
-    for result in folder.results():
+    for result in results:
         if not result.is_fault:
             found[(*places[result.task][:3], result.key)].append(result)
     return found

@@ -186,7 +186,7 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
     jobs = [job for job in wanted if (job.task, job.sample) not in whole]
     again = sum((job.task, job.sample) in kept for job in jobs)
     if kept and jobs:
-        faults = f"; {again} faults are played again" if again else ""
+        faults = f"; faults that are played again: {again}" if again else ""
         listener.note(f"{folder.path}: {len(whole)} of {len(wanted)} episodes are there and kept{faults}")
     listener.begun(
         folder.settings.model, folder.tasks, plan.repeats, [kept[place] for place in sorted(whole)]

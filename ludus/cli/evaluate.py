@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ludus.agents.episode import Episode
-from ludus.agents.evaluate import Summary, summarise
+from ludus.agents.evaluate import Summary, fault_share, summarise
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
@@ -139,7 +139,12 @@ def show(title: str, summary: Summary) -> None:
     table.add_section()
     for reason, count in summary.stop_reasons.items():
         table.add_row(reason, str(count), f"{count / summary.episodes:.1%}")
-    table.add_row("faults", str(summary.faults), style="red" if summary.faults else "")
+    table.add_row(
+        "faults", fault_share(summary.faults, summary.episodes), style="red" if summary.faults else ""
+    )
     # Not the table's own title, which would wrap at the width of the table.
-    Console().print(Text(title, style="bold"), soft_wrap=True)
+    console = Console()
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    if summary.faults:
+        console.print(Text(summary.left_out, style="red"), soft_wrap=True)
     print_whole(table)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from ludus.agents.evaluate import left_out
 from ludus.cli.environments import make, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
@@ -102,4 +103,7 @@ def outcome(directory: Path) -> list[str]:
             if summary is not None and summary[key]["value"] is not None
         ]
         lines.append(f"{title:<8} {' → '.join(stages)}")
+    for stage, summary in evaluation.items():
+        if summary is not None and summary.get("faults"):
+            lines.append(f"{stage}: {left_out(summary['faults'], summary['episodes'])}")
     return lines

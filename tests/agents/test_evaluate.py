@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.agents.evaluate import bootstrap_mean, summarise, wilson
+from ludus.agents.evaluate import bootstrap_mean, fault_share, left_out, summarise, wilson
 from ludus.envs.chat import assistant
 
 
@@ -41,6 +41,14 @@ def test_a_summary_counts_faults_apart() -> None:
     assert summary.reward_terms == {"a": 1.0}
     assert (summary.turns, summary.completion_tokens, summary.cut) == (2, 6, 0.5)
     assert summary.stop_reasons == {"environment:terminated": 2, "fault:environment": 1}
+
+
+def test_faults_are_told_beside_the_figures_that_leave_them_out() -> None:
+    assert (fault_share(0, 512), fault_share(3, 512)) == ("0", "3 (0.6%)")
+    assert left_out(0, 512) == ""
+    assert left_out(3, 512) == "3 of 512 episodes (0.6%) ended in a fault and count in no figure"
+    summary = summarise([episode(1.0, True, StopReason.ENGINE_FAULT)])
+    assert summary.left_out == "1 of 1 episode (100.0%) ended in a fault and counts in no figure"
 
 
 def test_a_summary_of_faults_alone_has_no_figures_and_says_so() -> None:

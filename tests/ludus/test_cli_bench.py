@@ -186,3 +186,57 @@ def test_bench_is_a_command_of_one_word_and_of_two(run: Run) -> None:
     assert "usage: ludus bench compare" in run("bench", "compare", "--help").out
     assert "bench compare" in run("bench", "--help").out
     assert "SUITE" in run("bench").err + run("bench").out
+
+
+def test_no_figure_is_printed_without_the_faults_that_it_leaves_out(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ludus.envs.base import ChatEnv
+    from ludus.envs.faults import EnvironmentFault
+
+    reset = ChatEnv.reset
+
+    def broken(env: Any, *, seed: int | None = None, options: Any = None) -> Any:
+        if seed is not None and seed % 4 == 0:
+            raise EnvironmentFault("no disk")
+        return reset(env, seed=seed, options=options)
+
+    monkeypatch.setattr(ChatEnv, "reset", broken)
+    told = run("eval", ARITHMETIC, "--agent", "null", "--episodes", 8, "--seed", 0)
+    assert "2 of 8 episodes (25.0%) ended in a fault and count in no figure" in told.out
+    assert "2 (25.0%)" in told.out
+    monkeypatch.undo()
+    assert "ended in a fault" not in run("eval", ARITHMETIC, "--agent", "null", "--episodes", 8).out
+
+    from dataclasses import replace
+
+    from ludus.agents.bench.compare import compare
+    from ludus.agents.bench.journal import encode, read_journal
+    from ludus.agents.bench.player import PlayerChoice
+    from ludus.agents.bench.run import Plan, bench, read_outcome
+    from ludus.agents.episode import StopReason
+    from ludus.cli.bench.table import print_outcome
+    from ludus.report.bench.page import render
+
+    folder = bench(Plan(ARITHMETIC, PlayerChoice("scripted:oracle"), count=4), tmp_path / "run").folder
+    episode, *_ = read_journal(folder.journal)
+    fault = replace(episode, stop=StopReason.ENVIRONMENT_FAULT, fault="no disk", success=False)
+    folder.journal.write_bytes(folder.journal.read_bytes() + encode(fault))
+    outcome = read_outcome(tmp_path / "run")
+    print_outcome(outcome)
+    assert "1 (25.0%)" in render(outcome)
+    (note, _, _) = compare(outcome.folder, outcome.folder).notes
+    assert "1 of 4 episodes (25.0%) ended in a fault" in note
+
+
+def test_a_finished_run_tells_the_faults_of_its_evaluations(tmp_path: Path) -> None:
+    from ludus.cli.train import outcome
+
+    figures = {"value": 0.5, "low": 0.4, "high": 0.6}
+    summary = {"success": figures, "mean_return": figures, "episodes": 512, "faults": 3}
+    (tmp_path / "evaluation.json").write_text(
+        json.dumps({"primed": {**summary, "faults": 0}, "final": summary})
+    )
+    *_, last = outcome(tmp_path)
+    assert last == "final: 3 of 512 episodes (0.6%) ended in a fault and count in no figure"
+    assert len(outcome(tmp_path)) == 3

@@ -46,6 +46,7 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
         listener.note(
             f"{stage}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), mean return "
             f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f}) on {count} held-out tasks"
+            f"{f'; {summary.left_out}' if summary.faults else ''}"
         )
 
 

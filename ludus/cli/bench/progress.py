@@ -16,6 +16,7 @@ from rich.text import Text
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.run import Listener
 from ludus.agents.bench.tasks import TaskList
+from ludus.agents.evaluate import fault_share
 from ludus.tools.wording import duration, environment_title
 
 PLAIN_SECONDS = 10.0
@@ -118,7 +119,8 @@ class PlainBench(BenchProgress):
             success = sum(tally.successes for tally in self.tallies) / whole if whole else 0.0
             self._line(
                 f"{done}/{total}  success {success:.3f}  {rate:.1f} episodes/s"
-                f"{f'  {faults} faults' if faults else ''}{f'  left {duration(left)}' if left else ''}"
+                f"{f'  faults {fault_share(faults, done)}' if faults else ''}"
+                f"{f'  left {duration(left)}' if left else ''}"
             )
 
     def ended(self, who: str, episodes: int, seconds: float) -> None:
@@ -190,7 +192,7 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
             tally.mean(tally.successes),
             f"{tally.turns / tally.whole:.1f}" if tally.whole else "–",
             f"{tally.tokens / tally.whole:,.0f}" if tally.tokens else "–",
-            Text(str(tally.faults), style="red" if tally.faults else "dim"),
+            Text(fault_share(tally.faults, tally.episodes), style="red" if tally.faults else "dim"),
         )
     return Group(head, table)
 

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
-from ludus.agents.evaluate import Interval
+from ludus.agents.evaluate import Interval, fault_share, left_out
 from ludus.cli.tables import print_whole
 from ludus.tools.wording import environment_title
 
@@ -24,6 +24,8 @@ def print_outcome(outcome: Outcome) -> None:
     head = f"{settings.suite} · {who} · tasks {outcome.folder.tasks.digest}"
     console.print(Text(head, style="bold"), soft_wrap=True)
     print_whole(figures_table(outcome))
+    if missing := left_out(sum(result.is_fault for result in outcome.results), len(outcome.results)):
+        console.print(Text(missing, style="red"), soft_wrap=True)
     for line in trouble_lines(outcome):
         console.print(Text(line), soft_wrap=True)
     how = "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
@@ -65,7 +67,7 @@ def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
         _number(figures.turns, 1),
         _number(figures.completion_tokens or math.nan, 0),  # a scripted agent has none
         _number(figures.seconds, 3),
-        str(figures.faults),
+        fault_share(figures.faults, figures.episodes),
     ]
 
 

@@ -244,7 +244,7 @@ def test_faults_are_played_again_and_count_as_no_failure(folder: Path, heard: An
     assert (figures.faults, figures.success.value, figures.episodes) == (1, 1, 12)
     listener = heard()
     outcome = bench(plan("scripted:oracle"), folder, listener)
-    assert "1 faults are played again" in listener.notes[0]
+    assert "faults that are played again: 1" in listener.notes[0]
     assert len(listener.results) == 1
     assert outcome.rows[0].figures.faults == 0
 
