@@ -1,5 +1,14 @@
 """Tensor operators. They know nothing of the floors above."""
 
+try:
+    import torch  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != "torch":
+        raise
+    raise ModuleNotFoundError(
+        "ludus.kernels needs torch, which is not installed: pip install 'ludus[train]'", name="torch"
+    ) from None
+
 from ludus.kernels.add_rmsnorm.op import add_rmsnorm
 from ludus.kernels.apply import AppliedKernels, apply_kernels, kernels_problem
 from ludus.kernels.group_advantage.op import GroupAdvantage, group_advantage
