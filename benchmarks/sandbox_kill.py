@@ -98,7 +98,7 @@ def containers(mark: str) -> list[str]:
     import docker
 
     engine = docker.APIClient(base_url=os.environ.get("DOCKER_HOST"))
-    names = [one["Names"][0].lstrip("/") for one in engine.containers(all=True)]
+    names = [container["Names"][0].lstrip("/") for container in engine.containers(all=True)]
     engine.close()
     return [name for name in names if name.startswith(mark)]
 
@@ -144,7 +144,7 @@ def main() -> None:
         for _ in range(arguments.moments):
             trials.append(trial(backend, draw.uniform(0.3, longest)))
             print(f"{backend}: {json.dumps(trials[-1])}", flush=True)
-        clean = sum(not one["left"] for one in trials)
+        clean = sum(not trial["left"] for trial in trials)
         failed |= clean < len(trials)
         result[backend] = {"clean": clean, "of": len(trials), "trials": trials}
     RESULTS.write_text(json.dumps({**result, **machine()}, indent=2) + "\n", encoding="utf-8")

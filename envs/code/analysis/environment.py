@@ -130,14 +130,6 @@ class DataAnalysis(ToolEnv):
         self.rubric = Rubric(WEIGHTS, form=("malformed", "tool_errors"))
         most_images = MAX_CALLS * PLOTS * (PLOT_BYTES * 4 // 3 + 100)
         self.observation_space = spaces.Chat(MAX_CALLS * 3 * SHOWN, max_image_length=most_images)
-        self._own_a_notebook()
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        """For copies and pickles: they have a notebook of their own, in which the cells run again."""
-        self.__dict__.update(state)
-        self._own_a_notebook()
-
-    def _own_a_notebook(self) -> None:
         self._owner = NOTEBOOKS.new_owner()
         # Whoever forgets to close an environment holds no sandbox for ever.
         weakref.finalize(self, NOTEBOOKS.close, self._owner).atexit = False

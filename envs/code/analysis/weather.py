@@ -51,9 +51,9 @@ class Weather:
     def known(self, site: str) -> list[tuple[datetime, int]]:
         """Times and temperatures of a site."""
         return [
-            (one.time, one.tenths)
-            for one in self.readings
-            if one.tenths is not None and self.site[one.sensor] == site
+            (reading.time, reading.tenths)
+            for reading in self.readings
+            if reading.tenths is not None and self.site[reading.sensor] == site
         ]
 
 
@@ -117,15 +117,15 @@ def coldest_day(weather: Weather, site: str) -> date:
 
 def gaps(weather: Weather) -> tuple[str, ...]:
     lost = Counter(dict.fromkeys(SENSORS, 0))
-    lost.update(one.sensor for one in weather.readings if one.tenths is None)
+    lost.update(reading.sensor for reading in weather.readings if reading.tenths is None)
     return tuple(best(lost)[:3])
 
 
 def warmest(weather: Weather, half: str) -> str:
     tenths = defaultdict(list)
-    for one in weather.readings:
-        if one.tenths is not None and (one.time.hour >= 12) == HALVES[half]:
-            tenths[one.sensor].append(one.tenths)
+    for reading in weather.readings:
+        if reading.tenths is not None and (reading.time.hour >= 12) == HALVES[half]:
+            tenths[reading.sensor].append(reading.tenths)
     return best({sensor: Fraction(sum(known), len(known)) for sensor, known in tenths.items()})[0]
 
 

@@ -156,7 +156,7 @@ class CodeRepair(ToolEnv):
         return replace(outcome, messages=[*messages, closing], terms=terms, success=verdict.solved)
 
     def respond(self, state: RepairState, text: str) -> Outcome:
-        names = ", ".join(one.name for one in self.tools)
+        names = ", ".join(tool.name for tool in self.tools)
         explanation = user(f"Nothing was done: call a tool ({names}). submit ends the task.")
         return Outcome(state, [explanation], {"malformed": 1.0})
 

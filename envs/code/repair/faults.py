@@ -64,7 +64,7 @@ class Source:
             for name in ("body", "orelse"):
                 block = getattr(node, name, None)
                 if isinstance(block, list):
-                    found.append([one for one in block if not _is_docstring(one)])
+                    found.append([statement for statement in block if not _is_docstring(statement)])
         return found
 
     @cached_property

@@ -63,7 +63,7 @@ def draw_problem(rng: Random, domains: Sequence[Domain], faults: Sequence[str]) 
                 tests = {f"tests/test_{parameters['package']}.py": write_tests(visible)}
                 shown = {**files, path: text, **tests}
                 return Problem(domain.name, fault, parameters["package"], shown, visible, hidden)
-    raise LookupError(f"no fault of {', '.join(faults)} in {', '.join(one.name for one in domains)}")
+    raise LookupError(f"no fault of {', '.join(faults)} in {', '.join(domain.name for domain in domains)}")
 
 
 def _calls(rng: Random, domain: Domain, parameters: Mapping[str, str]) -> list[Call]:
@@ -124,7 +124,7 @@ def write_tests(cases: Sequence[Case]) -> str:
     for number, case in enumerate(cases, start=1):
         call = case.call
         imports.setdefault(call.module, set()).add(call.function)
-        arguments = "".join(f"\n        {_written(one)}," for one in json.loads(call.arguments))
+        arguments = "".join(f"\n        {_written(argument)}," for argument in json.loads(call.arguments))
         tests.append(
             f"def test_{call.function}_{number}():\n"
             f"    result = {call.function}({arguments}\n    )\n"

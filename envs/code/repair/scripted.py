@@ -160,7 +160,9 @@ class SpecialCase(Reader):
                 assert isinstance(given.value, ast.Call)
                 assert isinstance(check, ast.Assert)
                 assert isinstance(check.test, ast.Compare)
-                arguments = json.dumps([ast.literal_eval(one) for one in given.value.args], sort_keys=True)
+                arguments = json.dumps(
+                    [ast.literal_eval(argument) for argument in given.value.args], sort_keys=True
+                )
                 function = ast.unparse(given.value.func)
                 answers = table.setdefault(function, {})
                 answers[arguments] = json.dumps(ast.literal_eval(check.test.comparators[0]))

@@ -108,8 +108,8 @@ def test_the_sandbox_gets_the_package_and_the_calls_and_nothing_else(monkeypatch
     assert sent[1][0] == code, "the program does not depend on the problem"
     package = {path: text for path, text in files.items() if path.startswith(f"{problem.package}/")}
     assert inputs[0][0] == package
-    assert all(one[0] is None for one in inputs[1:])
-    assert [one[1:] for one in inputs] == [
+    assert all(job[0] is None for job in inputs[1:])
+    assert [job[1:] for job in inputs] == [
         [case.call.module, case.call.function, json.loads(case.call.arguments)]
         for case in (*problem.visible, *problem.hidden)
     ]

@@ -112,7 +112,9 @@ def outcomes(problem: Problem, files: dict[str, str]) -> list[bool]:
     # A test that fails raises, and so gives no answer.
     package = {path: text for path, text in files.items() if path.endswith(".py") and path != test}
     modules = compile_package({**package, "visible.py": problem.files[test]})
-    return [one is not None for one in answers(modules, [Call("visible", name, "[]") for name in names])]
+    return [
+        answer is not None for answer in answers(modules, [Call("visible", name, "[]") for name in names])
+    ]
 
 
 def test_every_loop_is_counted() -> None:

@@ -115,7 +115,7 @@ def test_an_interrupted_start_leaves_no_process():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     gc.collect()
-    assert _settled(lambda: [one for one in _marked(process_mark()) if one not in known]) == []
+    assert _settled(lambda: [process for process in _marked(process_mark()) if process not in known]) == []
 
 
 def test_an_owner_killed_while_it_starts_sandboxes_leaves_no_process():

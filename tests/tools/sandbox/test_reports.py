@@ -25,7 +25,7 @@ def test_any_bytes_are_read(lines, count):
 @given(st.lists(_json.filter(lambda value: value == value), max_size=4))
 def test_values_arrive_as_they_were_sent(values):
     report = b"".join(json.dumps({"value": value}).encode() + b"\n" for value in values)
-    assert json.dumps([one.value for one in called_values(report, 9)]) == json.dumps(values)
+    assert json.dumps([value.value for value in called_values(report, 9)]) == json.dumps(values)
 
 
 def test_what_is_no_result_is_an_error_in_its_place():

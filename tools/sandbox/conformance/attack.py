@@ -70,12 +70,12 @@ def is_json(value: Any) -> bool:
     """Whether a value is made of nothing but plain JSON data, by exact type."""
     waiting = [value]
     while waiting:
-        one = waiting.pop()
-        if type(one) is list:
-            waiting += one
-        elif type(one) is dict:
-            waiting += [*one.keys(), *one.values()]
-        elif type(one) not in (str, int, float, bool, type(None)):
+        item = waiting.pop()
+        if type(item) is list:
+            waiting += item
+        elif type(item) is dict:
+            waiting += [*item.keys(), *item.values()]
+        elif type(item) not in (str, int, float, bool, type(None)):
             return False
     return True
 
@@ -84,13 +84,13 @@ def plain_values(evidence: Evidence) -> str:
     """A judge: what a call gives is plain data, and no more of it than there were calls."""
     if len(evidence.values) > len(INPUTS):
         return f"{len(evidence.values)} values of {len(INPUTS)} calls"
-    strange = [one for one in evidence.values if not is_json(one.value)]
+    strange = [value for value in evidence.values if not is_json(value.value)]
     return f"a value that is no plain data: {strange[0]!r:.80}" if strange else ""
 
 
 def no_values(evidence: Evidence) -> str:
     """A judge: nothing was computed, so there is no value."""
-    valued = [one for one in evidence.values if one.error is None]
+    valued = [value for value in evidence.values if value.error is None]
     return f"a value from nowhere: {valued[0]!r:.80}" if valued else ""
 
 

@@ -41,8 +41,8 @@ class Report:
     def __str__(self) -> str:
         width = max((len(outcome.attack) for outcome in self.outcomes), default=0)
         lines = [
-            f"{'ok    ' if one.passed else 'FAILED'}  {one.attack:{width}}  {one.got or '-'}"
-            + (f"  {one.detail}" if one.detail else "")
-            for one in self.outcomes
+            f"{'ok    ' if outcome.passed else 'FAILED'}  {outcome.attack:{width}}  {outcome.got or '-'}"
+            + (f"  {outcome.detail}" if outcome.detail else "")
+            for outcome in self.outcomes
         ]
         return "\n".join([f"{self.backend}: {self.summary}", *lines])

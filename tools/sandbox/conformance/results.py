@@ -32,12 +32,12 @@ for number in range(1, 16):
 
 
 def _honest(evidence: Evidence) -> str:
-    one = evidence.results[0]
-    return "" if one.exit_code else f"the exit code is {one.exit_code!r}, and it left with 1"
+    result = evidence.results[0]
+    return "" if result.exit_code else f"the exit code is {result.exit_code!r}, and it left with 1"
 
 
 def _exact(evidence: Evidence) -> str:
-    values = [one.value for one in evidence.values if one.error is None]
+    values = [value.value for value in evidence.values if value.error is None]
     if strange := plain_values(evidence):
         return strange
     # A guest that says "equal to everything" has said 7, "seven" and True, and these are not equal to 8.

@@ -227,19 +227,21 @@ def _judged(attack: Attack, evidence: Evidence, secret: str) -> list[str]:
     if first.verdict not in attack.expected:
         said = first.stderr.strip().splitlines()[-1:]
         wrong.append(f"{first.verdict}{''.join(f' ({line:.100})' for line in said)}")
-    wrong += [f"what came after it: {one.verdict}" for one in later if one.verdict is not Verdict.OK]
-    for one in evidence.results:
+    wrong += [f"what came after it: {result.verdict}" for result in later if result.verdict is not Verdict.OK]
+    for result in evidence.results:
         wrong += [
-            line.removeprefix(f"{ESCAPED}: ") for line in one.stdout.splitlines() if line.startswith(ESCAPED)
+            line.removeprefix(f"{ESCAPED}: ")
+            for line in result.stdout.splitlines()
+            if line.startswith(ESCAPED)
         ]
-        if max(len(one.stdout), len(one.stderr)) > evidence.limits.output_kb * 1024:
+        if max(len(result.stdout), len(result.stderr)) > evidence.limits.output_kb * 1024:
             wrong.append("more output came back than the limit allows")
-        wrong += [f"the file {name!r} came back" for name in one.files if name not in attack.kept]
+        wrong += [f"the file {name!r} came back" for name in result.files if name not in attack.kept]
     wrong += [f"the file {name!r} did not come back" for name in attack.kept if name not in first.files]
     for neighbour in evidence.neighbours:
         if neighbour.verdict is not Verdict.OK or neighbour.stdout != "undisturbed\n":
             wrong.append(f"its neighbour was disturbed: {neighbour.verdict}")
-    came_back = repr([(one.stdout, one.stderr, one.files) for one in evidence.results]) + repr(
+    came_back = repr([(result.stdout, result.stderr, result.files) for result in evidence.results]) + repr(
         evidence.values
     )
     if secret in came_back:

@@ -346,7 +346,7 @@ class Server:
             found = [os.lstat(place) for place in self.places]
         except OSError:
             return None
-        return [(one.st_mode, one.st_mtime_ns, one.st_atime_ns) for one in found]
+        return [(status.st_mode, status.st_mtime_ns, status.st_atime_ns) for status in found]
 
     def _disk(self) -> tuple[bool, bool]:
         """Whether the work directory is full, and whether there is anything in it."""
