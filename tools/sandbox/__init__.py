@@ -1,4 +1,4 @@
-"""Sandboxes: run programs that nobody has read."""
+"""Sandboxes: run untrusted programs."""
 
 from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.pool import SandboxPool, shared_pool

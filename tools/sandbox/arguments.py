@@ -44,7 +44,7 @@ def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = 
         UserError: an argument is not what it should be.
     """
     if not isinstance(code, str):
-        raise UserError(f"code={code!r:.50} is no program: give its text")
+        raise UserError(f"code={code!r:.50} is not a program: give its text")
     if limits is not None and not isinstance(limits, Limits):
         raise UserError(f"limits={limits!r:.50}: give Limits(…)")
     check_names(files_out)
@@ -66,7 +66,7 @@ def check_name(name: str) -> None:
     """Whether a file's name stays inside the work directory.
 
     Raises:
-        UserError: it does not, or it is no text that UTF-8 can write.
+        UserError: it does not, or it is not text that UTF-8 can write.
     """
     if not isinstance(name, str):
         raise UserError(f"file {name!r:.50}: give a path inside the work directory, as in 'data/table.csv'")
@@ -80,10 +80,10 @@ def checked_inputs(name: object, inputs: object) -> list[list[Any]]:
     """The calls of the function `name`: a list of arguments for each.
 
     Raises:
-        UserError: they are nothing of the kind.
+        UserError: they are not.
     """
     if not isinstance(name, str):
-        raise UserError(f"name={name!r:.50} names no function: give its name, as in 'solve'")
+        raise UserError(f"name={name!r:.50} is not the name of a function: give a text, as in 'solve'")
     try:
         return [list(arguments) for arguments in inputs]  # type: ignore[attr-defined]
     except TypeError:

@@ -12,10 +12,10 @@ from ludus.tools.sandbox.bubblewrap import MISSING, find_bwrap
 from ludus.tools.sandbox.limits import Limits
 
 GUARANTEES = ("files", "network", "processes", "users", "system calls", "memory", "process count", "disk")
-"""What a backend may hold apart or hold down."""
+"""What a backend may isolate or limit."""
 
 GUEST_ENVIRONMENT = {
-    # The same program does the same thing every time, as far as that is in our hands.
+    # The same program does the same thing every time, as far as we can make it.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -30,7 +30,7 @@ GUEST_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class LaunchSpec:
-    """What a sandbox is to be."""
+    """What to start."""
 
     limits: Limits = field(default_factory=Limits)
     packages: tuple[str, ...] = ()
@@ -46,15 +46,15 @@ class Launched:
     control: socket
     """A stream socket to it (see `guest/server.py`)."""
     kill: Callable[[], None]
-    """End it and everything in it, at once. Calling it again does no harm."""
+    """End it and everything in it at once. Calling it again does nothing."""
     isolation: Mapping[str, str]
-    """By what each of `GUARANTEES` is held; those that are not held are absent."""
+    """How each of `GUARANTEES` is kept; those that are not kept are absent."""
     settle: Callable[[], None] = lambda: None
     """Called once, when the server has loaded everything."""
     out_of_memory: Callable[[], int] = lambda: 0
-    """How often the kernel has ended a process in it for want of memory, where that is known."""
+    """How often the kernel has killed a process in it for lack of memory, where that is known."""
     last_words: Callable[[], str] = lambda: ""
-    """What a server that ended while it started has said, where that is known."""
+    """The last line of a server that died while starting, where that is known."""
 
 
 Backend = Callable[[LaunchSpec], Launched]
@@ -84,11 +84,11 @@ def backend_name(name: str | None = None) -> str:
         return "process"
     if chosen not in _MODULES:
         source = "backend" if name else "LUDUS_SANDBOX"
-        raise UserError(f"{source}={chosen!r} is no sandbox; choose from {', '.join(_MODULES)}")
+        raise UserError(f"{source}={chosen!r} is not a sandbox; choose from {', '.join(_MODULES)}")
     return chosen
 
 
 def backend(name: str) -> Backend:
-    """The backend of that name, imported when it is asked for."""
+    """The backend of that name, imported on first use."""
     launch: Backend = import_module(_MODULES[name]).launch
     return launch

@@ -46,7 +46,7 @@ def build_image(
     if root_filesystem is not None and not root_filesystem.is_file():
         raise UserError(f"--from-tar: there is no file {root_filesystem}")
     if root_filesystem is not None and not tarfile.is_tarfile(root_filesystem):
-        raise UserError(f"--from-tar: {root_filesystem} is no tar of a root filesystem")
+        raise UserError(f"--from-tar: {root_filesystem} is not a tar of a root filesystem")
     engine = connect()
     with engine_errors(f"cannot build {name}"):
         base = _imported(engine, root_filesystem, name, say) if root_filesystem else _official(engine, say)

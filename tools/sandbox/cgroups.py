@@ -1,4 +1,4 @@
-"""Control groups: how the kernel itself holds memory and process count down, where we may make one."""
+"""Control groups: the kernel itself limits memory and the number of processes, where we may make one."""
 
 import contextlib
 import os

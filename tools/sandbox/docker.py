@@ -47,7 +47,7 @@ def launch(spec: LaunchSpec) -> Launched:
     """Start a fork server in a container of its own.
 
     Raises:
-        UserError: there is no engine on this machine, no image or no such package in it.
+        UserError: there is no engine on this machine, no image, or no such package in the image.
         SandboxFault: the container did not start.
     """
     if sys.platform != "linux":
@@ -208,7 +208,7 @@ def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
 
 
 def _remove(engine: "docker.APIClient", name: str) -> bool:
-    """Whether the container is gone; the engine may be on its way to removing it for somebody else."""
+    """Remove a container; False if the engine is already removing it for somebody else."""
     import docker
 
     with engine_errors(f"the container {name} could not be removed", SandboxFault):
@@ -229,7 +229,7 @@ def _reap_once(address: str, process: int) -> None:
 
 
 def reap() -> list[str]:
-    """Remove the containers of owners that died together with their janitor, and name them."""
+    """Remove the containers of owners that died together with their janitor; their names."""
     engine = connect()
     removed = []
     for container in engine.containers(all=True, filters={"label": OWNER_LABEL}):
@@ -242,14 +242,14 @@ def reap() -> list[str]:
 
 
 def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
-    """Allow so many bytes beyond what the server uses, now that it has loaded what guests begin with."""
+    """Allow so many bytes beyond what the server uses, now that it has loaded everything."""
     with engine_errors("the sandbox 'docker' cannot limit memory", SandboxFault):
         used = engine.stats(name, stream=False, one_shot=True)["memory_stats"]["usage"]
         engine.update_container(name, mem_limit=used + beyond, memswap_limit=used + beyond)
 
 
 def _memory_kills(engine: "docker.APIClient", name: str) -> Callable[[], int]:
-    """How often the kernel has ended a process of the container for want of memory.
+    """How often the kernel has killed a process of the container for lack of memory.
 
     The engine does not say. The container's cgroup does, where this process sees it.
     """

@@ -1,9 +1,9 @@
-"""The janitor: whatever this process leaves behind is removed once it is dead, however it died.
+"""The janitor: removes whatever this process leaves behind, however it dies.
 
 A separate process (`janitor_process.py`), in a session of its own, sits on a pipe from this one. The kernel
 closes the pipe when the owner dies, also by SIGKILL; then the janitor removes what was watched, and ends.
-What owners left that died together with their janitor (power cut, a killed container) is removed by the next
-owner that uses the same folder: names made by `owners.owned_name` tell whose they are.
+If owner and janitor die together (a power cut, a killed container), the next owner that uses the same folder
+removes what they left: names made by `owners.owned_name` tell whose they are.
 """
 
 import atexit
@@ -19,7 +19,8 @@ from ludus.tools.sandbox.owners import leftovers
 
 
 class Janitor:
-    """This process's side: started with the first thing to watch, anew when it was killed. Thread-safe."""
+    """This process's side. The janitor starts with the first thing to watch, and again if it was killed.
+    Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,8 +32,8 @@ class Janitor:
     def watch(self, path: Path) -> None:
         """Remove this folder, or this cgroup and its members, when this process is dead.
 
-        To be called before it is made, so that there is no moment in which nobody would remove it. Its name
-        should come from `owned_name`; the first call for a parent folder also removes what dead owners left
+        Call it before making the folder, so that there is no moment in which nobody would remove it. The name
+        should come from `owned_name`. The first call for a parent folder also removes what dead owners left
         there.
         """
         self._watch(str(path), None)
@@ -43,7 +44,7 @@ class Janitor:
                     self._send({"remove": str(left)})
 
     def watch_container(self, engine: str, name: str) -> None:
-        """Remove this container when this process is dead. To be called before it is made.
+        """Remove this container when this process is dead. Call it before making the container.
 
         Args:
             engine: The engine's address, `unix://…`.
@@ -54,13 +55,13 @@ class Janitor:
     def watch_processes(self, mark: str) -> None:
         """End the sandboxes' servers with this mark in their command line when this process is dead.
 
-        They end with it by themselves, but for one that it was just about to start.
+        They end with it by themselves, except for one that it was about to start.
         """
         if mark not in self._watched:
             self._watch(mark, None)
 
     def unwatch(self, what: Path | str) -> None:
-        """It has been removed: a path, or a container's name."""
+        """Forget a path or a container's name: it has been removed."""
         with self._lock:
             if str(what) in self._watched:
                 del self._watched[str(what)]
@@ -107,12 +108,12 @@ class Janitor:
             self._write(_watch_order(what, engine))
 
     def _let_go(self) -> None:
-        """At the end of this process the janitor has its work to do: it is meant to live on."""
+        """At the end of this process: the janitor lives on, for its work begins now."""
         if self._process is not None:
             self._process.returncode = 0  # so that nobody warns that it still runs
 
     def _forget(self) -> None:
-        """In a fork: what is watched belongs to the parent, and so does the pipe."""
+        """In a fork: what is watched, and the pipe, are the parent's."""
         if self._pipe is not None:
             os.close(self._pipe)
         if self._process is not None:
@@ -144,9 +145,6 @@ def _after_fork_in_child() -> None:
     global _janitor
     _janitor._forget()
     _janitor = Janitor()
-
-
-atexit.register(lambda: _janitor._let_go())
 
 
 os.register_at_fork(

@@ -1,16 +1,16 @@
 """The process that outlives an owner and cleans up after it, also after SIGKILL. See `janitor.py`.
 
-It sits on a pipe whose other end only its owner holds. A line is an order:
+It reads a pipe whose other end only its owner holds. Each line is an order:
 
     {"watch": PATH}      remove this when the owner is dead: a folder, or a cgroup after killing its members
     {"remove": PATH}     remove this now
     {"watch": NAME, "engine": URL}      remove this container from this engine when the owner is dead
-    {"watch": MARK}      end the sandboxes with this, which is no path, in their command line
-    {"unwatch": PATH or NAME}           it is gone
+    {"watch": MARK}      end the sandboxes that have this (not a path) in their command line
+    {"unwatch": PATH or NAME}           it has been removed
 
-At the end of the file the owner is dead: everything watched is removed, and this process ends. It takes the
-standard library only, without site-packages, so that it costs little beside an owner that lives long; the
-Docker SDK is loaded, from the owner's `sys.path` (the one argument), when there are containers to remove.
+At the end of the file the owner is dead: everything watched is removed, and this process ends. It uses
+only the standard library, so that it costs little while its owner lives; the Docker SDK is loaded, from the
+owner's `sys.path` (the only argument), when there are containers to remove.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from pathlib import Path
 _PATIENCE_S = 10.0
 """How long members of a cgroup are given to die, and an engine to answer."""
 _STARTING_S = 1.0
-"""A bubblewrap whose owner has died may be between two steps of its start."""
+"""For how long a bubblewrap whose owner has died may still be starting."""
 _LATE_S = 3.0
-"""An engine goes on for a moment with what a dead owner had asked for: a container may still come."""
+"""For how long an engine may still be making a container that a dead owner had asked for."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
             remove(Path(what))
         else:
             end_processes(what)
-    # Last, since an engine may be gone.
+    # Last, since an engine may not answer.
     for engine in {engine for engine in watched.values() if engine is not None}:
         remove_containers(engine, [name for name, where in watched.items() if where == engine])
 

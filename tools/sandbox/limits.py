@@ -10,7 +10,7 @@ class Limits:
     """What one program may use, its children included.
 
     Raises:
-        UserError: a limit is no number above 0, or the number of processes no integer.
+        UserError: a limit is not a number above 0, or `processes` is not an integer.
     """
 
     wall_s: float = 2.0
@@ -20,8 +20,7 @@ class Limits:
     memory_mb: int = 256
     """MiB of memory beyond what the interpreter holds when it starts, of all its processes together."""
     processes: int = 32
-    """Processes and threads, itself included. After a hundredth of a second the sandbox may take one of them
-    for itself."""
+    """Processes and threads, itself included. After 10 ms the sandbox may take one of them for itself."""
     output_kb: int = 64
     """KiB for stdout, and as much again for stderr."""
     disk_mb: int = 64

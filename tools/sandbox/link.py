@@ -29,7 +29,7 @@ _CHUNK = 1 << 16
 
 @dataclass
 class Stream:
-    """What arrives on one pipe, up to a limit."""
+    """What arrives on a pipe, up to a limit."""
 
     descriptor: int
     most: int
@@ -121,8 +121,8 @@ class Link:
         report: int | None = 0,
         endless: bool = False,
     ) -> Job:
-        """Begin a job. `stdin` is a text or a descriptor, `report` the most bytes of reports (None: there are
-        none); the time of an `endless` one does not run until `order("cell")`."""
+        """Begin a job. `stdin` is its input or a descriptor of it, `report` the most bytes of reports (None:
+        there are none). The clock of an `endless` job does not run until `order("cell")`."""
         ours: list[int] = []
         theirs = [_sealed(_written(job))]
         theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
@@ -147,14 +147,14 @@ class Link:
         return Job(Stream(ours[0], output), Stream(ours[1], output), reports)
 
     def finish(self, job: Job, seconds: float) -> dict[str, Any]:
-        """Wait until the job is over; the server's word on it.
+        """Wait until the job is over; the server's answer.
 
         Raises:
             SandboxFault: the server ended or fell silent.
         """
         try:
             return self.follow(job, seconds)
-        except BaseException:  # Ctrl-C too: nobody would take the server's answer for that of a later job
+        except BaseException:  # Ctrl-C too: the server's answer must not be taken for a later job's
             self.kill()
             raise
         finally:
@@ -267,7 +267,7 @@ def _written(job: dict[str, Any]) -> bytes:
     """A job as JSON.
 
     Raises:
-        UserError: the arguments of a call are no JSON data, the one part that callers choose freely.
+        UserError: the arguments of a call are not JSON data (everything else has been checked).
     """
     try:
         return json.dumps(job).encode()

@@ -1,6 +1,6 @@
-"""Who owns what stands about: a process leaves containers, cgroups and folders behind only while it lives.
+"""Who owns containers, cgroups and folders: none of them outlives its owner for long.
 
-What could outlive a process carries its name, so that anybody can tell later whether that owner is dead.
+What could outlive a process carries that process's name, so that others can tell whether its owner is dead.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ _PREFIX = "ludus"
 
 @dataclass(frozen=True)
 class Owner:
-    """One process, told apart from every other that had or will have its number."""
+    """A process, told apart from every other that had or will have its number."""
 
     pid: int
     started: int
@@ -43,7 +43,7 @@ class Owner:
         return f"{self.pid}.{self.started}.{self.boot}.{self.namespace}"
 
     def is_dead(self) -> bool:
-        """Whether it is certain that this process is no more; one in another container can't be judged."""
+        """Whether this process is certainly dead; of one in another container nobody can tell."""
         here = Owner.current()
         if self.boot != here.boot:
             return True

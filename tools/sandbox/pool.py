@@ -18,10 +18,10 @@ from ludus.tools.sandbox.sandbox import Sandbox
 
 
 class SandboxPool:
-    """At most `size` sandboxes, started when they are needed and used again and again.
+    """At most `size` sandboxes, started on demand and used again and again.
 
-    Whoever takes one gets an empty work directory and no process of anybody before; a sandbox that died or
-    could not be emptied is replaced. Thread-safe.
+    Whoever takes one gets an empty work directory and none of its last user's processes. One that died, or
+    could not be emptied, is replaced. Thread-safe.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SandboxPool:
         preload: Iterable[str] = (),
     ) -> None:
         if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-            raise UserError(f"size={size!r}: give how many sandboxes there may be, at least 1")
+            raise UserError(f"size={size!r}: give the number of sandboxes, at least 1")
         self.size = size or 2 * (os.cpu_count() or 1)
         self._open = partial(
             Sandbox.open, backend, limits or Limits(), packages=tuple(packages), preload=tuple(preload)
@@ -161,9 +161,9 @@ def shared_pool(
     """This process's pool of such sandboxes, on the backend that `LUDUS_SANDBOX` names; it closes at exit.
 
     Raises:
-        UserError: no sandbox can be had here.
+        UserError: no sandbox can run here.
     """
-    # A fork gets pools of its own: the sockets of its parent's would be shared with it.
+    # A fork gets pools of its own: it would share the sockets of its parent's.
     key = (os.getpid(), backend_name(), limits or Limits(), tuple(packages), tuple(preload))
     with _shared_lock:
         if key not in _shared:

@@ -109,17 +109,17 @@ def launch(spec: LaunchSpec) -> Launched:
 
 
 def process_mark() -> str:
-    """What stands in the command line of every bubblewrap and every server of this process."""
+    """What is in the command line of every bubblewrap and every server of this process."""
     return f"ludus-{Owner.current()}-server"
 
 
 def _abandon(process: "subprocess.Popen[bytes]") -> None:
     """End a bubblewrap in the middle of its start.
 
-    Its child waits for a word from it before it asks to die with it: the child goes first.
+    Its child asks to die with its parent only later on, so the child is killed first.
     """
     process.send_signal(signal.SIGSTOP)
-    # Until it stands still it may still be making that child.
+    # Until it has stopped it may still be making that child.
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():

@@ -48,7 +48,7 @@ def _verdict(
 
 
 def called_values(report: bytes, count: int) -> list[Value]:
-    """The values of at most `count` calls, one a line; a line that is none is that call's error."""
+    """The values of at most `count` calls, one a line; a line that is not a value is that call's error."""
     values = []
     for line in report.split(b"\n")[:-1][:count]:
         said = _parsed(line)
@@ -57,7 +57,7 @@ def called_values(report: bytes, count: int) -> list[Value]:
         else:
             error = said.get("error") if isinstance(said, dict) else None
             text = error if isinstance(error, str) else "not a result"
-            # JSON can write half a character, which nobody can print.
+            # JSON can write half of a surrogate pair, which cannot be printed.
             values.append(Value(error=text.encode(errors="replace").decode()))
     return values
 

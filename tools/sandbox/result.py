@@ -6,7 +6,7 @@ from typing import Any
 
 
 class SandboxFault(RuntimeError):
-    """The sandbox broke, through no fault of the program in it."""
+    """The sandbox broke, and not because of the program in it."""
 
 
 class Verdict(StrEnum):
@@ -19,12 +19,12 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     DISK_LIMIT = "disk_limit"
     REFUSED = "refused"
-    """It asked the kernel for something that no program here may have, and was killed for it."""
+    """It asked the kernel for something that no guest may have, and was killed for it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one program. Its output, files and exit code are as hostile as the program is."""
+    """What became of a program. Its output, files and exit code are as hostile as the program."""
 
     verdict: Verdict
     exit_code: int | None
@@ -44,7 +44,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Value:
-    """What one call of a function gave, as the guest tells it: a JSON value, or an error."""
+    """What a call of a function returned, as the guest claims: a JSON value, or an error."""
 
     value: Any = None
     error: str | None = None
@@ -52,8 +52,8 @@ class Value:
 
 @dataclass(frozen=True)
 class CallResult:
-    """What `call` came to."""
+    """The outcome of `call`."""
 
     values: list[Value]
-    """One for each input, in order; fewer where the program was stopped before the end."""
+    """One for each input, in order; fewer if the program was stopped early."""
     result: Result

@@ -1,4 +1,4 @@
-"""`Sandbox`: one place to run programs that nobody has read, whatever holds it apart."""
+"""`Sandbox`: a place to run untrusted programs, whichever backend isolates it."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from ludus.tools.sandbox.session import Session
 _logger = logging.getLogger("ludus.sandbox")
 START_S = 30.0
 REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
-"""What a sandbox must hold apart unless the caller is content with less."""
+"""What a sandbox must guarantee unless the caller asks for less."""
 
 
 class Sandbox:
@@ -42,7 +42,7 @@ class Sandbox:
         self.spec = spec
         self.backend = name
         self.isolation = dict(link.launched.isolation)
-        """By what each guarantee is held, for the eye."""
+        """How each guarantee is kept, in words."""
         self.dirty = False
 
     @classmethod
@@ -59,14 +59,14 @@ class Sandbox:
         Args:
             backend: `"process"`, `"docker"` or `"subprocess"`, or a backend of your own; by default what
                 `LUDUS_SANDBOX` says, else `"process"`.
-            limits: what a program may use, if its run does not say otherwise. packages: distributions that
-            guests may import, by name; their dependencies come along. preload: modules to import once, so
-            that guests have them at once. require: guarantees (of `GUARANTEES`) without which it must not
-            run; by default `REQUIRED`, and nothing
-                for `"subprocess"`.
+            limits: what a program may use, unless its run says otherwise.
+            packages: distributions that guests may import, by name; their dependencies come along.
+            preload: modules to import once, so that guests have them at once.
+            require: guarantees (of `GUARANTEES`) without which it must not run; by default `REQUIRED`, and
+                none for `"subprocess"`.
 
         Raises:
-            UserError: there is no such backend or package, or it cannot hold what is required.
+            UserError: there is no such backend or package, or it cannot guarantee what is required.
             SandboxFault: it did not start.
         """
         if limits is not None and not isinstance(limits, Limits):
@@ -78,14 +78,16 @@ class Sandbox:
         name, launch = _chosen(backend)
         needed = tuple(require) if require is not None else () if name == "subprocess" else REQUIRED
         if strange := [guarantee for guarantee in needed if guarantee not in GUARANTEES]:
-            raise UserError(f"require: {strange[0]!r} is no guarantee; they are {', '.join(GUARANTEES)}")
+            raise UserError(
+                f"require: {strange[0]!r} is not a guarantee; choose from {', '.join(GUARANTEES)}"
+            )
         launched = launch(spec)
         if missing := [guarantee for guarantee in needed if guarantee not in launched.isolation]:
             launched.kill()
             launched.control.close()
             raise UserError(
-                f"the sandbox {name!r} cannot hold apart here: {', '.join(missing)}; nothing was run. Use "
-                f"another backend, or say what is enough with require={tuple(launched.isolation)}"
+                f"the sandbox {name!r} cannot isolate here: {', '.join(missing)}; nothing was run. Use "
+                f"another backend, or ask for less with require={tuple(launched.isolation)}"
             )
         if name != "subprocess":  # which warns for itself
             _say_what_is_not_held(name, frozenset(GUARANTEES) - frozenset(launched.isolation))
@@ -118,7 +120,7 @@ class Sandbox:
         check_name(name)
         files = self._collect([name])
         if name not in files:
-            raise FileNotFoundError(f"{name!r} is no regular file of the sandbox's work directory")
+            raise FileNotFoundError(f"{name!r} is not a regular file in the sandbox's work directory")
         return files[name]
 
     def run(
@@ -151,8 +153,7 @@ class Sandbox:
     ) -> CallResult:
         """Run a program that defines the function `name`, then call that once with each list of arguments.
 
-        Arguments and values are JSON data. A value is what the guest says, which can be anything: compare it
-        here, strictly.
+        Arguments and values are JSON data. A value is whatever the guest claims: compare it here, strictly.
 
         Raises:
             UserError: an argument is not what it should be.
@@ -188,13 +189,14 @@ class Sandbox:
         sandbox.
 
         Raises:
-            UserError: a program left what cannot be archived: locked files, folders too deep, sparse files.
+            UserError: a program left something that cannot be archived: a locked file, a folder too deep, a
+                sparse file.
         """
         result, report = self._do({"do": "snapshot"}, report=int(2 * self.spec.limits.disk_mb * MIB))
         if result.verdict is not Verdict.OK:
             raise UserError(
-                f"snapshot: {result.verdict}: {result.stderr.strip()[-300:]}; a program left what no archive "
-                "takes"
+                f"snapshot: {result.verdict}: {result.stderr.strip()[-300:]}; a program left something that "
+                "cannot be archived"
             )
         return report
 
@@ -226,7 +228,7 @@ class Sandbox:
         """Make it as new for the next user: no session, no process, an empty work directory.
 
         Raises:
-            SandboxFault: it could not be; it has been ended then.
+            SandboxFault: that failed, and the sandbox has been ended.
         """
         if self._session is not None:
             self._session.close()
@@ -235,7 +237,7 @@ class Sandbox:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still run something."""
+        """Whether it can still run programs."""
         return not self._link.dead
 
     def close(self) -> None:
@@ -265,7 +267,7 @@ class Sandbox:
         stdin: bytes = b"",
         report: int | None = 0,
     ) -> tuple[Result, bytes]:
-        """One job, from beginning to end, and what it reported."""
+        """Do one job; its result and what it reported."""
         with self._lock:
             self._free()
             allowed = limits or self.spec.limits
@@ -285,9 +287,9 @@ class Sandbox:
 
 @cache
 def _say_what_is_not_held(name: str, missing: frozenset[str]) -> None:
-    """Once for each backend: what the caller did not require and does not get."""
+    """Say once for each backend what the caller did not require and does not get."""
     if missing:
-        _logger.warning("the sandbox %r does not hold apart here: %s", name, ", ".join(sorted(missing)))
+        _logger.warning("the sandbox %r does not isolate here: %s", name, ", ".join(sorted(missing)))
 
 
 def _chosen(choice: str | Backend | None) -> tuple[str, Backend]:

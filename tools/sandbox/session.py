@@ -54,7 +54,7 @@ class Session:
             self._begin()
         try:
             return self._run(code, files_out, limits)
-        except BaseException:  # Ctrl-C too: what comes of this cell must not be taken for the next one's
+        except BaseException:  # Ctrl-C too: this cell's answer must not be taken for the next one's
             self._link.kill()
             raise
 
@@ -151,7 +151,7 @@ class _Ending:
     def __call__(self) -> bool:
         """Whether it has come."""
         end = self._data.rfind(b"\n", self._seen) + 1
-        # A line that is longer is none of ours: its beginning need not be kept in view.
+        # A longer line is not ours: its beginning need not be kept in view.
         found = _STATUS.search(self._data, max(0, self._seen - 1), end) if end else None
         if found:
             self.status = int(found[1]) & 0xFF

@@ -36,7 +36,7 @@ def process_box():
         (lambda box: box.call("f = abs", "f", [[ENDLESS]]), "inputs: Circular reference"),
         (lambda box: box.call("f = abs", "f", [1]), r"inputs=\[1\]: give a list of arguments for each call"),
         (lambda box: box.call("f = abs", "f", 1), "inputs=1: give"),
-        (lambda box: box.call("f = abs", 3, [[1]]), "name=3 names no function"),
+        (lambda box: box.call("f = abs", 3, [[1]]), "name=3 is not the name of a function"),
     ],
 )
 def test_what_cannot_go_in_is_refused_in_one_line(process_box, use, said):

@@ -165,7 +165,7 @@ class Telling(Broken):
         (FollowsLinks, "symlink escape in collected files", "the file 'link' came back"),
         (Leaks, "sys.exit(0)", "descriptors, and held"),
         (Believes, "objects that are equal to everything", "values of 3 calls"),
-        (Believes, "os._exit(0)", "a value from nowhere"),
+        (Believes, "os._exit(0)", "a value, though nothing was computed"),
         (Faulty, "sys.exit(0)", "the sandbox broke: no more descriptors"),
         (Slow, "a child that keeps the pipes open", "though it ended at once"),
         (Unbounded, "output flood", "more output came back"),

@@ -194,7 +194,7 @@ def test_files_go_in_and_out(box):
     result = box.run(code, files_out=["out.bin", "text.txt", "missing"])
     assert result.files == {"out.bin": b"\xff\x00" * 1000, "text.txt": "ü".encode()}
     assert box.read("text.txt") == "ü".encode()
-    with pytest.raises(FileNotFoundError, match="no regular file"):
+    with pytest.raises(FileNotFoundError, match="not a regular file"):
         box.read("missing")
 
 
@@ -323,11 +323,11 @@ def test_nobody_is_put_into_less_than_was_required(monkeypatch):
     from ludus.tools.sandbox import subprocess as backend
 
     monkeypatch.setattr(backend, "_warned", threading.Event())
-    with pytest.raises(UserError, match="'nothing' is no guarantee"):
+    with pytest.raises(UserError, match="'nothing' is not a guarantee"):
         Sandbox.open("process", require=["nothing"])
     with pytest.warns(RuntimeWarning, match="isolates nothing"), Sandbox.open("subprocess") as sandbox:
         assert sandbox.isolation == {}
-    with pytest.raises(UserError, match="cannot hold apart here: network"):
+    with pytest.raises(UserError, match="cannot isolate here: network"):
         Sandbox.open("subprocess", require=["network"])
     with opened("process") as sandbox:
         assert set(sandbox.isolation) == set(GUARANTEES)
@@ -346,13 +346,13 @@ def test_what_is_not_held_is_said_once(caplog):
         Sandbox.open(shared_disk, limits=QUICK, require=["files"]).close()
     (said,) = [record.message for record in caplog.records if "shared_disk" in record.message]
     assert said == (
-        "the sandbox 'shared_disk' does not hold apart here: disk, memory, network, process count, "
+        "the sandbox 'shared_disk' does not isolate here: disk, memory, network, process count, "
         "processes, system calls, users"
     )
 
 
 def test_backends_are_named(monkeypatch):
-    with pytest.raises(UserError, match="backend='dokcer' is no sandbox; choose from process, docker"):
+    with pytest.raises(UserError, match="backend='dokcer' is not a sandbox; choose from process, docker"):
         Sandbox.open("dokcer")
     monkeypatch.setenv("LUDUS_SANDBOX", "nope")
     with pytest.raises(UserError, match="LUDUS_SANDBOX='nope'"):
@@ -455,8 +455,8 @@ def test_a_snapshot_that_a_program_prevents_is_no_fault():
 @pytest.mark.parametrize(
     ("do", "said"),
     [
-        (lambda box: box.run(None), "code=None is no program"),
-        (lambda box: box.call(b"def f(): 1", "f", [[]]), "is no program"),
+        (lambda box: box.run(None), "code=None is not a program"),
+        (lambda box: box.call(b"def f(): 1", "f", [[]]), "is not a program"),
         (lambda box: box.run("1", stdin=2), "2 cannot go into a sandbox"),
         (lambda box: box.write("name", 2), "2 cannot go into a sandbox"),
         (lambda box: box.restore(None), "None cannot go into a sandbox"),

@@ -1,4 +1,4 @@
-"""`Attack`: a program that tries to get away with something, and what must come of it."""
+"""`Attack`: a program that tries to get away with something, and what must become of it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import Result, Value, Verdict
 
 ESCAPED = "ESCAPED"
-"""What an attack prints, with a few words, where it got something that no guest may have."""
+"""What an attack prints, with a few words, when it got something that no guest may have."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Attack:
     """Guarantees (of `backends.GUARANTEES`) without which it would harm the machine. Where the sandbox does
     not claim one, the attack is not made and counts as a failure."""
     judge: Callable[[Evidence], str] = field(default=lambda evidence: "", repr=False)
-    """What else is wrong with what came back; the empty text where nothing is."""
+    """What else is wrong with what came back; empty if nothing is."""
 
 
 INPUTS: Sequence[Sequence[Any]] = ([1], [2], [3])
@@ -85,13 +85,13 @@ def plain_values(evidence: Evidence) -> str:
     if len(evidence.values) > len(INPUTS):
         return f"{len(evidence.values)} values of {len(INPUTS)} calls"
     strange = [value for value in evidence.values if not is_json(value.value)]
-    return f"a value that is no plain data: {strange[0]!r:.80}" if strange else ""
+    return f"a value that is not plain data: {strange[0]!r:.80}" if strange else ""
 
 
 def no_values(evidence: Evidence) -> str:
-    """A judge: nothing was computed, so there is no value."""
+    """A judge: nothing was computed, so no value may come back."""
     valued = [value for value in evidence.values if value.error is None]
-    return f"a value from nowhere: {valued[0]!r:.80}" if valued else ""
+    return f"a value, though nothing was computed: {valued[0]!r:.80}" if valued else ""
 
 
 def in_time(evidence: Evidence) -> str:

@@ -87,7 +87,7 @@ class Host:
         return Facts(len(os.listdir("/proc/self/fd")), _mounts())
 
     def inspect(self, before: Facts, mark: str) -> list[str]:
-        """What an attack left on the host, in words; it is cleared away."""
+        """What an attack left on the host, in words; all of it is removed."""
         found = []
         if processes := _waited_for(lambda: _marked_processes(mark)):
             found.append(f"{len(processes)} of its processes still live")

@@ -163,7 +163,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 for process in {1, os.getppid(), host["victim"], host["owner"]}:
     try: folder = os.open(f"/proc/{process}", os.O_RDONLY | os.O_DIRECTORY)
     except OSError: folder = -1
-    if folder < 0:  # the number of a descriptor that is none: is the call made?
+    if folder < 0:  # not a descriptor: does the kernel look?
         sent = libc.syscall(424, 9999, 0, None, 0)
         if sent == 0 or ctypes.get_errno() != 1: print("ESCAPED: the kernel would send a signal", process)
     elif libc.syscall(424, folder, signal.SIGKILL, None, 0) == 0:

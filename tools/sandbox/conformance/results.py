@@ -91,7 +91,7 @@ ATTACKS = (
         how="call",
         judge=plain_values,
     ),
-    # What is no message makes a cell's end unreadable: it is its own time that then runs out.
+    # Garbage hides the end of a cell, whose own time then runs out.
     Attack(
         "pickles in the result channel, in a cell",
         _PICKLE,

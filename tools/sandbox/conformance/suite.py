@@ -29,7 +29,7 @@ from ludus.tools.sandbox.result import Result, SandboxFault, Value, Verdict
 from ludus.tools.sandbox.sandbox import Sandbox
 
 LIMITS = Limits(wall_s=3, cpu_s=3, memory_mb=64, processes=16, output_kb=16, disk_mb=8)
-"""What an attack may use. A sandbox of one's own is to be opened with these."""
+"""What an attack may use. Open a sandbox of your own with these."""
 ATTACKS: Mapping[str, tuple[Attack, ...]] = {
     "time": time_attacks.ATTACKS,
     "processes": processes.ATTACKS,
@@ -67,7 +67,7 @@ def check(
         `isolation`) to hold it; otherwise it fails.
 
     Raises:
-        UserError: there is no such topic or attack, the sandbox cannot be opened, or this is no Linux.
+        UserError: there is no such topic or attack, the sandbox cannot be opened, or this is not Linux.
     """
     if not sys.platform.startswith("linux"):
         raise UserError("the conformance suite inspects processes and mounts in /proc: run it on Linux")
@@ -103,7 +103,7 @@ class _Subject:
 
     def _warm_up(self) -> None:
         """Open sandboxes until that leaves no more descriptors behind: what a process keeps for all of them
-        (connections to an engine) is no leak. One that leaks with each of them is found out afterwards."""
+        (connections to an engine) is not a leak. One that leaks with each of them is found later."""
         for _ in range(6):
             held = self.host.facts().descriptors
             with self.open(), self.open():
@@ -162,7 +162,7 @@ class _Subject:
 
     def _evidence(self, attack: Attack, mark: str) -> Evidence:
         box = self.box
-        # Somebody was here before, whose secret must be gone.
+        # Somebody was here before; no trace of the secret may be left.
         box.write("note", self.host.secret)
         box.run(f"secret = {self.host.secret!r}\nprint(input())", self.host.secret, limits=LIMITS)
         box.reset()

@@ -25,7 +25,7 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def version() -> int:
-    """The version of Landlock here; 0 where there is none."""
+    """The version of Landlock here; 0 without it."""
     return max(0, _syscall(_CREATE, None, ctypes.c_size_t(0), 1))
 
 

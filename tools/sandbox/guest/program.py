@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # importing `typing` would make the start slower
 
 REPORT, JOB = 3, 4
 MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203
-"""Exit codes by which a guest says what stopped it. A guest may lie here, about itself only."""
+"""Exit codes by which a guest says what stopped it. It may lie, but only about itself."""
 PLACES = ("work", "tmp", "shm")
 ROOT = "/box"
 """Where `PLACES` lie; the server says so where it is another."""
@@ -169,8 +169,8 @@ def empty() -> None:
 
 
 def lay(mode: int) -> None:
-    """Make the places where guests may write what they were: a guest may have changed their modes and times,
-    or put something else there. Who breaks one loses what is in all of them. `mode` is that of `ROOT`."""
+    """Restore the places where guests may write: a guest may have changed their modes and times, or put
+    something else there. If one is broken, all of them are emptied. `mode` is that of `ROOT`."""
     os.chmod(ROOT, mode)
     for place in PLACES:
         path = f"{ROOT}/{place}"
@@ -228,7 +228,7 @@ def _main_module() -> dict[str, Any]:
     module.__builtins__ = builtins  # type: ignore[attr-defined]
     sys.modules["__main__"] = module
     sys.argv = ["main.py"]
-    # The same program gives the same output every time, as far as that is in our hands.
+    # The same program prints the same every time, as far as we can make it.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(0)
     if "random" in sys.modules:
@@ -332,7 +332,7 @@ def _flush() -> int:
 
 
 def _end(code: int) -> None:
-    """End as an interpreter does (threads, atexit, buffers), without taking it apart."""
+    """End as an interpreter does (threads, atexit, buffers), without tearing it down."""
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()

@@ -1,4 +1,4 @@
-"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends its leftovers.
+"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends what it leaves.
 
 It reads no program and no data of guests: a job goes straight to the fork that waits for it, on a second
 socket, with an `ALLOWANCE` and five descriptors (see `program.py`): job, stdin, stdout, stderr, report. So no
@@ -47,7 +47,7 @@ if _IS_LINUX:
 
 
 class Guest:
-    """The one job that runs."""
+    """The job that runs."""
 
     def __init__(self, process: int, order: dict[str, Any]) -> None:
         self.process = process
@@ -57,7 +57,7 @@ class Guest:
         self.used_before = 0.0
         self.looked = self.begun
         self.seen: dict[str, float] = {}
-        """Processor time of each of its processes, also of those that are gone."""
+        """Processor time of each of its processes, those that ended included."""
 
     def allow(self, order: dict[str, Any]) -> None:
         self.wall, self.cpu, self.memory = order["wall"], order["cpu"], order["memory"]
@@ -300,7 +300,7 @@ class Server:
             pass
 
     def _reap(self) -> None:
-        """Take the dead; when the guest itself is among them, end all that it left, and tell the owner.
+        """Reap the dead; when the guest itself is among them, end all that it left, and tell the owner.
 
         Only while a guest is known: a fork that waits may get its job, and even end, before the order about
         it has been read here.
@@ -341,7 +341,7 @@ class Server:
 
     def _laid(self) -> list[tuple[int, ...]] | None:
         """The kind, mode and times of the folders that guests are given: there, one could leave the next a
-        message, or nothing to work in. None where one is gone."""
+        message, or nothing to work in. None where one is missing."""
         try:
             found = [os.lstat(place) for place in self.places]
         except OSError:

@@ -27,7 +27,7 @@ class Proc:
         return [name for name in os.listdir(self.folder) if name.isdigit() and int(name) not in ours]
 
     def in_session(self, leader: int) -> list[str]:
-        """The processes of a session, where there is no namespace of one's own."""
+        """The processes of a session, where guests have no namespace of their own."""
         found = []
         for name in filter(str.isdigit, os.listdir(self.folder)):
             try:
@@ -40,7 +40,7 @@ class Proc:
     def usage(self, processes: list[str], seen: dict[str, float]) -> Usage:
         """The sum over processes of what lies above the base.
 
-        `seen` remembers the processor time of each: nobody else counts the children that nobody waits for.
+        `seen` remembers the processor time of each: the kernel forgets children that nobody waits for.
         """
         cpu, memory = 0.0, 0
         for process in processes:
