@@ -30,6 +30,13 @@ def test_every_folder_with_modules_is_a_package() -> None:
             assert (module.parent / "__init__.py").exists(), f"{module.parent} has modules but no __init__.py"
 
 
+def test_pages_say_what_docstrings_say() -> None:
+    done = subprocess.run(
+        [sys.executable, ".ci/pages.py", "--check"], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("place", ["the clone's parent", "the repository", "elsewhere"])
 def test_import_from(place: str, tmp_path: Path) -> None:
     """From the parent of a clone called `ludus`, the clone itself looks like an empty namespace package."""
