@@ -16,8 +16,7 @@ from gymnasium.vector.utils import iterate
 
 from ludus.envs.arguments import argument_names
 from ludus.envs.conformance.episodes import Sampler, Subject, comparable, play
-from ludus.envs.conformance.report import Violation
-from ludus.envs.faults import EnvironmentFault
+from ludus.envs.conformance.report import Violation, is_not_about_the_environment
 from ludus.envs.spaces import Reply
 
 SECTIONS = ("Task", "Observation", "Actions", "Rewards", "End of episode", "Arguments", "Version history")
@@ -252,9 +251,9 @@ def _first_step(env: gymnasium.Env[Any, Any], action: Any) -> Any:
     env.reset(seed=0)
     try:
         return env.step(action)
-    except EnvironmentFault:
-        raise
     except Exception as error:
+        if is_not_about_the_environment(error):
+            raise
         raise Violation(
             f"the reply {action!r:.120} raises {type(error).__name__}: {error}; answer it with a message"
         ) from error

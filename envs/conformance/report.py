@@ -2,9 +2,19 @@
 
 from dataclasses import dataclass
 
+from ludus.envs.faults import EnvironmentFault
+from ludus.tools.errors import UserError
+
 
 class Violation(Exception):
     """A check's finding: what the environment did, and what it should have done."""
+
+
+def is_not_about_the_environment(error: Exception) -> bool:
+    """Whether nothing can be said about the environment: something broke beside it, or this machine lacks
+    what it needs, such as a sandbox or a package. A wrong argument is its own affair."""
+    lacks = isinstance(error, UserError) and not isinstance(error, ValueError | TypeError)
+    return lacks or isinstance(error, EnvironmentFault)
 
 
 @dataclass(frozen=True, slots=True)

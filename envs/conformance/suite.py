@@ -9,8 +9,7 @@ import gymnasium
 
 from ludus.envs.conformance import agents, determinism, interface
 from ludus.envs.conformance.episodes import Subject
-from ludus.envs.conformance.report import Check, Report, Violation
-from ludus.envs.faults import EnvironmentFault
+from ludus.envs.conformance.report import Check, Report, Violation, is_not_about_the_environment
 
 CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "gymnasium": interface.gymnasium_interface,
@@ -49,10 +48,11 @@ def check(
         arguments: keyword arguments of the environment.
 
     Returns:
-        A `Report`. Whatever a check raises makes that check fail, with two exceptions.
+        A `Report`. Whatever a check raises makes that check fail, with three exceptions.
 
     Raises:
         EnvironmentFault: when the environment's own side breaks; nothing can be said about it then.
+        UserError: when this machine lacks what the environment needs, such as a sandbox or a package.
         gymnasium.error.Error: when the environment cannot be made at all.
     """
     unknown = [name for name in only if name not in CHECKS]
@@ -86,9 +86,9 @@ def _make(spec: Any, arguments: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
 def _run(name: str, subject: Subject) -> Check:
     try:
         return Check(name, True, CHECKS[name](subject))
-    except EnvironmentFault:
-        raise
     except Violation as violation:
         return Check(name, False, str(violation))
     except Exception as error:
+        if is_not_about_the_environment(error):
+            raise
         return Check(name, False, f"raised {type(error).__name__}: {error}")

@@ -17,6 +17,7 @@ from ludus.envs.chat import user
 from ludus.envs.conformance import CHECKS, check
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
+from ludus.tools.errors import UserError
 
 
 class Silent(ScriptedAgent):
@@ -532,3 +533,13 @@ def test_unknown_checks_and_environments_are_refused() -> None:
         check(Double, only=("sped",))
     with pytest.raises(gymnasium.error.Error, match="Nowhere"):
         check("ludus/Nowhere-v0")
+
+
+class NeedsAPackage(Double):
+    def respond(self, state: Any, text: str) -> Outcome:
+        raise UserError("'pandas' is not installed here: pip install 'ludus[code]'")
+
+
+def test_what_this_machine_lacks_is_told_and_is_no_finding() -> None:
+    with pytest.raises(UserError, match=r"ludus\[code\]"):
+        check(NeedsAPackage)
