@@ -9,9 +9,10 @@ from pathlib import Path
 from torch.utils.tensorboard import SummaryWriter
 
 from ludus.agents.episode import Episode
+from ludus.tools.checksums import KEY, is_damaged, sealed
 from ludus.trainers.batches.groups import Group
+from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
-from ludus.trainers.models.checkpoint import disk_errors, write_file
 
 FILE = "metrics.jsonl"
 
@@ -29,7 +30,9 @@ class MetricsWriter:
         kept = [
             line for line in read_metrics(run) if line["phase"] != phase or int(line["step"]) <= completed
         ]
-        write_file(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        self.history = [line for line in kept if line["phase"] == phase]
+        """The lines of the phase so far."""
+        write_file(self._path, "".join(json.dumps(sealed(line)) + "\n" for line in kept))
         with disk_errors(self._path):
             self._file = self._path.open("a", encoding="utf-8")
             self._board = SummaryWriter(str(run / "tensorboard" / phase), purge_step=completed + 1)
@@ -40,7 +43,8 @@ class MetricsWriter:
         Raises:
             RunError: if the disk is full.
         """
-        line = {"phase": self._phase, "step": step, **metrics}
+        line = sealed({"phase": self._phase, "step": step, **metrics})
+        self.history.append(line)
         with disk_errors(self._path):
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
@@ -79,6 +83,12 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
             f"{path}, line {number}: not a record of a step (a JSON object with phase and step); the file "
             "was edited or damaged, delete that line"
         ) from None
+    if is_damaged(record):
+        raise RunError(
+            f"{path}, line {number}: not what was written (its checksum differs); the file was edited or "
+            "damaged, delete that line"
+        )
+    record.pop(KEY, None)
     return record
 
 

@@ -64,14 +64,14 @@ def choose_model(text: str) -> ModelChoice:
         return ModelChoice(text, SERVED_MAX_TOKENS)
     if re.match(r"(localhost|\[[0-9a-fA-F:]+\]|[\w.-]+):\d+(/|#|$)", text) and not Path(text).exists():
         raise UsageError(f"--model {text} looks like a server without its scheme: write http://{text}")
-    from ludus.trainers.config import load_config
+    from ludus.trainers.run.directory import run_config
 
     for run in (Path(text), RUNS / text):
         if not (run / CONFIG).is_file():
             continue
         for stage in ("final", "primed"):
             if (run / "models" / stage).is_dir():
-                config = load_config(run / CONFIG)
+                config = run_config(run)
                 environment, limit = config.environment, config.rollout.max_tokens
                 path = str(run / "models" / stage)
                 return ModelChoice(path, limit, environment.id, environment.arguments, config.engine)

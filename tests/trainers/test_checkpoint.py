@@ -9,7 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from ludus.tools.checksums import sealed
+from ludus.tools.files import sweep
 from ludus.trainers.config import SftSection
+from ludus.trainers.disk import write_file
 from ludus.trainers.errors import CheckpointError, RunError
 from ludus.trainers.models.checkpoint import (
     Progress,
@@ -18,7 +21,6 @@ from ludus.trainers.models.checkpoint import (
     model_tensors,
     read_progress,
     save_checkpoint,
-    write_file,
 )
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 
@@ -170,9 +172,27 @@ def test_a_full_disk_leaves_a_file_as_it_was(tmp_path: Path) -> None:
 
 def test_what_a_killed_process_left_behind_is_no_checkpoint(tmp_path: Path) -> None:
     state = trained()
-    partial = tmp_path / ".step-000002.partial"
+    partial = tmp_path / ".step-000002.7.partial"
     partial.mkdir()
     (partial / "model.safetensors").write_bytes(b"half")
     assert checkpoints(tmp_path) == []
     save(tmp_path, 2, state)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-000002"]
+    sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000002"]
+
+
+def test_a_checkpoint_of_another_format_says_so(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, trained())
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps(sealed({**state, "format": 2})))
+    with pytest.raises(CheckpointError, match="is of checkpoint format 2, but this version of Ludus reads"):
+        read_progress(path)
+
+
+def test_a_flipped_digit_in_a_checkpoints_state_shows(tmp_path: Path) -> None:
+    path = save(tmp_path, 1, trained())
+    state = json.loads((path / "state.json").read_text())
+    (path / "state.json").write_text(json.dumps({**state, "position": state["position"] + 1}))
+    with pytest.raises(CheckpointError, match=r"state\.json is missing or corrupt: its checksum"):
+        read_progress(path)

@@ -97,6 +97,18 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
         writer._file = (tmp_path / "metrics.jsonl").open("a")
 
 
+def test_a_flipped_digit_is_named(tmp_path: Path) -> None:
+    with MetricsWriter(tmp_path, "sft") as writer:
+        writer.write(1, {"loss": 1.5})
+        writer.write(2, {"loss": 1.25})
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace("1.25", "1.35"))
+    with pytest.raises(
+        RunError, match=r"metrics\.jsonl, line 2: not what was written \(its checksum differs\)"
+    ):
+        read_metrics(tmp_path)
+
+
 @pytest.mark.parametrize("damage", ['{"phase": "sft", x', "null", "[]", '{"step": 1}', "\udcff"])
 def test_a_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
     content = f'{{"phase": "sft", "step": 1}}\n{damage}\n'

@@ -260,10 +260,10 @@ def test_an_existing_run_is_not_overwritten(whole: Path, tiny: RunConfig) -> Non
 
 def test_a_resume_clears_what_the_killed_process_was_writing(whole: Path, tiny: RunConfig) -> None:
     before = outcome(whole)
-    for folder in (".step-000016.partial", ".step-000010.removed"):
+    for folder in (".step-000016.7.partial", ".step-000010.7.removed"):
         (whole / "checkpoints" / folder).mkdir()
         (whole / "checkpoints" / folder / "model.safetensors").write_bytes(b"half")
-    (whole / ".evaluation.json.partial").write_bytes(b"half")
+    (whole / ".evaluation.json.7.partial").write_bytes(b"half")
     (whole / "episodes" / ".train-000006.parquet.123.tmp").write_bytes(b"half")
     train(tiny, whole, resume=True)
     assert outcome(whole) == before

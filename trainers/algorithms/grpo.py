@@ -24,11 +24,11 @@ from ludus.trainers.checks.engine import check_engine
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.checks.ratio import check_ratio
 from ludus.trainers.config import GrpoSection, RunConfig
+from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
 from ludus.trainers.metrics import completion_tokens, episode_metrics
-from ludus.trainers.models.checkpoint import disk_errors
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase

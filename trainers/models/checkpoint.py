@@ -1,12 +1,8 @@
 """Checkpoints: all that training goes on from, written whole or not at all, checked before it is used."""
 
-import errno
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +10,17 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ludus.trainers.errors import CheckpointError, RunError
+from ludus.tools.checksums import is_damaged, sealed
+from ludus.tools.files import remove_folder
+from ludus.trainers.disk import replacing
+from ludus.trainers.errors import CheckpointError
 
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _GENERATOR = "generator"
 _PREFIX = "step-"
+
+FORMAT = 1
+"""Of a checkpoint's files. Checkpoints without a number are of this one."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,11 @@ def save_checkpoint(
             _MODEL: _write_tensors(folder / _MODEL, model_tensors(model)),
             _OPTIMIZER: _write_tensors(folder / _OPTIMIZER, _optimizer_tensors(optimizer)),
         }
-        state = {"phase": progress.phase, "step": progress.step, "position": progress.position}
-        _write(folder / _STATE, json.dumps({**state, "sha256": checksums}, indent=1).encode())
+        where = {"phase": progress.phase, "step": progress.step, "position": progress.position}
+        state = sealed({"format": FORMAT, **where, "sha256": checksums})
+        (folder / _STATE).write_text(json.dumps(state, indent=1))
     for old in checkpoints(directory)[:-keep]:
-        _remove(old)
+        remove_folder(old)
     return target
 
 
@@ -66,8 +69,8 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
     """Put a checkpoint's tensors into `model` and `optimizer`, and its generator's state into torch's.
 
     Raises:
-        CheckpointError: if a file is missing, changed or cut short, or does not fit the model. Nothing is
-            changed then.
+        CheckpointError: if a file is missing, changed or cut short, is of another format, or does not fit the
+            model. Nothing is changed then.
     """
     progress, checksums = _read_state(path)
     tensors = {name: _read_tensors(path / name, checksums.get(name, "")) for name in (_MODEL, _OPTIMIZER)}
@@ -101,105 +104,12 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {**parameters, **{name: buffers[name] for name in sorted(persistent)}}
 
 
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` in one rename once it is complete and on the disk.
-
-    Raises:
-        RunError: if the disk is full or cannot be written to; `target` is then as it was.
-    """
-    scratch = target.parent / f".{target.name}.partial"
-    with disk_errors(target):
-        shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
-        target.parent.mkdir(exist_ok=True)  # no parents: a run's folder that was removed is missed
-        scratch.mkdir()
-        try:
-            yield scratch
-            for path in scratch.rglob("*"):
-                _flush(path)
-            _flush(scratch)
-            if target.exists():
-                _remove(target)
-            scratch.rename(target)
-            _flush(target.parent)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-
-
-def write_file(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        RunError: as `replacing`.
-    """
-    scratch = target.parent / f".{target.name}.partial"
-    with disk_errors(target):
-        try:
-            _write(scratch, content)
-            _flush(scratch)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-
-
-@contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn a failure to write into one line that names what was written and what to do."""
-    try:
-        yield
-    except safetensors.SafetensorError as error:
-        if "Error while serializing" not in str(error):
-            raise
-        raise RunError(f"{target} could not be written: {error}; {_mend(str(error))}") from error
-    except OSError as error:
-        raise RunError(f"{target} could not be written: {error.strerror or error}; {_mend(error)}") from error
-
-
-def clear_leftovers(run: Path) -> None:
-    """Remove what a process was writing, or removing, when it was killed. No other may be at work there."""
-    for path in sorted(run.rglob(".*")):
-        if path.suffix in (".partial", ".removed"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        elif path.suffix == ".tmp":
-            path.unlink()
-
-
-def _mend(error: OSError | str) -> str:
-    if isinstance(error, OSError) and error.errno == errno.ENOENT:
-        return "its folder was removed or renamed meanwhile: put it back and go on with --resume"
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full
-    cause = "free some space" if is_full else "check the folder's permissions and disk"
-    return f"{cause} and go on with --resume; what was saved before is intact"
-
-
-def _remove(folder: Path) -> None:
-    """Remove a folder so that no half-removed one can be taken for a whole one."""
-    doomed = folder.parent / f".{folder.name}.removed"
-    shutil.rmtree(doomed, ignore_errors=True)
-    folder.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-
-
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
     """Returns the file's SHA-256."""
     content = safetensors.torch.save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     )
-    _write(path, content)
+    path.write_bytes(content)
     return hashlib.sha256(content).hexdigest()
 
 
@@ -216,13 +126,23 @@ def _read_tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:
 def _read_state(path: Path) -> tuple[Progress, dict[str, str]]:
     file = path / _STATE
     try:
-        state: dict[str, Any] = json.loads(file.read_text())
+        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        written = state.get("format", FORMAT)
+        damaged = is_damaged(state)
         progress = Progress(str(state["phase"]), int(state["step"]), int(state["position"]))
-        return progress, dict(state["sha256"])
+        checksums = dict(state["sha256"])
     except OSError as error:
         raise _corrupt(file, error.strerror or str(error)) from None
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise _corrupt(file, f"not what was written ({type(error).__name__})") from None
+    if damaged:
+        raise _corrupt(file, "its checksum is not the one it was written with")
+    if written != FORMAT:
+        raise CheckpointError(
+            f"{path} is of checkpoint format {written}, but this version of Ludus reads format {FORMAT}: "
+            "resume the run with the version that wrote it, or begin a new one"
+        )
+    return progress, checksums
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

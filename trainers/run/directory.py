@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ludus.tools.checksums import is_damaged_text, sealed_text
+from ludus.tools.files import sweep
 from ludus.trainers.config import RunConfig, load_config
+from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import ConfigError, RunError
-from ludus.trainers.models.checkpoint import clear_leftovers, disk_errors, write_file
 
 
 def primed_folder(run: Path) -> Path:
@@ -18,6 +20,23 @@ def primed_folder(run: Path) -> Path:
 
 def final_folder(run: Path) -> Path:
     return run / "models" / "final"
+
+
+def run_config(run: Path) -> RunConfig:
+    """The configuration that a run was begun with.
+
+    Raises:
+        ConfigError: as `load_config`.
+        RunError: if the file is not what was written there.
+    """
+    path = run / "config.toml"
+    config = load_config(path)
+    if is_damaged_text(path.read_text(encoding="utf-8")):
+        raise RunError(
+            f"{path} is not what the run wrote there (its checksum differs): it was edited or damaged; copy "
+            "the run's configuration back"
+        )
+    return config
 
 
 @contextmanager
@@ -36,9 +55,9 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
             raise RunError(
                 f"{run}: there is no run to resume (it has no config.toml); begin it without --resume"
             )
-        _refuse_changes(config, load_config(written), written)
+        _refuse_changes(config, run_config(run), written)
         with _alone(run):
-            clear_leftovers(run)
+            sweep(run)
             yield run
         return
     with disk_errors(run):
@@ -50,7 +69,7 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
                 f"{run} exists already and would be overwritten; go on with it by --resume, or choose "
                 "another name or folder"
             )
-        write_file(written, config.to_toml().encode())
+        write_file(written, sealed_text(config.to_toml()))
         yield run
 
 

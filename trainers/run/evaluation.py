@@ -8,10 +8,11 @@ from typing import Any, Literal
 from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
+from ludus.tools.checksums import is_damaged, sealed
 from ludus.trainers.config import RunConfig
+from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, Phase, counter, phase
-from ludus.trainers.models.checkpoint import disk_errors, write_file
 from ludus.trainers.run.policy import engine_policy, load_policy, run_engine
 from ludus.trainers.tasks import HeldOut
 
@@ -41,7 +42,7 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
         path = run / "episodes" / f"{name}.parquet"
         with disk_errors(path):
             write_episodes(path, episodes)
-        write_file(record, json.dumps({**summaries, stage: summary.to_dict()}, indent=1).encode())
+        write_file(record, json.dumps({**summaries, stage: sealed(summary.to_dict())}, indent=1))
         success, earned = summary.success, summary.mean_return
         listener.note(
             f"{stage}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), mean return "
@@ -52,11 +53,15 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
 
 def _summaries(record: Path) -> dict[str, Any]:
     try:
-        summaries = json.loads(record.read_text()) if record.exists() else {}
+        summaries = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     except ValueError as error:
         raise RunError(f"{record}: not valid JSON ({error}); {_AGAIN}") from None
-    if not isinstance(summaries, dict):
+    if not isinstance(summaries, dict) or not all(
+        isinstance(summary, dict) for summary in summaries.values()
+    ):
         raise RunError(f"{record}: not the summaries of primed and final; {_AGAIN}")
+    if any(map(is_damaged, summaries.values())):
+        raise RunError(f"{record}: a summary is not what was written (its checksum differs); {_AGAIN}")
     return summaries
 
 

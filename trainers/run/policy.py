@@ -11,7 +11,7 @@ from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
 from ludus.trainers.config import RunConfig
-from ludus.trainers.models.checkpoint import replacing
+from ludus.trainers.disk import replacing
 
 
 def initial_model(config: RunConfig) -> str | Path:

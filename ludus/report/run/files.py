@@ -14,6 +14,7 @@ import numpy as np
 from ludus.agents.episode import Episode
 from ludus.agents.store import read_episodes
 from ludus.report.run.smoothing import Floats
+from ludus.tools.checksums import is_damaged, is_damaged_text
 from ludus.tools.errors import UserError
 
 
@@ -121,11 +122,17 @@ def read_run(directory: Path) -> Run:
 
 def _read_config(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        config = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        config = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ReportError(
             f"{file}: not valid TOML ({error}); it was edited or damaged, copy the run's configuration back"
         ) from None
+    if is_damaged_text(text):
+        raise ReportError(
+            f"{file}: not what the run wrote there (its checksum differs); it was edited or damaged, copy "
+            "the run's configuration back"
+        )
     if not isinstance(config.get("environment", {}).get("id"), str):
         raise ReportError(
             f"{file}: no environment.id, so this is not a run's configuration; name a run's folder"
@@ -161,6 +168,11 @@ def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
                 f"{file}, line {number}: not a metrics record (a JSON object with phase and step); "
                 "the file was edited or damaged, delete that line"
             ) from None
+        if is_damaged(row):
+            raise ReportError(
+                f"{file}, line {number}: not what was written (its checksum differs); the file was edited or "
+                "damaged, delete that line"
+            )
         rows.setdefault(phase, {})[step] = {
             name: float(value)
             for name, value in row.items()
@@ -195,6 +207,11 @@ def _read_evaluation(file: Path) -> dict[str, dict[str, Any]]:
     summaries = evaluation.values() if isinstance(evaluation, dict) else [None]
     if not all(isinstance(summary, dict) and wanted <= summary.keys() for summary in summaries):
         raise ReportError(f"{file}: not the summaries of primed and final; delete it and evaluate again")
+    if any(map(is_damaged, summaries)):
+        raise ReportError(
+            f"{file}: a summary is not what was written (its checksum differs); it was edited or damaged, "
+            "delete it and evaluate again"
+        )
     return evaluation
 
 
