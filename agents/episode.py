@@ -76,6 +76,7 @@ class Episode:
     task: str
     """`info["task"]`, a stable and opaque key of the task's content, as text."""
     turns: tuple[Turn, ...]
+    """Where the environment broke in a step, the last one is the action on which it broke, with reward 0."""
     stop: StopReason
     success: bool = False
     group: int = 0

@@ -250,8 +250,13 @@ async def _play(
         acted = time.perf_counter()
         if action.is_empty:
             return record.end(StopReason.TOKEN_LIMIT)
-        observation, reward, terminated, truncated, info = await call(env.step, action.reply)
         read = (0 if action.fork else context) + len(action.prompt_ids)
+        try:
+            observation, reward, terminated, truncated, info = await call(env.step, action.reply)
+        except EnvironmentFault:
+            # The record ends with the action on which the environment broke: it may be the cause.
+            record.add(action, read, 0.0, {}, acted - began, time.perf_counter() - acted)
+            raise
         record.add(action, read, float(reward), info, acted - began, time.perf_counter() - acted)
         context = read + len(action.completion_ids)
         if terminated or truncated:

@@ -148,7 +148,11 @@ class SftSection(OptimizerSection):
 
 
 class GrpoSection(OptimizerSection):
-    """Improvement: group relative policy optimisation on what episodes earned."""
+    """Group relative policy optimisation on what episodes earned."""
+
+    learning_rate: Positive = 3e-5
+    """The peak, after warm-up. What a primed model from scratch takes without losing what it knew; where
+    rewards have little noise, several times as much learns faster."""
 
     steps: CountOrNone = 100
     """Batches of rollouts; 0 leaves GRPO out."""
@@ -186,6 +190,11 @@ class GrpoSection(OptimizerSection):
     tokens, in nats, on average. Fits float32; a half-precision model needs more."""
     mismatch_max_limit: Positive = 0.1
     """The same for the worst single token."""
+    collapse_limit: NonNegative = 6.0
+    """The run stops when the mean reward of two steps lies more than this many standard errors below the best
+    two, since its updates then undo what was learned; 0 leaves the check out."""
+    fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20
     """Every so many steps the step's episodes are stored, besides those of the first and the last step."""
 

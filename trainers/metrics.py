@@ -1,6 +1,7 @@
 """What a run measures: one line a step in `metrics.jsonl` and in TensorBoard; how episodes become numbers."""
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -96,7 +97,8 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     """What a batch of training episodes says about the policy; faults count in `fault_share` and `stop/…`
     only.
 
-    `reward` is the mean return and `reward_std` its standard deviation over episodes; `terms/NAME` is an
+    `reward` is the mean return, `reward_std` its standard deviation over episodes and `reward_error` the
+    mean's standard error over groups (missing where there is one group only); `terms/NAME` is an
     unweighted reward term, summed over an episode's turns, mean over episodes; a term that judges the form of
     a reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn;
     `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups that
@@ -110,6 +112,11 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         lengths = [len(turn.completion_ids) for turn in turns] or [0]
         metrics["reward"] = statistics.fmean(returns)
         metrics["reward_std"] = statistics.pstdev(returns)
+        if len(groups) > 1:
+            means = [
+                statistics.fmean(episode.episode_return for episode in group.episodes) for group in groups
+            ]
+            metrics["reward_error"] = statistics.stdev(means) / math.sqrt(len(groups))
         totals = [episode.reward_terms() for episode in whole]
         form = {name for episode in whole for name in episode.form_terms}
         for name in sorted({name for terms in totals for name in terms}):

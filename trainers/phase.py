@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Literal, Self
@@ -74,6 +74,11 @@ class TrainingPhase:
         self._writer.close()
         if kind is None:
             self._listener.phase_ended(self._name, time.perf_counter() - self._began)
+
+    @property
+    def history(self) -> Sequence[Mapping[str, float | str]]:
+        """What the steps so far measured, those before a resume included."""
+        return self._writer.history
 
     def steps(self) -> Iterator[int]:
         """The steps that are still to do, counted from 0."""

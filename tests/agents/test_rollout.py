@@ -201,7 +201,7 @@ def test_a_fault_is_confined_to_its_episode(turn: int) -> None:
     assert [episode.is_fault for episode in episodes] == [seed == 2 for seed in range(6)]
     faulty = episodes[2]
     assert (faulty.stop, faulty.fault) == (StopReason.ENVIRONMENT_FAULT, "the server died")
-    assert len(faulty.turns) == max(turn, 0)
+    assert len(faulty.turns) == turn + 1  # the action on which it broke included
     assert [e.episode_return for e in episodes if not e.is_fault] == [4.5] * 5
     assert len(Echo.made) == 3  # two seats, and one environment anew
 

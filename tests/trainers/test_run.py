@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from transformers import PreTrainedModel
 from ludus.agents.models import LoadedModel
 from ludus.agents.store import read_episodes
 from ludus.kernels import apply_kernels
+from ludus.report.run.files import ReportError, read_run
 from ludus.trainers.config import RunConfig, load_config, parse_config
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
@@ -264,7 +266,7 @@ def test_a_resume_clears_what_the_killed_process_was_writing(whole: Path, tiny: 
         (whole / "checkpoints" / folder).mkdir()
         (whole / "checkpoints" / folder / "model.safetensors").write_bytes(b"half")
     (whole / ".evaluation.json.7.partial").write_bytes(b"half")
-    (whole / "episodes" / ".train-000006.parquet.123.tmp").write_bytes(b"half")
+    (whole / "episodes" / ".train-000006.parquet.123.partial").write_bytes(b"half")
     train(tiny, whole, resume=True)
     assert outcome(whole) == before
 
@@ -388,3 +390,36 @@ def test_memory_is_not_filled_twice(tiny: RunConfig) -> None:
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_a_run_from_before_checksums_and_formats_goes_on(tmp_path: Path) -> None:
+    """Begun by the version before, killed after GRPO step 2 of 3, whose last checkpoint is step 1."""
+    run = tmp_path / "run"
+    with tarfile.open(Path(__file__).parent / "data" / "run-without-formats.tar.gz") as archive:
+        archive.extractall(run, filter="data")
+    before = [line for line in read_metrics(run) if (line["phase"], line["step"]) != ("grpo", 2)]
+    told = Recorder()
+    train(load_config(run / "config.toml"), run, resume=True, listener=told)
+    assert ("grpo", 3, 1) in told.told
+    lines = read_metrics(run)
+    assert lines[: len(before)] == before
+    assert [line["step"] for line in lines if line["phase"] == "grpo"] == [1, 2, 3]
+    assert set(json.loads((run / "evaluation.json").read_text())) == {"primed", "final"}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [("config.toml", "seed = 0", "seed = 1"), ("evaluation.json", '"episodes": 32', '"episodes": 33')],
+)
+def test_a_changed_digit_in_a_runs_small_files_is_named(
+    whole: Path, tiny: RunConfig, tmp_path: Path, file: str, old: str, new: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    text = (run / file).read_text()
+    assert old in text
+    (run / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(RunError, match=rf"{file}.* checksum differs\)"):
+        train(tiny, run, resume=True)
+    with pytest.raises(ReportError, match=rf"{file}.* checksum differs\)"):
+        read_run(run)

@@ -20,7 +20,9 @@ from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatch, minibatch_metrics, split_groups
+from ludus.trainers.checks.collapse import check_collapse
 from ludus.trainers.checks.engine import check_engine
+from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.checks.ratio import check_ratio
 from ludus.trainers.config import GrpoSection, RunConfig
@@ -71,6 +73,7 @@ def train_grpo(
             episodes, groups = sample_groups(group_player(policy, tasks, config), config)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             engine.sleep()
+            check_fault_share(episodes, grpo, step)
             played = time.perf_counter()
 
             # Score their tokens under the policy that sampled them.
@@ -95,7 +98,9 @@ def train_grpo(
             trained = time.perf_counter()
 
             # Record.
-            if step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
+            if warning := faults_by_action(episodes):
+                listener.note(f"GRPO step {step + 1}: {warning}")
+            if warning or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
                 store(episodes, run, step + 1)
             metrics = {
                 **episode_metrics(episodes, groups),
@@ -108,6 +113,7 @@ def train_grpo(
                 "seconds/total": trained - began,
             }
             phase.finish(step, metrics)
+            check_collapse(phase.history, grpo, step)
 
 
 def group_player(policy: Policy, tasks: TaskStream, config: RunConfig) -> Play:
