@@ -49,16 +49,18 @@ def phase(listener: Listener, name: Phase, total: int) -> Iterator[None]:
 
 
 def counter(listener: Listener, name: Phase) -> Callable[[Episode], None]:
-    """Tells the listener of each episode that is over, with the means so far of those that did not fault."""
+    """Tells the listener of each episode that is over, with the share of faults so far and the means of the
+    episodes that did not fault."""
     numbers = itertools.count(1)
     returns: list[float] = []
     successes: list[bool] = []
 
     def count(episode: Episode) -> None:
+        number = next(numbers)
         if not episode.is_fault:
             returns.append(episode.episode_return)
             successes.append(episode.success)
         means = {"reward": fmean(returns), "success": fmean(successes)} if returns else {}
-        listener.progressed(name, next(numbers), means)
+        listener.progressed(name, number, {**means, "fault_share": 1 - len(returns) / number})
 
     return count

@@ -32,6 +32,7 @@ TITLES: dict[Phase, str] = {
 SHOWN: dict[str, str] = {
     "reward": "reward",
     "success": "success",
+    "fault_share": "fault share",
     "loss": "loss",
     "heldout_loss": "held-out loss",
     "entropy": "entropy",

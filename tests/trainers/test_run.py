@@ -292,16 +292,35 @@ def test_a_corrupt_checkpoint_is_never_passed_over(tmp_path: Path, tiny: RunConf
         train(tiny, run, resume=True)
 
 
-def test_a_task_space_that_is_too_small_is_refused(tmp_path: Path, tiny: RunConfig) -> None:
-    small = {
-        "id": "ludus/Arithmetic-v0",
-        "arguments": {"operations": ["add"], "digits": 1, "phrasing": "bare"},
-    }
-    with pytest.raises(ConfigError, match="to be held out"):
-        train(
-            parse_config({**tiny.model_dump(), "environment": small, "evaluation": {"episodes": 512}}),
-            tmp_path / "run",
-        )
+class Notes(Listener):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_of_few_tasks_half_are_held_out_and_the_run_says_so(tmp_path: Path, tiny: RunConfig) -> None:
+    """An environment of 81 tasks, where the evaluation asks for 512."""
+    dump = tiny.model_dump()
+    small = {"operations": ["add"], "digits": 1, "phrasing": "bare"}
+    config = parse_config(
+        {
+            **dump,
+            "environment": {"id": "ludus/Arithmetic-v0", "arguments": small},
+            "evaluation": {"episodes": 512},
+            "sft": {**dump["sft"], "steps": 1, "demonstrations": 16},
+            "grpo": {**dump["grpo"], "steps": 1},
+        }
+    )
+    told = Notes()
+    run = train(config, tmp_path / "run", listener=told)
+    (note,) = [note for note in told.notes if "few distinct tasks" in note]
+    held_out = {episode.task for episode in read_episodes(run / "episodes" / "evaluation-final.parquet")}
+    assert f": {len(held_out)} of them are held out, not 512" in note
+    assert 25 <= len(held_out) <= 60
+    trained = {episode.task for episode in read_episodes(run / "episodes" / "train-000001.parquet")}
+    assert not trained & held_out
 
 
 class Second(Listener):
