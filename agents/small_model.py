@@ -5,7 +5,6 @@ Everything follows from the arguments: the same files, byte for byte, whatever t
 
 import hashlib
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -27,6 +26,7 @@ from ludus.agents.models import import_train_extra, quiet_transformers
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import content_text, reply_text
 from ludus.envs.scripted import ScriptedAgent
+from ludus.tools import files
 from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def build_small_model(
     Args:
         specs: the environments whose messages and scripted agents' replies the tokenizer is trained on.
         seed: of the weights.
-        cache_directory: where models are kept; by default `$XDG_CACHE_HOME/ludus/models` (`~/.cache/…`).
+        cache_directory: where models are kept; by default in `ludus.tools.files.cache_directory`.
 
     Returns:
         A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once
@@ -96,7 +96,8 @@ def build_small_model(
     """
     _check_shape(shape)
     import_train_extra()
-    cache = Path(cache_directory) if cache_directory is not None else _default_cache()
+    with _disk_errors("the cache"):
+        cache = Path(cache_directory) if cache_directory is not None else files.cache_directory("models")
     target = cache / f"small-{_content_key(specs, shape, seed)}"
     if target.is_dir():
         return target
@@ -254,7 +255,7 @@ def _check_shape(shape: SmallModelShape) -> None:
 
 
 @contextmanager
-def _disk_errors(cache: Path) -> Iterator[None]:
+def _disk_errors(cache: Path | str) -> Iterator[None]:
     from safetensors import SafetensorError
 
     try:
@@ -282,7 +283,7 @@ def _content_key(specs: Sequence[EnvironmentSpec], shape: SmallModelShape, seed:
 
 def _environment_files(specs: Sequence[EnvironmentSpec]) -> list[Path]:
     """The source files in the folders of the environments' classes and their bases, in a fixed order."""
-    files: dict[Path, None] = {}
+    found: dict[Path, None] = {}
     for spec in specs:
         with closing(spec.make()) as env:
             modules = [sys.modules[base.__module__] for base in type(env.unwrapped).__mro__]
@@ -290,10 +291,5 @@ def _environment_files(specs: Sequence[EnvironmentSpec]) -> list[Path]:
             # A class typed into a terminal has no file; its words, at worst stale, only make texts longer.
             source = getattr(module, "__file__", None)
             if source and module.__name__.partition(".")[0] not in {"gymnasium", *sys.stdlib_module_names}:
-                files.update(dict.fromkeys(sorted(Path(source).parent.glob("*.py"))))
-    return list(files)
-
-
-def _default_cache() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "ludus" / "models"
+                found.update(dict.fromkeys(sorted(Path(source).parent.glob("*.py"))))
+    return list(found)

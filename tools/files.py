@@ -1,5 +1,7 @@
 """Files and folders written whole or not at all: a process killed half-way leaves no ruin."""
 
+import functools
+import logging
 import os
 import shutil
 import tempfile
@@ -104,19 +106,27 @@ def cache_directory(name: str, variable: str = "") -> Path:
 
     The environment variable `variable` goes first, then `$XDG_CACHE_HOME/ludus/NAME`, then
     `~/.cache/ludus/NAME`; where that cannot be written to, a folder of this user's under the system's
-    temporary directory.
+    temporary directory, which is logged once.
 
     Raises:
-        OSError: the folder that `variable` names cannot be written to.
+        OSError: the folder that `variable` names cannot be written to, or not even the temporary one.
     """
     if variable and (chosen := os.environ.get(variable)):
         return _writable(Path(chosen))
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    wanted = Path(home) / "ludus" / name
     try:
-        return _writable(Path(home) / "ludus" / name)
-    except OSError:
+        return _writable(wanted)
+    except OSError as error:
         shared = Path(tempfile.gettempdir()) / f"ludus-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-        return _writable(shared / name, private=shared)
+        folder = _writable(shared / name, private=shared)
+        _tell_once(f"{wanted} cannot be written to ({error.strerror}): {folder} is the cache instead")
+        return folder
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    logging.getLogger("ludus").warning(text)
 
 
 def _writable(folder: Path, private: Path | None = None) -> Path:

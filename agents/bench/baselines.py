@@ -1,12 +1,11 @@
 """What doing nothing, chance and the oracle reach on the same tasks: played once, then read from a cache.
 
-The cache is `$XDG_CACHE_HOME/ludus/bench` (`~/.cache/…`), one file for each task set and agent, named by a
-hash of the tasks and of the source of the environments, so that a changed environment is played anew.
+The cache (see `ludus.tools.files.cache_directory`) has one file for each task set and agent, named by a hash
+of the tasks and of the source of the environments, so that a changed environment is played anew.
 """
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -18,6 +17,7 @@ import ludus.envs
 import ludus.tools
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.tasks import TaskSet
+from ludus.tools.files import cache_directory, write_file
 
 BASELINES = ("null", "random", "oracle")
 
@@ -45,19 +45,11 @@ def store(one: TaskSet, agent: str, results: list[Result]) -> None:
     Raises:
         OSError: the cache cannot be written.
     """
-    file = _file(one, agent)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(json.dumps([result.to_dict() for result in results]), encoding="utf-8")
-        unfinished.replace(file)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_file(_file(one, agent), json.dumps([result.to_dict() for result in results]))
 
 
 def _file(one: TaskSet, agent: str) -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ludus" / "bench"
-    return base / f"{one.digest}-{_source(one.id)}-{agent}.json"
+    return cache_directory("bench") / f"{one.digest}-{_source(one.id)}-{agent}.json"
 
 
 @cache

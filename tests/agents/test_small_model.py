@@ -132,6 +132,15 @@ def test_the_cache_stands_where_the_system_wants_it(tmp_path, monkeypatch):
     assert build_small_model(SPECS[:1], TINY).parent == tmp_path / "ludus" / "models"
 
 
+def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = build_small_model(SPECS[:1], TINY)
+    assert folder.parent == tmp_path / f"ludus-{os.getuid()}" / "models"
+    assert build_small_model(SPECS[:1], TINY) == folder
+
+
 @given(st.text())
 def test_any_text_comes_back(tokenizer, text):
     ids = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)

@@ -72,12 +72,15 @@ def test_caches_lie_where_the_environment_says(tmp_path, monkeypatch):
     assert cache_directory("models", "LUDUS_TEST_CACHE") == tmp_path / "own"
 
 
-def test_caches_fall_back_where_home_cannot_be_written(tmp_path, monkeypatch):
+def test_caches_fall_back_where_home_cannot_be_written(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     folder = cache_directory("models")
-    assert folder == tmp_path / f"ludus-{os.getuid()}" / "models"
+    assert cache_directory("models") == folder == tmp_path / f"ludus-{os.getuid()}" / "models"
+    (told,) = [record.getMessage() for record in caplog.records]
+    wanted = tmp_path / "file" / "ludus" / "models"
+    assert told == f"{wanted} cannot be written to (Not a directory): {folder} is the cache instead"
     assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
     monkeypatch.setenv("LUDUS_TEST_CACHE", str(tmp_path / "file" / "own"))
     with pytest.raises(OSError):  # noqa: PT011

@@ -378,6 +378,17 @@ def test_a_native_environment_is_refused_to_a_language_model(server: Any, folder
 # --- comparing
 
 
+def test_baselines_are_kept_where_home_cannot_be_written(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    bench(plan("scripted:oracle"), folder)
+    kept = tmp_path / f"ludus-{os.getuid()}" / "bench"
+    assert [*kept.glob("*-null.json")]
+
+
 def test_two_runs_are_compared_task_by_task(folder: Path) -> None:
     a = bench(plan("scripted:random"), folder / "a").folder
     b = bench(plan("scripted:oracle"), folder / "b").folder

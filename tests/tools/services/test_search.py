@@ -294,8 +294,12 @@ def test_what_a_killed_process_left_is_removed(cache) -> None:
 def test_a_folder_that_cannot_be_written_to_is_named(monkeypatch, tmp_path) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(CacheError, match=r"cannot be kept in .*/file/ludus/search .*XDG_CACHE_HOME"):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    with pytest.raises(CacheError, match=r"cannot be kept in .*/file/ludus-\d+ .*XDG_CACHE_HOME"):
         opened()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    opened()
+    assert [*tmp_path.glob("ludus-*/search/*.sqlite")]
 
 
 # Somebody else's server.

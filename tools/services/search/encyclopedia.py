@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from ludus.tools.errors import UserError
+from ludus.tools.files import cache_directory
 from ludus.tools.services.world import Page, World, invent, pages
 
 PAGES = 10_000
@@ -90,8 +91,8 @@ def encyclopedia(
 ) -> Encyclopedia:
     """The encyclopedia of a world, from memory, else from disk, else built and kept.
 
-    Files lie in `$XDG_CACHE_HOME/ludus/search` (`~/.cache/…`), one for each world and version of the code
-    that makes it. A damaged one is built anew.
+    Files lie in the cache `search` (see `ludus.tools.files.cache_directory`), one for each world and version
+    of the code that makes it. A damaged one is built anew.
 
     Args:
         size: how many pages, earlier versions not counted.
@@ -118,8 +119,14 @@ def _encyclopedia(seed: int, size: int, namesakes: float, outdated: float) -> En
 
 
 def cache_folder() -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root).absolute() / "ludus" / "search"
+    """
+    Raises:
+        CacheError: there is no folder that can be written to.
+    """
+    try:
+        return cache_directory("search").absolute()
+    except OSError as error:
+        raise _no_cache(Path(error.filename or "the cache"), error) from error
 
 
 @lru_cache(maxsize=1)
