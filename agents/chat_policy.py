@@ -9,7 +9,7 @@ import gymnasium
 
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
-from ludus.agents.formats.calls.reply import read_json
+from ludus.agents.formats.calls.reply import distinct_ids, read_json
 from ludus.agents.policy import Action, derive_seed
 from ludus.agents.written_calls import WrittenCalls
 from ludus.envs.chat import Chat, Message, content_text
@@ -183,18 +183,14 @@ def _reply(message: Mapping[str, Any]) -> Message:
     reply: Message = {"role": "assistant", "content": content_text({"content": content})}
     calls = message.get("tool_calls")
     if calls and isinstance(calls, list):
-        ids: set[str] = set()
-        reply["tool_calls"] = [_call(call, number, len(calls), ids) for number, call in enumerate(calls)]
+        calls = [call if isinstance(call, Mapping) else {} for call in calls]
+        ids = distinct_ids([str(call.get("id") or "") for call in calls])
+        reply["tool_calls"] = [_call(id, call) for id, call in zip(ids, calls, strict=True)]
     return reply
 
 
-def _call(call: Any, number: int, calls: int, ids: set[str]) -> dict[str, Any]:
-    """A call in OpenAI's form; one without an id, or with that of an earlier one, gets another."""
-    call = call if isinstance(call, Mapping) else {}
-    id = str(call.get("id") or "")
-    while not id or id in ids:
-        id, number = f"call_{number}", number + calls
-    ids.add(id)
+def _call(id: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call in OpenAI's form, whatever the server left out."""
     function = call.get("function")
     function = function if isinstance(function, Mapping) else {}
     arguments = function.get("arguments")

@@ -10,7 +10,6 @@ report.html
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -23,6 +22,7 @@ from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList, read_tasks
 from ludus.agents.episode import Episode
 from ludus.tools.errors import UserError
+from ludus.tools.files import write_file
 
 SETTINGS, TASKS, JOURNAL = "bench.json", "tasks.json", "journal.jsonl"
 RESULTS, LINES, EPISODES, REPORT = "results.json", "results.jsonl", "episodes", "report.html"
@@ -95,7 +95,7 @@ def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, s
         raise BenchError(f"{path} is not empty and no benchmark's folder: choose another one")
     folder = Folder(path, settings, tasks, left_out, _versions(), date.today().isoformat())
     path.mkdir(parents=True, exist_ok=True)
-    write(path / TASKS, tasks.to_json())
+    write_file(path / TASKS, tasks.to_json())
     about = {
         "settings": {name: getattr(settings, name) for name in settings.__slots__},
         "left_out": left_out,
@@ -103,7 +103,7 @@ def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, s
         "begun": folder.begun,
     }
     # The last file: a folder that has it is a run.
-    write(path / SETTINGS, json.dumps(about, indent=1) + "\n")
+    write_file(path / SETTINGS, json.dumps(about, indent=1) + "\n")
     return folder
 
 
@@ -166,22 +166,8 @@ def require_same(folder: Folder, wanted: Settings) -> None:
         )
 
 
-def write(path: Path, text: str) -> Path:
-    """Whole, or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as error:
-        error.filename = str(path)
-        raise
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
-
-
 def write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> Path:
-    return write(path, "".join(json.dumps(row) + "\n" for row in rows))
+    return write_file(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def _versions() -> dict[str, str]:

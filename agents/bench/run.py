@@ -20,7 +20,6 @@ from ludus.agents.bench.directory import (
     begin,
     open_folder,
     require_same,
-    write,
     write_lines,
 )
 from ludus.agents.bench.journal import Journal
@@ -35,6 +34,7 @@ from ludus.agents.choose import SCRIPTED, SEE_REWARDS, choose_agent
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.store import write_episodes
 from ludus.tools.errors import UserError
+from ludus.tools.files import write_file
 
 FEWEST_FAULTS = 8
 """Engine faults in a row that end a run; more where more requests are in flight."""
@@ -275,7 +275,7 @@ def write_results(
     for which, name in enumerate(file_names(folder.tasks)):
         write_episodes(folder.path / EPISODES / f"{name}.parquet", by_set[which])
     # The last one: where it is, the others are.
-    write(folder.path / RESULTS, json.dumps(outcome.to_dict(), indent=1) + "\n")
+    write_file(folder.path / RESULTS, json.dumps(outcome.to_dict(), indent=1) + "\n")
     return outcome
 
 

@@ -1,6 +1,5 @@
 """Suites: environments that are measured together, and which of them can run on this machine."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.base import ChatEnv
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
+from ludus.tools.wording import environment_title, nearest
 
 TASKS = 100
 """Frozen tasks per environment."""
@@ -74,9 +74,9 @@ def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
             specs.append(EnvironmentSpec(word))
         else:
             names = [*SUITES, "all", *(id for id in gymnasium.registry if id.startswith("ludus/"))]
-            bare = {name.casefold().removeprefix("ludus/"): name for name in names}
-            near = difflib.get_close_matches(word.casefold().removeprefix("ludus/"), bare, n=1, cutoff=0.5)
-            guess = f"did you mean {bare[near[0]]}?" if near else "`ludus envs` lists the environments"
+            bare = {environment_title(name): name for name in names}
+            near = nearest(environment_title(word.casefold()), bare, cutoff=0.5)
+            guess = f"did you mean {bare[near]}?" if near else "`ludus envs` lists the environments"
             raise SuiteError(
                 f"{word!r} is neither a suite ({', '.join(SUITES)}, all) nor an environment: {guess}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.errors import UserError
+from ludus.tools.files import write_file
 
 FIRST_SEED = 2**33
 """Where the search for tasks begins: above the seeds that training and `ludus eval` use."""
@@ -184,8 +185,7 @@ def frozen_tasks() -> Mapping[str, TaskSet]:
 
 
 def write_tasks(path: Path, sets: Sequence[TaskSet]) -> Path:
-    path.write_text(TaskList(tuple(sets)).to_json(), encoding="utf-8")
-    return path
+    return write_file(path, TaskList(tuple(sets)).to_json())
 
 
 def _key(spec: EnvironmentSpec) -> str:

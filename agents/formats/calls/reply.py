@@ -120,6 +120,16 @@ def around(pieces: Sequence[str], separator: str = "\n") -> str:
     return "\n".join(text for text in texts if text)
 
 
+def distinct_ids(given: Sequence[str], id_of: Callable[[int], str] = "call_{}".format) -> list[str]:
+    """The ids of a reply's calls: where one is missing, or was an earlier call's, one from its position."""
+    ids: dict[str, None] = {}
+    for position, id in enumerate(given):
+        while not id or id in ids:
+            id, position = id_of(position), position + len(given)
+        ids[id] = None
+    return list(ids)
+
+
 def message(parsed: ParsedReply, id_of: Callable[[int], str] = "call_{}".format) -> Message:
     """A parsed reply as an assistant message.
 
@@ -129,13 +139,8 @@ def message(parsed: ParsedReply, id_of: Callable[[int], str] = "call_{}".format)
     if not parsed.calls:
         return {"role": "assistant", "content": parsed.text}
     calls: list[dict[str, Any]] = []
-    ids: set[str] = set()
-    for position, call in enumerate(parsed.calls):
-        id = call.id
-        while not id or id in ids:
-            id = id_of(position)
-            position += len(parsed.calls)
-        ids.add(id)
+    ids = distinct_ids([call.id for call in parsed.calls], id_of)
+    for id, call in zip(ids, parsed.calls, strict=True):
         function = {"name": call.name, "arguments": call.arguments}
         calls.append({"id": id, "type": "function", "function": function})
     return {"role": "assistant", "content": parsed.text, "tool_calls": calls}

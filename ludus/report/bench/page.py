@@ -8,13 +8,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ludus.agents.bench.directory import REPORT, write
+from ludus.agents.bench.directory import REPORT
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.run import Outcome, Row
 from ludus.agents.episode import Episode
 from ludus.report.templates import render_page
 from ludus.report.transcript import ShownEpisode, show
+from ludus.tools.files import write_file
 from ludus.tools.wording import environment_title, number
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
@@ -61,7 +62,7 @@ def write_bench_report(outcome: Outcome) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    return write(outcome.folder.path / REPORT, render(outcome))
+    return write_file(outcome.folder.path / REPORT, render(outcome))
 
 
 def render(outcome: Outcome) -> str:
