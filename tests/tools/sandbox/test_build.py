@@ -49,7 +49,7 @@ def test_no_such_tar(refused: Refused, tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_tar(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_text("hello")
-    assert "no tar of a root filesystem" in refused("--from-tar", tmp_path / "a.tar")
+    assert "not a tar of a root filesystem" in refused("--from-tar", tmp_path / "a.tar")
 
 
 def test_no_engine(refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
