@@ -1,1 +1,1 @@
-"""Environments in which the agent writes programs, and in which programs are run."""
+"""Environments in which the agent writes programs that are run in a sandbox."""

@@ -1,4 +1,4 @@
-"""What an answer looks like: its type, how a program prints it, and when two are the same."""
+"""Answers: their types, how a program prints them, and when two are equal."""
 
 import re
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class Form:
 
 
 def folded(text: str) -> str:
-    """A text without what does not matter: case, and whitespace around words."""
+    """A text without case and extra whitespace, which do not matter."""
     return " ".join(text.split()).casefold()
 
 

@@ -5,13 +5,13 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
 MISSING = ("", "NA", "n/a", "?")
-"""What stands where a value is not known."""
+"""What is written for an unknown value."""
 OFFSETS = (0, 120, -300, 330, 540)
 """Minutes ahead of UTC, of the clocks that write time stamps."""
 
 
 class Dirt:
-    """Writes values untidily, yet so that the data dictionary says how to read each of them back exactly."""
+    """Writes values untidily, but so that the data dictionary says how to read each of them back exactly."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng

@@ -219,7 +219,7 @@ def _right(task: Task, result: Result, case: Case) -> bool:
 
 
 def _shown(ran: Ran) -> Content:
-    """What the agent reads and sees of a cell."""
+    """What the agent reads and sees after a cell."""
     texts = [_clipped(text.rstrip()) for text in (ran.result.stdout, ran.result.stderr) if text.strip()]
     if ran.complaint:
         texts.append(f"The figures cannot be drawn: {_clipped(ran.complaint)}")
@@ -246,7 +246,7 @@ def _how(result: Result) -> str:
 
 
 def _complaint(result: Result) -> str:
-    """Why a program gave no answer."""
+    """Why a program did not answer."""
     if result.verdict in ENDED_WELL and result.stderr.strip():
         return result.stderr.strip()
     return f"the program was stopped: {_how(result)}"

@@ -1,4 +1,4 @@
-"""Our own programs for the sandbox, and what is believed of their output: nothing."""
+"""Our own programs for the sandbox, whose output is not trusted either."""
 
 import json
 import struct
@@ -83,10 +83,10 @@ def sql_order(database: str, query: str) -> str:
 
 
 def is_plot(data: bytes) -> bool:
-    """Whether bytes are a whole PNG file of bearable size, of the kind that matplotlib writes (eight bits for
-    each of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
+    """Whether bytes are a whole PNG file, not too large and of the kind that matplotlib writes (eight bits
+    for each of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
 
-    Read as the PNG specification has it: a signature; then chunks of length, kind, data and checksum.
+    After the PNG specification: a signature; then chunks of length, kind, data and checksum.
     """
     if not 33 <= len(data) <= PLOT_BYTES or data[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":
         return False

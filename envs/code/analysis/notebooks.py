@@ -1,8 +1,8 @@
 """Live notebooks: interpreters in sandboxes, kept for the history that made them what they are.
 
-The truth about a notebook is its history: the files, and the cells that ran. A live interpreter is a cache of
-it. Whoever goes on from a history that no live one has (after `restore`, in another process, after an
-eviction) gets a new one in which the cells run again.
+A notebook is its history: the files, and the cells that ran. A live interpreter is a cache of that. Whoever
+goes on from a history that no live interpreter has (after `restore`, in another process, after an eviction)
+gets a new one, in which the cells run again.
 """
 
 import atexit
@@ -29,7 +29,7 @@ from ludus.tools.sandbox import Result, SandboxPool, Session, Verdict, shared_po
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a notebook was made of."""
+    """How a notebook came about."""
 
     key: str
     """Names the files."""
@@ -38,11 +38,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What became of a cell."""
+    """The outcome of a cell."""
 
     result: Result
     history: History
-    """Empty where the interpreter ended: the next cell begins a new notebook."""
+    """Without cells if the interpreter ended: the next cell begins a new notebook."""
     plots: tuple[bytes, ...] = ()
     """PNG files of the figures that it left open."""
     complaint: str = ""
@@ -90,8 +90,8 @@ class _Live:
 class Notebooks:
     """The live notebooks of this process, at most one for each owner and `most` in all.
 
-    A live notebook holds a sandbox of the pool, so `most` leaves some for everything else. Where there are
-    more owners than that, the one that has waited longest loses its interpreter. Thread-safe.
+    A live notebook holds a sandbox of the pool, so `most` leaves some for everything else. With more owners
+    than that, the one that has been idle longest loses its interpreter. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -189,8 +189,8 @@ class Notebooks:
             self._changed.notify()
 
     def forget(self) -> None:
-        """In a forked child: the parent's notebooks are not ours. They are kept from being closed, which
-        would speak to the parent's sandboxes."""
+        """In a forked child: the notebooks are the parent's. They are kept alive: closing them would
+        reach the parent's sandboxes."""
         _inherited.append(self._idle)
         self._begin()
 

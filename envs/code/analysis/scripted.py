@@ -42,7 +42,7 @@ def right_program(observation: Chat) -> str:
 
 
 class Planned(ScriptedAgent):
-    """Plays what `plan` yields, and sends it the observations; in the end it says nothing."""
+    """Plays what `plan` yields, and sends it the observations; says nothing when the plan is over."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)

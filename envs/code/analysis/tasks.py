@@ -49,7 +49,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Files, and the answer that they have."""
+    """Files, and the answer on them."""
 
     files: Mapping[str, bytes]
     expected: Value
@@ -94,7 +94,7 @@ def _case(task: Task, tables: Tables) -> Case:
 
 
 def recognise(question: str) -> tuple[Kind, dict[str, str]]:
-    """The kind of question that a text asks, and its parameters, read from the words alone.
+    """The kind of question that a text asks, and its parameters, read from the text alone.
 
     Raises:
         ValueError: it asks none of them.

@@ -27,10 +27,10 @@ class Kind:
 
     name: str
     question: str
-    """With `{name}` where a parameter stands."""
+    """With `{name}` for each parameter."""
     form: Form
     parameters: Mapping[str, Sequence[str]]
-    """What each may be. All of them make sense for every draw of the tables."""
+    """The options of each parameter, all of which make sense for every draw of the tables."""
     reference: Callable[..., Value]
     """The answer, of (records, **parameters)."""
 
@@ -48,7 +48,7 @@ class World:
     database: str
     """Name of the SQLite file."""
     draw: Callable[[Random, int], Tables]
-    """Of a generator and about how many rows the largest table has."""
+    """Takes a generator, and about how many rows the largest table has."""
     kinds: Sequence[Kind]
 
 
@@ -62,7 +62,7 @@ def delimited(header: Sequence[str], rows: Iterable[Sequence[str]], delimiter: s
 
 
 def sqlite(tables: Mapping[str, Sequence[Sequence[Any]]]) -> bytes:
-    """A SQLite file. `tables` are by declaration (`"products (product TEXT, price REAL)"`) their rows."""
+    """A SQLite file. `tables` maps declarations (`"products (product TEXT, price REAL)"`) to rows."""
     connection = sqlite3.connect(":memory:")
     try:
         for declaration, rows in tables.items():
@@ -77,5 +77,5 @@ def sqlite(tables: Mapping[str, Sequence[Sequence[Any]]]) -> bytes:
 
 
 def best(totals: Mapping[str, Any]) -> list[str]:
-    """Names by falling total, those with the same total in alphabetical order."""
+    """Names by falling total, ties in alphabetical order."""
     return sorted(totals, key=lambda name: (-totals[name], name))

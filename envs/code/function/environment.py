@@ -31,7 +31,7 @@ class CodeFunction(ChatEnv):
     """Write the Python function that a specification describes.
 
     ## Task
-    A family of tasks and what stands in its specification are drawn from the seed: "the words that have more
+    A family of tasks and the details of its specification are drawn from the seed: "the words that have more
     than 4 letters", "in reverse order", "modulo 61". There are seventy families in nine topics: `basics` (one
     line each, in few words), `strings`, `parsing`, `numbers`, `search`, `dynamic` (programming), `graphs`,
     `simulation` and `games`. The program is run in a sandbox, on inputs that are drawn for the episode, edge
@@ -52,9 +52,9 @@ class CodeFunction(ChatEnv):
     | term | value | weight |
     |---|---|---|
     | `runs` | 1 if every call with a public input returns something | 0.05 |
-    | `public` | the share of the examples that come out right | 0.1 |
-    | `hidden` | the share of the hidden cases that come out right | 0.2 |
-    | `solved` | 1 if all of both come out right | 0.5 |
+    | `public` | the share of the examples that are right | 0.1 |
+    | `hidden` | the share of the hidden cases that are right | 0.2 |
+    | `solved` | 1 if all of both are right | 0.5 |
     | `fast` | 1 if `solved` and, in families whose inputs may be long, a long input is right in time | 0.15 |
     | `malformed` | 1 if there is no program that names the function | −0.1 |
 
@@ -66,8 +66,8 @@ class CodeFunction(ChatEnv):
 
     ## Arguments
     - `families` (None): names of families or topics to draw from, each family equally often; by default all.
-    - `difficulty` (3): 1 to 3; how much of what may stand in a specification is drawn from: the plain phrases
-      and small numbers first.
+    - `difficulty` (3): 1 to 3; from how many of its phrases and numbers a specification is drawn: the plain
+      and small ones come first.
     - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
 
     ## Version history
@@ -104,7 +104,7 @@ def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:
     """The families of these names and topics, each once, in their own order; None stands for all.
 
     Raises:
-        ArgumentError: there is no family or topic of such a name.
+        ArgumentError: there is no family or topic of that name.
     """
     asked = as_choices("families", names, [*TOPICS, *FAMILIES])
     return tuple(family for family in FAMILIES.values() if family.name in asked or family.topic in asked)
@@ -118,7 +118,7 @@ def draw_task(rng: np.random.Generator, families: Sequence[Family], difficulty: 
 
 
 def verdict(judgement: Judgement) -> str:
-    """What the user says to a last reply."""
+    """What the user says to the last reply."""
     public, hidden = judgement.public, judgement.hidden
     if judgement.fast:
         return "Right."

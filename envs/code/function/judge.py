@@ -1,7 +1,7 @@
 """The judge of functions: runs a program in the sandbox, compares outside.
 
-The sandbox gets the program and the inputs. Answers are worked out in this process, by the reference, which
-is ours, and compared here with what the program claims.
+The sandbox gets the program and the inputs. Answers are computed in this process, by our own reference, and
+compared here with what the program claims.
 """
 
 import math
@@ -15,8 +15,8 @@ from ludus.envs.code.function.families import Cases, Task, call
 from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
 
 LIMITS = Limits(wall_s=1.0, cpu_s=0.04, memory_mb=128, processes=1, output_kb=16, disk_mb=8)
-"""For all the small inputs of a task together, which take two or three milliseconds. They bound what a
-hostile program costs."""
+"""For all the small inputs of a task together, which take two or three milliseconds. They bound the cost of a
+hostile program."""
 TIMED = replace(LIMITS, wall_s=3.0, output_kb=1024)
 """For the large input, whose answer may be large as well; the family says how much processor time it has."""
 MODULES = (
@@ -24,7 +24,7 @@ MODULES = (
     *("fractions", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re"),
     *("statistics", "string", "textwrap", "typing"),
 )
-"""What a program may import without paying for the time that it takes."""
+"""What a program may import without its time running."""
 TOLERANCE = 1e-9
 STOPPED = {
     Verdict.TIME_LIMIT: "it took too long",
@@ -39,14 +39,14 @@ STOPPED = {
 
 @dataclass(frozen=True)
 class Tried:
-    """What a program made of some cases."""
+    """How a program did on some cases."""
 
     right: tuple[bool, ...]
     """Case by case."""
     ran: bool
     """Whether every call returned something."""
     failures: tuple[str, ...]
-    """One text for each case that is not right: what was called, what was expected, what came."""
+    """A text for each case that is wrong: the call, the expected value, what came back."""
     printed: str
     """The end of what it printed."""
 
@@ -56,7 +56,7 @@ class Tried:
 
     @property
     def count(self) -> str:
-        """For the eye: `2 of 3`."""
+        """As text: `2 of 3`."""
         return f"{sum(self.right)} of {len(self.right)}"
 
     @property
@@ -66,12 +66,12 @@ class Tried:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a program is worth."""
+    """How a program did on all cases."""
 
     public: Tried
     hidden: Tried
     fast: bool
-    """All is right, and so is the large input, in time, where the family has one."""
+    """All cases are right, and so is the large input, in time, where the family has one."""
 
     @property
     def solved(self) -> bool:
@@ -100,7 +100,7 @@ def try_public(task: Task, code: str) -> Tried:
 
 def judge(task: Task, code: str) -> Judgement:
     """Run a program on all cases: the small ones in one process; the large one, if there is one and the rest
-    is right, in another.
+    is right, in another process.
 
     Raises:
         EnvironmentFault: the sandbox broke.
@@ -128,7 +128,7 @@ def same(expected: Any, given: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value for the eye, however large or deep it is."""
+    """A value as a short text, however large or deep it is."""
     return _SHORT.repr(value)
 
 

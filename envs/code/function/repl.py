@@ -1,4 +1,4 @@
-"""`ludus/CodeFunctionRepl-v0`: write one function, and mend it where the examples fail."""
+"""`ludus/CodeFunctionRepl-v0`: write one function, and correct it when examples fail."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class State:
 
 
 class CodeFunctionRepl(ChatEnv):
-    """Write the Python function that a specification describes; run it on the examples and mend it.
+    """Write the Python function that a specification describes; run it on the examples and correct it.
 
     ## Task
     The tasks of `ludus/CodeFunction-v0`, under the same keys.
@@ -51,7 +51,7 @@ class CodeFunctionRepl(ChatEnv):
 
     ## Actions
     `Reply`: the code of a whole program, in a block or alone. It is run on the examples. When all of them
-    come out right it is handed in; the reply `submit` hands in the last program as it is. After `max_turns`
+    are right it is handed in; the reply `submit` hands in the last program as it is. After `max_turns`
     replies the last program is handed in, whatever it is.
 
     ## Rewards
@@ -60,9 +60,9 @@ class CodeFunctionRepl(ChatEnv):
     | term | value | weight |
     |---|---|---|
     | `runs` | 1 if every call with a public input returns something | 0.05 |
-    | `public` | the share of the examples that come out right | 0.1 |
-    | `hidden` | the share of the hidden cases that come out right | 0.2 |
-    | `solved` | 1 if all of both come out right | 0.5 |
+    | `public` | the share of the examples that are right | 0.1 |
+    | `hidden` | the share of the hidden cases that are right | 0.2 |
+    | `solved` | 1 if all of both are right | 0.5 |
     | `fast` | 1 if `solved` and, in families whose inputs may be long, a long input is right in time | 0.15 |
 
     Every reply besides earns:
@@ -72,7 +72,7 @@ class CodeFunctionRepl(ChatEnv):
     | `retry` | 1 if the reply did not end the episode | −0.02 |
     | `malformed` | 1 if there is neither a program that names the function nor `submit` after one | −0.1 |
 
-    A perfect first reply earns 1; whoever needs more of them earns less.
+    A perfect first reply earns 1; later ones earn less.
 
     ## End of episode
     It terminates when a program is handed in, or after `max_turns` replies. `info["success"]` is whether
@@ -80,8 +80,8 @@ class CodeFunctionRepl(ChatEnv):
 
     ## Arguments
     - `families` (None): names of families or topics to draw from, each family equally often; by default all.
-    - `difficulty` (3): 1 to 3; how much of what may stand in a specification is drawn from: the plain phrases
-      and small numbers first.
+    - `difficulty` (3): 1 to 3; from how many of its phrases and numbers a specification is drawn: the plain
+      and small ones come first.
     - `max_turns` (5): replies in an episode, 1 to 50.
     - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
 

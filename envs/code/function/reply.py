@@ -1,4 +1,4 @@
-"""What a reply of the function environments holds: a program, or nothing of the kind."""
+"""Finds the program in a reply of the function environments."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _LANGUAGES = ("", "python", "python3", "py")
 
 @dataclass(frozen=True)
 class Program:
-    """The program of a reply; or, where there is none, why not."""
+    """The program in a reply; or, if there is none, why."""
 
     code: str = ""
     complaint: str = ""
@@ -20,8 +20,8 @@ class Program:
 def program_in(text: str, function: str) -> Program:
     """The last block of Python that defines the function, or the whole reply if it has no block of code.
 
-    Blocks that say that they are something else, such as the output, do not count; where none defines the
-    function, the last one stands for the reply. A program that does not even name the function is none.
+    Blocks marked as something else, such as output, do not count; if none defines the function, the last one
+    counts. A program that does not even name the function is refused.
     """
     blocks = _BLOCK.findall(text)
     codes = [code for language, code in blocks if language.lower() in _LANGUAGES]

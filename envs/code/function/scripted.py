@@ -15,7 +15,7 @@ from ludus.envs.scripted import ScriptedAgent
 
 @dataclass(frozen=True)
 class Question:
-    """A question as it stands in the first user message."""
+    """A question, read from the first user message."""
 
     signature: str
     spec: str
@@ -48,7 +48,7 @@ def in_block(code: str) -> str:
     return f"```python\n{code}\n```" if "\n" in code else code
 
 
-# Programs that try to win without solving. Each gets the question and writes a program.
+# Programs that try to win without solving. Each function gets the question and writes a program.
 
 
 def examples(question: Question) -> str:
@@ -100,12 +100,12 @@ def {question.function}(*inputs): return Equal()
 
 
 def leaves(question: Question) -> str:
-    """Ends the program as if all had gone well."""
+    """Ends the program as if all were well."""
     return f"import sys\ndef {question.function}(*inputs): sys.exit(0)"
 
 
 def leaves_at_once(question: Question) -> str:
-    """Ends the process, past everything that would run at its end."""
+    """Ends the process at once, skipping everything that would run at its end."""
     return f"import os\ndef {question.function}(*inputs): os._exit(0)\nos._exit(0)"
 
 

@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 Parameters = Mapping[str, str]
-"""What stands in a package's placeholders."""
+"""What fills a package's placeholders."""
 
 Draft = tuple[str, str, list[Any]]
 """A call of the package: module (without the package's name), function, arguments as JSON data."""
@@ -16,7 +16,7 @@ Draft = tuple[str, str, list[Any]]
 
 @dataclass(frozen=True)
 class Domain:
-    """A package with placeholders (`$name`), what may stand there, and calls that exercise it.
+    """A package with placeholders (`$name`), what may fill them, and calls that exercise it.
 
     Its README is the specification: it names every choice, so whoever reads it knows what the modules should
     do. The choice `package` is the name of the package.
@@ -26,8 +26,8 @@ class Domain:
     choices: Mapping[str, Sequence[str]]
     """By placeholder: the names, numbers and phrases to draw from."""
     code: Mapping[str, tuple[str, Sequence[str]]]
-    """Placeholders that follow from a choice: its name, and a text for each thing it may be, in which choices
-    may stand."""
+    """Placeholders that follow from a choice: its name, and a text for each of its options. Texts may refer
+    to choices."""
     readme: str
     modules: Mapping[str, str]
     """File name within the package → text."""
@@ -52,7 +52,7 @@ class Domain:
         }
 
     def recognise(self, readme: str) -> dict[str, str] | None:
-        """The choices that a README tells of; None where it is of another domain."""
+        """The choices that a README describes; None if it is of another domain."""
         seen: set[str] = set()
 
         def group(placeholder: re.Match[str]) -> str:

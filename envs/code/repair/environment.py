@@ -1,4 +1,4 @@
-"""`ludus/CodeRepair-v0`: find and mend the fault of a small package."""
+"""`ludus/CodeRepair-v0`: find and repair the fault of a small package."""
 
 import hashlib
 import re
@@ -53,7 +53,7 @@ class RepairState:
 
 
 class CodeRepair(ToolEnv):
-    """Mend a Python package that has one fault.
+    """Repair a Python package that has one fault.
 
     ## Task
     A package of four modules and a README that specifies it, drawn from the seed: one of nine domains (bank,
@@ -87,7 +87,7 @@ class CodeRepair(ToolEnv):
     | `hidden` | gain of the hidden calls, at the end | 0.3 |
     | `solved` | 1 if every visible and every hidden call is right | 0.7 |
     | `malformed` | 1 for a reply without tool calls | −0.05 |
-    | `tool_errors` | calls of tools that there are not, or with malformed arguments | −0.02 |
+    | `tool_errors` | calls of unknown tools, or with malformed arguments | −0.02 |
 
     ## End of episode
     `submit` terminates; after `max_turns` turns the episode is truncated, and the package is judged as it
@@ -230,16 +230,16 @@ def _cut(message: Message) -> Message:
 
 
 def _lines(text: str) -> str:
-    """How many there are; the last one need not have an end."""
+    """How many lines there are; the last one need not end in a newline."""
     count = text.count("\n") + (not text.endswith("\n") and text != "")
     return f"{count} line{'s' * (count != 1)}"
 
 
 def _clean(path: str) -> str:
-    """A path as it is kept.
+    """A path in its one spelling.
 
     Raises:
-        ToolError: it leads out of the folder, or has characters that paths here do not have.
+        ToolError: it leads out of the folder, or has characters that are not allowed here.
     """
     cleaned = path.strip().removeprefix("./")
     if len(cleaned) > 100 or not _PATH.fullmatch(cleaned):
@@ -258,10 +258,10 @@ def _existing(state: RepairState, path: str) -> str:
 
 
 def _checked(files: dict[str, str]) -> dict[str, str]:
-    """Files that may stand.
+    """Files that are allowed.
 
     Raises:
-        ToolError: there are too many, one is too long, or is not text, or a file is also a folder.
+        ToolError: there are too many, one is too long or is not text, or a file is also a folder.
     """
     if len(files) > MOST_FILES:
         raise ToolError(f"there may be {MOST_FILES} files at most")

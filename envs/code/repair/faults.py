@@ -48,7 +48,7 @@ class Source:
         return self.start(node), self.end(node), text
 
     def between(self, left: ast.AST, right: ast.AST, old: str, new: str) -> Edit:
-        """Replace the operator that stands between two operands."""
+        """Replace the operator between two operands."""
         at = self.text.index(old, self.end(left), self.start(right))
         return at, at + len(old), new
 
@@ -103,14 +103,14 @@ def off_by_one(source: Source) -> Iterator[Edits]:
 
 
 def boundary(source: Source) -> Iterator[Edits]:
-    """A comparison leaves its boundary out, or takes it in."""
+    """A comparison excludes its boundary, or includes it."""
     yield from _compared(
         source, {ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">")}
     )
 
 
 def inverted_comparison(source: Source) -> Iterator[Edits]:
-    """A comparison says the contrary."""
+    """A comparison is negated."""
     swaps: dict[type[ast.cmpop], tuple[str, str]] = {
         ast.Eq: ("==", "!="),
         ast.NotEq: ("!=", "=="),
@@ -125,7 +125,7 @@ def inverted_comparison(source: Source) -> Iterator[Edits]:
 
 
 def wrong_operator(source: Source) -> Iterator[Edits]:
-    """One arithmetic operator stands for another."""
+    """An arithmetic operator is mistaken for another."""
     swaps: dict[type[ast.operator], tuple[str, str]] = {
         ast.Add: ("+", "-"),
         ast.Sub: ("-", "+"),
@@ -153,7 +153,7 @@ def negated_condition(source: Source) -> Iterator[Edits]:
 
 
 def wrong_connective(source: Source) -> Iterator[Edits]:
-    """`and` stands for `or`, or the other way round."""
+    """`and` is written for `or`, or the other way round."""
     for node in source.nodes:
         if isinstance(node, ast.BoolOp):
             old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
@@ -161,7 +161,7 @@ def wrong_connective(source: Source) -> Iterator[Edits]:
 
 
 def swapped_arguments(source: Source) -> Iterator[Edits]:
-    """Two arguments of a call have changed places."""
+    """Two arguments of a call are swapped."""
     for node in source.nodes:
         if isinstance(node, ast.Call) and len(node.args) >= 2:
             for left, right in pairwise(node.args):
@@ -274,7 +274,7 @@ def _resets_cache(node: ast.stmt) -> bool:
 
 
 def wrong_builtin(source: Source) -> Iterator[Edits]:
-    """`min` stands for `max`, `any` for `all`, or the other way round."""
+    """`min` is written for `max`, `any` for `all`, or the other way round."""
     swaps = {"min": "max", "max": "min", "any": "all", "all": "any"}
     for node in source.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in swaps:
@@ -282,7 +282,7 @@ def wrong_builtin(source: Source) -> Iterator[Edits]:
 
 
 def wrong_jump(source: Source) -> Iterator[Edits]:
-    """A loop is left where it should go on, or goes on where it should be left."""
+    """A loop breaks where it should continue, or continues where it should break."""
     for node in source.nodes:
         if isinstance(node, ast.Continue):
             yield (source.replace(node, "break"),)
@@ -300,7 +300,7 @@ def early_return(source: Source) -> Iterator[Edits]:
 
 
 def wrong_name(source: Source) -> Iterator[Edits]:
-    """One parameter stands where another is meant."""
+    """A parameter is used where another is meant."""
     for function in source.functions:
         names = [argument.arg for argument in function.args.args if argument.arg != "self"]
         for node in ast.walk(function):
@@ -311,7 +311,7 @@ def wrong_name(source: Source) -> Iterator[Edits]:
 
 
 def missing_cleaning(source: Source) -> Iterator[Edits]:
-    """A text is used as it came, without the case or the blanks being evened out."""
+    """A text is used as it came, with its case or its blanks not normalised."""
     for node in source.nodes:
         if (
             isinstance(node, ast.Call)

@@ -1,4 +1,4 @@
-"""What a repair is worth: hidden calls, run in a sandbox and compared here."""
+"""Judges a repair: hidden calls, run in a sandbox and compared here."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ludus.envs.code.repair import guest
 from ludus.envs.code.repair.problem import Case, Problem
 from ludus.tools.sandbox import Limits, Result, shared_pool
 
-# Waiting is not limited as tightly as working: on a busy machine a program may wait long for its turn.
+# Wall time is limited less tightly than processor time: on a busy machine a program may wait long.
 LIMITS = Limits(wall_s=6.0, cpu_s=1.0, memory_mb=128, processes=8, disk_mb=8)
 PRELOAD = ("ast", "glob", "traceback")
 _GUEST = Path(guest.__file__).read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ _GUEST = Path(guest.__file__).read_text(encoding="utf-8")
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many calls come out right. Gains are shares of the calls that were wrong by the fault and are right
+    """How many calls are right. Gains are shares of the calls that were wrong by the fault and are right
     now, less those that were right and are wrong now; not below 0."""
 
     visible_right: int
@@ -30,7 +30,7 @@ class Verdict:
 
 
 def judge(problem: Problem, files: Mapping[str, str]) -> Verdict:
-    """Run all visible and hidden calls on the package as it stands in `files`, and compare what they give.
+    """Run all visible and hidden calls on the package in `files`, and compare what they return.
 
     Only the package's own files go into the sandbox: no test, no README, nothing beside it.
 

@@ -1,5 +1,5 @@
 """Unified diffs, applied to files that are texts. Made for patches that models write: counts in `@@` lines
-are not believed, line numbers are only hints, and blanks at line ends do not matter."""
+are ignored, line numbers are only hints, and blanks at line ends do not matter."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ class Hunk:
     """One change. `lines` are pairs of a sign (` `, `-` or `+`) and a line without its end."""
 
     start: int | None
-    """The line before which it begins, from 0, as it says; None where it does not say."""
+    """The line before which it says that it begins, from 0; None if it does not say."""
     lines: tuple[tuple[str, str], ...]
 
     @property
@@ -28,7 +28,7 @@ class Hunk:
 
 @dataclass(frozen=True)
 class FilePatch:
-    """The changes of one file; a path is None where the file is made, or removed."""
+    """The changes of one file; a path is None if the file is created, or removed."""
 
     old: str | None
     new: str | None
@@ -47,7 +47,7 @@ def apply_patch(files: Mapping[str, str], patch: str) -> dict[str, str]:
         patch: unified diffs of one or several files; `/dev/null` makes or removes one.
 
     Raises:
-        ToolError: it is no patch, or does not fit the files; it says where.
+        ToolError: it is not a patch, or does not fit the files; the message says where.
     """
     after = dict(files)
     for change in parse(patch):
@@ -78,7 +78,7 @@ def parse(patch: str) -> list[FilePatch]:
     """The files of a patch.
 
     Raises:
-        ToolError: there are none, or a line is no part of a patch.
+        ToolError: there are none, or a line is not part of a patch.
     """
     lines = _lines(patch.replace("\r\n", "\n"))
     found: list[FilePatch] = []
@@ -146,7 +146,7 @@ def _body(lines: list[str], place: int) -> Iterator[str]:
 
 
 def _signed(body: list[str], end: int) -> Iterator[tuple[str, str]]:
-    # Empty lines at the end stand between hunks, or end the message; others are context without its blank.
+    # Empty lines at the end separate hunks, or end the message; others are context without its blank.
     while body and not body[-1]:
         body = body[:-1]
     for number, line in enumerate(body):
@@ -162,7 +162,7 @@ def _signed(body: list[str], end: int) -> Iterator[tuple[str, str]]:
 
 
 def _patched(path: str, before: list[str], hunks: tuple[Hunk, ...]) -> list[str]:
-    """The lines after the hunks, each applied where its old lines stand, behind the one before."""
+    """The lines after the hunks, each applied where its old lines are, after the hunk before it."""
     after: list[str] = []
     done = 0
     shift = 0
@@ -186,7 +186,7 @@ def _patched(path: str, before: list[str], hunks: tuple[Hunk, ...]) -> list[str]
 
 
 def _place(where: str, before: list[str], hunk: Hunk, least: int, shift: int) -> int:
-    """Where a hunk's old lines stand: the place nearest to where it says."""
+    """Where a hunk's old lines are: the place nearest to where it says."""
     old = hunk.old
     if not old:
         place = least if not before else None if hunk.start is None else max(least, hunk.start + shift)

@@ -14,7 +14,7 @@ from ludus.envs.code.repair.trusted import Call, Endless, answers, compile_packa
 VISIBLE, HIDDEN = 10, 30
 """Calls in the visible tests, and hidden ones."""
 MOST_PACKAGES, MOST_PLACES = 100, 4
-"""Packages that are drawn until one takes a fault; places that are tried for each kind of fault."""
+"""How many packages are drawn until a fault fits; how many places are tried for each kind of fault."""
 LEAST = 3
 """Of all calls, at least this many are wrong by the fault, and at least as many are right."""
 
@@ -30,7 +30,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """What an episode is about. Only `files` are the agent's to see."""
+    """What an episode is about. The agent sees only `files`."""
 
     domain: str
     fault: str
@@ -43,7 +43,7 @@ class Problem:
 
 def draw_problem(rng: Random, domains: Sequence[Domain], faults: Sequence[str]) -> Problem:
     """A package of one of the domains with a fault of one of the kinds. At least one visible and one hidden
-    call come out wrong by it, no call runs for ever, and some still come out right.
+    call go wrong by it, no call runs for ever, and some are still right.
 
     Raises:
         LookupError: no such fault was found in `MOST_PACKAGES` packages.
@@ -88,7 +88,7 @@ def _faulty(rng: Random, files: Mapping[str, str], faults: Sequence[str]) -> Ite
 def _judged(
     rng: Random, faulty: Mapping[str, Any], calls: list[Call], expected: list[str | None]
 ) -> tuple[Case, ...] | None:
-    """Visible cases and then hidden ones; None where not some of both come out wrong and some right."""
+    """Visible cases and then hidden ones; None unless of both some are wrong and some are right."""
     try:
         wrong = [given != right for given, right in zip(answers(faulty, calls), expected, strict=True)]
         if not LEAST <= sum(wrong) <= len(calls) - LEAST:

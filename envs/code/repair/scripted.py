@@ -36,7 +36,7 @@ def paths_in(observation: Chat) -> list[str]:
 
 
 class Null(ScriptedAgent):
-    """Hands the package in as it is."""
+    """Submits the package as it is."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> Message:
         return calling(("submit", {}))
@@ -82,7 +82,7 @@ class Reader(ScriptedAgent):
 
 
 class RandomEdits(Reader):
-    """Changes a number or an operator somewhere, and hands in."""
+    """Changes a number or an operator somewhere, and submits."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)

@@ -1,6 +1,6 @@
-"""Runs generated packages in our own process: what they should answer, and what a fault makes of that.
+"""Runs generated packages in our own process: what they should answer, and what they answer with a fault.
 
-Only text that `Domain.render` and `faults` wrote comes here; nothing that an agent wrote ever does.
+It runs only text written by `Domain.render` and `faults`, never anything that an agent wrote.
 """
 
 import builtins
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 MOST_STEPS = 20_000
-"""Rounds of loops in one call; a fault that takes more is taken to loop for ever."""
+"""Rounds of loops in one call; a fault that needs more is taken to loop for ever."""
 
 
 class Endless(BaseException):
@@ -46,7 +46,7 @@ def compile_package(files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def answers(modules: Mapping[str, Any], calls: Sequence[Call]) -> list[str | None]:
-    """What the calls give, one after another in one run of the package: JSON, or None where one raised.
+    """What the calls return, one after another in one run of the package: JSON, or None where a call raised.
 
     Raises:
         Endless: a call took more than `MOST_STEPS` steps, or recursed without an end.

@@ -11,10 +11,10 @@ from string import Template
 from typing import Any
 
 Slot = range | Mapping[str, str]
-"""What may stand in a place of a template: a number; or one of several phrases, each with its code."""
+"""What may fill a place in a template: a number; or one of several phrases, each with its code."""
 
 Values = Mapping[str, Any]
-"""What stands in the slots: numbers as `int`, phrases as their code."""
+"""What fills the slots: numbers as `int`, phrases as their code."""
 
 Arguments = tuple[Any, ...]
 """What a function is called with: JSON data."""
@@ -22,31 +22,31 @@ Arguments = tuple[Any, ...]
 PUBLIC, HIDDEN = 3, 8
 """Examples that a task shows; random inputs that it hides, besides the family's edge cases."""
 DRAWN = 18
-"""Inputs drawn for both: in families with few inputs some come twice."""
+"""Inputs drawn for both: families with few inputs repeat some."""
 HARDEST = 3
 
 
 @dataclass(frozen=True)
 class Timed:
-    """One large input that only an efficient solution gets through in time."""
+    """A large input that only an efficient solution finishes in time."""
 
     arguments: Callable[[Random, Values], Arguments]
     """Draws the input."""
     slow: str
-    """Source of a solution that is right and too slow, with the family's slots."""
+    """Source of a solution that is right but too slow, with the family's slots."""
     cpu_s: float = 0.15
     """Seconds of processor time for the call, between the two with a wide margin on either side."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Tasks of one kind. `spec` and `solution` are `string.Template`s over `slots`: a slot's phrase stands in
-    the specification, its code in the solution, and a number in both."""
+    """Tasks of one kind. `spec` and `solution` are `string.Template`s over `slots`: a slot's phrase goes into
+    the specification, its code into the solution, and a number into both."""
 
     name: str
     topic: str
     signature: str
-    """As it stands in the specification: `keep(words)`."""
+    """As the specification shows it: `keep(words)`."""
     spec: str
     solution: str
     """Source of the reference. Where it returns a float, a result within 1e-9 of it (relative or absolute) is
@@ -60,7 +60,7 @@ class Family:
     timed: Timed | None = None
 
     def __reduce__(self) -> Any:
-        # It holds functions without a name; a copy and a pickle hold its own.
+        # It holds functions without a name; copies and pickles look it up by its own.
         return _named, (self.name,)
 
     @property
@@ -85,7 +85,7 @@ class Family:
         return re.compile("".join(group(p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
     def draw(self, rng: Random, difficulty: int) -> tuple[str, ...]:
-        """What stands in each slot, from the first `difficulty` thirds of what may stand there."""
+        """What fills each slot, from the first `difficulty` thirds of its options."""
         chosen = []
         for slot in self.slots.values():
             options = [str(option) for option in slot]
@@ -134,11 +134,11 @@ class Cases:
 
 @dataclass(frozen=True)
 class Task:
-    """One task: everything else about it follows from these."""
+    """A task: everything else about it follows from these."""
 
     family: Family
     choices: tuple[str, ...]
-    """What stands in the family's slots."""
+    """What fills the family's slots."""
     seed: int
     """Of the inputs."""
 
@@ -147,7 +147,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """The content key: what is asked for, however it is said and whatever the examples are."""
+        """The content key: what is asked for, whatever the wording and the examples."""
         content = blake2b(self.family.source(self.choices).encode(), digest_size=6).hexdigest()
         return f"{self.family.name}:{content}"
 
@@ -158,7 +158,7 @@ class Task:
 
     @property
     def hidden(self) -> Cases:
-        """Cases that are not: the edge cases and random ones."""
+        """Cases that are not shown: the edge cases and random ones."""
         return _cases(self)[1]
 
     @property
@@ -168,7 +168,7 @@ class Task:
 
     @property
     def question(self) -> str:
-        """What is asked: the signature, the specification and the examples."""
+        """The question: the signature, the specification and the examples."""
         spec = self.family.specification(self.choices)
         shown = zip(self.public.inputs, self.public.answers, strict=True)
         examples = "\n".join(f"{call(self.family, inputs)} == {answer!r}" for inputs, answer in shown)
@@ -176,7 +176,7 @@ class Task:
 
 
 def draw(family: Family, rng: Random, difficulty: int = HARDEST) -> Task:
-    """A task of a family, drawn anew as long as one answer would do for all hidden cases."""
+    """A task of a family, drawn again as long as one answer would fit all hidden cases."""
     while True:
         task = Task(family, family.draw(rng, difficulty), rng.getrandbits(62))
         if len(set(map(json.dumps, task.hidden.answers))) > 1:
@@ -184,12 +184,12 @@ def draw(family: Family, rng: Random, difficulty: int = HARDEST) -> Task:
 
 
 def call(family: Family, inputs: Arguments) -> str:
-    """A call as it stands in a program: `keep(['a', 'bcd'])`."""
+    """A call as a program writes it: `keep(['a', 'bcd'])`."""
     return f"{family.function}({', '.join(map(repr, inputs))})"
 
 
 def run_trusted(source: str, function: str, inputs: tuple[Arguments, ...]) -> tuple[Any, ...]:
-    """What a function of ours gives, called in this process. Never for a program of somebody else's."""
+    """What our own function returns, called in this process. Never for somebody else's program."""
     solve = _defined(source, function)
     return tuple(solve(*json.loads(json.dumps(arguments))) for arguments in inputs)
 

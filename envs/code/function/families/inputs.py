@@ -1,4 +1,4 @@
-"""What several families draw their inputs with."""
+"""Inputs that several families draw."""
 
 from random import Random
 
@@ -32,6 +32,6 @@ def edges(rng: Random, nodes: int, count: int) -> list[list[int]]:
 
 
 def grid(rng: Random, rows: tuple[int, int], columns: tuple[int, int], cells: str) -> list[str]:
-    """Rows of equal length; characters that stand in `cells` twice come twice as often."""
+    """Rows of equal length; characters that are in `cells` twice come twice as often."""
     width = rng.randint(*columns)
     return ["".join(rng.choice(cells) for _ in range(width)) for _ in range(rng.randint(*rows))]
