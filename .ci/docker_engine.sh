@@ -22,7 +22,7 @@ say() { printf 'docker engine: %s\n' "$*" >&2; }
 
 install_packages() {
     local missing=() program
-    declare -A package=([dockerd]=docker.io [debootstrap]=debootstrap [bwrap]=bubblewrap)
+    declare -A package=([dockerd]=docker.io)
     for program in "${!package[@]}"; do
         command -v "$program" > /dev/null || missing+=("${package[$program]}")
     done
@@ -32,19 +32,13 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null
 }
 
-# A minimal system with Python, from the mirror and for the release that apt is set up with here.
+# A minimal system with Python.
 make_root_filesystem() {
     [[ -s $ROOT_TAR ]] && return 0
-    local release mirror folder=$HOME_FOLDER/rootfs
-    release=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk -v release="$release" '$2 == release && $3 == "main" { print $1; exit }')
-    say "making a root filesystem of $release from $mirror (a minute)"
+    local folder=$HOME_FOLDER/rootfs
+    say "making a root filesystem (a minute)"
     rm -rf "$folder"
-    if ! debootstrap --variant=minbase --include=python3 "$release" "$folder" "$mirror" > "$folder.log" 2>&1; then
-        tail -n 5 "$folder.log" >&2
-        return 1
-    fi
+    .ci/debian_root.sh "$folder" python3
     rm -rf "$folder"/var/{cache/apt,lib/apt/lists}/* "$folder"/usr/share/{doc,man,locale,info}
     tar -C "$folder" -cf "$ROOT_TAR.part" .
     mv "$ROOT_TAR.part" "$ROOT_TAR"

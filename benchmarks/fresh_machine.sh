@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# `make train` and `make test` on a machine that has nothing but what the README asks for.
+#
+#   benchmarks/fresh_machine.sh [COMMAND…]     default: 'make train' 'make test'
+#
+# Makes a minimal system (Python, git, make, a C compiler) in build/fresh, clones the last commit into it, and runs the
+# commands there: in mount and process namespaces of its own, as a container would. A chroot is not enough, since the
+# kernel refuses user namespaces to whoever lives in one. pip is set up as it is here. Writes
+# benchmarks/results/fresh-machine.log. Needs root on Debian or Ubuntu.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+FOLDER=$PWD/build/fresh
+ROOT=$FOLDER/root
+LOG=benchmarks/results/fresh-machine.log
+PACKAGES=(python3 python3-venv git make gcc libc6-dev ca-certificates)
+(($#)) || set -- 'make train' 'make test'
+
+# Whatever pip is told here, by files and by variables, as variables: a line PIP_NAME=value each.
+pip_settings() {
+    python3 -m pip config list | sed -n "s/^[^=]*\.\([a-z-]*\)='\(.*\)'\$/\1 \2/p" | sort -u -k1,1 |
+        while read -r name value; do
+            printf 'PIP_%s=%s\n' "$(tr 'a-z-' 'A-Z_' <<< "$name")" "$value"
+        done
+}
+
+# The files and folders of this machine that those settings name.
+named_paths() { tr ' =' '\n\n' | sed -n 's#^\(file://\)\{0,1\}\(/..*\)#\2#p' | sort -u; }
+
+rm -rf "$FOLDER"
+mkdir -p "$FOLDER"
+.ci/debian_root.sh "$ROOT" "${PACKAGES[@]}"
+cp /etc/resolv.conf /etc/hosts "$ROOT/etc/"
+git clone --quiet --no-hardlinks . "$ROOT/root/ludus"
+mapfile -t settings < <(pip_settings)
+printf '%s\n' "${settings[@]}" | named_paths | while read -r path; do
+    [[ -e $path && ! -e $ROOT$path ]] || continue
+    mkdir -p "$(dirname "$ROOT$path")"
+    cp -a "$path" "$ROOT$path" 2> /dev/null || cp -r "$path" "$ROOT$path"
+done
+
+# Runs a command in the new root; its output goes to a file.
+inside() {
+    unshare --mount --pid --fork --kill-child --propagation private -- bash -euc '
+        mount --bind "$1" "$1"
+        cd "$1"
+        mkdir -p .outside
+        pivot_root . .outside
+        mount -t proc proc /proc
+        mount --rbind /.outside/dev /dev
+        mount --rbind /.outside/sys /sys
+        mount -t tmpfs tmpfs /tmp
+        umount --lazy /.outside
+        cd /root/ludus
+        shift
+        exec "$@"' bash "$ROOT" \
+        env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8 TERM=dumb "${settings[@]}" \
+        $(env | grep -iE '^(http|https|no)_proxy=' || true) bash -c "$1"
+}
+
+{
+    printf 'commit      %s\n' "$(git log -1 --format='%h %cs')"
+    printf 'machine     %s, %s cores, %s of memory\n' "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" \
+        "$(nproc)" "$(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+    printf 'system      %s, Linux %s\n' "$(. "$ROOT/etc/os-release" && echo "$PRETTY_NAME")" "$(uname -r)"
+    printf 'packages    %s\n' "minbase, ${PACKAGES[*]}"
+    inside 'python3 --version; gcc --version | head -n 1; command -v bwrap curl || echo "neither bwrap nor curl"'
+} > "$FOLDER/log"
+
+status=0
+for command in "$@"; do
+    output=$FOLDER/${command// /-}.log
+    code=0 begin=$SECONDS
+    inside "$command" > "$output" 2>&1 < /dev/null || code=$?
+    ((code)) && status=1
+    {
+        printf '\n$ %s\n' "$command"
+        tail -n 40 "$output"
+        printf 'exit code %d after %d s\n' "$code" $((SECONDS - begin))
+    } >> "$FOLDER/log"
+done
+cp "$FOLDER/log" "$LOG"
+cat "$LOG"
+exit "$status"
