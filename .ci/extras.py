@@ -38,12 +38,10 @@ class Trial:
 TRIALS = (
     Trial("envs"),
     Trial("check ludus/Arithmetic-v0"),
-    Trial("check ludus/DataAnalysis-v0", "code"),
     Trial("play ludus/PacManChat-v0 --agent oracle"),
     Trial("play ludus/Calendar-v0 --agent oracle"),
     Trial("eval ludus/Arithmetic-v0 --agent oracle --episodes 8"),
     Trial("eval ludus/DataAnalysis-v0 --agent oracle --episodes 2", "code"),
-    Trial("eval ludus/Arithmetic-v0 --model nowhere --episodes 2", "train"),
     Trial("bench ludus/Search-v0 --model scripted:oracle --n 2 --out bench"),
     Trial("bench ludus/DataAnalysis-v0 --model scripted:oracle --n 2 --out bench-data", "code"),
     Trial("serve tools --port 0", "serve", serves=True),

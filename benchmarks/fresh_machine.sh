@@ -33,17 +33,20 @@ mkdir -p "$FOLDER"
 cp /etc/resolv.conf /etc/hosts "$ROOT/etc/"
 git clone --quiet --no-hardlinks . "$ROOT/root/ludus"
 mapfile -t settings < <(pip_settings)
-printf '%s\n' "${settings[@]}" | named_paths | while read -r path; do
-    [[ -e $path && ! -e $ROOT$path ]] || continue
-    mkdir -p "$(dirname "$ROOT$path")"
-    cp -a "$path" "$ROOT$path" 2> /dev/null || cp -r "$path" "$ROOT$path"
-done
+mapfile -t paths < <(printf '%s\n' "${settings[@]}" | named_paths)
 
-# Runs a command in the new root; its output goes to a file.
+# Runs a command in the new root, in which pip finds what its settings name.
 inside() {
-    unshare --mount --pid --fork --kill-child --propagation private -- bash -euc '
+    env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8 TERM=dumb "${settings[@]}" \
+        $(env | grep -iE '^(http|https|no)_proxy=' || true) unshare --mount --pid --fork --kill-child --propagation private -- bash -euc '
         mount --bind "$1" "$1"
         cd "$1"
+        for path in "${@:3}"; do
+            [[ -e $path ]] || continue
+            mkdir -p ".$(dirname "$path")"
+            if [[ -d $path ]]; then mkdir -p ".$path"; else touch ".$path"; fi
+            mount --bind -o ro "$path" ".$path"
+        done
         mkdir -p .outside
         pivot_root . .outside
         mount -t proc proc /proc
@@ -52,10 +55,7 @@ inside() {
         mount -t tmpfs tmpfs /tmp
         umount --lazy /.outside
         cd /root/ludus
-        shift
-        exec "$@"' bash "$ROOT" \
-        env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8 TERM=dumb "${settings[@]}" \
-        $(env | grep -iE '^(http|https|no)_proxy=' || true) bash -c "$1"
+        exec bash -c "$2"' bash "$ROOT" "$1" "${paths[@]}"
 }
 
 {
@@ -69,7 +69,7 @@ inside() {
 
 status=0
 for command in "$@"; do
-    output=$FOLDER/${command// /-}.log
+    output=$FOLDER/${command//[ \/]/-}.log
     code=0 begin=$SECONDS
     inside "$command" > "$output" 2>&1 < /dev/null || code=$?
     ((code)) && status=1
