@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ludus.envs import spaces
 from ludus.envs.base import ChatEnv, Outcome
 from ludus.envs.chat import Chat, Content, Reply, reply_text, reply_tool_calls, tool_result
 from ludus.envs.faults import EnvironmentFault
@@ -14,6 +15,10 @@ from ludus.tools.wording import nearest
 
 MAX_CALLS = 16
 """Calls of one reply that are carried out; the others are answered with an error."""
+
+
+MOST_SHOWN = 16_384
+"""Characters of one call's answer for which the observation space has room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class ToolEnv(ChatEnv):
             twice = next(name for name in names if names.count(name) > 1)
             raise ValueError(f"two tools are called {twice!r}: a call could not tell them apart; rename one")
         self.tools, self._by_name = offered, by_name
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        self.observation_space = spaces.Chat(max_length=MAX_CALLS * MOST_SHOWN)
 
     @abstractmethod
     def respond(self, state: Any, text: str) -> Outcome: ...

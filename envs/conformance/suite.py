@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.envs.conformance import agents, determinism, interface
+from ludus.envs.conformance import agents, determinism, fuzz, interface
 from ludus.envs.conformance.episodes import Subject
 from ludus.envs.conformance.report import Check, Report, Violation, is_not_about_the_environment
 
@@ -19,6 +19,7 @@ CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "rewards": interface.rewards,
     "limits": interface.limits,
     "malformed replies": interface.malformed,
+    "hostile replies": fuzz.fuzz,
     "seeds": determinism.seeds,
     "instances": determinism.instances,
     "threads": determinism.threads,

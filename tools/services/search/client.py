@@ -102,7 +102,8 @@ class SearchClient:
         id = carried("id", id)
         if "://" in id:
             return self._open_elsewhere(id)
-        if not id.strip() or len(id) > MAX_QUERY:
+        # Dots alone would be read as a step in the address.
+        if not id.strip(" .") or len(id) > MAX_QUERY:
             raise ToolError("that is no page's id: take the id of a search result")
         said = ask_json(self._http, "GET", f"page/{quote(id, safe='')}")
         try:
