@@ -313,6 +313,17 @@ def test_a_model_that_got_worse_is_said_to_have(run: Path) -> None:
     assert "Held-out success fell from 85.0% to 32.5%." in Page(run).text
 
 
+def test_what_the_figures_leave_out_stands_beside_them(run: Path) -> None:
+    files = [run / "episodes" / f"evaluation-{stage}.parquet" for stage in ("primed", "final")]
+    primed, final = map(read_episodes, files)
+    broken = [replace(episode, stop=StopReason.ENVIRONMENT_FAULT, fault="gone") for episode in final[:3]]
+    rewrite_evaluations(run, primed, [*broken, *final[3:]])
+    said = (
+        f"Of the final model's evaluation, 3 of {len(final)} episodes ({3 / len(final):.1%}) ended in a fault"
+    )
+    assert any(said in remark for remark in gather(read_run(run)).verdict.remarks)
+
+
 # What a model or an environment says is text, whatever it contains.
 
 HOSTILE = (

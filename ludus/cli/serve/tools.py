@@ -7,7 +7,6 @@ from typing import Annotated
 import tyro
 
 from ludus.cli.errors import UsageError
-from ludus.cli.serve.access import AccessOptions
 
 Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
 
@@ -31,7 +30,7 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class ServeTools(AccessOptions):
+class ServeTools:
     """Serve search, calendar, weather and mail over HTTP, at /search, /calendar, /weather and /mail.
 
     / tells of them, /health whether they run. Each value of the header X-Ludus-World is a world of its own in
@@ -61,19 +60,17 @@ class ServeTools(AccessOptions):
             )
         from ludus.tools.services.all import all_on_a_rack
         from ludus.tools.services.faults import FaultPlan
-        from ludus.tools.services.guard import guarded
         from ludus.tools.services.serve import address, listen, run
 
         try:
             plan = FaultPlan(**asdict(self.faults))
         except ValueError as error:
             raise UsageError(f"--faults: {str(error).removeprefix('faults: ')}") from None
-        access = self.access(self.host)
         listening = listen(self.host, self.port)
         rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
         print(
             f"{', '.join(f'/{name}' for name in rack().names)} at {address(listening)} (Ctrl-C ends)",
             flush=True,
         )
-        run(partial(guarded, rack, access), listening, self.workers, lifespan="off")
+        run(rack, listening, self.workers, lifespan="off")
         return 0

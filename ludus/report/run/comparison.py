@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ludus.agents.episode import Episode
-from ludus.agents.evaluate import Interval, bootstrap_mean
+from ludus.agents.evaluate import Interval, bootstrap_mean, left_out
 from ludus.report.figures import words
 from ludus.report.run.files import Run
 from ludus.report.run.pairs import Matched, match
@@ -66,12 +66,22 @@ def compare(run: Run) -> list[Row]:
 
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
-    """The headline, and the doubts that belong to it."""
+    """The headline, and the doubts that belong to it: what the figures leave out is one of them."""
     if not rows:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
+    found = _one_sided(run, rows[0]) if None in (rows[0].before, rows[0].after) else _two_sided(rows)
+    faults = [
+        f"Of the {stage} model's evaluation, {left_out(summary['faults'], summary['episodes'])}."
+        for stage, summary in run.evaluation.items()
+        if summary.get("faults")
+    ]
+    return replace(found, remarks=(*found.remarks, *faults))
+
+
+def _two_sided(rows: Sequence[Row]) -> Verdict:
     success, reward = rows[0], rows[1]
-    if success.before is None or success.after is None:
-        return _one_sided(run, success)
+    assert success.before is not None
+    assert success.after is not None
     before, after = number(success.before.value, "percent"), number(success.after.value, "percent")
     remarks = []
     if success.apart:
