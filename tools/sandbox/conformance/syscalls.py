@@ -156,6 +156,19 @@ if contexts: print("ESCAPED: it has", contexts, "asynchronous contexts, of which
         needs=_FILTERED,
     ),
     Attack(
+        "taking what there is only so much of for a user",
+        """
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+timers, event = 0, struct.pack("QiiI", 0, 18, 1, 0) + bytes(44)  # SIGEV_NONE
+while timers < 2000 and libc.timer_create(1, event, ctypes.byref(ctypes.c_void_p())) == 0: timers += 1
+if timers >= 2000: print("ESCAPED: it has", timers, "timers")
+if libc.mlock(ctypes.create_string_buffer(1 << 16), 1 << 16) == 0: print("ESCAPED: it has locked memory")
+""",
+        _NOTHING,
+        needs=_FILTERED,
+    ),
+    Attack(
         "calls that nobody needs",
         f"CALLS = {_CALLS!r}"
         """

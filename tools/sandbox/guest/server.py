@@ -365,7 +365,11 @@ def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
 
     What is the same for every guest is set at once, on this process.
     """
-    for limit, most in ((resource.RLIMIT_NOFILE, 256), (resource.RLIMIT_CORE, 0)):
+    limits = {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_CORE: 0}
+    if settings["filter"]:
+        # What the kernel counts for all processes of a user: timers and waiting signals, locked memory.
+        limits |= {resource.RLIMIT_SIGPENDING: 256, resource.RLIMIT_MEMLOCK: 0}
+    for limit, most in limits.items():
         hard = resource.getrlimit(limit)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (most, most))
