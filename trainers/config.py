@@ -120,9 +120,9 @@ class OptimizerSection(Section):
     learning_rate: Positive = 1e-3
     """The peak, after warm-up."""
     warmup_steps: CountOrNone = 0
-    """Optimiser loop steps over which the rate rises linearly from 0."""
+    """Steps over which the rate rises linearly from 0."""
     schedule: Schedule = "constant"
-    """What follows warm-up: stay, or fall to 0 at the phase's last step, linearly or along a half cosine."""
+    """After warm-up: stay, or fall to 0 at the phase's last step, linearly or along a half cosine."""
     weight_decay: NonNegative = 0.0
     """AdamW's decoupled decay."""
     max_grad_norm: Positive = 1.0
@@ -160,10 +160,10 @@ class GrpoSection(OptimizerSection):
     """Starts per step."""
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
-    loss: LossName = Field("grpo", description=losses.described())
+    loss: LossName = Field(default="grpo", description=losses.described())
     """The policy loss; the table in [Losses](losses.md) has them all."""
     advantage: Literal["default", advantages.AdvantageName] = Field(
-        "default", description=f"`default`: the loss's own; {advantages.described()}."
+        default="default", description=f"`default`: the loss's own; {advantages.described()}."
     )
     """What an episode's return is compared with; `default` is the loss's own choice, see
     [Losses](losses.md)."""
@@ -176,7 +176,7 @@ class GrpoSection(OptimizerSection):
     kl_coefficient: NonNegative = 0.0
     """Weight of the KL divergence to the primed model; 0 leaves it out."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Which estimator of the KL divergence, each in the form whose gradient is right."""
+    """The estimator of the KL divergence, each in the form that has its gradient."""
     dynamic_sampling: bool = False
     """Replace groups in which every episode earned the same: nothing can be learned from them. For the losses
     that admit it."""
@@ -230,11 +230,11 @@ class RolloutSection(Section):
     temperature: Positive = 1.0
     """Of sampling; the trainer's log-probabilities are taken at the same temperature."""
     top_p: float = 1.0
-    """Must be 1 (off): see the error."""
+    """Must be 1 (off): what was drawn from a truncated distribution cannot be trained on."""
     top_k: int = 0
-    """Must be 0 (off): see the error."""
+    """Must be 0 (off), as `top_p`."""
     min_p: float = 0.0
-    """Must be 0 (off): see the error."""
+    """Must be 0 (off), as `top_p`."""
     max_tokens: Count = 64
     """Most tokens in one completion; one that reaches it is cut off and not finished."""
     max_turns: Count = 64
@@ -314,13 +314,13 @@ class RunConfig(Section):
     sft: SftSection = SftSection()
     """Priming on demonstrations."""
     grpo: GrpoSection = GrpoSection()
-    """Improvement on rewards."""
+    """Training on rewards."""
     rollout: RolloutSection = RolloutSection()
     """How training episodes are played."""
     engine: EngineSection = EngineSection()
     """What computes completions."""
     evaluation: EvaluationSection = EvaluationSection()
-    """Before and after."""
+    """The evaluations before and after GRPO."""
     checkpoint: CheckpointSection = CheckpointSection()
     """What a killed run resumes from."""
 

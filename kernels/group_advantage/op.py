@@ -20,7 +20,8 @@ class GroupAdvantage(NamedTuple):
     values: Tensor
     """[E], float32 (float64 for float64 rewards)."""
     flat: Tensor
-    """[E] bool: the episode's group teaches nothing: all its rewards are equal, or it has one member only."""
+    """[E] bool: all rewards of the episode's group are equal, or it has one member only, so that its
+    advantages say nothing."""
 
 
 def group_advantage(rewards: Tensor, group_ids: Tensor, kind: AdvantageKind = "grpo") -> GroupAdvantage:
@@ -30,11 +31,9 @@ def group_advantage(rewards: Tensor, group_ids: Tensor, kind: AdvantageKind = "g
     anywhere. With mean, standard deviation (n - 1) and size n of the episode's group:
 
         grpo      (r - mean) / std        DeepSeekMath, arXiv 2402.03300, section 4.1.2; the divisor as in
-        the public
-                                          implementations
-        dr_grpo   r - mean                Understanding R1-Zero-Like Training, arXiv 2503.20783, section
-        3.1: dividing
-                                          by std favours starts that are almost solved or almost hopeless
+                                          public implementations
+        dr_grpo   r - mean                Understanding R1-Zero-Like Training, arXiv 2503.20783, section 3.1:
+                                          dividing by std favours starts that are almost solved or hopeless
         rloo      (r - mean) n / (n - 1)  the reward less the mean of the others: arXiv 2402.14740
 
     A group is flat, and gets exactly 0, if its rewards differ by at most 1e-9 in float64, or 1e-6 in

@@ -1,4 +1,4 @@
-"""Tool calls from a scripted agent's reply to a trained policy: primed on, sampled, improved, stored."""
+"""Tool calls: from a scripted agent to a policy that is primed on them, samples and is trained on rewards."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -66,7 +66,7 @@ class Lamps(ToolEnv):
         Args:
             lamp: Which.
         """
-        left = tuple(one for one in state if one != lamp)
+        left = tuple(lit for lit in state if lit != lamp)
         return Answer(left, "on", {"lit": float(left != state)}, not left, not left)
 
 
@@ -98,7 +98,7 @@ def test_demonstrations_show_the_tools_and_score_the_calls(lamps: RunConfig, tmp
     )
 
 
-def test_scripted_calls_are_learnt_and_improved_on(lamps: RunConfig, tmp_path: Path) -> None:
+def test_scripted_calls_are_learnt_and_trained_on(lamps: RunConfig, tmp_path: Path) -> None:
     train(lamps, tmp_path / "run")
     (step,) = [line for line in read_metrics(tmp_path / "run") if line["phase"] == "grpo"]
     assert step["mismatch_max"] < 1e-3
@@ -106,11 +106,12 @@ def test_scripted_calls_are_learnt_and_improved_on(lamps: RunConfig, tmp_path: P
     assert step["terms/lit"] > 0.5
     played = read_episodes(tmp_path / "run" / "episodes" / "evaluation-primed.parquet")
     # What was sampled reached the environment as calls, under ids of their own, and was answered under them.
-    calls = [call for one in played for turn in one.turns for call in turn.reply.get("tool_calls", [])]
+    turns = [turn for episode in played for turn in episode.turns]
+    calls = [call for turn in turns for call in turn.reply.get("tool_calls", [])]
     assert len(calls) >= len(played)
     assert {call["id"] for call in calls} >= {"call_0", "call_1"}
-    assert any(one.success for one in played)
-    for one in played:
-        for turn, following in pairwise(one.turns):
+    assert any(episode.success for episode in played)
+    for episode in played:
+        for turn, following in pairwise(episode.turns):
             answered = [m["tool_call_id"] for m in following.observation if m["role"] == "tool"]
             assert answered == [call["id"] for call in turn.reply.get("tool_calls", [])]

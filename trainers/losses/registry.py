@@ -55,7 +55,7 @@ class LossSpec:
 
     name: str
     about: str
-    """One sentence, for the configuration and the documentation."""
+    """A phrase, for the configuration and the documentation."""
     paper: str
     ratio: Ratio
     """Of each token, or one for each of an episode's sequences."""
@@ -109,7 +109,7 @@ LOSSES = {
     for spec in (
         LossSpec(
             name="grpo",
-            about="The mean over each episode's tokens, then over episodes.",
+            about="the mean over each episode's tokens, then over episodes",
             paper="arXiv:2402.03300, eq. 3",
             ratio="token",
             objective="clip",
@@ -119,7 +119,7 @@ LOSSES = {
         ),
         LossSpec(
             name="dr_grpo",
-            about="A constant divisor, so that a wrong answer does not get cheaper by being long.",
+            about="a constant divisor, so that a wrong answer does not get cheaper by being long",
             paper="arXiv:2503.20783, section 3.1",
             ratio="token",
             objective="clip",
@@ -129,7 +129,7 @@ LOSSES = {
         ),
         LossSpec(
             name="dapo",
-            about="The mean over all tokens.",
+            about="the mean over all tokens",
             paper="arXiv:2503.14476, eq. 8 and 10",
             ratio="token",
             objective="clip",
@@ -140,8 +140,8 @@ LOSSES = {
         ),
         LossSpec(
             name="gspo",
-            about="As `grpo`, with one ratio for each sequence, the geometric mean of its tokens'; it moves "
-            "far less than a token's, so its clipping bounds are some 1000 times narrower.",
+            about="as `grpo`, with one ratio for each sequence, the geometric mean of its tokens', which "
+            "moves far less than a token's, so its clipping bounds are some 1000 times narrower",
             paper="arXiv:2507.18071",
             ratio="sequence",
             objective="clip",
@@ -151,8 +151,8 @@ LOSSES = {
         ),
         LossSpec(
             name="cispo",
-            about="As `dapo`, with the clipped ratio as a constant factor, so that no token loses its "
-            "gradient.",
+            about="as `dapo`, with the clipped ratio as a constant factor, so that no token loses its "
+            "gradient",
             paper="arXiv:2506.13585",
             ratio="token",
             objective="cispo",
@@ -165,8 +165,8 @@ LOSSES = {
 
 
 def described() -> str:
-    """The losses in a sentence each, for the configuration's help."""
-    return " ".join(f"`{spec.name}`: {spec.about} ({spec.paper})" for spec in LOSSES.values())
+    """The losses in a phrase each, for the configuration's help."""
+    return "; ".join(f"`{spec.name}`: {spec.about} ({spec.paper})" for spec in LOSSES.values()) + "."
 
 
 def unadmitted(loss: str, chosen: set[str]) -> tuple[str, list[str]] | None:
