@@ -23,6 +23,7 @@ try:
     from mcp import MCPError, types
     from mcp.server import Server, ServerRequestContext
     from mcp.server.stdio import stdio_server
+    from mcp.server.transport_security import TransportSecuritySettings
     from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
     from starlette.types import ASGIApp, Receive, Scope, Send
 except ModuleNotFoundError as error:
@@ -127,7 +128,7 @@ class _Player:
 
 
 class EnvironmentServer:
-    """What `environment_server` makes: run it with `run_stdio`, or serve `http_app(host)`."""
+    """What `environment_server` makes: run it with `run_stdio`, or serve `http_app()`."""
 
     def __init__(self, id: str, make: Make, seed: int, tools: tuple[Tool, ...]) -> None:
         self._make, self._seed = make, seed
@@ -150,14 +151,18 @@ class EnvironmentServer:
         finally:
             self.close()
 
-    def http_app(self, host: str) -> ASGIApp:
-        """The application for the transport "streamable HTTP", at `/mcp`; `host` is where it will listen."""
+    def http_app(self) -> ASGIApp:
+        """The application for the transport "streamable HTTP", at `/mcp`. Who may call it,
+        `ludus.tools.services.guard.guarded` says."""
         server = self._server()
         # Since 2026 the protocol has no sessions over HTTP, and an episode needs one: newer clients are told
         # that only the versions with a handshake are spoken, and open a session.
         server.add_request_handler("server/discover", types.RequestParams, _discover_sessions)
         app = server.streamable_http_app(
-            json_response=True, host=host, session_idle_timeout=IDLE_S, max_sessions=SESSIONS
+            json_response=True,
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+            session_idle_timeout=IDLE_S,
+            max_sessions=SESSIONS,
         )
 
         async def forgetting(scope: Scope, receive: Receive, send: Send) -> None:

@@ -285,7 +285,7 @@ def served(server: EnvironmentServer) -> Iterator[str]:
     from ludus.tools.services.serve import address, listen
 
     listening = listen("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(server.http_app("127.0.0.1"), log_level="warning", ws="none"))
+    running = uvicorn.Server(uvicorn.Config(server.http_app(), log_level="warning", ws="none"))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

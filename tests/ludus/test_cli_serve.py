@@ -114,6 +114,14 @@ def test_a_port_in_use_is_one_line(run: Run, words: tuple[str, ...]) -> None:
         (("mcp", "ludus/PacMan-v0"), ("ludus/PacManChat-v0",)),
         (("mcp", "ludus/Arithmetic-v0", "--arg", "nope=1"), ("nope",)),
         (("mcp", "ludus/Arithmetic-v0", "--seed", "-1"), ("--seed -1",)),
+        (("mcp", "ludus/Arithmetic-v0", "--port", "9000"), ("--port", "--transport http")),
+        (("mcp", "ludus/Arithmetic-v0", "--token", "x"), ("--token", "--transport http")),
+        (("tools", "--token", "a b"), ("--token", "spaces")),
+        (
+            ("tools", "--allow-host", "http://rig.example"),
+            ("--allow-host http://rig.example", "a name alone"),
+        ),
+        (("tools", "--allow-origin", "rig.example"), ("--allow-origin rig.example", "https://rig.example")),
     ],
 )
 def test_wrong_options_are_one_line(run: Run, words: tuple[str, ...], names: tuple[str, ...]) -> None:
@@ -127,6 +135,23 @@ def test_a_port_out_of_range_is_one_line(run: Run) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may listen anywhere")
 def test_a_port_that_is_not_allowed_is_one_line(run: Run) -> None:
     run("serve", "tools", "--port", "80").assert_refused(1, "80")
+
+
+def test_pages_in_browsers_and_strangers_are_refused() -> None:
+    with served("--token", "secret", "--allow-origin", "https://rig.example") as address:
+        key = {"authorization": "Bearer secret"}
+        own = {**key, "origin": "https://rig.example"}
+        assert httpx.get(address).status_code == 401
+        assert httpx.get(address, headers=key).status_code == 200
+        # A page that has had its name point to this machine.
+        rebound = httpx.get(address, headers={**key, "host": "pages.example:8000"})
+        assert (rebound.status_code, "--allow-host" in rebound.json()["reason"]) == (421, True)
+        form = {"origin": "https://pages.example", "content-type": "text/plain"}
+        mail = f"{address}/mail/messages"
+        posted = httpx.post(mail, headers={**key, **form}, content='{"to": ["a@b.example"], "text": "x"}')
+        assert posted.status_code == 403
+        assert httpx.get(mail, headers=key, params={"folder": "sent"}).json()["messages"] == []
+        assert httpx.get(address, headers=own).headers["access-control-allow-origin"] == own["origin"]
 
 
 @pytest.mark.parametrize("command", ["tools", "mcp"])

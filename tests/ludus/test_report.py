@@ -321,7 +321,7 @@ def test_what_the_figures_leave_out_stands_beside_them(run: Path) -> None:
     said = (
         f"Of the final model's evaluation, 3 of {len(final)} episodes ({3 / len(final):.1%}) ended in a fault"
     )
-    assert any(said in remark for remark in gather(read_run(run)).verdict.remarks)
+    assert any(said in remark for remark in gather(run).verdict.remarks)
 
 
 # What a model or an environment says is text, whatever it contains.

@@ -11,11 +11,12 @@ import tyro
 from ludus.cli.environments import make, require_chat, resolve
 from ludus.cli.errors import UsageError
 from ludus.cli.options import Arguments, EnvironmentId
+from ludus.cli.serve.access import AccessOptions
 from ludus.cli.values import parse_arguments
 
 
 @dataclass(frozen=True)
-class ServeMcp:
+class ServeMcp(AccessOptions):
     """Serve an environment's tools by the Model Context Protocol, one episode in each session.
 
     The task is the prompt and the resource `task`, and what the tool episode_task answers. Every call is a
@@ -31,14 +32,17 @@ class ServeMcp:
     transport: Literal["stdio", "http"] = "stdio"
     """stdio: standard input and output, for a client that starts this command. http: the transport
     "streamable HTTP" at /mcp, for any number of clients."""
-    host: Annotated[str, tyro.conf.arg(metavar="HOST")] = "127.0.0.1"
-    """For http: the address to listen on."""
-    port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8000
-    """For http: the port; 0 takes a free one."""
+    host: Annotated[str | None, tyro.conf.arg(metavar="HOST")] = None
+    """For http: the address to listen on; 127.0.0.1 where none is given."""
+    port: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
+    """For http: the port; 8000 where none is given, and 0 takes a free one."""
 
     def execute(self) -> int:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a number from 0 on")
+        for name in ("host", "port", "token", "allow_host", "allow_origin"):
+            if self.transport == "stdio" and getattr(self, name) not in (None, "", ()):
+                raise UsageError(f"--{name.replace('_', '-')} is for HTTP: add --transport http")
         # Standard output belongs to the protocol, whatever the environment's modules print.
         with contextlib.redirect_stdout(sys.stderr):
             from ludus.envs.mcp.server import environment_server
@@ -54,12 +58,15 @@ class ServeMcp:
             asyncio.run(server.run_stdio())
             return 0
 
+        from ludus.tools.services.guard import guarded
         from ludus.tools.services.serve import address, listen, run
 
-        listening = listen(self.host, self.port)
+        host = self.host or "127.0.0.1"
+        access = self.access(host)
+        listening = listen(host, 8000 if self.port is None else self.port)
         print(f"{name} at {address(listening)}/mcp (Ctrl-C ends)", flush=True)
         try:
-            run(lambda: server.http_app(self.host), listening)
+            run(lambda: guarded(server.http_app, access), listening)
         finally:
             server.close()
         return 0

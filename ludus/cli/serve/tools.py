@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from ludus.cli.errors import UsageError
+from ludus.cli.serve.access import AccessOptions
 
 Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
 
@@ -30,7 +31,7 @@ class Faults:
 
 
 @dataclass(frozen=True)
-class ServeTools:
+class ServeTools(AccessOptions):
     """Serve search, calendar, weather and mail over HTTP, at /search, /calendar, /weather and /mail.
 
     / tells of them, /health whether they run. Each value of the header X-Ludus-World is a world of its own in
@@ -60,17 +61,19 @@ class ServeTools:
             )
         from ludus.tools.services.all import all_on_a_rack
         from ludus.tools.services.faults import FaultPlan
+        from ludus.tools.services.guard import guarded
         from ludus.tools.services.serve import address, listen, run
 
         try:
             plan = FaultPlan(**asdict(self.faults))
         except ValueError as error:
             raise UsageError(f"--faults: {str(error).removeprefix('faults: ')}") from None
+        access = self.access(self.host)
         listening = listen(self.host, self.port)
         rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
         print(
             f"{', '.join(f'/{name}' for name in rack().names)} at {address(listening)} (Ctrl-C ends)",
             flush=True,
         )
-        run(rack, listening, self.workers, lifespan="off")
+        run(partial(guarded, rack, access), listening, self.workers, lifespan="off")
         return 0

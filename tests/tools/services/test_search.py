@@ -18,6 +18,7 @@ from ludus.tools.services import FaultPlan, connect
 from ludus.tools.services.search import CacheError, Encyclopedia, SearchClient, SearchService, encyclopedia
 from ludus.tools.services.search.ranking import find
 from ludus.tools.services.search.webpage import read_html
+from ludus.tools.text import uncarried
 
 SMALL = 300
 
@@ -112,7 +113,7 @@ def test_an_empty_query_is_told(client: SearchClient, query: str) -> None:
     [
         '"', "'", "*", "a*", "NEAR(a b, 2)", "title:x", "-x", "^x", "(", "a AND", "OR", "NOT", "a OR", '"a',
         "{a b} : c", "rowid:1",
-        "words MATCH x", "'; DROP TABLE page; --", "\x00", "a\x00b", "\ud83d", "é́é", "Ω≈ç√", "𝔘𝔫𝔦",
+        "words MATCH x", "'; DROP TABLE page; --", "é́é", "Ω≈ç√", "𝔘𝔫𝔦",
         "_", "a_b", "%",
         "x" * 1_000, "the " * 250, "🙂", "in the of", "NULL", "+", "a + b", "\\", "\u202e",
     ],
@@ -124,7 +125,10 @@ def test_no_query_is_syntax(client: SearchClient, query: str) -> None:
 @settings(max_examples=150, deadline=None)
 @given(query=st.text(min_size=1, max_size=60))
 def test_any_text_is_a_query(client: SearchClient, query: str) -> None:
-    if query.strip():
+    if uncarried(query.replace("\r", "\n")):
+        with pytest.raises(ToolError, match="cannot be sent"):
+            client.search(query)
+    elif query.strip():
         assert client.search(query) == client.search(query)
 
 
@@ -142,7 +146,7 @@ def test_operators_are_ordinary_words(service: SearchService) -> None:
     assert find(service.book, f'"{title}"*^:()') == plain
 
 
-@pytest.mark.parametrize("id", ["nothing", "../search", "a/b", "%2e", "\ud83d", "0" * 1_000, "é ü", "?", "#"])
+@pytest.mark.parametrize("id", ["nothing", "../search", "a/b", "%2e", "0" * 1_000, "é ü", "?", "#"])
 def test_there_is_no_such_page(client: SearchClient, id: str) -> None:
     with pytest.raises(ToolError, match=r"no page|refused"):
         client.open(id)

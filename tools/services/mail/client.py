@@ -6,7 +6,11 @@ from typing import Any
 
 import httpx
 
+from ludus.tools.errors import ToolError
 from ludus.tools.services.client import ask, ask_json
+from ludus.tools.text import carried
+
+MAX_QUERY = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +58,25 @@ class MailClient:
 
     def list(self, folder: str = "inbox", limit: int = 20, offset: int = 0) -> tuple[Headline, ...]:
         """The messages of a folder, newest first."""
-        return self._listed({"folder": folder, "limit": limit, "offset": offset})
+        return self._listed({"folder": carried("folder", folder), "limit": limit, "offset": offset})
 
     def search(self, query: str, limit: int = 20) -> tuple[Headline, ...]:
         """The messages of all folders in which all words of `query` occur, newest first."""
+        query = carried("query", query)
+        if len(query) > MAX_QUERY:
+            raise ToolError(f"the query has {len(query)} characters: give {MAX_QUERY} at most")
         return self._listed({"q": query, "limit": limit})
 
     def read(self, id: int) -> Message:
         """A message, which counts as seen from then on."""
-        found = ask_json(self._http, "GET", f"/messages/{id}")
+        found = ask_json(self._http, "GET", f"/messages/{_number(id)}")
         return Message(
             **{**found, **{key: tuple(found[key]) for key in ("recipients", "references", "thread")}}
         )
 
     def raw(self, id: int) -> bytes:
         """A message as RFC 5322 text."""
-        return ask(self._http, "GET", f"/messages/{id}/raw").content
+        return ask(self._http, "GET", f"/messages/{_number(id)}/raw").content
 
     def send(
         self, to: Sequence[str], subject: str, text: str, in_reply_to: str = "", invitation: str = ""
@@ -82,11 +89,11 @@ class MailClient:
             invitation: a `text/calendar` part.
         """
         body = {
-            "to": [*to],
-            "subject": subject,
-            "text": text,
-            "in_reply_to": in_reply_to,
-            "invitation": invitation,
+            "to": [carried("to", recipient) for recipient in to],
+            "subject": carried("subject", subject),
+            "text": carried("text", text),
+            "in_reply_to": carried("in_reply_to", in_reply_to),
+            "invitation": carried("invitation", invitation),
         }
         return _headline(ask_json(self._http, "POST", "/messages", json=body))
 
@@ -97,15 +104,29 @@ class MailClient:
 
     def reply(self, id: int, text: str) -> Headline:
         """Answer a message: to its sender, under its subject."""
-        return _headline(ask_json(self._http, "POST", f"/messages/{id}/reply", json={"text": text}))
+        return _headline(
+            ask_json(
+                self._http, "POST", f"/messages/{_number(id)}/reply", json={"text": carried("text", text)}
+            )
+        )
 
     def mark(self, id: int, **changes: Any) -> Headline:
         """Change `seen`, `flagged` or `folder` of a message."""
-        return _headline(ask_json(self._http, "PATCH", f"/messages/{id}", json=changes))
+        changes = {name: carried(name, to) if isinstance(to, str) else to for name, to in changes.items()}
+        return _headline(ask_json(self._http, "PATCH", f"/messages/{_number(id)}", json=changes))
 
     def _listed(self, params: Mapping[str, Any]) -> tuple[Headline, ...]:
+        for name in ("limit", "offset"):
+            params = {**params, **({name: _number(params[name], name)} if name in params else {})}
         found = ask_json(self._http, "GET", "/messages", params=params)
         return tuple(map(_headline, found["messages"]))
+
+
+def _number(number: int, name: str = "id") -> int:
+    """A number that can be sent: Python writes none of thousands of digits."""
+    if not abs(number) < 10**100:
+        raise ToolError(f"{name} has too many digits")
+    return number
 
 
 def _headline(found: Mapping[str, Any]) -> Headline:

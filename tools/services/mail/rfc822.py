@@ -1,11 +1,14 @@
 """Stored messages as RFC 5322 text, and back."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from email.utils import format_datetime, getaddresses
 from typing import Any
+
+from ludus.tools.services.search.webpage import read_html
 
 
 def written(row: Mapping[str, Any]) -> bytes:
@@ -29,22 +32,41 @@ def written(row: Mapping[str, Any]) -> bytes:
 
 def read(raw: bytes) -> dict[str, Any]:
     """What is sent by a message: `to`, `subject`, `text`, `in_reply_to`, `invitation`. Whatever is missing is
-    empty."""
+    empty; of a message in HTML alone, `text` is what a reader sees of it."""
     message = message_from_bytes(raw, policy=policy.default)
     # Headers are read as they come: nothing in them may raise.
     addresses = getaddresses([str(value) for name in ("to", "cc") for value in message.get_all(name, [])])
+    text, page = _part(message, "plain"), _part(message, "html")
     return {
-        "to": [f"{name} <{address}>" if name else address for name, address in addresses if address],
+        "to": [_mailbox(name, address) for name, address in addresses if address],
         "subject": " ".join(str(message.get("subject", "")).split()),
-        "text": _part(message, "plain"),
+        "text": text if text or not page else read_html(page)[1],
         "in_reply_to": str(message.get("in-reply-to", "")).strip(),
         "invitation": _part(message, "calendar"),
     }
 
 
+def _mailbox(name: str, address: str) -> str:
+    """Name and address as they stand in a header, in quotes where the name would be read as something else
+    without (RFC 5322, 3.2.4)."""
+    if not name:
+        return address
+    if re.search(r'[()<>\[\]:;@\\,."]', name):
+        name = '"' + re.sub(r'([\\"])', r"\\\1", name) + '"'
+    return f"{name} <{address}>"
+
+
 def _part(message: Any, subtype: str) -> str:
     for part in message.walk():
-        if part.get_content_type() == f"text/{subtype}":
+        if part.get_content_type() == f"text/{subtype}" and not part.is_attachment():
             payload = part.get_payload(decode=True) or b""
-            return payload.decode("utf-8", "replace").replace("\r\n", "\n").rstrip("\n")
+            return _decoded(payload, part.get_content_charset()).replace("\r\n", "\n").rstrip("\n")
     return ""
+
+
+def _decoded(payload: bytes, charset: str | None) -> str:
+    """A text in the charset that it is said to be in; in UTF-8 where nothing is said, or nothing known."""
+    try:
+        return payload.decode(charset or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        return payload.decode("utf-8", "replace")

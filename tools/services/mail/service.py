@@ -12,15 +12,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from ludus.tools.errors import ToolError
 from ludus.tools.services.mail import rfc822
 from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
 from ludus.tools.services.mail.store import Row, Store, filled, message_id, row_values
 from ludus.tools.services.service import Service, VirtualClock
+from ludus.tools.text import carried
 
 MAX_LISTED = 50
 MAX_KEPT = 10_000
 MAX_RECIPIENTS = 20
 MAX_CHARACTERS = 100_000
+MAX_ADDRESS = 1_000
+"""Characters of a recipient, its name included."""
 _ADDRESS = re.compile(r"[^\s@<>,;]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 
@@ -60,10 +64,10 @@ class MailService(Service):
                 Route("/folders", _refusing(self._folders)),
                 Route("/messages", _refusing(self._list), methods=["GET"]),
                 Route("/messages", _refusing(self._send), methods=["POST"]),
-                Route("/messages/{id:int}", _refusing(self._read), methods=["GET"]),
-                Route("/messages/{id:int}", _refusing(self._mark), methods=["PATCH"]),
-                Route("/messages/{id:int}/raw", _refusing(self._raw)),
-                Route("/messages/{id:int}/reply", _refusing(self._reply), methods=["POST"]),
+                Route("/messages/{id}", _refusing(self._read), methods=["GET"]),
+                Route("/messages/{id}", _refusing(self._mark), methods=["PATCH"]),
+                Route("/messages/{id}/raw", _refusing(self._raw)),
+                Route("/messages/{id}/reply", _refusing(self._reply), methods=["POST"]),
             ]
         )
 
@@ -108,7 +112,7 @@ class MailService(Service):
             raise _Refused(f"there is no folder {folder[:40]!r}; there are: {', '.join(FOLDERS)}")
         limit = _integer(asked, "limit", 20, 1, MAX_LISTED)
         offset = _integer(asked, "offset", 0, 0, 10**6)
-        words = asked.get("q", "").replace("\x00", " ").split()
+        words = _carried("q", asked.get("q", "")).split()
         if self.is_stale:
             offset += 1
         rows = self._store.messages(folder, words[:20], limit, offset)
@@ -199,9 +203,9 @@ class MailService(Service):
 
     def _found(self, request: Request) -> Row:
         id = request.path_params["id"]
-        row = self._store.message(id) if id < 2**63 else None
+        row = self._store.message(int(id)) if re.fullmatch(r"[0-9]{1,18}", id) else None
         if row is None:
-            raise _Refused(f"there is no message {id}; list or search messages for their ids", 404)
+            raise _Refused(f"there is no message {id[:40]}; list or search messages for their ids", 404)
         return row
 
 
@@ -252,14 +256,20 @@ def _integer(asked: Mapping[str, str], name: str, default: int, least: int, most
     return int(text)
 
 
+def _carried(name: str, text: str) -> str:
+    try:
+        return carried(name, text)
+    except ToolError as error:
+        raise _Refused(str(error)) from None
+
+
 def _texts(asked: Mapping[str, Any]) -> dict[str, str]:
     texts = {}
     for key in ("subject", "text", "in_reply_to", "invitation"):
         value = asked.get(key, "")
         if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
             raise _Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
-        # SQLite and JSON take no half of a surrogate pair, and a header no line break.
-        texts[key] = value.encode("utf-8", "replace").decode().replace("\x00", "")
+        texts[key] = _carried(key, value)
     return {**texts, "subject": " ".join(texts["subject"].split())}
 
 
@@ -271,9 +281,17 @@ def _recipients(given: Any) -> list[str]:
     given = [given] if isinstance(given, str) else given
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_RECIPIENTS:
         raise _Refused(f"to: give one to {MAX_RECIPIENTS} addresses")
-    for one in given:
-        if not isinstance(one, str) or not one.isprintable() or not _ADDRESS.fullmatch(_parsed(one)[1]):
-            raise _Refused(f"{str(one)[:80]!r} is no mail address; an address is name@domain")
+    for recipient in given:
+        if (
+            not isinstance(recipient, str)
+            or not recipient.isprintable()
+            or len(recipient) > MAX_ADDRESS
+            or not _ADDRESS.fullmatch(_parsed(recipient)[1])
+        ):
+            raise _Refused(
+                f"{str(recipient)[:80]!r} is no mail address; an address is name@domain, or "
+                "Name <name@domain>, with quotes around a name that has a comma"
+            )
     return list(given)
 
 

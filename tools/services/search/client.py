@@ -9,6 +9,7 @@ import httpx
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services.client import ask_json
 from ludus.tools.services.search.webpage import read_html
+from ludus.tools.text import carried
 
 MAX_QUERY = 1_000
 MAX_BYTES = 2_000_000
@@ -74,9 +75,12 @@ class SearchClient:
                 mend.
             ToolFault: no search service is there.
         """
+        query = carried("query", query)
         if len(query) > MAX_QUERY:
             raise ToolError(f"the query has {len(query)} characters: give {MAX_QUERY} at most")
-        asked = urlencode({"q": query, "format": "json", "pageno": page}, errors="replace")
+        if not 1 <= page < 10**6:
+            raise ToolError("there is no such page of results: give a number from 1 on")
+        asked = urlencode({"q": query, "format": "json", "pageno": page})
         said = ask_json(self._http, "GET", f"search?{asked}")
         results = said.get("results") if isinstance(said, dict) else None
         if not isinstance(results, list) or not all(
@@ -95,12 +99,13 @@ class SearchClient:
             ToolError: there is no such page, or it is not text.
             ToolFault: no search service is there.
         """
+        id = carried("id", id)
         if "://" in id:
             return self._open_elsewhere(id)
         # Dots alone would be read as a step in the address.
         if not id.strip(" .") or len(id) > MAX_QUERY:
             raise ToolError("that is no page's id: take the id of a search result")
-        said = ask_json(self._http, "GET", f"page/{quote(id, safe='', errors='replace')}")
+        said = ask_json(self._http, "GET", f"page/{quote(id, safe='')}")
         try:
             return Page(str(said["id"]), said["title"], said["content"], said["publishedDate"][:10])
         except (KeyError, TypeError):

@@ -19,6 +19,7 @@ from ludus.tools.services.search.encyclopedia import (
 )
 from ludus.tools.services.search.ranking import find, snippet
 from ludus.tools.services.service import Service, VirtualClock
+from ludus.tools.text import uncarried
 
 PER_PAGE = 10
 
@@ -75,6 +76,8 @@ class SearchService(Service):
         query, form, pageno = asked.get("q", ""), asked.get("format", "json"), asked.get("pageno", "1")
         if not query.strip():
             return _refusal(400, "the query is empty: say what to search for")
+        if wrong := uncarried(query):
+            return _refusal(400, f"the query has a character that is no text: {wrong}")
         if form != "json":
             return _refusal(403, f"format {form[:40]!r} is not served here: ask for format=json")
         if not re.fullmatch("[1-9][0-9]{0,5}", pageno):

@@ -8,7 +8,10 @@ import httpx
 
 from ludus.tools.errors import ToolError
 from ludus.tools.services.client import ask, read_json
+from ludus.tools.text import carried
 
+MAX_CHARACTERS = 20_000
+"""Of one parameter."""
 AGE = "age_s"
 """Key of an answer that a cache gave: how old it is, in seconds."""
 
@@ -63,7 +66,7 @@ class WeatherClient:
 
     def _ask(self, http: httpx.Client, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
         # Put together here: httpx takes a fifth of a call's time for it.
-        query = urlencode({name: _joined(value) for name, value in parameters.items()}, safe=",")
+        query = urlencode({name: _joined(name, value) for name, value in parameters.items()}, safe=",")
         response = ask(http, "GET", f"{path}?{query}")
         answer: dict[str, Any] = read_json(response)
         if not isinstance(answer, dict) or answer.get("error"):
@@ -73,6 +76,12 @@ class WeatherClient:
         return {**answer, AGE: int(age)} if age.isdecimal() and int(age) else answer
 
 
-def _joined(value: Any) -> Any:
+def _joined(name: str, value: Any) -> str:
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
-    return ",".join(map(str, value)) if is_list else value
+    try:
+        text = ",".join(map(str, value)) if is_list else str(value)
+    except ValueError:
+        raise ToolError(f"{name} has too many digits") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ToolError(f"{name} has {len(text)} characters: give {MAX_CHARACTERS} at most")
+    return carried(name, text)

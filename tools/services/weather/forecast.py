@@ -25,6 +25,7 @@ from ludus.tools.services.weather.variables import (
 QUARTER_S = 900
 MS_PER_VALUE = 0.0005
 _DAY_ZERO = date(1970, 1, 1).toordinal()
+_EPOCH, _HOUR = datetime(1970, 1, 1), timedelta(hours=1)
 _DEGREES, _SECONDS = Unit("°"), Unit("s")
 
 
@@ -83,20 +84,24 @@ def _at_one(
             answer["current_units"][name] = unit.symbol
             answer["current"][name] = unit.convert(now_there, quantity.digits)[0]
             values += 1
-    if query.hourly or query.daily:
+    if query.hourly and query.hours:
+        begin, count = query.hours.window((now + timedelta(seconds=offset)).replace(tzinfo=None))
+        sky = field.sky((begin - _EPOCH) / _HOUR - offset / 3600.0, count, run)
+        weather = field.at(spot.latitude, spot.longitude, elevation, sky)
+        times = (
+            _unix(sky.hours)
+            if is_unix
+            else [f"{begin + hour * _HOUR:%Y-%m-%dT%H:%M}" for hour in range(count)]
+        )
+        values += _add_hourly(answer, query, weather, times, time_unit)
+    if query.daily or (query.hourly and not query.hours):
         first, days = query.period.days(today)
         day = first.toordinal() - _DAY_ZERO
         sky = field.sky(24.0 * day - offset / 3600.0, 24 * days, run)
         weather, hours = field.at(spot.latitude, spot.longitude, elevation, sky), sky.hours
-    if query.hourly:
+    if query.hourly and not query.hours:
         times = _unix(hours) if is_unix else [*_clock(day, days)]
-        answer["hourly_units"], answer["hourly"] = {"time": time_unit}, {"time": times}
-        for name in query.hourly:
-            quantity = HOURLY[name]
-            unit = units.of(quantity.kind)
-            answer["hourly_units"][name] = unit.symbol
-            answer["hourly"][name] = unit.convert(quantity.read(weather), quantity.digits)
-            values += hours.size
+        values += _add_hourly(answer, query, weather, times, time_unit)
     if query.daily:
         dates = _unix(hours[::24]) if is_unix else [*_dates(day, days)]
         answer["daily_units"], answer["daily"] = {"time": time_unit}, {"time": dates}
@@ -107,6 +112,19 @@ def _at_one(
             values += days
     answer["generationtime_ms"] = round(MS_PER_VALUE * values, 4)
     return answer
+
+
+def _add_hourly(
+    answer: dict[str, Any], query: Query, weather: Weather, times: Sequence[Any], time_unit: str
+) -> int:
+    """Put the hourly variables into an answer; returns how many values they have."""
+    answer["hourly_units"], answer["hourly"] = {"time": time_unit}, {"time": times}
+    for name in query.hourly:
+        quantity = HOURLY[name]
+        unit = query.units.of(quantity.kind)
+        answer["hourly_units"][name] = unit.symbol
+        answer["hourly"][name] = unit.convert(quantity.read(weather), quantity.digits)
+    return len(times) * len(query.hourly)
 
 
 def _daily(

@@ -17,6 +17,11 @@ from ludus.tools.services.weather.variables import (
 
 MOST_PAST, MOST_AHEAD, USUAL_AHEAD = 92, 16, 7
 MOST_PLACES = 1000
+NOT_SERVED = (
+    *("minutely_15", "start_minutely_15", "end_minutely_15", "past_minutely_15", "forecast_minutely_15"),
+    *("models", "tilt", "azimuth", "temporal_resolution", "bounding_box", "ensemble_members"),
+)
+"""Open-Meteo's parameters that change an answer in ways that this one cannot follow."""
 LOWEST, HIGHEST = -1000.0, 10_000.0
 """Metres."""
 
@@ -46,7 +51,7 @@ class Period:
     past_days: int = 0
     forecast_days: int = USUAL_AHEAD
 
-    def days(self, today: date) -> tuple[date, int]:
+    def days(self, today: date, unit: str = "date") -> tuple[date, int]:
         """The first day and how many there are.
 
         Raises:
@@ -55,10 +60,32 @@ class Period:
         if self.start is None or self.end is None:
             return today - timedelta(self.past_days), self.past_days + self.forecast_days
         earliest, last = today - timedelta(MOST_PAST), today + timedelta(MOST_AHEAD - 1)
-        for name, day in (("start_date", self.start), ("end_date", self.end)):
+        for name, day in ((f"start_{unit}", self.start), (f"end_{unit}", self.end)):
             if not earliest <= day <= last:
                 raise WrongQuery(f"Parameter '{name}' is out of allowed range from {earliest} to {last}")
         return self.start, (self.end - self.start).days + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Which hours: from and to times on the place's clock, or around the hour that it is."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    past_hours: int = 0
+    forecast_hours: int = 24 * USUAL_AHEAD
+
+    def window(self, now: datetime) -> tuple[datetime, int]:
+        """The first hour and how many there are, on the clock that shows `now`.
+
+        Raises:
+            WrongQuery: for times outside what there is.
+        """
+        if self.start is None or self.end is None:
+            first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=self.past_hours)
+            return first, self.past_hours + self.forecast_hours
+        Period(self.start.date(), self.end.date()).days(now.date(), "hour")
+        return self.start, (self.end - self.start) // timedelta(hours=1) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +97,20 @@ class Query:
     units: Units
     is_unix_time: bool
     period: Period
+    hours: Hours | None
+    """Of `hourly`; None: those of the days."""
 
 
 def read_query(given: Mapping[str, str]) -> Query:
-    """Read a request's parameters; unknown ones are ignored, as the real service does.
+    """Read a request's parameters; unknown ones are ignored, as the real service does. Those that the real
+    one knows and that would change this answer are refused.
 
     Raises:
         WrongQuery: naming the parameter and what was wrong.
     """
+    for name in NOT_SERVED:
+        if given.get(name):
+            raise WrongQuery(f"Parameter '{name}' is not supported here")
     latitudes, longitudes = _numbers(given, "latitude"), _numbers(given, "longitude")
     if len(latitudes) != len(longitudes) or not latitudes:
         raise WrongQuery("Parameter 'latitude' and 'longitude' must have the same number of elements")
@@ -114,6 +147,7 @@ def read_query(given: Mapping[str, str]) -> Query:
         ),
         is_unix_time=_choice(given, "timeformat", ("iso8601", "unixtime")) == "unixtime",
         period=_period(given),
+        hours=_hours(given),
     )
 
 
@@ -146,6 +180,31 @@ def _period(given: Mapping[str, str]) -> Period:
         if name in given:
             raise WrongQuery(f"Parameter '{name}' is mutually exclusive with 'start_date' and 'end_date'")
     return Period(start, end)
+
+
+def _hours(given: Mapping[str, str]) -> Hours | None:
+    start, end = (_hour(given, name) for name in ("start_hour", "end_hour"))
+    if (start is None) != (end is None):
+        raise WrongQuery("Both 'start_hour' and 'end_hour' must be set in the url")
+    past = _count(given, "past_hours", "Past hours", 24 * MOST_PAST, 0)
+    ahead = _count(given, "forecast_hours", "Forecast hours", 24 * MOST_AHEAD, 24 * USUAL_AHEAD)
+    around = [name for name in ("past_hours", "forecast_hours") if name in given]
+    if start is None or end is None:
+        return Hours(past_hours=past, forecast_hours=ahead) if around else None
+    if around:
+        raise WrongQuery(f"Parameter '{around[0]}' is mutually exclusive with 'start_hour' and 'end_hour'")
+    if end < start:
+        raise WrongQuery("End-hour must be larger or equals than start-hour")
+    return Hours(start, end)
+
+
+def _hour(given: Mapping[str, str], name: str) -> datetime | None:
+    if not given.get(name):
+        return None
+    try:
+        return datetime.strptime(given[name], "%Y-%m-%dT%H:%M").replace(minute=0)
+    except ValueError:
+        raise WrongQuery("Invalid hour format. Make sure to use 'YYYY-MM-DDTHH:mm'") from None
 
 
 def _words(given: Mapping[str, str], name: str) -> list[str]:

@@ -17,6 +17,7 @@ from ludus.tools.services.weather.field import Field, Run
 from ludus.tools.services.weather.forecast import QUARTER_S, forecast
 from ludus.tools.services.weather.gazetteer import Gazetteer
 from ludus.tools.services.weather.query import Query, WrongQuery, read_query
+from ludus.tools.text import uncarried
 
 STALE_S = 86_400
 """How old a forecast is that has been overtaken: it is yesterday's."""
@@ -99,6 +100,8 @@ class _World:
 
     def _search(self, query: bytes) -> tuple[int, bytes]:
         given = _parameters(query)
+        if wrong := uncarried(given.get("name", "")):
+            return 400, _json({"error": True, "reason": f"Parameter name has a wrong character: {wrong}"})
         if "name" not in given:
             return 400, _json({"error": True, "reason": "Value required for key 'name'."})
         if given.get("format", "json") != "json":

@@ -1,0 +1,120 @@
+"""`guarded`: who may call an application that listens on a port."""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "REPORT", "MKCALENDAR")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call."""
+
+    token: str = ""
+    """What every request must carry, as `Authorization: Bearer TOKEN` or as the password of `Basic`; empty
+    for nothing."""
+    hosts: tuple[str, ...] = ()
+    """Names by which the server may be called, besides `localhost` and addresses in numbers."""
+    origins: tuple[str, ...] = ()
+    """Web pages that may call it from a browser, as in `https://rig.example`."""
+
+
+def guarded(make: Callable[[], ASGIApp], access: Access) -> ASGIApp:
+    """An application that answers to those alone who may call it.
+
+    A page in a browser is refused unless its origin is allowed: its requests name it (`Origin`), or at least
+    that they come from elsewhere (`Sec-Fetch-Site`). A page that has had its own name point to this machine
+    (DNS rebinding) still calls it by that name, so that names must be allowed, too.
+    """
+    app = _WithToken(make(), access.token) if access.token else make()
+    if access.origins:
+        # Inside of it the token is asked for: a browser's question beforehand carries none.
+        app = CORSMiddleware(
+            app, allow_origins=access.origins, allow_methods=METHODS, allow_headers=["*"], max_age=600
+        )
+    return _FromAllowed(app, access)
+
+
+class _FromAllowed:
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._hosts = {"localhost", *(host.lower() for host in access.hosts)}
+        self._origins = {origin.lower().rstrip("/") for origin in access.origins}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
+        if len(hosts) != 1 or not self._is_allowed(_name(hosts[0])):
+            named = f"{hosts[0][:100]!r}" if hosts else "no host"
+            await _refuse(send, 421, f"{named} is no name of this server: start it with --allow-host")
+        elif any(origin.lower() not in self._origins for origin in origins):
+            await _refuse(send, 403, f"pages of {origins[0][:100]!r} may not call: see --allow-origin")
+        elif not origins and set(_all(scope, b"sec-fetch-site")) - {"same-origin", "none"}:
+            await _refuse(send, 403, "pages from elsewhere may not call: see --allow-origin")
+        else:
+            await self._app(scope, receive, send)
+
+    def _is_allowed(self, name: str) -> bool:
+        if name in self._hosts:
+            return True
+        try:
+            # No name stands behind it that could point somewhere else.
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+class _WithToken:
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_shown(_all(scope, b"authorization")):
+            await self._app(scope, receive, send)
+        else:
+            challenge = [(b"www-authenticate", b'Bearer, Basic realm="ludus", charset="UTF-8"')]
+            await _refuse(send, 401, "this server wants its token: Authorization: Bearer TOKEN", challenge)
+
+    def _is_shown(self, given: Sequence[str]) -> bool:
+        if len(given) != 1:
+            return False
+        scheme, _, said = given[0].partition(" ")
+        shown = said.strip().encode("latin-1")
+        if scheme.lower() == "basic":
+            try:
+                shown = base64.b64decode(shown, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(shown, self._token)
+
+
+def _all(scope: Scope, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
+def _name(host: str) -> str:
+    """A `Host` without its port, and without the brackets of an address of version 6."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().rstrip(".")
+
+
+async def _refuse(send: Send, status: int, reason: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    body = json.dumps({"error": True, "reason": reason}).encode() + b"\n"
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
