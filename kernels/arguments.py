@@ -7,17 +7,21 @@ import torch
 from torch import Tensor
 
 
-def check_targets(targets: Tensor, rows: int, words: int) -> None:
+def check_targets(targets: Tensor, rows: int, vocabulary: int) -> None:
     """Raises ValueError unless targets is [M] of integers in [0, V). On a GPU the range is not looked at,
     which would stall it; a target out of range gives NaN there."""
     if targets.shape != (rows,):
         raise ValueError(f"targets must be [{rows}], one per row, not {list(targets.shape)}")
     if targets.is_floating_point() or targets.dtype == torch.bool:
         raise ValueError(f"targets must be integers, not {targets.dtype}")
-    if targets.device.type == "cpu" and rows and not 0 <= int(targets.min()) <= int(targets.max()) < words:
-        wrong = targets[(targets < 0) | (targets >= words)]
+    if (
+        targets.device.type == "cpu"
+        and rows
+        and not 0 <= int(targets.min()) <= int(targets.max()) < vocabulary
+    ):
+        wrong = targets[(targets < 0) | (targets >= vocabulary)]
         raise ValueError(
-            f"targets must be in [0, {words}), but one is {int(wrong[0])}; leave out rows that have no "
+            f"targets must be in [0, {vocabulary}), but one is {int(wrong[0])}; leave out rows that have no "
             "target (padding, prompt) before the call"
         )
 

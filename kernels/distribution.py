@@ -11,6 +11,8 @@ s = Σ_o exp(z_o - m):
 Logits are only ever subtracted from each other, so a common shift costs no digits.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -22,9 +24,24 @@ LOWEST = -1e20
 """Where a running maximum begins: below every logit, and so far above `NEVER` that nothing is left of it."""
 
 
-def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logprob, entropy, peak, rest) from the target's logit and from the others' maximum m, s and
-    spread = Σ_o exp(z_o - m) (m - z_o); s is 0 where no other word is possible. Each [C]."""
+class RowSums(NamedTuple):
+    """What the backward has to know of each row, [M]."""
+
+    logprobs: Tensor
+    entropy: Tensor
+    peak: Tensor
+    """The largest z."""
+    rest: Tensor
+    """The log-sum-exp above the peak; inf where every word is impossible."""
+
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+"""Of (logprobs, entropy, lse), each [M]; None is zero."""
+
+
+def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> RowSums:
+    """From the target's logit and from the others' maximum m, s and spread = Σ_o exp(z_o - m) (m - z_o); s is
+    0 where no other word is possible. Each [M]."""
     delta = z_t - m
     log_s = s.log()
     gap = log_s - delta
@@ -34,7 +51,7 @@ def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, 
     entropy = p_o * (entropy_o - logprob_o.clamp(min=NEVER)) - p_t * logprob.clamp(min=NEVER)
     rest = torch.logaddexp(log_s, delta) - delta.clamp(min=0)
     masked = (s == 0) & (z_t == -torch.inf)
-    return (
+    return RowSums(
         torch.where(masked, -torch.inf, logprob),
         torch.where(masked, 0.0, entropy),
         torch.where(masked, 0.0, torch.maximum(z_t, m)),
@@ -42,20 +59,12 @@ def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> tuple[Tensor, 
     )
 
 
-def coefficients(
-    logprobs: Tensor,
-    entropy: Tensor,
-    rest: Tensor,
-    grad_logprobs: Tensor | None,
-    grad_entropy: Tensor | None,
-    grad_lse: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """(constant, gradient at the target), each [M], of the logits' gradient p (constant - e log p).
-
-    g, e, k: gradients of logprob, entropy and log-sum-exp; None is zero. Both are zero in a row in which
-    every word is impossible, whose `rest` is inf."""
+def coefficients(sums: RowSums, gradients: Gradients) -> tuple[Tensor, Tensor]:
+    """(constant, gradient at the target), each [M], of the logits' gradient p (constant - e log p), e the
+    gradient of the entropy. Both are zero in a row in which every word is impossible."""
+    logprobs, entropy, _, rest = sums
     zero = torch.zeros_like(logprobs)
-    g, e, k = (zero if grad is None else grad for grad in (grad_logprobs, grad_entropy, grad_lse))
+    g, e, k = (zero if gradient is None else gradient for gradient in gradients)
     at_target = logprobs.exp() * (k - e * (logprobs.clamp(min=NEVER) + entropy)) - g * torch.expm1(logprobs)
     masked = rest == torch.inf
     return torch.where(masked, 0.0, k - g - e * entropy), torch.where(masked, 0.0, at_target)

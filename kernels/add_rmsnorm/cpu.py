@@ -25,20 +25,20 @@ CHUNK_ROWS = 1024
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(out [..., H], s [..., H], rstd [M]); without a residual, s is x itself."""
-    width = x.shape[-1]
+    hidden_size = x.shape[-1]
     wide = accumulation_dtype(x)
     if x.numel() * wide.itemsize <= CHUNK_BYTES:  # decoding: nothing but the arithmetic
         s = x if residual is None else x + residual
         out, rstd = _normalised(s, weight, eps)
         return out, s, rstd.view(-1)
-    rows_x = x.reshape(-1, width)
+    rows_x = x.reshape(-1, hidden_size)
     if residual is None:
         s, rows_s = x, rows_x
     else:
         s = torch.empty(x.shape, dtype=torch.promote_types(x.dtype, residual.dtype), device=x.device)
-        rows_s, rows_residual = s.view(-1, width), residual.reshape(-1, width)
+        rows_s, rows_residual = s.view(-1, hidden_size), residual.reshape(-1, hidden_size)
     out = torch.empty(x.shape, dtype=torch.promote_types(s.dtype, weight.dtype), device=x.device)
-    rows_out = out.view(-1, width)
+    rows_out = out.view(-1, hidden_size)
     rstd = torch.empty(len(rows_s), dtype=accumulation_dtype(s), device=x.device)
     for part in _chunks(rows_s, rstd.dtype):
         if residual is not None:
@@ -63,17 +63,17 @@ def backward(
     s: Tensor, weight: Tensor, rstd: Tensor, grad_out: Tensor, grad_s: Tensor | None, want_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of s, [..., H] in its dtype, and of the weight, [H] in its own, or None if not wanted."""
-    width, wide = s.shape[-1], rstd.dtype
-    rows_s, rows_out = s.reshape(-1, width), grad_out.reshape(-1, width)
-    rows_further = None if grad_s is None else grad_s.reshape(-1, width)
+    hidden_size, wide = s.shape[-1], rstd.dtype
+    rows_s, rows_out = s.reshape(-1, hidden_size), grad_out.reshape(-1, hidden_size)
+    rows_further = None if grad_s is None else grad_s.reshape(-1, hidden_size)
     gradient = torch.empty(s.shape, dtype=s.dtype, device=s.device)
-    rows_gradient = gradient.view(-1, width)
+    rows_gradient = gradient.view(-1, hidden_size)
     w = weight.to(wide)
     grad_weight = torch.zeros_like(w)
     for part in _chunks(rows_s, wide):
         stream, g, r = rows_s[part].to(wide), rows_out[part].to(wide), rstd[part]
         product = g * stream
-        inward = torch.mv(product, w).mul_(r * r).mul_(r).div_(-width)
+        inward = torch.mv(product, w).mul_(r * r).mul_(r).div_(-hidden_size)
         if want_weight:
             grad_weight += torch.mv(product.t(), r)
         into = rows_gradient[part] if gradient.dtype == wide else product

@@ -25,7 +25,7 @@ RESIDENT = 8192
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """(out [..., H], s [..., H], rstd [M] float32); without a residual, s is x itself."""
-    width = x.shape[-1]
+    hidden_size = x.shape[-1]
     rows_x = _rows(x)
     rows_residual = None if residual is None else _rows(residual)
     stream = x.dtype if residual is None else torch.promote_types(x.dtype, residual.dtype)
@@ -33,7 +33,7 @@ def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> t
     out = torch.empty(x.shape, dtype=torch.promote_types(stream, weight.dtype), device=x.device)
     count = len(rows_x)
     rstd = torch.empty(count, dtype=torch.float32, device=x.device)
-    tiling = _tiling(width)
+    tiling = _tiling(hidden_size)
     if count:
         forward_kernel[(triton.cdiv(count, tiling["ROWS"]),)](
             rows_x,
@@ -43,12 +43,12 @@ def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> t
             None if residual is None else s,
             rstd,
             count,
-            width,
+            hidden_size,
             rows_x.stride(0),
             0 if rows_residual is None else rows_residual.stride(0),
             eps,
             **tiling,
-            num_warps=_warps(width, warp_size()),
+            num_warps=_warps(hidden_size, warp_size()),
         )
     return out, s, rstd
 
@@ -57,15 +57,17 @@ def backward(
     s: Tensor, weight: Tensor, rstd: Tensor, grad_out: Tensor, grad_s: Tensor | None, want_weight: bool
 ) -> tuple[Tensor, Tensor | None]:
     """The gradients of s, [..., H] in its dtype, and of the weight, [H] in its own, or None if not wanted."""
-    width = s.shape[-1]
+    hidden_size = s.shape[-1]
     rows_s, rows_out = _rows(s), _rows(grad_out)
     rows_further = None if grad_s is None else _rows(grad_s)
     count = len(rows_s)
     gradient = torch.empty(s.shape, dtype=s.dtype, device=s.device)
-    tiling, warps = _tiling(width), _warps(width, warp_size())
+    tiling, warps = _tiling(hidden_size), _warps(hidden_size, warp_size())
     resident = processors(s.device) * max(1, RESIDENT // (tiling["ROWS"] * tiling["BLOCK"]))
     programs = min(triton.cdiv(count, tiling["ROWS"]), resident)
-    partial = torch.empty((programs, width), dtype=torch.float32, device=s.device) if want_weight else None
+    partial = (
+        torch.empty((programs, hidden_size), dtype=torch.float32, device=s.device) if want_weight else None
+    )
     if count:
         backward_kernel[(programs,)](
             rows_s,
@@ -76,7 +78,7 @@ def backward(
             gradient,
             partial,
             count,
-            width,
+            hidden_size,
             rows_s.stride(0),
             rows_out.stride(0),
             0 if rows_further is None else rows_further.stride(0),
@@ -93,14 +95,14 @@ def _rows(tensor: Tensor) -> Tensor:
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
 
-def _tiling(width: int) -> dict[str, int]:
-    block = triton.next_power_of_2(width)
+def _tiling(hidden_size: int) -> dict[str, int]:
+    block = triton.next_power_of_2(hidden_size)
     return {"ROWS": max(1, TILE // block), "BLOCK": block}
 
 
-def _warps(width: int, warp_size: int) -> int:
+def _warps(hidden_size: int, warp_size: int) -> int:
     """So that a thread holds 16 elements of a tile, and 8 of one of many rows, whose sums take registers."""
-    block = triton.next_power_of_2(width)
+    block = triton.next_power_of_2(hidden_size)
     return min(16, max(TILE, block) // ((8 if block <= 256 else 16) * warp_size))
 
 
@@ -113,7 +115,7 @@ def forward_kernel(
     s_ptr,
     rstd_ptr,
     rows,
-    width,
+    hidden_size,
     stride_x,
     stride_residual,
     eps,
@@ -122,24 +124,24 @@ def forward_kernel(
 ):
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, BLOCK)[None, :]
-    inside = (row < rows)[:, None] & (column < width)
-    weight = tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)
+    inside = (row < rows)[:, None] & (column < hidden_size)
+    weight = tl.load(weight_ptr + column, mask=column < hidden_size, other=0.0).to(tl.float32)
     s = tl.load(x_ptr + row[:, None] * stride_x + column, mask=inside, other=0.0).to(tl.float32)
-    place = row[:, None] * width + column
+    place = row[:, None] * hidden_size + column
     if residual_ptr is not None:
         residual = tl.load(residual_ptr + row[:, None] * stride_residual + column, mask=inside, other=0.0)
         rounded = (s + residual.to(tl.float32)).to(s_ptr.dtype.element_ty)
         tl.store(s_ptr + place, rounded, mask=inside)
         s = rounded.to(tl.float32)
-        normal = _normal(s, width, eps, row, rows, rstd_ptr).to(s_ptr.dtype.element_ty)
+        normal = _normal(s, hidden_size, eps, row, rows, rstd_ptr).to(s_ptr.dtype.element_ty)
     else:
-        normal = _normal(s, width, eps, row, rows, rstd_ptr).to(x_ptr.dtype.element_ty)
+        normal = _normal(s, hidden_size, eps, row, rows, rstd_ptr).to(x_ptr.dtype.element_ty)
     tl.store(out_ptr + place, (normal.to(tl.float32) * weight).to(out_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _normal(s, width, eps, row, rows, rstd_ptr):
-    rstd = tl.rsqrt(tl.sum(s * s, 1) / width + eps)
+def _normal(s, hidden_size, eps, row, rows, rstd_ptr):
+    rstd = tl.rsqrt(tl.sum(s * s, 1) / hidden_size + eps)
     tl.store(rstd_ptr + row, rstd, mask=row < rows)
     return s * rstd[:, None]
 
@@ -154,7 +156,7 @@ def backward_kernel(
     gradient_ptr,
     partial_ptr,
     rows,
-    width,
+    hidden_size,
     stride_s,
     stride_out,
     stride_further,
@@ -163,11 +165,11 @@ def backward_kernel(
 ):
     program = tl.program_id(0)
     column = tl.arange(0, BLOCK)[None, :]
-    weight = tl.load(weight_ptr + column, mask=column < width, other=0.0).to(tl.float32)
+    weight = tl.load(weight_ptr + column, mask=column < hidden_size, other=0.0).to(tl.float32)
     weight_sum = tl.zeros([ROWS, BLOCK], tl.float32)
     for tile in range(program, tl.cdiv(rows, ROWS), tl.num_programs(0)):
         row = tl.arange(0, ROWS).to(tl.int64) + tile * ROWS
-        inside = (row < rows)[:, None] & (column < width)
+        inside = (row < rows)[:, None] & (column < hidden_size)
         stored = tl.load(s_ptr + row[:, None] * stride_s + column, mask=inside, other=0.0)
         g = tl.load(grad_out_ptr + row[:, None] * stride_out + column, mask=inside, other=0.0).to(tl.float32)
         if grad_s_ptr is not None:
@@ -177,15 +179,15 @@ def backward_kernel(
         if partial_ptr is not None:
             weight_sum += g * normal.to(s_ptr.dtype.element_ty).to(tl.float32)
         g *= weight
-        mean = tl.sum(g * normal, 1)[:, None] / width
+        mean = tl.sum(g * normal, 1)[:, None] / hidden_size
         ds = rstd * (g - normal * mean)
         if grad_s_ptr is not None:
             ds += further.to(tl.float32)
-        place = row[:, None] * width + column
+        place = row[:, None] * hidden_size + column
         tl.store(gradient_ptr + place, ds.to(gradient_ptr.dtype.element_ty), mask=inside)
     if partial_ptr is not None:
-        into = partial_ptr + program * width + tl.arange(0, BLOCK)
-        tl.store(into, tl.sum(weight_sum, 0), mask=tl.arange(0, BLOCK) < width)
+        into = partial_ptr + program * hidden_size + tl.arange(0, BLOCK)
+        tl.store(into, tl.sum(weight_sum, 0), mask=tl.arange(0, BLOCK) < hidden_size)
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
@@ -198,14 +200,14 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     }
     dtypes = (torch.bfloat16, torch.float32)
     for dtype, (kind, widths) in itertools.product(dtypes, shapes.items()):
-        for width, stride in widths:
+        for hidden_size, stride in widths:
             residual = kind == "residual"
             further = {"grad_s_ptr": dtype if residual else None}
             settings: dict[str, Any] = {
-                "name": f"{ELEMENT_TYPES[dtype]}, {kind}, H = {width}, stride {stride}",
-                "constants": _tiling(width),
-                "num_warps": _warps(width, warp_size),
-                "wide_loads": width % 16 == 0,
+                "name": f"{ELEMENT_TYPES[dtype]}, {kind}, H = {hidden_size}, stride {stride}",
+                "constants": _tiling(hidden_size),
+                "num_warps": _warps(hidden_size, warp_size),
+                "wide_loads": hidden_size % 16 == 0,
             }
             made += [
                 Specialisation(
@@ -218,7 +220,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                         "s_ptr": dtype if residual else None,
                         "rstd_ptr": torch.float32,
                         "rows": 16_384,
-                        "width": width,
+                        "hidden_size": hidden_size,
                         "stride_x": stride,
                         "stride_residual": stride if residual else 0,
                         "eps": 1e-6,
@@ -236,7 +238,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                         "gradient_ptr": dtype,
                         "partial_ptr": torch.float32,
                         "rows": 16_384,
-                        "width": width,
+                        "hidden_size": hidden_size,
                         "stride_s": stride,
                         "stride_out": stride,
                         "stride_further": stride if residual else 0,

@@ -23,9 +23,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ludus.kernels.distribution import LOWEST, NEVER, coefficients, combine
+from ludus.kernels.distribution import LOWEST, NEVER, Gradients, RowSums, coefficients, combine
+from ludus.kernels.linear_logprob.problem import Problem
 
-ROWS, WORDS = 1024, 1024
+ROWS, VOCABULARY = 1024, 1024
 """A tile: 4 MiB of float32, small enough for the caches of two cores, and large enough for the products."""
 
 KEPT_BYTES = 128 * 2**20
@@ -41,32 +42,24 @@ class Kept(NamedTuple):
     """The m that they are relative to."""
 
 
-def forward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    differentiable: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Kept | None]:
-    """(logprobs, entropy, lse, peak, rest), each [M], and what was kept. `peak` is the largest z of a row,
-    `rest` its log-sum-exp above that (inf where every word is impossible)."""
-    logits = _Logits(hidden, weight, temperature_M, bias, softcap)
-    rows, words = len(hidden), len(weight)
+def forward(problem: Problem, differentiable: bool) -> tuple[RowSums, Tensor, Kept | None]:
+    """(sums, lse [M], what was kept)."""
+    logits = _Logits(problem)
+    rows, vocabulary = problem.rows, problem.vocabulary
+    targets, temperature_M = problem.targets, problem.temperature_M
     z_t = temperature_M.new_full((rows,), -torch.inf)
     maximum = temperature_M.new_full((rows,), LOWEST)
     total, spread = temperature_M.new_zeros(2, rows)
-    kept = _room(rows, words, temperature_M) if differentiable and softcap is None else None
-    buffer = _buffer(rows, words, temperature_M)
-    for index, piece in enumerate(_slices(words, WORDS)):
+    kept = _room(problem) if differentiable and problem.softcap is None else None
+    buffer = _buffer(problem)
+    for index, piece in enumerate(_slices(vocabulary, VOCABULARY)):
         weight_WH = logits.weight_of(piece)
         for part in _slices(rows, ROWS):
             z = logits.of(part, piece, weight_WH)
             row, word = _targets_within(targets[part], piece)
             z_t[part].index_copy_(0, row, z[row, word])
             z[row, word] = NEVER
-            if bias is not None:
+            if problem.bias is not None:
                 z.clamp_(min=NEVER)
             m = torch.maximum(maximum[part], z.amax(1))
             z.sub_(m[:, None])
@@ -80,41 +73,27 @@ def forward(
             spread[part] = faded * (spread[part] - shift * total[part]) - z.mul_(e).sum(1)
             total[part] = faded * total[part] + e.sum(1)
             maximum[part] = m
-    logprobs, entropy, peak, rest = combine(z_t, maximum, total, spread)
-    lse = torch.where(rest == torch.inf, -torch.inf, peak + rest)
-    return logprobs, entropy, lse, peak, rest, kept
+    sums = combine(z_t, maximum, total, spread)
+    return sums, torch.where(sums.rest == torch.inf, -torch.inf, sums.peak + sums.rest), kept
 
 
 def backward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    logprobs: Tensor,
-    entropy: Tensor,
-    peak: Tensor,
-    rest: Tensor,
-    kept: Kept | None,
-    grad_logprobs: Tensor | None,
-    grad_entropy: Tensor | None,
-    grad_lse: Tensor | None,
-    wanted: tuple[bool, bool, bool],
+    problem: Problem, sums: RowSums, kept: Kept | None, gradients: Gradients, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that
-    comes in as None is zero."""
-    dtype, rows, words = temperature_M.dtype, len(hidden), len(weight)
-    constant, at_target = coefficients(logprobs, entropy, rest, grad_logprobs, grad_entropy, grad_lse)
-    e = None if grad_entropy is None else torch.where(rest == torch.inf, 0.0, grad_entropy)
-    rest = torch.where(rest == torch.inf, 0.0, rest)
+    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted."""
+    hidden, weight, bias, softcap = problem.hidden, problem.weight, problem.bias, problem.softcap
+    targets, temperature_M = problem.targets, problem.temperature_M
+    rows, vocabulary, dtype = problem.rows, problem.vocabulary, problem.dtype
+    constant, at_target = coefficients(sums, gradients)
+    e = None if gradients[1] is None else torch.where(sums.rest == torch.inf, 0.0, gradients[1])
+    peak, rest = sums.peak, torch.where(sums.rest == torch.inf, 0.0, sums.rest)
 
-    logits = _Logits(hidden, weight, temperature_M, bias, softcap)
+    logits = _Logits(problem)
     grad_hidden = temperature_M.new_zeros(hidden.shape) if wanted[0] else None
     grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if wanted[1] else None
-    grad_bias = temperature_M.new_zeros(words) if wanted[2] else None
-    buffer = _buffer(rows, words, temperature_M)
-    for index, piece in enumerate(_slices(words, WORDS)):
+    grad_bias = temperature_M.new_zeros(vocabulary) if wanted[2] else None
+    buffer = _buffer(problem)
+    for index, piece in enumerate(_slices(vocabulary, VOCABULARY)):
         weight_WH = logits.weight_of(piece)
         dw = None if grad_weight is None else torch.zeros_like(weight_WH)
         for part in _slices(rows, ROWS):
@@ -164,23 +143,15 @@ def backward(
 class _Logits:
     """z, a tile at a time, in one buffer."""
 
-    def __init__(
-        self,
-        hidden: Tensor,
-        weight: Tensor,
-        temperature_M: Tensor,
-        bias: Tensor | None,
-        softcap: float | None,
-    ) -> None:
-        self.dtype = temperature_M.dtype
-        self.weight = weight
-        self.bias = None if bias is None else bias.to(self.dtype)
-        self.softcap = softcap
-        self.temperature_M1 = temperature_M[:, None]
-        divisor = self.temperature_M1 if softcap is None else torch.full_like(self.temperature_M1, softcap)
+    def __init__(self, problem: Problem) -> None:
+        self.dtype, self.weight, self.softcap = problem.dtype, problem.weight, problem.softcap
+        self.bias = None if problem.bias is None else problem.bias.to(self.dtype)
+        divisor = self.temperature_M1 = problem.temperature_M[:, None]
+        if self.softcap is not None:
+            divisor = torch.full_like(divisor, self.softcap)
         self.inverse_M = divisor.squeeze(1).reciprocal()
-        self.hidden = hidden.to(self.dtype) / divisor
-        self.buffer = _buffer(len(hidden), len(weight), temperature_M)
+        self.hidden = problem.hidden.to(self.dtype) / divisor
+        self.buffer = _buffer(problem)
 
     def weight_of(self, piece: slice) -> Tensor:
         """[W, H] in the dtype that is accumulated in."""
@@ -203,14 +174,16 @@ def _targets_within(targets: Tensor, piece: slice) -> tuple[Tensor, Tensor]:
     return row, targets[row].long() - piece.start
 
 
-def _room(rows: int, words: int, like: Tensor) -> Kept:
-    width = min(WORDS, words)
-    pieces = min(-(-words // width), KEPT_BYTES // max(rows * width * like.itemsize, 1))
-    return Kept(like.new_empty(pieces, rows, width), like.new_empty(pieces, rows))
+def _room(problem: Problem) -> Kept:
+    rows, piece = problem.rows, min(VOCABULARY, problem.vocabulary)
+    bytes_of_piece = max(rows * piece * problem.dtype.itemsize, 1)
+    pieces = min(-(-problem.vocabulary // piece), KEPT_BYTES // bytes_of_piece)
+    new_empty = problem.temperature_M.new_empty
+    return Kept(new_empty(pieces, rows, piece), new_empty(pieces, rows))
 
 
-def _buffer(rows: int, words: int, like: Tensor) -> Tensor:
-    return like.new_empty(min(ROWS, rows) * min(WORDS, words))
+def _buffer(problem: Problem) -> Tensor:
+    return problem.temperature_M.new_empty(min(ROWS, problem.rows) * min(VOCABULARY, problem.vocabulary))
 
 
 def _view(buffer: Tensor, shape: tuple[int, ...]) -> Tensor:

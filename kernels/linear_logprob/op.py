@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ludus.kernels.arguments import accumulation_dtype, check_targets, temperature_rows
+from ludus.kernels.distribution import RowSums
 from ludus.kernels.linear_logprob import cpu
+from ludus.kernels.linear_logprob.problem import Problem
 from ludus.kernels.linear_logprob.reference import linear_logprob_reference
 from ludus.kernels.paths import fall_back, path_for
 
@@ -48,19 +50,19 @@ def linear_logprob(
             f"hidden must be [M, H] and weight [V, H], not {list(hidden.shape)} and {list(weight.shape)}; "
             "flatten the leading dimensions of hidden"
         )
-    (rows, width), words = hidden.shape, len(weight)
+    (rows, hidden_size), vocabulary = hidden.shape, len(weight)
     dtype = accumulation_dtype(hidden)
     if weight.dtype != hidden.dtype:
         raise ValueError(
             f"hidden is {hidden.dtype} but weight {weight.dtype}; cast one to the dtype of the other"
         )
-    if not words or not width:
-        raise ValueError(f"weight is {list(weight.shape)}: there must be a word, and a number to tell it by")
-    if bias is not None and bias.shape != (words,):
-        raise ValueError(f"bias must be [{words}], one per word, not {list(bias.shape)}")
+    if not vocabulary or not hidden_size:
+        raise ValueError(f"weight is {list(weight.shape)}; neither the vocabulary nor a row may be empty")
+    if bias is not None and bias.shape != (vocabulary,):
+        raise ValueError(f"bias must be [{vocabulary}], one per word, not {list(bias.shape)}")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be positive, not {softcap}; leave it out where the model has none")
-    check_targets(targets, rows, words)
+    check_targets(targets, rows, vocabulary)
     temperature_M = temperature_rows(temperature, rows, hidden.device, dtype)
     path = path_for(hidden)
     fused = dtype == torch.float32 and (hidden.dtype.itemsize == 2 or not hidden.is_cuda)
@@ -70,7 +72,7 @@ def linear_logprob(
     if path == "reference":
         return LinearLogprob(*linear_logprob_reference(hidden, weight, targets, temperature, bias, softcap))
     return LinearLogprob(
-        *_LinearLogprob.apply(hidden, weight, targets, temperature_M, bias, softcap, _kernels(path))
+        *_LinearLogprob.apply(hidden, weight, bias, targets, temperature_M, softcap, _kernels(path))
     )
 
 
@@ -80,44 +82,27 @@ class _LinearLogprob(torch.autograd.Function):
         ctx: Any,
         hidden: Tensor,
         weight: Tensor,
+        bias: Tensor | None,
         targets: Tensor,
         temperature_M: Tensor,
-        bias: Tensor | None,
         softcap: float | None,
         kernels: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        logprobs, entropy, lse, peak, rest, kept = kernels.forward(
-            hidden, weight, targets, temperature_M, bias, softcap, any(ctx.needs_input_grad)
-        )
-        ctx.save_for_backward(
-            hidden, weight, targets, temperature_M, bias, logprobs, entropy, peak, rest, *(kept or ())
-        )
+        problem = Problem(hidden, weight, bias, targets, temperature_M, softcap)
+        sums, lse, kept = kernels.forward(problem, any(ctx.needs_input_grad))
+        ctx.save_for_backward(hidden, weight, bias, targets, temperature_M, *sums, *(kept or ()))
         ctx.kernels, ctx.softcap = kernels, softcap
         ctx.set_materialize_grads(False)
-        return logprobs, entropy, lse
+        return sums.logprobs, sums.entropy, lse
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_logprobs: Tensor | None, grad_entropy: Tensor | None, grad_lse: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
-        hidden, weight, targets, temperature_M, bias, *state = ctx.saved_tensors
-        want_hidden, want_weight, _, _, want_bias, *_ = ctx.needs_input_grad
-        grad_hidden, grad_weight, grad_bias = ctx.kernels.backward(
-            hidden,
-            weight,
-            targets,
-            temperature_M,
-            bias,
-            ctx.softcap,
-            *state[:4],
-            ctx.kernels.Kept(*state[4:]) if state[4:] else None,
-            grad_logprobs,
-            grad_entropy,
-            grad_lse,
-            (want_hidden, want_weight, want_bias),
-        )
-        return grad_hidden, grad_weight, None, None, grad_bias, None, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        problem, sums = Problem(*tensors[:5], ctx.softcap), RowSums(*tensors[5:9])
+        kept = ctx.kernels.Kept(*tensors[9:]) if tensors[9:] else None
+        wanted = ctx.needs_input_grad[:3]
+        return *ctx.kernels.backward(problem, sums, kept, gradients, wanted), None, None, None, None
 
 
 def _kernels(path: str) -> Any:

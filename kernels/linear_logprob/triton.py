@@ -21,7 +21,8 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, processors, warp_size
-from ludus.kernels.distribution import coefficients
+from ludus.kernels.distribution import Gradients, RowSums, coefficients
+from ludus.kernels.linear_logprob.problem import Problem
 from ludus.kernels.linear_logprob.triton_kernels import backward_kernel, finish_kernel, forward_kernel
 
 
@@ -30,8 +31,8 @@ class Tile:
     """Of logits: what a program makes at a time, and how."""
 
     rows: int
-    words: int
-    width: int
+    vocabulary: int
+    hidden_size: int
     """How much of H a step of the product takes."""
     warps: int
     stages: int
@@ -41,8 +42,8 @@ class Tile:
 def tile_for(descriptors: bool, warp_size: int) -> Tile:
     """By descriptor, a step reads 48 KiB for 4.2 MFLOP, and sums are 128 registers a thread."""
     if descriptors:
-        return Tile(rows=128, words=256, width=64, warps=8, stages=4)
-    return Tile(rows=128, words=128, width=64, warps=8, stages=3 if warp_size == 32 else 2)
+        return Tile(rows=128, vocabulary=256, hidden_size=64, warps=8, stages=4)
+    return Tile(rows=128, vocabulary=128, hidden_size=64, warps=8, stages=3 if warp_size == 32 else 2)
 
 
 GROUP_BYTES = 16 * 2**20
@@ -51,7 +52,7 @@ GROUP_BYTES = 16 * 2**20
 STATE_BYTES = 32 * 2**20
 """At most, of the states of the splits."""
 
-CHUNK_BYTES = {"words": 128 * 2**20, "rows": 512 * 2**20}
+CHUNK_BYTES = {"vocabulary": 128 * 2**20, "rows": 512 * 2**20}
 """Of a chunk of float32 logits in the backward. Chunks of rows must be large for the products to be fast."""
 
 FAR = 2**23
@@ -61,45 +62,38 @@ BLOCK = 2048
 """Elements that a program of the backward takes."""
 
 
-def forward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    differentiable: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, None]:
-    """(logprobs, entropy, lse, peak, rest), each [M] float32, and nothing kept; `peak` is in powers of
-    two here."""
-    hidden, weight = _side_by_side(hidden), _side_by_side(weight)
-    bias = None if bias is None else bias.contiguous()
-    (rows, width), words = hidden.shape, len(weight)
+def forward(problem: Problem, differentiable: bool) -> tuple[RowSums, Tensor, None]:
+    """(sums, lse [M], nothing kept), float32; `peak` is in powers of two here."""
+    hidden, weight = _side_by_side(problem.hidden), _side_by_side(problem.weight)
+    bias = None if problem.bias is None else problem.bias.contiguous()
+    targets, temperature_M, softcap = problem.targets, problem.temperature_M, problem.softcap
+    rows, vocabulary, hidden_size = problem.rows, problem.vocabulary, problem.hidden_size
     logprobs, entropy, lse, peak, rest = (temperature_M.new_empty(rows) for _ in range(5))
+    sums = RowSums(logprobs, entropy, peak, rest)
     if not rows:
-        return logprobs, entropy, lse, peak, rest, None
+        return sums, lse, None
     descriptors = _has_descriptors(hidden) and _fits_descriptor(hidden) and _fits_descriptor(weight)
     tile = tile_for(descriptors, warp_size())
-    splits = _splits(tile, rows, words, processors(hidden.device))
+    splits = _splits(tile, rows, vocabulary, processors(hidden.device))
     state = temperature_M.new_empty(splits, 3, rows)
     cap = 0.0 if softcap is None else softcap
     forward_kernel[(triton.cdiv(rows, tile.rows) * splits,)](
-        _blocks(hidden, [tile.rows, tile.width]) if descriptors else hidden,
-        _blocks(weight, [tile.words, tile.width]) if descriptors else weight,
+        _blocks(hidden, [tile.rows, tile.hidden_size]) if descriptors else hidden,
+        _blocks(weight, [tile.vocabulary, tile.hidden_size]) if descriptors else weight,
         targets,
         temperature_M,
         bias,
         state,
         cap,
         rows,
-        words,
-        width,
+        vocabulary,
+        hidden_size,
         splits,
         hidden.stride(0),
         weight.stride(0),
         targets.stride(0),
         temperature_M.stride(0),
-        **_constants(tile, width, hidden.element_size(), softcap, descriptors),
+        **_constants(tile, hidden_size, hidden.element_size(), softcap, descriptors),
         num_warps=tile.warps,
         num_stages=tile.stages,
     )
@@ -117,8 +111,8 @@ def forward(
         rest,
         cap,
         rows,
-        words,
-        width,
+        vocabulary,
+        hidden_size,
         splits,
         hidden.stride(0),
         weight.stride(0),
@@ -127,35 +121,21 @@ def forward(
         **_finish_constants(splits, softcap),
         num_warps=4,
     )
-    return logprobs, entropy, lse, peak, rest, None
+    return sums, lse, None
 
 
 def backward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    logprobs: Tensor,
-    entropy: Tensor,
-    peak: Tensor,
-    rest: Tensor,
-    kept: None,
-    grad_logprobs: Tensor | None,
-    grad_entropy: Tensor | None,
-    grad_lse: Tensor | None,
-    wanted: tuple[bool, bool, bool],
+    problem: Problem, sums: RowSums, kept: None, gradients: Gradients, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted. A gradient that
-    comes in as None is zero."""
-    rows, words = len(hidden), len(weight)
-    constant, at_target = coefficients(logprobs, entropy, rest, grad_logprobs, grad_entropy, grad_lse)
+    """The gradients of hidden, weight and bias in their dtypes, of those that are wanted."""
+    hidden, weight, bias, softcap = problem.hidden, problem.weight, problem.bias, problem.softcap
+    targets, temperature_M, grad_entropy = problem.targets, problem.temperature_M, gradients[1]
+    constant, at_target = coefficients(sums, gradients)
     want_hidden, want_weight, want_bias = wanted
-    by_words = want_weight or want_bias
+    by_vocabulary = want_weight or want_bias
     grad_hidden = None
     if want_hidden:
-        kind = torch.float32 if by_words else hidden.dtype
+        kind = torch.float32 if by_vocabulary else hidden.dtype
         grad_hidden = torch.zeros(hidden.shape, dtype=kind, device=hidden.device)
     grad_weight = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device) if want_weight else None
     grad_bias = (
@@ -163,7 +143,7 @@ def backward(
         if bias is None or not want_bias
         else torch.empty_like(bias, memory_format=torch.contiguous_format)
     )
-    for part, piece in _chunks(rows, words, by_words):
+    for part, piece in _chunks(problem.rows, problem.vocabulary, by_vocabulary):
         h, w = hidden[part], weight[piece]
         x = _product(h, w.t())
         pitch = triton.cdiv(len(w), 8) * 8
@@ -174,8 +154,8 @@ def backward(
             targets[part],
             temperature_M[part],
             None if bias is None else bias[piece].contiguous(),
-            peak[part],
-            rest[part],
+            sums.peak[part],
+            sums.rest[part],
             constant[part],
             at_target[part],
             None if grad_entropy is None else grad_entropy[part],
@@ -191,7 +171,7 @@ def backward(
             BLOCK=BLOCK,
             num_warps=8,
         )
-        if grad_hidden is not None and by_words:
+        if grad_hidden is not None and by_vocabulary:
             _add_product(grad_hidden, dx, w)
         elif grad_hidden is not None:
             torch.mm(dx, w, out=grad_hidden[part])
@@ -202,15 +182,18 @@ def backward(
     return None if grad_hidden is None else grad_hidden.to(hidden.dtype), grad_weight, grad_bias
 
 
-def _chunks(rows: int, words: int, by_words: bool) -> list[tuple[slice, slice]]:
+def _chunks(rows: int, vocabulary: int, by_vocabulary: bool) -> list[tuple[slice, slice]]:
     """Which rows and words are computed again together: all of one, and some of the other."""
     if not rows:
-        return [(slice(0, 0), slice(0, words))]
-    if by_words:
-        size = max(512, CHUNK_BYTES["words"] // (4 * rows) // 512 * 512)
-        return [(slice(0, rows), slice(start, min(start + size, words))) for start in range(0, words, size)]
-    size = max(128, CHUNK_BYTES["rows"] // (4 * words) // 128 * 128)
-    return [(slice(start, min(start + size, rows)), slice(0, words)) for start in range(0, rows, size)]
+        return [(slice(0, 0), slice(0, vocabulary))]
+    if by_vocabulary:
+        size = max(512, CHUNK_BYTES["vocabulary"] // (4 * rows) // 512 * 512)
+        return [
+            (slice(0, rows), slice(start, min(start + size, vocabulary)))
+            for start in range(0, vocabulary, size)
+        ]
+    size = max(128, CHUNK_BYTES["rows"] // (4 * vocabulary) // 128 * 128)
+    return [(slice(start, min(start + size, rows)), slice(0, vocabulary)) for start in range(0, rows, size)]
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
@@ -228,9 +211,9 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a.float(), b.float())
 
 
-def _splits(tile: Tile, rows: int, words: int, processors: int) -> int:
+def _splits(tile: Tile, rows: int, vocabulary: int, processors: int) -> int:
     """Into how many parts the vocabulary is split, so that processors finish together."""
-    blocks, tiles = triton.cdiv(rows, tile.rows), triton.cdiv(words, tile.words)
+    blocks, tiles = triton.cdiv(rows, tile.rows), triton.cdiv(vocabulary, tile.vocabulary)
     most = max(1, min(tiles, STATE_BYTES // (12 * rows), 4 * processors))
 
     def seconds(splits: int) -> float:
@@ -263,16 +246,16 @@ def _side_by_side(tensor: Tensor) -> Tensor:
 
 
 def _constants(
-    tile: Tile, width: int, itemsize: int, softcap: float | None, descriptors: bool
+    tile: Tile, hidden_size: int, itemsize: int, softcap: float | None, descriptors: bool
 ) -> dict[str, Any]:
     return {
         "DESCRIPTORS": descriptors,
-        "EVEN_WIDTH": width % tile.width == 0,
+        "EVEN_HIDDEN": hidden_size % tile.hidden_size == 0,
         "HAS_SOFTCAP": softcap is not None,
-        "GROUP": max(1, GROUP_BYTES // (tile.rows * width * itemsize)),
+        "GROUP": max(1, GROUP_BYTES // (tile.rows * hidden_size * itemsize)),
         "BLOCK_ROWS": tile.rows,
-        "BLOCK_WORDS": tile.words,
-        "BLOCK_WIDTH": tile.width,
+        "BLOCK_VOCABULARY": tile.vocabulary,
+        "BLOCK_HIDDEN": tile.hidden_size,
     }
 
 
@@ -285,23 +268,25 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     descriptor where there are any, by pointer everywhere; all that is optional, and none of it."""
     made = []
     half, single = torch.bfloat16, torch.float32
-    for width, words, optional in itertools.product((896, 4096), (151_936, 151_669), (False, True)):
+    for hidden_size, vocabulary, optional in itertools.product(
+        (896, 4096), (151_936, 151_669), (False, True)
+    ):
         softcap, rows, splits = 30.0 if optional else None, 8192, 33
         shapes = {
             "softcap": 30.0 if optional else 0.0,
             "rows": rows,
-            "words": words,
-            "width": width,
+            "vocabulary": vocabulary,
+            "hidden_size": hidden_size,
             "splits": splits,
         }
         strides = {
-            "stride_hidden": width,
-            "stride_weight": width,
+            "stride_hidden": hidden_size,
+            "stride_weight": hidden_size,
             "stride_target": 1,
             "stride_temperature": 0,
         }
         rest = {"targets_ptr": torch.int64, "temperature_ptr": single, "bias_ptr": half if optional else None}
-        name = f"H = {width}, V = {words}{', bias, softcap' if optional else ''}"
+        name = f"H = {hidden_size}, V = {vocabulary}{', bias, softcap' if optional else ''}"
         for descriptors in (True, False) if warp_size == 32 else (False,):
             tile = tile_for(descriptors, warp_size)
             made.append(
@@ -309,14 +294,18 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                     name=name + (", descriptors" if descriptors else ""),
                     kernel=forward_kernel,
                     arguments={
-                        "hidden": _descriptor_type(half, tile.rows, tile.width) if descriptors else half,
-                        "weight": _descriptor_type(half, tile.words, tile.width) if descriptors else half,
+                        "hidden": _descriptor_type(half, tile.rows, tile.hidden_size)
+                        if descriptors
+                        else half,
+                        "weight": _descriptor_type(half, tile.vocabulary, tile.hidden_size)
+                        if descriptors
+                        else half,
                     }
                     | rest
                     | {"state_ptr": single}
                     | shapes
                     | strides,
-                    constants=_constants(tile, width, half.itemsize, softcap, descriptors),
+                    constants=_constants(tile, hidden_size, half.itemsize, softcap, descriptors),
                     num_warps=tile.warps,
                     num_stages=tile.stages,
                     matrix=True,
@@ -347,17 +336,17 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                 | {
                     "grad_entropy_ptr": single if optional else None,
                     "softcap": shapes["softcap"],
-                    "words": words,
+                    "vocabulary": vocabulary,
                     "first_word": 0,
-                    "stride_x": words,
-                    "stride_dx": triton.cdiv(words, 8) * 8,
+                    "stride_x": vocabulary,
+                    "stride_dx": triton.cdiv(vocabulary, 8) * 8,
                     "stride_target": 1,
                     "stride_temperature": 0,
                     "stride_grad_entropy": 1,
                 },
                 constants={"HAS_SOFTCAP": optional, "BLOCK": BLOCK},
                 num_warps=8,
-                wide_loads=words % 16 == 0,
+                wide_loads=vocabulary % 16 == 0,
             )
         )
     return made

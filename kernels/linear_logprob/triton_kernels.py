@@ -21,20 +21,20 @@ def forward_kernel(
     state_ptr,
     softcap,
     rows,
-    words,
-    width,
+    vocabulary,
+    hidden_size,
     splits,
     stride_hidden,
     stride_weight,
     stride_target,
     stride_temperature,
     DESCRIPTORS: tl.constexpr,
-    EVEN_WIDTH: tl.constexpr,
+    EVEN_HIDDEN: tl.constexpr,
     HAS_SOFTCAP: tl.constexpr,
     GROUP: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
-    BLOCK_WORDS: tl.constexpr,
-    BLOCK_WIDTH: tl.constexpr,
+    BLOCK_VOCABULARY: tl.constexpr,
+    BLOCK_HIDDEN: tl.constexpr,
 ):
     # GROUP blocks of rows go through all splits together: their hidden states stay in the L2 cache, and a
     # tile of the weight that one of them loads is there for the others.
@@ -56,36 +56,36 @@ def forward_kernel(
     maximum = tl.full([BLOCK_ROWS], LOWEST, tl.float32)
     total = tl.zeros([BLOCK_ROWS], tl.float32)
     spread = tl.zeros([BLOCK_ROWS], tl.float32)
-    tiles = tl.cdiv(words, BLOCK_WORDS)
-    steps = tl.cdiv(width, BLOCK_WIDTH)
+    tiles = tl.cdiv(vocabulary, BLOCK_VOCABULARY)
+    steps = tl.cdiv(hidden_size, BLOCK_HIDDEN)
     tl.assume(steps > 0)
-    word = tl.arange(0, BLOCK_WORDS)
-    along = tl.arange(0, BLOCK_WIDTH)
+    word = tl.arange(0, BLOCK_VOCABULARY)
+    along = tl.arange(0, BLOCK_HIDDEN)
     for tile in tl.range(tiles * split // splits, tiles * (split + 1) // splits, flatten=True):
-        first_word = tile * BLOCK_WORDS
-        x = tl.zeros([BLOCK_ROWS, BLOCK_WORDS], tl.float32)
+        first_word = tile * BLOCK_VOCABULARY
+        x = tl.zeros([BLOCK_ROWS, BLOCK_VOCABULARY], tl.float32)
         for step in tl.range(0, steps):
-            start = step * BLOCK_WIDTH
+            start = step * BLOCK_HIDDEN
             if DESCRIPTORS:
                 h = hidden.load([first_row, start])
                 w = weight.load([first_word, start])
             else:
                 # Offsets within a tile fit in 32 bits; the tile's own need not.
                 h_row = tl.minimum(place, rows - 1 - first_row)
-                w_row = tl.minimum(word, words - 1 - first_word)
+                w_row = tl.minimum(word, vocabulary - 1 - first_word)
                 h_ptr = hidden + first_row.to(tl.int64) * stride_hidden + start
                 w_ptr = weight + first_word.to(tl.int64) * stride_weight + start
                 h_place = h_row[:, None] * stride_hidden + along[None, :]
                 w_place = w_row[:, None] * stride_weight + along[None, :]
-                if EVEN_WIDTH:
+                if EVEN_HIDDEN:
                     h = tl.load(h_ptr + h_place)
                     w = tl.load(w_ptr + w_place)
                 else:
-                    h = tl.load(h_ptr + h_place, mask=along[None, :] < width - start, other=0.0)
-                    w = tl.load(w_ptr + w_place, mask=along[None, :] < width - start, other=0.0)
+                    h = tl.load(h_ptr + h_place, mask=along[None, :] < hidden_size - start, other=0.0)
+                    w = tl.load(w_ptr + w_place, mask=along[None, :] < hidden_size - start, other=0.0)
             x = tl.dot(h, w.T, x, input_precision="ieee")
         if bias_ptr is not None:
-            b = tl.load(bias_ptr + first_word + word, mask=word < words - first_word, other=0.0).to(
+            b = tl.load(bias_ptr + first_word + word, mask=word < vocabulary - first_word, other=0.0).to(
                 tl.float32
             )
             x += b[None, :]
@@ -95,11 +95,11 @@ def forward_kernel(
             x = tl.maximum(x, FLOOR)
         other = word[None, :] != (target - first_word)[:, None]
         if HAS_SOFTCAP and DESCRIPTORS:  # here a branch would take registers that there are not
-            x = tl.where(other & (word < words - first_word)[None, :], x, FLOOR)
+            x = tl.where(other & (word < vocabulary - first_word)[None, :], x, FLOOR)
         else:
             x = tl.where(other, x, FLOOR)
-            if first_word + BLOCK_WORDS > words:
-                x = tl.where((word < words - first_word)[None, :], x, FLOOR)
+            if first_word + BLOCK_VOCABULARY > vocabulary:
+                x = tl.where((word < vocabulary - first_word)[None, :], x, FLOOR)
 
         highest = tl.maximum(maximum, tl.max(x, 1) * scale)
         below = tl.fma(x, scale[:, None], -highest[:, None])
@@ -131,8 +131,8 @@ def finish_kernel(
     rest_ptr,
     softcap,
     rows,
-    words,
-    width,
+    vocabulary,
+    hidden_size,
     splits,
     stride_hidden,
     stride_weight,
@@ -145,12 +145,12 @@ def finish_kernel(
     row = tl.program_id(0).to(tl.int64)
     target = tl.load(targets_ptr + row * stride_target).to(tl.int64)
     scale = LOG2E / tl.load(temperature_ptr + row * stride_temperature)
-    in_range = (target >= 0) & (target < words)
+    in_range = (target >= 0) & (target < vocabulary)
 
     products = tl.zeros([BLOCK], tl.float32)
     place = tl.arange(0, BLOCK)
-    for start in range(0, width, BLOCK):
-        inside = place < width - start
+    for start in range(0, hidden_size, BLOCK):
+        inside = place < hidden_size - start
         h = tl.load(hidden_ptr + row * stride_hidden + start + place, mask=inside, other=0.0)
         w = tl.load(weight_ptr + target * stride_weight + start + place, mask=inside & in_range, other=0.0)
         products += h.to(tl.float32) * w.to(tl.float32)
@@ -196,7 +196,7 @@ def backward_kernel(
     at_target_ptr,
     grad_entropy_ptr,
     softcap,
-    words,
+    vocabulary,
     first_word,
     stride_x,
     stride_dx,
@@ -208,7 +208,7 @@ def backward_kernel(
 ):
     row = tl.program_id(0).to(tl.int64)
     word = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = word < words
+    inside = word < vocabulary
     target = tl.load(targets_ptr + row * stride_target).to(tl.int32) - first_word
     temperature = tl.load(temperature_ptr + row * stride_temperature)
     peak = tl.load(peak_ptr + row)

@@ -16,17 +16,16 @@ Logits are only ever subtracted from each other, so a common shift costs no digi
 import torch
 from torch import Tensor
 
-from ludus.kernels.distribution import NEVER, combine
+from ludus.kernels.distribution import NEVER, RowSums, coefficients, combine
+from ludus.kernels.logprob_entropy.problem import Problem
 
 CHUNK_BYTES = 8 * 2**20
 """Size of a [C, V] buffer: a few of them stay in the last-level cache."""
 
 
-def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logprobs, entropy, peak, rest), each [M]. The last two are what the backward needs to know of a row:
-    its largest z, and its log-sum-exp above that (inf where every word is impossible)."""
-    rows = logits.shape[0]
-    logprobs, entropy, peak, rest = (temperature_M.new_empty(rows) for _ in range(4))
+def forward(problem: Problem) -> RowSums:
+    logits, targets, temperature_M = problem.logits, problem.targets, problem.temperature_M
+    sums = RowSums(*(temperature_M.new_empty(len(logits)) for _ in range(4)))
     for part in _chunks(logits, temperature_M.dtype):
         z = logits[part].to(temperature_M.dtype) / temperature_M[part, None]
         target = targets[part, None].long()
@@ -36,34 +35,20 @@ def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Ten
         e = z.sub_(m[:, None]).exp()
         s = torch.where(m == NEVER, 0.0, e.sum(1))
         spread = -e.mul_(z).sum(1)
-        results = combine(z_t, m, s, spread)
-        for whole, piece in zip((logprobs, entropy, peak, rest), results, strict=True):
+        for whole, piece in zip(sums, combine(z_t, m, s, spread), strict=True):
             whole[part] = piece
-    return logprobs, entropy, peak, rest
+    return sums
 
 
-def backward(
-    logits: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    logprobs: Tensor,
-    entropy: Tensor,
-    peak: Tensor,
-    rest: Tensor,
-    grad_logprobs: Tensor,
-    grad_entropy: Tensor,
-) -> Tensor:
+def backward(problem: Problem, sums: RowSums, grad_logprobs: Tensor, grad_entropy: Tensor) -> Tensor:
     """The gradient of the logits, [M, V] in their dtype."""
+    logits, targets, temperature_M = problem.logits, problem.targets, problem.temperature_M
     gradient = torch.empty(logits.shape, dtype=logits.dtype, device=logits.device)
-    masked = rest == torch.inf
-    g = grad_logprobs / temperature_M
     e = grad_entropy / temperature_M
-    at_target = -g * torch.expm1(logprobs) - e * logprobs.exp() * (logprobs.clamp(min=NEVER) + entropy)
-    at_target = torch.where(masked, 0.0, at_target)
-    constant = -g - e * entropy
+    constant, at_target = coefficients(sums, (grad_logprobs / temperature_M, e, None))
     for part in _chunks(logits, temperature_M.dtype):
         logp = logits[part].to(temperature_M.dtype) / temperature_M[part, None]
-        logp.sub_(peak[part, None]).sub_(rest[part, None]).clamp_(min=NEVER)
+        logp.sub_(sums.peak[part, None]).sub_(sums.rest[part, None]).clamp_(min=NEVER)
         dz = logp.exp()
         dz.mul_(logp.mul_(-e[part, None]).add_(constant[part, None]))
         dz.scatter_(1, targets[part, None].long(), at_target[part, None])
@@ -72,6 +57,6 @@ def backward(
 
 
 def _chunks(logits: Tensor, dtype: torch.dtype) -> list[slice]:
-    rows, words = logits.shape
-    size = max(1, CHUNK_BYTES // (words * dtype.itemsize))
+    rows, vocabulary = logits.shape
+    size = max(1, CHUNK_BYTES // (vocabulary * dtype.itemsize))
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

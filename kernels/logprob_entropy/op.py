@@ -7,7 +7,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ludus.kernels.arguments import accumulation_dtype, check_targets, temperature_rows
+from ludus.kernels.distribution import RowSums
 from ludus.kernels.logprob_entropy import cpu
+from ludus.kernels.logprob_entropy.problem import Problem
 from ludus.kernels.logprob_entropy.reference import logprob_entropy_reference
 from ludus.kernels.paths import fall_back, path_for
 
@@ -34,9 +36,9 @@ def logprob_entropy(logits: Tensor, targets: Tensor, temperature: float | Tensor
     """
     if logits.dim() != 2:
         raise ValueError(f"logits must be [M, V], not {list(logits.shape)}; flatten the leading dimensions")
-    rows, words = logits.shape
+    rows, vocabulary = logits.shape
     dtype = accumulation_dtype(logits)
-    check_targets(targets, rows, words)
+    check_targets(targets, rows, vocabulary)
     temperature_M = temperature_rows(temperature, rows, logits.device, dtype)
     path = path_for(logits)
     if path == "triton" and dtype == torch.float64:
@@ -44,25 +46,25 @@ def logprob_entropy(logits: Tensor, targets: Tensor, temperature: float | Tensor
         path = "cpu"
     if path == "reference":
         return LogprobEntropy(*logprob_entropy_reference(logits, targets, temperature))
-    return LogprobEntropy(*_LogprobEntropy.apply(logits, targets, temperature_M, path))
+    return LogprobEntropy(*_LogprobEntropy.apply(logits, targets, temperature_M, _kernels(path)))
 
 
 class _LogprobEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, targets: Tensor, temperature_M: Tensor, path: str
+        ctx: Any, logits: Tensor, targets: Tensor, temperature_M: Tensor, kernels: Any
     ) -> tuple[Tensor, Tensor]:
         logits = logits.detach()
-        kernels = _kernels(path)
-        logprobs, entropy, peak, rest = kernels.forward(logits, targets, temperature_M)
-        ctx.save_for_backward(logits, targets, temperature_M, logprobs, entropy, peak, rest)
+        sums = kernels.forward(Problem(logits, targets, temperature_M))
+        ctx.save_for_backward(logits, targets, temperature_M, *sums)
         ctx.kernels = kernels
-        return logprobs, entropy
+        return sums.logprobs, sums.entropy
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_logprobs: Tensor, grad_entropy: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.kernels.backward(*ctx.saved_tensors, grad_logprobs, grad_entropy), None, None, None
+        problem, sums = Problem(*ctx.saved_tensors[:3]), RowSums(*ctx.saved_tensors[3:])
+        return ctx.kernels.backward(problem, sums, grad_logprobs, grad_entropy), None, None, None
 
 
 def _kernels(path: str) -> Any:

@@ -22,6 +22,8 @@ import triton.language as tl
 from torch import Tensor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, warp_size
+from ludus.kernels.distribution import RowSums
+from ludus.kernels.logprob_entropy.problem import Problem
 from ludus.kernels.numerics import FLOOR, LN2, LOG2E, LOWEST, combine, expm1, take
 
 VECTOR_BYTES = 16
@@ -34,69 +36,51 @@ from other warps."""
 WARPS = 8
 
 
-def forward(logits: Tensor, targets: Tensor, temperature_M: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(logprobs, entropy, reference, above), each [M] float32. The last two are for the backward: what
-    differences were taken from, in powers of two, and the log-sum-exp above it, in nats (inf where every word
-    is impossible)."""
-    logits = _rows_of_words(logits)
-    rows, words = logits.shape
-    logprobs, entropy, reference, above = (temperature_M.new_empty(rows) for _ in range(4))
+def forward(problem: Problem) -> RowSums:
+    """float32; `peak` is what differences were taken from, in powers of two, and `rest` in nats."""
+    logits, targets, temperature_M = _rows_of_words(problem.logits), problem.targets, problem.temperature_M
+    rows, vocabulary = logits.shape
+    sums = RowSums(*(temperature_M.new_empty(rows) for _ in range(4)))
     if rows:
         forward_kernel[(rows,)](
             logits,
             targets,
             temperature_M,
-            logprobs,
-            entropy,
-            reference,
-            above,
-            words,
+            *sums,
+            vocabulary,
             logits.stride(0),
             targets.stride(0),
             temperature_M.stride(0),
-            **_constants(logits.dtype, words, logits.stride(0), warp_size()),
+            **_constants(logits.dtype, vocabulary, logits.stride(0), warp_size()),
             num_warps=WARPS,
         )
-    return logprobs, entropy, reference, above
+    return sums
 
 
-def backward(
-    logits: Tensor,
-    targets: Tensor,
-    temperature_M: Tensor,
-    logprobs: Tensor,
-    entropy: Tensor,
-    reference: Tensor,
-    above: Tensor,
-    grad_logprobs: Tensor,
-    grad_entropy: Tensor,
-) -> Tensor:
+def backward(problem: Problem, sums: RowSums, grad_logprobs: Tensor, grad_entropy: Tensor) -> Tensor:
     """The gradient of the logits, [M, V] in their dtype."""
-    logits = _rows_of_words(logits)
-    rows, words = logits.shape
+    logits, targets, temperature_M = _rows_of_words(problem.logits), problem.targets, problem.temperature_M
+    rows, vocabulary = logits.shape
     # Rows of the gradient begin at the same offset from a 16-byte boundary as rows of the logits.
-    pitch = words + (logits.stride(0) - words) % (VECTOR_BYTES // logits.itemsize)
-    gradient = torch.empty((rows, pitch), dtype=logits.dtype, device=logits.device)[:, :words]
+    pitch = vocabulary + (logits.stride(0) - vocabulary) % (VECTOR_BYTES // logits.itemsize)
+    gradient = torch.empty((rows, pitch), dtype=logits.dtype, device=logits.device)[:, :vocabulary]
     if rows:
         backward_kernel[(rows,)](
             logits,
             targets,
             temperature_M,
-            logprobs,
-            entropy,
-            reference,
-            above,
+            *sums,
             grad_logprobs,
             grad_entropy,
             gradient,
-            words,
+            vocabulary,
             logits.stride(0),
             pitch,
             targets.stride(0),
             temperature_M.stride(0),
             grad_logprobs.stride(0),
             grad_entropy.stride(0),
-            **_constants(logits.dtype, words, logits.stride(0), warp_size()),
+            **_constants(logits.dtype, vocabulary, logits.stride(0), warp_size()),
             num_warps=WARPS,
         )
     return gradient
@@ -107,10 +91,10 @@ def _rows_of_words(logits: Tensor) -> Tensor:
     return logits if logits.stride(1) == 1 or logits.shape[1] == 1 else logits.contiguous()
 
 
-def _constants(dtype: torch.dtype, words: int, stride_row: int, warp_size: int) -> dict[str, int | bool]:
+def _constants(dtype: torch.dtype, vocabulary: int, stride_row: int, warp_size: int) -> dict[str, int | bool]:
     vector = VECTOR_BYTES // dtype.itemsize
     return {
-        "ALIGNED": words % vector == 0 and stride_row % vector == 0,
+        "ALIGNED": vocabulary % vector == 0 and stride_row % vector == 0,
         "LANES": WARPS * warp_size,
         "UNROLL": ELEMENTS // vector,
         "VECTOR": vector,
@@ -126,7 +110,7 @@ def forward_kernel(
     entropy_ptr,
     reference_ptr,
     above_ptr,
-    words,
+    vocabulary,
     stride_row,
     stride_target,
     stride_temperature,
@@ -144,7 +128,7 @@ def forward_kernel(
     spread = tl.zeros([LANES], tl.float32)
 
     BLOCK: tl.constexpr = LANES * UNROLL * VECTOR
-    head, inner = _body(start, words, ALIGNED, VECTOR)
+    head, inner = _body(start, vocabulary, ALIGNED, VECTOR)
     body = tl.multiple_of(start + head, VECTOR)
     place = _places(LANES, UNROLL, VECTOR)
     whole, aim, has_aim = _blocks(inner, target - head, BLOCK)
@@ -158,7 +142,7 @@ def forward_kernel(
         x = tl.where(place == target - head - offset, -float("inf"), x.to(tl.float32))
         reference, total, spread = take(x, scale, reference, total, spread)
     if not ALIGNED:
-        edge, inside = _edges(head, inner, words, LANES)
+        edge, inside = _edges(head, inner, vocabulary, LANES)
         x = tl.load(logits_ptr + start + edge, mask=inside, other=-float("inf")).to(tl.float32)
         x = tl.where(edge == target, -float("inf"), x)
         reference, total, spread = take(x, scale, reference, total, spread)
@@ -169,7 +153,7 @@ def forward_kernel(
     spread = tl.sum(weight * (spread - shift * total), 0) * LN2
     total = tl.sum(weight * total, 0)
 
-    in_range = (target >= 0) & (target < words)
+    in_range = (target >= 0) & (target < vocabulary)
     x_t = tl.load(logits_ptr + start + target, mask=in_range, other=float("nan")).to(tl.float32)
     delta = tl.fma(x_t, scale, -top) * LN2
     logprob, entropy, rest = combine(delta, total, spread)
@@ -191,7 +175,7 @@ def backward_kernel(
     grad_logprobs_ptr,
     grad_entropy_ptr,
     gradient_ptr,
-    words,
+    vocabulary,
     stride_row,
     stride_gradient,
     stride_target,
@@ -223,7 +207,7 @@ def backward_kernel(
     at_target = tl.where(masked, 0.0, at_target)
 
     BLOCK: tl.constexpr = LANES * UNROLL * VECTOR
-    head, inner = _body(start, words, ALIGNED, VECTOR)
+    head, inner = _body(start, vocabulary, ALIGNED, VECTOR)
     body = tl.multiple_of(start + head, VECTOR)
     body_out = tl.multiple_of(out + head, VECTOR)
     place = _places(LANES, UNROLL, VECTOR)
@@ -240,7 +224,7 @@ def backward_kernel(
         dz = tl.where(place == target - head - offset, at_target, dz).to(gradient_ptr.dtype.element_ty)
         tl.store(gradient_ptr + body_out + offset + place, dz, mask=place < size)
     if not ALIGNED:
-        edge, inside = _edges(head, inner, words, LANES)
+        edge, inside = _edges(head, inner, vocabulary, LANES)
         x = tl.load(logits_ptr + start + edge, mask=inside, other=-float("inf")).to(tl.float32)
         dz = _gradient(x, scale, reference, slope, level)
         dz = tl.where(edge == target, at_target, dz)
@@ -248,12 +232,12 @@ def backward_kernel(
 
 
 @triton.jit
-def _body(start, words, ALIGNED: tl.constexpr, VECTOR: tl.constexpr):
+def _body(start, vocabulary, ALIGNED: tl.constexpr, VECTOR: tl.constexpr):
     """Words before the first boundary of a row that begins at `start`, and from there to the last one."""
     head = 0
     if not ALIGNED:
-        head = tl.minimum((VECTOR - start % VECTOR) % VECTOR, words).to(tl.int32)
-    return head, tl.multiple_of((words - head) // VECTOR * VECTOR, VECTOR)
+        head = tl.minimum((VECTOR - start % VECTOR) % VECTOR, vocabulary).to(tl.int32)
+    return head, tl.multiple_of((vocabulary - head) // VECTOR * VECTOR, VECTOR)
 
 
 @triton.jit
@@ -265,10 +249,10 @@ def _places(LANES: tl.constexpr, UNROLL: tl.constexpr, VECTOR: tl.constexpr):
 
 
 @triton.jit
-def _edges(head, inner, words, LANES: tl.constexpr):
+def _edges(head, inner, vocabulary, LANES: tl.constexpr):
     """(words outside the body, which of them exist), each [LANES, 1, 1]; there are fewer than two VECTORs."""
     number = tl.arange(0, LANES)[:, None, None]
-    return tl.where(number < head, number, number + inner), number < words - inner
+    return tl.where(number < head, number, number + inner), number < vocabulary - inner
 
 
 @triton.jit
@@ -298,12 +282,13 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     more than 2³¹ elements apart."""
     made = []
     shapes = [*itertools.product((torch.bfloat16, torch.float32), ((151_936,) * 2, (151_669,) * 2))]
-    for dtype, (words, stride) in [*shapes, (torch.bfloat16, (151_936, 2**32))]:
-        name = f"{ELEMENT_TYPES[dtype]}, V = {words}{f', stride {stride}' if stride != words else ''}"
+    for dtype, (vocabulary, stride) in [*shapes, (torch.bfloat16, (151_936, 2**32))]:
+        apart = f", stride {stride}" if stride != vocabulary else ""
+        name = f"{ELEMENT_TYPES[dtype]}, V = {vocabulary}{apart}"
         inputs = {"logits_ptr": dtype, "targets_ptr": torch.int64, "temperature_ptr": torch.float32}
         state = dict.fromkeys(("logprobs_ptr", "entropy_ptr", "reference_ptr", "above_ptr"), torch.float32)
         gradients = dict.fromkeys(("grad_logprobs_ptr", "grad_entropy_ptr"), torch.float32)
-        row = {"words": words, "stride_row": stride}
+        row = {"vocabulary": vocabulary, "stride_row": stride}
         steps = {"stride_target": 1, "stride_temperature": 0}
         of_gradients = {"stride_grad_logprobs": 1, "stride_grad_entropy": 1}
         for kernel, arguments in (
@@ -315,7 +300,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                 | gradients
                 | {"gradient_ptr": dtype}
                 | row
-                | {"stride_gradient": words}
+                | {"stride_gradient": vocabulary}
                 | steps
                 | of_gradients,
             ),
@@ -325,7 +310,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                     name=name,
                     kernel=kernel,
                     arguments=arguments,
-                    constants=_constants(dtype, words, stride, warp_size),
+                    constants=_constants(dtype, vocabulary, stride, warp_size),
                     num_warps=WARPS,
                     wide_loads=True,
                 )

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ludus.kernels.distribution import NEVER, coefficients, combine
-from ludus.kernels.support_logprob.support import Support
+from ludus.kernels.distribution import NEVER, Gradients, RowSums, coefficients, combine
+from ludus.kernels.support_logprob.problem import SupportProblem
 
 CHUNK_BYTES = 2 * 2**20
 """Size of a buffer of gathered rows: two of them stay in a core's cache."""
@@ -27,17 +27,10 @@ CHUNK_ENTRIES = 1024
 """The most entries in a buffer: within one, a row is added to the next in float32."""
 
 
-def forward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-) -> tuple[Tensor, ...]:
-    """(logprobs, entropy, peak, rest) [M] and z [K]; see `logprob_entropy.cpu` for peak and rest."""
-    z = _logits(hidden, weight, support, temperature_M, bias, softcap)
+def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
+    """(sums, z [K])."""
+    z = _logits(problem)
+    support, targets = problem.support, problem.targets
     rows = support.rows
     is_target = support.words == targets[rows]
     wide = z.double()
@@ -50,25 +43,15 @@ def forward(
     zero = torch.zeros_like(m)
     s = torch.where(m == NEVER, 0.0, zero.index_add(0, rows, e))
     spread = zero.index_add(0, rows, -e * below)
-    logprobs, entropy, peak, rest = (x.to(z.dtype) for x in combine(z_t, m, s, spread))
-    return logprobs, entropy, peak, rest, z
+    return RowSums(*(x.to(z.dtype) for x in combine(z_t, m, s, spread))), z
 
 
 def backward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    saved: tuple[Tensor, ...],
-    gradients: tuple[Tensor, ...],
-    wanted: tuple[bool, bool, bool],
+    problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Gradients, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of hidden [M, H], weight [V, H] and bias [V], in their dtypes, where `wanted`; from what
-    the forward returned and the gradients of (logprobs, entropy, lse)."""
-    dx = _gradient(targets, support, temperature_M, softcap, saved, gradients)
+    """The gradients of hidden [M, H], weight [V, H] and bias [V], in their dtypes, where `wanted`."""
+    hidden, weight, bias, support = problem.hidden, problem.weight, problem.bias, problem.support
+    dx = _gradient(problem, sums, z, gradients)
     grad_hidden = grad_weight = grad_bias = None
     if wanted[0]:
         grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format)
@@ -85,47 +68,34 @@ def backward(
     return grad_hidden, grad_weight, grad_bias
 
 
-def _logits(
-    hidden: Tensor,
-    weight: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-) -> Tensor:
+def _logits(problem: SupportProblem) -> Tensor:
     """z [K]."""
-    dtype = temperature_M.dtype
+    hidden, weight, support, dtype = problem.hidden, problem.weight, problem.support, problem.dtype
+    temperature_M, softcap = problem.temperature_M, problem.softcap
     z = temperature_M.new_empty(len(support.words))
     for part in _chunks(len(z), hidden.shape[1], dtype):
         chosen = weight.index_select(0, support.words[part]).to(dtype)
         torch.sum(chosen.mul_(hidden.index_select(0, support.rows[part])), 1, out=z[part])
-    if bias is not None:
-        z += bias[support.words]
+    if problem.bias is not None:
+        z += problem.bias[support.words]
     if softcap is not None:
         z = torch.tanh(z / softcap) * softcap
     return z / temperature_M[support.rows]
 
 
-def _gradient(
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    softcap: float | None,
-    saved: tuple[Tensor, ...],
-    gradients: tuple[Tensor, ...],
-) -> Tensor:
+def _gradient(problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Gradients) -> Tensor:
     """dx [K]."""
-    logprobs, entropy, peak, rest, z = (x.double() for x in saved)
-    temperature = temperature_M.double()
-    g, e, k = (x.double() / temperature for x in gradients)
-    constant, at_target = coefficients(logprobs, entropy, rest, g, e, k)
-    rows = support.rows
-    logp = ((z - peak[rows]) - rest[rows]).clamp(min=NEVER)
+    rows, z = problem.support.rows, z.double()
+    sums = RowSums(*(x.double() for x in sums))
+    temperature = problem.temperature_M.double()
+    g, e, k = (torch.zeros_like(temperature) if x is None else x.double() / temperature for x in gradients)
+    constant, at_target = coefficients(sums, (g, e, k))
+    logp = ((z - sums.peak[rows]) - sums.rest[rows]).clamp(min=NEVER)
     dx = logp.exp() * (constant[rows] - e[rows] * logp)
-    dx = torch.where(support.words == targets[rows], at_target[rows], dx)
-    if softcap is not None:
-        dx = dx * (1 - (z * temperature[rows] / softcap).square())
-    return dx.to(temperature_M.dtype)
+    dx = torch.where(problem.support.words == problem.targets[rows], at_target[rows], dx)
+    if problem.softcap is not None:
+        dx = dx * (1 - (z * temperature[rows] / problem.softcap).square())
+    return dx.to(problem.dtype)
 
 
 def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, coefficient: Tensor) -> None:
@@ -147,6 +117,6 @@ def _set_sums(out: Tensor, destination: Tensor, source: Tensor, index: Tensor, c
         unfinished = d[-1], sums[-1]
 
 
-def _chunks(entries: int, width: int, dtype: torch.dtype) -> list[slice]:
-    size = min(CHUNK_ENTRIES, max(1, CHUNK_BYTES // max(1, width * dtype.itemsize)))
+def _chunks(entries: int, hidden_size: int, dtype: torch.dtype) -> list[slice]:
+    size = min(CHUNK_ENTRIES, max(1, CHUNK_BYTES // max(1, hidden_size * dtype.itemsize)))
     return [slice(start, min(start + size, entries)) for start in range(0, entries, size)]

@@ -7,9 +7,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ludus.kernels.arguments import accumulation_dtype, check_targets, temperature_rows
+from ludus.kernels.distribution import RowSums
 from ludus.kernels.linear_logprob.op import LinearLogprob
 from ludus.kernels.paths import fall_back, path_for
 from ludus.kernels.support_logprob import cpu
+from ludus.kernels.support_logprob.problem import SupportProblem
 from ludus.kernels.support_logprob.reference import support_logprob_reference
 from ludus.kernels.support_logprob.support import Support
 
@@ -52,7 +54,7 @@ def support_logprob(
     if path == "reference":
         return support_logprob_reference(hidden, weight, targets, support, temperature, bias, softcap)
     logprobs, entropy, lse = _SupportLogprob.apply(
-        hidden, weight, bias, targets, support, temperature_M, softcap, path
+        hidden, weight, bias, targets, temperature_M, softcap, support, _kernels(path)
     )
     return LinearLogprob(logprobs, entropy, lse)
 
@@ -70,8 +72,8 @@ def _check(
         raise ValueError(
             f"hidden must be [M, H] and weight [V, H], not {list(hidden.shape)} and {list(weight.shape)}"
         )
-    rows, words = len(hidden), len(weight)
-    check_targets(targets, rows, words)
+    rows, vocabulary = len(hidden), len(weight)
+    check_targets(targets, rows, vocabulary)
     if len(support) != rows:
         raise ValueError(
             f"support must have a set for each of the {rows} rows of hidden, but it has {len(support)}"
@@ -85,10 +87,12 @@ def _check(
         if tensor is not None and tensor.device != hidden.device:
             raise ValueError(f"{name} is on {tensor.device}, but hidden on {hidden.device}; move one of them")
     kept = support.words
-    if kept.device.type == "cpu" and len(kept) and int(kept.max()) >= words:
-        raise ValueError(f"the support keeps word {int(kept.max())}, but the weight has only {words} rows")
-    if bias is not None and bias.shape != (words,):
-        raise ValueError(f"bias must be [{words}], one per word, not {list(bias.shape)}")
+    if kept.device.type == "cpu" and len(kept) and int(kept.max()) >= vocabulary:
+        raise ValueError(
+            f"the support keeps word {int(kept.max())}, but the weight has only {vocabulary} rows"
+        )
+    if bias is not None and bias.shape != (vocabulary,):
+        raise ValueError(f"bias must be [{vocabulary}], one per word, not {list(bias.shape)}")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be positive, not {softcap}; None leaves logits as they are")
     return torch.promote_types(accumulation_dtype(hidden), accumulation_dtype(weight))
@@ -102,36 +106,27 @@ class _SupportLogprob(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         targets: Tensor,
-        support: Support,
         temperature_M: Tensor,
         softcap: float | None,
-        path: str,
+        support: Support,
+        kernels: Any,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.kernels = _kernels(path)
-        ctx.support, ctx.softcap = support, softcap
-        logprobs, entropy, peak, rest, z = ctx.kernels.forward(
-            hidden, weight, targets, support, temperature_M, bias, softcap
+        ctx.kernels, ctx.softcap, ctx.support = kernels, softcap, support
+        sums, z = kernels.forward(
+            SupportProblem(hidden, weight, bias, targets, temperature_M, softcap, support)
         )
-        ctx.save_for_backward(hidden, weight, bias, targets, temperature_M, logprobs, entropy, peak, rest, z)
-        return logprobs, entropy, torch.where(rest == torch.inf, -torch.inf, peak + rest)
+        ctx.save_for_backward(hidden, weight, bias, targets, temperature_M, *sums, z)
+        lse = torch.where(sums.rest == torch.inf, -torch.inf, sums.peak + sums.rest)
+        return sums.logprobs, sums.entropy, lse
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, targets, temperature_M, *saved = ctx.saved_tensors
-        grad_hidden, grad_weight, grad_bias = ctx.kernels.backward(
-            hidden,
-            weight,
-            targets,
-            ctx.support,
-            temperature_M,
-            bias,
-            ctx.softcap,
-            saved,
-            gradients,
-            ctx.needs_input_grad[:3],
-        )
-        return grad_hidden, grad_weight, grad_bias, None, None, None, None, None
+        *tensors, z = ctx.saved_tensors
+        problem = SupportProblem(*tensors[:5], ctx.softcap, ctx.support)
+        wanted = ctx.needs_input_grad[:3]
+        mine = ctx.kernels.backward(problem, RowSums(*tensors[5:]), z, gradients, wanted)
+        return *mine, None, None, None, None, None
 
 
 def _kernels(path: str) -> Any:

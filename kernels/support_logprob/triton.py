@@ -11,16 +11,15 @@ A long set costs the first as much as many short ones: it does not know where a 
 are bound by memory: 16 bytes of a row at a time, added up in float32. The formulas are those of `cpu.py`.
 """
 
-from collections.abc import Sequence
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation, warp_size
+from ludus.kernels.distribution import Gradients, RowSums
 from ludus.kernels.numerics import FLOOR, LOWEST, combine, expm1, tanh
-from ludus.kernels.support_logprob.support import Support
+from ludus.kernels.support_logprob.problem import SupportProblem
 
 PRODUCTS = {"ENTRIES": 16, "COLUMNS": 256}
 """A warp reads four rows at once, 16 bytes (of a 16-bit type) a thread; only their ends take an exchange."""
@@ -38,20 +37,13 @@ POINTS = 512
 """Entries of a program that reads numbers instead of rows."""
 
 
-def forward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-) -> tuple[Tensor, ...]:
-    """(logprobs, entropy, peak, rest) [M] and z [K], float32."""
-    hidden, weight = _contiguous_rows(hidden), _contiguous_rows(weight)
-    entries, (words, width) = len(support.words), weight.shape
+def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
+    """(sums, z [K]), float32."""
+    hidden, weight = _contiguous_rows(problem.hidden), _contiguous_rows(problem.weight)
+    bias, targets, temperature_M = problem.bias, problem.targets, problem.temperature_M
+    support, entries = problem.support, len(problem.support.words)
     z = temperature_M.new_empty(entries)
-    logprobs, entropy, peak, rest = (temperature_M.new_empty(len(hidden)) for _ in range(4))
+    sums = RowSums(*(temperature_M.new_empty(problem.rows) for _ in range(4)))
     if entries:
         products_kernel[(triton.cdiv(entries, PRODUCTS["ENTRIES"]),)](
             hidden,
@@ -61,10 +53,10 @@ def forward(
             support.rows,
             temperature_M,
             z,
-            softcap,
+            problem.softcap,
             entries,
-            words,
-            width,
+            problem.vocabulary,
+            problem.hidden_size,
             hidden.stride(0),
             weight.stride(0),
             0 if bias is None else bias.stride(0),
@@ -78,81 +70,60 @@ def forward(
             support.words,
             support.offsets,
             targets,
-            logprobs,
-            entropy,
-            peak,
-            rest,
-            words,
+            *sums,
+            problem.vocabulary,
             targets.stride(0),
             LANES=warp_size(),
             num_warps=1,
         )
-    return logprobs, entropy, peak, rest, z
+    return sums, z
 
 
 def backward(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    bias: Tensor | None,
-    softcap: float | None,
-    saved: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    wanted: Sequence[bool],
+    problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Gradients, wanted: tuple[bool, bool, bool]
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """The gradients of hidden [M, H], weight [V, H] and bias [V], in their dtypes, where `wanted`; from what
-    the forward returned and the gradients of (logprobs, entropy, lse)."""
-    hidden, weight = _contiguous_rows(hidden), _contiguous_rows(weight)
-    dx = _slopes(targets, support, temperature_M, softcap, saved, gradients)
+    """The gradients of hidden [M, H], weight [V, H] and bias [V], in their dtypes, where `wanted`."""
+    hidden, weight = _contiguous_rows(problem.hidden), _contiguous_rows(problem.weight)
+    bias, support = problem.bias, problem.support
+    dx = _slopes(problem, sums, z, gradients)
     grad_hidden = grad_weight = grad_bias = None
     if wanted[0]:
         grad_hidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
         _sums(grad_hidden, None, support.offsets, None, weight, support.words, dx)
     if wanted[1] or (bias is not None and wanted[2]):
-        order, words = support.by_word
+        order, sorted_words = support.by_word
         starts, count = support.word_segments
         rows, dx = support.rows[order], dx[order]
         if wanted[1]:
             grad_weight = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
-            _sums(grad_weight, words, starts, count, hidden, rows, dx)
+            _sums(grad_weight, sorted_words, starts, count, hidden, rows, dx)
         if bias is not None and wanted[2]:
             grad_bias = torch.zeros(bias.shape, dtype=bias.dtype, device=bias.device)
             ones = hidden.new_ones(1, 1).expand(len(hidden), 1)
-            _sums(grad_bias[:, None], words, starts, count, ones, rows, dx)
+            _sums(grad_bias[:, None], sorted_words, starts, count, ones, rows, dx)
     return grad_hidden, grad_weight, grad_bias
 
 
-def _slopes(
-    targets: Tensor,
-    support: Support,
-    temperature_M: Tensor,
-    softcap: float | None,
-    saved: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-) -> Tensor:
+def _slopes(problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Gradients) -> Tensor:
     """dx [K]."""
-    logprobs, entropy, peak, rest, z = saved
+    targets, temperature_M = problem.targets, problem.temperature_M
+    given = [torch.zeros_like(temperature_M) if gradient is None else gradient for gradient in gradients]
     dx = torch.empty_like(z)
     if len(z):
         slopes_kernel[(triton.cdiv(len(z), POINTS),)](
             z,
-            support.words,
-            support.rows,
+            problem.support.words,
+            problem.support.rows,
             targets,
             temperature_M,
-            logprobs,
-            entropy,
-            peak,
-            rest,
-            *gradients,
+            *sums,
+            *given,
             dx,
-            softcap,
+            problem.softcap,
             len(z),
             targets.stride(0),
             temperature_M.stride(0),
-            *(gradient.stride(0) for gradient in gradients),
+            *(gradient.stride(0) for gradient in given),
             POINTS=POINTS,
             num_warps=WARPS,
         )
@@ -208,8 +179,8 @@ def products_kernel(
     z_ptr,
     softcap,
     entries,
-    words,
-    width,
+    vocabulary,
+    hidden_size,
     stride_hidden,
     stride_weight,
     stride_bias,
@@ -221,14 +192,14 @@ def products_kernel(
     inside = entry < entries
     row = tl.load(rows_ptr + entry, mask=inside, other=0)
     word = tl.load(words_ptr + entry, mask=inside, other=0).to(tl.int64)
-    exists = (word >= 0) & (word < words)
+    exists = (word >= 0) & (word < vocabulary)
     safe = tl.where(exists, word, 0)
     column = tl.arange(0, COLUMNS)
     from_hidden = hidden_ptr + (row * stride_hidden)[:, None] + column[None, :]
     from_weight = weight_ptr + (safe * stride_weight)[:, None] + column[None, :]
     sums = tl.zeros([ENTRIES, COLUMNS], tl.float32)
-    for start in range(0, width, COLUMNS):
-        left = (column < width - start)[None, :]
+    for start in range(0, hidden_size, COLUMNS):
+        left = (column < hidden_size - start)[None, :]
         h = tl.load(from_hidden + start, mask=left, other=0.0).to(tl.float32)
         w = tl.load(from_weight + start, mask=left, other=0.0).to(tl.float32)
         sums += h * w
@@ -251,7 +222,7 @@ def reduction_kernel(
     entropy_ptr,
     peak_ptr,
     rest_ptr,
-    words,
+    vocabulary,
     stride_target,
     LANES: tl.constexpr,
 ):
@@ -268,7 +239,7 @@ def reduction_kernel(
         highest = tl.maximum(highest, tl.where(is_target, -float("inf"), z))
     top = tl.max(highest, 0)
     z_t = tl.max(z_t, 0)
-    z_t = tl.where((target >= 0) & (target < words), z_t, float("nan"))
+    z_t = tl.where((target >= 0) & (target < vocabulary), z_t, float("nan"))
 
     total = tl.zeros([LANES], tl.float32)
     spread = tl.zeros([LANES], tl.float32)
@@ -358,16 +329,16 @@ def sums_kernel(
     segments,
     source_rows,
     out_rows,
-    width,
+    hidden_size,
     stride_source,
     stride_out,
     ENTRIES: tl.constexpr,
     BLOCK: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    tiles = tl.cdiv(width, COLUMNS)
+    tiles = tl.cdiv(hidden_size, COLUMNS)
     column = tl.program_id(0) % tiles * COLUMNS + tl.arange(0, COLUMNS)
-    left = column < width
+    left = column < hidden_size
     if count_ptr is not None:
         segments = tl.load(count_ptr)
     first = (tl.program_id(0) // tiles).to(tl.int64)
@@ -405,21 +376,28 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     made = []
     f32, i64 = torch.float32, torch.int64
 
-    def products(dtype: torch.dtype, optional: bool, entries: int, words: int, width: int) -> Specialisation:
+    def products(
+        dtype: torch.dtype, optional: bool, entries: int, vocabulary: int, hidden_size: int
+    ) -> Specialisation:
         return Specialisation(
-            name=f"{ELEMENT_TYPES[dtype]}, V = {words}{', bias, softcap' if optional else ''}",
+            name=f"{ELEMENT_TYPES[dtype]}, V = {vocabulary}{', bias, softcap' if optional else ''}",
             kernel=products_kernel,
             arguments={"hidden_ptr": dtype, "weight_ptr": dtype, "bias_ptr": dtype if optional else None}
             | {"words_ptr": i64, "rows_ptr": i64, "temperature_ptr": f32, "z_ptr": f32}
-            | {"softcap": 30.0 if optional else None, "entries": entries, "words": words, "width": width}
-            | {"stride_hidden": width, "stride_weight": width}
+            | {
+                "softcap": 30.0 if optional else None,
+                "entries": entries,
+                "vocabulary": vocabulary,
+                "hidden_size": hidden_size,
+            }
+            | {"stride_hidden": hidden_size, "stride_weight": hidden_size}
             | {"stride_bias": int(optional), "stride_temperature": 0},
             wide_loads=True,
             constants=PRODUCTS,
             num_warps=WARPS,
         )
 
-    def sums(dtype: torch.dtype, of: str, segments: int, words: int, width: int) -> Specialisation:
+    def sums(dtype: torch.dtype, of: str, segments: int, vocabulary: int, hidden_size: int) -> Specialisation:
         by_word = None if of == "hidden" else i64
         return Specialisation(
             name=f"{ELEMENT_TYPES[dtype]}, of {of}",
@@ -427,10 +405,14 @@ def specialisations(warp_size: int) -> list[Specialisation]:
             arguments={"source_ptr": dtype, "index_ptr": i64, "coefficient_ptr": f32, "starts_ptr": i64}
             | {"count_ptr": by_word, "destination_ptr": by_word, "out_ptr": dtype, "segments": segments}
             | {
-                "source_rows": words if of == "hidden" else 8192,
-                "out_rows": 8192 if of == "hidden" else words,
+                "source_rows": vocabulary if of == "hidden" else 8192,
+                "out_rows": 8192 if of == "hidden" else vocabulary,
             }
-            | {"width": width, "stride_source": 0 if of == "bias" else width, "stride_out": width},
+            | {
+                "hidden_size": hidden_size,
+                "stride_source": 0 if of == "bias" else hidden_size,
+                "stride_out": hidden_size,
+            },
             wide_loads=of != "bias",
             constants=SUMS,
             num_warps=WARPS,
@@ -453,7 +435,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
             arguments=numbers
             | {"offsets_ptr": i64, "targets_ptr": i64}
             | state
-            | {"words": 151_936, "stride_target": 1},
+            | {"vocabulary": 151_936, "stride_target": 1},
             constants={"LANES": warp_size},
             num_warps=1,
         )

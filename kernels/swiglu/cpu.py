@@ -36,8 +36,11 @@ def backward(gate: Tensor, up: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor
 
 def _chunks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """The same few rows of each. Outputs are contiguous, so their pieces are views of them."""
-    width = tensors[0].shape[-1]
-    rows = [tensor.reshape(-1, width) if width else tensor.reshape(0, 0) for tensor in tensors]
-    size = max(1, CHUNK_BYTES // max(1, width * tensors[0].itemsize))
+    intermediate_size = tensors[0].shape[-1]
+    rows = [
+        tensor.reshape(-1, intermediate_size) if intermediate_size else tensor.reshape(0, 0)
+        for tensor in tensors
+    ]
+    size = max(1, CHUNK_BYTES // max(1, intermediate_size * tensors[0].itemsize))
     for start in range(0, len(rows[0]), size):
         yield tuple(tensor[start : start + size] for tensor in rows)

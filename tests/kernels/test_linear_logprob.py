@@ -291,7 +291,7 @@ def test_any_shape_and_tile(rows, words, width, tile, kept, temperature, bias, s
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUDUS_KERNELS", "cpu")
         patch.setattr(cpu, "ROWS", tile[0])
-        patch.setattr(cpu, "WORDS", tile[1])
+        patch.setattr(cpu, "VOCABULARY", tile[1])
         patch.setattr(cpu, "KEPT_BYTES", kept)
         inputs = make(rows, words, width, torch.float64, bias, seed)
         compare(inputs, "cpu", temperature, softcap, directions(rows, seed))
@@ -304,7 +304,7 @@ def test_adversarial_logits_in_small_tiles(monkeypatch, name, kept):
     """Pieces of the vocabulary in which nothing is possible come first, in the middle and last."""
     monkeypatch.setenv("LUDUS_KERNELS", "cpu")
     monkeypatch.setattr(cpu, "ROWS", 2)
-    monkeypatch.setattr(cpu, "WORDS", 8)
+    monkeypatch.setattr(cpu, "VOCABULARY", 8)
     monkeypatch.setattr(cpu, "KEPT_BYTES", kept)
     compare(through_bias(name, 6, 50), "cpu")
 
@@ -315,7 +315,7 @@ def test_adversarial_logits_in_small_tiles(monkeypatch, name, kept):
         ({"hidden": torch.zeros(3, 4)}, "hidden must be"),
         ({"hidden": torch.zeros(3, 5, dtype=torch.int64)}, "int64 is not supported"),
         ({"hidden": torch.zeros(3, 5, dtype=torch.float16)}, "cast one"),
-        ({"weight": torch.zeros(0, 5)}, "there must be a word"),
+        ({"weight": torch.zeros(0, 5)}, "neither the vocabulary nor"),
         ({"targets": torch.zeros(2, dtype=torch.long)}, "one per row"),
         ({"targets": torch.tensor([0, -100, 1])}, "one is -100"),
         ({"bias": torch.zeros(4)}, "one per word"),

@@ -115,26 +115,26 @@ def test_weight_gradient_of_the_norm_of_many_rows(device):
 
 
 @pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("aggregation", ["token_mean", "sequence_mean"])
-def test_loss_of_a_long_sequence(device, aggregation, packed):
+def test_loss_of_a_long_sequence(device, packed):
     """Its ratio is the exponential of a mean over the sequence."""
     shape = (ROWS,) if packed else (1, ROWS)
     logprobs = torch.full(shape, -0.1, device=device, requires_grad=True)
+    weights = torch.full(shape, 0.1, device=device)
     loss, _ = grpo_loss(
         logprobs,
         torch.full(shape, -1.1, device=device),
-        torch.ones(1, device=device),
-        torch.full(shape, 0.1, device=device),
+        torch.ones(shape, device=device),
+        weights,
         clip_low=0.2,
         clip_high=10.0,
         offsets=torch.tensor([0, ROWS], device=device) if packed else None,
         ratio="sequence",
-        aggregation=aggregation,
     )
     loss.backward()
     ratio = torch.tensor(-0.1).double().sub(torch.tensor(-1.1).double()).exp()
-    assert_sum(loss, -ratio, ROWS)
-    assert_sum(logprobs.grad, -ratio / ROWS, ROWS)
+    weight = float(weights.flatten()[0])
+    assert_sum(loss, -ratio * weight * ROWS, ROWS)
+    assert_sum(logprobs.grad, -ratio * weight, ROWS)
 
 
 def test_advantages_in_a_large_group(device):

@@ -1,0 +1,17 @@
+"""What the paths of `logprob_entropy` are asked to compute."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """M rows over a vocabulary of V words: z = logits / temperature."""
+
+    logits: Tensor
+    """[M, V]."""
+    targets: Tensor
+    """[M] integers in [0, V)."""
+    temperature_M: Tensor
+    """In the dtype to accumulate in; of stride 0 where all rows have the same."""

@@ -1,0 +1,13 @@
+"""What the paths of `support_logprob` are asked to compute."""
+
+from dataclasses import dataclass
+
+from ludus.kernels.linear_logprob.problem import Problem
+from ludus.kernels.support_logprob.support import Support
+
+
+@dataclass(frozen=True)
+class SupportProblem(Problem):
+    """The same as for `linear_logprob`, over the words that each row keeps."""
+
+    support: Support
