@@ -7,8 +7,8 @@ from lying side by side.
 """
 
 import numpy as np
-from numba import njit
 
+from ludus.envs.grid.compiled import inner, kernel
 from ludus.envs.grid.compiled_random import advanced, below, mixed
 
 SMALLEST, LARGEST = 7, 63
@@ -31,13 +31,13 @@ def make_maze(rows: int, columns: int, seed: int) -> np.ndarray:
     return cells[0].reshape(rows, columns)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw_mazes(
-    cells: np.ndarray, keys: np.ndarray, due: np.ndarray, rows: int, columns: int, low: int, high: int
+    cells: np.ndarray, streams: np.ndarray, due: np.ndarray, rows: int, columns: int, low: int, high: int
 ) -> None:
     """Overwrite the rows of `cells` (uint8, N × rows·columns) in [low, high) that are `due` with new mazes.
 
-    A maze is a function of its key and the size alone.
+    A maze is a function of its stream's next key and the size alone.
     """
     ys = np.empty(_MOST_LINES, np.int64)
     xs = np.empty(_MOST_LINES, np.int64)
@@ -45,7 +45,7 @@ def draw_mazes(
     stack = np.empty(_MOST_LINES**2, np.int64)
     for i in range(low, high):
         if due[i]:
-            word = mixed(keys[i])
+            word = mixed(mixed(streams[i]))
             height, word = _spaced(ys, 1, rows - 2, word)
             last, shared, word = _last_column(columns, word)
             width, word = _spaced(xs, 1, last, word)
@@ -54,7 +54,7 @@ def draw_mazes(
             _draw(cells, i, columns, ys, xs, height, width, ways)
 
 
-@njit
+@inner
 def _last_column(columns: int, word: np.int64) -> tuple[int, bool, np.int64]:
     """Where the left half's last lattice line lies, and whether it is the axis, shared with the mirror."""
     if columns % 2 == 0:
@@ -67,7 +67,7 @@ def _last_column(columns: int, word: np.int64) -> tuple[int, bool, np.int64]:
     return axis, True, word
 
 
-@njit
+@inner
 def _spaced(lines: np.ndarray, first: int, last: int, word: np.int64) -> tuple[int, np.int64]:
     """Fill `lines` with coordinates from `first` to `last`, two or three apart; returns how many."""
     lines[0] = first
@@ -86,7 +86,7 @@ def _spaced(lines: np.ndarray, first: int, last: int, word: np.int64) -> tuple[i
     return count, word
 
 
-@njit
+@inner
 def _grow_tree(ways: np.ndarray, stack: np.ndarray, height: int, width: int, word: np.int64) -> np.int64:
     """A random spanning tree of the half lattice, depth first.
 
@@ -118,7 +118,7 @@ def _grow_tree(ways: np.ndarray, stack: np.ndarray, height: int, width: int, wor
     return word
 
 
-@njit
+@inner
 def _open_loops(ways: np.ndarray, height: int, width: int, shared: bool, word: np.int64) -> None:
     """Open passages to the mirror image, a second way out of every dead end, and some more."""
     stride = width + 2
@@ -141,7 +141,7 @@ def _open_loops(ways: np.ndarray, height: int, width: int, shared: bool, word: n
                 _open_one(ways, node, stride, x == width and not shared, advanced(word))
 
 
-@njit
+@inner
 def _open_one(ways: np.ndarray, node: int, stride: int, beside_mirror: bool, word: np.int64) -> None:
     """Open one closed side of a node, if it has any, each with the same chance."""
     start = below(word, 4)
@@ -157,7 +157,7 @@ def _open_one(ways: np.ndarray, node: int, stride: int, beside_mirror: bool, wor
             break
 
 
-@njit
+@inner
 def _step(side: int, stride: int) -> int:
     """From a cell to its neighbour on a side: 0 north, 1 east, 2 south, 3 west."""
     if side & 1:
@@ -165,7 +165,7 @@ def _step(side: int, stride: int) -> int:
     return (side - 1) * stride
 
 
-@njit
+@inner
 def _draw(
     cells: np.ndarray,
     i: int,

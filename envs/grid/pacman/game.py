@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
-from functools import wraps
+from functools import cache, wraps
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from ludus.envs.arguments import as_choices, as_integer, as_share
 from ludus.envs.errors import ArgumentError
+from ludus.envs.grid.compiled import compile_once
 from ludus.envs.grid.maze import LARGEST, SMALLEST, draw_mazes
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.layouts import Layout, read_layout
@@ -136,10 +137,29 @@ def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:
     return kinds
 
 
+@cache
+def _compile() -> None:
+    """Compile what `Games` calls, once in a process, by playing a step of the smallest game."""
+
+    def play() -> None:
+        games = Games.__new__(Games)
+        games._lay_out(Game(rows=SMALLEST, columns=SMALLEST), 1)
+        one = np.ones(1, np.bool_)
+        games.begin(one, 0, 1)
+        games.advance(np.zeros(1, np.int64), ~one, 0, 1)
+        games.look(one, np.zeros((1, SMALLEST, SMALLEST), np.uint8), np.zeros((1, 4), np.int8), 0, 1)
+
+    compile_once("Pac-Man", play)
+
+
 class Games:
     """N games in the arrays that `rules` describes. Every method works on rows [low, high) only."""
 
     def __init__(self, game: Game, size: int) -> None:
+        _compile()
+        self._lay_out(game, size)
+
+    def _lay_out(self, game: Game, size: int) -> None:
         self.game = game
         self.size = size
         self.grids = np.zeros((size, game.rows * game.columns), np.uint8)
@@ -156,7 +176,6 @@ class Games:
     def begin(self, due: np.ndarray, low: int, high: int) -> None:
         """Start the next episode in the rows where `due`, bool (N,)."""
         game = self.game
-        rules.next_keys(self.streams, due, low, high)
         if game.drawn is None:
             draw_mazes(self.grids, self.streams, due, game.rows, game.columns, low, high)
         else:

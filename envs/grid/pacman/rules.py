@@ -8,14 +8,14 @@ A grid cell is a set of bits: the two low ones say what lies there (0 wall, 1 fl
 pellet), then one for Pac-Man, one for each ghost, and one that says that the ghosts in the cell are
 harmless.
 
-Kernels work on rows [low, high) and release the interpreter's lock, so that threads can share a batch.
+Kernels work on rows [low, high), so that threads can share a batch.
 Numba's cache does not notice edits in other files; `compiled_random` is the only one whose functions are
 called from here.
 """
 
 import numpy as np
-from numba import njit
 
+from ludus.envs.grid.compiled import inner, kernel
 from ludus.envs.grid.compiled_random import advanced, below, mixed
 
 UP, RIGHT, DOWN, LEFT = range(4)
@@ -55,19 +55,11 @@ SIGHT = 4
 """From this distance on the patroller turns on Pac-Man and the shy one turns away."""
 
 
-@njit(cache=True, nogil=True)
-def next_keys(streams: np.ndarray, due: np.ndarray, low: int, high: int) -> None:
-    """Advance the episode streams that are due: int64 (N,), the key of each game's next episode."""
-    for i in range(low, high):
-        if due[i]:
-            streams[i] = mixed(streams[i])
-
-
-@njit(cache=True, nogil=True)
+@kernel
 def begin(
     grids: np.ndarray,
     states: np.ndarray,
-    keys: np.ndarray,
+    streams: np.ndarray,
     hashes: np.ndarray,
     due: np.ndarray,
     settings: np.ndarray,
@@ -75,12 +67,14 @@ def begin(
     high: int,
 ) -> None:
     """Start the games that are due. Their grids hold a bare maze (wall and floor), or, where the settings
-    give a start cell, a layout with its pellets. `hashes` receives a content hash of each start."""
+    give a start cell, a layout with its pellets. `streams`, int64 (N,), are advanced to the key of the new
+    episode; `hashes` receives a content hash of each start."""
     rows, columns = settings[ROWS], settings[COLUMNS]
     for i in range(low, high):
         if not due[i]:
             continue
         grid, state = grids[i], states[i]
+        streams[i] = mixed(streams[i])
         if settings[START_CELL] >= 0:
             start, home = settings[START_CELL], settings[HOME_CELL]
         else:
@@ -100,7 +94,7 @@ def begin(
         state[PACMAN] = start
         state[FACING] = LEFT
         state[HOME] = home
-        state[RANDOM] = mixed(keys[i])
+        state[RANDOM] = mixed(streams[i])
         pellets = 0
         for cell in range(grid.size):
             pellets += grid[cell] >= PELLET
@@ -121,15 +115,15 @@ def begin(
         hashes[i] = code
 
 
-@njit
+@inner
 def _places(maze: np.ndarray, rows: int, columns: int) -> tuple[int, int]:
     """Pac-Man's start, low in the middle, and the ghosts' home, high in the middle, three cells away."""
-    start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, -1)
+    start = _nearest(maze, rows, columns, rows - 2 - (rows - 7) // 4, (columns - 1) // 2, np.int64(-1))
     home = _nearest(maze, rows, columns, 1 + (rows - 7) * 5 // 12, (columns - 1) // 2, start)
     return start, home
 
 
-@njit
+@inner
 def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, shunned: int) -> int:
     """The floor cell nearest to a place, but no nearer than three cells to the shunned one."""
     best, found = 1 << 30, -1
@@ -144,7 +138,7 @@ def _nearest(maze: np.ndarray, rows: int, columns: int, row: int, column: int, s
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def advance(
     grids: np.ndarray,
     states: np.ndarray,
@@ -223,21 +217,21 @@ def advance(
         truncated[i] = not terminated[i] and states[i, STEP] >= settings[MAX_STEPS]
 
 
-@njit
+@inner
 def _offset(direction: int, columns: int) -> int:
     """From a cell to its neighbour; without branches, because directions are hard to foresee."""
     aside = direction & 1
     return aside * (2 - direction) + (1 - aside) * (direction - 1) * columns
 
 
-@njit
+@inner
 def _take_pieces(grids: np.ndarray, states: np.ndarray, i: int, count: int) -> None:
     grids[i, states[i, PACMAN]] &= GROUND_BITS
     for g in range(count):
         grids[i, states[i, GHOSTS + g * GHOST_SIZE + CELL]] &= GROUND_BITS
 
 
-@njit
+@inner
 def _put_pieces(grids: np.ndarray, states: np.ndarray, i: int, count: int) -> None:
     grids[i, states[i, PACMAN]] |= PACMAN_BIT
     for g in range(count):
@@ -248,7 +242,7 @@ def _put_pieces(grids: np.ndarray, states: np.ndarray, i: int, count: int) -> No
             grids[i, states[i, ghost + CELL]] &= np.uint8(255 - HARMLESS_BIT)
 
 
-@njit
+@inner
 def _meeting(states: np.ndarray, i: int, g: int) -> tuple[bool, bool]:
     """Whether Pac-Man eats ghost g now, and whether it catches him. An eaten ghost is home at once."""
     ghost = GHOSTS + g * GHOST_SIZE
@@ -264,7 +258,7 @@ def _meeting(states: np.ndarray, i: int, g: int) -> tuple[bool, bool]:
     return True, False
 
 
-@njit
+@inner
 def _frighten(states: np.ndarray, i: int, settings: np.ndarray) -> None:
     """Every ghost that is out turns round and is frightened from now on."""
     states[i, FRIGHT] = settings[FRIGHT_STEPS]
@@ -276,7 +270,7 @@ def _frighten(states: np.ndarray, i: int, settings: np.ndarray) -> None:
                 states[i, ghost + HEADING] ^= 2
 
 
-@njit
+@inner
 def _ghost_turn(
     grids: np.ndarray,
     states: np.ndarray,
@@ -329,7 +323,7 @@ def _ghost_turn(
     return True
 
 
-@njit
+@inner
 def _random_way(grids: np.ndarray, states: np.ndarray, i: int, cell: int, back: int, columns: int) -> int:
     ways = 0
     for direction in range(4):
@@ -348,7 +342,7 @@ def _random_way(grids: np.ndarray, states: np.ndarray, i: int, cell: int, back: 
     return STAY
 
 
-@njit
+@inner
 def _aim(
     kind: int,
     ghost_row: int,
@@ -380,7 +374,7 @@ def _aim(
     return (1 if corner < 2 else rows - 2), (1 if corner == 0 or corner == 3 else columns - 2)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def look(
     grids: np.ndarray,
     states: np.ndarray,
