@@ -191,8 +191,8 @@ class GrpoSection(OptimizerSection):
     mismatch_max_limit: Positive = 0.1
     """The same for the worst single token."""
     collapse_limit: NonNegative = 6.0
-    """The run stops when the mean reward of two steps lies more than this many standard errors below the best
-    two, since its updates then undo what was learned; 0 leaves the check out."""
+    """The run stops when the mean reward of the last two steps lies more than this many standard errors below
+    that of the best step, since its updates then undo what was learned; 0 leaves the check out."""
     fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20

@@ -7,18 +7,18 @@ from statistics import fmean
 from ludus.trainers.config import GrpoSection
 from ludus.trainers.errors import TrainingDiverged
 
-WINDOW = 2
-"""Steps whose mean rewards are compared: the last two with the best two in a row."""
+LAST = 2
+"""Steps whose mean reward is compared with the best step's before them."""
 
-LEAST_FALL = 0.5
+LEAST_FALL = 1.0
 """In standard deviations of an episode's reward. With many groups a fall may be certain and yet small."""
 
 
 def check_collapse(history: Sequence[Mapping[str, float | str]], config: GrpoSection, step: int) -> None:
-    """Compare the mean reward of the last two steps with that of the best two consecutive ones before them.
+    """Compare the mean reward of the last two steps with that of the best step before them.
 
-    The standard error of a step's mean is that over its groups; since few groups may agree by chance, it
-    counts as no smaller than the root mean square of all steps so far.
+    The standard error of a step's mean is that over its groups. Since few groups may agree by chance, it
+    counts as no smaller than the root mean square of the errors of all steps up to that one.
 
     Args:
         history: The metrics of the steps so far, the last one included: `reward`, `reward_error` and
@@ -33,24 +33,27 @@ def check_collapse(history: Sequence[Mapping[str, float | str]], config: GrpoSec
         for line in history
         if "reward_error" in line
     ]
-    if not config.collapse_limit or len(points) < 2 * WINDOW:
+    if not config.collapse_limit or len(points) <= LAST:
         return
-    usual = math.sqrt(fmean(error**2 for _, error, _ in points))
-    windows = [points[begin : begin + WINDOW] for begin in range(len(points) - WINDOW + 1)]
-    best, now = max(windows[:-WINDOW], key=_mean_reward), windows[-1]
-    fall = _mean_reward(best) - _mean_reward(now)
-    error = math.sqrt(sum(max(error, usual) ** 2 for _, error, _ in (*best, *now))) / WINDOW
-    spread = fmean(spread for _, _, spread in (*best, *now))
+    best = max(range(len(points) - LAST), key=lambda index: points[index][0])
+    now = fmean(reward for reward, _, _ in points[-LAST:])
+    fall = points[best][0] - now
+    usual = _root_mean_square([error for _, error, _ in points])
+    errors = [max(error, usual) for _, error, _ in points[-LAST:]]
+    error = math.hypot(
+        _root_mean_square([error for _, error, _ in points[: best + 1]]), math.hypot(*errors) / LAST
+    )
+    spread = fmean(spread for _, _, spread in (points[best], *points[-LAST:]))
     if fall > config.collapse_limit * error and fall > LEAST_FALL * spread:
         raise TrainingDiverged(
-            f"GRPO step {step + 1}: the mean reward of the last {WINDOW} steps is {_mean_reward(now):.3g}, "
-            f"after {_mean_reward(best):.3g} at its best: a fall of {fall / error:.0f} standard errors, more "
-            f"than grpo.collapse_limit = {config.collapse_limit:g}. The updates undo what was learned, most "
-            f"likely because they are too large: begin a new run with a lower grpo.learning_rate than "
-            f"{config.learning_rate:g} or with more grpo.groups; model.path and sft.steps = 0 take over the "
-            "primed model"
+            f"GRPO step {step + 1}: the mean reward of the last {LAST} steps is {now:.3g}, after "
+            f"{points[best][0]:.3g} in the best step: a fall of {fall / max(error, 1e-12):.0f} standard "
+            f"errors, more than grpo.collapse_limit = {config.collapse_limit:g}. The updates undo what was "
+            f"learned, most likely because they are too large: begin a new run with a lower "
+            f"grpo.learning_rate than {config.learning_rate:g} or with more grpo.groups; model.path and "
+            "sft.steps = 0 take over the primed model"
         )
 
 
-def _mean_reward(window: Sequence[tuple[float, float, float]]) -> float:
-    return fmean(reward for reward, _, _ in window)
+def _root_mean_square(values: Sequence[float]) -> float:
+    return math.sqrt(fmean(value**2 for value in values))
