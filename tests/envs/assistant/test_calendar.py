@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ludus.envs.assistant.calendar.arguments import same_answer
 from ludus.envs.assistant.calendar.environment import WEIGHTS, Calendar
@@ -390,3 +392,69 @@ def test_what_cannot_be_reached_is_said() -> None:
     env = Calendar(faults={"broken": 1.0})
     with pytest.raises(ArgumentError, match="could be reached: give less"):
         env.reset(seed=0)
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    [
+        "",
+        "x\x0b",
+        "\ud800",
+        "\ufffe",
+        "2031-03-05T10:00",
+        "2031-10-26T02:30+01:00",
+        "0001-01-01",
+        "9999-12-31T23:59",
+    ]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@pytest.mark.parametrize("name", [tool.name for tool in Calendar.tools])
+def test_no_call_breaks_the_environment_for_whoever_reads_afterwards(name: str) -> None:
+    """A fault that follows from what an agent does would take its failures out of the figures."""
+    env = Calendar()
+    env.reset(seed=3)
+    begun = env.snapshot()
+    listed, *_ = call(env, "list_events", start="2031-01-01", end="2032-02-01")
+    own = [event["event"] for event in listed if isinstance(event, dict)][:5] or ["x"]
+    likely = [st.just("2031-03-05T10:00"), st.sampled_from(own), st.integers(-5, 2000)]
+    keys = next(tool for tool in Calendar.tools if tool.name == name).parameters["properties"]
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @given(st.fixed_dictionaries({}, optional={key: st.one_of(*likely, TEXTS, VALUES) for key in keys}))
+    def try_it(arguments: dict) -> None:
+        env.restore(begun)
+        env.step(calling(env, (name, arguments)))
+        env.restore(begun)
+        if name != "finish":
+            env.step(calling(env, (name, arguments)))
+            listed, *_ = call(env, "list_events", start="2031-01-01", end="2032-02-01")
+            assert isinstance(listed, list) or "more: ask for a shorter time" in listed
+
+    try_it()
+
+
+def test_a_title_that_no_calendar_can_carry_is_the_agents_own_error() -> None:
+    env = Calendar(kinds=("book",))
+    env.reset(seed=0)
+    answer, *_ = call(env, "create_event", title="x\u000b", start="2031-03-05T10:00", minutes=30)
+    assert "U+000B" in answer
+    listed, *_ = call(env, "list_events", start="2031-03-01", end="2031-03-20")
+    assert not isinstance(listed, str) or listed[:1] == "["
+
+
+def test_a_series_lasts_as_long_as_was_asked_for_each_time() -> None:
+    env = Calendar(zones=1)
+    seed = next(seed for seed in range(200) if "Europe/Berlin" in content_text(env.reset(seed=seed)[0][0]))
+    env.reset(seed=seed)
+    span = {"start": "2031-03-29T21:59", "end": "2031-04-01T12:00"}
+    made = {"title": "Night", "start": "2031-03-29T22:00", "minutes": 480, "repeat": "daily", "times": 3}
+    call(env, "create_event", **made)
+    listed, *_ = call(env, "list_events", **span)
+    nights = [event for event in listed if event["title"] == "Night"]
+    lengths = [datetime.fromisoformat(one["end"]) - datetime.fromisoformat(one["start"]) for one in nights]
+    assert lengths == [timedelta(hours=8)] * 3

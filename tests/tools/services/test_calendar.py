@@ -1,5 +1,6 @@
 """The calendar client against our service in this process, the same over HTTP, and Radicale: same results."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -459,3 +460,39 @@ def test_an_empty_answer_is_no_calendar() -> None:
     assert client.calendars() == []
     with pytest.raises(ToolError, match="no calendar of"):
         client.calendar(ANNA)
+
+
+ODD = (
+    "RRULE:FREQ=HOURLY",
+    "RRULE:FREQ=DAILY;COUNT=2\r\nRRULE:FREQ=WEEKLY;COUNT=2",
+    "RRULE:FREQ=DAILY;COUNT=5;UNTIL=20310306T235959Z",
+    "RRULE:FREQ=MONTHLY;BYDAY=2TU;BYSETPOS=1",
+    "RRULE:FREQ=WEEKLY;BYDAY=2TU",
+    "SUMMARY:C:\\New\\next",
+)
+
+
+@pytest.mark.parametrize("line", ODD)
+def test_an_odd_object_costs_itself_alone_on_a_real_server(radicale: str, line: str) -> None:
+    with connect(radicale, auth=("ludus", ""), trust_env=False) as http:
+        client = CalendarClient(http, lambda: NOW)
+        for calendar in client.calendars():
+            http.delete(f"{calendar.person}/").raise_for_status()
+        client.make_calendar(ANNA, "Anna", "Europe/Berlin")
+        client.create(ANNA, "good", "Good", at(5), at(5, 10))
+        head = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:odd"
+        head += "\r\nDTSTAMP:20310101T000000Z\r\nDTSTART:20310304T080000Z\r\nDURATION:PT1H"
+        body = f"{head}\r\n{line}\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        status = http.put(
+            f"{ANNA}/odd.ics", content=body, headers={"content-type": "text/calendar"}
+        ).status_code
+        assert status in (201, 400)
+        assert "Good" in [event.summary for event in client.events(ANNA, at(5, 0), at(6, 0))]
+        assert client.free_busy([ANNA], at(5, 0), at(6, 0))[ANNA]
+        for act in (
+            lambda: client.get(ANNA, "odd"),
+            lambda: client.move(ANNA, "odd", at(6)),
+            lambda: client.cancel(ANNA, "odd", occurrence=at(4, 9)),
+        ):
+            with contextlib.suppress(ToolError):
+                act()

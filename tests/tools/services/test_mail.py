@@ -223,3 +223,19 @@ def test_the_corpus_of_injections() -> None:
 def test_an_invented_mailbox_follows_from_its_seed() -> None:
     assert invented_mailbox(4) == invented_mailbox(4) != invented_mailbox(5)
     assert len(invented_mailbox(4, mails=7).mails) == 7
+
+
+def test_mail_in_other_charsets_and_in_html_alone_is_read() -> None:
+    mail = MailClient(connect(MailService(MAILBOX)))
+    head = b'To: "Doe, Jane" <jane@d.example>\r\nSubject: x\r\nContent-Type: text/'
+    latin = mail.send_raw(head + b"plain; charset=iso-8859-1\r\n\r\ncaf\xe9")
+    assert mail.read(latin.id).text == "caf\xe9"
+    assert latin.recipients == ('"Doe, Jane" <jane@d.example>',)
+    assert "caf\xe9" in message_from_bytes(mail.raw(latin.id), policy=policy.default).get_content()
+    unknown = mail.send_raw(head + b"plain; charset=none-such\r\n\r\ncaf\xc3\xa9")
+    assert mail.read(unknown.id).text == "caf\xe9"
+    page = mail.send_raw(head + b"html\r\n\r\n<style>p {}</style><p>Hi <b>you</b><p>there")
+    assert mail.read(page.id).text == "Hi you\nthere"
+    assert mail.send(['"Doe, Jane" <jane@d.example>'], "x", "y").recipients == latin.recipients
+    with pytest.raises(ToolError, match="quotes around a name that has a comma"):
+        mail.send(["Doe, Jane <jane@d.example>"], "x", "y")

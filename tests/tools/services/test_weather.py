@@ -487,3 +487,44 @@ def test_answers_are_json_that_any_reader_takes() -> None:
     assert "NaN" not in text
     assert "-0.0" not in text
     assert json.loads(text)
+
+
+def test_hours_are_those_around_now_or_those_that_are_named() -> None:
+    days = client().forecast(52.5, 13.4, hourly="temperature_2m", timezone="Europe/Berlin")["hourly"]
+
+    def hours(**asked: object) -> dict:
+        return client().forecast(52.5, 13.4, hourly="temperature_2m", timezone="Europe/Berlin", **asked)[
+            "hourly"
+        ]
+
+    for asked, first, count in (
+        ({"forecast_hours": 3}, "2031-03-03T09:00", 3),
+        ({"forecast_hours": 3, "past_hours": 2}, "2031-03-03T07:00", 5),
+        ({"past_hours": 1}, "2031-03-03T08:00", 1 + 24 * 7),
+        ({"start_hour": "2031-03-04T05:00", "end_hour": "2031-03-04T07:00"}, "2031-03-04T05:00", 3),
+    ):
+        found, place = hours(**asked), days["time"].index(first)
+        assert (found["time"][0], len(found["time"])) == (first, count)
+        shared = min(count, len(days["time"]) - place)
+        assert found["temperature_2m"][:shared] == days["temperature_2m"][place : place + shared]
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"start_hour": "2031-03-04T05:00"}, "'start_hour' and 'end_hour' must be set"),
+        ({"start_hour": "x", "end_hour": "y"}, "YYYY-MM-DDTHH:mm"),
+        ({"start_hour": "2031-03-04T05:00", "end_hour": "2031-03-03T05:00"}, "larger or equals"),
+        ({"start_hour": "2029-03-04T05:00", "end_hour": "2031-03-03T05:00"}, "'start_hour' is out of"),
+        (
+            {"start_hour": "2031-03-04T05:00", "end_hour": "2031-03-04T05:00", "past_hours": 1},
+            "mutually exclusive",
+        ),
+        ({"forecast_hours": 24 * 16 + 1}, "Forecast hours is invalid"),
+        ({"minutely_15": "temperature_2m"}, "'minutely_15' is not supported"),
+        ({"models": "icon"}, "'models' is not supported"),
+    ],
+)
+def test_hours_that_cannot_be_are_told_by_name(asked: dict, words: str) -> None:
+    with pytest.raises(ToolError, match=words):
+        client().forecast(1, 1, hourly="temperature_2m", **asked)

@@ -21,8 +21,10 @@ MAX_SPAN = timedelta(days=4000)
 """The longest time that is expanded at once."""
 MAX_EVENTS = 20_000
 """What takes place in that time, at most."""
-STEP = timedelta(days=730)
-"""In what steps a long time is searched for the first start; no series starts `MAX_EVENTS` times in one."""
+STEP = timedelta(days=365)
+"""In what steps a long time is searched for the first start."""
+MAX_STARTS = 50_000
+"""Of one series; none has so many in one step, with what reaches into it from before and after."""
 FIRST = datetime(1970, 1, 1)
 
 
@@ -169,8 +171,8 @@ def _walls(rule: str, first: Moment, low: datetime, high: datetime) -> Iterator[
     for block in range((max(low, begin) - FIRST) // BLOCK, (high - FIRST) // BLOCK + 1):
         walls = _walls_of_block(rule, begin, until, block)
         number += len(walls)
-        if number > MAX_EVENTS:
-            raise ValueError(f"a series starts more than {MAX_EVENTS} times then: ask for a shorter time")
+        if number > MAX_STARTS:
+            raise ValueError(f"a series starts more than {MAX_STARTS} times then: ask for a shorter time")
         yield from walls
 
 

@@ -18,7 +18,7 @@ from ludus.tools.services.calendar.lines import (
     unfolded,
 )
 from ludus.tools.services.calendar.model import STATUSES, Attendee, Item, Moment, VEvent, exactly
-from ludus.tools.services.calendar.rules import FIRST_YEAR, LAST_YEAR, read_moment, read_rule
+from ludus.tools.services.calendar.rules import FIRST_YEAR, LAST_YEAR, Rule, read_moment, read_rule
 from ludus.tools.services.calendar.zones import WrittenZone, is_iana, vtimezone, written_zone
 from ludus.tools.text import UNCARRIED
 
@@ -41,6 +41,8 @@ KEPT_BY_US = frozenset(
 """Properties that a `VEvent` holds; every other is kept as text."""
 ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID")
 """Properties without which nobody knows what is meant, if there are two."""
+LONGEST = timedelta(days=366)
+"""What one occurrence of a series may take, and how far those that follow may be moved."""
 MAX_DATES = 10_000
 """Of EXDATE, and of RDATE, in one VEVENT."""
 _DURATION = re.compile(
@@ -160,11 +162,16 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
     rule = value("RRULE").upper().rstrip(";")
     if rule:
         read_rule(rule)
+        _check_length(read_rule(rule), start, end)
     occurrence = found["RECURRENCE-ID"][0] if "RECURRENCE-ID" in found else None
     sequence = value("SEQUENCE", "0")
     if not re.fullmatch(r"\d{1,9}", sequence, re.ASCII):
         raise BadCalendar(f"SEQUENCE:{sequence[:20]} is no number")
     stamp = _moment(found["DTSTAMP"][0], zones) if "DTSTAMP" in found else None
+    which = None if occurrence is None else _moment(occurrence, zones)
+    following = occurrence is not None and occurrence.parameters.get("RANGE", "").upper() == "THISANDFUTURE"
+    if which is not None and following and abs(_wall(start) - _wall(which)) > LONGEST:
+        raise BadCalendar(f"RECURRENCE-ID: what follows is moved by more than {LONGEST.days} days")
     return VEvent(
         uid=text("UID"),
         start=start,
@@ -179,13 +186,24 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
         rule=rule,
         excluded=_moments(found.get("EXDATE", []), zones),
         added=_moments(found.get("RDATE", []), zones),
-        occurrence=None if occurrence is None else _moment(occurrence, zones),
-        following=occurrence is not None
-        and occurrence.parameters.get("RANGE", "").upper() == "THISANDFUTURE",
+        occurrence=which,
+        following=following,
         sequence=int(sequence),
         stamp=stamp if isinstance(stamp, datetime) and stamp.tzinfo else datetime(1970, 1, 1, tzinfo=UTC),
         other=tuple(other),
     )
+
+
+def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
+    """
+    Raises:
+        BadCalendar: so much of a series takes place at once that no calendar means it.
+    """
+    length = _wall(end) - _wall(start)
+    if length > LONGEST:
+        raise BadCalendar(f"it repeats, and lasts {length.days} days; {LONGEST.days} is the most")
+    if rule.starts_a_day > 1 and length > timedelta(days=1):
+        raise BadCalendar("it begins several times a day, and lasts longer than a day")
 
 
 def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzinfo]) -> Moment:
@@ -208,6 +226,10 @@ def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzi
     if _instant(end) < _instant(start):
         raise BadCalendar("DTEND lies before DTSTART")
     return end
+
+
+def _wall(moment: Moment) -> datetime:
+    return datetime(*moment.timetuple()[:6])
 
 
 def _instant(moment: Moment) -> Moment:

@@ -61,6 +61,11 @@ class Rule:
     seconds: tuple[int, ...] = ()
     positions: tuple[int, ...] = ()
 
+    @property
+    def starts_a_day(self) -> int:
+        """The most that there can be."""
+        return (len(self.hours) or 1) * (len(self.minutes) or 1) * (len(self.seconds) or 1)
+
 
 # Reading
 
@@ -146,7 +151,7 @@ def _contradiction(rule: Rule) -> str | None:
         )
     ):
         return "BYSETPOS needs another BY… to choose from"
-    if (len(rule.hours) or 1) * (len(rule.minutes) or 1) * (len(rule.seconds) or 1) > MAX_STARTS_A_DAY:
+    if rule.starts_a_day > MAX_STARTS_A_DAY:
         return f"it gives more than {MAX_STARTS_A_DAY} starts a day"
     if rule.month_days and not any(
         abs(day) <= monthrange(2000, month)[1]
