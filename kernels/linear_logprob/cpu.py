@@ -131,7 +131,7 @@ def backward(
                 dw += product.index_add_(0, word, h[row] * gained[:, None])
             if grad_bias is not None:
                 grad_bias[piece] += torch.mv(dx.t(), scale).index_add_(0, word, gained)
-        if grad_weight is not None:
+        if grad_weight is not None and dw is not None:
             grad_weight[piece] = dw
     return (
         None if grad_hidden is None else grad_hidden.to(hidden.dtype),

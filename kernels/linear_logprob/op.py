@@ -98,9 +98,9 @@ class _LinearLogprob(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
-        problem, sums = Problem(*tensors[:5], ctx.softcap), RowSums(*tensors[5:9])
-        kept = ctx.kernels.Kept(*tensors[9:]) if tensors[9:] else None
+        hidden, weight, bias, targets, temperature_M, *state = ctx.saved_tensors
+        problem = Problem(hidden, weight, bias, targets, temperature_M, ctx.softcap)
+        sums, kept = RowSums(*state[:4]), ctx.kernels.Kept(*state[4:]) if state[4:] else None
         wanted = ctx.needs_input_grad[:3]
         return *ctx.kernels.backward(problem, sums, kept, gradients, wanted), None, None, None, None
 

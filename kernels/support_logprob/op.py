@@ -122,10 +122,10 @@ class _SupportLogprob(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *tensors, z = ctx.saved_tensors
-        problem = SupportProblem(*tensors[:5], ctx.softcap, ctx.support)
+        hidden, weight, bias, targets, temperature_M, *sums, z = ctx.saved_tensors
+        problem = SupportProblem(hidden, weight, bias, targets, temperature_M, ctx.softcap, ctx.support)
         wanted = ctx.needs_input_grad[:3]
-        mine = ctx.kernels.backward(problem, RowSums(*tensors[5:]), z, gradients, wanted)
+        mine = ctx.kernels.backward(problem, RowSums(*sums), z, gradients, wanted)
         return *mine, None, None, None, None, None
 
 
