@@ -7,8 +7,9 @@ from typing import Any
 
 import gymnasium
 
+from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
 from ludus.agents.engines.base import Sampling
-from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
+from ludus.agents.engines.server import ContextTooLong, OpenAIServer
 from ludus.agents.formats.calls.reply import distinct_ids, read_json
 from ludus.agents.policy import Action, derive_seed
 from ludus.agents.written_calls import WrittenCalls
@@ -95,7 +96,7 @@ class ChatPlayer:
         """What the server's answer says, with the ids of the whole prompt.
 
         Raises:
-            BadAnswer: it is none.
+            BadAnswer: it cannot be used.
         """
         action = _action(answer, self._policy.sampling.max_tokens)
         return _with_ids(action, answer) if self._policy.token_ids else action
@@ -155,7 +156,7 @@ def _action(answer: Any, max_tokens: int) -> Action:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None where it is none."""
+    """A number of tokens; None where it is not one."""
     return value if type(value) is int and 0 <= value < 2**31 else None
 
 
@@ -163,14 +164,14 @@ def _with_ids(action: Action, answer: Any) -> Action:
     """The action with the server's ids, where it gives all of them.
 
     Raises:
-        BadAnswer: they are no ids, or no log-probabilities.
+        BadAnswer: they are not ids, or not log-probabilities.
     """
     choice = answer["choices"][0]
     prompt, ids = read_ids(answer.get("prompt_token_ids")), read_ids(choice.get("token_ids"))
     given = choice.get("logprobs")
     tokens = given.get("content") if isinstance(given, dict) else None
     if isinstance(tokens, list):
-        tokens = [one.get("logprob") if isinstance(one, dict) else one for one in tokens]
+        tokens = [token.get("logprob") if isinstance(token, dict) else token for token in tokens]
     logprobs = read_logprobs(tokens)
     if not prompt or len(ids) != len(logprobs):
         return action

@@ -1,4 +1,4 @@
-"""`choose_policy`: a policy from the words that a command line takes."""
+"""`choose_policy`: a policy from what is written on a command line."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,14 +25,14 @@ _SEARCHES: Mapping[str, tuple[Callable[[Policy, int], Policy], int]] = {
     "beam": (lambda policy, n: Beam(policy, width=n, samples=n), 4),
     "mcts": (lambda policy, n: MCTS(policy, simulations=n), 32),
 }
-"""By name: what makes one of a policy and a number, and the number where none is given."""
+"""By name: how to make the agent of a policy and a number, and the default number."""
 SEE_REWARDS = ("best-of", "beam", "mcts")
-"""Those that look at what copies of the environment pay."""
+"""Those that look at the rewards of copies of the environment."""
 AGENTS = "direct, react, best-of-N, majority-N, beam-N or mcts-N"
 
 
 class AgentError(UserError):
-    """There is no such agent, or it cannot use this model."""
+    """No agent has this name, or it cannot use this model."""
 
     exit_code = 2
 
@@ -59,8 +59,8 @@ def choose_policy(
         engine: of a model's folder or name; embedded, where none is given.
 
     Raises:
-        AgentError: there is no such agent, or it needs samples that differ, or players that can be branched.
-        UserError: there is no such model, or the server cannot be used.
+        AgentError: no agent has this name, or it needs samples that differ, or players that branch.
+        UserError: the model cannot be found, or the server cannot be used.
     """
     use = choose_agent(agent, model, temperature)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
@@ -68,7 +68,7 @@ def choose_policy(
 
 
 def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy], Policy]:
-    """How an agent's name has a policy used.
+    """What an agent of this name makes of a policy.
 
     Raises:
         AgentError: see `choose_policy`.

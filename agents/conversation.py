@@ -28,7 +28,7 @@ class Conversation:
 
         Returns:
             The longer conversation, and the prompt that leads there: what it appends or, on a fork, the whole
-            history anew. The first one is no fork.
+            history anew. The first prompt is not a fork.
         """
         if self.messages:
             prompt = self.format.next_prompt(list(self.messages), self.context, list(added), self.tools)

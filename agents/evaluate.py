@@ -26,7 +26,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All figures but the first two and `stop_reasons` are over the episodes that were no fault."""
+    """All figures but the first two and `stop_reasons` are over the episodes without a fault."""
 
     episodes: int
     """All of them, faults included."""

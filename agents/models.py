@@ -197,7 +197,7 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
             folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
         )
     except json.JSONDecodeError as error:
-        raise ModelLoadError(f"{name}: config.json is no JSON ({error}): fetch or save it anew") from error
+        raise ModelLoadError(f"{name}: config.json is not JSON ({error}): fetch or save it anew") from error
     except SafetensorError as error:
         raise ModelLoadError(
             f"{name}: its weights are corrupt or cut short ({_first_line(error)}): fetch or save them anew"
@@ -208,8 +208,8 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
         ) from error
     except (ValueError, OSError) as error:
         raise ModelLoadError(
-            f"{name} is no causal language model that this transformers can load ({_first_line(error)}): "
-            "use another model, or a newer transformers"
+            f"{name} is not a causal language model that this version of transformers can load "
+            f"({_first_line(error)}): use another model, or a newer transformers"
         ) from error
     # transformers would fill these with random numbers and only warn.
     if info["missing_keys"]:

@@ -33,7 +33,7 @@ class Action:
 
     @property
     def is_empty(self) -> bool:
-        """The context had no room left, so there is no answer at all."""
+        """The context had no room left for an answer."""
         return self.finish == "length" and not (self.completion_ids or self.completion_tokens)
 
 

@@ -90,7 +90,7 @@ def build_small_model(
         for the same specs, shape, seed and code, and found again after that.
 
     Raises:
-        SmallModelError: if the shape is impossible, an environment is no chat environment, or the cache
+        SmallModelError: if the shape is impossible, an environment is not a chat environment, or the cache
             cannot be written to (nothing half-made stays behind).
         ModelLoadError: if `ludus[train]` is not installed.
     """
@@ -123,7 +123,7 @@ def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
     with closing(spec.make()) as env:
         unwrapped: Any = env.unwrapped
         if not isinstance(unwrapped.reset(seed=0)[0], list):
-            raise SmallModelError(f"{spec.id} is no chat environment: take its chat form")
+            raise SmallModelError(f"{spec.id} is not a chat environment: take its chat form")
         scripted = getattr(unwrapped, "scripted", {})
         for name in EPISODES:
             if name not in scripted:
@@ -262,7 +262,7 @@ def _disk_errors(cache: Path | str) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise SmallModelError(
-            f"the small model cannot be written to {cache} ({error}): free some space, mend the folder's "
+            f"the small model cannot be written to {cache} ({error}): free some space, correct the folder's "
             "permissions, or set XDG_CACHE_HOME to another folder"
         ) from error
 

@@ -43,7 +43,8 @@ class ModelUser:
             ToolFault: the engine broke, or the talk has become too long for the model.
         """
         spoken = [
-            f"{'You' if one['role'] == 'user' else 'Assistant'}: {content_text(one)}" for one in history
+            f"{'You' if message['role'] == 'user' else 'Assistant'}: {content_text(message)}"
+            for message in history
         ]
         talk = "\n\n".join(
             (*spoken, f"Assistant: {text}", "What do you answer? Write nothing but your answer.")

@@ -14,7 +14,7 @@ class WrittenCalls:
     """The tools of an environment in one of the formats of `ludus.agents.formats.calls`.
 
     Raises:
-        FormatError: there is no such format.
+        FormatError: no format has this name.
     """
 
     format: str
@@ -34,8 +34,10 @@ class WrittenCalls:
     def observe(self, messages: Chat) -> Chat:
         """Later messages; the results of calls come from the user, since the server knows of no calls."""
         return [
-            user(f"<tool_response>\n{content_text(one)}\n</tool_response>") if one["role"] == "tool" else one
-            for one in messages
+            user(f"<tool_response>\n{content_text(message)}\n</tool_response>")
+            if message["role"] == "tool"
+            else message
+            for message in messages
         ]
 
     def read(self, reply: Message) -> Message:
@@ -44,7 +46,7 @@ class WrittenCalls:
 
 
 def with_preface(messages: Chat, preface: str) -> Chat:
-    """The messages with a text at the end of the system message, which is made where there is none."""
+    """The messages with a text at the end of the system message, or with one that says it."""
     first, *rest = messages
     if first["role"] == "system":
         return [system(f"{content_text(first)}\n\n{preface}"), *rest]

@@ -22,34 +22,34 @@ from ludus.tools.files import cache_directory, write_file
 BASELINES = ("null", "random", "oracle")
 
 
-def baselines_of(one: TaskSet) -> list[str]:
+def baselines_of(task_set: TaskSet) -> list[str]:
     """The baselines that the environment has."""
-    env = one.spec.make()
+    env = task_set.spec.make()
     env.close()
     scripted: Mapping[str, object] = getattr(env.unwrapped, "scripted", {})
     return [name for name in BASELINES if name in scripted]
 
 
-def cached(one: TaskSet, agent: str) -> list[Result] | None:
+def cached(task_set: TaskSet, agent: str) -> list[Result] | None:
     """What the agent did on these tasks, numbered from 0; None where that is not known yet."""
     try:
-        content = json.loads(_file(one, agent).read_text(encoding="utf-8"))
+        content = json.loads(_file(task_set, agent).read_text(encoding="utf-8"))
         return [Result(**result) for result in content]
     except (OSError, ValueError, TypeError, RecursionError):
         # Absent, or damaged: it is played again and written anew.
         return None
 
 
-def store(one: TaskSet, agent: str, results: list[Result]) -> None:
+def store(task_set: TaskSet, agent: str, results: list[Result]) -> None:
     """
     Raises:
         OSError: the cache cannot be written.
     """
-    write_file(_file(one, agent), json.dumps([result.to_dict() for result in results]))
+    write_file(_file(task_set, agent), json.dumps([result.to_dict() for result in results]))
 
 
-def _file(one: TaskSet, agent: str) -> Path:
-    return cache_directory("bench") / f"{one.digest}-{_source(one.id)}-{agent}.json"
+def _file(task_set: TaskSet, agent: str) -> Path:
+    return cache_directory("bench") / f"{task_set.digest}-{_source(task_set.id)}-{agent}.json"
 
 
 @cache

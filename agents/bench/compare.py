@@ -45,7 +45,8 @@ class Comparison:
         return {
             "notes": list(self.notes),
             "differences": [
-                {name: _plain(getattr(one, name)) for name in one.__slots__} for one in self.differences
+                {name: _plain(getattr(difference, name)) for name in difference.__slots__}
+                for difference in self.differences
             ],
         }
 
@@ -127,14 +128,14 @@ def _difference(
 
 def _places(folder: Folder) -> list[Place]:
     return [
-        (one.id, json.dumps(one.arguments, sort_keys=True), seed, task)
-        for one in folder.tasks.sets
-        for seed, task in zip(one.seeds, one.tasks, strict=True)
+        (listed.id, json.dumps(listed.arguments, sort_keys=True), seed, task)
+        for listed in folder.tasks.sets
+        for seed, task in zip(listed.seeds, listed.tasks, strict=True)
     ]
 
 
 def _by_place(folder: Folder, results: list[Result]) -> dict[Place, list[Result]]:
-    """The results that are no fault, by task; where the environment gave another task, by that one."""
+    """The results without faults, by task; where the environment gave another task, by that one."""
     places = _places(folder)
     found: dict[Place, list[Result]] = defaultdict(list)
     for result in results:

@@ -92,7 +92,7 @@ def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, s
         OSError: it cannot be written.
     """
     if path.exists() and (not path.is_dir() or any(file for file in path.iterdir() if file.name != JOURNAL)):
-        raise BenchError(f"{path} is not empty and no benchmark's folder: choose another one")
+        raise BenchError(f"{path} is not empty and not a benchmark's folder: choose another one")
     folder = Folder(path, settings, tasks, left_out, _versions(), date.today().isoformat())
     path.mkdir(parents=True, exist_ok=True)
     write_file(path / TASKS, tasks.to_json())
@@ -119,7 +119,7 @@ def open_folder(path: Path) -> Folder:
         folder = Folder(path, settings, tasks, about["left_out"], about["versions"], about["begun"])
     except FileNotFoundError as missing:
         raise BenchError(
-            f"{path} is no benchmark's folder: it has no {Path(missing.filename or '').name}; "
+            f"{path} is not a benchmark's folder: it lacks {Path(missing.filename or '').name}; "
             "`ludus bench SUITE --model MODEL` makes one"
         ) from None
     except NotADirectoryError:

@@ -26,7 +26,7 @@ def freeze(name: str) -> str:
             raise UserError(f"{spec.id} cannot run here, and a list without it would not be {name}: {reason}")
     sets = [make_tasks(spec, TASKS) for spec in SUITES[name]]
     path = write_tasks(FOLDER / f"{name}.json", sets)
-    return f"{path}: {sum(len(one.seeds) for one in sets)} tasks of {len(sets)} environments"
+    return f"{path}: {sum(len(task_set.seeds) for task_set in sets)} tasks of {len(sets)} environments"
 
 
 if __name__ == "__main__":

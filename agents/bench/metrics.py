@@ -20,10 +20,10 @@ from ludus.agents.evaluate import Interval, bootstrap_mean, wilson_share
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All but `episodes`, `faults` and `stops` are over the episodes that were no fault."""
+    """All but `episodes`, `faults` and `stops` are over the episodes without a fault."""
 
     tasks: int
-    """Those with at least one episode that was no fault."""
+    """Those with at least one episode without a fault."""
     episodes: int
     faults: int
     reward: Interval

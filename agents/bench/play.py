@@ -47,7 +47,7 @@ def play(
 
     Raises:
         UserError: the model refuses us, or a process was killed or is stuck. What was kept is kept.
-        RolloutError, RuntimeError: an environment or a policy raised what is no fault.
+        RolloutError, RuntimeError: an environment or a policy raised something that is not a fault.
     """
     if not jobs:
         return 0.0
@@ -108,7 +108,7 @@ def _elsewhere(
                         busy.discard(link)
                     elif isinstance(said, Ready):
                         began = began or time.perf_counter()
-                        # One waits behind each that is played, so that no seat is ever idle.
+                        # One waits behind each that is played, so that nobody is ever idle.
                         _give(link, left, 2 * each, told)
                 except (EOFError, ConnectionError):
                     raise WorkerDied(

@@ -103,7 +103,7 @@ class Outcome:
                     "arguments": row.tasks.arguments,
                     "hash": row.tasks.digest,
                     "figures": row.figures.to_dict(),
-                    "baselines": {name: one.to_dict() for name, one in row.baselines.items()},
+                    "baselines": {name: figures.to_dict() for name, figures in row.baselines.items()},
                 }
                 for row in self.rows
             ],
@@ -140,8 +140,8 @@ def read_outcome(path: Path) -> Outcome:
     """
     folder = open_folder(path)
     known = [
-        {name: played for name in baselines_of(one) if (played := cached(one, name)) is not None}
-        for one in folder.tasks.sets
+        {name: played for name in baselines_of(task_set) if (played := cached(task_set, name)) is not None}
+        for task_set in folder.tasks.sets
     ]
     return _outcome(folder, folder.results(), known)
 
@@ -214,14 +214,14 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
 
 def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str, list[Result]]]:
     """For each task set: what each baseline did on it; what is not cached is played now."""
-    offered = [baselines_of(one) for one in tasks.sets]
+    offered = [baselines_of(task_set) for task_set in tasks.sets]
     found: list[dict[str, list[Result]]] = [{} for _ in tasks.sets]
     for name in BASELINES:
         new = []
-        for which, one in enumerate(tasks.sets):
+        for which, task_set in enumerate(tasks.sets):
             if name not in offered[which]:
                 continue
-            if (known := cached(one, name)) is None:
+            if (known := cached(task_set, name)) is None:
                 new.append(which)
             else:
                 found[which][name] = known
@@ -283,8 +283,8 @@ def file_names(tasks: TaskList) -> list[str]:
     """A file name for each environment of a list; a number tells apart those that differ in arguments
     only."""
     names: list[str] = []
-    for one in tasks.sets:
-        name = one.id.rpartition("/")[2]
+    for task_set in tasks.sets:
+        name = task_set.id.rpartition("/")[2]
         names.append(name if name not in names else f"{name}-{len(names)}")
     return names
 
@@ -297,8 +297,12 @@ def _outcome(
     for result in results:
         by_set[starts[result.task][0]].append(result)
     rows = tuple(
-        Row(one, figures(by_set[which]), {name: figures(played) for name, played in baselines[which].items()})
-        for which, one in enumerate(folder.tasks.sets)
+        Row(
+            task_set,
+            figures(by_set[which]),
+            {name: figures(played) for name, played in baselines[which].items()},
+        )
+        for which, task_set in enumerate(folder.tasks.sets)
     )
     return Outcome(folder, rows, tuple(_notes(folder, results)), tuple(results))
 
@@ -327,8 +331,8 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
 
 def _mismatch(tasks: TaskList, starts: Sequence[tuple[int, int]], result: Result) -> str:
     which, number = starts[result.task]
-    one = tasks.sets[which]
-    if result.is_fault or result.key == one.tasks[number]:
+    task_set = tasks.sets[which]
+    listed, seed = task_set.tasks[number], task_set.seeds[number]
+    if result.is_fault or result.key == listed:
         return ""
-    listed = one.tasks[number]
-    return f"{one.id} gave {result.key[:80]!r} with seed {one.seeds[number]}, the list has {listed[:80]!r}"
+    return f"{task_set.id} gave {result.key[:80]!r} with seed {seed}, the list has {listed[:80]!r}"

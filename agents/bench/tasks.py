@@ -66,24 +66,24 @@ class TaskList:
     @property
     def digest(self) -> str:
         """The same for two lists of the same tasks, in whatever order their environments stand."""
-        return _digest(" ".join(sorted(one.digest for one in self.sets)))
+        return _digest(" ".join(sorted(task_set.digest for task_set in self.sets)))
 
     @property
     def starts(self) -> list[tuple[int, int]]:
         """Every task, in the order of play: (which of the sets, which of its tasks)."""
-        return [(i, j) for i, one in enumerate(self.sets) for j in range(len(one.seeds))]
+        return [(i, j) for i, task_set in enumerate(self.sets) for j in range(len(task_set.seeds))]
 
     def to_json(self) -> str:
         sets = [
             {
-                "id": one.id,
-                "arguments": one.arguments,
-                "version": one.version,
-                "hash": one.digest,
-                "seeds": one.seeds,
-                "tasks": one.tasks,
+                "id": task_set.id,
+                "arguments": task_set.arguments,
+                "version": task_set.version,
+                "hash": task_set.digest,
+                "seeds": task_set.seeds,
+                "tasks": task_set.tasks,
             }
-            for one in self.sets
+            for task_set in self.sets
         ]
         return json.dumps({"hash": self.digest, "environments": sets}, indent=1) + "\n"
 
@@ -92,20 +92,23 @@ def read_tasks(text: str, name: str) -> TaskList:
     """A task list from its JSON. `name` is what the error calls it.
 
     Raises:
-        TaskListError: it is no task list, or its hash is not that of its content.
+        TaskListError: it is not a task list, or its hash is not that of its content.
     """
     try:
         content = json.loads(text)
         sets = tuple(
             TaskSet(
-                str(one["id"]), dict(one["arguments"]), tuple(map(int, one["seeds"])), tuple(one["tasks"])
+                str(entry["id"]),
+                dict(entry["arguments"]),
+                tuple(map(int, entry["seeds"])),
+                tuple(entry["tasks"]),
             )
-            for one in content["environments"]
+            for entry in content["environments"]
         )
         stated = content["hash"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TaskListError(
-            f"{name} is no task list ({type(error).__name__}: {error}): restore it, or begin a new run"
+            f"{name} is not a task list ({type(error).__name__}: {error}): restore it, or begin a new run"
         ) from None
     read = TaskList(sets)
     if read.digest != stated:
@@ -181,7 +184,7 @@ def frozen_tasks() -> Mapping[str, TaskSet]:
         for file in sorted(folder.iterdir(), key=lambda file: file.name)
         if file.name.endswith(".json")
     ]
-    return {_key(one.spec): one for tasks in lists for one in tasks.sets}
+    return {_key(task_set.spec): task_set for tasks in lists for task_set in tasks.sets}
 
 
 def write_tasks(path: Path, sets: Sequence[TaskSet]) -> Path:

@@ -83,8 +83,8 @@ def start_of(
     tasks: TaskList, starts: list[tuple[int, int]], job: Job
 ) -> tuple[EnvironmentSpec, EpisodeStart]:
     which, number = starts[job.task]
-    one = tasks.sets[which]
-    return one.spec, EpisodeStart(one.seeds[number], group=job.task, sample=job.sample)
+    task_set = tasks.sets[which]
+    return task_set.spec, EpisodeStart(task_set.seeds[number], group=job.task, sample=job.sample)
 
 
 def main() -> None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
 from ludus.agents.engines.base import Completion, EngineError, Sampling
-from ludus.agents.engines.server import BadAnswer, ContextTooLong, OpenAIServer, read_ids, read_logprobs
+from ludus.agents.engines.server import ContextTooLong, OpenAIServer
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,28 @@
 """`OpenAIServer`: a server with OpenAI's interface, asked by many at once.
 
-What goes wrong is of three kinds. What may get better (no connection, a connection that breaks, no answer in
-time, 408, 429, 5xx, an answer that is none) is tried again, and in the end an `EngineFault` of that episode.
-What will not get better (no access, no such model) is a `UserError`, as is whatever is refused before the
-server has ever answered. A conversation that does not fit the model is a `ContextTooLong`.
+Three kinds of things go wrong. What may pass (no connection, a connection that breaks, no answer in time,
+408, 429, 5xx, an answer that cannot be read) is tried again, and in the end is an `EngineFault` of that
+episode. What will not pass (no access, no such model) is a `UserError`, and so is any refusal before the
+server's first good answer. A conversation that does not fit the model is a `ContextTooLong`.
 """
 
 import asyncio
 import json
-import math
 import os
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
+from ludus.agents.engines.answers import BadAnswer, body_text, media_type, reason, without_key
 from ludus.agents.engines.base import EngineFault
+from ludus.agents.engines.connections import Connection, Connections
 from ludus.agents.engines.retries import backoff_s, retry_after_s
 from ludus.tools.errors import UserError
 
@@ -38,7 +38,6 @@ _TOO_LONG = re.compile(
 )
 
 T = TypeVar("T")
-_Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
 _BROKEN = (
     httpcore.TimeoutException,
     httpcore.NetworkError,
@@ -52,12 +51,8 @@ class ContextTooLong(Exception):
     """The prompt, or the prompt and what may be sampled, is more than the model takes."""
 
 
-class BadAnswer(Exception):
-    """What came back is no answer; the text says what is wrong with it."""
-
-
 class _Trouble(Exception):
-    """Something that may get better. `wait_s`: what the server asks for."""
+    """Something that may pass. `wait_s`: how long the server asks us to wait."""
 
     def __init__(self, what: str, wait_s: float | None = None, is_time_out: bool = False) -> None:
         super().__init__(what)
@@ -86,11 +81,11 @@ class OpenAIServer:
     retries: int = 6
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Fields for the body of every request, over those that are sent anyway; None leaves one out."""
-    _lanes: "dict[asyncio.AbstractEventLoop, _Lanes]" = field(
+    _connections: "dict[asyncio.AbstractEventLoop, Connections]" = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _answered: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
-    """Set once the server has answered a request well: what it refuses before, it will refuse always."""
+    """Set at the first good answer: what the server refuses before, it will always refuse."""
 
     @classmethod
     def connect(cls, url: str, model: str | None = None, **options: Any) -> "OpenAIServer":
@@ -101,13 +96,13 @@ class OpenAIServer:
             options: further fields, such as `concurrency`.
 
         Raises:
-            UserError: nobody answers, access is refused, it is no such server, or it has no such model.
+            UserError: nobody answers, access is refused, it is another kind of server, or lacks the model.
         """
         url, _, fragment = url.partition("#")
         model = model or fragment or None
         url = _normal(url)
         listed = _models(url, options.get("key_variable", KEY_VARIABLE))
-        names = [str(one["id"]) for one in listed]
+        names = [str(entry["id"]) for entry in listed]
         if model is None:
             if len(names) != 1:
                 raise UserError(
@@ -117,7 +112,7 @@ class OpenAIServer:
             model = names[0]
         elif names and model not in names:
             raise UserError(f"{url} has no model {model!r}: name one that it has" + _listing(names))
-        length = next((one.get("max_model_len") for one in listed if one["id"] == model), None)
+        length = next((entry.get("max_model_len") for entry in listed if entry["id"] == model), None)
         return cls(url, model, **{"max_context": length if isinstance(length, int) else None, **options})
 
     @property
@@ -125,18 +120,18 @@ class OpenAIServer:
         return f"{self.url}#{self.model}"
 
     async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], seed: int = 0) -> T:
-        """Send a request until it is answered; what `read` makes of the answer's JSON.
+        """Send a request until it is answered, and return what `read` makes of the answer's JSON.
 
         Args:
             path: below the URL, such as `completions`.
             body: `model` and `extra` are added.
-            read: raises `BadAnswer` where the JSON is no answer, which counts as trouble that may pass.
+            read: raises `BadAnswer` where the JSON cannot be used, which counts as trouble that may pass.
             seed: of the jitter between the attempts.
 
         Raises:
-            EngineFault: it did not work, often enough.
+            EngineFault: every attempt failed.
             ContextTooLong: the server says that the prompt is too long.
-            UserError: it will not work.
+            UserError: no attempt would succeed.
         """
         whole = {"model": self.model, **body, **self.extra}
         content = _encode({key: value for key, value in whole.items() if value is not None})
@@ -158,7 +153,7 @@ class OpenAIServer:
         """One request and its whole answer.
 
         Raises:
-            _Trouble: there is none.
+            _Trouble: no answer came, or not all of it.
         """
         url = httpx.URL(f"{self.url}/{path}")
         headers = {
@@ -175,7 +170,7 @@ class OpenAIServer:
             extensions={"timeout": {"connect": CONNECT_S}},
         )
         try:
-            async with self._lane() as connection, asyncio.timeout(self.timeout_s):
+            async with self._connection() as connection, asyncio.timeout(self.timeout_s):
                 response = await connection.handle_async_request(request)
                 try:
                     body = await _whole(response)
@@ -187,22 +182,22 @@ class OpenAIServer:
         except (*_BROKEN, httpx.DecodingError) as error:
             raise _Trouble(_said(error)) from error
 
-    def _lane(self) -> AbstractAsyncContextManager[_Connection]:
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
         loop = asyncio.get_running_loop()
-        lanes = self._lanes.get(loop)
-        if lanes is None:
-            lanes = self._lanes[loop] = _Lanes(self.url, self.concurrency)
-            lanes.keep(when_done=lambda: self._lanes.pop(loop))
-        return lanes.one()
+        connections = self._connections.get(loop)
+        if connections is None:
+            connections = self._connections[loop] = Connections(self.url, self.concurrency)
+            connections.keep(when_done=lambda: self._connections.pop(loop))
+        return connections.borrow()
 
     def _read(self, response: httpx.Response, read: Callable[[Any], T]) -> T:
         status = response.status_code
         if status in (408, 409, 425, 429) or status >= 500:
             wait_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
-            raise _Trouble(f"status {status}: {_reason(response, self.key_variable)}", wait_s)
+            raise _Trouble(f"status {status}: {reason(response, self.key_variable)}", wait_s)
         if status in (401, 403):
             raise UserError(
-                f"{self.name} refuses access ({_reason(response, self.key_variable)}): "
+                f"{self.name} refuses access ({reason(response, self.key_variable)}): "
                 f"{_key_advice(self.key_variable)}"
             )
         if status >= 300:
@@ -210,153 +205,71 @@ class OpenAIServer:
         try:
             answer = read(json.loads(response.content))
         except (ValueError, RecursionError):
-            said = f"an answer that is no JSON ({_kind(response)})"
-            if not self._answered.is_set() and "json" not in _kind(response):
-                raise UserError(f"{self.name}: {said}: is the URL right? It mostly ends in /v1") from None
+            said = f"an answer that is not JSON ({media_type(response)})"
+            if not self._answered.is_set() and "json" not in media_type(response):
+                raise UserError(f"{self.name}: {said}: is the URL right? It usually ends in /v1") from None
             raise _Trouble(said) from None
         except BadAnswer as bad:
-            raise _Trouble(_without_key(str(bad), self.key_variable)) from None
+            raise _Trouble(without_key(str(bad), self.key_variable)) from None
         self._answered.set()
         return answer
 
     def _refused(self, response: httpx.Response) -> None:
         """Raise what a status from 300 to 499 means."""
-        reason = _reason(response, self.key_variable)
-        if response.status_code in (400, 413, 422) and _TOO_LONG.search(_text(response)):
-            raise ContextTooLong(reason)
-        if response.status_code == 404 and "model" in reason.lower():
-            names = [str(one["id"]) for one in _models(self.url, self.key_variable)]
+        said = reason(response, self.key_variable)
+        if response.status_code in (400, 413, 422) and _TOO_LONG.search(body_text(response)):
+            raise ContextTooLong(said)
+        if response.status_code == 404 and "model" in said.lower():
+            names = [str(entry["id"]) for entry in _models(self.url, self.key_variable)]
             raise UserError(f"{self.url} has no model {self.model!r}: name another" + _listing(names))
-        what = f"{self.name} refuses the request (status {response.status_code}): {reason}"
+        what = f"{self.name} refuses the request (status {response.status_code}): {said}"
         if self._answered.is_set():
             raise EngineFault(what)
         where = response.headers.get("location")
         raise UserError(what + (f"; it points to {where}: use that URL" if where else ""))
 
 
-_KEEPERS: set[asyncio.Future[None]] = set()
-
-
-class _Lanes:
-    """Connections of one event loop, kept open between requests.
-
-    They are httpcore's, on which httpx stands, without the pool between: the pool looks at every connection
-    for every request, which with 256 of them takes ten times as long as the request.
-    """
-
-    def __init__(self, url: str, concurrency: int) -> None:
-        target = httpx.URL(url)
-        self._origin = httpcore.URL(
-            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=b"/"
-        ).origin
-        self._proxy = None if proxy_bypass(target.host) else getproxies().get(target.scheme)
-        # One for all: to load the authorities' certificates takes longer than a hundred requests.
-        self._tls = httpx.create_ssl_context() if target.scheme == "https" else None
-        self._turn = asyncio.Semaphore(concurrency)
-        self._free: list[_Connection] = []
-
-    def keep(self, when_done: Callable[[], object]) -> None:
-        """Keep the connections until the event loop ends: `asyncio.run` then cancels whatever still waits."""
-
-        async def wait() -> None:
-            try:
-                await asyncio.Event().wait()
-            finally:
-                when_done()
-                for connection in self._free:
-                    await connection.aclose()
-
-        keeper = asyncio.ensure_future(wait())
-        _KEEPERS.add(keeper)  # an event loop itself holds its tasks weakly
-        keeper.add_done_callback(_KEEPERS.discard)
-
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[_Connection]:
-        """A free connection: the one that was used last, so that the others may be closed."""
-        async with self._turn:
-            connection = self._free.pop() if self._free else self._new()
-            if isinstance(connection, httpcore.AsyncHTTPConnection) and connection.has_expired():
-                await connection.aclose()
-                connection = self._new()
-            try:
-                yield connection
-            finally:
-                if isinstance(connection, httpcore.AsyncHTTPProxy) or connection.is_idle():
-                    self._free.append(connection)
-                else:
-                    await connection.aclose()
-
-    def _new(self) -> _Connection:
-        if self._proxy is not None:
-            return httpcore.AsyncHTTPProxy(self._proxy, ssl_context=self._tls, max_connections=1)
-        return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls)
-
-
-def read_ids(value: Any) -> tuple[int, ...]:
-    """Token ids of an answer; none where there is nothing.
-
-    Raises:
-        BadAnswer: they are something else.
-    """
-    if not isinstance(value, list | None) or not all(type(id) is int and id >= 0 for id in value or ()):
-        raise BadAnswer(f"token ids that are none: {str(value)[:80]}")
-    return tuple(value or ())
-
-
-def read_logprobs(value: Any) -> tuple[float, ...]:
-    """Log-probabilities of an answer; none where there is nothing.
-
-    Raises:
-        BadAnswer: they are something else.
-    """
-    if not isinstance(value, list | None) or not all(
-        type(one) in (int, float) and math.isfinite(one) and one < 0.01 for one in value or ()
-    ):
-        raise BadAnswer(f"log-probabilities that are none: {str(value)[:80]}")
-    return tuple(map(float, value or ()))
-
-
 def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
     """What `GET /models` lists; empty where the server has no such list.
 
     Raises:
-        UserError: nobody answers, access is refused, or it is no such server.
+        UserError: nobody answers, access is refused, or it is another kind of server.
     """
     try:
         response = httpx.get(f"{url}/models", headers=_headers(key_variable), timeout=CONNECT_S)
     except httpx.UnsupportedProtocol:
-        raise UserError(f"{url} is no server's URL: it looks like http://localhost:8000/v1") from None
+        raise UserError(f"{url} is not the URL of a server, such as http://localhost:8000/v1") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UserError(f"no answer from {url} ({_said(error)}): does the server run there?") from error
+        raise UserError(f"no answer from {url} ({_said(error)}): is the server running there?") from error
     if response.status_code in (401, 403):
         raise UserError(
-            f"{url} refuses access ({_reason(response, key_variable)}): {_key_advice(key_variable)}"
+            f"{url} refuses access ({reason(response, key_variable)}): {_key_advice(key_variable)}"
         )
-    if response.status_code in (404, 405, 501) and "json" in _kind(response):
+    if response.status_code in (404, 405, 501) and "json" in media_type(response):
         return []
     try:
         response.raise_for_status()
         listed = response.json()["data"]
-        return [one for one in listed if isinstance(one, dict) and isinstance(one.get("id"), str)]
+        return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
     except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
         raise UserError(
-            f"{url}/models is no list of models (status {response.status_code}, {_kind(response)}): "
-            "give the URL of a server with OpenAI's interface, mostly ending in /v1"
+            f"{url}/models is not a list of models (status {response.status_code}, {media_type(response)}): "
+            "give the URL of a server with OpenAI's interface, usually ending in /v1"
         ) from None
 
 
 def _normal(url: str) -> str:
-    """The URL up to the version, whatever of the usual ends it was given with.
+    """The URL up to the version, without the usual ends.
 
     Raises:
-        UserError: it is none, or it holds a password, which every message would show.
+        UserError: it is not a URL, or holds a password, which every message would show.
     """
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise UserError(f"{url!r} is no URL ({error}): it looks like http://localhost:8000/v1") from None
+        raise UserError(f"{url!r} is not a URL ({error}): give one like http://localhost:8000/v1") from None
     if not parsed.host:
-        raise UserError(f"{url!r} names no server: a URL looks like http://localhost:8000/v1")
+        raise UserError(f"{url!r} names no server: give a URL like http://localhost:8000/v1")
     if parsed.userinfo:
         raise UserError(f"the URL for {parsed.host} holds a name or a password: set {KEY_VARIABLE} instead")
     url = re.sub(r"/(chat/completions|completions|models)$", "", url.strip().rstrip("/"))
@@ -366,7 +279,7 @@ def _normal(url: str) -> str:
 def _headers(key_variable: str) -> dict[str, str]:
     key = os.environ.get(key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the key in {key_variable} has characters that no key has: set it again")
+        raise UserError(f"the key in {key_variable} has characters that no key has: set it anew")
     return {"user-agent": "ludus", **({"authorization": f"Bearer {key}"} if key else {})}
 
 
@@ -384,21 +297,6 @@ def _encode(body: Mapping[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def _kind(response: httpx.Response) -> str:
-    return response.headers.get("content-type", "").partition(";")[0] or "of no type"
-
-
-def _text(response: httpx.Response) -> str:
-    # Not `response.text`: it believes whatever encoding the server names, such as `hex`.
-    return response.content.decode("utf-8", "replace")
-
-
-def _without_key(text: str, key_variable: str) -> str:
-    """Some servers repeat the key that they refuse; messages end in logs and results."""
-    key = os.environ.get(key_variable, "").strip()
-    return text.replace(key, f"${key_variable}") if len(key) >= 8 else text
-
-
 async def _whole(response: httpcore.Response) -> bytes:
     """
     Raises:
@@ -413,21 +311,6 @@ async def _whole(response: httpcore.Response) -> bytes:
     return b"".join(parts)
 
 
-def _reason(response: httpx.Response, key_variable: str) -> str:
-    """What the server says about its refusal, on one line; an HTML page's title."""
-    text = _without_key(_text(response), key_variable)
-    try:
-        said: Any = json.loads(text)
-    except (ValueError, RecursionError):
-        title = re.search(r"<title>(.*?)</title>", text, re.I | re.S)
-        said = title[1] if title else "" if "<html" in text.lower() else text
-    for key in ("error", "message", "detail"):
-        if isinstance(said, dict) and said.get(key):
-            said = said[key]
-    line = " ".join(str(said).split())[:300]
-    return line or f"{response.reason_phrase or 'no reason given'}"
-
-
 def _said(error: Exception) -> str:
-    """An exception in words; httpx's have mostly none."""
+    """What an exception says; httpx's mostly say nothing."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

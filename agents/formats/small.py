@@ -140,11 +140,11 @@ class SmallFormat:
 
     def _render(self, messages: Chat) -> list[int]:
         ids: list[int] = []
-        for one in messages:
-            if one["role"] not in self._role_ids:
-                raise ValueError(f"unknown role {one['role']!r}: it is one of {', '.join(ROLES)}")
-            ids.append(self._role_ids[one["role"]])
-            ids.extend(self._said(one))
+        for said in messages:
+            if said["role"] not in self._role_ids:
+                raise ValueError(f"unknown role {said['role']!r}: it is one of {', '.join(ROLES)}")
+            ids.append(self._role_ids[said["role"]])
+            ids.extend(self._said(said))
             ids.append(self._end_id)
         return ids
 

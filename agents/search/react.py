@@ -59,7 +59,7 @@ class ReActPlayer:
             )
             self._begun = True
         elif self._wrote:
-            observation = [_observed(one) for one in observation]
+            observation = [_observed(message) for message in observation]
         action = await self._player.act(observation, info)
         reply = action.reply
         text = reply_text(reply)
@@ -103,5 +103,5 @@ def _call(text: str) -> Call:
     return call
 
 
-def _observed(one: Message) -> Message:
-    return user(f"Observation: {content_text(one)}") if one["role"] == "tool" else one
+def _observed(message: Message) -> Message:
+    return user(f"Observation: {content_text(message)}") if message["role"] == "tool" else message

@@ -106,14 +106,14 @@ def test_a_folder_without_a_model(folder):
 
 def test_config_that_is_no_json(folder):
     (folder / "config.json").write_text('{"model_type": ')
-    refused(folder, "config.json is no JSON|cannot be read")
+    refused(folder, "config.json is not JSON|cannot be read")
 
 
 def test_an_architecture_that_is_no_causal_model(folder):
     (folder / "config.json").write_text('{"model_type": "t5"}')
-    refused(folder, "no causal language model")
+    refused(folder, "not a causal language model")
     (folder / "config.json").write_text('{"model_type": "unheard-of"}')
-    refused(folder, "no causal language model.*newer transformers")
+    refused(folder, "not a causal language model.*newer transformers")
 
 
 def test_no_chat_template(folder):

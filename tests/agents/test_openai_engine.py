@@ -325,7 +325,7 @@ def test_ids_of_a_chat_append_or_fork(loopback: Loopback) -> None:
 def test_a_policy_is_used_in_one_event_loop_after_the_other(loopback: Loopback) -> None:
     server = OpenAIServer.connect(loopback.url)
     assert [play(ChatPolicy(server))[0].stop for _ in range(2)] == [StopReason.TRUNCATED] * 2
-    assert not server._lanes
+    assert not server._connections
 
 
 def test_ludus_eval_plays_a_model_behind_a_url(
@@ -494,13 +494,13 @@ def test_the_url_may_be_given_in_many_ways(loopback: Loopback, end: str) -> None
 @pytest.mark.parametrize(
     ("models", "says"),
     [
-        (http(b"<html><title>Hi</title></html>", 200, "text/html"), "no list of models"),
-        (http(b"<html>none</html>", 404, "text/html"), "no list of models"),
-        (http(b'{"data": [', 200), "no list of models"),
-        (http({"data": 3}), "no list of models"),
+        (http(b"<html><title>Hi</title></html>", 200, "text/html"), "is not a list of models"),
+        (http(b"<html>none</html>", 404, "text/html"), "is not a list of models"),
+        (http(b'{"data": [', 200), "is not a list of models"),
+        (http({"data": 3}), "is not a list of models"),
         (http({}, 401), "refuses access"),
         (http({}, 503), "status 503"),
-        (b"220 smtp ready\r\nconnection: close\r\n\r\n", "does the server run there"),
+        (b"220 smtp ready\r\nconnection: close\r\n\r\n", "is the server running there"),
     ],
 )
 def test_what_is_no_such_server_is_said_at_once(loopback: Loopback, models: bytes, says: str) -> None:
@@ -512,7 +512,7 @@ def test_what_is_no_such_server_is_said_at_once(loopback: Loopback, models: byte
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("http://127.0.0.1:9", "does the server run there"),
+        ("http://127.0.0.1:9", "is the server running there"),
         ("http://", "URL"),
         ("http://[::1/", "URL"),
         ("http://me:pw@127.0.0.1:9/v1", "set OPENAI_API_KEY"),
@@ -692,11 +692,11 @@ def test_ids_and_logprobs_that_are_none_are_a_fault(
     server = OpenAIServer.connect(loopback.url, retries=1)
     (episode,) = play(ChatPolicy(server, token_ids=True))
     assert episode.stop == StopReason.ENGINE_FAULT
-    assert "that are none" in episode.fault
+    assert "these are not" in episode.fault
     completion = {"token_ids": ids, "prompt_token_ids": prompt, "finish_reason": "stop"}
     completion["logprobs"] = {"token_logprobs": [2.0] if logprobs["content"] else [None]}
     loopback.respond = lambda number, body: http({"choices": [completion]})
-    with pytest.raises(EngineFault, match="that are none"):
+    with pytest.raises(EngineFault, match="these are not"):
         asyncio.run(OpenAIEngine(server).session().generate([1], Sampling(temperature=1.0), 0))
 
 

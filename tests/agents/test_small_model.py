@@ -200,7 +200,7 @@ def test_impossible_shapes_are_named(shape, message, tmp_path):
 
 @pytest.mark.parametrize("id", ["CartPole-v1", "ludus/PacMan-v0"])
 def test_a_native_environment_is_refused(id, tmp_path):
-    with pytest.raises(SmallModelError, match=f"{id} is no chat environment"):
+    with pytest.raises(SmallModelError, match=f"{id} is not a chat environment"):
         build_small_model([EnvironmentSpec(id)], TINY, cache_directory=tmp_path)
 
 

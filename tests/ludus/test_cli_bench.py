@@ -177,7 +177,7 @@ def test_compare_prints_a_table_or_json(run: Run, runs: tuple[Path, Path]) -> No
 
 def test_compare_refuses_what_is_no_run(run: Run, runs: tuple[Path, Path], tmp_path: Path) -> None:
     run("bench", "compare", runs[0], tmp_path / "nothing").assert_refused(
-        1, "nothing", "no benchmark's folder"
+        1, "nothing", "not a benchmark's folder"
     )
 
 

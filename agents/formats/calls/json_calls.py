@@ -33,7 +33,7 @@ def call_of(value: Any, raw: str | None = None) -> Call:
 
 
 def malformed(raw: str) -> Call:
-    """A call that is no JSON, under the name that it seems to have."""
+    """A call that is not JSON, under the name that it seems to have."""
     named = _NAME(raw) or _FUNCTION(raw)
     return Call(named[1] if named else "", raw)
 

@@ -40,7 +40,7 @@ _ESCAPED = {
 
 
 class Malformed(ValueError):
-    """What stands there is no literal, or no call."""
+    """What stands there is not a literal, or not a call."""
 
 
 def read_call(text: str) -> Call:
@@ -116,7 +116,7 @@ def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
     word = atom[0]
     if char.isalpha() or char == "_":
         if word not in _WORDS:
-            raise Malformed(f"{word} is no value; a text stands in quotes")
+            raise Malformed(f"{word} is not a value; a text stands in quotes")
         return _WORDS[word], atom.end()
     try:
         whole = atom[1] is None and atom[2] is None and atom[3] is None
@@ -162,7 +162,7 @@ def _plain(key: str) -> bool:
 
 
 def _next(text: str, at: int) -> int:
-    """The next position that is no white space."""
+    """The next position that is not white space."""
     at = _SKIP(text, at).end()  # type: ignore[union-attr]
     if at == len(text):
         raise Malformed("it does not end")
@@ -194,7 +194,7 @@ def _dictionary(text: str, at: int, depth: int) -> tuple[dict[str, Any], int]:
     at = _next(text, at)
     while text[at] != "}":
         if text[at] not in "\"'":
-            raise Malformed("a key that is no text")
+            raise Malformed("a key that is not a text")
         key, at = _string(text, at, text[at])
         at = _next(text, at)
         if text[at] != ":":
@@ -223,4 +223,4 @@ def _unescape(escape: re.Match[str]) -> str:
     try:
         return chr(int(octal, 8) if octal else int(short or long or byte, 16))
     except ValueError:
-        raise Malformed(f"{escape[0]} is no character") from None
+        raise Malformed(f"{escape[0]} is not a character") from None

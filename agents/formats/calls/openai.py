@@ -61,7 +61,7 @@ def _calls(text: str, at: int) -> tuple[list[Call], str, int] | None:
             listed = [value]
         if not isinstance(listed, list) or not listed or not all(map(_is_call, listed)):
             return None
-        calls = [call_of(one) for one in listed]
+        calls = [call_of(entry) for entry in listed]
         return calls, content if isinstance(content, str) else "", end
     if _CALLS(text, at) and (opened := _LIST(text, at)):
         calls, end = read_list(text, opened.end())

@@ -11,7 +11,7 @@ from ludus.agents.formats.calls.pythonic import PYTHONIC
 from ludus.agents.formats.calls.qwen_coder import QWEN_CODER
 from ludus.agents.formats.calls.reply import Call, CallFormat
 
-FORMATS = {one.name: one for one in (HERMES, QWEN_CODER, MISTRAL, LLAMA, PYTHONIC, OPENAI)}
+FORMATS = {form.name: form for form in (HERMES, QWEN_CODER, MISTRAL, LLAMA, PYTHONIC, OPENAI)}
 
 
 def named(name: str) -> CallFormat:

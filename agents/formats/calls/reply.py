@@ -42,7 +42,7 @@ def read_json(text: str) -> Any:
     """JSON as the standard has it, no NaN, no infinities; surrogates mended.
 
     Raises:
-        ValueError: it is none, is nested too deeply, or has a number with thousands of digits.
+        ValueError: it is not JSON, is nested too deeply, or has a number with thousands of digits.
     """
     try:
         value = _STRICT.decode(text)
@@ -174,9 +174,9 @@ def _is_deep(value: Any, text: str, at: int, end: int) -> bool:
     for _ in range(MAX_DEPTH + 1):
         level = [
             inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
+            for item in level
+            if isinstance(item, dict | list)
+            for inner in (item.values() if isinstance(item, dict) else item)
         ]
     return bool(level)
 
@@ -185,9 +185,9 @@ def _mended(value: Any) -> Any:
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
-        return [_mended(one) for one in value]
+        return [_mended(item) for item in value]
     if isinstance(value, dict):
-        return {whole_characters(key): _mended(one) for key, one in value.items()}
+        return {whole_characters(key): _mended(item) for key, item in value.items()}
     return value
 
 

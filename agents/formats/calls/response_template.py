@@ -31,7 +31,7 @@ def response_template_format(tokenizer: Any, generation_prompt: str) -> CallForm
         whole, apart = load_response_template(template), load_response_template(_apart(template))
     except ValueError as error:
         raise FormatError(
-            f"the tokenizer's response_template cannot be used ({error}): mend it, or remove it"
+            f"the tokenizer's response_template cannot be used ({error}): correct it, or remove it"
         ) from error
 
     def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
@@ -61,7 +61,7 @@ def _read(tokenizer: Any, text: str, template: Any, prefix: str, tools: Sequence
 def _listed(read: Mapping[str, Any]) -> list[Any]:
     calls = read.get(_FIELD) or []
     flat = calls if isinstance(calls, list) else [calls]
-    return [one for call in flat for one in (call if isinstance(call, list) else [call])]
+    return [entry for call in flat for entry in (call if isinstance(call, list) else [call])]
 
 
 def _strict(value: Any) -> Any:

@@ -291,16 +291,16 @@ def test_an_agent_that_does_not_exist_is_refused_before_anything_is_written(fold
 def test_a_folder_that_is_no_run_is_left_alone(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.tex").write_text("mine")
-    with pytest.raises(BenchError, match="not empty and no benchmark's folder"):
+    with pytest.raises(BenchError, match="not empty and not a benchmark's folder"):
         bench(plan("scripted:oracle"), folder)
     assert [file.name for file in folder.iterdir()] == ["thesis.tex"]
-    with pytest.raises(BenchError, match="no benchmark's folder"):
+    with pytest.raises(BenchError, match="not a benchmark's folder"):
         open_folder(folder)
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("bench.json", r"bench\.json is damaged"), ("tasks.json", r"tasks\.json is no task list")],
+    [("bench.json", r"bench\.json is damaged"), ("tasks.json", r"tasks\.json is not a task list")],
 )
 @pytest.mark.parametrize("content", ["{half", "[]", pytest.param("[" * 100_000, id="deep")])
 def test_damaged_settings_are_told_and_the_episodes_left_alone(

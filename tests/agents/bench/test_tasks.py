@@ -57,7 +57,7 @@ def test_a_list_survives_its_file_and_an_edited_file_is_refused() -> None:
     with pytest.raises(TaskListError, match=r"x.json was edited"):
         read_tasks(json.dumps(content), "x.json")
     for text in ("", "[]", "{}", tasks.to_json()[:-30]):
-        with pytest.raises(TaskListError, match=r"x.json is no task list"):
+        with pytest.raises(TaskListError, match=r"x.json is not a task list"):
             read_tasks(text, "x.json")
 
 

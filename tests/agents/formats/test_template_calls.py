@@ -283,7 +283,9 @@ def test_what_transformers_reads_and_json_does_not_is_malformed(value: str) -> N
 def test_a_response_template_that_is_none_is_explained() -> None:
     tokenizer = families.tokenizer(families.HERMES)
     tokenizer.response_template = {**RESPONSE, "version": 99}
-    with pytest.raises(FormatError, match=r"response_template cannot be used \(Unsupported .* 99\): mend it"):
+    with pytest.raises(
+        FormatError, match=r"response_template cannot be used \(Unsupported .* 99\): correct it"
+    ):
         TemplateFormat(tokenizer)
 
 
