@@ -19,6 +19,7 @@ from gymnasium.vector.utils import (
     read_from_shared_memory,
     write_to_shared_memory,
 )
+from gymnasium.wrappers.utils import create_zero_array
 
 from ludus.envs import chat
 
@@ -300,6 +301,12 @@ def _write_to_shared_memory(
 @create_empty_array.register(_TextSpace)
 def _create_empty_array(space: Any, n: int = 1, fn: Any = None) -> tuple[Any, ...]:
     return (space.empty,) * n
+
+
+@create_zero_array.register(_TextSpace)
+def _create_zero_array(space: Any) -> Any:
+    """What frames before the first one hold in `FrameStackObservation`: nothing."""
+    return [] if isinstance(space, Chat) else space.empty
 
 
 def _batch_differing_spaces(spaces: Sequence[_TextSpace]) -> gymnasium.spaces.Tuple:

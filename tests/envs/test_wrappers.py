@@ -1,9 +1,12 @@
 """`TextObservation`: strings in and out, beside Gymnasium's own wrappers."""
 
+from pathlib import Path
+
 import gymnasium
+import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from gymnasium.wrappers import RecordEpisodeStatistics, TimeLimit
+from gymnasium.wrappers import FrameStackObservation, RecordEpisodeStatistics, RecordVideo, TimeLimit
 
 import ludus  # noqa: F401
 from ludus.envs.math.arithmetic.environment import Arithmetic
@@ -58,3 +61,21 @@ def test_vectors_return_the_true_text() -> None:
         )
     finally:
         shared.close()
+
+
+@pytest.mark.parametrize("padding", ["reset", "zero"])
+def test_frames_of_a_chat_are_stacked(padding: str) -> None:
+    env = FrameStackObservation(gymnasium.make("ludus/PacManChat-v0"), 3, padding_type=padding)
+    first, _ = env.reset(seed=1)
+    assert first in env.observation_space
+    assert first[0] == ([] if padding == "zero" else first[2])
+    second, *_ = env.step("<action>up</action>")
+    assert second in env.observation_space
+    assert second[1] == first[2]
+
+
+def test_a_video_of_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="incompatible with RecordVideo"):
+        RecordVideo(gymnasium.make("ludus/Arithmetic-v0", render_mode="ansi"), str(tmp_path))
+    with pytest.raises(ValueError, match="render_mode: 'rgb_array' is unknown; choose from ansi"):
+        Arithmetic(render_mode="rgb_array")
