@@ -38,7 +38,7 @@ class Trial:
 TRIALS = (
     Trial("envs"),
     Trial("check ludus/Arithmetic-v0"),
-    Trial("play ludus/PacManChat-v0 --agent oracle"),
+    Trial("play ludus/Arithmetic-v0 --agent oracle"),
     Trial("play ludus/Calendar-v0 --agent oracle"),
     Trial("eval ludus/Arithmetic-v0 --agent oracle --episodes 8"),
     Trial("eval ludus/DataAnalysis-v0 --agent oracle --episodes 2", "code"),
@@ -47,8 +47,11 @@ TRIALS = (
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
     Trial(
-        f"train {REPOSITORY}/configs/arithmetic.toml --directory run --sft.steps 2 --grpo.steps 1", "train"
+        f"train {REPOSITORY}/configs/arithmetic.toml --directory run --sft.steps 2 --sft.demonstrations 64 "
+        "--grpo.steps 1 --evaluation.episodes 8",
+        "train",
     ),
+    Trial("eval ludus/Arithmetic-v0 --model run --episodes 2", "train"),
     Trial("import ludus.kernels; ludus.kernels.linear_logprob", "train"),
 )
 
