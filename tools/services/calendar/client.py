@@ -129,9 +129,9 @@ class CalendarClient:
             return Stored(item, response.headers.get("etag", ""), name)
         # Other programs call their resources as they like.
         for found in self._query(person, dav.query_uid(uid)):
-            item = self._understood(found)
-            if item is not None and item.uid == uid:
-                return Stored(item, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
+            other = self._understood(found)
+            if other is not None and other.uid == uid:
+                return Stored(other, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
         raise Refused(f"there is no event {uid!r} in the calendar of {person}", 404)
 
     def put(self, person: str, item: Item, *, etag: str | None = None, name: str | None = None) -> str:

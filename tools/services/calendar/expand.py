@@ -133,7 +133,7 @@ def _event(details: VEvent, begins: Moment, occurrence: Moment | None, zone: tzi
         first, last = low.astimezone(where), (low + length).astimezone(where)
     else:
         day = _wall(begins).date()
-        first, last = aware(day, zone), aware(day + (details.end - details.start), zone)
+        first, last = aware(day, zone), aware(day + (_wall(details.end) - _wall(details.start)), zone)
     named = None
     if occurrence is not None:
         named = aware(occurrence, zone)

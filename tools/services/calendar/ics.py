@@ -17,7 +17,7 @@ from ludus.tools.services.calendar.lines import (
     unescaped,
     unfolded,
 )
-from ludus.tools.services.calendar.model import STATUSES, Attendee, Item, Moment, VEvent, exactly
+from ludus.tools.services.calendar.model import STATUSES, Attendee, Item, Moment, Status, VEvent, exactly
 from ludus.tools.services.calendar.rules import FIRST_YEAR, LAST_YEAR, Rule, read_moment, read_rule
 from ludus.tools.services.calendar.zones import WrittenZone, is_iana, vtimezone, written_zone
 from ludus.tools.text import UNCARRIED
@@ -290,7 +290,7 @@ def _address(text: str) -> str:
 
 def _attendee(line: Line) -> Attendee:
     said = line.parameters.get("PARTSTAT", "needs-action").lower()
-    status = next((status for status in STATUSES if status == said), "needs-action")
+    status: Status = next((status for status in STATUSES if status == said), "needs-action")
     return Attendee(_address(line.value), line.parameters.get("CN", ""), status)
 
 

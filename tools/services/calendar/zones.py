@@ -189,7 +189,8 @@ def written_zone(text: str) -> WrittenZone:
 def _read_zone(text: str) -> tuple[str, timedelta, list[tuple[datetime, timedelta, timedelta]]]:
     """A VTIMEZONE's name, its offset in the beginning, and its changes in order: onset on the clock before
     it, offset before and after."""
-    name, changes, observance = "", [], None
+    name, changes = "", list[tuple[datetime, timedelta, timedelta]]()
+    observance: dict[str, list[str]] | None = None
     for line in map(read_line, unfolded(text)):
         if line.name == "BEGIN" and line.value.upper() in ("STANDARD", "DAYLIGHT"):
             observance = {}
