@@ -346,21 +346,23 @@ def sums_kernel(
         begin = tl.load(starts_ptr + segment)
         end = tl.load(starts_ptr + segment + 1)
         sums = tl.zeros([COLUMNS], tl.float32)
-        for block in range(begin, end, BLOCK):
-            block_sums = tl.zeros([COLUMNS], tl.float32)
-            for start in range(block, tl.minimum(block + BLOCK, end), ENTRIES):
-                entry = start + tl.arange(0, ENTRIES)
-                inside = entry < end
-                place = tl.load(index_ptr + entry, mask=inside, other=0).to(tl.int64)
-                coefficient = tl.load(coefficient_ptr + entry, mask=inside, other=0.0)
-                inside = inside & (place >= 0) & (place < source_rows)
-                rows = tl.load(
-                    source_ptr + (place * stride_source)[:, None] + column[None, :],
-                    mask=inside[:, None] & left[None, :],
-                    other=0.0,
-                )
-                block_sums += tl.sum(coefficient[:, None] * rows.to(tl.float32), 0)
-            sums += block_sums
+        block_sums = tl.zeros([COLUMNS], tl.float32)
+        for start in range(begin, end, ENTRIES):
+            entry = start + tl.arange(0, ENTRIES)
+            inside = entry < end
+            place = tl.load(index_ptr + entry, mask=inside, other=0).to(tl.int64)
+            coefficient = tl.load(coefficient_ptr + entry, mask=inside, other=0.0)
+            inside = inside & (place >= 0) & (place < source_rows)
+            rows = tl.load(
+                source_ptr + (place * stride_source)[:, None] + column[None, :],
+                mask=inside[:, None] & left[None, :],
+                other=0.0,
+            )
+            block_sums += tl.sum(coefficient[:, None] * rows.to(tl.float32), 0)
+            if (start - begin) % BLOCK == BLOCK - ENTRIES:
+                sums += block_sums
+                block_sums = tl.zeros([COLUMNS], tl.float32)
+        sums += block_sums
         place = segment
         if destination_ptr is not None:
             place = tl.load(destination_ptr + begin).to(tl.int64)
