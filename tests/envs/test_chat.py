@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ludus.envs.chat import (
     Chat,
+    as_reply,
     content_images,
     content_text,
     image_part,
@@ -19,6 +20,7 @@ from ludus.envs.chat import (
     transcript,
     user,
 )
+from ludus.envs.grid.pacman.chat.environment import PacManChat
 from ludus.envs.spaces import Chat as ChatSpace
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(50)
@@ -100,3 +102,33 @@ def test_images_pass_through_shared_memory() -> None:
     write_to_shared_memory(space, 1, chat, memory)
     assert view[1] == chat
     assert view[0] == ()
+
+
+class _ClientMessage:
+    """A message as OpenAI's client gives it: attributes, `model_dump`, fields that are None."""
+
+    def __init__(self, content: str | None, tool_calls: list[dict[str, Any]] | None = None) -> None:
+        self.role, self.content, self.tool_calls = "assistant", content, tool_calls
+
+    def model_dump(self) -> dict[str, Any]:
+        absent = dict.fromkeys(("refusal", "audio", "function_call", "annotations"))
+        return {"role": self.role, "content": self.content, "tool_calls": self.tool_calls, **absent}
+
+
+def test_a_clients_message_is_the_reply_that_it_holds() -> None:
+    env = PacManChat(layout="ring")
+    message = _ClientMessage("<action>left</action>")
+    for reply in (message, message.model_dump()):
+        assert reply in env.action_space
+        env.reset(seed=0)
+        said = env.step(reply)
+        env.reset(seed=0)
+        assert said == env.step("<action>left</action>")
+    call = {"id": "a", "type": "function", "function": {"name": "x", "arguments": "{}"}}
+    assert _ClientMessage(None, [call]) in env.action_space
+    assert _ClientMessage(None) not in env.action_space
+    assert as_reply(_ClientMessage(None, [call])) == {
+        "role": "assistant",
+        "content": None,
+        "tool_calls": [call],
+    }
