@@ -115,7 +115,7 @@ def read_episodes(path: Path | str) -> list[Episode]:
     try:
         with open(path, "rb") as file:
             table = pq.read_table(file, page_checksum_verification=True)
-        known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION))
+        known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION, b""))
         if known is not None and table.schema.equals(known):
             return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
     # Arrow lets Python's own errors through where names, texts or JSON are damaged.

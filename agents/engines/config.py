@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ludus.agents.engines.base import Engine
 from ludus.agents.models import LoadedModel
 
 
-class _Section(BaseModel, frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True):
-    """A table of the configuration."""
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class OpenAISection(_Section):
