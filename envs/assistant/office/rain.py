@@ -31,6 +31,7 @@ def rain(world: int, place: Place, now: datetime) -> Rain:
             units=Units(),
             is_unix_time=False,
             period=Period(monday, monday + timedelta(days=4)),
+            hours=None,
         ),
         now,
     )
