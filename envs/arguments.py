@@ -110,7 +110,7 @@ def as_integers(argument: str, given: Any, least: int, most: int) -> tuple[int, 
 
 def as_number(argument: str, given: Any, least: float, most: float) -> float:
     """A number from `least` to `most`."""
-    if isinstance(given, bool) or not isinstance(given, Real) or not least <= given <= most:
+    if isinstance(given, bool) or not isinstance(given, Real) or not least <= float(given) <= most:
         raise ArgumentError(f"{argument}={given!r}: give a number from {least} to {most}")
     return float(given)
 

@@ -224,7 +224,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         made_again, arguments = self.__reduce__()
         return made_again(*arguments)
 
-    def _stream(self) -> tuple[int | None, dict[str, Any]] | None:
+    def _stream(self) -> tuple[int | None, Mapping[str, Any]] | None:
         """The generator's seed and state; None where nothing has been drawn yet."""
         if self._np_random is None:
             return None
@@ -248,7 +248,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._np_random_seed = seed
 
 
-def with_step_limit(spec: EnvSpec | None, steps: int) -> EnvSpec | None:
+def with_step_limit(spec: EnvSpec | None, steps: int | None) -> EnvSpec | None:
     """The spec with the environment's own limit, where it has none."""
     if spec is None or spec.max_episode_steps is not None:
         return spec

@@ -1,6 +1,5 @@
 """`RunConfig`: everything a run depends on, read from TOML and refused early, before anything heavy loads."""
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 import gymnasium
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from ludus.agents.engines.config import EngineSection
 from ludus.agents.rollout import EnvironmentSpec, Limits
+from ludus.tools.section import Section
+from ludus.tools.wording import did_you_mean
 from ludus.trainers.advantages import registry as advantages
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.losses import registry as losses
@@ -29,10 +30,6 @@ else:
 
 _MOST_ERRORS = 3
 """How many mistakes of a configuration its error tells."""
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
 class RunSection(Section):
@@ -443,7 +440,6 @@ def _explain(error: ErrorDetails) -> str:
 
 def _nearest(name: object, choices: Any, listed: bool = False) -> str:
     """The choice that was meant or, where none is near and the message has not `listed` them, all of them."""
-    close = difflib.get_close_matches(str(name), list(choices), n=1)
-    if close:
-        return f'; did you mean "{close[0]}"?'
-    return f"; there is {', '.join(choices)}" if len(choices) < 30 and not listed else ""
+    everything = f"there is {', '.join(choices)}" if len(choices) < 30 and not listed else ""
+    hint = did_you_mean(name, choices, otherwise=everything)
+    return f"; {hint}" if hint else ""

@@ -2,17 +2,14 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ludus.agents.engines.base import Engine
 from ludus.agents.models import LoadedModel
+from ludus.tools.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class OpenAISection(_Section):
+class OpenAISection(Section):
     """A server with OpenAI's interface that takes and gives token ids, such as vLLM's."""
 
     url: str = ""
@@ -22,7 +19,7 @@ class OpenAISection(_Section):
     `--logprobs-mode processed_logprobs`. Temperatures other than 0 and 1 need it."""
 
 
-class EngineSection(_Section):
+class EngineSection(Section):
     """What computes completions."""
 
     kind: Literal["embedded", "openai"] = "embedded"
