@@ -46,13 +46,13 @@ def test_nothing_heavy_is_loaded() -> None:
 @pytest.mark.parametrize(
     ("sections", "named"),
     [
-        ({"gpro": {}}, ['"gpro"', 'did you mean grpo']),
-        ({"grpo": {"learning_rte": 1.0}}, ['"grpo.learning_rte"', 'did you mean learning_rate']),
-        ({"grpo": {"loss": "grp"}}, ["grpo.loss", "dr_grpo", 'did you mean grpo']),
+        ({"gpro": {}}, ['"gpro"', "did you mean grpo"]),
+        ({"grpo": {"learning_rte": 1.0}}, ['"grpo.learning_rte"', "did you mean learning_rate"]),
+        ({"grpo": {"loss": "grp"}}, ["grpo.loss", "dr_grpo", "did you mean grpo"]),
         ({"grpo": {"loss": "ppo"}}, ['"ppo" is not one of grpo, dr_grpo, dapo, gspo, cispo']),
-        ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", 'did you mean rloo']),
+        ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", "did you mean rloo"]),
         ({"engine": {"kind": "vlm"}}, ["engine.kind", "embedded, openai"]),
-        ({"engine": {"openai": {"ulr": "x"}}}, ['"engine.openai.ulr"', 'did you mean url']),
+        ({"engine": {"openai": {"ulr": "x"}}}, ['"engine.openai.ulr"', "did you mean url"]),
         (
             {"engine": {"kind": "openai", "openai": {"url": "http://localhost:1"}}},
             ['engine.kind = "openai"', "sft.steps = 0 and grpo.steps = 0"],
@@ -74,7 +74,7 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"evaluation": {"first_seed": 5}}, ["first_seed = 5", "training seeds"]),
         (
             {"environment": {"id": "ludus/Arithmetik-v0"}},
-            ["environment.id", 'did you mean ludus/Arithmetic-v0'],
+            ["environment.id", "did you mean ludus/Arithmetic-v0"],
         ),
         ({"environment": {}}, ['"environment.id"', "missing"]),
         ({"environment": 3}, ["environment = 3"]),
