@@ -24,8 +24,8 @@ pip_settings() {
         done
 }
 
-# The files and folders of this machine that those settings name.
-named_paths() { tr ' =' '\n\n' | sed -n 's#^\(file://\)\{0,1\}\(/..*\)#\2#p' | sort -u; }
+# The files and folders of this machine that those settings name. An index in a folder may point beside itself.
+named_paths() { tr ' =' '\n\n' | sed -n 's#^file://\(/.*\)/[^/]*$#\1#p; s#^/..*#&#p' | sort -u; }
 
 rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
@@ -75,7 +75,7 @@ for command in "$@"; do
     ((code)) && status=1
     {
         printf '\n$ %s\n' "$command"
-        tail -n 40 "$output"
+        grep -v '^WARNING: Location' "$output" | tail -n 40
         printf 'exit code %d after %d s\n' "$code" $((SECONDS - begin))
     } >> "$FOLDER/log"
 done
