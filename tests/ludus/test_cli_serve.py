@@ -46,6 +46,13 @@ def url() -> Iterator[str]:
         yield address
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_right_after_the_address_was_printed_ends_the_server(workers: str, ending: int) -> None:
+    with served("--workers", workers, ending=ending):
+        pass
+
+
 def test_every_service_answers_as_it_does_in_process(url: str) -> None:
     here = all_services(3)
     assert [*httpx.get(url).json()["services"]] == [*here]

@@ -52,12 +52,19 @@ def address(listening: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: Callable[[], ASGIApp], listening: socket.socket, workers: int = 1, **options: Any) -> None:
+def run(
+    app: Callable[[], ASGIApp],
+    listening: socket.socket,
+    workers: int = 1,
+    announcement: str = "",
+    **options: Any,
+) -> None:
     """Serve an application until Ctrl-C or SIGTERM, with which it ends as it should.
 
     Args:
         app: makes it; with several workers in each of them, so that it must be possible to pickle this.
         workers: processes.
+        announcement: is printed as soon as a signal ends the server as it should.
         options: of `uvicorn.Config`.
     """
     config = uvicorn.Config(
@@ -71,21 +78,25 @@ def run(app: Callable[[], ASGIApp], listening: socket.socket, workers: int = 1, 
         **options,
     )
     server = uvicorn.Server(config)
-    # uvicorn sends itself the signal once more when it has shut down; that must not look like a failure.
-    previous = {one: signal.signal(one, _nothing) for one in (signal.SIGINT, signal.SIGTERM)}
+
+    def end(*_: Any) -> None:
+        server.should_exit = True
+
+    # For the time before uvicorn's own handlers are there, and after: it sends itself the signal once more
+    # when it has shut down, and that must not look like a failure.
+    previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        if workers == 1:
+        supervisor = Multiprocess(config, [listening]) if workers > 1 else None
+        if announcement:
+            print(announcement, flush=True)
+        if supervisor is None:
             server.run([listening])
         else:
-            Multiprocess(config, [listening]).run()
+            supervisor.run()
     finally:
-        for one, handler in previous.items():
-            signal.signal(one, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
         listening.close()
-
-
-def _nothing(*_: Any) -> None:
-    pass
 
 
 def _cause(error: OSError) -> str:

@@ -64,9 +64,9 @@ class ServeMcp(AccessOptions):
         host = self.host or "127.0.0.1"
         access = self.access(host)
         listening = listen(host, 8000 if self.port is None else self.port)
-        print(f"{name} at {address(listening)}/mcp (Ctrl-C ends)", flush=True)
+        announcement = f"{name} at {address(listening)}/mcp (Ctrl-C ends)"
         try:
-            run(lambda: guarded(server.http_app, access), listening)
+            run(lambda: guarded(server.http_app, access), listening, announcement=announcement)
         finally:
             server.close()
         return 0

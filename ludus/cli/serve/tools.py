@@ -71,9 +71,7 @@ class ServeTools(AccessOptions):
         access = self.access(self.host)
         listening = listen(self.host, self.port)
         rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
-        print(
-            f"{', '.join(f'/{name}' for name in rack().names)} at {address(listening)} (Ctrl-C ends)",
-            flush=True,
-        )
-        run(partial(guarded, rack, access), listening, self.workers, lifespan="off")
+        names = ", ".join(f"/{name}" for name in rack().names)
+        announcement = f"{names} at {address(listening)} (Ctrl-C ends)"
+        run(partial(guarded, rack, access), listening, self.workers, announcement, lifespan="off")
         return 0
