@@ -78,9 +78,10 @@ $(VENV)/dev $(VENV)/docs: $(VENV)/packages
 	$(PIP) -r $@.txt
 	@touch $@
 
-# An editable installation is looked up after the path. There, a folder called `ludus` beside the caller comes first, such as
-# a clone seen from its parent, as an empty namespace package; hence the line that puts the installation before the path.
-EDITABLE_FIRST := import sys; sys.meta_path.sort(key=lambda finder: getattr(finder, "__name__", "") != "_EditableFinder")
+# An editable installation is looked up after the path, where a folder called `ludus` beside the caller comes first: a clone
+# seen from its parent is an empty namespace package. Hence this line puts the installation before the path, unless the
+# caller's folder has the package itself, as the root of a clone and the tree of links do.
+EDITABLE_FIRST := import os, sys; os.path.isfile("ludus/__init__.py") or sys.meta_path.sort(key=lambda finder: getattr(finder, "__name__", "") != "_EditableFinder")
 
 $(VENV)/project: $(VENV)/packages
 	$(PIP) --no-build-isolation --no-deps -e .
