@@ -6,16 +6,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ludus.envs.arguments import as_weights
+from ludus.envs.arguments import as_integer, as_weights
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.faults import sandbox_faults
-from ludus.envs.errors import ArgumentError
 from ludus.envs.math.answers import Tags
+from ludus.envs.math.mathtool.algebraic import NotExact
 from ludus.envs.math.mathtool.kinds import FORMS
 from ludus.envs.math.mathtool.scripted import AGENTS
 from ludus.envs.math.mathtool.topics import KINDS, TOPICS, checked_topics
-from ludus.envs.math.mathtool.values import NotExact
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
@@ -75,8 +74,9 @@ class MathTool(ToolEnv):
     `Reply`. Either calls of the tool `python(code)`, each a program in a fresh process, where sympy is
     installed; what it prints comes back. Or the answer, as in `<think>totient(48400) printed 17600</think>
     <answer>17600</answer>`. Integers and fractions are written as numbers (`-7/2`, `1,234`, `0.5`), never as
-    formulas. Where an exact expression is asked for, it consists of integers, `sqrt(n)`, `exp(n)`, `pi`, `e`,
-    `+ - * / ^` and brackets; every way of writing the same number is right.
+    formulas. Where an exact expression is asked for, it consists of numbers, `sqrt(n)`, `exp(n)`, `pi`, `e`,
+    `+ - * / ^` and brackets, also in LaTeX and Unicode (`\\frac{3\\pi}{4}`, `√2`, `2π`). Every way of writing
+    the same number is right, up to 300 characters and roots up to the 8th.
 
     ## Rewards
     | term | value | weight |
@@ -124,12 +124,9 @@ class MathTool(ToolEnv):
     ) -> None:
         super().__init__(render_mode)
         self.kinds = checked_topics(topics)
-        for name, value in (("calls", calls), ("free_calls", free_calls)):
-            if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 16:
-                raise ArgumentError(f"{name}={value!r}: give an integer from 0 to 16")
-        self.calls = calls
-        self.free_calls = free_calls
-        self.max_turns = calls + 3
+        self.calls = as_integer("calls", calls, 0, 16)
+        self.free_calls = as_integer("free_calls", free_calls, 0, 16)
+        self.max_turns = self.calls + 3
         self.tags = Tags(think_tag, answer_tag)
         self.rubric = Rubric(as_weights(weights, WEIGHTS), form=("format", "malformed", "tool_errors"))
 
@@ -154,11 +151,10 @@ class MathTool(ToolEnv):
             )
             return Outcome(state, [user(message)], {"malformed": 1.0})
         try:
-            value = kind.read(found.content)
+            correct = kind.same(state.answer, kind.read(found.content))
         except NotExact as error:
             message = f"This is no answer: {error}. Write {FORMS[kind.form]}."
             return Outcome(state, [user(message)], {"malformed": 1.0})
-        correct = kind.same(state.answer, value)
         terms = {"correct": float(correct), "format": float(found.tidy)}
         verdict = "Correct." if correct else f"Wrong: the answer is {kind.write(state.answer)}."
         return Outcome(state, [user(verdict)], terms, True, correct)

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ludus.envs.math.mathtool.values import Exact, NotExact, equal, parse_exact, write_exact
+from ludus.envs.math.mathtool.algebraic import NotExact
+from ludus.envs.math.mathtool.reader import parse_exact, write_exact
+from ludus.envs.math.mathtool.values import equal
 from ludus.envs.math.numbers import parse_number
 
 Field = int | str | list[int] | list[list[int]]
@@ -74,12 +76,16 @@ class Kind:
 
     def write(self, answer: str) -> str:
         """An answer for the eye."""
-        return write_exact(parse_exact(answer)) if self.form == "exact" else answer
+        return write_exact(answer) if self.form == "exact" else answer
 
     def same(self, expected: str, given: Any) -> bool:
-        """Whether a value that was read is the answer, given as its text."""
-        value: Exact = self.read(expected)
-        return equal(value, given) if self.form == "exact" else value == given
+        """Whether a value that was read is the answer, given as its text.
+
+        Raises:
+            NotExact: it cannot be told, so involved is the value.
+        """
+        value = self.read(expected)
+        return equal(value, given) if self.form == "exact" else bool(value == given)
 
 
 def digits(rng: np.random.Generator, count: int) -> int:

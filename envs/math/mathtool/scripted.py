@@ -8,9 +8,9 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, Message, Reply, content_text
-from ludus.envs.math.answers import Tags
+from ludus.envs.math.answers import Tags, tags_in
 from ludus.envs.math.mathtool.topics import parse
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 
 def call_python(*programs: str) -> Message:
@@ -26,13 +26,6 @@ def call_python(*programs: str) -> Message:
     return {"role": "assistant", "content": "", "tool_calls": calls}
 
 
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
-        return ""
-
-
 class _Reader(ScriptedAgent):
     """Keeps the tags and the question."""
 
@@ -43,8 +36,7 @@ class _Reader(ScriptedAgent):
     def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
         said = [content_text(message) for message in observation]
         if not self.question:
-            think, answer = re.findall(r"<([\w-]+)></\1>", said[0])
-            self.tags = Tags(think, answer)
+            self.tags = tags_in(observation)
             self.question = said[1].rpartition("\n")[0]
             return self.first()
         return self.then(said)
@@ -116,6 +108,7 @@ class Stall(_Reader):
         "(1+sqrt(2)+sqrt(3)+sqrt(5)+pi+e)^99999",
         "e^(10^100)",
         "sqrt(10^200+1)",
+        "1/((1+2^(1/8))^99-(1+2^(1/8))^99)",
         "-" * 9_000 + "1",
         "9" * 9_000,
         "1/0",
@@ -160,7 +153,7 @@ print(max(numbers, key=len, default="7"))"""
 
 
 AGENTS: dict[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": RandomNumber,
     "oracle": Oracle,
     "cheater-many-answers": ManyAnswers,

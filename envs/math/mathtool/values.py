@@ -1,209 +1,160 @@
-"""Exact values in closed form, read from hostile text: `3*sqrt(2)/4 + pi^2 - e`.
+"""Exact values of closed forms: quotients of sums of `a * pi^k * e^q`, with algebraic numbers `a`.
 
-The grammar is small and everything is bounded, so no text takes long, whatever it says:
-
-    sum     = product {("+" | "-") product}
-    product = signed {("*" | "/") signed}
-    signed  = {"-" | "+"} power
-    power   = atom [("^" | "**") signed]
-    atom    = integer | "pi" | "e" | "sqrt(" sum ")" | "exp(" sum ")" | "(" sum ")"
-
-A square root is one of a rational number, an exponent is an integer (of `e`: a rational number), and a
-divisor has one term. So a value is always a sum of terms `rational * sqrt(squarefree integer) * pi^k * e^q`,
-which sympy keeps in one normal form: two texts are equal exactly where their normal forms are.
+Two of them are compared exactly, as pi and e are taken to be algebraically independent of each other (which
+nobody doubts, and nobody has proved).
 """
 
-import re
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
 
-import sympy
+from ludus.envs.math.mathtool.algebraic import Algebraic, NotExact
 
-MAX_CHARACTERS = 300
-_MAX_DEPTH = 20
-_MAX_TERMS = 8
-_MAX_BITS = 1_024
-"""Of numerators and denominators."""
-_MAX_EXPONENT = 64
-_MAX_SUM_EXPONENT = 4
-# Below this, sympy takes every square out of a root: it looks for prime factors up to 2**15.
-_MAX_RADICAND = 10**9
+MAX_TERMS = 16
+MAX_EXPONENT = 512
+"""Of pi and e, numerators and denominators."""
 
-_TOKEN = re.compile(r"\s*([0-9]+|\*\*|[-+*/^()]|sqrt|exp|pi|e|E)")
-
-Exact = Any
-"""A sympy number in normal form."""
+Powers = tuple[Fraction, Fraction]
+"""The exponents of pi and of e."""
+Sum = Mapping[Powers, Algebraic]
+_NONE: Powers = (Fraction(0), Fraction(0))
+_ONE: Sum = {_NONE: Algebraic.rational(1)}
 
 
-class NotExact(ValueError):
-    """A text is no value in closed form; the message says what is wrong with it, for whoever wrote it."""
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """A value. Operations raise `NotExact` where there is none, or one that is too large."""
+
+    dividend: Sum
+    divisor: Sum
+
+    @classmethod
+    def rational(cls, value: Fraction | int) -> Self:
+        return cls({_NONE: Algebraic.rational(value)}, _ONE)
+
+    @classmethod
+    def powers(cls, pi: Fraction | int, e: Fraction | int) -> Self:
+        """pi^`pi` * e^`e`."""
+        return cls({(Fraction(pi), Fraction(e)): Algebraic.rational(1)}, _ONE)
+
+    def __add__(self, other: "Exact") -> "Exact":
+        if self.divisor is other.divisor:
+            return Exact(_added(self.dividend, other.dividend), self.divisor)
+        dividend = _added(
+            _multiplied(self.dividend, other.divisor), _multiplied(other.dividend, self.divisor)
+        )
+        return Exact(dividend, _multiplied(self.divisor, other.divisor))
+
+    def __neg__(self) -> "Exact":
+        return Exact({powers: -number for powers, number in self.dividend.items()}, self.divisor)
+
+    def __sub__(self, other: "Exact") -> "Exact":
+        return self + -other
+
+    def __mul__(self, other: "Exact") -> "Exact":
+        return Exact(_multiplied(self.dividend, other.dividend), _multiplied(self.divisor, other.divisor))
+
+    def __truediv__(self, other: "Exact") -> "Exact":
+        dividend = _without_zeros(other.dividend)
+        if not dividend:
+            raise NotExact("it divides by 0")
+        if len(dividend) > 1:
+            return self * Exact(other.divisor, dividend)
+        # By one term: into the dividend, so that plain numbers keep the plain divisor 1.
+        (((pi, e), number),) = dividend.items()
+        return self * Exact(_multiplied({(-pi, -e): number.inverse()}, other.divisor), _ONE)
+
+    def __pow__(self, exponent: "Exact") -> "Exact":
+        power = exponent.as_rational(MAX_EXPONENT)
+        if power is None:
+            raise NotExact(f"an exponent must be a fraction of integers up to {MAX_EXPONENT}")
+        if power.denominator == 1:
+            return self._to_the(int(power))
+        dividend, divisor = _without_zeros(self.dividend), _without_zeros(self.divisor)
+        if not dividend:
+            if power < 0:
+                raise NotExact("it divides by 0")
+            return Exact.rational(0)
+        if len(dividend) > 1 or len(divisor) > 1:
+            raise NotExact("there is a root of a sum with pi or e: write it as one without")
+        (((pi, e), number),), (((under_pi, under_e), under),) = dividend.items(), divisor.items()
+        radicand = number * under.inverse()
+        value = radicand.power(abs(power.numerator)).root(power.denominator)
+        powers = _bounded(((pi - under_pi) * power, (e - under_e) * power))
+        return Exact({powers: value.inverse() if power < 0 else value}, _ONE)
+
+    def _to_the(self, times: int) -> "Exact":
+        if times < 0:
+            return (Exact.rational(1) / self)._to_the(-times)
+        if times == 0:
+            return Exact.rational(1)
+        if max(len(self.dividend), len(self.divisor)) == 1:
+            dividend, divisor = (
+                {_bounded((pi * times, e * times)): number.power(times) for (pi, e), number in part.items()}
+                for part in (self.dividend, self.divisor)
+            )
+            return Exact(dividend, _ONE if self.divisor is _ONE else divisor)
+        if times > MAX_TERMS:
+            raise NotExact("its powers are too large")
+        value = Exact.rational(1)
+        for _ in range(times):
+            value = value * self
+        return value
+
+    def as_rational(self, largest: int) -> Fraction | None:
+        """The fraction of integers up to `largest` that this is; None where it is none."""
+        dividend, divisor = _without_zeros(self.dividend), _without_zeros(self.divisor)
+        if not dividend:
+            return Fraction(0)
+        # Where it is one, it is also the quotient of any two terms of the same powers.
+        powers = next(iter(divisor))
+        if powers not in dividend:
+            return None
+        near = (dividend[powers] * divisor[powers].inverse()).nearest_rational(largest)
+        if near is None or abs(near.numerator) > largest or not equal(self, Exact.rational(near)):
+            return None
+        return near
 
 
-def parse_exact(text: str) -> Exact:
-    """The value that a text is.
+def equal(first: Exact, second: Exact) -> bool:
+    """Whether two values are the same number.
 
     Raises:
-        NotExact: it is none by the grammar, or it is longer, deeper or larger than any answer.
+        NotExact: it cannot be told.
     """
-    if len(text) > MAX_CHARACTERS:
-        raise NotExact(f"it is longer than {MAX_CHARACTERS} characters")
-    return _Reader(_tokens(text)).whole()
+    return not _without_zeros((first - second).dividend)
 
 
-def equal(one: Exact, other: Exact) -> bool:
-    """Whether two values of `parse_exact` are the same number."""
-    return bool(sympy.expand(one - other) == 0)
+def _added(first: Sum, second: Sum) -> Sum:
+    total = dict(first)
+    for powers, number in second.items():
+        total[powers] = total[powers] + number if powers in total else number
+    return _sized({powers: number for powers, number in total.items() if not number.is_zero_rational})
 
 
-def write_exact(value: Exact) -> str:
-    """A value as `parse_exact` reads it."""
-    return str(value).replace("**", "^")
+def _multiplied(first: Sum, second: Sum) -> Sum:
+    if first is _ONE or second is _ONE:
+        return second if first is _ONE else first
+    total: dict[Powers, Algebraic] = {}
+    for (pi, e), number in first.items():
+        for (other_pi, other_e), other in second.items():
+            powers, product = _bounded((pi + other_pi, e + other_e)), number * other
+            total[powers] = total[powers] + product if powers in total else product
+    return _sized(total)
 
 
-def _tokens(text: str) -> list[str]:
-    found, position, text = [], 0, text.rstrip()
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise NotExact(f"{text[position : position + 12].strip()!r} is not understood")
-        found.append(match[1])
-        position = match.end()
-    return found
+def _without_zeros(terms: Sum) -> Sum:
+    return {powers: number for powers, number in terms.items() if number.sign}
 
 
-class _Reader:
-    """Recursive descent over the tokens of one text."""
-
-    def __init__(self, tokens: list[str]) -> None:
-        self.tokens = [*tokens, ""]
-        self.position = 0
-        self.depth = 0
-
-    def whole(self) -> Exact:
-        value = self.sum()
-        if self.tokens[self.position]:
-            raise NotExact(f"{self.tokens[self.position]!r} stands where an operator should")
-        return value
-
-    def take(self, *wanted: str) -> str:
-        """The next token if it is one of those wanted, else the empty text."""
-        token = self.tokens[self.position]
-        if not token or token not in wanted:
-            return ""
-        self.position += 1
-        return token
-
-    def sum(self) -> Exact:
-        self.depth += 1
-        if self.depth > _MAX_DEPTH:
-            raise NotExact("it is nested too deeply")
-        value = self.product()
-        while operator := self.take("+", "-"):
-            right = self.product()
-            value = _bounded(value + right if operator == "+" else value - right)
-        self.depth -= 1
-        return value
-
-    def product(self) -> Exact:
-        value = self.signed()
-        while operator := self.take("*", "/"):
-            right = self.signed()
-            value = _multiplied(value, right if operator == "*" else _inverse(right))
-        return value
-
-    def signed(self) -> Exact:
-        negative = False
-        while sign := self.take("-", "+"):
-            negative ^= sign == "-"
-        value = self.power()
-        return -value if negative else value
-
-    def power(self) -> Exact:
-        base = self.atom()
-        if not self.take("^", "**"):
-            return base
-        self.depth += 1
-        if self.depth > _MAX_DEPTH:
-            raise NotExact("it is nested too deeply")
-        exponent = self.signed()
-        self.depth -= 1
-        return _exp(exponent) if base == sympy.E else _power(base, exponent)
-
-    def atom(self) -> Exact:
-        token = self.tokens[self.position]
-        self.position += bool(token)
-        match token:
-            case "pi":
-                return sympy.pi
-            case "e" | "E":
-                return sympy.E
-            case "(":
-                return self.bracketed()
-            case "sqrt" | "exp":
-                if not self.take("("):
-                    raise NotExact(f"{token} needs brackets: {token}(2)")
-                argument = self.bracketed()
-                return _root(argument) if token == "sqrt" else _exp(argument)
-        if not token.isdigit():
-            raise NotExact(f"a number is missing before {token!r}" if token else "a number is missing")
-        return _bounded(sympy.Integer(int(token)))
-
-    def bracketed(self) -> Exact:
-        value = self.sum()
-        if not self.take(")"):
-            raise NotExact("a bracket is not closed")
-        return value
+def _sized(terms: Sum) -> Sum:
+    if len(terms) > MAX_TERMS:
+        raise NotExact(f"it has more than {MAX_TERMS} terms")
+    return terms
 
 
-def _bounded(value: Exact) -> Exact:
-    terms = sympy.Add.make_args(value)
-    if len(terms) > _MAX_TERMS:
-        raise NotExact(f"it has more than {_MAX_TERMS} terms")
-    for term in terms:
-        coefficient = term.as_coeff_Mul()[0]
-        if max(int(coefficient.p).bit_length(), int(coefficient.q).bit_length()) > _MAX_BITS:
-            raise NotExact("its numbers are too large")
-    return value
-
-
-def _multiplied(one: Exact, other: Exact) -> Exact:
-    return _bounded(sympy.expand(one * other))
-
-
-def _inverse(value: Exact) -> Exact:
-    if value == 0:
-        raise NotExact("it divides by 0")
-    if value.is_Add:
-        raise NotExact("it divides by a sum: take the roots out of the denominator")
-    return 1 / value
-
-
-def _power(base: Exact, exponent: Exact) -> Exact:
-    if not exponent.is_Integer:
-        raise NotExact("an exponent must be an integer; write roots as sqrt(n)")
-    times = int(exponent)
-    if base.is_Add:
-        if not 0 <= times <= _MAX_SUM_EXPONENT:
-            raise NotExact(f"powers of sums go from 0 to {_MAX_SUM_EXPONENT}")
-        value = sympy.Integer(1)
-        for _ in range(times):
-            value = _multiplied(value, base)
-        return value
-    coefficient = base.as_coeff_Mul()[0]
-    bits = max(int(coefficient.p).bit_length(), int(coefficient.q).bit_length())
-    if (bits > 1 and abs(times) * bits > 2 * _MAX_BITS) or abs(times) > 8 * _MAX_EXPONENT:
+def _bounded(powers: Powers) -> Powers:
+    if any(max(abs(power.numerator), power.denominator) > MAX_EXPONENT for power in powers):
         raise NotExact("its powers are too large")
-    return _bounded(_inverse(base) ** -times if times < 0 else base**times)
-
-
-def _exp(exponent: Exact) -> Exact:
-    if not exponent.is_Rational or max(abs(exponent.p), exponent.q) > _MAX_EXPONENT:
-        raise NotExact(f"an exponent of e must be a fraction of integers up to {_MAX_EXPONENT}")
-    return sympy.exp(exponent)
-
-
-def _root(value: Exact) -> Exact:
-    if not value.is_Rational or value < 0:
-        raise NotExact("a square root must be one of a number that is not negative")
-    if value.p * value.q > _MAX_RADICAND:
-        raise NotExact("a number under a square root is too large")
-    return sympy.sqrt(value)
+    return powers
