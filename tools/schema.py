@@ -45,19 +45,22 @@ def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth
     at = place or "arguments"
     if "const" in schema or "enum" in schema:
         choices = schema.get("enum", [schema.get("const")])
-        return [] if any(_equal(value, one) for one in choices) else [f"{at}: {not_one_of(value, choices)}"]
+        fits = any(_equal(value, choice) for choice in choices)
+        return [] if fits else [f"{at}: {not_one_of(value, choices)}"]
     for alternatives in ("anyOf", "oneOf"):
         if alternatives in schema:
-            found = [complaints(value, one, place, root, depth + 1) for one in schema[alternatives]]
+            found = [complaints(value, option, place, root, depth + 1) for option in schema[alternatives]]
             if found and all(found):
-                wanted = list(dict.fromkeys(_wanted(one, root) for one in schema[alternatives]))
+                wanted = list(dict.fromkeys(_wanted(option, root) for option in schema[alternatives]))
                 # The alternative that comes nearest says what to mend; where none has the type, all do.
                 typed = [
-                    one for one, s in zip(found, schema[alternatives], strict=True) if _typed(value, s, root)
+                    reasons
+                    for reasons, s in zip(found, schema[alternatives], strict=True)
+                    if _typed(value, s, root)
                 ]
                 return typed[0] if typed else [f"{at}: must be {' or '.join(wanted)}, not {shown(value)}"]
-    for one in schema.get("allOf", ()):
-        if wrong := complaints(value, one, place, root, depth + 1):
+    for option in schema.get("allOf", ()):
+        if wrong := complaints(value, option, place, root, depth + 1):
             return wrong
     if not _typed(value, schema, root):
         return [f"{at}: must be {_wanted(schema, root)}, not {shown(value)}"]
@@ -65,7 +68,7 @@ def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth
         return _object(value, schema, place, root, depth)
     if isinstance(value, list):
         items = schema.get("items", True)
-        inner = [complaints(one, items, f"{at}.{n}", root, depth + 1) for n, one in enumerate(value)]
+        inner = [complaints(item, items, f"{at}.{n}", root, depth + 1) for n, item in enumerate(value)]
         return [*_length(value, schema, at), *(wrong for found in inner for wrong in found)]
     if isinstance(value, str):
         return _text(value, schema, at)
@@ -100,9 +103,9 @@ def unknown(name: str, known: Iterable[str]) -> str:
 def not_one_of(value: Any, choices: Iterable[Any]) -> str:
     """That a value is none of the choices, and which one may be meant."""
     listed = list(choices)
-    texts = [one for one in listed if isinstance(one, str)]
+    texts = [choice for choice in listed if isinstance(choice, str)]
     near = difflib.get_close_matches(value[:100], texts, n=1) if isinstance(value, str) else []
-    wanted = ", ".join(repr(one) if isinstance(one, str) else _json(one) for one in listed)
+    wanted = ", ".join(repr(choice) if isinstance(choice, str) else _json(choice) for choice in listed)
     guess = f"; did you mean {near[0]!r}?" if near else ""
     return f"must be {'one of ' if len(listed) > 1 else ''}{wanted}, not {shown(value)}{guess}"
 
@@ -127,13 +130,13 @@ def _object(
     inside = f"{place}." if place else ""
     wrong = [missing(inside + name) for name in schema.get("required", ()) if name not in value]
     others = schema.get("additionalProperties", True)
-    for name, one in value.items():
+    for name, item in value.items():
         if name in properties:
-            wrong += complaints(one, properties[name], inside + name, root, depth + 1)
+            wrong += complaints(item, properties[name], inside + name, root, depth + 1)
         elif others is False:
             wrong.append(unknown(inside + name, [inside + known for known in properties]))
         else:
-            wrong += complaints(one, others, inside + name, root, depth + 1)
+            wrong += complaints(item, others, inside + name, root, depth + 1)
     return wrong
 
 

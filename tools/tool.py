@@ -132,8 +132,8 @@ def tool(function: Callable[..., Any]) -> Tool:
     parameters = {
         "type": "object",
         "properties": {
-            key: {part: value for part, value in one.items() if part != "title"}
-            for key, one in own.get("properties", {}).items()
+            key: {part: value for part, value in argument.items() if part != "title"}
+            for key, argument in own.get("properties", {}).items()
         },
         "required": own.get("required", []),
     }
@@ -168,24 +168,24 @@ def _documented(name: str, docstring: str) -> tuple[str, dict[str, str]]:
 
 def _complaints(error: pydantic.ValidationError, known: Iterable[str]) -> str:
     complaints = []
-    for one in error.errors(include_url=False)[: schema.MOST]:
-        place = ".".join(map(str, one["loc"])) or "arguments"
-        match one["type"]:
+    for problem in error.errors(include_url=False)[: schema.MOST]:
+        place = ".".join(map(str, problem["loc"])) or "arguments"
+        match problem["type"]:
             case "missing":
                 complaints.append(schema.missing(place))
             case "extra_forbidden":
                 complaints.append(schema.unknown(place, known))
             case "literal_error" | "enum":
-                choices = re.findall(r"'([^']*)'", one["ctx"]["expected"])
+                choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
                 wrong = (
-                    schema.not_one_of(one["input"], choices)
+                    schema.not_one_of(problem["input"], choices)
                     if choices
-                    else f"must be {one['ctx']['expected']}"
+                    else f"must be {problem['ctx']['expected']}"
                 )
                 complaints.append(f"{place}: {wrong}")
             case _:
-                wrong = one["msg"].replace("Input should be", "must be")
-                complaints.append(f"{place}: {wrong}, not {schema.shown(one['input'])}")
+                wrong = problem["msg"].replace("Input should be", "must be")
+                complaints.append(f"{place}: {wrong}, not {schema.shown(problem['input'])}")
     return schema.joined(complaints, error.error_count())
 
 

@@ -79,7 +79,7 @@ class McpTools(ToolEnv):
 
         env = McpTools(
             McpServer(command=["uvx", "mcp-server-time"]),
-            [Task("It is noon in Lima in May. What time is it in Kyiv?", lambda one: "20:00" in one.answer)],
+            [Task("It is noon in Lima in May. What time is it in Kyiv?", lambda it: "20:00" in it.answer)],
         )
 
     ## Observation

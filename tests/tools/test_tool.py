@@ -267,7 +267,7 @@ def test_values_that_have_no_json_are_refused():
 
 def test_a_list_of_thousands_does_not_get_as_many_complaints():
     foreign = Tool.from_schema("foreign", "A tool.", book.parameters, lambda **_: None)
-    for one in (book, foreign):
+    for each in (book, foreign):
         with pytest.raises(ToolError, match=r"stops\.9: .*; and 4990 more") as refused:
-            one.read({"day": "x", "stops": [1] * 5_000})
+            each.read({"day": "x", "stops": [1] * 5_000})
         assert len(str(refused.value)) < 2_000

@@ -111,7 +111,7 @@ class McpServer:
         except BaseException:
             self.close()
             raise
-        self.tools = tuple(self._tool(one) for one in self._listed.values())
+        self.tools = tuple(self._tool(tool) for tool in self._listed.values())
         return self
 
     def close(self) -> None:
@@ -162,7 +162,9 @@ class McpServer:
             result = self._ask(lambda: connection.run(lambda client: client.read_resource(uri)), uri)
         except mcp.MCPError as error:
             raise self._fault(f"{uri}: {error}") from error
-        return "\n".join(one.text for one in result.contents if isinstance(one, types.TextResourceContents))
+        return "\n".join(
+            content.text for content in result.contents if isinstance(content, types.TextResourceContents)
+        )
 
     def _opened(self) -> "_Connection":
         if self._connection is None:

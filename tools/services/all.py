@@ -16,7 +16,7 @@ def all_services(seed: int = 0) -> dict[str, Service]:
     """
     mailbox = invented_mailbox(seed)
     people = (mailbox.owner, *mailbox.people)
-    calendars = {Calendar(one.address, one.name, "UTC"): () for one in people}
+    calendars = {Calendar(person.address, person.name, "UTC"): () for person in people}
     services = (SearchService(seed), CalendarService(calendars), WeatherService(seed), MailService(mailbox))
     return {service.name: service for service in services}
 

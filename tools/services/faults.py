@@ -45,7 +45,7 @@ class FaultPlan:
     stale: float = 0.0
 
     def __post_init__(self) -> None:
-        shares = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "seed"}
+        shares = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "seed"}
         for name, share in shares.items():
             if not 0.0 <= share <= 1.0:
                 raise ValueError(

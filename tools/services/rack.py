@@ -45,7 +45,9 @@ class Rack:
         self._control = control
         self._hosts = {name: _Host(service, faults or FaultPlan()) for name, service in services.items()}
         self._about = {
-            "services": {name: {"url": f"/{name}/", "about": about(one)} for name, one in services.items()},
+            "services": {
+                name: {"url": f"/{name}/", "about": about(service)} for name, service in services.items()
+            },
             "worlds": "each value of the header X-Ludus-World is a world of its own",
             "control": [f"/NAME/{CONTROL}{action}" for action in _ACTIONS] if control else [],
         }
@@ -74,9 +76,8 @@ class Rack:
         elif path == "/health":
             await _answer(send, 200, {"status": "ok"})
         else:
-            reason = (
-                f"there is nothing at {path[:100]}; there are: {', '.join(f'/{one}' for one in self._hosts)}"
-            )
+            names = ", ".join(f"/{name}" for name in self._hosts)
+            reason = f"there is nothing at {path[:100]}; there are: {names}"
             await _refuse(send, 404, reason)
 
 

@@ -50,11 +50,11 @@ def read_occurrence(state: CalendarState, occurrence: str, following: bool) -> d
 def read_person(state: CalendarState, text: str) -> Person:
     """Somebody who is named by address, by name, or by a first or last name that nobody else has."""
     wanted = text.strip().casefold().removeprefix("mailto:")
-    for one in state.people.values():
-        if wanted in (one.address, one.name.casefold()):
-            return one
-    found = [one for one in state.people.values() if wanted in one.name.casefold().split()]
+    for person in state.people.values():
+        if wanted in (person.address, person.name.casefold()):
+            return person
+    found = [person for person in state.people.values() if wanted in person.name.casefold().split()]
     if len(found) == 1:
         return found[0]
-    there = ", ".join(f"{one.name} <{one.address}>" for one in state.people.values())
+    there = ", ".join(f"{person.name} <{person.address}>" for person in state.people.values())
     raise ToolError(f"{text[:60]!r} {'could be several' if found else 'is nobody here'}; there are {there}")

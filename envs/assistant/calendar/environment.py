@@ -181,14 +181,14 @@ class Calendar(ServiceEnv):
     def _begin(self, rng: np.random.Generator, world: World, goal: Goal) -> Start:
         shelves = Shelves(
             {
-                one.address: shelf(one.calendar, world.items[one.address].values())
-                for one in sorted(world.people, key=lambda one: one.address)
+                person.address: shelf(person.calendar, world.items[person.address].values())
+                for person in sorted(world.people, key=lambda person: person.address)
             }
         )
         self._service.state = shelves
         self._service.clock.now = world.now.astimezone(UTC)
         state = CalendarState(
-            people={one.address: one for one in world.people},
+            people={person.address: person for person in world.people},
             now=world.now,
             goal=goal,
             begun=shelves,
@@ -243,12 +243,12 @@ class Calendar(ServiceEnv):
         """Who has a calendar: names, addresses and time zones."""
         listed = [
             {
-                "name": one.name,
-                "address": one.address,
-                "zone": one.zone,
-                **({"you_work_for": True} if one is state.user else {}),
+                "name": person.name,
+                "address": person.address,
+                "zone": person.zone,
+                **({"you_work_for": True} if person is state.user else {}),
             }
-            for one in state.people.values()
+            for person in state.people.values()
         ]
         return shown(state, listed)
 
@@ -278,7 +278,7 @@ class Calendar(ServiceEnv):
             end: the time, or the day, before which to stop
         """
         low, high = read_time(state, start, "start"), read_time(state, end, "end")
-        asked = [read_person(state, one).address for one in people]
+        asked = [read_person(state, name).address for name in people]
         clock = state.user.clock
         found = {
             address: [
@@ -323,7 +323,7 @@ class Calendar(ServiceEnv):
             )
         begins = read_time(state, start, "start", zone)
         ends = (begins.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(begins.tzinfo)
-        guests = dict.fromkeys(read_person(state, one) for one in attendees)
+        guests = dict.fromkeys(read_person(state, name) for name in attendees)
         guests.pop(state.user, None)
         rule = "" if repeat == "never" else f"{RULES[repeat]};COUNT={times}"
         address = state.user.address
@@ -334,13 +334,13 @@ class Calendar(ServiceEnv):
             str(begins.tzinfo),
             minutes,
             rule,
-            *(one.address for one in guests),
+            *(guest.address for guest in guests),
         )
         uid = blake2b(json.dumps(parts).encode(), digest_size=6).hexdigest()
         item = self._client.create(
-            address, uid, title, begins, ends, attendees=[one.attendee() for one in guests], rule=rule
+            address, uid, title, begins, ends, attendees=[guest.attendee() for guest in guests], rule=rule
         )
-        invited = [one.address for one in item.main.attendees if one.address != address]
+        invited = [attendee.address for attendee in item.main.attendees if attendee.address != address]
         made = {"event": uid, "start": iso(begins), "end": iso(ends), "invited": invited}
         return shown(state, {**made, **({"repeats": f"{repeat}, {times} times"} if rule else {})})
 

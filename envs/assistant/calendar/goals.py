@@ -57,7 +57,7 @@ def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
             event.details.organizer,
             event.details.answer_of(person.address) or "",
             f"{event.details.status} {event.details.transparent}",
-            *sorted(one.address for one in event.details.attendees),
+            *sorted(attendee.address for attendee in event.details.attendees),
         )
         for event in found
     )

@@ -33,7 +33,7 @@ def day_text(day: date) -> str:
 
 
 def names_text(people: Sequence[Person]) -> str:
-    names = [one.name for one in people]
+    names = [person.name for person in people]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -54,7 +54,7 @@ def working(world: World, days: Sequence[date], people: Sequence[Person], slots:
     for day in days:
         for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS):
             start = world.at(day, slot, world.user)
-            if all(at_work(one, start, slots) for one in people):
+            if all(at_work(person, start, slots) for person in people):
                 yield start
 
 
@@ -82,7 +82,7 @@ def _placed(
     for _ in range(12):
         start = world.at(world.day(week, rng.randrange(5)), _time(rng), world.user)
         item = world.event(title, start, slots, world.user, others, weekly=weekly)
-        if all(world.are_free(people, one, slots) for one in world.starts(item)):
+        if all(world.are_free(people, begin, slots) for begin in world.starts(item)):
             return world.put(item, people)
     return None
 
@@ -109,8 +109,8 @@ def book_series(world: World, week: int) -> Goal | None:
         others = [clock, *others[1:]]
     title, slots, day = world.serials.pop(), rng.randint(1, 2), world.day(week, rng.randrange(5))
     start, times = world.at(day, _time(rng), clock), rng.randint(3, 8)
-    one = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
-    item = Item(replace(one.main, rule=f"FREQ=WEEKLY;COUNT={times}"))
+    first = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
+    item = Item(replace(first.main, rule=f"FREQ=WEEKLY;COUNT={times}"))
     text = (
         f'Book "{title}" for {slots * 30} minutes with {names_text(others)} every week, {times} times, first '
         f"on {day_text(day)}, always at {start:%H:%M} {clock_text(world, clock)}."
@@ -215,18 +215,20 @@ def repair(world: World, week: int) -> Goal | None:
     start = world.at(day, event.start.hour * 2 + event.start.minute // 30 + shift, world.user)
     own = span(event.start, slots)
     # Nothing else of the user's is to lie in that time.
-    others_then = [one for one in span(start, 2) if one in world.taken[world.user.address] and one not in own]
+    others_then = [
+        slot for slot in span(start, 2) if slot in world.taken[world.user.address] and slot not in own
+    ]
     if others_then or set(own).isdisjoint(span(start, 2)):
         return None
     world.put(world.event(rng.choice(world.common), start, 2), [world.user])
     to = first_slot(world, [day], people, slots)
-    without = {one: world.taken[one.address] - set(own) for one in people}
+    without = {person: world.taken[person.address] - set(own) for person in people}
     without[world.user] |= set(span(start, 2))
     again = next(
         (
-            one
-            for one in working(world, [day], people, slots)
-            if all(without[each].isdisjoint(span(one, slots)) for each in people)
+            begin
+            for begin in working(world, [day], people, slots)
+            if all(without[each].isdisjoint(span(begin, slots)) for each in people)
         ),
         None,
     )
@@ -284,21 +286,21 @@ def ask_slot(world: World, week: int) -> Goal | None:
         f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
     )
     # Why the times before are none, one may know from anybody who takes part; that this is one, from all.
-    needs = frozenset((one.address, slot) for one in people for slot in span(start, slots))
+    needs = frozenset((person.address, slot) for person in people for slot in span(start, slots))
     return Goal("ask_slot", text, answer=f"{start:%H:%M}", needs=needs)
 
 
 def ask_minutes(world: World, week: int) -> Goal | None:
     day = world.day(week, world.rng.randrange(5))
     slots = [world.at(day, slot, world.user) for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS)]
-    taken = sum(not world.is_free(world.user, one, 1) for one in slots)
+    taken = sum(not world.is_free(world.user, slot, 1) for slot in slots)
     if not 1 < taken < len(slots):
         return None
     text = (
         f"How many minutes of my working hours on {day_text(day)} are taken? What overlaps counts once. "
         "Answer with the number."
     )
-    needs = frozenset((world.user.address, one) for one in slots)
+    needs = frozenset((world.user.address, slot) for slot in slots)
     return Goal("ask_minutes", text, answer=str(30 * taken), needs=needs)
 
 

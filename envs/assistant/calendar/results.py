@@ -29,7 +29,11 @@ def event_shown(event: Event, state: CalendarState) -> dict[str, Any]:
         shown["occurrence"] = iso(event.occurrence.astimezone(person.clock))
     if details.organizer:
         shown["organizer"] = details.organizer
-    guests = {one.address: one.status for one in details.attendees if one.address != person.address}
+    guests = {
+        attendee.address: attendee.status
+        for attendee in details.attendees
+        if attendee.address != person.address
+    }
     if guests:
         shown["attendees"] = guests
     own = details.answer_of(person.address)

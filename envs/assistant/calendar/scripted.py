@@ -107,7 +107,9 @@ class Oracle(_Planner):
 
     def plan(self, request: str) -> Plan:
         kind, fields = next(
-            (kind, found.groups()) for kind, one in PATTERNS.items() if (found := one.fullmatch(request))
+            (kind, found.groups())
+            for kind, pattern in PATTERNS.items()
+            if (found := pattern.fullmatch(request))
         )
         yield from getattr(self, kind)(*fields)
 
@@ -180,9 +182,9 @@ class Oracle(_Planner):
     def repair(self, title: str) -> Plan:
         low = self.now.replace(hour=0, minute=0)
         events = yield from self.listed(low, low + timedelta(weeks=7))
-        dates = [one for one in events if one["title"] == title]
+        dates = [event for event in events if event["title"] == title]
         found = next(
-            one for one in dates if any(_overlap(one, other) for other in events if other is not one)
+            event for event in dates if any(_overlap(event, other) for other in events if other is not event)
         )
         start, end = (datetime.fromisoformat(found[key]) for key in ("start", "end"))
         day = start.replace(hour=0, minute=0, tzinfo=self.zone)
@@ -195,11 +197,11 @@ class Oracle(_Planner):
         low = self.local(monday)
         events = yield from self.listed(low, low + timedelta(weeks=1))
         calls: list[Call] = []
-        for one in events:
-            if one.get("your_answer") == "needs-action":
-                collides = any(_overlap(one, other) for other in events if other is not one)
+        for event in events:
+            if event.get("your_answer") == "needs-action":
+                collides = any(_overlap(event, other) for other in events if other is not event)
                 answer = "decline" if collides else "accept"
-                calls.append(("answer_invitation", {"event": one["event"], "answer": answer}))
+                calls.append(("answer_invitation", {"event": event["event"], "answer": answer}))
         yield [*calls, ("finish", {})]
 
     def ask_slot(self, minutes: str, day: str, names: str) -> Plan:
@@ -210,8 +212,8 @@ class Oracle(_Planner):
         low = self.local(day)
         begins, ends = low.replace(hour=WORK_BEGINS), low.replace(hour=WORK_ENDS)
         (events,) = yield [("list_events", {"start": begins.isoformat(), "end": ends.isoformat()})]
-        busy = [_times(one) for one in events if _takes_time(one)]
-        free = [one for one in _slots(begins, ends) if not any(low <= one < high for low, high in busy)]
+        busy = [_times(event) for event in events if _takes_time(event)]
+        free = [slot for slot in _slots(begins, ends) if not any(low <= slot < high for low, high in busy)]
         taken = (ends - begins) - len(free) * SLOT
         yield [("finish", {"answer": str(taken // timedelta(minutes=1))})]
 
@@ -227,15 +229,17 @@ class Oracle(_Planner):
         half = low + (high - low) / 2
         both = [*(yield from self.listed(low, half)), *(yield from self.listed(half, high))]
         # What lies across the middle is in both.
-        return [*{(one["event"], one["start"]): one for one in both}.values()]
+        return [*{(event["event"], event["start"]): event for event in both}.values()]
 
     def first_slot(
         self, first: datetime, last: datetime, names: list[str], minutes: int
     ) -> Generator[list[Call], list[Any], datetime]:
         """The first slot in which the user and others are at work and free."""
         (people,) = yield [("people", {})]
-        me = next(one["address"] for one in people if one.get("you_work_for"))
-        others = [one["address"] for one in people if one["name"] in names or one["address"] in names]
+        me = next(person["address"] for person in people if person.get("you_work_for"))
+        others = [
+            person["address"] for person in people if person["name"] in names or person["address"] in names
+        ]
         asked = [me, *others]
         end = last + timedelta(days=1)
         (found,) = yield [
@@ -246,7 +250,7 @@ class Oracle(_Planner):
             for address in asked
             for time in found[address]
         ]
-        clocks = [ZoneInfo(one["zone"]) for one in people if one["address"] in asked]
+        clocks = [ZoneInfo(person["zone"]) for person in people if person["address"] in asked]
         length = timedelta(minutes=minutes)
         return next(
             start.astimezone(self.zone)
@@ -336,7 +340,7 @@ class BookAll(_Planner):
         day = re.findall(_DAY, request)
         low = self.local(day[0]) if day else self.now.replace(hour=0, minute=0)
         (people,) = yield [("people", {})]
-        guests = [one["name"] for one in people if one["name"] in request]
+        guests = [person["name"] for person in people if person["name"] in request]
         slots = [
             start for start in _slots(low, low + timedelta(days=5)) if WORK_BEGINS <= start.hour < WORK_ENDS
         ]
@@ -426,11 +430,11 @@ def _names(text: str) -> list[str]:
 
 
 def _zones(people: list[dict[str, str]]) -> dict[str, str]:
-    return {one["name"]: one["zone"] for one in people}
+    return {person["name"]: person["zone"] for person in people}
 
 
 def _titled(events: list[dict[str, Any]], title: str) -> dict[str, Any]:
-    return next(one for one in events if one["title"] == title)
+    return next(event for event in events if event["title"] == title)
 
 
 def _times(event: Mapping[str, Any]) -> tuple[datetime, datetime]:
@@ -442,11 +446,11 @@ def _takes_time(event: Mapping[str, Any]) -> bool:
     return not gone and "takes_no_time" not in event
 
 
-def _overlap(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def _overlap(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two entries take the same time."""
     if not _takes_time(other):
         return False
-    (low, high), (begins, ends) = _times(one), _times(other)
+    (low, high), (begins, ends) = _times(event), _times(other)
     return low < ends and begins < high
 
 

@@ -116,15 +116,15 @@ class World:
 
     def are_free(self, people: Iterable[Person], start: datetime, slots: int) -> bool:
         times = span(start, slots)
-        return all(self.taken[one.address].isdisjoint(times) for one in people)
+        return all(self.taken[person.address].isdisjoint(times) for person in people)
 
     def put(self, item: Item, people: Sequence[Person], busy: bool = True) -> Item:
         """Give an object to people; `busy` is whether it takes their time."""
-        for one in people:
-            self.items[one.address][item.uid] = item
+        for person in people:
+            self.items[person.address][item.uid] = item
             if busy:
                 for start in self.starts(item):
-                    self.taken[one.address].update(span(start, slots_of(item)))
+                    self.taken[person.address].update(span(start, slots_of(item)))
         return item
 
     def starts(self, item: Item) -> list[datetime]:
@@ -147,7 +147,7 @@ class World:
         attendees: tuple[Attendee, ...] = ()
         if others and organizer is not None:
             given = iter(statuses)
-            invited = (one.attendee(next(given, "accepted")) for one in others)
+            invited = (person.attendee(next(given, "accepted")) for person in others)
             attendees = (organizer.attendee("accepted"), *invited)
         main = VEvent(
             uid=self.uid(),
@@ -184,7 +184,7 @@ def draw_world(rng: random.Random, recipe: Recipe) -> World:
         Person(f"{first} {last}", f"{_plain(first)}.{_plain(last)}@example.org", zones[place % len(zones)])
         for place, (first, last) in enumerate(zip(firsts, lasts, strict=True))
     )
-    addresses = [one.address for one in people]
+    addresses = [person.address for person in people]
     topics = rng.sample(TOPICS, len(TOPICS))
     forms, kinds = rng.sample(FORMS, len(FORMS)), rng.sample(SERIES, len(SERIES))
     return World(
@@ -207,7 +207,7 @@ def fill(world: World, recipe: Recipe, weeks: Sequence[int]) -> None:
         for _ in range(recipe.recurrence):
             start = world.at(world.day(0, rng.randrange(5)), rng.randrange(16, 35, 3), person)
             item = world.event(rng.choice(world.common), start, 1 + rng.randrange(2), weekly=True)
-            if all(world.is_free(person, one, slots_of(item)) for one in world.starts(item)):
+            if all(world.is_free(person, begin, slots_of(item)) for begin in world.starts(item)):
                 world.put(item, [person])
         for week in weeks:
             for weekday in range(5):

@@ -126,8 +126,8 @@ def test_what_is_done_and_undone_is_no_damage() -> None:
 def test_who_damages_everything_and_never_finishes_pays_for_it() -> None:
     env = Calendar(kinds=("cancel",))
     env.reset(seed=5)
-    events = dict.fromkeys(one["event"] for one in own_events(env))
-    every = calling(env, *(("cancel_event", {"event": one}) for one in events))
+    events = dict.fromkeys(entry["event"] for entry in own_events(env))
+    every = calling(env, *(("cancel_event", {"event": event}) for event in events))
     damage, truncated = env.step(every)[4]["reward_terms"]["damage"], False
     assert damage == 1
     while not truncated:
@@ -150,8 +150,8 @@ def test_who_has_not_looked_has_not_answered() -> None:
             half = env.snapshot()
             assert env.step(calling(env, ("finish", {"answer": goal.answer})))[4]["success"] is False
             env.restore(half)
-            for one in people[1:]:
-                call(env, "free_busy", people=[one], **asked)
+            for person in people[1:]:
+                call(env, "free_busy", people=[person], **asked)
         assert env.step(calling(env, ("finish", {"answer": goal.answer})))[4]["success"] is True
 
 
@@ -176,11 +176,11 @@ def test_a_meeting_that_is_made_anew_instead_of_moved_loses_the_answers_of_the_g
     moved = None
     while moved is None:
         reply = oracle.act(observation, info)
-        calls = {one["function"]["name"]: one["function"]["arguments"] for one in reply["tool_calls"]}
+        calls = {made["function"]["name"]: made["function"]["arguments"] for made in reply["tool_calls"]}
         moved = calls.get("move_event")
         if moved is None:
             observation, *_ = env.step(reply)
-    old = next(one for one in own_events(env) if one["event"] == moved["event"])
+    old = next(entry for entry in own_events(env) if entry["event"] == moved["event"])
     length = datetime.fromisoformat(old["end"]) - datetime.fromisoformat(old["start"])
     call(env, "cancel_event", event=old["event"])
     call(
@@ -244,8 +244,8 @@ def test_only_the_organizer_changes_a_meeting_and_only_guests_answer() -> None:
     env = Calendar(kinds=("answer_invitations",))
     env.reset(seed=4)
     events = own_events(env)
-    invitation = next(one for one in events if one.get("your_answer") == "needs-action")
-    own = next(one for one in events if "organizer" not in one)
+    invitation = next(event for event in events if event.get("your_answer") == "needs-action")
+    own = next(event for event in events if "organizer" not in event)
     assert "can change it" in call(env, "move_event", event=invitation["event"], start="2031-03-05T10:00")[0]
     assert "can change it" in call(env, "cancel_event", event=invitation["event"])[0]
     assert "not invited" in call(env, "answer_invitation", event=own["event"], answer="accept")[0]
@@ -259,22 +259,22 @@ def test_people_are_found_by_address_name_and_what_is_theirs_alone() -> None:
     env.reset(seed=0)
     people, *_ = call(env, "people")
     assert len(people) == 12
-    one = people[5]
+    guest = people[5]
     for name in (
-        one["address"],
-        one["name"],
-        one["name"].split()[0],
-        one["name"].upper(),
-        "mailto:" + one["address"],
+        guest["address"],
+        guest["name"],
+        guest["name"].split()[0],
+        guest["name"].upper(),
+        "mailto:" + guest["address"],
     ):
         found, *_ = call(env, "free_busy", people=[name], start="2031-03-05", end="2031-03-06")
-        assert [*found] == [one["address"]]
-    user = next(one for one in people if one.get("you_work_for"))
+        assert [*found] == [guest["address"]]
+    user = next(person for person in people if person.get("you_work_for"))
     made, *_ = call(
         env, "create_event", title="T", start="2031-03-05T12:00", minutes=30,
-        attendees=[user["name"], one["name"], one["address"]],
+        attendees=[user["name"], guest["name"], guest["address"]],
     )  # fmt: skip
-    assert made["invited"] == [one["address"]]
+    assert made["invited"] == [guest["address"]]
 
 
 def test_others_see_their_own_clock_and_series_keep_the_zone_they_are_booked_in() -> None:
@@ -285,8 +285,8 @@ def test_others_see_their_own_clock_and_series_keep_the_zone_they_are_booked_in(
         zone="America/New_York",
     )  # fmt: skip
     events, *_ = call(env, "list_events", start="2031-03-01", end="2031-05-01")
-    mine = [datetime.fromisoformat(one["start"]) for one in events if one["event"] == made["event"]]
-    assert {one.astimezone(ZoneInfo("America/New_York")).hour for one in mine} == {16}
+    mine = [datetime.fromisoformat(event["start"]) for event in events if event["event"] == made["event"]]
+    assert {start.astimezone(ZoneInfo("America/New_York")).hour for start in mine} == {16}
     assert len(mine) == 6
 
 
@@ -343,7 +343,7 @@ def test_it_conforms_with_other_arguments(arguments: dict) -> None:
 def test_milestones_are_paid_for_what_is_there() -> None:
     env = Calendar(kinds=("answer_invitations",), milestones=True)
     env.reset(seed=4)
-    pending = [one for one in own_events(env) if one.get("your_answer") == "needs-action"]
+    pending = [entry for entry in own_events(env) if entry.get("your_answer") == "needs-action"]
     state = env.snapshot()
     progress = set()
     for answer in ("accept", "decline"):
@@ -456,5 +456,7 @@ def test_a_series_lasts_as_long_as_was_asked_for_each_time() -> None:
     call(env, "create_event", **made)
     listed, *_ = call(env, "list_events", **span)
     nights = [event for event in listed if event["title"] == "Night"]
-    lengths = [datetime.fromisoformat(one["end"]) - datetime.fromisoformat(one["start"]) for one in nights]
+    lengths = [
+        datetime.fromisoformat(night["end"]) - datetime.fromisoformat(night["start"]) for night in nights
+    ]
     assert lengths == [timedelta(hours=8)] * 3

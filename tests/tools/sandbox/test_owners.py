@@ -58,9 +58,9 @@ def test_owners_of_earlier_boots_are_dead_and_those_of_other_namespaces_not_ours
 
 def test_names_tell_their_owner_and_differ() -> None:
     me = Owner.current()
-    one, two = owned_name(me, "box"), owned_name(me, "box")
-    assert one != two
-    assert owner_of(one) == owner_of(two) == me
+    first, two = owned_name(me, "box"), owned_name(me, "box")
+    assert first != two
+    assert owner_of(first) == owner_of(two) == me
 
 
 @given(st.text())

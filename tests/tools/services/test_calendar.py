@@ -144,9 +144,9 @@ def weekly(client: CalendarClient, count: int = 6, **more) -> Item:
 
 def test_people_have_calendars_with_names_and_zones(client: CalendarClient) -> None:
     found = client.calendars()
-    assert [one.person for one in found] == [ANNA, BO, CHI]
-    assert [one.name for one in found] == ["Anna Ødegård", "Bo <Li> & Co", "Chi"]
-    assert [one.zone for one in found] == ["Europe/Berlin", "America/New_York", "Asia/Kolkata"]
+    assert [calendar.person for calendar in found] == [ANNA, BO, CHI]
+    assert [calendar.name for calendar in found] == ["Anna Ødegård", "Bo <Li> & Co", "Chi"]
+    assert [calendar.zone for calendar in found] == ["Europe/Berlin", "America/New_York", "Asia/Kolkata"]
     assert client.calendar(BO) == found[1]
     with pytest.raises(ToolError):
         client.make_calendar(ANNA, "again")
@@ -210,8 +210,15 @@ def test_a_series_keeps_the_time_of_the_clock_when_the_clocks_change(client: Cal
         f"{day} 09:00" for day in ("03-04", "03-11", "03-18", "03-25", "04-01", "04-08")
     ]
     # New York changes on the 9th of March, Berlin on the 30th; Kolkata never.
-    assert [one[6:] for one in starts(client, BO)] == ["03:00", "04:00", "04:00", "04:00", "03:00", "03:00"]
-    assert [one[6:] for one in starts(client, CHI)] == ["13:30"] * 4 + ["12:30"] * 2
+    assert [start[6:] for start in starts(client, BO)] == [
+        "03:00",
+        "04:00",
+        "04:00",
+        "04:00",
+        "03:00",
+        "03:00",
+    ]
+    assert [start[6:] for start in starts(client, CHI)] == ["13:30"] * 4 + ["12:30"] * 2
     assert {event.end - event.start for event in client.events(BO, FIRST, LAST)} == {timedelta(hours=1)}
 
 
@@ -219,7 +226,9 @@ def test_one_occurrence_is_moved_and_keeps_its_name(client: CalendarClient) -> N
     weekly(client)
     client.move(ANNA, "sync", at(13, 15), occurrence=at(11))
     moved = client.events(ANNA, at(13, 0), at(14, 0))
-    assert [(one.start, one.end, one.occurrence) for one in moved] == [(at(13, 15), at(13, 16), at(11))]
+    assert [(event.start, event.end, event.occurrence) for event in moved] == [
+        (at(13, 15), at(13, 16), at(11))
+    ]
     # Again, by the name that it has always had, far away.
     client.move(ANNA, "sync", at(28, 8, month=4), occurrence=at(11))
     assert starts(client)[1:] == ["03-18 09:00", "03-25 09:00", "04-01 09:00", "04-08 09:00", "04-28 08:00"]
@@ -307,7 +316,7 @@ def test_times_without_a_zone_are_the_person_s(client: CalendarClient) -> None:
     client.create(
         BO, "lunch", "Lunch", datetime(2031, 3, 8, 12), datetime(2031, 3, 8, 13), rule="FREQ=DAILY;COUNT=2"
     )
-    assert [one.start for one in client.events(BO, FIRST, LAST)] == [
+    assert [event.start for event in client.events(BO, FIRST, LAST)] == [
         at(8, 12, zone=NEW_YORK),
         at(9, 12, zone=NEW_YORK),
     ]
@@ -354,7 +363,7 @@ def test_people_are_invited_and_answer(client: CalendarClient) -> None:
         (event,) = client.events(person, FIRST, LAST)
         assert event.details.organizer == ANNA
         assert event.details.answer_of(person) == {ANNA: "accepted", BO: "accepted", CHI: "tentative"}[person]
-    known = {one.address: one.status for one in client.get(ANNA, "plan").item.main.attendees}
+    known = {attendee.address: attendee.status for attendee in client.get(ANNA, "plan").item.main.attendees}
     assert known == {
         ANNA: "accepted",
         BO: "accepted",

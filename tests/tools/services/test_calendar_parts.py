@@ -41,7 +41,7 @@ lines = st.lists(texts, max_size=3).map("\n".join).map(lambda text: text.strip()
 addresses = st.from_regex(r"[a-z]{1,30}@[a-z]{1,40}\.example", fullmatch=True)
 zones = st.sampled_from([*map(ZoneInfo, ZONES), UTC, None])
 walls = st.datetimes(datetime(2030, 1, 1), datetime(2032, 1, 1)).map(
-    lambda one: one.replace(microsecond=0, second=0)
+    lambda moment: moment.replace(microsecond=0, second=0)
 )
 
 
@@ -64,7 +64,7 @@ def items(draw: st.DrawFn) -> Item:
             st.builds(
                 Attendee,
                 addresses,
-                texts.filter(lambda one: '"' not in one and "^" not in one),
+                texts.filter(lambda text: '"' not in text and "^" not in text),
                 st.sampled_from(STATUSES),
             ),
             max_size=3,
@@ -162,8 +162,8 @@ def test_series_without_exceptions_expand_as_the_library_does_it(
     short = expand.events([Item(main)], start, HIGH, UTC)
     # An exception far away takes the way over the library.
     long = expand.events([Item(replace(main, excluded=(start.replace(year=1999, day=1),)))], start, HIGH, UTC)
-    assert [(one.start, one.end, one.occurrence) for one in short] == [
-        (one.start, one.end, one.occurrence) for one in long
+    assert [(event.start, event.end, event.occurrence) for event in short] == [
+        (event.start, event.end, event.occurrence) for event in long
     ]
 
 
@@ -195,13 +195,13 @@ def test_moving_and_moving_back_changes_nothing_that_takes_place(item: Item, day
     if not before or before[0].all_day:
         return
     main = item.main
-    start, end = (edit.aware(one, zone) for one in (main.start, main.end))
+    start, end = (edit.aware(moment, zone) for moment in (main.start, main.end))
     to = (start + timedelta(days=days)).replace(hour=hour)
     moved = edit.moved(item, to, to + (end - start))
-    first, last = (edit.aware(one, zone) for one in (moved.main.start, moved.main.end))
+    first, last = (edit.aware(moment, zone) for moment in (moved.main.start, moved.main.end))
     back = edit.moved(moved, start, start + (end - start))
     after = expand.events([back], LOW, HIGH, zone)
-    assert [(one.start, one.end) for one in after] == [(one.start, one.end) for one in before]
+    assert [(event.start, event.end) for event in after] == [(event.start, event.end) for event in before]
     assert last - first == end - start
 
 
@@ -223,13 +223,13 @@ def service() -> CalendarService:
             yield Item(VEvent(uid=f"day{day}", start=start, end=start + HOUR, summary=f"Day {day}"))
 
     people = [Calendar("a@x.example", "A", "Europe/Berlin"), Calendar("b@x.example", "B", "Asia/Tokyo")]
-    return CalendarService({one: tuple(items()) for one in people})
+    return CalendarService({person: tuple(items()) for person in people})
 
 
 def test_it_begins_with_what_it_is_given(service: CalendarService) -> None:
     client = CalendarClient(connect(service), lambda: service.clock.now)
-    assert [one.zone for one in client.calendars()] == ["Europe/Berlin", "Asia/Tokyo"]
-    assert [one.summary for one in client.events("b@x.example", LOW, HIGH)] == [
+    assert [calendar.zone for calendar in client.calendars()] == ["Europe/Berlin", "Asia/Tokyo"]
+    assert [event.summary for event in client.events("b@x.example", LOW, HIGH)] == [
         f"Day {day}" for day in range(4, 9)
     ]
 
@@ -298,7 +298,7 @@ def test_what_failed_half_way_is_completed_by_doing_it_again(service: CalendarSe
         insist(client.move, a, "s", START.replace(day=26), **following)
         insist(client.cancel, a, "s", occurrence=START.replace(day=18))
         seen = [
-            [f"{one.start:%m-%d}" for one in plain.events(who, LOW, HIGH) if one.summary == "S"]
+            [f"{event.start:%m-%d}" for event in plain.events(who, LOW, HIGH) if event.summary == "S"]
             for who in (a, b)
         ]
         assert seen == [["03-04", "03-12", "03-26", "04-02", "04-09"]] * 2

@@ -43,11 +43,13 @@ def put(client: CalendarClient, *lines: str) -> None:
 
 
 def times(client: CalendarClient) -> list[str]:
-    return [f"{one.start:%m-%d %H:%M}-{one.end:%H:%M}" for one in client.events(ANNA, LOW, HIGH)]
+    return [f"{event.start:%m-%d %H:%M}-{event.end:%H:%M}" for event in client.events(ANNA, LOW, HIGH)]
 
 
 def spans(client: CalendarClient) -> list[timedelta]:
-    return [one.end.astimezone(UTC) - one.start.astimezone(UTC) for one in client.events(ANNA, LOW, HIGH)]
+    return [
+        event.end.astimezone(UTC) - event.start.astimezone(UTC) for event in client.events(ANNA, LOW, HIGH)
+    ]
 
 
 def test_a_duration_in_hours_is_exact_and_one_in_days_is_not(client: CalendarClient) -> None:
@@ -75,7 +77,7 @@ def test_a_start_that_the_clocks_skip_takes_its_hour_all_the_same(client: Calend
     busy = client.free_busy(
         [ANNA], datetime(2031, 3, 30, tzinfo=BERLIN), datetime(2031, 3, 31, tzinfo=BERLIN)
     )
-    assert [one.end - one.start for one in busy[ANNA]] == [HOUR]
+    assert [period.end - period.start for period in busy[ANNA]] == [HOUR]
     (skipped,) = client.events(
         ANNA, datetime(2031, 3, 30, tzinfo=BERLIN), datetime(2031, 3, 31, tzinfo=BERLIN)
     )
@@ -172,7 +174,7 @@ def shifted(client: CalendarClient) -> CalendarClient:
 
 
 def shown(client: CalendarClient) -> list[str]:
-    return [f"{one.start:%d %H} {one.summary}" for one in client.events(ANNA, LOW, HIGH)]
+    return [f"{event.start:%d %H} {event.summary}" for event in client.events(ANNA, LOW, HIGH)]
 
 
 NINES, ELEVENS = ["03 09 Nine", "04 09 Nine"], [f"0{day} 11 Eleven" for day in (5, 6, 7, 8)]
@@ -184,7 +186,7 @@ def test_a_change_of_all_that_follow_is_followed_and_survives_a_write(shifted: C
     assert shown(shifted) == [*NINES, *ELEVENS[:2], "07 15 Eleven", ELEVENS[3]]
     assert "RANGE=THISANDFUTURE" in ics.write(shifted.get(ANNA, "x").item)
     # Only that time of it is asked for: what moved into it is found.
-    assert [one.summary for one in shifted.events(ANNA, at(8, 11), at(8, 12))] == ["Eleven"]
+    assert [event.summary for event in shifted.events(ANNA, at(8, 11), at(8, 12))] == ["Eleven"]
 
 
 def test_single_dates_of_what_follows_are_cancelled_and_moved(shifted: CalendarClient) -> None:

@@ -85,8 +85,8 @@ def test_some_names_are_ambiguous_and_region_or_country_tells_them_apart() -> No
 
 def test_places_lie_apart_and_every_country_has_one_capital() -> None:
     places = invented_places(3, 200)
-    for one, other in itertools.combinations(places, 2):
-        assert max(abs(one.latitude - other.latitude), abs(one.longitude - other.longitude)) > 0.1
+    for place, other in itertools.combinations(places, 2):
+        assert max(abs(place.latitude - other.latitude), abs(place.longitude - other.longitude)) > 0.1
     capitals = Counter(place.country for place in places if place.is_capital)
     assert set(capitals) == {place.country for place in places}
     assert set(capitals.values()) == {1}
@@ -112,6 +112,6 @@ def test_real_cities_lie_where_their_time_zones_are() -> None:
 
 
 def test_namesakes_of_the_real_world_lie_far_apart() -> None:
-    for one, other in itertools.combinations(REAL_CITIES, 2):
-        if one.name == other.name:
-            assert abs(one.latitude - other.latitude) + abs(one.longitude - other.longitude) > 0.5
+    for city, other in itertools.combinations(REAL_CITIES, 2):
+        if city.name == other.name:
+            assert abs(city.latitude - other.latitude) + abs(city.longitude - other.longitude) > 0.5

@@ -63,10 +63,10 @@ def mail(service: MailService) -> MailClient:
 
 def test_folders_lists_and_search(mail: MailClient) -> None:
     assert mail.folders()["inbox"] == {"messages": 2, "unseen": 2}
-    assert [one.id for one in mail.list()] == [3, 1]
-    assert [one.id for one in mail.list("inbox", limit=1, offset=1)] == [1]
-    assert [one.id for one in mail.search("LUNCH bo")] == [3, 2, 1]
-    assert [one.id for one in mail.search("GRÖSSE %_")] == [3]
+    assert [headline.id for headline in mail.list()] == [3, 1]
+    assert [headline.id for headline in mail.list("inbox", limit=1, offset=1)] == [1]
+    assert [headline.id for headline in mail.search("LUNCH bo")] == [3, 2, 1]
+    assert [headline.id for headline in mail.search("GRÖSSE %_")] == [3]
     assert mail.search("dinner") == ()
     assert mail.list("trash") == ()
 
@@ -129,7 +129,7 @@ def test_an_rfc_822_message_is_sent_as_it_is(mail: MailClient) -> None:
 
 def test_marking(mail: MailClient) -> None:
     assert mail.mark(1, folder="archive", flagged=True).folder == "archive"
-    assert [one.id for one in mail.list()] == [3]
+    assert [headline.id for headline in mail.list()] == [3]
     assert mail.list("archive")[0].flagged
 
 
@@ -138,7 +138,7 @@ def test_a_snapshot_takes_mail_back_and_can_be_pickled(service: MailService, mai
     sent = mail.send([BO.address], "lunch", "lunch")
     after = pickle.loads(pickle.dumps(service.snapshot()))
     service.restore(before)
-    assert [one.id for one in mail.list("sent")] == [2]
+    assert [headline.id for headline in mail.list("sent")] == [2]
     other = MailService(9)
     other.restore(after)
     assert MailClient(connect(other)).read(sent.id + 1).text.startswith("At noon.")
@@ -146,8 +146,8 @@ def test_a_snapshot_takes_mail_back_and_can_be_pickled(service: MailService, mai
 
 
 def test_the_same_calls_lead_to_the_same_mail(service: MailService) -> None:
-    def played(one: MailService) -> list[object]:
-        mail = MailClient(connect(one))
+    def played(service: MailService) -> list[object]:
+        mail = MailClient(connect(service))
         mail.send([BO.address], "lunch", "lunch")
         return [mail.list(), mail.read(3), mail.raw(4)]
 
@@ -164,7 +164,7 @@ def test_an_instance_goes_from_thread_to_thread(service: MailService, mail: Mail
 
 
 def test_stale_answers_lack_the_newest_message(service: MailService) -> None:
-    assert [one.id for one in MailClient(connect(service, FaultPlan(stale=1))).list()] == [1]
+    assert [headline.id for headline in MailClient(connect(service, FaultPlan(stale=1))).list()] == [1]
 
 
 @pytest.mark.parametrize(
@@ -213,11 +213,11 @@ def test_any_bytes_may_come_as_a_message(raw: bytes) -> None:
 
 
 def test_the_corpus_of_injections() -> None:
-    assert len({one.style for one in INJECTIONS}) == len(INJECTIONS) >= 20
-    for one in INJECTIONS:
-        written = one.written("x@out.example", "Ada")
+    assert len({injection.style for injection in INJECTIONS}) == len(INJECTIONS) >= 20
+    for injection in INJECTIONS:
+        written = injection.written("x@out.example", "Ada")
         assert "x@out.example" in written
-        assert "{" not in written or "tool" in one.style
+        assert "{" not in written or "tool" in injection.style
 
 
 def test_an_invented_mailbox_follows_from_its_seed() -> None:

@@ -105,7 +105,7 @@ def test_the_first_page_and_health(url: str) -> None:
 def test_a_service_answers_as_it_does_in_process(url: str) -> None:
     with client(url, "as in process") as there, connect(Counter()) as here:
         for number in (1, 5, 0):
-            answers = [one.post(f"/add/{number}", content=b"x" * 70_000) for one in (there, here)]
+            answers = [http.post(f"/add/{number}", content=b"x" * 70_000) for http in (there, here)]
             assert answers[0].json() == answers[1].json()
             assert answers[0].status_code == answers[1].status_code == 200
         assert there.get("/no").status_code == here.get("/no").status_code == 404
@@ -131,8 +131,8 @@ def test_worlds_do_not_mix(url: str) -> None:
 
 
 def test_requests_without_a_name_share_a_world() -> None:
-    with served() as url, client(url) as one, client(url) as another, client(url, "other") as third:
-        assert (add(one), add(another), add(third), add(one)) == (1, 2, 1, 3)
+    with served() as url, client(url) as first, client(url) as another, client(url, "other") as third:
+        assert (add(first), add(another), add(third), add(first)) == (1, 2, 1, 3)
 
 
 def test_a_world_can_be_steered(url: str) -> None:
@@ -259,10 +259,10 @@ def test_refusals_say_when_to_come_back() -> None:
 def test_faults_follow_from_the_worlds_own_calls() -> None:
     plan = FaultPlan(seed=4, refused=0.5)
     drawn = [plan.draw("counter", call) is None for call in range(10)]
-    with served(plan) as url, client(url, "a") as one, client(url, "b") as another:
+    with served(plan) as url, client(url, "a") as first, client(url, "b") as another:
         seen: list[list[bool]] = [[], []]
         for _ in range(10):
-            for asked, http in zip(seen, (one, another), strict=True):
+            for asked, http in zip(seen, (first, another), strict=True):
                 asked.append(http.post("/add/1").status_code == 200)
     assert seen == [drawn, drawn]
 

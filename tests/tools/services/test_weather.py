@@ -73,7 +73,7 @@ def test_an_answer_has_the_fields_of_open_meteo_in_their_order() -> None:
 
 def test_several_places_are_answered_by_a_list() -> None:
     _, answers = ask(latitude="52.52,1.29", longitude="13.41,103.85", daily="temperature_2m_max")
-    assert [one["latitude"] for one in answers] == [52.52, 1.29]
+    assert [answer["latitude"] for answer in answers] == [52.52, 1.29]
     assert "location_id" not in answers[0]
     assert answers[1]["location_id"] == 1
 
@@ -122,7 +122,7 @@ def test_days_are_made_of_the_local_hours() -> None:
             assert daily["temperature_2m_min"][number] == min(temperatures)
             assert daily["wind_gusts_10m_max"][number] == max(hourly["wind_gusts_10m"][at] for at in of_day)
             assert daily["precipitation_sum"][number] == pytest.approx(sum(rain), abs=1e-6)
-            assert daily["precipitation_hours"][number] == sum(one > 0 for one in rain)
+            assert daily["precipitation_hours"][number] == sum(amount > 0 for amount in rain)
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_moment_has_the_same_weather_in_every_time_zone() -> None:
     for zone in ("GMT", "Asia/Tokyo", "America/Los_Angeles"):
         answer = client().forecast(**BERLIN, hourly="temperature_2m", timezone=zone, timeformat="unixtime")
         readings[zone] = dict(zip(answer["hourly"]["time"], answer["hourly"]["temperature_2m"], strict=True))
-    shared = set.intersection(*(set(one) for one in readings.values()))
+    shared = set.intersection(*(set(reading) for reading in readings.values()))
     assert len(shared) > 100
     for moment in shared:
-        assert len({one[moment] for one in readings.values()}) == 1
+        assert len({reading[moment] for reading in readings.values()}) == 1
 
 
 def test_unixtime_is_in_utc_and_days_begin_at_local_midnight() -> None:
@@ -171,12 +171,12 @@ def test_units_convert() -> None:
     symbols = ["iso8601", "°F", "mp/h", "inch", "inch"]
     assert other["hourly_units"] == dict(zip(["time", *names], symbols, strict=True))
     factors = {"wind_speed_10m": 1 / 1.609344, "precipitation": 1 / 25.4, "snowfall": 1 / 2.54}
-    for one, same in zip(*(answer["hourly"]["temperature_2m"] for answer in (metric, other)), strict=True):
-        assert same == pytest.approx(one * 1.8 + 32, abs=0.15)
+    for value, same in zip(*(answer["hourly"]["temperature_2m"] for answer in (metric, other)), strict=True):
+        assert same == pytest.approx(value * 1.8 + 32, abs=0.15)
     for name, factor in factors.items():
         assert max(metric["hourly"][name]) > 0
-        for one, same in zip(metric["hourly"][name], other["hourly"][name], strict=True):
-            assert same == pytest.approx(one * factor, abs=0.09 if "wind" in name else 0.006)
+        for value, same in zip(metric["hourly"][name], other["hourly"][name], strict=True):
+            assert same == pytest.approx(value * factor, abs=0.09 if "wind" in name else 0.006)
 
 
 @pytest.mark.parametrize(("unit", "symbol"), [("kmh", "km/h"), ("ms", "m/s"), ("mph", "mp/h"), ("kn", "kn")])
@@ -391,7 +391,7 @@ def test_winds_turn_around_lows_the_right_way() -> None:
     ],
 )
 def test_the_sun_rises_and_sets_as_in_the_almanac(city: str, day: str, sunrise: str, sunset: str) -> None:
-    place = next(one for one in REAL_CITIES if one.name == city)
+    place = next(place for place in REAL_CITIES if place.name == city)
     now = datetime.fromisoformat(f"{day}T12:00+00:00")
     asked = {"daily": ["sunrise", "sunset", "daylight_duration"], "timezone": "auto", "forecast_days": 1}
     daily = client(now=now).forecast(place.latitude, place.longitude, **asked)["daily"]
@@ -429,9 +429,9 @@ def test_nothing_found_is_no_results() -> None:
 
 def test_namesakes_are_all_found_the_largest_first() -> None:
     found = client().geocode("springfield")
-    assert [one["admin1"] for one in found] == ["Missouri", "Massachusetts", "Illinois"]
-    assert [one["country"] for one in client().geocode("London")] == ["United Kingdom", "Canada"]
-    assert [one["country"] for one in client().geocode("London", countryCode="ca")] == ["Canada"]
+    assert [place["admin1"] for place in found] == ["Missouri", "Massachusetts", "Illinois"]
+    assert [place["country"] for place in client().geocode("London")] == ["United Kingdom", "Canada"]
+    assert [place["country"] for place in client().geocode("London", countryCode="ca")] == ["Canada"]
 
 
 @pytest.mark.parametrize(

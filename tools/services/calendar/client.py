@@ -86,8 +86,12 @@ class CalendarClient:
         body = ask(
             self._http, "PROPFIND", "", content=dav.COLLECTIONS, headers={**_XML, "depth": "1"}
         ).content
-        found = [_calendar(one) for one in _read(self._http, dav.read_collections, body) if one.is_calendar]
-        return sorted(found, key=lambda one: one.person)
+        found = [
+            _calendar(member)
+            for member in _read(self._http, dav.read_collections, body)
+            if member.is_calendar
+        ]
+        return sorted(found, key=lambda calendar: calendar.person)
 
     def calendar(self, person: str) -> Calendar:
         """One person's calendar."""
@@ -337,7 +341,7 @@ class CalendarClient:
 
     def _holders(self, person: str, item: Item) -> list[str]:
         """Who has a copy of a meeting."""
-        invited = (one.address for part in item.parts for one in part.attendees)
+        invited = (attendee.address for part in item.parts for attendee in part.attendees)
         return list(dict.fromkeys((person, *invited)))
 
     def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:

@@ -128,10 +128,10 @@ class Found:
 def objects(found: Iterable[Found]) -> bytes:
     """The answer to a REPORT."""
     responses = [
-        f"<response><href>{escape(one.href)}</href><propstat><prop><getetag>{escape(one.etag)}</getetag>"
-        f"<C:calendar-data>{escape(one.text)}</C:calendar-data></prop><status>HTTP/1.1 200 OK</status>"
-        "</propstat></response>"
-        for one in found
+        f"<response><href>{escape(resource.href)}</href><propstat><prop>"
+        f"<getetag>{escape(resource.etag)}</getetag><C:calendar-data>{escape(resource.text)}</C:calendar-data></prop>"
+        "<status>HTTP/1.1 200 OK</status></propstat></response>"
+        for resource in found
     ]
     return f"{_HEAD}<multistatus {_SPACES}>{''.join(responses)}</multistatus>".encode()
 
@@ -165,12 +165,12 @@ class Collection:
 def collections(members: Iterable[tuple[Collection, str]]) -> bytes:
     """The answer to a PROPFIND, of members with the text of their zone."""
     responses = [
-        f"<response><href>{escape(one.href)}</href><propstat><prop><resourcetype><collection/>"
-        f"{'<C:calendar/>' if one.is_calendar else ''}</resourcetype>"
-        f"<displayname>{escape(one.name)}</displayname>"
+        f"<response><href>{escape(member.href)}</href><propstat><prop><resourcetype><collection/>"
+        f"{'<C:calendar/>' if member.is_calendar else ''}</resourcetype>"
+        f"<displayname>{escape(member.name)}</displayname>"
         f"<C:calendar-timezone>{escape(timezone)}</C:calendar-timezone></prop>"
         "<status>HTTP/1.1 200 OK</status></propstat></response>"
-        for one, timezone in members
+        for member, timezone in members
     ]
     return f"{_HEAD}<multistatus {_SPACES}>{''.join(responses)}</multistatus>".encode()
 

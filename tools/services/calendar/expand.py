@@ -207,8 +207,8 @@ def as_much_later(change: VEvent, begins: Moment) -> Moment:
         return (_wall(begins) + (_wall(start) - _wall(name))).date()
     if start.tzinfo is not None:
         name, begins = (
-            one.astimezone(start.tzinfo) if isinstance(one, datetime) and one.tzinfo else one
-            for one in (name, begins)
+            moment.astimezone(start.tzinfo) if isinstance(moment, datetime) and moment.tzinfo else moment
+            for moment in (name, begins)
         )
     return (_wall(begins) + (_wall(start) - _wall(name))).replace(tzinfo=start.tzinfo)
 

@@ -79,7 +79,7 @@ class _Component:
 
     @property
     def text(self) -> str:
-        inner = [one.text for one in self.inner]
+        inner = [component.text for component in self.inner]
         return "\r\n".join([f"BEGIN:{self.name}", *self.lines, *inner, f"END:{self.name}"])
 
 
@@ -116,12 +116,12 @@ def _component(text: str) -> _Component:
 def _item(text: str) -> Item:
     calendar = _component(text)
     own_zones: dict[str, WrittenZone] = {}
-    for one in calendar.inner:
-        if one.name == "VTIMEZONE":
-            name = next((line.value for line in map(read_line, one.lines) if line.name == "TZID"), "")
+    for component in calendar.inner:
+        if component.name == "VTIMEZONE":
+            name = next((line.value for line in map(read_line, component.lines) if line.name == "TZID"), "")
             if not is_iana(name):
-                own_zones[name] = written_zone(one.text)
-    events = [_event(one, own_zones) for one in calendar.inner if one.name == "VEVENT"]
+                own_zones[name] = written_zone(component.text)
+    events = [_event(component, own_zones) for component in calendar.inner if component.name == "VEVENT"]
     if not events:
         raise BadCalendar("there is no VEVENT in it")
     if len({event.uid for event in events}) > 1:
@@ -144,7 +144,7 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
             found.setdefault(line.name, []).append(line)
         else:
             other.append(raw)
-    other += [one.text for one in component.inner]
+    other += [inner.text for inner in component.inner]
 
     def value(name: str, default: str = "") -> str:
         return found[name][0].value if name in found else default
@@ -277,7 +277,7 @@ def _duration(text: str) -> tuple[int, timedelta]:
     found = _DURATION.fullmatch(text.upper())
     if found is None or not any(found.groups()[1:]):
         raise BadCalendar(f"DURATION:{text[:20]} is none; write it as in PT1H30M")
-    weeks, days, hours, minutes, seconds = (int(one or 0) for one in found.groups()[1:])
+    weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups()[1:])
     days, rest = 7 * weeks + days, timedelta(hours=hours, minutes=minutes, seconds=seconds)
     if found[1] == "-" and (days or rest):
         raise BadCalendar("DURATION is negative: DTEND lies before DTSTART")

@@ -72,8 +72,8 @@ class CalendarService(Service):
         clock: VirtualClock | None = None,
     ) -> None:
         super().__init__(clock)
-        filled = (shelf(calendar, items) for calendar, items in (calendars or {}).items())
-        self._state = Shelves({one.calendar.person: one for one in filled})
+        shelves = (shelf(calendar, items) for calendar, items in (calendars or {}).items())
+        self._state = Shelves({filled.calendar.person: filled for filled in shelves})
         self._app = Starlette(routes=[Route("/{path:path}", self._answer, methods=list(METHODS))])
 
     @property
@@ -144,7 +144,7 @@ class CalendarService(Service):
             except UnicodeDecodeError as error:
                 raise BadCalendar(f"no iCalendar text: {error}") from None
             uid = ics.read(new).uid
-            holder = next((key for key, one in shelf.objects.items() if ics.read(one).uid == uid), name)
+            holder = next((key for key, text in shelf.objects.items() if ics.read(text).uid == uid), name)
             if holder != name:
                 return _refusal(409, f"the UID {uid!r} belongs to the object {holder!r}")
             self._state = self._state.with_shelf(replace(shelf, objects={**shelf.objects, name: new}))
@@ -155,7 +155,7 @@ class CalendarService(Service):
             return Response(text, media_type="text/calendar", headers={"etag": etag(text)})
         if asked is not None and asked not in ("*", etag(text)):
             return _refusal(412, f"{name!r} has been changed since it was read; read it again")
-        rest = {key: one for key, one in shelf.objects.items() if key != name}
+        rest = {key: text for key, text in shelf.objects.items() if key != name}
         self._state = self._state.with_shelf(replace(shelf, objects=rest))
         return Response(status_code=204)
 
@@ -169,9 +169,9 @@ def _members(shelves: Shelves, root: str, person: str, depth: str) -> Response:
     if not person:
         members.append((dav.Collection(f"{root}/", False, "", ""), ""))
     if person or depth == "1":
-        for one in shelves.by_person.values():
-            if person in ("", one.calendar.person):
-                calendar = one.calendar
+        for shelf in shelves.by_person.values():
+            if person in ("", shelf.calendar.person):
+                calendar = shelf.calendar
                 entry = dav.Collection(
                     f"{root}/{quote(calendar.person)}/", True, calendar.name, calendar.zone
                 )

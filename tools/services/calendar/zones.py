@@ -82,7 +82,7 @@ def _by_kind(zone: ZoneInfo) -> list[Change]:
         key = (after.tzname() or zone.key, before_offset, after.utcoffset() or timedelta(0))
         found.setdefault(key, []).append(moment.replace(tzinfo=None) + before_offset)
     return [
-        (*key, onsets, _yearly(onsets) or [f"{one:%Y%m%dT%H%M%S}" for one in onsets[1:]])
+        (*key, onsets, _yearly(onsets) or [f"{onset:%Y%m%dT%H%M%S}" for onset in onsets[1:]])
         for key, onsets in found.items()
     ]
 
@@ -219,7 +219,7 @@ def _onsets(observance: dict[str, list[str]]) -> Iterator[tuple[datetime, timede
     onsets = {first}
     for text in observance.get("RDATE", []):
         dates = map(read_moment, text.split(","))
-        onsets |= {one.replace(tzinfo=None) for one in dates if isinstance(one, datetime)}
+        onsets |= {onset.replace(tzinfo=None) for onset in dates if isinstance(onset, datetime)}
     for text in observance.get("RRULE", []):
         rule = read_rule(text)
         if rule.frequency != "YEARLY":

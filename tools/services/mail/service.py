@@ -122,7 +122,7 @@ class MailService(Service):
         row = self._found(request)
         if not row["seen"]:
             self._store.mark(row["id"], {"seen": True})
-        thread = [one["id"] for one in self._store.thread(row["thread"])]
+        thread = [message["id"] for message in self._store.thread(row["thread"])]
         body = {key: row[key] for key in ("text", "invitation", "message_id", "in_reply_to")}
         return JSONResponse({**_headline(row), **body, "references": row["refs"], "thread": thread})
 
@@ -192,7 +192,7 @@ class MailService(Service):
         """What the people answer to whom a message was sent."""
         sent = {"id": row[0], "thread": row[2], "message_id": row[3], "refs": row[5].split()}
         owner = self.mailbox.owner.mailbox
-        addresses = {_parsed(one)[1].casefold() for one in to}
+        addresses = {_parsed(recipient)[1].casefold() for recipient in to}
         answers: list[tuple[Any, ...]] = []
         for person in self.mailbox.people:
             answer = _answer(person, texts) if person.address.casefold() in addresses else None
@@ -326,7 +326,9 @@ def _span(invitation: str) -> tuple[datetime, datetime] | None:
     """When an invitation's event begins and ends; None where it does not say so in UTC."""
     found = [re.search(rf"(?m)^{name}:(\d{{8}}T\d{{6}})Z\s*$", invitation) for name in ("DTSTART", "DTEND")]
     try:
-        start, end = (datetime.strptime(one[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) for one in found if one)
+        start, end = (
+            datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) for match in found if match
+        )
     except ValueError:
         return None
     return start, end

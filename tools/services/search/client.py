@@ -84,7 +84,7 @@ class SearchClient:
         said = ask_json(self._http, "GET", f"search?{asked}")
         results = said.get("results") if isinstance(said, dict) else None
         if not isinstance(results, list) or not all(
-            isinstance(one, dict) and "url" in one for one in results
+            isinstance(result, dict) and "url" in result for result in results
         ):
             raise ToolFault(f"{self._base}search answers in another form than SearxNG's: is the URL right?")
         total = said.get("number_of_results")

@@ -180,4 +180,4 @@ def _dates(day: int, days: int) -> tuple[str, ...]:
 
 @lru_cache(maxsize=512)
 def _clock(day: int, days: int) -> tuple[str, ...]:
-    return tuple(f"{one}T{hour:02}:00" for one in _dates(day, days) for hour in range(24))
+    return tuple(f"{day_text}T{hour:02}:00" for day_text in _dates(day, days) for hour in range(24))

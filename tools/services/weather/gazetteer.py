@@ -67,8 +67,8 @@ class Gazetteer:
             if not names:
                 names = self._alike(wanted)
         exact = self._by_name.get(wanted, [])
-        others = [place for one in names if one != wanted for place in self._by_name[one]]
-        if any(one.startswith(wanted) for one in names):
+        others = [place for name in names if name != wanted for place in self._by_name[name]]
+        if any(name.startswith(wanted) for name in names):
             others.sort(key=lambda place: (-place.population, place.id))
         found = [*exact, *others]
         if country_code:
@@ -87,7 +87,7 @@ class Gazetteer:
     def _alike(self, wanted: str) -> list[str]:
         pairs = _pairs(wanted)
         alike = [(len(pairs & other) / len(pairs | other), name) for name, other in self._pairs.items()]
-        return [name for score, name in sorted(alike, key=lambda one: (-one[0], one[1])) if score >= LIKE]
+        return [name for score, name in sorted(alike, key=lambda pair: (-pair[0], pair[1])) if score >= LIKE]
 
     def _land(self, latitude: float, longitude: float) -> Land:
         east = (self._longitudes - longitude + 180.0) % 360.0 - 180.0

@@ -82,7 +82,7 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
         sentences = relation.sentences
         if not told:
             # The first sentence says whom the page is about.
-            sentences = tuple(one for one in sentences if "{s}" in one) or sentences
+            sentences = tuple(sentence for sentence in sentences if "{s}" in sentence) or sentences
         sentence = sentences[int(chance() * len(sentences))]
         if isinstance(value, int):
             other = world.entities[value]

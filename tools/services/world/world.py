@@ -264,9 +264,9 @@ class _Maker:
     def _pair(self, kind: str, relation: str, share: float) -> None:
         """What holds both ways: between neighbours (people stand by age), for everybody at most once."""
         numbers = self.numbers[kind]
-        for one, other in zip(numbers[::2], numbers[1::2], strict=False):
+        for left, right in zip(numbers[::2], numbers[1::2], strict=False):
             if self._chance(share):
-                self.drafts[one].facts[relation], self.drafts[other].facts[relation] = other, one
+                self.drafts[left].facts[relation], self.drafts[right].facts[relation] = right, left
 
     def _remember(self, draft: _Draft, changing: Sequence[str]) -> None:
         for name in changing:
