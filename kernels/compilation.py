@@ -57,6 +57,8 @@ class Specialisation:
     """Memory-bound: on NVIDIA it must load 16 bytes at a time."""
     matrix: bool = False
     """Matrix-bound: on sm_90 it must use HGMMA."""
+    target: str | None = None
+    """The only target whose launches ask for it; None: every target with that warp size."""
 
     def source(self) -> ASTSource:
         signature, constants, hints = {}, dict(self.constants), {}

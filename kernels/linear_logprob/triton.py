@@ -39,10 +39,12 @@ class Tile:
     """How many steps are in shared memory: one is multiplied while the others come."""
 
 
-def tile_for(descriptors: bool, warp_size: int) -> Tile:
-    """By descriptor, a step reads 48 KiB for 4.2 MFLOP, and sums are 128 registers a thread."""
+def tile_for(descriptors: bool, warp_size: int, generation: int = 9) -> Tile:
+    """By descriptor, a step reads 48 KiB for 4.2 MFLOP, and sums are 128 registers a thread. On generation 10
+    (sm_100), sums come from tensor memory when a tile is done, and only half as many fit without spills."""
     if descriptors:
-        return Tile(rows=128, vocabulary=256, hidden_size=64, warps=8, stages=4)
+        vocabulary = 256 if generation < 10 else 128
+        return Tile(rows=128, vocabulary=vocabulary, hidden_size=64, warps=8, stages=4)
     return Tile(rows=128, vocabulary=128, hidden_size=64, warps=8, stages=3 if warp_size == 32 else 2)
 
 
@@ -73,7 +75,7 @@ def forward(problem: Problem, differentiable: bool) -> tuple[RowSums, Tensor, No
     if not rows:
         return sums, lse, None
     descriptors = _has_descriptors(hidden) and _fits_descriptor(hidden) and _fits_descriptor(weight)
-    tile = tile_for(descriptors, warp_size())
+    tile = tile_for(descriptors, warp_size(), _generation(hidden))
     splits = _splits(tile, rows, vocabulary, processors(hidden.device))
     state = temperature_M.new_empty(splits, 3, rows)
     cap = 0.0 if softcap is None else softcap
@@ -226,8 +228,13 @@ def _splits(tile: Tile, rows: int, vocabulary: int, processors: int) -> int:
 def _has_descriptors(tensor: Tensor) -> bool:
     """Whether there is hardware that copies tiles by descriptor (TMA); the interpreter has it, too."""
     if tensor.is_cuda:
-        return torch.version.hip is None and torch.cuda.get_device_capability(tensor.device) >= (9, 0)
+        return torch.version.hip is None and _generation(tensor) >= 9
     return True
+
+
+def _generation(tensor: Tensor) -> int:
+    """The major compute capability of the tensor's GPU; 9 in the interpreter."""
+    return torch.cuda.get_device_capability(tensor.device)[0] if tensor.is_cuda else 9
 
 
 def _fits_descriptor(tensor: Tensor) -> bool:
@@ -287,8 +294,12 @@ def specialisations(warp_size: int) -> list[Specialisation]:
         }
         rest = {"targets_ptr": torch.int64, "temperature_ptr": single, "bias_ptr": half if optional else None}
         name = f"H = {hidden_size}, V = {vocabulary}{', bias, softcap' if optional else ''}"
-        for descriptors in (True, False) if warp_size == 32 else (False,):
-            tile = tile_for(descriptors, warp_size)
+        # By descriptor or not, and for which target alone.
+        kinds: list[tuple[bool, str | None]] = [(False, None)]
+        if warp_size == 32:
+            kinds += [(True, "sm_90"), (True, "sm_100")]
+        for descriptors, target in kinds:
+            tile = tile_for(descriptors, warp_size, 10 if target == "sm_100" else 9)
             made.append(
                 Specialisation(
                     name=name + (", descriptors" if descriptors else ""),
@@ -309,6 +320,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                     num_warps=tile.warps,
                     num_stages=tile.stages,
                     matrix=True,
+                    target=target,
                 )
             )
         outputs = ("logprobs_ptr", "entropy_ptr", "lse_ptr", "peak_ptr", "rest_ptr")

@@ -94,7 +94,7 @@ def forward_kernel(
         if bias_ptr is not None:
             x = tl.maximum(x, FLOOR)
         other = word[None, :] != (target - first_word)[:, None]
-        if HAS_SOFTCAP and DESCRIPTORS:  # a branch here would need more registers than there are
+        if HAS_SOFTCAP and BLOCK_VOCABULARY > 128:  # a branch here would need more registers than there are
             x = tl.where(other & (word < vocabulary - first_word)[None, :], x, FLOOR)
         else:
             x = tl.where(other, x, FLOOR)
