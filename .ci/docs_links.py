@@ -14,10 +14,15 @@ LINKS = {
 """Where the site has what lies outside docs/."""
 
 
+EXAMPLE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+examples/[^)]+\)")
+"""A link to an example, which stands in the repository and not on the site."""
+
+
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """The page with the `*.md` files of the root that it embeds, their links led to the site's pages."""
+    """The page with the `*.md` files of the root that it embeds, their links led to the site's pages; of a
+    link to an example its name alone."""
     embedded = re.compile(r'^--8<-- "(\w+\.md)"$', re.MULTILINE)
-    return embedded.sub(lambda match: _relinked(ROOT / match[1]), markdown)
+    return EXAMPLE.sub(r"\1", embedded.sub(lambda match: _relinked(ROOT / match[1]), markdown))
 
 
 def _relinked(file: Path) -> str:
