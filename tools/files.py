@@ -1,4 +1,4 @@
-"""Files and folders written whole or not at all: a process killed half-way leaves no ruin."""
+"""Files and folders written whole or not at all: a process killed half-way leaves no partial file."""
 
 import functools
 import logging
@@ -70,10 +70,10 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that whoever looks sees all of it or nothing; one that is not there is fine.
+    """Remove a folder so that others see all of it or nothing. A folder that does not exist is fine.
 
     Raises:
-        OSError: it may not be removed.
+        OSError: it cannot be removed.
     """
     if not folder.exists():
         return
@@ -83,7 +83,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """Return once a file's content, or a folder's list of names, is on the disk."""
+    """Return once a file's content, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -102,14 +102,14 @@ def sweep(folder: Path) -> None:
 
 
 def cache_directory(name: str, variable: str = "") -> Path:
-    """Where this user's caches of one kind lie; made if need be.
+    """The folder of this user's caches of one kind, created if necessary.
 
     The environment variable `variable` goes first, then `$XDG_CACHE_HOME/ludus/NAME`, then
     `~/.cache/ludus/NAME`; where that cannot be written to, a folder of this user's under the system's
     temporary directory, which is logged once.
 
     Raises:
-        OSError: the folder that `variable` names cannot be written to, or not even the temporary one.
+        OSError: the folder that `variable` names, or even the temporary one, cannot be written to.
     """
     if variable and (chosen := os.environ.get(variable)):
         return _writable(Path(chosen))
@@ -131,7 +131,7 @@ def _tell_once(text: str) -> None:
 
 def _writable(folder: Path, private: Path | None = None) -> Path:
     if private is not None:
-        # In a directory that everybody may write to, a folder of that name may be somebody else's.
+        # In a directory that anybody can write to, a folder of that name may belong to somebody else.
         private.mkdir(mode=0o700, exist_ok=True)
         if hasattr(os, "getuid") and private.stat().st_uid != os.getuid():
             raise PermissionError(f"{private} belongs to another user")

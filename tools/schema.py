@@ -1,8 +1,8 @@
 """JSON schemas: what is wrong with a value, in words that a model can act on.
 
-The part of JSON Schema that tools are described with: types, properties, items, enumerations, bounds,
-alternatives and references within the schema. Keywords outside it are not looked at: who described the tool
-checks them as well. `jsonschema` is no dependency of the core, and its messages are made for programmers.
+Covers the part of JSON Schema that describes tools: types, properties, items, enumerations, bounds,
+alternatives and references within the schema. Other keywords are ignored: the author of the tool checks them
+as well. `jsonschema` is not a dependency of the core, and its messages are written for programmers.
 """
 
 import difflib
@@ -31,13 +31,13 @@ _LENGTHS: dict[type, tuple[str, str, str]] = {
     list: ("minItems", "maxItems", "items"),
 }
 MOST = 10
-"""Complaints that are told at once; a list of thousands has as many."""
+"""How many complaints are given at once; a list of thousands of items can have as many."""
 _DEEPEST = 100
-"""Of schemas within schemas; one that refers to itself without end is not followed further."""
+"""How deep nested schemas are followed; one can refer to itself without end."""
 
 
 def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth: int = 0) -> list[str]:
-    """What is wrong with `value`; nothing, where it fits. `place` is where it stands: `stops.0`."""
+    """What is wrong with `value`; empty if it fits. `place` is its position, such as `stops.0`."""
     root = schema if root is None else root
     schema = _followed(schema, root)
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
@@ -52,7 +52,7 @@ def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth
             found = [complaints(value, option, place, root, depth + 1) for option in schema[alternatives]]
             if found and all(found):
                 wanted = list(dict.fromkeys(_wanted(option, root) for option in schema[alternatives]))
-                # The alternative that comes nearest says what to mend; where none has the type, all do.
+                # The closest alternative says what to fix; if none has the right type, list them all.
                 typed = [
                     reasons
                     for reasons, s in zip(found, schema[alternatives], strict=True)
@@ -92,7 +92,7 @@ def missing(name: str) -> str:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """That there is no such argument, and which one may be meant."""
+    """A message that there is no such argument, and which one may be meant."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     if near:
@@ -101,7 +101,7 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 
 def not_one_of(value: Any, choices: Iterable[Any]) -> str:
-    """That a value is none of the choices, and which one may be meant."""
+    """A message that a value is not among the choices, and which one may be meant."""
     listed = list(choices)
     texts = [choice for choice in listed if isinstance(choice, str)]
     near = difflib.get_close_matches(value[:100], texts, n=1) if isinstance(value, str) else []
@@ -119,7 +119,11 @@ def shown(value: Any) -> str:
 def _json(value: Any) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, default=repr)
-    except (RecursionError, TypeError, ValueError):  # a number of thousands of digits, a list in itself
+    except (
+        RecursionError,
+        TypeError,
+        ValueError,
+    ):  # a number with thousands of digits, or a list that contains itself
         return f"something of the type {type(value).__name__} that is no JSON"
 
 
@@ -151,7 +155,7 @@ def _text(value: str, schema: Mapping[str, Any], at: str) -> list[str]:
 def _matches(pattern: str, value: str) -> bool:
     try:
         return re.search(pattern, value[:10_000]) is not None
-    except re.error:  # a pattern of another dialect than Python's
+    except re.error:  # a pattern in a dialect other than Python's
         return True
 
 
@@ -185,7 +189,7 @@ def _wanted(schema: Any, root: Any) -> str:
 
 
 def _followed(schema: Any, root: Any) -> Any:
-    """What a reference such as `#/$defs/Stop` stands for; anything that leads elsewhere accepts all."""
+    """What a reference such as `#/$defs/Stop` stands for; one that leads elsewhere accepts anything."""
     for _ in range(_DEEPEST):
         if not isinstance(schema, Mapping) or "$ref" not in schema:
             return schema

@@ -1,4 +1,4 @@
-"""`Section`: the base of every table of a configuration."""
+"""`Section`: the base class of every table of a configuration."""
 
 from pydantic import BaseModel, ConfigDict
 

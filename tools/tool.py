@@ -27,19 +27,18 @@ class Tool:
     """JSON schema of the arguments."""
     function: Callable[..., Any]
     _check: Callable[[dict[str, Any]], dict[str, Any]] = field(repr=False)
-    """The arguments as the function takes them; raises `ToolError` with what is wrong with them."""
+    """The arguments as the function takes them; raises `ToolError` that says what is wrong with them."""
 
     @classmethod
     def from_schema(
         cls, name: str, description: str, parameters: Mapping[str, Any], function: Callable[..., Any]
     ) -> "Tool":
-        """A tool that is described elsewhere, as by an MCP server.
+        """A tool that is described elsewhere, for example by an MCP server.
 
         Args:
-            parameters: the JSON schema of the arguments. Arguments are passed on as they came, and only those
-                that came.
+            parameters: the JSON schema of the arguments. They are passed on unchanged, and only those given.
         """
-        # Where nothing is said of further arguments, a name that is not there is most likely a wrong one.
+        # If the schema says nothing about further arguments, an unknown name is most likely a mistake.
         closed = {"type": "object", "additionalProperties": False, **parameters}
 
         def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +68,7 @@ class Tool:
         """The arguments of a call, as the model wrote them: a JSON object, or the text of one.
 
         Raises:
-            ToolError: they are no object, one is missing, unknown, or of the wrong type.
+            ToolError: they are not an object, or one is missing, unknown, or of the wrong type.
         """
         if isinstance(arguments, str):
             try:
@@ -82,7 +81,7 @@ class Tool:
                 f"{self.name}: the arguments must be a JSON object, not {schema.shown(arguments)}"
             )
         try:
-            # Half a surrogate pair has no UTF-8: whatever a tool does with it would break.
+            # Half a surrogate pair cannot be encoded in UTF-8: whatever a tool did with it would break.
             json.dumps(arguments, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError:
             raise ToolError(
@@ -91,7 +90,7 @@ class Tool:
         except RecursionError:
             raise ToolError(f"{self.name}: the arguments are nested too deeply") from None
         except (TypeError, ValueError) as error:
-            # Values that came as objects, not as text: a number of thousands of digits, a list in itself.
+            # Values that came as objects: a number with thousands of digits, or a list that contains itself.
             raise ToolError(f"{self.name}: the arguments are no JSON: {error}") from None
         try:
             return self._check(dict(arguments))

@@ -1,11 +1,11 @@
-"""How messages and reports write what all of them write: near misses, numbers, durations, titles."""
+"""Wording shared by messages and reports: near misses, numbers, durations, titles."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The choice that is spelled most like `name`, whatever its case; None where none comes near.
+    """The choice whose spelling is closest to `name`, ignoring case; None if none is close.
 
     `cutoff` is the least similarity, from 0 (anything) to 1 (the same letters).
     """
@@ -15,13 +15,13 @@ def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | 
 
 
 def did_you_mean(name: object, choices: Iterable[str], otherwise: str = "", cutoff: float = 0.6) -> str:
-    """`did you mean X?` for the nearest choice, or `otherwise` where none comes near."""
+    """`did you mean X?` for the nearest choice, or `otherwise` if none is close."""
     close = nearest(name, choices, cutoff)
     return otherwise if close is None else f"did you mean {close}?"
 
 
 def number(value: float, unit: str = "") -> str:
-    """Three significant digits; `percent` takes a share. Not-a-number is an en dash."""
+    """Three significant digits; with `percent`, the number is a share. Not-a-number becomes an en dash."""
     if value != value:
         return "–"
     if unit == "percent":
@@ -40,7 +40,7 @@ def number(value: float, unit: str = "") -> str:
 
 
 def signed(value: float, unit: str = "") -> str:
-    """`number` with a plus sign before what is positive; a difference of percentages is in points."""
+    """`number` with a plus sign if positive; a difference of percentages is in points."""
     sign = "+" if value > 0 else ""
     if unit == "percent":
         return (sign + f"{100 * value:.1f}").replace("-", "−")
@@ -58,5 +58,5 @@ def duration(seconds: float) -> str:
 
 
 def environment_title(id: str) -> str:
-    """An environment's id as tables and headings show it: those of Ludus without their namespace."""
+    """An environment's id as tables and headings show it: without the namespace for those of Ludus."""
     return id.removeprefix("ludus/")

@@ -27,39 +27,39 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"MCP needs {error.name}, which is not installed: pip install 'ludus[serve]'") from error
 
-# The SDK logs with tracebacks what is told here in one line.
+# The SDK logs tracebacks for what we report in one line.
 logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 TIMEOUT_S = 30.0
 CLOSING_S = 8.0
-"""How long closing may take: the SDK gives a server 2 s to end by itself and 2 s after SIGTERM, then it kills
-all that it started."""
+"""How long closing may take: the SDK gives a server 2 s to end by itself and 2 s after SIGTERM, then kills it
+and everything it started."""
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 Content = str | list[dict[str, Any]]
-"""What a tool answered: a text, or texts and images as parts of a chat message."""
+"""A tool's answer: a text, or texts and images as parts of a chat message."""
 
 
 class McpServer:
     """An MCP server, started from a command or reached at a URL.
 
-    A connection is a session of the server's own. It lives in a thread of its own, from `open` (or `with`) to
-    `close`; a process that was started ends with it, with all that it started.
+    A connection is one session with the server. It lives in its own thread, from `open` (or `with`) to
+    `close`; a process that was started for it ends with it, along with its children.
 
         with McpServer(command=["python", "-m", "my_server"]) as server:
             for tool in server.tools:
                 print(tool.name, tool.description)
             server.call("add", {"a": 1, "b": 2})
 
-    The tools are those that the server lists when the connection opens, and an agent is told of them once: a
-    server that changes them afterwards is a fault.
+    The tools are those that the server lists when the connection opens. An agent is told about them once, so
+    a server that changes them afterwards is at fault.
 
     Args:
         command: a program and its arguments; it speaks MCP on its standard input and output.
         url: an address of the transport "streamable HTTP", such as `http://127.0.0.1:8000/mcp`.
         env: variables of the command's environment, beside PATH, HOME and the like, which it inherits.
         headers: for a URL: sent with every request, such as `{"Authorization": "Bearer …"}`.
-        timeout_s: what opening the connection, and then every call, may take.
+        timeout_s: the time limit for opening the connection, and for every call.
 
     Raises:
         ValueError: not exactly one of `command` and `url` is given.
@@ -91,7 +91,7 @@ class McpServer:
         return self.url or " ".join(self.command)
 
     def open(self) -> Self:
-        """Connect, and read what tools there are. An open connection is closed first.
+        """Connect, and list the tools. An open connection is closed first.
 
         Raises:
             UserError: there is no such program.
@@ -103,7 +103,7 @@ class McpServer:
                 f"MCP server: there is no program {self.command[0]!r}: install it, or give its path"
             )
         self._connection = connection = _Connection(self._transport(), self.timeout_s)
-        # Also when nobody calls `close`: no process is left behind.
+        # Leave no process behind, even if nobody calls `close`.
         self._closing = weakref.finalize(self, connection.close)
         try:
             self._ask(connection.opened.result, "connecting")
@@ -115,7 +115,7 @@ class McpServer:
         return self
 
     def close(self) -> None:
-        """End the session, and the process where one was started. Nothing happens when none is open."""
+        """End the session, and the process if one was started. Does nothing if no session is open."""
         self._connection = None
         if self._closing is not None:
             self._closing()
@@ -130,9 +130,9 @@ class McpServer:
         """Call a tool of the server.
 
         Raises:
-            ToolError: the server answered that the call is wrong, or failed; its words.
-            ToolFault: the server ended, does not answer in time, speaks no MCP, or offers other tools than
-                it did at first.
+            ToolError: the server answered that the call is wrong or failed; the message is the server's.
+            ToolFault: the server ended, did not answer in time, does not speak MCP, or offers different tools
+                than at first.
         """
         connection = self._opened()
         try:
@@ -144,7 +144,7 @@ class McpServer:
             if error.code not in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):
                 raise self._fault(f"{name}: {error}") from error
             refusal = str(error)
-        # A wrong call is the model's, unless the tool is no longer what the model was told of.
+        # A wrong call is the model's fault, unless the tool has changed since the model was told about it.
         if refusal is not None or connection.tools_changed:
             self._require_the_same_tools()
         if refusal is not None:
@@ -155,7 +155,7 @@ class McpServer:
         """The text of a resource.
 
         Raises:
-            ToolFault: there is none, or see `call`.
+            ToolFault: there is no such resource; otherwise as in `call`.
         """
         connection = self._opened()
         try:
@@ -172,11 +172,11 @@ class McpServer:
         return self._connection
 
     def _ask(self, asking: Callable[[], Any], what: str) -> Any:
-        """What `asking` returns, with faults for all that is no answer.
+        """What `asking` returns; anything other than an answer is a fault.
 
         Raises:
             mcp.MCPError: the server answered with an error.
-            ToolFault: it did not answer, or not in a way that can be understood.
+            ToolFault: it did not answer, or its answer cannot be understood.
         """
         try:
             return asking()
@@ -223,13 +223,13 @@ class McpServer:
 
 
 Transport = Callable[[TextIO], AbstractAsyncContextManager[Any]]
-"""Makes the SDK's transport; the file takes the standard error of a process that it starts."""
+"""Makes the SDK's transport; the file receives the standard error of a process that it starts."""
 
 
 @asynccontextmanager
 async def _reach(url: str, headers: Mapping[str, str], timeout_s: float, _: TextIO) -> AsyncIterator[Any]:
     async with (
-        # How long an answer may take is decided where it is asked for: here it would end the session.
+        # Time limits apply to each request: here one would end the whole session.
         httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(timeout_s, read=None)) as http,
         streamable_http_client(url, http_client=http) as streams,
     ):
@@ -252,10 +252,10 @@ class _Connection:
         self._thread.start()
 
     def run(self, asking: Callable[[mcp.Client], Awaitable[Any]]) -> Any:
-        """What the server answers.
+        """The server's answer.
 
         Raises:
-            TimeoutError: nothing, within the limit.
+            TimeoutError: there was no answer within the limit.
         """
 
         async def bounded() -> Any:
@@ -272,7 +272,7 @@ class _Connection:
         self._errors.close()
 
     def last_words(self) -> str:
-        """The last line of a server's standard error, or what it wrote that is no MCP."""
+        """The last line of a server's standard error, or of its output that is not MCP."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
         return (lines[-1] if lines else self._no_mcp)[:300]
@@ -282,7 +282,7 @@ class _Connection:
             runner.run(self._live())
 
     async def _live(self) -> None:
-        """Hold the session open until `close`. One task has to open and close it: the SDK wants it so."""
+        """Hold the session open until `close`. The SDK requires the same task to open and close it."""
         try:
             with anyio.CancelScope() as opening:
                 limit = self._loop.call_later(self._timeout_s, opening.cancel)
@@ -297,7 +297,7 @@ class _Connection:
         except Exception as error:
             if not self.opened.done():
                 self.opened.set_exception(error)
-        # Whoever still asks is told so by the SDK, for which the loop must run.
+        # The SDK tells pending requests that the session is over; for that the loop must keep running.
         await self._stop.wait()
 
     async def _notice(self, message: Any) -> None:
@@ -318,7 +318,7 @@ async def _list_tools(client: mcp.Client) -> dict[str, types.Tool]:
 
 
 def _leaf(error: BaseException) -> BaseException:
-    """The first thing that went wrong, out of groups within groups."""
+    """The first error inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

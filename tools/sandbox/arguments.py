@@ -1,4 +1,4 @@
-"""Whether what a caller hands to a sandbox can go into it."""
+"""Checks of what a caller passes to a sandbox."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ def checked_bytes(what: str, data: object) -> bytes:
     """What goes into a sandbox, as bytes.
 
     Raises:
-        UserError: it is neither text nor bytes (a number would be taken for a descriptor of ours), or text
-            that UTF-8 cannot write.
+        UserError: it is neither text nor bytes (a number would be taken for one of our descriptors), or it is
+            text that UTF-8 cannot encode.
     """
     if isinstance(data, str):
         check_encodable(what, data)
@@ -23,10 +23,10 @@ def checked_bytes(what: str, data: object) -> bytes:
 
 
 def check_encodable(what: str, text: str) -> None:
-    """Whether UTF-8 can write a text.
+    """Check that UTF-8 can encode a text.
 
     Raises:
-        UserError: it has half of a surrogate pair.
+        UserError: it contains half of a surrogate pair.
     """
     try:
         text.encode()
@@ -38,7 +38,7 @@ def check_encodable(what: str, text: str) -> None:
 
 
 def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = ()) -> None:
-    """Whether a program can be run as the caller says.
+    """Check that a program can be run as the caller asks.
 
     Raises:
         UserError: an argument is not what it should be.
@@ -51,7 +51,7 @@ def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = 
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Whether these are names of files, as `check_name` says, and not a single name.
+    """Check that this is a list of file names (see `check_name`) and not a single name.
 
     Raises:
         UserError: they are not.
@@ -63,10 +63,10 @@ def check_names(names: Sequence[str]) -> None:
 
 
 def check_name(name: str) -> None:
-    """Whether a file's name stays inside the work directory.
+    """Check that a file's name stays inside the work directory.
 
     Raises:
-        UserError: it does not, or it is not text that UTF-8 can write.
+        UserError: it does not, or it is not text that UTF-8 can encode.
     """
     if not isinstance(name, str):
         raise UserError(f"file {name!r:.50}: give a path inside the work directory, as in 'data/table.csv'")

@@ -1,4 +1,4 @@
-"""What a backend is: a function that starts the fork server somewhere and hands over its socket."""
+"""A backend: a function that starts the fork server somewhere and returns its socket."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ GUEST_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-"""Environment variables of every guest, beside those that say where things lie."""
+"""Environment variables of every guest, besides those for paths."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class LaunchSpec:
 
     limits: Limits = field(default_factory=Limits)
     packages: tuple[str, ...] = ()
-    """Distributions that guests may import; what they depend on comes along."""
+    """Distributions that guests may import; their dependencies are included."""
     preload: tuple[str, ...] = ()
-    """Modules that the fork server imports, so that guests have them at once."""
+    """Modules that the fork server imports in advance, so that guests need not wait for them."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Launched:
     kill: Callable[[], None]
     """End it and everything in it at once. Calling it again does nothing."""
     isolation: Mapping[str, str]
-    """How each of `GUARANTEES` is kept; those that are not kept are absent."""
+    """How each of `GUARANTEES` is kept; one that is not kept is absent."""
     settle: Callable[[], None] = lambda: None
     """Called once, when the server has loaded everything."""
     out_of_memory: Callable[[], int] = lambda: 0
-    """How often the kernel has killed a process in it for lack of memory, where that is known."""
+    """How often the kernel has killed a process in it for lack of memory, if that is known."""
     last_words: Callable[[], str] = lambda: ""
-    """The last line of a server that died while starting, where that is known."""
+    """The last line that a server wrote before it died while starting, if that is known."""
 
 
 Backend = Callable[[LaunchSpec], Launched]
@@ -70,10 +70,10 @@ _OTHERS = "or choose LUDUS_SANDBOX=docker, or LUDUS_SANDBOX=subprocess, which is
 
 
 def backend_name(name: str | None = None) -> str:
-    """The backend to use: `name`, else `LUDUS_SANDBOX`, else `process` where it can run.
+    """The backend to use: `name`, else `LUDUS_SANDBOX`, else `process` if it can run here.
 
     Raises:
-        UserError: no such backend, or none was named and `process` cannot run here.
+        UserError: there is no such backend, or no backend was named and `process` cannot run here.
     """
     chosen = name or os.environ.get("LUDUS_SANDBOX") or None
     if chosen is None:

@@ -14,7 +14,7 @@ _SYSCTLS = {
     "kernel/apparmor_restrict_unprivileged_userns": "1",
     "user/max_user_namespaces": "0",
 }
-"""Settings of the kernel, with the value that forbids user namespaces to ordinary users."""
+"""Kernel settings, with the value that forbids user namespaces to ordinary users."""
 
 
 def find_bwrap() -> str | None:

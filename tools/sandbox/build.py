@@ -26,21 +26,20 @@ def build_image(
     name: str | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Make the image, and give its name.
+    """Build the image, and return its name.
 
-    Packages come from the package index that pip is set up with, in the versions that are installed here if
-    they are, so that a program finds the same in every backend. No step of the build has a network.
+    Packages come from the package index that pip is configured for, in the versions installed here, if any,
+    so that a program finds the same ones in every backend. No step of the build has network access.
 
     Args:
-        packages: Distributions that guests may be given; what they need comes along.
-        root_filesystem: A tar of a Linux system with `python3` (3.11 or newer) to begin with, where no image
-            registry is in reach; otherwise the official Python image.
+        packages: Distributions that guests may ask for; their dependencies are included.
+        root_filesystem: A tar of a Linux system with `python3` (3.11 or newer) to start from when no image
+            registry can be reached; by default, the official Python image.
         name: The image's name; by default the one that the backend uses.
         say: Told what is being done, a line at a time.
 
     Raises:
-        UserError: no engine, no such file, no such package, no registry, or a system without a Python that is
-            new enough.
+        UserError: there is no engine, file, package or registry, or the system's Python is too old.
     """
     name = name or image_name()
     if root_filesystem is not None and not root_filesystem.is_file():
@@ -141,6 +140,6 @@ def _build(
             if not text.startswith(("Step ", "--->", "Removing ")):
                 log.append(text)
         if "error" in step:
-            # Of a program that failed the engine tells its exit code; the program has said more.
+            # The engine reports only the exit code of a program that failed; its output says more.
             reason = log[-1] if log and "non-zero code" in step["error"] else step["error"]
             raise UserError(f"cannot build {name} from {base}: {reason}")

@@ -1,4 +1,4 @@
-"""Control groups: the kernel itself limits memory and the number of processes, where we may make one."""
+"""Control groups: where we may create one, the kernel itself limits memory and the number of processes."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ class Group:
     _events: int = field(default=-1, repr=False)
 
     def limit_memory(self, beyond: int) -> None:
-        """Allow so many bytes beyond what is used now."""
+        """Allow this many bytes beyond what is used now."""
         if self.memory is None:
             return
         current, most = _MEMORY_FILES[_version(self.memory)]
@@ -31,14 +31,14 @@ class Group:
                 (self.memory / name).write_text("0" if name == "memory.swap.max" else str(allowed))
 
     def out_of_memory(self) -> int:
-        """How often the kernel has killed in here for want of memory."""
+        """How often the kernel has killed a process in here for lack of memory."""
         if self._events < 0:
             return 0
         words = os.pread(self._events, 4096, 0).split()
         return int(words[words.index(b"oom_kill") + 1])
 
     def remove(self) -> None:
-        """Take the folders away, once everything in them is dead."""
+        """Remove the folders, once everything in them is dead."""
         if self._events >= 0:
             os.close(self._events)
             self._events = -1
@@ -61,9 +61,9 @@ _MEMORY_FILES = {
 
 
 def enclose(process: int, limits: Limits) -> Group:
-    """Put a process, and all that it will start, into cgroups of their own, as far as we may.
+    """Put a process, and everything that it will start, into cgroups of their own, as far as permitted.
 
-    Memory is limited later, by `limit_memory`, when the interpreter has taken what it needs.
+    Memory is limited later, by `limit_memory`, once the interpreter has allocated what it needs.
     """
     group = Group()
     for controllers, parent in _parents():
@@ -108,7 +108,7 @@ def _version(folder: Path) -> int:
 
 
 def _parents() -> list[tuple[frozenset[str], Path]]:
-    """Where groups may be made, and which controllers count there."""
+    """Where groups may be created, and which controllers are active there."""
     parents = []
     for line in own_cgroups():
         _, names, path = line.split(":", 2)
@@ -117,7 +117,7 @@ def _parents() -> list[tuple[frozenset[str], Path]]:
             parents.append((wanted, ROOT / names / path.lstrip("/")))
         elif names == "":
             own = ROOT / path.lstrip("/")
-            # A group that has processes can have no limited children: ours go beside it, or to the top.
+            # A group that contains processes cannot have limited children: ours go beside it, or at the top.
             for parent in dict.fromkeys((own.parent if own != ROOT else ROOT, ROOT)):
                 with contextlib.suppress(OSError):
                     if {"memory", "pids"} <= set((parent / "cgroup.subtree_control").read_text().split()):

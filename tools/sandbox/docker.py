@@ -124,7 +124,7 @@ def _start_container(
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
-    if landlock.version():  # of this machine's kernel, which is the container's too
+    if landlock.version():  # from this machine's kernel, which the container shares
         settings["fence"] = True
     host = engine.create_host_config(
         network_mode="none",
@@ -196,7 +196,7 @@ def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
     def kill() -> None:
         nonlocal done
         if os.getpid() != owner:
-            return  # in a fork: the sandbox is its parent's, which goes on using it
+            return  # in a fork: the sandbox belongs to the parent, which goes on using it
         with lock:
             if done:
                 return
@@ -229,7 +229,7 @@ def _reap_once(address: str, process: int) -> None:
 
 
 def reap() -> list[str]:
-    """Remove the containers of owners that died together with their janitor; their names."""
+    """Remove the containers of owners that died together with their janitor; returns their names."""
     engine = connect()
     removed = []
     for container in engine.containers(all=True, filters={"label": OWNER_LABEL}):
@@ -242,7 +242,7 @@ def reap() -> list[str]:
 
 
 def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
-    """Allow so many bytes beyond what the server uses, now that it has loaded everything."""
+    """Allow this many bytes beyond what the server uses, now that it has loaded everything."""
     with engine_errors("the sandbox 'docker' cannot limit memory", SandboxFault):
         used = engine.stats(name, stream=False, one_shot=True)["memory_stats"]["usage"]
         engine.update_container(name, mem_limit=used + beyond, memswap_limit=used + beyond)
@@ -251,7 +251,7 @@ def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
 def _memory_kills(engine: "docker.APIClient", name: str) -> Callable[[], int]:
     """How often the kernel has killed a process of the container for lack of memory.
 
-    The engine does not say. The container's cgroup does, where this process sees it.
+    The engine does not report it. The container's cgroup does, if this process can see it.
     """
     try:
         groups = Path(f"/proc/{engine.inspect_container(name)['State']['Pid']}/cgroup").read_text()

@@ -1,4 +1,4 @@
-"""The Docker engine of this machine, and what can be wrong with it, in one line each."""
+"""This machine's Docker engine, and what can be wrong with it, in one line each."""
 
 import os
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = "ludus-sandbox"
 PACKAGES_LABEL = "ludus.packages"
-"""Of an image: the names of the distributions in it, with commas between."""
+"""An image's label with the names of the distributions in it, separated by commas."""
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 60
 
@@ -26,7 +26,7 @@ def image_name() -> str:
 
 
 def canonical(distribution: str) -> str:
-    """A distribution's name in the one spelling that package indexes compare."""
+    """A distribution's name in the normalized spelling that package indexes compare."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -34,7 +34,7 @@ def engine_address() -> str:
     """Where the engine listens: `DOCKER_HOST`, or the usual place.
 
     Raises:
-        UserError: it is on another machine, with which no descriptors can be shared.
+        UserError: it is on another machine, where descriptors cannot be shared.
     """
     address = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
     if not address.startswith("unix://"):
@@ -46,7 +46,7 @@ def engine_address() -> str:
 
 
 def connect() -> "docker.APIClient":
-    """A client of the engine, one for each process and address.
+    """A client of the engine; there is one for each process and address.
 
     Raises:
         UserError: the Docker SDK is missing, no engine answers, or this user may not talk to it.
@@ -89,7 +89,7 @@ def _why(path: str, error: Exception) -> str:
 
 @contextmanager
 def engine_errors(what: str, kind: type[Exception] = UserError) -> Iterator[None]:
-    """Turn what the engine refuses into one line: `kind` is raised where it refused, or went away."""
+    """Turn the engine's errors into one line: `kind` is raised when it refuses or goes away."""
     import docker
     import requests
 

@@ -1,4 +1,4 @@
-"""What of this machine a guest gets to see: the interpreter, the system's libraries, and chosen packages."""
+"""What a guest sees of this machine: the interpreter, the system's libraries, and chosen packages."""
 
 import os
 import re
@@ -16,7 +16,7 @@ GUEST = Path(__file__).parent / "guest"
 
 @cache
 def interpreter_mounts() -> tuple[tuple[str, str], ...]:
-    """(here, there) for the interpreter: it lies under /python there, whatever its place here."""
+    """(here, there) for the interpreter: there it is under /python, wherever it is here."""
     base = Path(sys.base_prefix)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -39,7 +39,7 @@ def interpreter_mounts() -> tuple[tuple[str, str], ...]:
 
 @cache
 def covered_folders() -> tuple[str, ...]:
-    """Folders inside those mounts that hold other people's packages: guests see them empty."""
+    """Folders inside those mounts that hold other packages; guests see them empty."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     folders = []
     for here, there in interpreter_mounts():
@@ -56,10 +56,10 @@ def covered_folders() -> tuple[str, ...]:
 
 @cache
 def package_files(packages: tuple[str, ...]) -> tuple[str, ...]:
-    """Files and folders of these distributions, and of those that they need, as they lie in site-packages.
+    """Files and folders in site-packages of these distributions and of their dependencies.
 
     Raises:
-        UserError: one is not installed.
+        UserError: a distribution is not installed.
     """
     found: dict[str, None] = {}
     seen: set[str] = set()

@@ -1,9 +1,9 @@
 """The janitor: removes whatever this process leaves behind, however it dies.
 
 A separate process (`janitor_process.py`), in a session of its own, sits on a pipe from this one. The kernel
-closes the pipe when the owner dies, also by SIGKILL; then the janitor removes what was watched, and ends.
+closes the pipe when the owner dies, even by SIGKILL; then the janitor removes what was watched, and ends.
 If owner and janitor die together (a power cut, a killed container), the next owner that uses the same folder
-removes what they left: names made by `owners.owned_name` tell whose they are.
+removes what they left: names made by `owners.owned_name` tell who owns what.
 """
 
 import atexit
@@ -32,9 +32,9 @@ class Janitor:
     def watch(self, path: Path) -> None:
         """Remove this folder, or this cgroup and its members, when this process is dead.
 
-        Call it before making the folder, so that there is no moment in which nobody would remove it. The name
-        should come from `owned_name`. The first call for a parent folder also removes what dead owners left
-        there.
+        Call it before making the folder, so that there is never a moment when nobody would remove it. The
+        name should come from `owned_name`. The first call for a parent folder also removes what dead owners
+        left there.
         """
         self._watch(str(path), None)
         if path.parent not in self._parents:
@@ -55,7 +55,7 @@ class Janitor:
     def watch_processes(self, mark: str) -> None:
         """End the sandboxes' servers with this mark in their command line when this process is dead.
 
-        They end with it by themselves, except for one that it was about to start.
+        They end by themselves when it does, except for one that was just being started.
         """
         if mark not in self._watched:
             self._watch(mark, None)
@@ -88,7 +88,7 @@ class Janitor:
             data = data[os.write(self._pipe, data) :]
 
     def _start(self) -> None:
-        """Start the process, and tell it all that is watched."""
+        """Start the process, and tell it everything that is watched."""
         if self._pipe is not None:
             os.close(self._pipe)
         if self._process is not None:
@@ -108,12 +108,12 @@ class Janitor:
             self._write(_watch_order(what, engine))
 
     def _let_go(self) -> None:
-        """At the end of this process: the janitor lives on, for its work begins now."""
+        """Called at the end of this process: the janitor lives on, since its work begins now."""
         if self._process is not None:
-            self._process.returncode = 0  # so that nobody warns that it still runs
+            self._process.returncode = 0  # so that there is no warning that it is still running
 
     def _forget(self) -> None:
-        """In a fork: what is watched, and the pipe, are the parent's."""
+        """Called in a fork: the pipe, and everything that is watched, belong to the parent."""
         if self._pipe is not None:
             os.close(self._pipe)
         if self._process is not None:
@@ -134,7 +134,7 @@ def janitor() -> Janitor:
 
 
 def _before_fork() -> None:
-    _janitor._lock.acquire()  # so that no pipe is just being made, which the fork would keep open
+    _janitor._lock.acquire()  # so that a pipe is not just being created, which the fork would keep open
 
 
 def _after_fork_in_parent() -> None:

@@ -1,4 +1,4 @@
-"""The process that outlives an owner and cleans up after it, also after SIGKILL. See `janitor.py`.
+"""The process that outlives an owner and cleans up after it, even after SIGKILL. See `janitor.py`.
 
 It reads a pipe whose other end only its owner holds. Each line is an order:
 
@@ -24,15 +24,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PATIENCE_S = 10.0
-"""How long members of a cgroup are given to die, and an engine to answer."""
+"""How long the members of a cgroup get to die, and an engine to answer."""
 _STARTING_S = 1.0
-"""For how long a bubblewrap whose owner has died may still be starting."""
+"""How long a bubblewrap whose owner has died may still be starting."""
 _LATE_S = 3.0
-"""For how long an engine may still be making a container that a dead owner had asked for."""
+"""How long an engine may still be creating a container that a dead owner had asked for."""
 
 
 def main() -> None:
-    """Obey orders from stdin until it ends, then clean up."""
+    """Follow orders from stdin until it closes, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when its owner has ended, not before
     watched: dict[str, str | None] = {}
@@ -44,7 +44,7 @@ def main() -> None:
             watched.pop(order["unwatch"], None)
         else:
             remove(Path(order["remove"]))
-    # What was made last goes first: it may lie inside what was made before.
+    # What was made last is removed first: it may be inside something made earlier.
     for what in reversed([what for what, engine in watched.items() if engine is None]):
         if what.startswith("/"):
             remove(Path(what))
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder, or a cgroup with its members. One that is not there is fine."""
+    """Remove a folder, or a cgroup with its members, if it exists."""
     if (path / "cgroup.procs").exists():
         _remove_cgroup(path)
     else:
@@ -64,7 +64,7 @@ def remove(path: Path) -> None:
 
 
 def end_processes(mark: str) -> None:
-    """End every sandbox whose command line has this mark, those included that are just starting."""
+    """End every sandbox whose command line has this mark, including those that are just starting."""
     end = time.monotonic() + _STARTING_S
     while True:
         for entry in Path("/proc").iterdir():
@@ -118,8 +118,8 @@ def _removed(group: Path) -> bool:
 
 
 def remove_containers(engine: str, names: Sequence[str]) -> None:
-    """Remove containers, those included that the engine is still making."""
-    sys.path[:] = json.loads(sys.argv[1])  # until here nothing outside the standard library was in reach
+    """Remove containers, including those that the engine is still creating."""
+    sys.path[:] = json.loads(sys.argv[1])  # until now only the standard library could be imported
     import docker
 
     client = docker.APIClient(base_url=engine, version="auto", timeout=int(_PATIENCE_S))

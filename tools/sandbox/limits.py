@@ -7,7 +7,7 @@ from ludus.tools.errors import UserError
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use, its children included.
+    """What one program may use, including its children.
 
     Raises:
         UserError: a limit is not a number above 0, or `processes` is not an integer.
@@ -16,13 +16,13 @@ class Limits:
     wall_s: float = 2.0
     """Seconds until everything it started is killed."""
     cpu_s: float = 2.0
-    """Seconds of processor time, of all its processes together."""
+    """Seconds of processor time, for all its processes together."""
     memory_mb: int = 256
-    """MiB of memory beyond what the interpreter holds when it starts, of all its processes together."""
+    """MiB of memory beyond what the interpreter holds at the start, for all its processes together."""
     processes: int = 32
-    """Processes and threads, itself included. After 10 ms the sandbox may take one of them for itself."""
+    """Processes and threads, including itself. After 10 ms the sandbox may use one of them for itself."""
     output_kb: int = 64
-    """KiB for stdout, and as much again for stderr."""
+    """KiB of stdout, and as much again of stderr."""
     disk_mb: int = 64
     """MiB in its work directory, which also holds at most 64 files for each of these MiB."""
 
@@ -36,5 +36,5 @@ class Limits:
 
     @property
     def files(self) -> int:
-        """The most files and folders that the work directory holds."""
+        """The maximum number of files and folders in the work directory."""
         return max(64, int(self.disk_mb * 64))

@@ -1,4 +1,4 @@
-"""The owner's end of a fork server: one job at a time, and every byte that comes back counted."""
+"""The owner's end of a fork server: one job at a time, with every byte that comes back counted."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import SandboxFault
 
 GRACE_S = 10.0
-"""How long after a job's time the server may take to say so, before it counts as broken."""
+"""How long the server may take to report that a job's time is up before it counts as broken."""
 MIB = 1 << 20
 _EVER_S = 10**9
 _CHUNK = 1 << 16
@@ -37,7 +37,7 @@ class Stream:
     overflowed: bool = False
 
     def take(self) -> bool:
-        """Read what is there. False at the end of the stream."""
+        """Read what is available. False at the end of the stream."""
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
@@ -51,7 +51,7 @@ class Stream:
         return bool(data)
 
     def drain(self) -> None:
-        """Read what is there now. Whoever still holds the other end is not waited for."""
+        """Read what is available now, without waiting for anybody who still holds the other end."""
         while not self.overflowed:
             before = len(self.data)
             self.take()
@@ -60,12 +60,12 @@ class Stream:
 
 
 class Job:
-    """One job under way: its streams, and the descriptors that are the owner's."""
+    """A job in progress: its streams, and the owner's descriptors."""
 
     def __init__(self, stdout: Stream, stderr: Stream, report: Stream | None) -> None:
         self.stdout, self.stderr = stdout, stderr
         self.report = report or Stream(-1, 0)
-        """Without a pipe where a job has nothing to report."""
+        """No pipe if the job has nothing to report."""
         self.streams = (stdout, stderr, report) if report else (stdout, stderr)
 
     def close(self) -> None:
@@ -88,8 +88,8 @@ class Link:
         """Wait for the server's first answer.
 
         Raises:
-            UserError: a module that it was to preload cannot be imported.
-            SandboxFault: it ended, or took longer.
+            UserError: a module that it should preload cannot be imported.
+            SandboxFault: it ended, or took too long.
         """
         try:
             self._control.send(b'{"op": "ping"}\n')
@@ -121,8 +121,8 @@ class Link:
         report: int | None = 0,
         endless: bool = False,
     ) -> Job:
-        """Begin a job. `stdin` is its input or a descriptor of it, `report` the most bytes of reports (None:
-        there are none). The clock of an `endless` job does not run until `order("cell")`."""
+        """Begin a job. `stdin` is its input or a descriptor of it, `report` the maximum size of its reports
+        in bytes (None: it has no reports). The clock of an `endless` job starts with `order("cell")`."""
         ours: list[int] = []
         theirs = [_sealed(_written(job))]
         theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
@@ -147,7 +147,7 @@ class Link:
         return Job(Stream(ours[0], output), Stream(ours[1], output), reports)
 
     def finish(self, job: Job, seconds: float) -> dict[str, Any]:
-        """Wait until the job is over; the server's answer.
+        """Wait until the job is over; returns the server's answer.
 
         Raises:
             SandboxFault: the server ended or fell silent.
@@ -161,7 +161,7 @@ class Link:
             job.close()
 
     def follow(self, job: Job, seconds: float, until: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-        """Read a job's streams until the server answers, or `until` says so (the answer is empty then)."""
+        """Read a job's streams until the server answers, or until `until` holds (with an empty answer)."""
         deadline = time.monotonic() + seconds + GRACE_S
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
@@ -196,7 +196,7 @@ class Link:
                 return {}
 
     def order(self, op: str, limits: Limits | None = None) -> None:
-        """Tell the server something about the job that runs."""
+        """Tell the server something about the running job."""
         self._send({"op": op, **(_orders(limits) if limits else {})})
 
     def kill(self) -> None:
@@ -209,14 +209,14 @@ class Link:
     def _begin(self, limits: Limits, descriptors: list[int], endless: bool) -> None:
         try:
             self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})})
-            # The processor time of cells is the server's to watch, one by one.
+            # The server watches the processor time of cells, one by one.
             self._hand_over(limits, descriptors, _EVER_S if endless else math.ceil(limits.cpu_s) + 1)
         except BaseException:
             self.kill()
             raise
 
     def _hand_over(self, limits: Limits, descriptors: list[int], cpu: int) -> None:
-        """Give the job to the fork that waits for it, past the server."""
+        """Give the job directly to the waiting fork, bypassing the server."""
         assert self._jobs is not None
         memory, disk = int(limits.memory_mb * MIB), int(limits.disk_mb * MIB)
         packed = ALLOWANCE.pack(cpu, memory, limits.processes, disk)
@@ -236,7 +236,7 @@ class Link:
             raise SandboxFault(f"the sandbox's server is gone ({error})") from error
 
     def _receive(self) -> bool:
-        """Whether a whole answer is there."""
+        """Whether a complete answer has arrived."""
         try:
             data = self._control.recv(_CHUNK)
         except BlockingIOError:
@@ -279,7 +279,7 @@ def _written(job: dict[str, Any]) -> bytes:
 
 
 def _sealed(data: bytes) -> int:
-    """A descriptor from which `data` can be read, and which nobody can make larger."""
+    """A descriptor from which `data` can be read, and to which nothing can be added."""
     if not data:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     if sys.platform != "linux":

@@ -1,6 +1,7 @@
 """Who owns containers, cgroups and folders: none of them outlives its owner for long.
 
-What could outlive a process carries that process's name, so that others can tell whether its owner is dead.
+Anything that could outlive a process carries that process's name, so that others can tell whether the owner
+is dead.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ _PREFIX = "ludus"
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, told apart from every other that had or will have its number."""
+    """A process, distinguished from every other that had or will have its number."""
 
     pid: int
     started: int
@@ -32,7 +33,7 @@ class Owner:
 
     @staticmethod
     def parse(text: str) -> "Owner | None":
-        """What `str(owner)` was made from; None where it was something else."""
+        """The owner whose `str` this is; None for any other text."""
         try:
             pid, started, boot, namespace = text.split(".")
             return Owner(int(pid), int(started), boot, int(namespace))
@@ -43,7 +44,7 @@ class Owner:
         return f"{self.pid}.{self.started}.{self.boot}.{self.namespace}"
 
     def is_dead(self) -> bool:
-        """Whether this process is certainly dead; of one in another container nobody can tell."""
+        """Whether this process is certainly dead; for one in another container there is no way to tell."""
         here = Owner.current()
         if self.boot != here.boot:
             return True
@@ -60,7 +61,7 @@ class Owner:
 
 
 def owned_name(owner: Owner, kind: str) -> str:
-    """A fresh name for what `owner` has to remove: `ludus-PID.STARTED.BOOT.NAMESPACE-KIND-RANDOM`."""
+    """A fresh name for something that `owner` must remove: `ludus-PID.STARTED.BOOT.NAMESPACE-KIND-RANDOM`."""
     return f"{_PREFIX}-{owner}-{kind}-{secrets.token_hex(6)}"
 
 
@@ -71,7 +72,7 @@ def owner_of(name: str) -> Owner | None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """What dead owners left in a folder."""
+    """What dead owners have left in a folder."""
     try:
         entries = list(folder.iterdir())
     except OSError:
@@ -90,7 +91,7 @@ def _current(pid: int) -> Owner:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started; -1 for a dead one that waits for its parent; None where nobody says."""
+    """When a process started; -1 for a dead one that waits for its parent; None if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

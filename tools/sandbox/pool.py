@@ -18,10 +18,10 @@ from ludus.tools.sandbox.sandbox import Sandbox
 
 
 class SandboxPool:
-    """At most `size` sandboxes, started on demand and used again and again.
+    """At most `size` sandboxes, started on demand and reused.
 
-    Whoever takes one gets an empty work directory and none of its last user's processes. One that died, or
-    could not be emptied, is replaced. Thread-safe.
+    A sandbox is handed out with an empty work directory and without processes of its last user. One that
+    died, or could not be emptied, is replaced. Thread-safe.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SandboxPool:
         """A sandbox for several steps; waits until one is free.
 
         Raises:
-            SandboxFault: it did not start, or the pool is closed.
+            SandboxFault: the sandbox did not start, or the pool is closed.
         """
         with self._places:
             box = self._take()
@@ -115,7 +115,7 @@ class SandboxPool:
         )
 
     def close(self) -> None:
-        """End the sandboxes; those in use end when they are given back."""
+        """End the sandboxes; those in use end when they are returned."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
@@ -140,7 +140,7 @@ class SandboxPool:
         try:
             box.reset()
         except SandboxFault:
-            return  # it is closed, and the next taker starts another
+            return  # it is closed, and the next caller starts another
         except BaseException:
             box.close()
             raise
@@ -158,12 +158,12 @@ _shared_lock = threading.Lock()
 def shared_pool(
     limits: Limits | None = None, packages: Iterable[str] = (), preload: Iterable[str] = ()
 ) -> SandboxPool:
-    """This process's pool of such sandboxes, on the backend that `LUDUS_SANDBOX` names; it closes at exit.
+    """This process's pool of such sandboxes, on the backend that `LUDUS_SANDBOX` names; closed at exit.
 
     Raises:
         UserError: no sandbox can run here.
     """
-    # A fork gets pools of its own: it would share the sockets of its parent's.
+    # A fork gets pools of its own: with its parent's it would share sockets.
     key = (os.getpid(), backend_name(), limits or Limits(), tuple(packages), tuple(preload))
     with _shared_lock:
         if key not in _shared:

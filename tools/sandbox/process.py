@@ -49,7 +49,7 @@ def launch(spec: LaunchSpec) -> Launched:
         raise UserError(f"the sandbox 'process' cannot start: {MISSING}")
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
-    # As objects they are closed once, also where Ctrl-C comes in between.
+    # As objects they are closed exactly once, even if Ctrl-C intervenes.
     info, told = os.fdopen(reader), os.fdopen(writer, "wb")
     errors = os.fdopen(os.memfd_create("errors", os.MFD_CLOEXEC), "rb")
     limits = spec.limits
@@ -109,7 +109,7 @@ def launch(spec: LaunchSpec) -> Launched:
 
 
 def process_mark() -> str:
-    """What is in the command line of every bubblewrap and every server of this process."""
+    """A mark in the command line of every bubblewrap and every server of this process."""
     return f"ludus-{Owner.current()}-server"
 
 
@@ -119,7 +119,7 @@ def _abandon(process: "subprocess.Popen[bytes]") -> None:
     Its child asks to die with its parent only later on, so the child is killed first.
     """
     process.send_signal(signal.SIGSTOP)
-    # Until it has stopped it may still be making that child.
+    # Until it has stopped it may still be creating that child.
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -133,7 +133,7 @@ def bwrap_arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
     arguments = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += ["--hostname", "ludus", "--as-pid-1", "--die-with-parent", "--new-session", "--clearenv"]
     if as_root:
-        # Root mounts what only root may read; the server then becomes nobody, in a user namespace of its own.
+        # Root mounts what only root may read; the server then becomes `nobody`, in its own user namespace.
         arguments += ["--cap-drop", "ALL"]
         for capability in ("SYS_ADMIN", "SETUID", "SETGID", "SETPCAP", "CHOWN"):
             arguments += ["--cap-add", f"CAP_{capability}"]
@@ -144,7 +144,7 @@ def bwrap_arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
         arguments += ["--setenv", name, value]
     mounts = [*interpreter_mounts(), (str(GUEST), "/ludus/guest")]
     mounts += [(path, f"/site/{Path(path).name}") for path in package_files(spec.packages)]
-    # Folders that bubblewrap makes on the way are its user's alone: guests are another.
+    # Folders that bubblewrap creates on the way are accessible to its own user alone, not to guests.
     folders = {str(parent) for _, there in mounts for parent in Path(there).parents} - {"/"}
     for folder in sorted(folders | {"/dev", "/site"}):
         arguments += ["--perms", "0755", "--dir", folder]
@@ -169,11 +169,11 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
     def kill() -> None:
         nonlocal handle
         if os.getpid() != owner:
-            return  # in a fork: the sandbox is its parent's, which goes on using it
+            return  # in a fork: the sandbox belongs to the parent, which goes on using it
         with lock:
             if handle < 0:
                 return
-            # The first process of a namespace takes all the others along.
+            # When the first process of a namespace dies, so do all the others.
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
             os.close(handle)
@@ -186,9 +186,9 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
 
 @dataclass
 class _Start:
-    """A bubblewrap to be started, and what came of it.
+    """A bubblewrap to be started, and the outcome.
 
-    Kept here from before the start: what a call returns is lost when Ctrl-C comes just before it is stored.
+    Stored here from before the start: a call's result is lost if Ctrl-C comes just before it is assigned.
     """
 
     command: list[str]
@@ -197,7 +197,7 @@ class _Start:
     process: "subprocess.Popen[bytes] | None" = None
     problem: OSError | None = None
     over: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
-    """Gets one item at the end. (An event's `wait` does not survive Ctrl-C in the wrong moment.)"""
+    """Gets one item at the end. (An event's `wait` does not survive Ctrl-C at the wrong moment.)"""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _begun: bool = False
     _abandoned: bool = False
@@ -232,8 +232,8 @@ class _Start:
 
 
 class _Spawner:
-    """A thread that starts all bubblewraps: they die with the thread that started them, so it must not end
-    before the process does."""
+    """A thread that starts every bubblewrap: they die with the thread that started them, so it must live as
+    long as the process."""
 
     def __init__(self) -> None:
         self.process = os.getpid()

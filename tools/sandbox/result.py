@@ -1,4 +1,4 @@
-"""What a sandbox says about a program that ran in it."""
+"""What a sandbox reports about a program that ran in it."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class SandboxFault(RuntimeError):
-    """The sandbox broke, and not because of the program in it."""
+    """The sandbox itself broke; the program in it was not the cause."""
 
 
 class Verdict(StrEnum):
@@ -19,18 +19,18 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     DISK_LIMIT = "disk_limit"
     REFUSED = "refused"
-    """It asked the kernel for something that no guest may have, and was killed for it."""
+    """It made a system call that no guest may make, and was killed for it."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a program. Its output, files and exit code are as hostile as the program."""
+    """The result of a program. Its output, files and exit code are as untrustworthy as the program."""
 
     verdict: Verdict
     exit_code: int | None
-    """None where it did not exit by itself."""
+    """None if it did not exit by itself."""
     signal: int | None
-    """What killed it, or None."""
+    """The signal that killed it, or None."""
     stdout: str
     """Cut off at the limit; bytes that are not UTF-8 become U+FFFD."""
     stderr: str
@@ -39,7 +39,7 @@ class Result:
     seconds: float = 0.0
     """Wall time."""
     peak_memory: int = 0
-    """Bytes that its largest process had in memory."""
+    """The peak memory of its largest process, in bytes."""
 
 
 @dataclass(frozen=True)

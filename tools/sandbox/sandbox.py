@@ -1,4 +1,4 @@
-"""`Sandbox`: a place to run untrusted programs, whichever backend isolates it."""
+"""`Sandbox`: a place to run untrusted programs, whichever backend provides the isolation."""
 
 import asyncio
 import logging
@@ -26,10 +26,10 @@ REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
 class Sandbox:
     """A work directory, and programs that run in it one at a time.
 
-    Use `Sandbox.open(…)` in a `with` statement. A program gets the interpreter, the packages that were
-    chosen, and the work directory, which is its current one; it gets nothing else of this machine, and no
-    network. When it ends, everything that it started is ended. The work directory stays until the sandbox is
-    closed or `wipe` is called.
+    Use `Sandbox.open(…)` in a `with` statement. A program has access to the interpreter, the chosen packages
+    and the work directory, which is its current directory, but to nothing else of this machine and to no
+    network. When it ends, everything that it started is ended too. The work directory stays until the sandbox
+    is closed or `wipe` is called.
 
     Thread-safe: calls from several threads wait for each other. For many programs at once use a
     `SandboxPool`.
@@ -57,11 +57,11 @@ class Sandbox:
         """Start a sandbox.
 
         Args:
-            backend: `"process"`, `"docker"` or `"subprocess"`, or a backend of your own; by default what
-                `LUDUS_SANDBOX` says, else `"process"`.
+            backend: `"process"`, `"docker"`, `"subprocess"`, or a backend of your own; by default the
+                value of `LUDUS_SANDBOX`, else `"process"`.
             limits: what a program may use, unless its run says otherwise.
-            packages: distributions that guests may import, by name; their dependencies come along.
-            preload: modules to import once, so that guests have them at once.
+            packages: names of distributions that guests may import; their dependencies are included.
+            preload: modules to import in advance, so that guests need not wait for them.
             require: guarantees (of `GUARANTEES`) without which it must not run; by default `REQUIRED`, and
                 none for `"subprocess"`.
 
@@ -100,7 +100,7 @@ class Sandbox:
         return cls(link, spec, name)
 
     def write(self, name: str, data: bytes | str) -> None:
-        """Write a file of the work directory; folders on the way are made.
+        """Write a file in the work directory; parent folders are created.
 
         Raises:
             UserError: the name leads out of the work directory, or the file does not fit.
@@ -112,7 +112,7 @@ class Sandbox:
             raise UserError(f"write {name!r}: {result.stderr.strip() or result.verdict}")
 
     def read(self, name: str) -> bytes:
-        """A file of the work directory.
+        """The content of a file in the work directory.
 
         Raises:
             FileNotFoundError: there is no such regular file (links are not followed).
@@ -131,9 +131,9 @@ class Sandbox:
         Args:
             code: the program; it is `__main__`.
             stdin: what it can read.
-            files_out: names of files to bring back when it has ended.
-            limits: what it may use, in place of the sandbox's own; the disk is the sandbox's, and of memory
-                and processes it gets no more than that.
+            files_out: names of files to return when it has ended.
+            limits: what it may use, in place of the sandbox's own limits; the disk limit stays the sandbox's,
+                and the limits on memory and processes can only be lowered.
 
         Raises:
             UserError: an argument is not what it should be.
@@ -177,8 +177,8 @@ class Sandbox:
         return await asyncio.to_thread(self.call, code, name, inputs, limits)
 
     def session(self) -> Session:
-        """A notebook in this sandbox, for use in a `with` statement. Until it is closed nothing else can run
-        here."""
+        """A notebook in this sandbox, for use in a `with` statement. Nothing else can run here until it is
+        closed."""
         self._free()
         self._session = Session(self._link, self.spec.limits)
         self.dirty = True
@@ -201,7 +201,7 @@ class Sandbox:
         return report
 
     def restore(self, snapshot: bytes) -> None:
-        """Make the work directory what it was when `snapshot` was taken, in this sandbox or in another."""
+        """Restore the work directory to a `snapshot` taken in this sandbox or in another."""
         content = checked_bytes("snapshot", snapshot)
         self.wipe()
         result, _ = self._do({"do": "restore"}, stdin=content)
@@ -225,7 +225,7 @@ class Sandbox:
             raise SandboxFault(f"the work directory could not be emptied: {result.stderr.strip()[-300:]}")
 
     def reset(self) -> None:
-        """Make it as new for the next user: no session, no process, an empty work directory.
+        """Make it like new for the next user: no session, no process, an empty work directory.
 
         Raises:
             SandboxFault: that failed, and the sandbox has been ended.
@@ -267,7 +267,7 @@ class Sandbox:
         stdin: bytes = b"",
         report: int | None = 0,
     ) -> tuple[Result, bytes]:
-        """Do one job; its result and what it reported."""
+        """Do one job; returns its result and its report."""
         with self._lock:
             self._free()
             allowed = limits or self.spec.limits
@@ -287,7 +287,7 @@ class Sandbox:
 
 @cache
 def _say_what_is_not_held(name: str, missing: frozenset[str]) -> None:
-    """Say once for each backend what the caller did not require and does not get."""
+    """Warn once per backend about the guarantees that the caller did not require and does not get."""
     if missing:
         _logger.warning("the sandbox %r does not isolate here: %s", name, ", ".join(sorted(missing)))
 

@@ -18,11 +18,12 @@ from ludus.tools.sandbox.result import Result, Verdict
 
 
 class Session:
-    """Cells that run one after another in one interpreter: variables live from cell to cell.
+    """Cells that run one after another in one interpreter: variables persist from cell to cell.
 
-    The value of a cell's last expression is printed, as in a notebook. A cell that fails leaves its
-    variables; one that is killed takes all of them along, and the next cell begins in a new interpreter
-    (`restarts` counts). Between cells everything in the session is stopped, threads and children too.
+    The value of a cell's last expression is printed, as in a notebook. A cell that fails keeps its
+    variables; if one is killed, all variables are lost, and the next cell begins in a new interpreter
+    (`restarts` counts these). Between cells everything in the session is stopped, including threads and
+    children.
     """
 
     def __init__(self, link: Link, limits: Limits) -> None:
@@ -39,8 +40,8 @@ class Session:
 
         Args:
             code: statements; `__main__` is the session's.
-            files_out: names of files to bring back when the cell has ended.
-            limits: what it may use, in place of the sandbox's own.
+            files_out: names of files to return when the cell has ended.
+            limits: what it may use, in place of the sandbox's own limits.
 
         Raises:
             UserError: an argument is not what it should be, or the session is closed.
@@ -92,13 +93,13 @@ class Session:
             self._end()
         result = judged(answer, overflowed, starved, bytes(job.stdout.data), bytes(job.stderr.data))
         if self._job is None and result.verdict is Verdict.OK:
-            # The interpreter ended by itself in the middle of a cell (os._exit).
+            # The interpreter exited by itself in the middle of a cell (os._exit).
             result = replace(result, verdict=Verdict.RUNTIME_ERROR)
         return replace(result, files=reported_files(report, files_out, most))
 
     @property
     def alive(self) -> bool:
-        """Whether the interpreter of the last cell is there, with its variables, for the next one."""
+        """Whether the last cell's interpreter, with its variables, is still there for the next cell."""
         return self._job is not None
 
     def close(self) -> None:
@@ -133,7 +134,7 @@ class Session:
             os.close(self._cells)
 
     def _hand_in(self, cell: bytes, seconds: float) -> None:
-        """Write a cell, unless the guest does not take it: then its time runs out, and the server says so."""
+        """Write a cell. If the guest does not read it, its time runs out, and the server reports that."""
         view = memoryview(len(cell).to_bytes(8, "little") + cell)
         with contextlib.suppress(BrokenPipeError):
             while view and select.select([], [self._cells], [], seconds)[1]:
@@ -141,7 +142,7 @@ class Session:
 
 
 class _Ending:
-    """Looks for the status that ends a cell, at each byte of its reports once, however many there are."""
+    """Looks for the status that ends a cell, reading every byte of its reports only once."""
 
     def __init__(self, data: bytearray) -> None:
         self._data = data
@@ -149,9 +150,9 @@ class _Ending:
         self.status = 0
 
     def __call__(self) -> bool:
-        """Whether it has come."""
+        """Whether it has arrived."""
         end = self._data.rfind(b"\n", self._seen) + 1
-        # A longer line is not ours: its beginning need not be kept in view.
+        # A longer line is not ours: its beginning need not be kept.
         found = _STATUS.search(self._data, max(0, self._seen - 1), end) if end else None
         if found:
             self.status = int(found[1]) & 0xFF

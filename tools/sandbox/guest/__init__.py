@@ -1,1 +1,1 @@
-"""What runs inside a sandbox: standard library only, and nothing of Ludus."""
+"""What runs inside a sandbox. It uses only the standard library and nothing else of Ludus."""

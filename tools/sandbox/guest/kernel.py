@@ -38,7 +38,7 @@ def mount_tmpfs(place: str, options: str) -> None:
 
 
 def unmount(place: str) -> None:
-    """Take a mount out of the tree; who holds a descriptor on it still sees it."""
+    """Detach a mount from the tree; processes that hold a descriptor on it still see it."""
     _check(_libc.umount2(place.encode(), MNT_DETACH), f"umount {place}")
 
 
@@ -47,7 +47,7 @@ def new_user_namespace() -> None:
 
 
 def set_dumpable(yes: bool) -> None:
-    """Whether others of the same user may look into this process."""
+    """Set whether other processes of the same user may inspect this process."""
     _prctl(_PR_SET_DUMPABLE, int(yes))
 
 
@@ -60,7 +60,7 @@ def adopt_orphans() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability, for good, here and in everything that is started from here."""
+    """Give up every capability for good, in this process and everything that it starts."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(64):
         try:
@@ -81,7 +81,7 @@ def holds_capabilities() -> bool:
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _NEWEST = 456
 """Later system calls do not exist for guests: the next ones, `statmount` and `listmount`, show paths of the
-host, and nobody here knows what those after them will do."""
+host, and nobody knows yet what those after them will do."""
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
@@ -119,8 +119,8 @@ def guest_filter() -> bytes:
     """The classic BPF program that guests and their server run under.
 
     Network sockets, further namespaces (also by clone), other processes' limits and turns on the processor
-    are denied by argument, `fcntl` and `ioctl` for all but a few commands; whatever else is not meant for
-    guests is denied by number.
+    are denied by argument, as are `fcntl` and `ioctl` for all but a few commands; everything else that guests
+    must not use is denied by number.
     """
     numbers = syscalls.numbers(os.uname().machine)
     denied = _op(_RETURN, _ERRNO | _EPERM)
@@ -139,7 +139,7 @@ def guest_filter() -> bytes:
     program += _rule(numbers["clone"], _low(0) + _op(_ANY_BIT, _NAMESPACES, 0, 1) + denied + allowed)
     others = _low(0) + _op(_EQUAL, 0, 1) + denied + allowed
     program += _rule(numbers["prlimit64"], others)
-    # A server that comes last watches nobody, and every later guest would be as slow as it.
+    # A server scheduled last watches nobody, and every later guest would be as slow.
     for name in ("sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"):
         program += _rule(numbers[name], others)
     itself = _low(0) + _op(_EQUAL, 0, 1) + denied + _low(1) + _op(_EQUAL, 0, 1) + denied + allowed
@@ -153,8 +153,8 @@ def guest_filter() -> bytes:
 
 
 def guard_filter(processes: Iterable[int]) -> bytes:
-    """Denies signals to these processes and to everybody at once, for servers that are not the first process
-    of a namespace, which the kernel guards by itself."""
+    """Denies signals to these processes and broadcasts to all. It is for servers that are not the first
+    process of a namespace, which the kernel itself protects."""
     numbers = syscalls.numbers(os.uname().machine)
     denied, allowed = _op(_RETURN, _ERRNO | _EPERM), _op(_RETURN, _ALLOW)
     program = _begin()
@@ -166,7 +166,7 @@ def guard_filter(processes: Iterable[int]) -> bytes:
 
 
 def install(program: bytes) -> None:
-    """Put a filter on this process and on everything that it starts. It cannot be taken off."""
+    """Put a filter on this process and on everything that it starts. It cannot be removed."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code)))

@@ -13,7 +13,7 @@ import sys
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _EXECUTE, _WRITE, _READ, _READ_FOLDER, _TRUNCATE = 1, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
-"""All rights on files, by the version of the interface that brought the last of them."""
+"""All rights on files, by the interface version that introduced the last of them."""
 _READABLE = (
     *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/site"),
     *("/etc/ld.so.cache", "/usr/share/zoneinfo", "/dev/random", "/dev/urandom"),
@@ -25,7 +25,7 @@ _syscall = ctypes.CDLL(None, use_errno=True).syscall
 
 
 def version() -> int:
-    """The version of Landlock here; 0 without it."""
+    """The version of Landlock here; 0 if there is none."""
     return max(0, _syscall(_CREATE, None, ctypes.c_size_t(0), 1))
 
 

@@ -30,7 +30,7 @@ MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203
 """Exit codes by which a guest says what stopped it. It may lie, but only about itself."""
 PLACES = ("work", "tmp", "shm")
 ROOT = "/box"
-"""Where `PLACES` lie; the server says so where it is another."""
+"""Where `PLACES` are, unless the server says otherwise."""
 
 
 def perform() -> None:
@@ -118,7 +118,7 @@ def _regular_file(name: str, most: int) -> bytes | None:
         *parents, last = name.split("/")
         for parent in parents:
             held.append(os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=held[-1]))
-        # Without blocking, for a pipe would wait here for its writer.
+        # Without blocking: opening a pipe would wait for its writer.
         held.append(os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=held[-1]))
         status = os.fstat(held[-1])
         if not stat.S_ISREG(status.st_mode) or status.st_size > most:
@@ -149,7 +149,7 @@ def _restore(job: dict[str, Any]) -> int:
 
     try:
         with os.fdopen(os.dup(0), "rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
-            # Before 3.11.4 there are no filters. This process is a guest, and can do no more than any other.
+            # Before 3.11.4 there are no filters. This process is a guest, and as powerless as any other.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(f"{ROOT}/work")
     except (OSError, tarfile.TarError) as error:
@@ -159,7 +159,7 @@ def _restore(job: dict[str, Any]) -> int:
 
 
 def empty() -> None:
-    """Remove everything that is in the places where guests may write, and beside them."""
+    """Remove everything in the places where guests may write, and next to them."""
     for place in PLACES:
         for name in os.listdir(f"{ROOT}/{place}"):
             _remove(f"{ROOT}/{place}/{name}")
@@ -278,7 +278,7 @@ def _execute(source: str, filename: str, namespace: dict[str, Any], interactive:
 def _execute_cell(source: str, filename: str, namespace: dict[str, Any]) -> None:
     import ast
 
-    # Not by `ast.parse`, whose frame would stand in the traceback of a wrong cell.
+    # Not `ast.parse`, whose frame would appear in the traceback of a wrong cell.
     tree: Any = compile(source, filename, "exec", ast.PyCF_ONLY_AST)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, filename, "exec"), namespace)
@@ -332,7 +332,7 @@ def _flush() -> int:
 
 
 def _end(code: int) -> None:
-    """End as an interpreter does (threads, atexit, buffers), without tearing it down."""
+    """End as an interpreter does (threads, atexit, buffers), but without tearing it down."""
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()

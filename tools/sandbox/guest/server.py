@@ -35,10 +35,11 @@ if TYPE_CHECKING:  # importing `typing` would make the start slower
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 _REST_EVERY_S, _REST_CPU_S = 0.250, 0.1
-"""How often a session is looked at between cells, and the processor time that it may take all the same: it is
-stopped, but a timer of its own can wake it."""
+"""How often a session is checked between cells, and how much processor time it may still use: it is stopped,
+but one of its own timers can wake it."""
 ALLOWANCE = struct.Struct("4q")
-"""What a waiting fork is told: seconds of processor time, bytes of memory, processes, bytes of a file."""
+"""The limits that a waiting fork is given: seconds of processor time, bytes of memory, processes, bytes of a
+file."""
 _THREAD_STACK = 8 << 20
 _DECOY_BYTES = 1 << 20
 _IS_LINUX = sys.platform == "linux"
@@ -47,7 +48,7 @@ if _IS_LINUX:
 
 
 class Guest:
-    """The job that runs."""
+    """The running job."""
 
     def __init__(self, process: int, order: dict[str, Any]) -> None:
         self.process = process
@@ -57,7 +58,7 @@ class Guest:
         self.used_before = 0.0
         self.looked = self.begun
         self.seen: dict[str, float] = {}
-        """Processor time of each of its processes, those that ended included."""
+        """Processor time of each of its processes, including those that have ended."""
 
     def allow(self, order: dict[str, Any]) -> None:
         self.wall, self.cpu, self.memory = order["wall"], order["cpu"], order["memory"]
@@ -93,7 +94,7 @@ class Server:
         self.poller = select.poll()
         self.poller.register(control, select.POLLIN)
         self.poller.register(self.wake, select.POLLIN)
-        # The kernel itself guards the first process of a namespace.
+        # The kernel itself protects the first process of a namespace.
         needs_guard = settings["filter"] and os.getpid() != 1
         self.guard = kernel.guard_filter((1, os.getpid())) if needs_guard else None
 
@@ -110,7 +111,7 @@ class Server:
                 self._watch(self.guest)
 
     def _patience(self) -> float | None:
-        """Milliseconds until the guest must be looked at."""
+        """Milliseconds until the guest must be checked."""
         if self.guest is None:
             return None
         if self.guest.wall is None:
@@ -142,7 +143,7 @@ class Server:
             socket.send_fds(self.control, [b"{}\n"], [jobs.fileno()])
             jobs.close()
         elif guest is None:
-            return  # it ended while the order was on its way
+            return  # it ended while the order was in transit
         elif order["op"] == "kill":
             self._kill("asked")
         elif order["op"] == "rest":
@@ -194,7 +195,7 @@ class Server:
             os._exit(0)  # the owner has gone, perhaps with the folders: no job will come
         os.chdir(self.root + "/work")
         cpu, memory, processes, disk = ALLOWANCE.unpack(packed)
-        # Above those that are to be filled.
+        # Above the numbers that are about to be filled.
         while min(high) < 16:
             high = [os.dup(descriptor) for descriptor in high]
         for target, descriptor in zip((4, 0, 1, 2, 3), high, strict=True):
@@ -204,7 +205,7 @@ class Server:
             (resource.RLIMIT_CPU, cpu),
             (resource.RLIMIT_FSIZE, disk),
             (resource.RLIMIT_NPROC, processes + self.settings["spare_processes"]),
-            # The tables of pages, which nobody counts, are 1/512 of what they map: no larger than the memory.
+            # Page tables, which nothing counts, are 1/512 of what they map: no larger than the memory.
             (resource.RLIMIT_AS, 512 * memory),
             (resource.RLIMIT_DATA, 2 * memory + _THREAD_STACK * processes + self.settings["data"]),
         ):
@@ -217,13 +218,13 @@ class Server:
     def _fork_decoy(self) -> None:
         """Fork a child that the kernel ends before this process when memory runs out.
 
-        A guest that was ended so gives its memory back a moment after it stopped counting as a candidate.
-        When memory is asked for in that moment, the next candidate dies: the decoy, and not the server.
+        A guest killed this way returns its memory a moment after it stops counting as a candidate. If memory
+        is requested in that moment, the next candidate dies: the decoy, and not the server.
         """
         try:
             self.decoy = os.fork()
         except OSError:
-            return  # no memory, or no process, to be had: the next look tries again
+            return  # no memory or no process available: the next check tries again
         if self.decoy:
             self.ours.add(self.decoy)
             return
@@ -231,7 +232,7 @@ class Server:
             _signal.set_wakeup_fd(-1)
             self._offer_to_the_killer()
             os.closerange(0, 1024)
-            held = b"." * _DECOY_BYTES  # what its end gives back at once
+            held = b"." * _DECOY_BYTES  # what its death frees at once
             while held:
                 _signal.pause()
         finally:
@@ -271,7 +272,7 @@ class Server:
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise
-            return  # the kernel is about to end the guest: it has no memory even for our question
+            return  # the kernel is about to kill the guest: there is no memory even for our question
         if usage.cpu_s - guest.used_before > cpu:
             self._kill("cpu")
         elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
@@ -294,16 +295,16 @@ class Server:
             if self.kill_by_group:
                 os.killpg(self.guest.process, number)
             else:
-                # Everything in this process namespace but us: nobody can fork away from it.
+                # Everything in this process namespace but us: no fork can escape it.
                 os.kill(-1, number)
         except ProcessLookupError:
             pass
 
     def _reap(self) -> None:
-        """Reap the dead; when the guest itself is among them, end all that it left, and tell the owner.
+        """Reap the dead; if the guest itself is among them, end everything that it left, and tell the owner.
 
-        Only while a guest is known: a fork that waits may get its job, and even end, before the order about
-        it has been read here.
+        Only while a guest is known: a waiting fork may get its job, and even end, before the order for it has
+        been read here.
         """
         while self.guest is not None:
             try:
@@ -361,9 +362,9 @@ class Server:
 
 
 def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
-    """The most that each resource limit of a guest can be; those that are not to be set are missing.
+    """The maximum of each resource limit of a guest; limits that are not set are absent.
 
-    What is the same for every guest is set at once, on this process.
+    Limits that are the same for every guest are set once, on this process.
     """
     limits = {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_CORE: 0}
     if settings["filter"]:
@@ -383,7 +384,7 @@ def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
 
 
 def prepare(settings: dict[str, Any]) -> watch.Proc | None:
-    """Lay the work directory, give up every right that the set-up needed, and put the filter on."""
+    """Set up the work directory, give up every right that this needed, and install the filter."""
     root = settings["root"]
     proc = None
     if settings["mount"]:
@@ -409,15 +410,15 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
         if not settings["kill_by_group"]:
             kernel.adopt_orphans()
         # Where guests see a /proc, it must not open this process's memory to them. Elsewhere they have no way
-        # to it (the filter ends who tries), and forks need not undo it, which takes a tenth of a millisecond.
+        # to it (the filter kills any that try), and forks need not undo it, which takes 0.1 ms.
         kernel.set_dumpable(not settings["guarded"])
     return proc
 
 
 def refuse(control: socket.socket, reason: str) -> NoReturn:
-    """Tell the owner why there will be no sandbox, and end."""
+    """Tell the owner why no sandbox can start, and end."""
     control.sendall(json.dumps({"wrong": reason}).encode())
-    # Its question must have been read: what is unread when a socket closes takes the answer along.
+    # Its question must be read first: if a socket closes with unread data, the answer is lost too.
     control.recv(65536)
     sys.exit(1)
 
@@ -452,7 +453,7 @@ def main() -> None:
             importlib.import_module(module)
         except Exception as error:
             refuse(control, f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})")
-    # What a module left (matplotlib: a cache of fonts) would hide as many files of a guest from `_disk`.
+    # Files that a module left (matplotlib: a font cache) would hide as many of a guest's files from `_disk`.
     program.empty()
     if proc is not None:
         proc = watch.Proc(proc.folder)
@@ -463,7 +464,7 @@ def main() -> None:
 
 
 def _data_size(proc: watch.Proc | None) -> int:
-    """Bytes of writable memory that every fork begins with."""
+    """Bytes of writable memory that every fork starts with."""
     if proc is None:
         return 1 << 30
     with open("self/statm", opener=lambda path, flags: os.open(path, flags, dir_fd=proc.folder)) as file:

@@ -13,9 +13,9 @@ FORBIDDEN = """
 
 # These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
 # queues) would escape the limits on memory; attributes and access lists on the folders that every guest is
-# given would outlive the one that set them. Whoever watches the interpreter's files, which are the host's,
-# sees what others do. Of asynchronous contexts there are only so many for the whole host. A folder of /proc
-# serves as a pidfd, so that no filter on process numbers sees whom a signal is for. `sync` waits for the
+# given would outlive the one that set them. Watching the interpreter's files, which are the host's, shows
+# what others do. The number of asynchronous contexts is limited for the host as a whole. A folder of /proc
+# serves as a pidfd, so that no filter on process numbers sees where a signal goes. `sync` waits for the
 # host's disks.
 DENIED = """
     memfd_create memfd_secret shmget shmat shmctl semget semctl msgget msgctl mq_open mq_unlink
@@ -26,7 +26,7 @@ DENIED = """
     sync syncfs ustat sysfs uselib
 """.split()  # noqa: SIM905
 
-# Of calls that do many things, the only ones that are carried out.
+# The only commands that are carried out, for calls that do many things.
 FCNTL = {
     "F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_GETLK": 5, "F_SETLK": 6,
     "F_SETLKW": 7, "F_OFD_GETLK": 36, "F_OFD_SETLK": 37, "F_OFD_SETLKW": 38, "F_DUPFD_CLOEXEC": 1030,
@@ -91,6 +91,6 @@ _NUMBERS = {
 
 
 def numbers(machine: str) -> dict[str, int]:
-    """The numbers of those calls that a machine (`x86_64`, `aarch64`) has."""
+    """The numbers of those calls that exist on a machine (`x86_64`, `aarch64`)."""
     pairs = (entry.split("=") for entry in _NUMBERS[machine].split())
     return {name: int(number) for name, number in pairs}

@@ -9,7 +9,7 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-# Not a dataclass: importing those takes longer than everything else that the server needs.
+# Not a dataclass: importing `dataclasses` takes longer than everything else that the server needs.
 Usage = namedtuple("Usage", ["cpu_s", "memory"])
 """Seconds of processor time, and bytes in memory (shared pages counted once for every process)."""
 
@@ -20,7 +20,7 @@ class Proc:
     def __init__(self, folder: int) -> None:
         self.folder = folder
         self.base = self._memory("self", self._status("self"))
-        """Bytes that the server itself holds: a fork begins with them."""
+        """Bytes that the server itself holds, with which every fork starts."""
 
     def in_namespace(self, ours: set[int]) -> list[str]:
         """All processes of this process namespace but `ours`."""
@@ -38,7 +38,7 @@ class Proc:
         return found
 
     def usage(self, processes: list[str], seen: dict[str, float]) -> Usage:
-        """The sum over processes of what lies above the base.
+        """The sum over processes of what they use above the base.
 
         `seen` remembers the processor time of each: the kernel forgets children that nobody waits for.
         """
@@ -78,7 +78,7 @@ class Proc:
             return 0
 
     def offer_to_the_killer(self) -> None:
-        """Make this process the first to go when memory runs out, before the server."""
+        """Make this process the first to be killed when memory runs out, before the server."""
         score = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self.folder)
         os.write(score, b"1000")
         os.close(score)
@@ -89,8 +89,8 @@ class Proc:
         return int(fields[21]) * _PAGE
 
     def _living(self, process: str, fields: list[bytes]) -> str:
-        """The process; or, where its first thread has ended and others go on, one of these: the first has no
-        memory any more."""
+        """The process; or, if its first thread has ended while others go on, one of these: the first thread
+        no longer has any memory."""
         if fields[0] != b"Z" or int(fields[17]) < 2:
             return process
         threads = os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.folder)
@@ -100,7 +100,7 @@ class Proc:
             os.close(threads)
 
     def _status(self, process: str) -> list[bytes]:
-        """The fields of proc(5)'s `stat` from the third on."""
+        """The fields of `stat` (proc(5)) from the third on."""
         return self._read(f"{process}/stat").rpartition(b")")[2].split()
 
     def _read(self, path: str) -> bytes:
