@@ -97,7 +97,7 @@ def _sequence_block(mean_length: int) -> tuple[int, int]:
     """(tokens that a program takes at a time, warps) for sequences of about this length."""
     if mean_length <= 512:
         return 256, 4
-    return (1024, 8) if mean_length <= 2048 else (4096, 16)
+    return (1024, 4) if mean_length <= 2048 else (4096, 16)
 
 
 def _constants(settings: Settings, block: int, warps: int) -> dict[str, Any]:
