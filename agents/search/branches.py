@@ -143,7 +143,8 @@ class Branches:
     def _step_copy(self, state: Any, reply: Any) -> tuple[Any, Any]:
         if self._copy is None:
             assert self._env.spec is not None
-            self._copy = gymnasium.make(self._env.spec, disable_env_checker=True)
+            # Its own limit on turns is part of the state; a wrapper would count steps across all branches.
+            self._copy = gymnasium.make(self._env.spec, max_episode_steps=-1, disable_env_checker=True)
             self._copy.reset(seed=0)  # gymnasium's wrappers insist on it
         inner: Any = self._copy.unwrapped
         inner.restore(state)
