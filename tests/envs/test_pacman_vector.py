@@ -160,3 +160,9 @@ def test_frames_of_all_games() -> None:
     assert frames is not None
     assert len(frames) == 3
     assert len({frame.tobytes() for frame in frames}) == 3
+
+
+def test_a_spec_of_one_game_makes_many() -> None:
+    single = gymnasium.make("ludus/PacMan-v0", rows=7, columns=7, max_steps=9)
+    many = gymnasium.make_vec(single.spec, num_envs=2, vectorization_mode="vector_entry_point")
+    assert many.game.digest == single.unwrapped.game.digest

@@ -47,6 +47,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
       after an episode's end ignores the action and returns the next start. `SameStep`: the step that ends
       an episode returns the next start, and `info` has `final_obs` and `final_info`. `Disabled`: reset
       ended games by `reset(options={"reset_mask": mask})`.
+    - `max_episode_steps`: Gymnasium's name for `max_steps`, by which it passes a spec's limit on.
     - `threads`: how many threads play (default: one for every 256 games, at most one per processor). It
       changes no result.
 
@@ -72,11 +73,12 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         render_mode: str | None = None,
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         threads: int | None = None,
+        max_episode_steps: int | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__()
         self.num_envs = as_integer("num_envs", num_envs, 1, 10**7)
-        self.game = Game(**arguments)
+        self.game = Game(**{"max_steps": max_episode_steps, **arguments})
         if render_mode is not None:
             as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
