@@ -14,7 +14,19 @@ from ludus.tools.errors import UserError
 RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool.")
 
 
-@pytest.mark.parametrize("id", environment_ids())
+LONG = ("Assistant", "Calendar", "CodeFunctionRepl", "CodeRepair", "DataAnalysis", "MathTool")
+"""Environments whose episodes take long: a conformance suite of them takes ten seconds and more."""
+
+
+@pytest.mark.parametrize(
+    "id",
+    [
+        pytest.param(
+            id, marks=[pytest.mark.slow] if id.startswith(tuple(f"ludus/{n}-" for n in LONG)) else []
+        )
+        for id in environment_ids()
+    ],
+)
 def test_conforms(id: str, request: pytest.FixtureRequest) -> None:
     if str(gymnasium.spec(id).entry_point).startswith(RUN_PROGRAMS):
         request.getfixturevalue("needs_sandbox")
