@@ -13,13 +13,15 @@ from typing import Any
 
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "string": ("a text", lambda value: isinstance(value, str)),
-    "integer": ("an integer", lambda value: _is_number(value) and float(value).is_integer()),
+    "integer": ("an integer", lambda value: _is_number(value) and value == value // 1),
     "number": ("a number", lambda value: _is_number(value)),
     "boolean": ("true or false", lambda value: isinstance(value, bool)),
     "array": ("a list", lambda value: isinstance(value, list)),
     "object": ("an object", lambda value: isinstance(value, Mapping)),
     "null": ("null", lambda value: value is None),
 }
+KINDS = frozenset(_TYPES)
+"""All JSON types."""
 _BOUNDS: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
     "minimum": ("at least {}", lambda value, bound: value >= bound),
     "maximum": ("at most {}", lambda value, bound: value <= bound),
@@ -36,31 +38,43 @@ _DEEPEST = 100
 """How deep nested schemas are followed; one can refer to itself without end."""
 
 
-def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth: int = 0) -> list[str]:
-    """What is wrong with `value`; empty if it fits. `place` is its position, such as `stops.0`."""
+def complaints(
+    value: Any,
+    schema: Any,
+    place: str = "",
+    root: Any = None,
+    depth: int = 0,
+    begun: frozenset[int] = frozenset(),
+) -> list[str]:
+    """What is wrong with `value`; empty if it fits. `place` is its position, such as `stops.0`.
+
+    `begun` holds the schemas that this value is being compared with: one that leads back to itself adds
+    nothing.
+    """
     root = schema if root is None else root
     schema = _followed(schema, root)
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
-        return []
     at = place or "arguments"
-    if "const" in schema or "enum" in schema:
-        choices = schema.get("enum", [schema.get("const")])
+    if schema is False:
+        return [f"{at}: must not be given"]
+    if not isinstance(schema, Mapping) or depth > _DEEPEST or id(schema) in begun:
+        return []
+    begun |= {id(schema)}
+    choices = _choices(schema)
+    if choices is not None:
         fits = any(_equal(value, choice) for choice in choices)
         return [] if fits else [f"{at}: {not_one_of(value, choices)}"]
     for alternatives in ("anyOf", "oneOf"):
-        if alternatives in schema:
-            found = [complaints(value, option, place, root, depth + 1) for option in schema[alternatives]]
-            if found and all(found):
-                wanted = list(dict.fromkeys(_wanted(option, root) for option in schema[alternatives]))
-                # The closest alternative says what to fix; if none has the right type, list them all.
-                typed = [
-                    reasons
-                    for reasons, s in zip(found, schema[alternatives], strict=True)
-                    if _typed(value, s, root)
-                ]
-                return typed[0] if typed else [f"{at}: must be {' or '.join(wanted)}, not {shown(value)}"]
-    for option in schema.get("allOf", ()):
-        if wrong := complaints(value, option, place, root, depth + 1):
+        options = _keyword(schema, alternatives, list, [])
+        found = [complaints(value, option, place, root, depth + 1, begun) for option in options]
+        if found and all(found):
+            wanted = list(dict.fromkeys(_wanted(option, root) for option in options))
+            # The closest alternative says what to fix; if none has the right type, list them all.
+            typed = [
+                reasons for reasons, option in zip(found, options, strict=True) if _typed(value, option, root)
+            ]
+            return typed[0] if typed else [f"{at}: must be {' or '.join(wanted)}, not {shown(value)}"]
+    for option in _keyword(schema, "allOf", list, []):
+        if wrong := complaints(value, option, place, root, depth + 1, begun):
             return wrong
     if not _typed(value, schema, root):
         return [f"{at}: must be {_wanted(schema, root)}, not {shown(value)}"]
@@ -79,6 +93,60 @@ def complaints(value: Any, schema: Any, place: str = "", root: Any = None, depth
             if _is_number(schema.get(key)) and not holds(value, schema[key])
         ]
     return []
+
+
+def kinds(schema: Any, root: Any, begun: frozenset[int] = frozenset()) -> frozenset[str]:
+    """The JSON types that a schema admits, through references and alternatives; all if it says nothing.
+
+    `root` is the schema that references start from.
+    """
+    schema = _followed(schema, root)
+    if schema is False:
+        return frozenset()
+    if not isinstance(schema, Mapping) or id(schema) in begun:
+        return KINDS
+    begun |= {id(schema)}
+    choices = _choices(schema)
+    if choices is not None:
+        admitted = frozenset(k for k in KINDS if any(_TYPES[k][1](choice) for choice in choices))
+    else:
+        named = frozenset(_named(schema))
+        admitted = (named | {"integer"} if "number" in named else named) or KINDS
+    for alternatives in ("anyOf", "oneOf"):
+        if options := _keyword(schema, alternatives, list, []):
+            admitted &= frozenset().union(*(kinds(option, root, begun) for option in options))
+    for option in _keyword(schema, "allOf", list, []):
+        admitted &= kinds(option, root, begun)
+    return admitted
+
+
+def unpacked(value: Any, schema: Any, root: Any, depth: int = 0) -> Any:
+    """The value, with lists and objects in place of the texts that say them (`"[1, 2]"`).
+
+    Models often write them so. A text stays as it is wherever the schema admits texts.
+    """
+    schema = _followed(schema, root)
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return value
+    if isinstance(value, str):
+        read = _read(value)
+        if read is None or {"string", _kind(read)} & kinds(schema, root) != {_kind(read)}:
+            return value
+        value = read
+    options = [
+        option
+        for key in ("anyOf", "oneOf", "allOf")
+        for option in _keyword(schema, key, list, [])
+        if _kind(value) in kinds(option, root)
+    ]
+    for option in options if isinstance(value, list | Mapping) else ():
+        value = unpacked(value, option, root, depth + 1)
+    if isinstance(value, list) and "items" in schema:
+        return [unpacked(item, schema["items"], root, depth + 1) for item in value]
+    properties = _keyword(schema, "properties", Mapping, {})
+    if isinstance(value, Mapping) and properties:
+        return {name: unpacked(item, properties.get(name), root, depth + 1) for name, item in value.items()}
+    return value
 
 
 def joined(complaints: Sequence[str], count: int) -> str:
@@ -130,9 +198,10 @@ def _json(value: Any) -> str:
 def _object(
     value: Mapping[str, Any], schema: Mapping[str, Any], place: str, root: Any, depth: int
 ) -> list[str]:
-    properties = schema.get("properties", {})
+    properties = _keyword(schema, "properties", Mapping, {})
     inside = f"{place}." if place else ""
-    wrong = [missing(inside + name) for name in schema.get("required", ()) if name not in value]
+    required = [name for name in _keyword(schema, "required", list, []) if isinstance(name, str)]
+    wrong = [missing(inside + name) for name in required if name not in value]
     others = schema.get("additionalProperties", True)
     for name, item in value.items():
         if name in properties:
@@ -161,31 +230,61 @@ def _matches(pattern: str, value: str) -> bool:
 
 def _length(value: Any, schema: Mapping[str, Any], at: str) -> list[str]:
     least, most, what = _LENGTHS[type(value)]
-    if len(value) < schema.get(least, 0):
+    if len(value) < _keyword(schema, least, int, 0):
         return [f"{at}: must have at least {schema[least]} {what}, not {len(value)}"]
-    if len(value) > schema.get(most, len(value)):
+    if len(value) > _keyword(schema, most, int, len(value)):
         return [f"{at}: must have at most {schema[most]} {what}, not {len(value)}"]
     return []
 
 
-def _kinds(schema: Mapping[str, Any]) -> list[str]:
-    kinds = schema.get("type", [])
-    return [kinds] if isinstance(kinds, str) else list(kinds)
+def _keyword(schema: Mapping[str, Any], name: str, kind: type, otherwise: Any) -> Any:
+    """What a schema says under a keyword; `otherwise` if that is not of the kind that it should be."""
+    found = schema.get(name)
+    return found if isinstance(found, kind) else otherwise
+
+
+def _choices(schema: Mapping[str, Any]) -> list[Any] | None:
+    """The only values that a schema admits, if it lists them."""
+    return [schema["const"]] if "const" in schema else _keyword(schema, "enum", list, None)
+
+
+def _named(schema: Mapping[str, Any]) -> list[str]:
+    named = schema.get("type", [])
+    listed = named if isinstance(named, list) else [named]
+    return [kind for kind in listed if isinstance(kind, str) and kind in _TYPES]
+
+
+def _kind(value: Any) -> str | None:
+    """The JSON type of a list or an object."""
+    return "array" if isinstance(value, list) else "object" if isinstance(value, Mapping) else None
+
+
+def _read(text: str) -> Any:
+    """The list or object that a text says; None if it says none that can be passed on."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):  # also for half a surrogate pair, and NaN
+        return None
+    return value
 
 
 def _typed(value: Any, schema: Any, root: Any) -> bool:
     schema = _followed(schema, root)
-    kinds = [kind for kind in _kinds(schema) if kind in _TYPES] if isinstance(schema, Mapping) else []
-    return not kinds or any(_TYPES[kind][1](value) for kind in kinds)
+    named = _named(schema) if isinstance(schema, Mapping) else []
+    return not named or any(_TYPES[kind][1](value) for kind in named)
 
 
 def _wanted(schema: Any, root: Any) -> str:
     schema = _followed(schema, root)
     if not isinstance(schema, Mapping):
         return "anything"
-    if "const" in schema or "enum" in schema:
-        return " or ".join(map(shown, schema.get("enum", [schema.get("const")])))
-    return " or ".join(_TYPES[kind][0] for kind in _kinds(schema) if kind in _TYPES) or "of another form"
+    choices = _choices(schema)
+    if choices is not None:
+        return " or ".join(map(shown, choices))
+    return " or ".join(_TYPES[kind][0] for kind in _named(schema)) or "of another form"
 
 
 def _followed(schema: Any, root: Any) -> Any:
@@ -196,12 +295,14 @@ def _followed(schema: Any, root: Any) -> Any:
         reference = schema["$ref"]
         schema = root if isinstance(reference, str) and reference.startswith("#") else None
         for part in str(reference)[2:].split("/") if schema is not None and reference != "#" else ():
-            schema = (
-                schema.get(part.replace("~1", "/").replace("~0", "~"))
-                if isinstance(schema, Mapping)
-                else None
-            )
+            schema = _inside(schema, part.replace("~1", "/").replace("~0", "~"))
     return None
+
+
+def _inside(schema: Any, part: str) -> Any:
+    if isinstance(schema, list):
+        return schema[int(part)] if part.isdecimal() and int(part) < len(schema) else None
+    return schema.get(part) if isinstance(schema, Mapping) else None
 
 
 def _is_number(value: Any) -> bool:

@@ -67,6 +67,8 @@ class Tool:
     def read(self, arguments: Any) -> dict[str, Any]:
         """The arguments of a call, as the model wrote them: a JSON object, or the text of one.
 
+        Where a list or an object is wanted, the text of one (`"[1, 2]"`) is taken for it.
+
         Raises:
             ToolError: they are not an object, or one is missing, unknown, or of the wrong type.
         """
@@ -93,7 +95,7 @@ class Tool:
             # Values that came as objects: a number with thousands of digits, or a list that contains itself.
             raise ToolError(f"{self.name}: the arguments are no JSON: {error}") from None
         try:
-            return self._check(dict(arguments))
+            return self._check(dict(schema.unpacked(arguments, self.parameters, self.parameters)))
         except ToolError as error:
             raise ToolError(f"{self.name}: {error}") from None
         except RecursionError:

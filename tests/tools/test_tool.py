@@ -1,10 +1,13 @@
+import contextlib
 import json
 from typing import Literal
 
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ludus.tools import schema
 from ludus.tools.errors import ToolError
 from ludus.tools.tool import Tool, tool
 
@@ -243,7 +246,9 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "x"]), JSON))
 def test_the_own_validator_agrees_with_jsonschema(arguments):
     jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
-    valid = jsonschema.Draft202012Validator({**SCHEMA, "additionalProperties": False}).is_valid(arguments)
+    # Texts of lists and objects are taken for them.
+    meant = schema.unpacked(arguments, SCHEMA, SCHEMA)
+    valid = jsonschema.Draft202012Validator({**SCHEMA, "additionalProperties": False}).is_valid(meant)
     try:
         foreign.read(arguments)
     except ToolError:
@@ -271,3 +276,152 @@ def test_a_list_of_thousands_does_not_get_as_many_complaints():
         with pytest.raises(ToolError, match=r"stops\.9: .*; and 4990 more") as refused:
             each.read({"day": "x", "stops": [1] * 5_000})
         assert len(str(refused.value)) < 2_000
+
+
+class Stop(pydantic.BaseModel):
+    name: str
+    minutes: list[int] = []
+
+
+@tool
+def route(
+    stops: list[Stop],
+    tags: list[str] | None = None,
+    limits: dict[str, float] | None = None,
+    note: str | list[str] = "",
+    speed: float = 1,
+    count: int = 1,
+    exact: bool = False,
+):
+    """Plan.
+
+    Args:
+        stops: Where.
+        tags: What to see.
+        limits: By name.
+        note: Words.
+        speed: Of travel.
+        count: How many.
+        exact: To the minute.
+    """
+
+
+OWN_AND_FOREIGN = [route, Tool.from_schema("route", "Plan.", route.parameters, lambda **_: None)]
+
+
+@pytest.mark.parametrize("tool", OWN_AND_FOREIGN, ids=["own", "foreign"])
+def test_texts_of_lists_and_objects_are_taken_for_them(tool):
+    stop = '{"name": "a", "minutes": "[1, 2]"}'
+    for stops in (f"[{stop}]", [stop], [{"name": "a", "minutes": "[1, 2]"}]):
+        read = tool.read({"stops": stops, "tags": ' ["b"]', "limits": '{"c": 1.5}', "note": '["d"]'})
+        assert (read["tags"], read["limits"]) == (["b"], {"c": 1.5})
+        # A text may be meant where a text is admitted.
+        assert read["note"] == '["d"]'
+        (first,) = read["stops"]
+        assert dict(first) == {"name": "a", "minutes": [1, 2]}
+
+
+@pytest.mark.parametrize("tool", OWN_AND_FOREIGN, ids=["own", "foreign"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1, 2",
+        "['a']",
+        '["\\ud800"]',
+        "[NaN]",
+        "[1e999]",
+        '{"name": "a"}',
+        "[" * 100_000,
+        "[" * 500 + "]" * 500,
+        "1",
+    ],
+)
+def test_texts_of_no_fitting_list_are_refused(tool, text):
+    with pytest.raises(ToolError, match="stops"):
+        tool.read({"stops": text})
+
+
+@pytest.mark.parametrize("tool", [*OWN_AND_FOREIGN, book, foreign, scale], ids=str)
+@given(data=st.data())
+def test_any_json_for_any_argument_is_read_or_refused(tool, data):
+    names = st.sampled_from([*tool.parameters["properties"], "x", "\ud800", "a.b"])
+    odd = JSON | st.sampled_from(
+        [
+            10**400,
+            -(10**400),
+            1e308,
+            "[]",
+            "{}",
+            "[[]]",
+            "\ud800",
+            "\x00",
+            "a\x0b",
+            '"',
+            "[" * 5_000,
+            "1" * 5_000,
+        ]
+    )
+    arguments = data.draw(st.dictionaries(names, odd, max_size=4))
+    for written in (arguments, json.dumps(arguments)):
+        try:
+            read = tool.read(written)
+        except ToolError as error:
+            str(error).encode()
+        else:
+            json.dumps(read, default=lambda model: model.model_dump(), allow_nan=False).encode()
+
+
+ODD_SCHEMAS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=3)
+    | st.sampled_from(["#", "#/x", "#/anyOf/0"]),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(
+        st.sampled_from(
+            ["type", "properties", "items", "required", "enum", "const", "anyOf", "oneOf", "allOf", "$ref",
+             "x", "additionalProperties", "minLength", "maxItems", "minimum", "pattern"]
+        ),
+        inner | st.sampled_from(["object", "array", "string", "integer", ["null", "number"]]),
+        max_size=4,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["properties", "required", "anyOf", "$ref"]), ODD_SCHEMAS), JSON)
+def test_no_schema_of_a_server_breaks_reading(parameters, value):
+    """A keyword whose value is not what it should be says nothing."""
+    odd = Tool.from_schema("odd", "", parameters, lambda **_: None)
+    for arguments in ({"x": value}, {"x": {"x": value}}, {}):
+        with contextlib.suppress(ToolError):
+            odd.read(arguments)
+
+
+def test_alternatives_that_lead_back_to_themselves_end():
+    again = {"$ref": "#/$defs/a"}
+    endless = {"anyOf": [again, again], "oneOf": [again, again], "allOf": [again, again]}
+    tool = Tool.from_schema("f", "", {"properties": {"x": again}, "$defs": {"a": endless}}, print)
+    assert tool.read({"x": "[1]"}) == {"x": "[1]"}
+
+
+@pytest.mark.parametrize(
+    ("described", "kinds"),
+    [
+        ({}, schema.KINDS),
+        (True, schema.KINDS),
+        (False, set()),
+        ({"type": "string"}, {"string"}),
+        ({"type": "number"}, {"integer", "number"}),
+        ({"type": ["array", "null"]}, {"array", "null"}),
+        ({"$ref": "#/$defs/list"}, {"array"}),
+        ({"oneOf": [{"$ref": "#/$defs/list"}, {"type": "null"}]}, {"array", "null"}),
+        ({"allOf": [{"$ref": "#/$defs/list"}, {"description": "a list"}]}, {"array"}),
+        ({"allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"type": "number"}]}, {"integer"}),
+        ({"anyOf": [{"enum": ["a", None]}, {"const": True}]}, {"string", "null", "boolean"}),
+    ],
+    ids=str,
+)
+def test_the_types_that_a_schema_admits(described, kinds):
+    assert schema.kinds(described, {"$defs": {"list": {"type": "array"}}}) == kinds

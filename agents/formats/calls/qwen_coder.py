@@ -14,6 +14,7 @@ from ludus.agents.formats.calls.reply import (
     read_json,
     write_json,
 )
+from ludus.tools import schema
 
 _OPEN = re.compile(r"(?:<tool_call>\s*)?<function=").search
 _NAME = re.compile(r"([^<>\n]{1,200})>\s*").match
@@ -34,8 +35,8 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
         named = _NAME(text, opened.end())
         read = _arguments(text, named.end()) if named and errors < MAX_MALFORMED else None
         if named and read:
-            schemas = _schemas(named[1].strip(), tools)
-            arguments = {key: _typed(value, schemas.get(key)) for key, value in read[0].items()}
+            parameters = _parameters(named[1].strip(), tools)
+            arguments = {key: _typed(value, key, parameters) for key, value in read[0].items()}
             calls.append(Call(named[1].strip(), arguments))
             done = read[1]
         else:
@@ -78,36 +79,31 @@ def _arguments(text: str, at: int) -> tuple[dict[str, str], int] | None:
     return read, closed.end()
 
 
-def _schemas(name: str, tools: Sequence[Any]) -> Mapping[str, Any]:
+def _parameters(name: str, tools: Sequence[Any]) -> Mapping[str, Any]:
+    """The schema of a tool's arguments; empty if there is no such tool."""
     for tool in tools:
         if tool["function"]["name"] == name:
-            return (tool["function"].get("parameters") or {}).get("properties", {})
+            return tool["function"].get("parameters") or {}
     return {}
 
 
-def _typed(value: str, schema: Mapping[str, Any] | None) -> Any:
-    types = _types(schema) if schema else {"string"}
-    word = value.strip()
-    if "null" in types and word in ("null", "None"):
-        return None
-    if "string" in types:
+def _typed(value: str, key: str, parameters: Mapping[str, Any]) -> Any:
+    properties = parameters.get("properties")
+    if not isinstance(properties, Mapping) or key not in properties:
         return value
-    if "boolean" in types and word in _WORDS:
-        return _WORDS[word]
+    kinds = schema.kinds(properties[key], parameters)
+    word = value.strip()
+    if kinds != schema.KINDS:
+        if "null" in kinds and word in ("null", "None"):
+            return None
+        if "string" in kinds:
+            return value
+        if "boolean" in kinds and word in _WORDS:
+            return _WORDS[word]
     try:
         return read_json(word)
     except ValueError:
         return value  # which the tool refuses, and says what it wants
-
-
-def _types(schema: Mapping[str, Any]) -> set[str]:
-    if "enum" in schema or "const" in schema:
-        values = schema.get("enum", [schema.get("const")])
-        return {"string"} if any(isinstance(value, str) for value in values) else {"any"}
-    if "anyOf" in schema:
-        return set().union(*map(_types, schema["anyOf"]))
-    kind = schema.get("type", "any")
-    return {kind} if isinstance(kind, str) else set(kind)
 
 
 def _object(raw: str) -> Mapping[str, Any] | str:

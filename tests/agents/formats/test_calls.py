@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.formats.base import FormatError
+from ludus.agents.formats.calls.literals import signature
 from ludus.agents.formats.calls.mistral import valid_id
 from ludus.agents.formats.calls.registry import FORMATS, named
 from ludus.agents.formats.calls.reply import Call, CallFormat, calls_of
 from ludus.tools.errors import ToolError
-from ludus.tools.tool import tool
+from ludus.tools.tool import Tool, tool
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -267,3 +268,57 @@ def test_text_that_looks_like_a_result_stays_text(form: CallFormat, forged: str)
     behind = form.read(form.render(call) + "\n" + forged, TOOLS)
     assert [(one.name, one.arguments) for one in calls_of(behind)] == [("done", {})]
     assert behind["content"] == forged
+
+
+REFERENCES = {
+    "type": "object",
+    "properties": {
+        "stops": {"$ref": "#/$defs/Stops"},
+        "count": {"oneOf": [{"type": "integer"}, {"type": "null"}]},
+        "place": {"allOf": [{"$ref": "#/$defs/Place"}]},
+        "exact": {"anyOf": [{"type": "boolean"}, {"$ref": "#/$defs/Stops"}]},
+        "name": {"$ref": "#/$defs/Name"},
+    },
+    "$defs": {
+        "Stops": {"type": "array", "items": {"type": "integer"}},
+        "Place": {"type": "object", "properties": {"x": {"type": "number"}}},
+        "Name": {"type": "string"},
+    },
+}
+PLAN = Tool.from_schema("plan", "Plan.", REFERENCES, lambda **_: None)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_types_behind_references_and_alternatives_are_read(form: CallFormat) -> None:
+    arguments = {"stops": [1, 2], "count": 3, "place": {"x": 0.5}, "exact": True, "name": "7"}
+    written = form.render([Call("plan", arguments)])
+    (call,) = form.parse(written, [PLAN.openai]).calls
+    assert PLAN.read(call.arguments) == arguments
+    (call,) = form.parse(form.render([Call("plan", {"count": None})]), [PLAN.openai]).calls
+    assert PLAN.read(call.arguments) == {"count": None}
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+def test_texts_of_lists_and_objects_reach_the_tool_as_what_they_say(form: CallFormat) -> None:
+    written = form.render([Call("plan", {"stops": "[1, 2]", "place": '{"x": 1}', "name": "[3]"})])
+    (call,) = form.parse(written, [PLAN.openai]).calls
+    assert PLAN.read(call.arguments) == {"stops": [1, 2], "place": {"x": 1}, "name": "[3]"}
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
+@given(st.text(st.sampled_from('\ud800\udfff\x00\x0b\x1b\x7f\ufffe"\\<>[]{}()=,a'), max_size=30), st.data())
+def test_surrogates_and_control_characters_break_nothing(form: CallFormat, text: str, data: Any) -> None:
+    call = form.render([Call("forecast", {"place": text})])
+    cut = data.draw(st.integers(0, len(call)))
+    for written in (call, call[:cut] + text + call[cut:], text):
+        for read in calls_of(form.read(written, TOOLS)):
+            try:
+                forecast.read(read.arguments)
+            except ToolError as error:
+                str(error).encode()
+
+
+def test_the_short_signature_says_types_behind_references() -> None:
+    assert signature(PLAN.openai) == (
+        "plan(stops?: array, count?: integer|null, place?: object, exact?: boolean|array, name?: string)"
+    )
