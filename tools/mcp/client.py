@@ -1,6 +1,7 @@
 """`McpServer`: the tools of an MCP server, called from ordinary code."""
 
 import asyncio
+import base64
 import json
 import logging
 import shutil
@@ -136,7 +137,7 @@ class McpServer:
         """
         connection = self._opened()
         try:
-            result = self._ask(
+            result = self._answer(
                 lambda: connection.run(lambda client: client.call_tool(name, dict(arguments or {}))), name
             )
             refusal = _words(result) if result.is_error else None
@@ -158,10 +159,7 @@ class McpServer:
             ToolFault: there is no such resource; otherwise as in `call`.
         """
         connection = self._opened()
-        try:
-            result = self._ask(lambda: connection.run(lambda client: client.read_resource(uri)), uri)
-        except mcp.MCPError as error:
-            raise self._fault(f"{uri}: {error}") from error
+        result = self._ask(lambda: connection.run(lambda client: client.read_resource(uri)), uri)
         return "\n".join(
             content.text for content in result.contents if isinstance(content, types.TextResourceContents)
         )
@@ -172,6 +170,17 @@ class McpServer:
         return self._connection
 
     def _ask(self, asking: Callable[[], Any], what: str) -> Any:
+        """What `asking` returns; anything other than a result is a fault.
+
+        Raises:
+            ToolFault: the server did not answer, or with an error, or in a way that cannot be understood.
+        """
+        try:
+            return self._answer(asking, what)
+        except mcp.MCPError as error:
+            raise self._fault(f"{what}: {error}") from error
+
+    def _answer(self, asking: Callable[[], Any], what: str) -> Any:
         """What `asking` returns; anything other than an answer is a fault.
 
         Raises:
@@ -344,10 +353,18 @@ def _part(block: types.ContentBlock) -> dict[str, Any]:
     match block:
         case types.TextContent(text=text):
             return {"type": "text", "text": text}
-        case types.ImageContent(data=data, mime_type=mime) if mime in IMAGES:
+        case types.ImageContent(data=data, mime_type=mime) if mime in IMAGES and _is_base64(data):
             return {"type": "image_url", "image_url": {"url": f"data:{mime};base64,{data}"}}
         case types.EmbeddedResource(resource=types.TextResourceContents(text=text)):
             return {"type": "text", "text": text}
         case types.ResourceLink(uri=uri):
             return {"type": "text", "text": uri}
     return {"type": "text", "text": f"[{block.type}]"}
+
+
+def _is_base64(data: str) -> bool:
+    try:
+        base64.b64decode(data, validate=True)
+    except ValueError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 """MCP servers for the tests, real ones: `python servers.py KIND [PORT]`."""
 
+import json
 import os
 import subprocess
 import sys
@@ -102,5 +103,51 @@ def broken() -> None:
     import no_such_module  # noqa: F401
 
 
+ANSWERS = {
+    "nothing": {},
+    "no_content": {"content": None},
+    "content_is_text": {"content": "12"},
+    "unknown_content": {"content": [{"type": "hologram", "beam": 1}]},
+    "half_characters": {"content": [{"type": "text", "text": "a\ud800b"}]},
+    "control_characters": {"content": [{"type": "text", "text": "a\x00\x0b\x1bb"}]},
+    "wrong_image": {"content": [{"type": "image", "data": "not base64", "mimeType": "image/png"}]},
+    "odd_structure": {"content": [], "structuredContent": {"x": [1, None, {"y": 1e308}]}},
+    "a_list": [1, 2],
+    "null": None,
+    "fails_in_silence": {"content": [], "isError": True},
+    "fails_in_half_characters": {"content": [{"type": "text", "text": "\udfff"}], "isError": True},
+}
+"""What the tools of the odd server answer, by name."""
+
+SCHEMA = {"type": "object", "properties": {"self": {"type": ["string", 7]}}}
+
+
+def odd() -> None:
+    """Answers by the protocol's rules of form, and by none of its others."""
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "id" not in asked:
+            continue
+        answer: dict[str, object] = {"jsonrpc": "2.0", "id": asked["id"]}
+        match asked["method"]:
+            case "initialize":
+                answer["result"] = {
+                    "protocolVersion": asked["params"]["protocolVersion"],
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "odd", "version": "0"},
+                }
+            case "tools/list" if sys.argv[2:] == ["endless"]:
+                answer["result"] = {"tools": [], "nextCursor": "again"}
+            case "tools/list" if sys.argv[2:] == ["refuses"]:
+                answer["error"] = {"code": -32603, "message": "out of order"}
+            case "tools/list":
+                answer["result"] = {"tools": [{"name": name, "inputSchema": SCHEMA} for name in ANSWERS]}
+            case "tools/call":
+                answer["result"] = ANSWERS[asked["params"]["name"]]
+            case _:
+                answer["error"] = {"code": -32601, "message": "no such method"}
+        print(json.dumps(answer), flush=True)
+
+
 if __name__ == "__main__":
-    {"good": good, "garbage": garbage, "silent": silent, "broken": broken}[KIND]()
+    {"good": good, "odd": odd, "garbage": garbage, "silent": silent, "broken": broken}[KIND]()

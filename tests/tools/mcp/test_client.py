@@ -1,6 +1,7 @@
 """The client of MCP servers, with real servers, good and bad, as processes and on a port."""
 
 import gc
+import json
 import os
 import socket
 import subprocess
@@ -147,6 +148,31 @@ def test_a_server_that_hangs_is_a_fault_within_the_limit(port: int) -> None:
 def test_garbage_is_a_fault_that_shows_it() -> None:
     with pytest.raises(ToolFault, match=r"no answer within 0\.5 s; it said: Welcome to the garbage server"):
         McpServer(command("garbage"), timeout_s=0.5).open()
+
+
+def test_odd_answers_are_content_that_can_be_passed_on_or_an_error() -> None:
+    with McpServer(command("odd"), timeout_s=1) as server:
+        assert len(server.tools) > 10
+        for tool in server.tools:
+            try:
+                content = tool.function(**tool.read({"self": "x"}))
+            except (ToolError, ToolFault) as error:
+                str(error).encode()
+            else:
+                json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+                assert tool.name != "wrong_image" or content == "[image]"
+
+
+def test_a_server_that_refuses_to_list_its_tools_is_a_fault() -> None:
+    with pytest.raises(ToolFault, match=r"tools/list: .*out of order"):
+        McpServer(command("odd", "refuses"), timeout_s=PATIENCE_S).open()
+
+
+def test_pages_without_end_are_a_fault_within_the_limit() -> None:
+    began = time.monotonic()
+    with pytest.raises(ToolFault, match="tools/list"):
+        McpServer(command("odd", "endless"), timeout_s=1).open()
+    assert time.monotonic() - began < 30
 
 
 def test_a_server_that_does_not_start_is_a_fault_with_its_last_words() -> None:
