@@ -22,13 +22,13 @@ def problem(shape: Shape, device: torch.device) -> Problem:
     first = torch.randint(0, shape.words, (shape.tokens,), device=device)
     row = torch.repeat_interleave(torch.arange(shape.tokens, device=device), sizes)
     place = torch.arange(len(row), device=device) - offsets[row]
-    # Words a fixed stride apart, from a random one: distinct, and scattered over the weight.
-    words = (first[row] + place * (shape.words // MOST)) % shape.words
+    # Ids a fixed stride apart, from a random one: distinct, and scattered over the weight.
+    ids = (first[row] + place * (shape.words // MOST)) % shape.words
     return {
         "hidden": values["hidden"],
         "weight": values["weight"],
         "targets": first,
-        "support": Support(words, offsets),
+        "support": Support(ids, offsets),
     }
 
 
@@ -37,15 +37,15 @@ def ours(hidden: Tensor, weight: Tensor, targets: Tensor, support: Support) -> t
 
 
 def eager(hidden: Tensor, weight: Tensor, targets: Tensor, support: Support) -> tuple[Tensor, Tensor]:
-    """Kept words padded to the longest set, as indices and a mask."""
+    """Kept ids padded to the longest set, as indices and a mask."""
     sizes = support.offsets.diff()
     place = torch.arange(MOST, device=hidden.device)
     kept = place < sizes[:, None]
-    words = support.words[torch.where(kept, support.offsets[:-1, None] + place, 0)]
-    z = torch.einsum("mh,mkh->mk", hidden, weight[words]).float().masked_fill(~kept, -torch.inf)
+    ids = support.ids[torch.where(kept, support.offsets[:-1, None] + place, 0)]
+    z = torch.einsum("mh,mkh->mk", hidden, weight[ids]).float().masked_fill(~kept, -torch.inf)
     logp = torch.log_softmax(z, dim=-1)
     finite = torch.where(kept, logp, 0.0)
-    chosen = (kept & (words == targets[:, None])).float()
+    chosen = (kept & (ids == targets[:, None])).float()
     return (finite * chosen).sum(-1), -(logp.exp() * finite).sum(-1)
 
 
@@ -62,7 +62,7 @@ def full() -> Contestant:
 
 def work(shape: Shape, phase: Phase) -> Work:
     """Forward: the hidden states and the kept rows of the weight. Backward: both again, their gradients, and
-    a write of the weight's dense one."""
+    a write of the weight's dense gradient."""
     row = shape.hidden * shape.dtype.itemsize
     kept = shape.tokens * (LEAST + MOST) // 2 * row
     forward = kept + shape.tokens * row
@@ -80,7 +80,7 @@ def speedup(phase: Phase) -> Target:
 
 BENCHMARK = Benchmark(
     operator="support_logprob",
-    summary="log-probability and entropy over kept sets of 4 to 28 words, 16 on average",
+    summary="log-probability and entropy over kept sets of 4 to 28 ids, 16 on average",
     problem=problem,
     ours=ours,
     eager=eager,

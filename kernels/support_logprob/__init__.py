@@ -1,1 +1,1 @@
-"""Log-probabilities over a recorded set of kept words per token, straight from hidden states."""
+"""Log-probabilities over a recorded set of kept ids per token, straight from hidden states."""

@@ -1,13 +1,13 @@
 """Torch, some entries of the sets at a time.
 
-An entry k is a kept word of a token: K of them. With x_k = hidden[row_k] · weight[word_k] + bias[word_k] and
+An entry k is a kept id of a token: K of them. With x_k = hidden[row_k] · weight[id_k] + bias[id_k] and
 z_k = softcap(x_k) / T, each token's sums over its entries are those of `distribution.py`, and
 
     log p_k = (z_k - peak) - rest
     dz_k    = p_k (-g - e (log p_k + entropy) + l),     l: the gradient of lse;    for the target
     dz_t    = g P - e p_t (log p_t + entropy) + l p_t
     dx_k    = dz_k (1 - (T z_k / c)²) / T               c: the softcap
-    d hidden[m] = Σ_{k of m} dx_k weight[word_k]        d weight[v] = Σ_{k of v} dx_k hidden[row_k]
+    d hidden[m] = Σ_{k of m} dx_k weight[id_k]        d weight[v] = Σ_{k of v} dx_k hidden[row_k]
 
 What is kept between forward and backward is z [K] and four numbers a token. Vectors of K entries are summed
 in float64, in which their order does not show.
@@ -32,7 +32,7 @@ def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
     z = _logits(problem)
     support, targets = problem.support, problem.targets
     rows = support.rows
-    is_target = support.words == targets[rows]
+    is_target = support.ids == targets[rows]
     wide = z.double()
     z_t = torch.full(targets.shape, -torch.inf, dtype=wide.dtype, device=z.device)
     z_t[rows[is_target]] = wide[is_target]
@@ -55,16 +55,16 @@ def backward(
     grad_hidden = grad_weight = grad_bias = None
     if wanted[0]:
         grad_hidden = torch.zeros_like(hidden, memory_format=torch.contiguous_format)
-        _set_sums(grad_hidden, support.rows, weight, support.words.long(), dx)
+        _set_sums(grad_hidden, support.rows, weight, support.ids.long(), dx)
     if wanted[1] or (bias is not None and wanted[2]):
-        order, words = support.by_word
+        order, ids = support.by_id
         rows, dx = support.rows[order], dx[order]
         if wanted[1]:
             grad_weight = torch.zeros_like(weight, memory_format=torch.contiguous_format)
-            _set_sums(grad_weight, words, hidden, rows, dx)
+            _set_sums(grad_weight, ids, hidden, rows, dx)
         if bias is not None and wanted[2]:
             exact = torch.zeros(bias.shape, dtype=torch.float64, device=bias.device)
-            grad_bias = exact.index_add_(0, words, dx.double()).to(bias.dtype)
+            grad_bias = exact.index_add_(0, ids, dx.double()).to(bias.dtype)
     return grad_hidden, grad_weight, grad_bias
 
 
@@ -72,12 +72,12 @@ def _logits(problem: SupportProblem) -> Tensor:
     """z [K]."""
     hidden, weight, support, dtype = problem.hidden, problem.weight, problem.support, problem.dtype
     temperature_M, softcap = problem.temperature_M, problem.softcap
-    z = temperature_M.new_empty(len(support.words))
+    z = temperature_M.new_empty(len(support.ids))
     for part in _chunks(len(z), hidden.shape[1], dtype):
-        chosen = weight.index_select(0, support.words[part]).to(dtype)
+        chosen = weight.index_select(0, support.ids[part]).to(dtype)
         torch.sum(chosen.mul_(hidden.index_select(0, support.rows[part])), 1, out=z[part])
     if problem.bias is not None:
-        z += problem.bias[support.words]
+        z += problem.bias[support.ids]
     if softcap is not None:
         z = torch.tanh(z / softcap) * softcap
     return z / temperature_M[support.rows]
@@ -92,7 +92,7 @@ def _gradient(problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Grad
     constant, at_target = coefficients(sums, (g, e, k))
     logp = ((z - sums.peak[rows]) - sums.rest[rows]).clamp(min=NEVER)
     dx = logp.exp() * (constant[rows] - e[rows] * logp)
-    dx = torch.where(problem.support.words == problem.targets[rows], at_target[rows], dx)
+    dx = torch.where(problem.support.ids == problem.targets[rows], at_target[rows], dx)
     if problem.softcap is not None:
         dx = dx * (1 - (z * temperature[rows] / problem.softcap).square())
     return dx.to(problem.dtype)

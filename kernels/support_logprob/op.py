@@ -30,19 +30,19 @@ def support_logprob(
 
     hidden [M, H], weight [V, H], targets [M] integers in [0, V), support the kept sets of the M tokens,
     temperature a positive number or [M], bias [V] or None, softcap a positive number c or None. With K kept
-    words in all,
+    ids in all,
 
-        z_k = softcap(hidden[m] · weight[v] + bias[v]) / temperature[m],    v the k-th kept word of m
+        z_k = softcap(hidden[m] · weight[v] + bias[v]) / temperature[m],    v the k-th kept id of m
 
     where softcap(x) = c tanh(x / c). Only the kept rows of the weight are read, once forward and once
     backward, and K numbers are kept in between; the gradient of the weight is dense, [V, H], and is summed in
     a fixed order. hidden and weight may be strided by rows; where the elements of a row do not lie side by
     side they are copied.
 
-    A target outside its set has log-probability -inf and the gradient of that limit: -p for the kept words,
+    A target outside its set has log-probability -inf and the gradient of that limit: -p for the kept ids,
     nothing for the target. An empty set gives (-inf, 0, -inf) and no gradient.
 
-    Raises ValueError if the shapes do not fit together, a target or a kept word is out of range (on a GPU:
+    Raises ValueError if the shapes do not fit together, a target or a kept id is out of range (on a GPU:
     NaN, as nothing there is looked at), a temperature or the softcap is not positive.
     """
     dtype = _check(hidden, weight, targets, support, bias, softcap)
@@ -81,16 +81,14 @@ def _check(
     for name, tensor in (
         ("weight", weight),
         ("targets", targets),
-        ("support", support.words),
+        ("support", support.ids),
         ("bias", bias),
     ):
         if tensor is not None and tensor.device != hidden.device:
             raise ValueError(f"{name} is on {tensor.device}, but hidden on {hidden.device}; move one of them")
-    kept = support.words
+    kept = support.ids
     if kept.device.type == "cpu" and len(kept) and int(kept.max()) >= vocabulary:
-        raise ValueError(
-            f"the support keeps word {int(kept.max())}, but the weight has only {vocabulary} rows"
-        )
+        raise ValueError(f"the support keeps id {int(kept.max())}, but the weight has only {vocabulary} rows")
     if bias is not None and bias.shape != (vocabulary,):
         raise ValueError(f"bias must be [{vocabulary}], one per word, not {list(bias.shape)}")
     if softcap is not None and not softcap > 0:

@@ -8,6 +8,6 @@ from ludus.kernels.support_logprob.support import Support
 
 @dataclass(frozen=True)
 class SupportProblem(Problem):
-    """The same as for `linear_logprob`, over the words that each row keeps."""
+    """The same as for `linear_logprob`, over the ids that each row keeps."""
 
     support: Support

@@ -19,7 +19,7 @@ def support_logprob_reference(
     bias: Tensor | None = None,
     softcap: float | None = None,
 ) -> LinearLogprob:
-    """z = softcap(hidden weightᵀ + bias) / temperature, and -inf for every word outside the token's set; with
+    """z = softcap(hidden weightᵀ + bias) / temperature, and -inf for every id outside the token's set; with
     p = softmax(z), for each token m:
 
         logprob = log p[targets[m]]        entropy = -Σ_v p_v log p_v        lse = log Σ_v exp z_v
@@ -34,7 +34,7 @@ def support_logprob_reference(
         logits = softcap * torch.tanh(logits / softcap)
     z = logits / temperature_rows(temperature, len(hidden), hidden.device, dtype)[:, None]
     kept = torch.zeros_like(z, dtype=torch.bool)
-    kept[support.rows, support.words.long()] = True
+    kept[support.rows, support.ids.long()] = True
     z = torch.where(kept, z, -torch.inf)
     logprobs, entropy = logprob_entropy_of(z, targets)
     empty = (z == -torch.inf).all(1)

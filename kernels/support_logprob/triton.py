@@ -5,7 +5,7 @@
     slopes      dx_k from z_k and its token's sums
     sums        out[s] = Σ_{k in segment s} dx_k source[index_k], in the order of k
                     the gradient of hidden: a segment is a token, the source is the weight
-                    the gradient of the weight: a segment is a word, the source is hidden
+                    the gradient of the weight: a segment is an id, the source is hidden
 
 A long set costs the first as much as many short ones: it does not know where a set ends. Products and sums
 are bound by memory: 16 bytes of a row at a time, added up in float32. The formulas are those of `cpu.py`.
@@ -41,7 +41,7 @@ def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
     """(sums, z [K]), float32."""
     hidden, weight = _contiguous_rows(problem.hidden), _contiguous_rows(problem.weight)
     bias, targets, temperature_M = problem.bias, problem.targets, problem.temperature_M
-    support, entries = problem.support, len(problem.support.words)
+    support, entries = problem.support, len(problem.support.ids)
     z = temperature_M.new_empty(entries)
     sums = RowSums(*(temperature_M.new_empty(problem.rows) for _ in range(4)))
     if entries:
@@ -49,7 +49,7 @@ def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
             hidden,
             weight,
             bias,
-            support.words,
+            support.ids,
             support.rows,
             temperature_M,
             z,
@@ -67,7 +67,7 @@ def forward(problem: SupportProblem) -> tuple[RowSums, Tensor]:
     if len(hidden):
         reduction_kernel[(len(hidden),)](
             z,
-            support.words,
+            support.ids,
             support.offsets,
             targets,
             *sums,
@@ -89,18 +89,18 @@ def backward(
     grad_hidden = grad_weight = grad_bias = None
     if wanted[0]:
         grad_hidden = torch.empty(hidden.shape, dtype=hidden.dtype, device=hidden.device)
-        _sums(grad_hidden, None, support.offsets, None, weight, support.words, dx)
+        _sums(grad_hidden, None, support.offsets, None, weight, support.ids, dx)
     if wanted[1] or (bias is not None and wanted[2]):
-        order, sorted_words = support.by_word
-        starts, count = support.word_segments
+        order, sorted_ids = support.by_id
+        starts, count = support.id_segments
         rows, dx = support.rows[order], dx[order]
         if wanted[1]:
             grad_weight = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
-            _sums(grad_weight, sorted_words, starts, count, hidden, rows, dx)
+            _sums(grad_weight, sorted_ids, starts, count, hidden, rows, dx)
         if bias is not None and wanted[2]:
             grad_bias = torch.zeros(bias.shape, dtype=bias.dtype, device=bias.device)
             ones = hidden.new_ones(1, 1).expand(len(hidden), 1)
-            _sums(grad_bias[:, None], sorted_words, starts, count, ones, rows, dx)
+            _sums(grad_bias[:, None], sorted_ids, starts, count, ones, rows, dx)
     return grad_hidden, grad_weight, grad_bias
 
 
@@ -112,7 +112,7 @@ def _slopes(problem: SupportProblem, sums: RowSums, z: Tensor, gradients: Gradie
     if len(z):
         slopes_kernel[(triton.cdiv(len(z), POINTS),)](
             z,
-            problem.support.words,
+            problem.support.ids,
             problem.support.rows,
             targets,
             temperature_M,
@@ -173,7 +173,7 @@ def products_kernel(
     hidden_ptr,
     weight_ptr,
     bias_ptr,
-    words_ptr,
+    ids_ptr,
     rows_ptr,
     temperature_ptr,
     z_ptr,
@@ -191,9 +191,9 @@ def products_kernel(
     entry = tl.program_id(0) * ENTRIES + tl.arange(0, ENTRIES)
     inside = entry < entries
     row = tl.load(rows_ptr + entry, mask=inside, other=0)
-    word = tl.load(words_ptr + entry, mask=inside, other=0).to(tl.int64)
-    exists = (word >= 0) & (word < vocabulary)
-    safe = tl.where(exists, word, 0)
+    token_id = tl.load(ids_ptr + entry, mask=inside, other=0).to(tl.int64)
+    exists = (token_id >= 0) & (token_id < vocabulary)
+    safe = tl.where(exists, token_id, 0)
     column = tl.arange(0, COLUMNS)
     from_hidden = hidden_ptr + (row * stride_hidden)[:, None] + column[None, :]
     from_weight = weight_ptr + (safe * stride_weight)[:, None] + column[None, :]
@@ -215,7 +215,7 @@ def products_kernel(
 @triton.jit
 def reduction_kernel(
     z_ptr,
-    words_ptr,
+    ids_ptr,
     offsets_ptr,
     targets_ptr,
     logprobs_ptr,
@@ -234,7 +234,7 @@ def reduction_kernel(
     highest = tl.full([LANES], LOWEST, tl.float32)
     z_t = tl.full([LANES], -float("inf"), tl.float32)
     for start in range(begin, end, LANES):
-        z, is_target = _points(z_ptr, words_ptr, start + lane, end, target)
+        z, is_target = _points(z_ptr, ids_ptr, start + lane, end, target)
         z_t = tl.where(is_target, z, z_t)
         highest = tl.maximum(highest, tl.where(is_target, -float("inf"), z))
     top = tl.max(highest, 0)
@@ -244,7 +244,7 @@ def reduction_kernel(
     total = tl.zeros([LANES], tl.float32)
     spread = tl.zeros([LANES], tl.float32)
     for start in range(begin, end, LANES):
-        z, is_target = _points(z_ptr, words_ptr, start + lane, end, target)
+        z, is_target = _points(z_ptr, ids_ptr, start + lane, end, target)
         below = tl.maximum(
             tl.where(is_target, -float("inf"), z - top), FLOOR, propagate_nan=tl.PropagateNan.ALL
         )
@@ -259,18 +259,18 @@ def reduction_kernel(
 
 
 @triton.jit
-def _points(z_ptr, words_ptr, entry, end, target):
+def _points(z_ptr, ids_ptr, entry, end, target):
     """(z, whether it is the target's) of some entries; -inf from `end` on."""
     inside = entry < end
     z = tl.load(z_ptr + entry, mask=inside, other=-float("inf"))
-    word = tl.load(words_ptr + entry, mask=inside, other=-1).to(tl.int64)
-    return z, inside & (word == target)
+    token_id = tl.load(ids_ptr + entry, mask=inside, other=-1).to(tl.int64)
+    return z, inside & (token_id == target)
 
 
 @triton.jit
 def slopes_kernel(
     z_ptr,
-    words_ptr,
+    ids_ptr,
     rows_ptr,
     targets_ptr,
     temperature_ptr,
@@ -294,7 +294,7 @@ def slopes_kernel(
     entry = tl.program_id(0) * POINTS + tl.arange(0, POINTS)
     inside = entry < entries
     row = tl.load(rows_ptr + entry, mask=inside, other=0)
-    word = tl.load(words_ptr + entry, mask=inside, other=0).to(tl.int64)
+    token_id = tl.load(ids_ptr + entry, mask=inside, other=0).to(tl.int64)
     z = tl.load(z_ptr + entry, mask=inside, other=0.0)
     target = tl.load(targets_ptr + row * stride_target).to(tl.int64)
     temperature = tl.load(temperature_ptr + row * stride_temperature)
@@ -310,7 +310,7 @@ def slopes_kernel(
     dx = tl.exp(logp) * (of_lse - g - e * entropy - e * logp)
     at_target = tl.exp(logprob) * (of_lse - e * (tl.maximum(logprob, FLOOR) + entropy)) - g * expm1(logprob)
     at_target = tl.where(rest == float("inf"), 0.0, at_target)
-    dx = tl.where(word == target, at_target, dx)
+    dx = tl.where(token_id == target, at_target, dx)
     if softcap is not None:
         capped = z * temperature / softcap
         dx *= 1.0 - capped * capped
@@ -385,7 +385,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
             name=f"{ELEMENT_TYPES[dtype]}, V = {vocabulary}{', bias, softcap' if optional else ''}",
             kernel=products_kernel,
             arguments={"hidden_ptr": dtype, "weight_ptr": dtype, "bias_ptr": dtype if optional else None}
-            | {"words_ptr": i64, "rows_ptr": i64, "temperature_ptr": f32, "z_ptr": f32}
+            | {"ids_ptr": i64, "rows_ptr": i64, "temperature_ptr": f32, "z_ptr": f32}
             | {
                 "softcap": 30.0 if optional else None,
                 "entries": entries,
@@ -400,12 +400,12 @@ def specialisations(warp_size: int) -> list[Specialisation]:
         )
 
     def sums(dtype: torch.dtype, of: str, segments: int, vocabulary: int, hidden_size: int) -> Specialisation:
-        by_word = None if of == "hidden" else i64
+        by_id = None if of == "hidden" else i64
         return Specialisation(
             name=f"{ELEMENT_TYPES[dtype]}, of {of}",
             kernel=sums_kernel,
             arguments={"source_ptr": dtype, "index_ptr": i64, "coefficient_ptr": f32, "starts_ptr": i64}
-            | {"count_ptr": by_word, "destination_ptr": by_word, "out_ptr": dtype, "segments": segments}
+            | {"count_ptr": by_id, "destination_ptr": by_id, "out_ptr": dtype, "segments": segments}
             | {
                 "source_rows": vocabulary if of == "hidden" else 8192,
                 "out_rows": 8192 if of == "hidden" else vocabulary,
@@ -428,7 +428,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
             sums(dtype, "weight", 131_071, 151_669, 896),
         ]
     made.append(sums(torch.bfloat16, "bias", 131_071, 151_669, 1))
-    numbers = {"z_ptr": f32, "words_ptr": i64}
+    numbers = {"z_ptr": f32, "ids_ptr": i64}
     state = dict.fromkeys(("logprobs_ptr", "entropy_ptr", "peak_ptr", "rest_ptr"), f32)
     made.append(
         Specialisation(

@@ -103,7 +103,7 @@ def test_it_is_logprob_entropy_where_all_other_words_are_masked(device):
     support = arguments["support"]
     outputs = support_logprob(**arguments, temperature=0.8)
     logits = torch.full((16, 200), -INF, device=device)
-    place = support.rows, support.words
+    place = support.rows, support.ids
     logits[place] = (arguments["hidden"] @ arguments["weight"].t())[place]
     for got, expected in zip(outputs, logprob_entropy(logits, arguments["targets"], 0.8), strict=False):
         assert_close(got, expected, 1e-5, 1e-5)
@@ -120,7 +120,7 @@ def test_the_full_set_gives_linear_logprob(device, softcap):
 
 
 def test_a_target_outside_its_set(device):
-    """Log-probability -inf; the gradient is that of the limit: -p for the kept words, nothing for the
+    """Log-probability -inf; the gradient is that of the limit: -p for the kept ids, nothing for the
     target."""
     arguments = make(1, 9, 4) | {"support": Support.from_rows([[2, 7]]), "targets": torch.tensor([4])}
     upstream = torch.tensor([[1.0], [0.0], [0.0]])
@@ -177,7 +177,7 @@ def test_shifted_logits(device, shift):
 
 @pytest.mark.parametrize("impossible", ["others", "target", "all"])
 def test_a_bias_of_minus_infinity(device, impossible):
-    """Kept words that cannot be drawn are as good as not kept."""
+    """Kept ids that cannot be drawn are as good as not kept."""
     arguments = make(5, 30, 16, seed=4, kept=12.0, with_bias=True)
     arguments["targets"] = torch.full((5,), 3)
     arguments["support"] = Support.from_rows([range(i, i + 10) for i in (0, 1, 2, 3, 0)])
@@ -219,7 +219,7 @@ def test_a_target_far_above_keeps_its_digits(device, by):
 
 
 def test_sets_of_very_different_sizes(device):
-    """One token keeps thousands of words, and one word is kept by every token."""
+    """One token keeps thousands of ids, and one id is kept by every token."""
     rows, words = (20, 400) if INTERPRETED else (60, 5000)
     arguments = make(rows, words, 40, seed=6)
     generator = torch.Generator().manual_seed(6)
@@ -274,10 +274,10 @@ def test_strides(device, layout):
 
 
 def test_strided_and_expanded_vectors(device):
-    """Targets of stride 2, a temperature of stride 0, words of 32 bits, gradients of stride 0."""
+    """Targets of stride 2, a temperature of stride 0, ids of 32 bits, gradients of stride 0."""
     arguments = make(6, 50, 32, seed=10)
     support = arguments["support"]
-    arguments["support"] = Support(support.words.int(), support.offsets.int())
+    arguments["support"] = Support(support.ids.int(), support.offsets.int())
     arguments["targets"] = arguments["targets"].int().repeat_interleave(2)[::2]
     arguments["temperature"] = torch.tensor([1.3]).expand(6)
     compare(arguments, device)
@@ -329,7 +329,7 @@ def test_bitwise_repeatable_and_the_same_without_gradients(device):
 def test_the_order_of_words_within_a_set_does_not_matter(device):
     arguments = make(9, 90, 32, seed=14)
     support = arguments["support"]
-    sets = [row.flip(0).tolist() for row in support.words.tensor_split(support.offsets[1:-1])]
+    sets = [row.flip(0).tolist() for row in support.ids.tensor_split(support.offsets[1:-1])]
     outputs = support_logprob(**on(device, arguments))
     flipped = support_logprob(**on(device, arguments | {"support": Support.from_rows(sets)}))
     for a, b in zip(outputs, flipped, strict=True):
@@ -387,7 +387,7 @@ def test_any_sets_in_any_chunks(
 def test_supports_from_masks_and_from_rows_are_the_same():
     mask = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
     a, b = Support.from_mask(mask), Support.from_rows([[0, 2], [], [1]])
-    assert a.words.tolist() == b.words.tolist() == [0, 2, 1]
+    assert a.ids.tolist() == b.ids.tolist() == [0, 2, 1]
     assert a.offsets.tolist() == b.offsets.tolist() == [0, 2, 2, 3]
     assert a.rows.tolist() == [0, 0, 2]
     assert len(a) == 3
@@ -395,20 +395,20 @@ def test_supports_from_masks_and_from_rows_are_the_same():
 
 
 @pytest.mark.parametrize(
-    ("words", "offsets", "message"),
+    ("ids", "offsets", "message"),
     [
-        ([1, 2, 1], [0, 3], "word 1 stands twice in the set of token 0"),
-        ([1, 2, 5, 5], [0, 2, 4], "word 5 stands twice in the set of token 1"),
-        ([1, 2], [0, 1], "offsets must rise from 0 to the number of words, 2; they go from 0 to 1"),
+        ([1, 2, 1], [0, 3], "id 1 occurs twice in the set of token 0"),
+        ([1, 2, 5, 5], [0, 2, 4], "id 5 occurs twice in the set of token 1"),
+        ([1, 2], [0, 1], "offsets must rise from 0 to the number of ids, 2; they go from 0 to 1"),
         ([1, 2], [0, 2, 1, 2], "falling in between"),
         ([1, -2], [0, 2], "one is -2"),
         ([1, 2], [], "last one that closes"),
-        ([[1, 2]], [0, 2], r"words must be a vector of int32 or int64, not \[1, 2\]"),
+        ([[1, 2]], [0, 2], r"ids must be a vector of int32 or int64, not \[1, 2\]"),
     ],
 )
-def test_wrong_supports_are_named(words, offsets, message):
+def test_wrong_supports_are_named(ids, offsets, message):
     with pytest.raises(ValueError, match=message):
-        Support(torch.tensor(words), torch.tensor(offsets, dtype=torch.int64))
+        Support(torch.tensor(ids), torch.tensor(offsets, dtype=torch.int64))
 
 
 @pytest.mark.parametrize(
@@ -419,7 +419,7 @@ def test_wrong_supports_are_named(words, offsets, message):
         ({"targets": torch.zeros(2, dtype=torch.int64)}, "one per row"),
         ({"targets": torch.tensor([0, 7, 1])}, "one is 7"),
         ({"support": Support.from_rows([[1], [2]])}, "a set for each of the 3 rows of hidden, but it has 2"),
-        ({"support": Support.from_rows([[1], [2], [7]])}, "keeps word 7, but the weight has only 7 rows"),
+        ({"support": Support.from_rows([[1], [2], [7]])}, "keeps id 7, but the weight has only 7 rows"),
         ({"bias": torch.zeros(4)}, "one per word"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"softcap": 0.0}, "softcap must be positive"),
