@@ -52,7 +52,7 @@ def timeless(value: Any) -> Any:
 def table(folder: Path) -> tuple[Any, Any]:
     lines = (folder / "results.jsonl").read_text().splitlines()
     return timeless(json.loads((folder / "results.json").read_text())), [
-        timeless(json.loads(one)) for one in lines
+        timeless(json.loads(line)) for line in lines
     ]
 
 

@@ -103,10 +103,10 @@ def main() -> None:
         measure(Plan(spec.id, oracle, count=arguments.n)) for spec in suite(arguments.suite)[0]
     ]
     results["served"] = served(arguments.served)
-    for one in (results["suite"], *results["environments"], results["served"]):
+    for result in (results["suite"], *results["environments"], results["served"]):
         print(
-            f"{one['suite']:28} {one['episodes']:6} episodes  {one['episodes_per_second']:8.1f}/s  "
-            f"playing {one['playing_seconds']:6.1f} s  command {one['command_seconds']:6.1f} s"
+            f"{result['suite']:28} {result['episodes']:6} episodes  {result['episodes_per_second']:8.1f}/s  "
+            f"playing {result['playing_seconds']:6.1f} s  command {result['command_seconds']:6.1f} s"
         )
     print(f"served: {results['served']['share_of_ideal']:.1%} of the ideal throughput")
     out = HERE / "results" / "bench_speed.json"

@@ -219,7 +219,7 @@ def worlds() -> dict[str, Any]:
                 text=True,
                 check=True,
             )
-            took, computed = (float(one) * 1000 for one in done.stdout.split())
+            took, computed = (float(seconds) * 1000 for seconds in done.stdout.split())
             found[f"world of search, {name}"] = {
                 "cpu_median_ms": computed,
                 "median_ms": took,

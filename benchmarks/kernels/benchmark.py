@@ -111,7 +111,8 @@ class Benchmark:
     phases: tuple[Phase, ...]
     work: Callable[[Shape, Phase], Work]
     dimensions: tuple[str, ...]
-    """The sizes of a shape that the operator depends on; shapes that differ only in others are one."""
+    """The sizes of a shape that the operator depends on; shapes that differ only in the
+    others count as one."""
     peers: Mapping[str, Callable[[], Contestant]] = field(default_factory=dict)
     """By name, what loads them: raises peers.Missing if not installed, or cannot run here."""
     fresh: tuple[str, ...] = ()

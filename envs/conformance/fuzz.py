@@ -343,7 +343,7 @@ def _answered(env: gymnasium.Env[Any, Any], action: Any) -> Any:
 
 
 def _play_numbers(env: gymnasium.Env[Any, Any], source: random.Random) -> None:
-    """Numbered actions: what is none raises a ValueError, and the episode goes on."""
+    """Numbered actions: anything else raises a ValueError, and the episode goes on."""
     fuzzer = Fuzzer(source)
     env.reset(seed=0)
     for _ in range(REPLIES):

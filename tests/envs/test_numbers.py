@@ -1,4 +1,4 @@
-"""What a mathematician reads as one number is that number, exactly; everything else is none."""
+"""What a mathematician reads as one number is that number, exactly; nothing else is a number."""
 
 import time
 from fractions import Fraction

@@ -163,7 +163,7 @@ def test_what_has_no_weight_is_not_read(device, objective, ratio, garbage):
         torch.where(kept, case.reference, garbage),
     )
     chosen = choices(objective=objective, ratio=ratio, kl_coefficient=0.1)
-    clean, dirty = (call(grpo_loss, one, device, **chosen) for one in (case, hidden))
+    clean, dirty = (call(grpo_loss, each, device, **chosen) for each in (case, hidden))
     for a, b in zip(clean, dirty, strict=True):
         assert torch.equal(a, b)
         assert a.isfinite().all()

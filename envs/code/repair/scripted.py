@@ -303,7 +303,9 @@ class Constant(Reader):
         for node in tree.body:
             if isinstance(node, ast.ImportFrom):
                 path = f"{(node.module or '').replace('.', '/')}.py"
-                constant = "".join(f"\n\ndef {one.name}(*_):\n    return {common}\n" for one in node.names)
+                constant = "".join(
+                    f"\n\ndef {alias.name}(*_):\n    return {common}\n" for alias in node.names
+                )
                 edits.append(("write_file", {"path": path, "content": self.files[path] + constant}))
         return edits
 

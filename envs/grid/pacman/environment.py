@@ -177,7 +177,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
 
         Raises:
             gymnasium.error.ResetNeeded: no episode is open.
-            ArgumentError: the action is none of 0, 1, 2 and 3.
+            ArgumentError: the action is not 0, 1, 2 or 3.
         """
         if not self._open:
             raise gymnasium.error.ResetNeeded(
@@ -258,7 +258,7 @@ def as_action(action: Any) -> int:
     """An action as an int, also from an array without dimensions, such as other libraries' policies return.
 
     Raises:
-        ArgumentError: it is none of 0, 1, 2 and 3.
+        ArgumentError: it is not 0, 1, 2 or 3.
     """
     try:
         index = -1 if isinstance(action, bool) else operator.index(action)

@@ -206,7 +206,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
                 raise ArgumentError(
                     f"{len(seed)} seeds for {self.num_envs} games: give one for each, or a single number"
                 )
-            return [None if one is None else as_seed(one) for one in seed]
+            return [None if item is None else as_seed(item) for item in seed]
         first = as_seed(seed)
         return [first + i for i in range(self.num_envs)]
 

@@ -17,7 +17,8 @@ from ludus.envs.math.worked import worked
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
-# None says whether the answer was right, and none is more likely after a wrong answer than after a right one.
+# No doubt gives away whether the answer was right: each is as likely after a wrong answer as after a right
+# one.
 DOUBTS = (
     "Are you sure? Check it again.",
     "I don't think that is right. Try again.",

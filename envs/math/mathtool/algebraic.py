@@ -189,7 +189,7 @@ class Algebraic:
 
     @cached_property
     def _roots(self) -> dict[tuple[int, object], int]:
-        """The degrees of the different roots in the expression; equal rational radicands are one."""
+        """The degrees of the different roots in the expression; equal rational radicands count as one."""
         found: dict[tuple[int, object], int] = {}
         for operand in self.operands:
             found |= operand._roots

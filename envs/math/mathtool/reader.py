@@ -34,10 +34,10 @@ _SPELLINGS = str.maketrans({
 
 
 def parse_exact(text: str) -> Exact:
-    """The value that a text is.
+    """The value that a text denotes.
 
     Raises:
-        NotExact: it is none by the grammar, or it is longer, deeper or larger than any answer.
+        NotExact: the text does not follow the grammar, or is longer, deeper or larger than any answer.
     """
     if len(text) > MAX_CHARACTERS:
         raise NotExact(f"it is longer than {MAX_CHARACTERS} characters")

@@ -24,7 +24,7 @@ def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
     """The kinds that names of topics and of kinds stand for.
 
     Raises:
-        ArgumentError: there is none of such a name, or none at all.
+        ArgumentError: a name is unknown, or no name is given.
     """
     chosen: dict[str, Kind] = {}
     for name in as_choices("topics", topics, [*TOPICS, *KINDS]):
@@ -36,7 +36,7 @@ def parse(question: str) -> tuple[Kind, dict[str, Field]]:
     """The kind that a question is of, and its fields.
 
     Raises:
-        ValueError: it is of none.
+        ValueError: the question is of no known kind.
     """
     for kind in _MOST_WORDS_FIRST:
         if match := kind.pattern.match(question):

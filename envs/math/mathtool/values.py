@@ -24,7 +24,7 @@ _ONE: Sum = {_NONE: Algebraic.rational(1)}
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """A value. Operations raise `NotExact` where there is none, or one that is too large."""
+    """A value. Operations raise `NotExact` where the result does not exist or is too large."""
 
     dividend: Sum
     divisor: Sum
@@ -103,7 +103,7 @@ class Exact:
         return value
 
     def as_rational(self, largest: int) -> Fraction | None:
-        """The fraction of integers up to `largest` that this is; None where it is none."""
+        """The fraction of integers up to `largest` that this equals; None if it equals no such fraction."""
         dividend, divisor = _without_zeros(self.dividend), _without_zeros(self.divisor)
         if not dividend:
             return Fraction(0)
