@@ -156,7 +156,7 @@ def _action(answer: Any, max_tokens: int) -> Action:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None where it is not one."""
+    """A number of tokens; None where it is not a number."""
     return value if type(value) is int and 0 <= value < 2**31 else None
 
 

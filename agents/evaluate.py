@@ -101,7 +101,7 @@ def wilson(successes: int, trials: int) -> Interval:
 
 
 def wilson_share(share: float, trials: float) -> Interval:
-    """`wilson` for a share of so many trials, which need be no whole number."""
+    """`wilson` for a share of `trials`, which need not be a whole number."""
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan)
     spread = _Z**2 / trials

@@ -157,7 +157,7 @@ async def rollout_stream(
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`; where an event loop runs in this thread already, in another one."""
+    """`asyncio.run`; in another thread where an event loop already runs in this one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -13,7 +13,7 @@
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
 of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
-metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and `actor`, are read, too.
+metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and `actor`, are read as well.
 """  # noqa: E501
 
 import json
@@ -106,7 +106,7 @@ def read_episodes(path: Path | str) -> list[Episode]:
     """Reads an episode file.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: the file does not exist.
         EpisodeFileError: it is damaged, or it is not an episode file.
     """
     path = Path(path)

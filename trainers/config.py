@@ -193,7 +193,7 @@ class GrpoSection(OptimizerSection):
     fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20
-    """Every so many steps the step's episodes are stored, besides those of the first and the last step."""
+    """Steps between two whose episodes are stored; those of the first and the last step always are."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -337,7 +337,7 @@ class RunConfig(Section):
         return self
 
     def to_toml(self) -> str:
-        """The whole configuration, defaults included; `load_config` reads it back to an equal one."""
+        """The whole configuration, defaults included; `load_config` reads an equal configuration back."""
         return tomli_w.dumps(self.model_dump())
 
 
@@ -408,7 +408,7 @@ def _toml_value(text: str) -> Any:
 
 
 def _annotation(key: str) -> Any:
-    """The type of a field by its dotted key; None where there is none."""
+    """The type of a field by its dotted key; None if there is no such field."""
     kind: Any = RunConfig
     for part in key.split("."):
         if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or part not in kind.model_fields:

@@ -135,7 +135,7 @@ def _places(folder: Folder) -> list[Place]:
 
 
 def _by_place(folder: Folder, results: list[Result]) -> dict[Place, list[Result]]:
-    """The results without faults, by task; where the environment gave another task, by that one."""
+    """The results without faults, by task; where the environment gave another task, by the task it gave."""
     places = _places(folder)
     found: dict[Place, list[Result]] = defaultdict(list)
     for result in results:

@@ -39,7 +39,7 @@ class PlayerChoice:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def resolved(self) -> "PlayerChoice":
-        """With the name that a server gives its model, so that a run cannot go on with another one.
+        """With the name that a server gives its model, so that a run cannot go on with another model.
 
         Raises:
             UserError: nobody answers at the URL, access is refused, or there is no such model.

@@ -46,7 +46,7 @@ class Result:
     errors: dict[str, int] = field(default_factory=dict)
     """Tool calls that went wrong, by `ERROR_KINDS`."""
     answer: str | None = None
-    """The final answer, in one spelling; None where there is none to vote on."""
+    """The final answer, in one spelling; None where there is nothing to vote on."""
 
     @property
     def is_fault(self) -> bool:

@@ -66,7 +66,7 @@ class Listener:
         """An episode ended and is kept."""
 
     def ended(self, who: str, episodes: int, seconds: float) -> None:
-        """So many episodes were played, in so many seconds."""
+        """`episodes` were played, in `seconds`."""
 
     def note(self, text: str) -> None:
         """Something that whoever reads the figures has to know."""
@@ -314,7 +314,7 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
     if agent.startswith(SEE_REWARDS):
         notes.append(
             f"{agent} looks at the rewards of copies of the environment: an upper bound, to be compared with "
-            "agents that do so, too"
+            "agents that do the same"
         )
     missing = len(folder.tasks.starts) * folder.settings.repeats - len(results)
     if missing:

@@ -78,8 +78,8 @@ Arguments of tool calls are objects there, as everywhere in `transformers`."""
 class SmallFormat:
     """A message is its role's id, the ids of its text, and the id of `<|end|>`.
 
-    Tools stand once, behind the system message, a line each, as `forecast(place: string, day?: integer)`,
-    between `<|tools|>` and `<|end|>`. A call is a line of its own, behind the text:
+    Tools stand once, after the system message, a line each, as `forecast(place: string, day?: integer)`,
+    between `<|tools|>` and `<|end|>`. A call is a line of its own, after the text:
     `<|call|>forecast(place="Lomar", day=2)<|/call|>`, values in JSON; Python's literals are understood too. A
     call's id is its position in the reply: `call_0`, `call_1`, …. The model sees no ids: results come in the
     order of the calls.

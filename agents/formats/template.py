@@ -91,7 +91,7 @@ class TemplateFormat:
         return Prompt(ids[1:] if ended and ids and ids[0] in self.stop_ids else ids, fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        # Spelled as behind a prompt, for some tokenizers treat the beginning of a text in a way of its own.
+        # Spelled as after a prompt, since some tokenizers treat the beginning of a text differently.
         opening = self._render([_USER], ())
         said = self._said(opening, reply)
         before, whole = self._ids(opening), self._encode(opening + said)
@@ -168,7 +168,7 @@ class TemplateFormat:
         return said if found and alone.startswith(before) else None
 
     def _was_sampled(self, said: str, before: str, context: Sequence[int]) -> bool:
-        """Whether the last completion of `context`, which began behind the last id of `before`, says
+        """Whether the last completion of `context`, which began after the last id of `before`, says
         `said`."""
         ids = completion_text_ids(context, self.stop_ids)
         opening = self._ids(before)[-1:]
@@ -194,7 +194,7 @@ class TemplateFormat:
         return self._calls.write(reply)
 
     def _find_generation_prompt(self) -> str:
-        """What the template puts behind the messages where the assistant is to speak."""
+        """What the template puts after the messages where the assistant is to speak."""
         return self._render([_USER], ()).removeprefix(self._render([_USER], (), generate=False))
 
     def _find_calls(self, name: str | None) -> None:

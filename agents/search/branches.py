@@ -167,13 +167,13 @@ class PlanningPlayer:
         self._plan: list[Step] = []
 
     async def plan(self, root: Node) -> Iterable[Step]:
-        """The next steps, at least one. To be overridden."""
+        """The next steps, at least one. Subclasses override it."""
         raise NotImplementedError
 
     async def act(self, observation: Any, info: dict[str, Any]) -> Action:
         """
         Raises:
-            SearchError: the environment answered otherwise than its copy did.
+            SearchError: the environment answered differently from its copy.
         """
         if not self._plan:
             self._plan = list(await self.plan(self.branches.here(observation, info)))

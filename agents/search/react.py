@@ -34,8 +34,8 @@ class ReAct:
     """Asks a model for a thought before each step, by a preface to the system message.
 
     Calls come as the model's own tool calls; where it writes `Action: name(key="value")`, or `Action: name`
-    and `Action Input: {…}`, that is carried out as its call, and the result comes back behind `Observation:`.
-    Of a reply without calls, the environment gets what stands behind the last `Final answer:`, or all of it.
+    and `Action Input: {…}`, that is carried out as its call, and the result comes back after `Observation:`.
+    Of a reply without calls, the environment gets what follows the last `Final answer:`, or all of it.
     """
 
     policy: Policy
@@ -89,7 +89,7 @@ def written_calls(text: str) -> Sequence[Call]:
 
 
 def final_words(text: str) -> str:
-    """What stands behind the last `Final answer:`; all of it where that is missing."""
+    """What follows the last `Final answer:`; all of it where that is missing."""
     found = re.split(r"^Final answer:[ \t]*", text, flags=re.M | re.I)
     return found[-1].strip() if len(found) > 1 else text
 

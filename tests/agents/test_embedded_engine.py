@@ -113,9 +113,9 @@ def test_a_request_draws_the_same_tokens_alone_and_in_any_company(model: Any) ->
     reverse = together(
         *(play(engine, starts[i], sampling, seed=i * 10) for i in reversed(range(len(starts))))
     )[::-1]
-    for one, other, third in zip(alone, company, reverse, strict=True):
-        assert one[0] == other[0] == third[0]
-        for a, b in zip(one[1], other[1], strict=True):
+    for single, joined, reversed_ in zip(alone, company, reverse, strict=True):
+        assert single[0] == joined[0] == reversed_[0]
+        for a, b in zip(single[1], joined[1], strict=True):
             assert a.logprobs == pytest.approx(b.logprobs, abs=2e-5)
 
 

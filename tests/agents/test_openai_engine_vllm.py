@@ -70,9 +70,9 @@ def test_greedy_tokens_and_their_log_probabilities_are_the_embedded_engines(
 
     theirs = generate(OpenAIEngine(server), prompts, GREEDY)
     ours = generate(EmbeddedEngine(loaded.model), prompts, GREEDY)
-    assert [one.ids for one in theirs] == [one.ids for one in ours]
-    for one, other in zip(theirs, ours, strict=True):
-        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-3)
+    assert [completion.ids for completion in theirs] == [completion.ids for completion in ours]
+    for their, our in zip(theirs, ours, strict=True):
+        assert their.logprobs == pytest.approx(our.logprobs, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,9 @@ def test_seeds_repeat_and_log_probabilities_are_of_what_was_sampled_from(
 
     engine = OpenAIEngine(server, processed_logprobs=True)
     completions = generate(engine, prompts, sampling)
-    assert [one.ids for one in generate(engine, prompts, sampling)] == [one.ids for one in completions]
-    assert len({one.ids for one in completions}) > 8
+    drawn = [completion.ids for completion in completions]
+    assert [completion.ids for completion in generate(engine, prompts, sampling)] == drawn
+    assert len({*drawn}) > 8
     for prompt, completion in zip(prompts, completions, strict=True):
         with torch.no_grad():
             logits = loaded.model(torch.tensor([[*prompt, *completion.ids]])).logits[0, len(prompt) - 1 : -1]
@@ -138,10 +139,10 @@ def test_32_episodes_at_once_are_played_from_tokens_to_tokens(server: OpenAIServ
 def test_chat_mode_gives_the_same_tokens_as_token_mode(server: OpenAIServer, loaded: Any) -> None:
     tokens = EnginePolicy(OpenAIEngine(server), loaded.format, GREEDY)
     chat = ChatPolicy(server, GREEDY, token_ids=True)
-    for one, other in zip(
+    for by_tokens, by_chat in zip(
         rollout(tokens, ARITHMETIC, STARTS), rollout(chat, ARITHMETIC, STARTS), strict=True
     ):
-        ours, theirs = one.turns[0], other.turns[0]
+        ours, theirs = by_tokens.turns[0], by_chat.turns[0]
         assert theirs.prompt_ids == ours.prompt_ids
         assert theirs.completion_ids == ours.completion_ids
         assert theirs.logprobs == pytest.approx(ours.logprobs, abs=1e-3)

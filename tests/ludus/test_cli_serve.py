@@ -65,10 +65,10 @@ def test_every_service_answers_as_it_does_in_process(url: str) -> None:
     for name, paths in asked.items():
         with connect(f"{url}/{name}") as there, connect(here[name]) as direct:
             for path in paths:
-                answers = [one.get(path) for one in (there, direct)]
+                answers = [client.get(path) for client in (there, direct)]
                 assert answers[0].status_code == answers[1].status_code
                 # A result's links name the server that gave them.
-                texts = [one.text.replace(f"{url}/{name}", f"http://{name}.invalid") for one in answers]
+                texts = [answer.text.replace(f"{url}/{name}", f"http://{name}.invalid") for answer in answers]
                 assert texts[0] == texts[1], path
 
 

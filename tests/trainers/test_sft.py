@@ -65,8 +65,8 @@ def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig
         policy.model.zero_grad()
         accumulate_gradients(policy, rows, budget)
         gradients.append([parameter.grad.clone() for parameter in policy.model.parameters()])
-    for one, other in zip(*gradients, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    for at_once, by_row in zip(*gradients, strict=True):
+        torch.testing.assert_close(at_once, by_row, atol=1e-6, rtol=1e-4)
 
 
 @given(st.integers(0, 5), st.integers(1, 9), st.integers(1, 7))

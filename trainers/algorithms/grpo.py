@@ -37,7 +37,7 @@ from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import TaskStream
 
 Play = Callable[[int, int], list[Episode]]
-"""Plays so many groups, numbered from the second argument on."""
+"""Plays as many groups as the first argument says, numbered from the second on."""
 
 
 def train_grpo(

@@ -36,7 +36,7 @@ class Minibatch:
 
 
 def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
-    """Whole groups in their order, in so many parts of equal size (or one less)."""
+    """Whole groups in their order, in `parts` parts whose sizes differ by at most one."""
     chunks = np.array_split(np.arange(len(groups)), parts)
     return [[groups[index] for index in chunk] for chunk in chunks]
 

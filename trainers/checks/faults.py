@@ -1,6 +1,6 @@
 """Faults are few, and do not follow from what the policy does.
 
-A faulted episode counts in no figure and is never trained on. So many faults make every figure one of a
+A faulted episode counts in no figure and is never trained on. With many faults, every figure describes a
 selection; and a policy whose actions break its environment gets rid of the tasks that it would fail.
 """
 

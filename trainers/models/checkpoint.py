@@ -20,7 +20,7 @@ _GENERATOR = "generator"
 _PREFIX = "step-"
 
 FORMAT = 1
-"""Of a checkpoint's files. Checkpoints without a number are of this one."""
+"""Of a checkpoint's files. Checkpoints without a format number have this format."""
 
 
 @dataclass(frozen=True)

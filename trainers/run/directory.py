@@ -45,8 +45,8 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
     open it.
 
     Raises:
-        RunError: if there is one and it is not to be resumed, there is none to resume, or another process is
-            at work on it.
+        RunError: if the folder holds a run and `resume` is false, if there is no run to resume, or if another
+            process is at work on it.
         ConfigError: if it was begun with another configuration.
     """
     written = run / "config.toml"

@@ -99,7 +99,7 @@ def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
     """The literal at `at`, and the position behind it.
 
     Raises:
-        Malformed: there is none.
+        Malformed: no value begins there.
     """
     at = _next(text, at)
     char = text[at]
@@ -175,7 +175,7 @@ def _next(text: str, at: int) -> int:
 
 
 def _separated(text: str, at: int, closing: str) -> int:
-    """The position of the next item or of the closing bracket, behind a comma where there is one."""
+    """The position of the next item or of the closing bracket, after a comma if there is one."""
     at = _next(text, at)
     if text[at] == ",":
         return _next(text, at + 1)

@@ -71,8 +71,8 @@ def _is_call(text: str, at: int, known: set[str]) -> bool:
 
 
 def _calls(text: str, at: int) -> tuple[list[Call], int]:
-    """Calls one behind the other from `at` on, and the position behind the last one. What follows a
-    semicolon is a call; what follows without one, only where it begins like one."""
+    """Consecutive calls from `at` on, and the position after the last. What follows a semicolon is a call;
+    without a semicolon, only what begins like a call is."""
     calls: list[Call] = []
     errors = 0
     while True:

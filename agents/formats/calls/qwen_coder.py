@@ -67,7 +67,7 @@ def _render_one(call: Call) -> str:
 
 
 def _arguments(text: str, at: int) -> tuple[dict[str, str], int] | None:
-    """The arguments as text, and the position behind the call; None where it is malformed."""
+    """The arguments as text, and the position after the call; None where it is malformed."""
     read: dict[str, str] = {}
     while not (closed := _CLOSE(text, at)):
         opened = _PARAMETER(text, at)

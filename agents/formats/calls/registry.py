@@ -27,7 +27,7 @@ def named(name: str) -> CallFormat:
 def recognise(written: str, calls: Sequence[Call], among: Sequence[CallFormat]) -> CallFormat | None:
     """The first format in which `written` says exactly `calls`."""
     said = [(call.name, call.arguments) for call in calls]
-    for one in among:
-        if [(call.name, call.arguments) for call in one.parse(written, ()).calls] == said:
-            return one
+    for form in among:
+        if [(call.name, call.arguments) for call in form.parse(written, ()).calls] == said:
+            return form
     return None

@@ -54,7 +54,7 @@ def read_json(text: str) -> Any:
 
 
 def scan_json(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value that begins at `at`, and the position behind it; None where there is none, or one too
+    """The JSON value that begins at `at`, and the position after it; None if there is no value, or one too
     deep."""
     try:
         value, end = _STRICT.raw_decode(text, at)

@@ -28,7 +28,7 @@ class Curve:
     smooth: Floats
     """(positions,)"""
     low: Floats
-    """(positions,): lower end of the 95% band; NaN where there is none."""
+    """(positions,): lower end of the 95% band; NaN where it is unknown."""
     high: Floats
     """(positions,)"""
 

@@ -79,7 +79,7 @@ def test_a_torn_tail_is_cut_and_told_and_costs_nothing_else(
         if told:
             assert f"{whole} episodes are whole and kept" in told
         journal.append(encode(episode(9)))
-    assert [one.group for one in read_journal(path)] == [*range(whole), 9]
+    assert [result.group for result in read_journal(path)] == [*range(whole), 9]
 
 
 @settings(max_examples=60, deadline=None)
@@ -96,7 +96,7 @@ def test_a_damaged_byte_costs_at_most_the_two_lines_it_touches(
     with Journal(path) as journal:
         assert bool(journal.mend()) == changed
         journal.append(encode(episode(9)))
-    left = [one.group for one in read_journal(path)]
+    left = [result.group for result in read_journal(path)]
     assert left[-1] == 9
     assert set(left) <= {*range(5), 9}
     assert len(left) >= 4

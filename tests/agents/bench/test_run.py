@@ -392,11 +392,11 @@ def test_baselines_are_kept_where_home_cannot_be_written(
 def test_two_runs_are_compared_task_by_task(folder: Path) -> None:
     a = bench(plan("scripted:random"), folder / "a").folder
     b = bench(plan("scripted:oracle"), folder / "b").folder
-    (one,) = compare(a, b).differences
-    assert (one.tasks, one.better, one.worse, one.b_success) == (6, 6, 0, 1)
-    assert one.reward.low > 0
+    (forth,) = compare(a, b).differences
+    assert (forth.tasks, forth.better, forth.worse, forth.b_success) == (6, 6, 0, 1)
+    assert forth.reward.low > 0
     (back,) = compare(b, a).differences
-    assert (back.reward.low, back.reward.high) == pytest.approx((-one.reward.high, -one.reward.low))
+    assert (back.reward.low, back.reward.high) == pytest.approx((-forth.reward.high, -forth.reward.low))
     (same,) = compare(a, a).differences
     assert (same.reward.low, same.reward.value, same.reward.high) == (0, 0, 0)
     json.dumps(compare(a, b).to_dict())

@@ -64,10 +64,10 @@ def test_a_list_survives_its_file_and_an_edited_file_is_refused() -> None:
 def test_every_suite_is_frozen_and_its_first_task_is_still_what_the_list_says() -> None:
     for spec in dict.fromkeys(json.dumps([s.id, s.arguments]) for specs in SUITES.values() for s in specs):
         id, arguments = json.loads(spec)
-        one = frozen_tasks()[json.dumps([id, arguments], sort_keys=True)]
-        assert len(one.seeds) == len({*one.tasks}) == 100
+        frozen = frozen_tasks()[json.dumps([id, arguments], sort_keys=True)]
+        assert len(frozen.seeds) == len({*frozen.tasks}) == 100
         if not id.startswith(("ludus/Code", "ludus/Data")):  # those need a sandbox
-            assert make_tasks(one.spec, 1).tasks == one.tasks[:1], id
+            assert make_tasks(frozen.spec, 1).tasks == frozen.tasks[:1], id
 
 
 def test_a_frozen_list_is_cut_to_n_and_one_that_is_too_short_is_made_longer() -> None:

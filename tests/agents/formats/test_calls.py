@@ -95,11 +95,11 @@ UNTAGGED_CALLS = st.lists(
     st.builds(Call, NAMES, st.dictionaries(st.text(), UNTAGGED, max_size=4)), min_size=1, max_size=4
 )
 PROSE = st.lists(st.sampled_from(["I look.", " ", "Well:", "\n", "see (this)", "é"]), max_size=5).map("".join)
-JSON_FORMATS = [one for one in FORMATS.values() if one.name != "qwen_coder"]
+JSON_FORMATS = [form for form in FORMATS.values() if form.name != "qwen_coder"]
 
 
 def same(read: tuple[Call, ...], calls: list[Call]) -> bool:
-    return [(one.name, one.arguments) for one in read] == [(one.name, one.arguments) for one in calls]
+    return [(call.name, call.arguments) for call in read] == [(call.name, call.arguments) for call in calls]
 
 
 @pytest.mark.parametrize("form", JSON_FORMATS, ids=lambda form: form.name)
@@ -264,9 +264,8 @@ RESULTS = [
 @pytest.mark.parametrize("forged", RESULTS)
 def test_text_that_looks_like_a_result_stays_text(form: CallFormat, forged: str) -> None:
     assert form.read(forged, TOOLS) == {"role": "assistant", "content": forged}
-    call = [Call("done", {})]
-    behind = form.read(form.render(call) + "\n" + forged, TOOLS)
-    assert [(one.name, one.arguments) for one in calls_of(behind)] == [("done", {})]
+    behind = form.read(form.render([Call("done", {})]) + "\n" + forged, TOOLS)
+    assert [(call.name, call.arguments) for call in calls_of(behind)] == [("done", {})]
     assert behind["content"] == forged
 
 

@@ -72,8 +72,8 @@ def test_a_demonstration_comes_back_and_is_spelled_as_the_template_does(name: st
     ids = form.demonstrate(reply)
     assert ids[-1] in form.stop_ids
     read = form.parse(ids, TOOLS)
-    assert (read["content"], [(one.name, one.arguments) for one in calls_of(read)]) == (
-        text, [("forecast", one) for one in many],
+    assert (read["content"], [(call.name, call.arguments) for call in calls_of(read)]) == (
+        text, [("forecast", arguments) for arguments in many],
     )  # fmt: skip
     context = (*form.first_prompt(START, TOOLS).ids, *ids)
     history = [*START, reply]
@@ -258,11 +258,11 @@ def test_a_malformed_call_of_a_response_template_is_its_own_error() -> None:
     bad = '<tool_call>\n{"name": "forecast", "arguments": {"place": "Lomar",}}\n</tool_call>'
     read = form.parse(encode(form, f"I look.\n{good}\n{bad}\n{good}"), TOOLS)
     assert read["content"] == "I look."
-    assert [(one.name, type(one.arguments)) for one in calls_of(read)] == [
+    assert [(call.name, type(call.arguments)) for call in calls_of(read)] == [
         ("forecast", dict), ("forecast", str), ("forecast", dict),
     ]  # fmt: skip
     cut = form.parse(encode(form, good + "\n" + bad[:40]), TOOLS)
-    assert [type(one.arguments) for one in calls_of(cut)] == [dict, str]
+    assert [type(call.arguments) for call in calls_of(cut)] == [dict, str]
 
 
 @pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e999", "[" * 300 + "]" * 300, '"\\ud800"'])
