@@ -99,7 +99,7 @@ def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
     """The literal at `at`, and the position behind it.
 
     Raises:
-        Malformed: no value begins there.
+        Malformed: no value begins there, or it is nested too deeply.
     """
     at = _next(text, at)
     char = text[at]
