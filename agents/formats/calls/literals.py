@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ludus.agents.formats.calls.reply import MAX_DEPTH, Call, finite, whole_characters, write_json
-from ludus.tools import schema
 
 NAME = r"[A-Za-z_][A-Za-z0-9_.\-]*"
 """Of a tool."""
@@ -141,24 +140,20 @@ def signature(tool: Mapping[str, Any]) -> str:
     parameters = function.get("parameters") or {}
     required = parameters.get("required", ())
     arguments = [
-        f"{name}{'' if name in required else '?'}: {_kind(described, parameters)}"
-        for name, described in parameters.get("properties", {}).items()
+        f"{name}{'' if name in required else '?'}: {_kind(schema)}"
+        for name, schema in parameters.get("properties", {}).items()
     ]
     return f"{function['name']}({', '.join(arguments)})"
 
 
-def _kind(described: Any, parameters: Mapping[str, Any]) -> str:
-    """A parameter's values, as `red|green` or `integer|null`."""
-    described = described if isinstance(described, Mapping) else {}
-    if "const" in described:
-        return write_json(described["const"])
-    if "enum" in described:
-        return "|".join(map(write_json, described["enum"]))
-    if "anyOf" in described:
-        return "|".join(_kind(option, parameters) for option in described["anyOf"])
-    kind = described.get("type", "any")
-    if kind == "any" and (admitted := schema.kinds(described, parameters)) != schema.KINDS:
-        kind = sorted(admitted - {"integer"} if "number" in admitted else admitted)
+def _kind(schema: Mapping[str, Any]) -> str:
+    if "const" in schema:
+        return write_json(schema["const"])
+    if "enum" in schema:
+        return "|".join(map(write_json, schema["enum"]))
+    if "anyOf" in schema:
+        return "|".join(map(_kind, schema["anyOf"]))
+    kind = schema.get("type", "any")
     return kind if isinstance(kind, str) else "|".join(kind)
 
 

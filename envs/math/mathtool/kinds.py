@@ -75,7 +75,7 @@ class Kind:
         return number
 
     def write(self, answer: str) -> str:
-        """An answer for the eye."""
+        """An answer as people read it."""
         return write_exact(answer) if self.form == "exact" else answer
 
     def same(self, expected: str, given: Any) -> bool:

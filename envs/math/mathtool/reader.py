@@ -46,7 +46,7 @@ def parse_exact(text: str) -> Exact:
 
 
 def write_exact(text: str) -> str:
-    """The closed form of one of our own answers, simplified for the eye, as `parse_exact` reads it."""
+    """The closed form of one of our own answers, simplified, as people and `parse_exact` read it."""
     value = sympy.expand(sympy.sympify(text, locals={"e": sympy.E}))
     return str(value).replace("**", "^")
 

@@ -41,7 +41,7 @@ def parse(question: str) -> tuple[Kind, dict[str, Field]]:
     for kind in _MOST_WORDS_FIRST:
         if match := kind.pattern.match(question):
             return kind, {name: _field(text) for name, text in match.groupdict().items()}
-    raise ValueError(f"this question is of no kind: {question!r}")
+    raise ValueError(f"no kind of problem has this question: {question!r}")
 
 
 def _field(text: str) -> Field:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.formats.base import FormatError
-from ludus.agents.formats.calls.literals import signature
 from ludus.agents.formats.calls.mistral import valid_id
 from ludus.agents.formats.calls.registry import FORMATS, named
 from ludus.agents.formats.calls.reply import Call, CallFormat, calls_of
@@ -315,9 +314,3 @@ def test_surrogates_and_control_characters_break_nothing(form: CallFormat, text:
                 forecast.read(read.arguments)
             except ToolError as error:
                 str(error).encode()
-
-
-def test_the_short_signature_says_types_behind_references() -> None:
-    assert signature(PLAN.openai) == (
-        "plan(stops?: array, count?: integer|null, place?: object, exact?: boolean|array, name?: string)"
-    )
