@@ -35,12 +35,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What there is to judge when the agent has answered."""
+    """What a check judges once the agent has answered."""
 
     answer: str
     calls: tuple[Call, ...]
     server: McpServer
-    """As the calls left it: a check may call its tools to see what has become of things."""
+    """The server as the calls left it: a check may call its tools to see the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class McpTools(ToolEnv):
         self._tasks, self._system, self._stateless = tuple(tasks), system, stateless
         self._server = server.open()
         self._played: tuple[Call, ...] | None = ()
-        """The calls that the open session has seen; None: it is of no use any more."""
+        """The calls that the open session has seen; None if the session can no longer be used."""
         self.use_tools(map(_offered, server.tools))
         self._offered = [(tool.name, tool.parameters) for tool in server.tools]
 
@@ -178,7 +178,7 @@ class McpTools(ToolEnv):
         """Bring the session to where these calls left it.
 
         Raises:
-            ToolFault: it cannot be brought there.
+            ToolFault: that failed.
         """
         if self._played is not None and (self._stateless or self._played == calls):
             return
@@ -201,7 +201,7 @@ class McpTools(ToolEnv):
             return Call(name, arguments, f"Error: {error}")
 
     def _call_server(self, state: Progress, name: str, arguments: Mapping[str, Any]) -> Answer:
-        self._played = None  # until it is known what became of it
+        self._played = None  # until the outcome is known
         called = self._ask(name, json.dumps(arguments, sort_keys=True))
         self._played = (*state.calls, called)
         return Answer(replace(state, calls=self._played), called.result, {"calls": 1.0})

@@ -39,7 +39,7 @@ SESSIONS, IDLE_S = 256, 1800.0
 """Over HTTP: how many sessions there may be at a time, and after how long without a request one is ended."""
 SESSION_ID = "mcp-session-id"
 CLOSING_S = 5.0
-"""What the environments get to close when the server ends."""
+"""How long the environments get to close when the server ends."""
 
 _TEXT = {
     "type": "object",
@@ -116,7 +116,7 @@ class _Player:
             self.used = time.monotonic()
 
     def close(self, patience_s: float = 0.0) -> None:
-        """Close the environment, when its step under way is done; wait so long for that."""
+        """Close the environment once its current step is done; wait this long for it."""
 
         def end() -> None:
             if self._episodes is not None:
@@ -152,8 +152,8 @@ class EnvironmentServer:
             self.close()
 
     def http_app(self) -> ASGIApp:
-        """The application for the transport "streamable HTTP", at `/mcp`. Who may call it,
-        `ludus.tools.services.guard.guarded` says."""
+        """The application for the transport "streamable HTTP", at `/mcp`.
+        `ludus.tools.services.guard.guarded` decides who may call it."""
         server = self._server()
         # Since 2026 the protocol has no sessions over HTTP, and an episode needs one: newer clients are told
         # that only the versions with a handshake are spoken, and open a session.
@@ -252,7 +252,7 @@ class EnvironmentServer:
         if params.name != "task":
             raise MCPError(types.INVALID_PARAMS, f"there is no prompt {params.name!r}: there is `task`")
         task: Chat = await self._player(context).do(lambda episodes: episodes.task)
-        # A prompt knows no system messages: what stands in one is told by the user.
+        # A prompt has no system messages: the user's message carries the text.
         return types.GetPromptResult(
             messages=[
                 types.PromptMessage(

@@ -12,7 +12,7 @@ from ludus.tools.services.weather import WeatherService
 def all_services(seed: int = 0) -> dict[str, Service]:
     """Search, calendar, weather and mail of one world, by name.
 
-    The mailbox is somebody's who exchanges mail with eight people; each of the nine has an empty calendar.
+    The owner of the mailbox exchanges mail with eight people; each of the nine has an empty calendar.
     """
     mailbox = invented_mailbox(seed)
     people = (mailbox.owner, *mailbox.people)
@@ -22,7 +22,7 @@ def all_services(seed: int = 0) -> dict[str, Service]:
 
 
 UNCHANGING = ("search", "weather")
-"""Services that no call changes: several processes can serve them beside each other."""
+"""Services that no call changes, so that several processes can serve them in parallel."""
 
 
 def all_on_a_rack(seed: int, faults: FaultPlan, control: bool = False, only_unchanging: bool = False) -> Rack:

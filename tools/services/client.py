@@ -1,4 +1,4 @@
-"""What every client of a service does with the answers that are none."""
+"""How every client of a service handles errors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from ludus.tools.errors import ToolError, ToolFault
 
 
 class Refused(ToolError):
-    """A request that the service understood and refused; its status says on what ground."""
+    """A request that the service understood and refused; its status tells why."""
 
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
@@ -22,9 +22,9 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
         arguments: of `httpx.Client.request`: `params`, `json`, `content`, `headers`.
 
     Raises:
-        ToolError: what whoever called may react to: a refusal, a time-out, a wrong request. Its text is what
-            the model reads. `Refused`, with its status, where the service refused it.
-        ToolFault: nothing is there to answer: the server is unreachable or speaks no HTTP.
+        ToolError: something the caller can react to: a refusal, a time-out, a wrong request. The model reads
+            its text. It is a `Refused`, with the status, if the service refused.
+        ToolFault: there is no service: the server is unreachable or does not speak HTTP.
     """
     try:
         response = http.request(method, path, **arguments)
@@ -55,7 +55,7 @@ def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> An
 
     Raises:
         ToolError: see `ask`.
-        ToolFault: see `ask`; also when the answer is no JSON.
+        ToolFault: see `ask`; also if the answer is not JSON.
     """
     return read_json(ask(http, method, path, **arguments))
 
@@ -64,7 +64,7 @@ def read_json(response: httpx.Response) -> Any:
     """The JSON of an answer.
 
     Raises:
-        ToolFault: it is none.
+        ToolFault: it is not JSON.
     """
     try:
         return response.json()

@@ -1,4 +1,4 @@
-"""Injected faults: a service that is slow, times out, refuses, breaks or answers from old data, by seed."""
+"""Injected faults, drawn from a seed: a service is slow, times out, refuses, breaks, or uses old data."""
 
 import asyncio
 import json
@@ -13,20 +13,20 @@ from ludus.tools.services.service import Service
 
 SLOW_S, TIMEOUT_S, RETRY_AFTER_S = 3.0, 3600.0, 5
 WAIT = "ludus.wait"
-"""Key of the scope under which whoever calls an application says how to wait; else it really sleeps."""
+"""Key of the scope under which the caller says how to wait; without it, the application really sleeps."""
 
 
 class Fault(StrEnum):
     SLOW = "slow"
     """The answer takes `SLOW_S`."""
     TIMEOUT = "timeout"
-    """No answer before any client's patience ends."""
+    """No answer before any client gives up."""
     REFUSED = "refused"
     """429 with `Retry-After`."""
     BROKEN = "broken"
     """500."""
     STALE = "stale"
-    """An answer from data that has been overtaken."""
+    """An answer from outdated data."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class FaultPlan:
             raise ValueError(f"faults: the shares add up to {sum(shares.values()):g}, which is more than 1")
 
     def draw(self, service: str, call: int) -> Fault | None:
-        """The fault of a service's call: a pure function of the seed, the service's name and the number."""
+        """The fault of a call: a pure function of the seed, the service's name and the call's number."""
         if not (self.slow or self.timeout or self.refused or self.broken or self.stale):
             return None
         digest = blake2b(f"{self.seed}/{service}/{call}".encode(), digest_size=8).digest()

@@ -28,15 +28,15 @@ class Access:
 
 
 def guarded(make: Callable[[], ASGIApp], access: Access) -> ASGIApp:
-    """An application that answers to those alone who may call it.
+    """An application that answers only those who may call it.
 
-    A page in a browser is refused unless its origin is allowed: its requests name it (`Origin`), or at least
-    that they come from elsewhere (`Sec-Fetch-Site`). A page that has had its own name point to this machine
-    (DNS rebinding) still calls it by that name, so that names must be allowed, too.
+    A page in a browser is refused unless its origin is allowed: its requests name the origin (`Origin`), or
+    at least say that they come from elsewhere (`Sec-Fetch-Site`). A page whose own name was pointed at this
+    machine (DNS rebinding) still calls it by that name, so names must be allowed too.
     """
     app = _WithToken(make(), access.token) if access.token else make()
     if access.origins:
-        # Inside of it the token is asked for: a browser's question beforehand carries none.
+        # The token is checked inside it: a browser's preflight request carries none.
         app = CORSMiddleware(
             app, allow_origins=access.origins, allow_methods=METHODS, allow_headers=["*"], max_age=600
         )
@@ -68,7 +68,7 @@ class _FromAllowed:
         if name in self._hosts:
             return True
         try:
-            # No name stands behind it that could point somewhere else.
+            # A numeric address involves no name that could be pointed elsewhere.
             ipaddress.ip_address(name)
         except ValueError:
             return False
@@ -107,7 +107,7 @@ def _all(scope: Scope, name: bytes) -> list[str]:
 
 
 def _name(host: str) -> str:
-    """A `Host` without its port, and without the brackets of an address of version 6."""
+    """A `Host` without its port, and without the brackets of an IPv6 address."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")

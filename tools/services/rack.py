@@ -11,7 +11,7 @@ from ludus.tools.services.faults import WAIT, FaultPlan, FaultyApp
 from ludus.tools.services.service import Service, Snapshot
 
 WORLD = b"x-ludus-world"
-"""The header that names a world; without it the nameless one is meant."""
+"""The header that names a world; without it, the nameless world is used."""
 MOST_WORLDS = MOST_SNAPSHOTS = 10_000
 """Of each service."""
 MOST_SECONDS = 10 * 366 * 86_400
@@ -26,14 +26,14 @@ _NO_CONTROL = (
 
 
 class Rack:
-    """An application that serves `/search`, `/calendar`, … and tells of them at `/` and `/health`.
+    """An application that serves `/search`, `/calendar`, …, described at `/`, with a check at `/health`.
 
-    A world is what a service's calls have made of its beginning. Each value of the header `X-Ludus-World` has
-    a world of its own in every service, which begins when it is first named; requests without it share one.
+    A world is a service's initial state and what calls have made of it. Each value of the header
+    `X-Ludus-World` has its own world in every service, from its first use; requests without it share one.
 
     Args:
         services: by the name under which they are served.
-        faults: what is injected, for real: what is slow keeps the client waiting.
+        faults: what is injected, for real: a slow call keeps the client waiting.
         control: whether worlds can be steered, by `POST /NAME/_control/…`: `reset` (back to the beginning),
             `snapshot` (answers `{"snapshot": ID}`), `restore` (`{"snapshot": ID}`, also into another world),
             `advance` (`{"seconds": S}`: the virtual clock, which nothing else moves).
@@ -89,8 +89,8 @@ def about(service: Service) -> str:
 class _Host:
     """A service, which holds one world at a time; the others are kept as snapshots.
 
-    Requests are served one after the other: nothing waits between the moment in which a world is put into
-    the service and the end of its answer, apart from what a fault orders, after which it is put in again.
+    Requests are served one after another: nothing waits between putting a world into the service and the end
+    of its answer, except for an injected fault, after which the world is put in again.
     """
 
     def __init__(self, service: Service, faults: FaultPlan) -> None:
@@ -185,7 +185,7 @@ class _Host:
         return {"now": self._service.clock.now.isoformat()}
 
     def _enter(self, world: bytes) -> bool:
-        """Put a world into the service; False: there are too many."""
+        """Put a world into the service; False if there are too many."""
         if world == self._held:
             return True
         if world not in self._worlds and len(self._worlds) >= MOST_WORLDS:
@@ -206,7 +206,7 @@ _ACTIONS: Mapping[str, Callable[[_Host, Mapping[str, Any]], dict[str, Any]]] = {
 
 
 class _Left(Exception):
-    """The client did not wait for the answer: the call has no effect, as one that timed out."""
+    """The client did not wait for the answer: like a call that timed out, this one has no effect."""
 
 
 async def _leaves(receive: Receive, seconds: float) -> bool:
@@ -220,7 +220,7 @@ async def _leaves(receive: Receive, seconds: float) -> bool:
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """None: it is too large. It is read to its end all the same, or the client would not see the answer."""
+    """The body; None if it is too large. It is read to its end anyway, so that the client sees the answer."""
     parts: list[bytes] = []
     size = 0
     while True:

@@ -23,12 +23,12 @@ class VirtualClock:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A service at one moment. Immutable, and cheap to take and to go back to; it can be pickled."""
+    """A service at one moment: immutable, picklable, and cheap to take and to restore."""
 
     state: Any
     now: datetime
     calls: int
-    """How many requests it has answered: what faults are drawn from."""
+    """How many requests it has answered; faults are drawn from this number."""
 
 
 class Service(ABC):
@@ -42,14 +42,14 @@ class Service(ABC):
     """
 
     name: str
-    """Its place under `ludus serve tools`, and what faults are called after."""
+    """Its path under `ludus serve tools`; faults are drawn from this name too."""
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
         self.clock = clock or VirtualClock()
         self.calls = 0
         self.is_stale = False
-        """Whether the call under way is to be answered from data that has been overtaken (an injected
-        fault): the page before its last edit, yesterday's forecast."""
+        """Whether the current call is to be answered from outdated data (an injected fault): the page before
+        its last edit, yesterday's forecast."""
 
     @property
     @abstractmethod

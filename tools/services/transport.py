@@ -23,7 +23,7 @@ def connect(service: Service | str, faults: FaultPlan | None = None, **options: 
         options: of `httpx.Client`, such as `headers` or `auth`.
 
     Raises:
-        ValueError: the URL is none.
+        ValueError: the URL is invalid.
     """
     kind = httpx.Client if options or isinstance(service, str) else DirectClient
     options = {"timeout": TIMEOUT_S, **options}

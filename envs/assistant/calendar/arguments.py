@@ -11,7 +11,7 @@ from ludus.tools.services.calendar.zones import is_iana
 
 
 def same_answer(expected: str, given: str) -> bool:
-    """Whether an answer is the one that is expected and nothing besides: a number, or a time of day."""
+    """Whether an answer, a number or a time of day, is exactly the expected one."""
     text = given.strip().rstrip(".")
     if ":" in expected:
         found = re.fullmatch(r"(?:\d{4}-\d\d-\d\d[T ])?(\d\d?):(\d\d)(?::00)?(?:Z|[+-]\d\d:\d\d)?", text)
@@ -21,7 +21,7 @@ def same_answer(expected: str, given: str) -> bool:
 
 
 def read_time(state: CalendarState, text: str, name: str, zone: str = "") -> datetime:
-    """A time that the agent gave, in the zone that is meant."""
+    """A time that the agent gave, in the intended zone."""
     if zone and not is_iana(zone):
         raise ToolError(f"zone={zone[:60]!r} is no time zone; give an IANA name such as {state.user.zone!r}")
     clock = ZoneInfo(zone) if zone else state.user.clock
@@ -48,7 +48,7 @@ def read_occurrence(state: CalendarState, occurrence: str, following: bool) -> d
 
 
 def read_person(state: CalendarState, text: str) -> Person:
-    """Somebody who is named by address, by name, or by a first or last name that nobody else has."""
+    """The person with this address, this name, or this first or last name if nobody else shares it."""
     wanted = text.strip().casefold().removeprefix("mailto:")
     for person in state.people.values():
         if wanted in (person.address, person.name.casefold()):

@@ -22,7 +22,7 @@ takes of one's time, and who is invited."""
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What shall be otherwise in the end; nothing else may be."""
+    """What must be different in the end; nothing else may be."""
 
     kind: str
     text: str
@@ -30,14 +30,14 @@ class Goal:
     gone: tuple[Entry, ...] = ()
     new: tuple[Entry, ...] = ()
     answer: str = ""
-    """What shall be answered, where something is asked."""
+    """The expected answer, if the user asks a question."""
     needs: frozenset[tuple[str, datetime]] = frozenset()
-    """By address and start, the half hours that one must have looked at to know the answer."""
+    """The half hours, by address and start, that one must have looked at to know the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What a calendar's end has to do with the goal."""
+    """How the calendars in the end compare with the goal."""
 
     done: float
     """Share of what was to change that has changed."""
@@ -46,7 +46,7 @@ class Difference:
 
 
 def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
-    """What takes place because of an object in a person's calendar."""
+    """The entries that an object adds to a person's calendar."""
     found = expand.events([item], now - BEFORE, now + AFTER, person.clock)
     return Counter(
         (
@@ -63,7 +63,7 @@ def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
     )
 
 
-# Asked again at every write, and when it is proven that the goal can be reached.
+# Called at every write, and when proving that the goal can be reached.
 @lru_cache(maxsize=4096)
 def _written(text: str, person: Person, now: datetime) -> Counter[Entry]:
     return entries(ics.read(text), person, now)
@@ -102,7 +102,7 @@ def difference(
                 continue
             lost = Counter() if was is None else _written(was, people[address], now)
             won = Counter() if is_now is None else _written(is_now, people[address], now)
-            # What lies outside of the time that is compared was not asked for either.
+            # Changes outside the compared period were not asked for either.
             unseen += not lost and not won
             gone += lost
             new += won
@@ -115,8 +115,8 @@ def difference(
 
 
 def task_key(goal: Goal, shelves: Shelves) -> str:
-    """The kind, and a digest of the calendars and the request. What a VTIMEZONE says is no part of it: that
-    follows from the zone data of the machine."""
+    """The kind, and a digest of the calendars and the request. VTIMEZONEs are left out, since they depend on
+    the machine's zone data."""
     digest = blake2b(goal.text.encode(), digest_size=8)
     for shelf in shelves.by_person.values():
         digest.update(shelf.calendar.person.encode())

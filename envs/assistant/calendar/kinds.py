@@ -25,7 +25,7 @@ from ludus.tools.services.calendar import edit, expand
 from ludus.tools.services.calendar.model import Event, Item
 
 Draw = Callable[[World, int], Goal | None]
-"""Puts into a world what the goal is about. The number is the week that it is about, 0 for this one."""
+"""Puts what a goal needs into a world. The number is the week in question, 0 for the current one."""
 
 
 def day_text(day: date) -> str:
@@ -42,8 +42,8 @@ def clock_text(world: World, person: Person) -> str:
 
 
 def first_slot(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> datetime | None:
-    """The first time on the user's clock at which everybody works and nobody is taken; None if there is
-    none."""
+    """The first time on the user's clock at which everybody works and nobody is busy; None if there is no
+    such time."""
     return next(
         (start for start in working(world, days, people, slots) if world.are_free(people, start, slots)), None
     )
@@ -69,14 +69,14 @@ def _goal(
 
 
 def _time(rng: random.Random) -> int:
-    """A slot within working hours that an hour and a half after is still within."""
+    """A slot within working hours that would still be within them an hour and a half later."""
     return rng.randrange(2 * WORK_BEGINS, 2 * WORK_ENDS - 3)
 
 
 def _placed(
     world: World, title: str, week: int, others: Sequence[Person], slots: int, weekly: bool = False
 ) -> Item | None:
-    """A meeting of the user's in a time in which everybody it is for is free."""
+    """A meeting of the user's at a time when all its participants are free."""
     rng = world.rng
     people = [world.user, *others]
     for _ in range(12):
@@ -125,7 +125,7 @@ def find_slot(world: World, week: int) -> Goal | None:
     first = rng.randrange(3)
     days = [world.day(week, weekday) for weekday in range(first, 5)]
     start = first_slot(world, days, people, slots)
-    # Who books the first time at which everybody works, without looking, shall not be right.
+    # Booking the first time at which everybody works, without looking, must not be right.
     if start is None or start == next(working(world, days, people, slots), None):
         return None
     title = world.titles.pop()
@@ -142,7 +142,7 @@ def move(world: World, week: int) -> Goal | None:
     others, slots = _others(world), rng.randint(1, 3)
     title = world.titles.pop()
     found = _placed(world, title, week, others, slots)
-    # Another one of the same name, on another day.
+    # A second meeting of the same name, on another day.
     other = _placed(world, title, week + 1 if rng.random() < 0.5 else week, _others(world), slots)
     if found is None or other is None or _day(world, found) == _day(world, other):
         return None
@@ -214,7 +214,7 @@ def repair(world: World, week: int) -> Goal | None:
     shift = rng.choice((-1, 0, 1))
     start = world.at(day, event.start.hour * 2 + event.start.minute // 30 + shift, world.user)
     own = span(event.start, slots)
-    # Nothing else of the user's is to lie in that time.
+    # The user must have nothing else at that time.
     others_then = [
         slot for slot in span(start, 2) if slot in world.taken[world.user.address] and slot not in own
     ]
@@ -285,7 +285,7 @@ def ask_slot(world: World, week: int) -> Goal | None:
         f"At what time, on my clock, begins the first slot of {slots * 30} minutes on {day_text(day)} in "
         f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
     )
-    # Why the times before are none, one may know from anybody who takes part; that this is one, from all.
+    # Any one participant can rule out an earlier time; that this time is free takes all of them.
     needs = frozenset((person.address, slot) for person in people for slot in span(start, slots))
     return Goal("ask_slot", text, answer=f"{start:%H:%M}", needs=needs)
 
@@ -321,7 +321,7 @@ KINDS: Mapping[str, Draw] = {
 
 
 def draw(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | None:
-    """A world with a goal of a kind; None where the world did not suit it."""
+    """A world with a goal of a kind; None if the world does not suit it."""
     world = draw_world(rng, recipe)
     week = rng.randrange(1, 3) if rng.random() < 0.7 else 0
     fill(world, recipe, [week])
@@ -331,7 +331,7 @@ def draw(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | 
         if goal is not None:
             return world, goal
         if left == len(world.titles) + len(world.serials):
-            # Kinds that give nothing a name may try as often as the others.
+            # Kinds that name nothing may try as often as the others.
             world.titles.pop()
     return None
 

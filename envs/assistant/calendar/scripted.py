@@ -17,7 +17,7 @@ from ludus.envs.scripted import ScriptedAgent
 
 Call = tuple[str, Mapping[str, Any]]
 Plan = Generator[list[Call], list[Any], None]
-"""Yields calls and is sent what came of them."""
+"""Yields calls and is sent their results."""
 
 _DAY = r"\w+, (\d+ \w+ \d{4})"
 PATTERNS: Mapping[str, re.Pattern[str]] = {
@@ -77,7 +77,7 @@ class _Planner(ScriptedAgent):
             return self._ask([("finish", {})])
         open_places = [place for place, result in enumerate(self.results) if result is None]
         for place, text in zip(open_places, said, strict=True):
-            # A service that is out of order for the moment is asked again.
+            # Retry a service that is temporarily unavailable.
             if "try again" not in text:
                 self.results[place] = text
         again = [
@@ -103,7 +103,7 @@ class _Planner(ScriptedAgent):
 
 
 class Oracle(_Planner):
-    """Understands the request, looks at what there is to see, and does what was asked for."""
+    """Understands the request, looks at the calendars, and does what was asked."""
 
     def plan(self, request: str) -> Plan:
         kind, fields = next(
@@ -228,7 +228,7 @@ class Oracle(_Planner):
             return list(events)
         half = low + (high - low) / 2
         both = [*(yield from self.listed(low, half)), *(yield from self.listed(half, high))]
-        # What lies across the middle is in both.
+        # Entries that cross the middle are in both.
         return [*{(event["event"], event["start"]): event for event in both}.values()]
 
     def first_slot(
@@ -323,7 +323,7 @@ class CancelAll(_OverAll):
 
 
 class AcceptAll(_OverAll):
-    """Cheats: accepts whatever there is."""
+    """Cheats: accepts everything."""
 
     def change(self, event: Mapping[str, Any]) -> Call:
         return "answer_invitation", {"event": event["event"], "answer": "accept"}
@@ -369,7 +369,7 @@ class FinishAtOnce(_Planner):
 
 
 class UsualAnswer(_Planner):
-    """Cheats: does not look, and answers what is most often right."""
+    """Cheats: does not look, and gives the answer that is most often right."""
 
     def plan(self, request: str) -> Plan:
         yield [("finish", {"answer": "120" if request.startswith("How many minutes") else "09:00"})]
@@ -418,7 +418,7 @@ SCRIPTED: dict[str, type[ScriptedAgent]] = {
 
 
 def _read(text: str) -> Any:
-    """A result; what is none (an error, a cut list) as an empty list."""
+    """A result; an empty list for an error or a truncated list."""
     try:
         return json.loads(text.partition("\n")[0])
     except ValueError:

@@ -21,7 +21,7 @@ class CalendarState(WorldState):
     begun: Shelves
     """The calendars as they were in the beginning."""
     seen: frozenset[tuple[str, datetime]] = frozenset()
-    """Which of the goal's needs have been looked at."""
+    """Which of the half hours that the goal needs have been looked at."""
     damage: float = 0.0
     """What has been charged for changes that nobody asked for."""
 

@@ -1,4 +1,4 @@
-"""Whose calendars there are at the beginning of an episode, and what is in them: drawn from a seed."""
+"""The people and calendars at the beginning of an episode, drawn from a seed."""
 
 import functools
 import random
@@ -14,7 +14,7 @@ SLOT = timedelta(minutes=30)
 WORK_BEGINS, WORK_ENDS = 8, 18
 """Hours on everybody's own clock, Monday to Friday."""
 MAX_SHOWN = 60
-"""Entries of a list that the agent reads at once."""
+"""The maximum number of entries in a list for the agent."""
 WEEKS = 6
 """How many times a series takes place."""
 
@@ -75,17 +75,17 @@ class World:
     rng: random.Random
     monday: date
     people: tuple[Person, ...]
-    """The first is the one whom the agent works for."""
+    """The first is the person the agent works for."""
     items: dict[str, dict[str, Item]]
     """By address and UID."""
     taken: dict[str, set[datetime]]
     """By address: the starts, in UTC, of the slots in which somebody is not free."""
     titles: list[str]
-    """What the task is about is called by these; `pop` one."""
+    """Titles for what the task is about; `pop` one."""
     serials: list[str]
-    """The same for series."""
+    """Titles for series that the task is about."""
     common: tuple[str, ...]
-    """What everything else is called by."""
+    """Titles for everything else."""
     busyness: float
     number: int = 0
 
@@ -99,7 +99,7 @@ class World:
         return _at(self.monday, 15, self.user.zone)
 
     def uid(self) -> str:
-        """A new one, that tells nothing."""
+        """A new one, which reveals nothing."""
         self.number += 1
         return f"ev{self.number:02}{self.rng.getrandbits(20):05x}"
 
@@ -143,7 +143,7 @@ class World:
         statuses: Sequence[Status] = (),
         weekly: bool = False,
     ) -> Item:
-        """An event, or a weekly series, with answers of those who are invited (accepted, where not given)."""
+        """An event or a weekly series, with the answers of those invited (accepted if not given)."""
         attendees: tuple[Attendee, ...] = ()
         if others and organizer is not None:
             given = iter(statuses)
@@ -163,7 +163,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How worlds are to be."""
+    """What worlds are to be like."""
 
     people: int = 4
     zones: int = 3
@@ -175,7 +175,7 @@ class Recipe:
 
 
 def draw_world(rng: random.Random, recipe: Recipe) -> World:
-    """People and what they do anyway."""
+    """People, and what they do in any case."""
     monday = rng.choice(MONDAYS) if rng.random() < 0.5 else FIRST_MONDAY + timedelta(weeks=rng.randrange(48))
     cluster = rng.choice(CLUSTERS)
     zones = rng.sample(cluster, min(recipe.zones, len(cluster)))
@@ -201,7 +201,7 @@ def draw_world(rng: random.Random, recipe: Recipe) -> World:
 
 
 def fill(world: World, recipe: Recipe, weeks: Sequence[int]) -> None:
-    """What people do besides what the task is about, in the weeks that it is about."""
+    """What people do besides the task, in its weeks."""
     rng = world.rng
     for person in world.people:
         for _ in range(recipe.recurrence):
@@ -225,7 +225,7 @@ def fill(world: World, recipe: Recipe, weeks: Sequence[int]) -> None:
 
 
 def fill_day(world: World, person: Person, day: date) -> None:
-    """What somebody does on a day besides what is there already."""
+    """What somebody does on a day besides what is already there."""
     rng = world.rng
     slot, last = 2 * WORK_BEGINS, 2 * WORK_ENDS
     while slot < last:

@@ -1,4 +1,4 @@
-"""A calendar server that speaks CalDAV, and a client that takes any."""
+"""A calendar server that speaks CalDAV, and a client for any such server."""
 
 from ludus.tools.services.calendar.client import CalendarClient
 from ludus.tools.services.calendar.model import Attendee, Busy, Calendar, Event, Item, Moment, VEvent

@@ -35,7 +35,7 @@ from ludus.tools.text import carried
 
 _LOG = logging.getLogger(__name__)
 ANY = "*"
-"""Instead of an object's version: whatever is there, or nothing."""
+"""In place of an object's version: matches any version, or none."""
 MAX_SKIPPED = 1000
 _XML = {"content-type": "application/xml; charset=utf-8"}
 
@@ -46,7 +46,7 @@ class Stored:
 
     item: Item
     etag: str
-    """Names this version of it: writing with it fails when somebody else has written meanwhile."""
+    """Identifies this version: writing with it fails if somebody else has written in the meantime."""
     name: str
     """Of the resource within the calendar."""
 
@@ -60,24 +60,24 @@ class CalendarClient:
 
     A person is the name of a collection below the base URL, by convention an e-mail address. A meeting is one
     object under one UID in the calendar of everybody who is invited; the methods that change meetings write
-    every copy, the person's own last: when one could not be written, doing the same again completes it.
-    Whoever is invited but has no calendar on the server has no copy.
+    every copy, the person's own last: if one could not be written, calling the method again completes it.
+    People who are invited but have no calendar on the server have no copy.
 
-    Every method raises `ToolError` for what the caller can mend, and `ToolFault` where no CalDAV server is
-    there. An object on the server that nobody can make sense of costs itself alone: `events` and `free_busy`
-    leave it out, `skipped` names it, and the log does once.
+    Every method raises `ToolError` for what the caller can fix, and `ToolFault` if there is no CalDAV server.
+    An object on the server that cannot be understood affects nothing else: `events` and `free_busy` leave it
+    out, `skipped` names it, and it is logged once.
 
     Args:
         http: a client whose base URL is the collection that holds the calendars (see
             `ludus.tools.services.connect`).
-        now: what time it is, for the stamps of what is written: the service's virtual clock, or the real one.
+        now: the current time, for time stamps: from the service's virtual clock, or the real one.
     """
 
     def __init__(self, http: httpx.Client, now: Callable[[], datetime] = _now) -> None:
         self._http = http
         self._now = now
         self.skipped: dict[str, str] = {}
-        """By address: the objects that were left out, and why."""
+        """The objects that were left out, by address, and why."""
 
     # Calendars
 
@@ -120,7 +120,7 @@ class CalendarClient:
         """The object with a UID in a person's calendar.
 
         Raises:
-            Refused: with status 404, when there is none.
+            Refused: with status 404, if there is no such object.
         """
         name = resource_name(carried("uid", uid))
         try:
@@ -142,19 +142,19 @@ class CalendarClient:
         """Write an object into a person's calendar.
 
         Args:
-            etag: the version that it takes the place of, or `ANY`; without, there must be none yet.
-            name: of the resource, where it is not the UID's.
+            etag: the version that it replaces, or `ANY`; without it, the object must not exist yet.
+            name: the name of the resource, if it does not follow from the UID.
 
         Returns:
             The new version.
 
         Raises:
-            Refused: with status 412, when somebody else has written meanwhile (or there is one already).
+            Refused: with status 412, if somebody else has written in the meantime (or it already exists).
         """
         condition = {"if-none-match": "*"} if etag is None else {} if etag == ANY else {"if-match": etag}
         try:
             text = ics.write(edit.stamped(item, self._now()))
-            # What could not be read again is not written.
+            # Do not write anything that could not be read back.
             ics.read(text)
         except BadCalendar as error:
             raise ToolError(f"this cannot be written into a calendar: {error}") from None
@@ -172,9 +172,9 @@ class CalendarClient:
     # What takes place
 
     def events(self, person: str, start: datetime, end: datetime) -> list[Event]:
-        """What takes place in a person's calendar between two times: series expanded, in order, whatever was
-        cancelled or declined included. An event belongs there if any of it lies between the two."""
-        # Servers disagree on when a whole day begins; a day more on either side, and it does not matter.
+        """What takes place in a person's calendar between two times, in order, with series expanded,
+        including what was cancelled or declined. An event counts if any part of it lies between the two."""
+        # Servers disagree on when a whole day begins: with a day more on either side it does not matter.
         start, end = _time("start", start), _time("end", end)
         query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
         understood = (self._understood(found) for found in self._query(person, query))
@@ -186,8 +186,8 @@ class CalendarClient:
             raise ToolError(str(error)) from None
 
     def free_busy(self, people: Iterable[str], start: datetime, end: datetime) -> dict[str, list[Busy]]:
-        """When people are not free between two times, merged and in order. What is transparent, cancelled or
-        declined takes no time."""
+        """When people are busy between two times, merged and in order. Transparent, cancelled and declined
+        entries take no time."""
         return {person: expand.busy(self.events(person, start, end), person, start, end) for person in people}
 
     # Meetings
@@ -205,7 +205,7 @@ class CalendarClient:
         location: str = "",
         description: str = "",
     ) -> Item:
-        """Put an event into a person's calendar, and into those of the attendees, who are thereby invited."""
+        """Put an event into a person's calendar and, as an invitation, into those of the attendees."""
         main = VEvent(
             uid=carried("uid", uid),
             start=_moment("start", start),
@@ -222,7 +222,7 @@ class CalendarClient:
         return item
 
     def invite(self, person: str, uid: str, attendees: Sequence[Attendee]) -> Item:
-        """Invite people to an event of a person's; who was invited before keeps the answer given."""
+        """Invite people to a person's event; those invited before keep their answers."""
         stored = self._own(person, uid)
         item = edit.invited(stored.item, Attendee(person, status="accepted"), tuple(attendees))
         self._write(person, item, stored)
@@ -262,7 +262,7 @@ class CalendarClient:
         """Move an event to another time: all of it, one occurrence of a series, or one and those that follow.
 
         Args:
-            end: without it the event keeps its length.
+            end: if omitted, the event keeps its length.
             occurrence: the start that the series gives the occurrence.
             following: also what comes after `occurrence`; it becomes a series of its own.
 
@@ -289,7 +289,7 @@ class CalendarClient:
             return moved
         head, tail = _split(item, event)
         moved = _moved(tail, start, until)
-        # What follows is written first: were it the other way round, half a failure would lose it.
+        # Write what follows first: in the other order, a failure half-way would lose it.
         for holder in self._holders(person, moved):
             self._write_copy(holder, moved)
         if head is None:
@@ -345,8 +345,8 @@ class CalendarClient:
         return list(dict.fromkeys((person, *invited)))
 
     def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:
-        """Write a meeting into the calendar of everybody who has one. The person's own comes last, and only
-        in place of what was read of it: until then the same can be done again."""
+        """Write a meeting into the calendar of everybody who has one. The person's own copy comes last, and
+        only if it has not changed since it was read: until then the call can be repeated."""
         for holder in self._holders(person, item):
             if holder != person:
                 self._write_copy(holder, item)
@@ -406,7 +406,7 @@ class CalendarClient:
             raise ToolError(f"{place} is on the server, and cannot be understood: {error}") from None
 
     def _understood(self, found: dav.Found) -> Item | None:
-        """An object of the server's; None for one that is left out."""
+        """An object from the server; None if it is left out."""
         try:
             return ics.read(found.text)
         except BadCalendar as error:
@@ -427,12 +427,12 @@ def _calendar(found: dav.Collection) -> Calendar:
 
 
 def _is_floating(item: Item) -> bool:
-    """Whether it takes the person's zone to say when something takes place."""
+    """Whether the person's zone is needed to tell when something takes place."""
     return any(not isinstance(part.start, datetime) or part.start.tzinfo is None for part in item.parts)
 
 
 def _read(http: httpx.Client, read: Callable[[bytes], list[Any]], body: bytes) -> list[Any]:
-    """What a body of XML says."""
+    """The content of an XML body."""
     try:
         return read(body)
     except dav.BadXml as error:
@@ -453,7 +453,7 @@ def _time(name: str, moment: datetime) -> datetime:
 
 
 def _until(start: datetime, end: datetime | None, was_start: datetime, was_end: datetime) -> datetime:
-    """When something that is moved is to end: as said, or so that it keeps its length."""
+    """When something that is moved ends: as given, or so that it keeps its length."""
     if end is None:
         return exactly(start, lasting(was_start, was_end))
     if lasting(start, _time("end", end)) < timedelta(0):

@@ -13,7 +13,7 @@ _SPACES = 'xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'
 
 
 class BadXml(ValueError):
-    """A body that is no XML, or none that is safe to read. The message says why."""
+    """A body that is not XML, or not safe to read. The message says why."""
 
 
 def parse(body: bytes) -> ElementTree.Element:
@@ -49,7 +49,7 @@ def make_calendar(name: str, timezone: str) -> bytes:
 
 
 def query_time(start: datetime, end: datetime) -> bytes:
-    """Asks for the objects of which anything takes place between two times (REPORT)."""
+    """Asks for the objects that take place, at least in part, between two times (REPORT)."""
     return _query(f'<C:time-range start="{utc(start)}" end="{utc(end)}"/>')
 
 
@@ -69,7 +69,7 @@ def _query(inner: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a REPORT asks for: a time, a UID, or both; None where it does not matter."""
+    """What a REPORT asks for: a time, a UID, or both; None for what does not matter."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -79,7 +79,7 @@ class Query:
 def read_query(body: bytes) -> Query:
     """
     Raises:
-        BadXml: it is no calendar-query, or one with filters that are not known here.
+        BadXml: it is not a calendar-query, or has filters that are not supported.
     """
     root = parse(body)
     if root.tag != f"{CALDAV}calendar-query":
@@ -100,7 +100,7 @@ def read_query(body: bytes) -> Query:
 
 
 def read_make_calendar(body: bytes) -> tuple[str, str]:
-    """The display name and time zone of MKCALENDAR; empty texts where it gives none.
+    """The display name and time zone of MKCALENDAR; empty texts if not given.
 
     Raises:
         BadXml: see `parse`.
@@ -146,7 +146,7 @@ def read_objects(body: bytes) -> list[Found]:
         prop = _granted(response)
         if prop is not None and (text := prop.findtext(f"{CALDAV}calendar-data")) is not None:
             etag = prop.findtext(f"{DAV}getetag") or ""
-            # XML knows one kind of line end only.
+            # XML has only one kind of line end.
             text = text.replace("\r\n", "\n").replace("\n", "\r\n")
             found.append(Found(response.findtext(f"{DAV}href") or "", etag, text))
     return found

@@ -20,14 +20,14 @@ from ludus.tools.services.calendar.rules import moved_rule, rule_part, with_rule
 
 
 class NoOccurrence(ValueError):
-    """A series has no occurrence that starts when it was said to."""
+    """A series has no occurrence with the given start."""
 
 
 def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
-    """The occurrence of a series that bears a start, the one that the series gives it.
+    """The occurrence to which the series gives a certain start.
 
     Raises:
-        NoOccurrence: there is none; the message names those nearby.
+        NoOccurrence: there is no such occurrence; the message names those nearby.
     """
     # A moved occurrence may lie far from the start that names it.
     around = timedelta(days=60)
@@ -45,11 +45,11 @@ def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
 
 
 def moved(item: Item, start: datetime, end: datetime) -> Item:
-    """An event, or a whole series, to another time. A series keeps its zone: its exceptions move along by the
-    same time of the clock, and its rule with them.
+    """Move an event, or a whole series, to another time. A series keeps its zone; its exceptions and its rule
+    move along by the same amount of clock time.
 
     Raises:
-        CannotMove: no rule says what the series would be then.
+        CannotMove: no rule can express the moved series.
     """
     main = item.main
     if not item.is_series:
@@ -95,7 +95,7 @@ def moved(item: Item, start: datetime, end: datetime) -> Item:
 
 
 def occurrence_moved(item: Item, event: Event, start: datetime, end: datetime) -> Item:
-    """One occurrence of a series to another time."""
+    """Move one occurrence of a series to another time."""
     begin, until = _days_if_whole(start, end, event.details.start)
     changed = replace(_change(item, event), start=begin, end=until, sequence=event.details.sequence + 1)
     return _with_change(item, changed)
@@ -104,7 +104,7 @@ def occurrence_moved(item: Item, event: Event, start: datetime, end: datetime) -
 def occurrence_removed(item: Item, event: Event) -> Item:
     """A series without one of its occurrences."""
     which = _name_of(item, event)
-    # What else a change stands for takes place all the same.
+    # Whatever else a change covers still takes place.
     changes = tuple(change for change in item.changes if change.following or not _names(change, which))
     main = item.main
     if instant(which) in map(instant, main.added) and instant(which) != instant(main.start):
@@ -120,7 +120,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
     what follows, as a series of its own.
 
     Raises:
-        CannotMove: what follows had been moved already, and no rule says that.
+        CannotMove: what follows had already been moved, in a way that no rule can express.
     """
     main = item.main
     which = _name_of(item, event)
@@ -152,7 +152,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
     after = replace(item, main=tail, changes=tuple(later))
     earlier = [change for change in kept if change.following]
     if earlier:
-        # The last of them says what the tail is from its first occurrence on.
+        # The last of them defines the tail from its first occurrence on.
         after = _as_changed(after, max(earlier, key=lambda change: aware(change.occurrence, zone)), zone)  # type: ignore[arg-type]
     if not before(main.start):
         return None, after
@@ -167,7 +167,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
 
 
 def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
-    """A series that is from its start on what a change made of an earlier occurrence and what followed."""
+    """A series that, from its start, is what a change made of an earlier occurrence and those after it."""
     begins = aware(expand.as_much_later(change, series.main.start), zone)
     length = lasting(aware(change.start, zone), aware(change.end, zone))
     moved_series = moved(series, begins, exactly(begins, length))
@@ -178,7 +178,7 @@ def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
         occurrence=None,
         following=False,
     )
-    # Those that stand for themselves are where they were, only their names have moved.
+    # Single exceptions stay where they were; only the starts that name them have moved.
     changes = tuple(
         replace(new, start=old.start, end=old.end)
         for new, old in zip(moved_series.changes, series.changes, strict=True)
@@ -187,7 +187,7 @@ def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
 
 
 def invited(item: Item, organizer: Attendee, attendees: tuple[Attendee, ...]) -> Item:
-    """An object to which people are invited; who was before keeps the answer given."""
+    """An object to which people are invited; those invited before keep their answers."""
 
     def with_people(part: VEvent) -> VEvent:
         known = part.attendees or (organizer,)
@@ -211,7 +211,7 @@ def answered(item: Item, address: str, status: Status, event: Event | None = Non
 
 
 def stamped(item: Item, now: datetime) -> Item:
-    """An object as it is written at a time."""
+    """An object stamped with the time at which it is written."""
     parts = [replace(part, stamp=now) for part in item.parts]
     return replace(item, main=parts[0], changes=tuple(parts[1:]))
 
@@ -285,32 +285,32 @@ def _names(change: VEvent, which: Moment) -> bool:
 
 
 def _after(start: Moment, length: timedelta) -> Moment:
-    """So much later; whole days later for a day, however long those are."""
+    """A moment this much later; for a day, whole days later, however long those are."""
     if isinstance(start, datetime):
         return exactly(start, length)
     return start + timedelta(days=round(length / timedelta(days=1)))
 
 
 def _like(moment: datetime, model: Moment) -> Moment:
-    """A time in the form of another: in its zone, without one, or as a day."""
+    """A time in the same form as another: in its zone, without a zone, or as a day."""
     if not isinstance(model, datetime):
         return moment.date()
     return moment.replace(tzinfo=None) if model.tzinfo is None else moment.astimezone(model.tzinfo)
 
 
 def _days_if_whole(start: datetime, end: datetime, model: Moment) -> tuple[Moment, Moment]:
-    """Whole days stay whole days as long as they are moved from midnight to midnight."""
+    """Whole days stay whole days if they are moved from midnight to midnight."""
     whole = not isinstance(model, datetime) and start.time() == end.time() == time()
     return (start.date(), end.date()) if whole else (start, end)
 
 
 def _clock(moment: Moment) -> datetime:
-    """What a clock and calendar on the wall show."""
+    """What a clock and a calendar on the wall show."""
     return datetime(*moment.timetuple()[:6])
 
 
 def _just_before(moment: Moment) -> str:
-    """The last UNTIL that leaves a start out, in the form that the start calls for (RFC 5545, 3.3.10)."""
+    """The latest UNTIL that excludes a start, in the form that the start requires (RFC 5545, 3.3.10)."""
     if not isinstance(moment, datetime):
         day: date = moment - timedelta(days=1)
         return f"{day:%Y%m%d}"
@@ -320,7 +320,7 @@ def _just_before(moment: Moment) -> str:
 
 
 def _until_later(until: str, shift: timedelta, start: Moment) -> str:
-    """An UNTIL as much later on the clock that the series is on."""
+    """An UNTIL that is this much later on the clock of the series."""
     form = "%Y%m%dT%H%M%SZ" if until.endswith("Z") else "%Y%m%dT%H%M%S" if "T" in until else "%Y%m%d"
     moment = datetime.strptime(until, form)
     if until.endswith("Z") and isinstance(start, datetime) and start.tzinfo is not None:

@@ -1,7 +1,7 @@
 """When calendar objects take place: series expanded, with their exceptions.
 
-Starts follow the clock on the wall; how long each lasts is exact (RFC 5545, 3.8.5.3), except for whole days.
-A start that the clocks skip is as much after the change as it would have been (3.3.5).
+Starts follow the clock on the wall; durations are exact (RFC 5545, 3.8.5.3), except for whole days. A start
+that the clocks skip is read with the offset before the change (3.3.5), and so comes after it.
 """
 
 import functools
@@ -14,25 +14,25 @@ from ludus.tools.services.calendar import rules
 from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, VEvent, aware, lasting
 
 BLOCK = timedelta(days=128)
-"""Series are expanded block by block, so that what one question finds out serves the next."""
+"""Series are expanded block by block, so that queries share the work."""
 MARGIN = timedelta(days=1)
-"""More than what times without a zone and times in UTC can be apart."""
+"""More than the largest difference between a time without a zone and the same time in UTC."""
 MAX_SPAN = timedelta(days=4000)
-"""The longest time that is expanded at once."""
+"""The longest period that is expanded at once."""
 MAX_EVENTS = 20_000
-"""What takes place in that time, at most."""
+"""The maximum number of events in that period."""
 STEP = timedelta(days=365)
-"""In what steps a long time is searched for the first start."""
+"""The steps in which a long period is searched for the first start."""
 MAX_STARTS = 50_000
-"""Of one series; none has so many in one step, with what reaches into it from before and after."""
+"""The limit for one series; within one step, with what reaches into it, none has this many."""
 FIRST = datetime(1970, 1, 1)
 
 
 def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) -> list[Event]:
-    """What takes place between two times, in order; an event belongs there if any of it does.
+    """What takes place between two times, in order; an event counts if any part of it does.
 
     Args:
-        zone: what whole days and times without a zone are meant in.
+        zone: the zone of whole days and of times without a zone.
 
     Raises:
         ValueError: the end is not after the start, or too far away, or more takes place than `MAX_EVENTS`.
@@ -55,7 +55,7 @@ def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) 
 
 
 def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> bool:
-    """Whether any of an object lies between two times."""
+    """Whether any part of an object lies between two times."""
     low, end = start.astimezone(UTC), end.astimezone(UTC)
     while low < end:
         high = min(end, low + STEP)
@@ -81,19 +81,19 @@ def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) ->
 
 
 def count_before(rule: str, first: Moment, before: Moment) -> int:
-    """How many starts a rule gives from the first one to before another, those that are excluded included."""
+    """How many starts a rule gives from the first until before another, including excluded ones."""
     return sum(wall < _wall(before) for wall in _walls_with_count(rule, _wall(first), _until(rule, first)))
 
 
 def instant(moment: Moment) -> Moment:
-    """What a start is known by, however it is written: equal for the same time in two zones."""
+    """The identity of a start, however it is written: equal for the same time in two zones."""
     if isinstance(moment, datetime) and moment.tzinfo is not None:
         return moment.astimezone(UTC)
     return moment
 
 
 def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Event]:
-    """What takes place of an object between two times in UTC."""
+    """The events of an object between two times in UTC."""
     main = item.main
     if not item.is_series:
         if _overlaps(main.start, main.end, start, end, zone):
@@ -101,7 +101,7 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
             yield Event(aware(main.start, zone), aware(main.end, zone), occurrence, main, False)
         return
     excluded = {*map(instant, main.excluded)}
-    # Somebody who is invited to single occurrences only has an object without the series.
+    # Somebody invited only to single occurrences has an object without the series.
     changes = item.parts if main.occurrence is not None else item.changes
     own = {instant(change.occurrence): change for change in changes if change.occurrence is not None}
     for name, change in own.items():
@@ -125,7 +125,7 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
 
 
 def _event(details: VEvent, begins: Moment, occurrence: Moment | None, zone: tzinfo) -> Event:
-    """A VEVENT as it takes place at a start, with the length that it has."""
+    """The event of a VEVENT at a start, with its own length."""
     if isinstance(details.start, datetime):
         where = getattr(begins, "tzinfo", None) or zone
         low = _utc(begins, zone)
@@ -148,7 +148,7 @@ def _starts(main: VEvent, start: datetime, end: datetime, zone: tzinfo) -> dict[
     low = (start - MARGIN).astimezone(where or zone).replace(tzinfo=None)
     high = (end + MARGIN).astimezone(where or zone).replace(tzinfo=None)
     first, given = _wall(main.start), {}
-    # The first start takes place even where the rule does not give it.
+    # The first start takes place even if the rule does not give it.
     for wall in (first, *_walls(main.rule, main.start, low, high)):
         if low <= wall < high:
             moment = wall.date() if is_day else wall.replace(tzinfo=where)
@@ -160,7 +160,7 @@ def _starts(main: VEvent, start: datetime, end: datetime, zone: tzinfo) -> dict[
 
 
 def _walls(rule: str, first: Moment, low: datetime, high: datetime) -> Iterator[datetime]:
-    """What the clock on the wall shows whenever a rule gives a start, at least between two times."""
+    """The starts that a rule gives, on the clock on the wall, at least those between two times."""
     if not rule:
         return
     begin, until = _wall(first), _until(rule, first)
@@ -189,7 +189,7 @@ def _walls_of_block(rule: str, first: datetime, until: Moment | None, block: int
 
 
 def _reach(parts: Iterable[VEvent], zone: tzinfo) -> tuple[timedelta, timedelta]:
-    """How long before and after a time a start can lie of which some takes place in that time."""
+    """How far before and after a period a start can lie and still reach into it."""
     before = after = timedelta(0)
     for part in parts:
         begins = _utc(part.start, zone)
@@ -199,8 +199,8 @@ def _reach(parts: Iterable[VEvent], zone: tzinfo) -> tuple[timedelta, timedelta]
 
 
 def as_much_later(change: VEvent, begins: Moment) -> Moment:
-    """Where a start goes when an earlier one was moved together with those that follow: by the same time of
-    the clock."""
+    """Where a start goes when an earlier one was moved together with all that follow: by the same amount of
+    clock time."""
     assert change.occurrence is not None
     start, name = change.start, change.occurrence
     if not isinstance(start, datetime):

@@ -38,13 +38,13 @@ KEPT_BY_US = frozenset(
         *("ATTENDEE", "STATUS", "TRANSP", "RRULE", "EXDATE", "RDATE", "RECURRENCE-ID", "SEQUENCE"),
     ]
 )
-"""Properties that a `VEvent` holds; every other is kept as text."""
+"""Properties that a `VEvent` holds; all others are kept as text."""
 ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID")
-"""Properties without which nobody knows what is meant, if there are two."""
+"""Properties that make an event ambiguous if they occur twice."""
 LONGEST = timedelta(days=366)
-"""What one occurrence of a series may take, and how far those that follow may be moved."""
+"""The maximum length of an occurrence of a series, and how far all that follow may be moved."""
 MAX_DATES = 10_000
-"""Of EXDATE, and of RDATE, in one VEVENT."""
+"""The maximum number of EXDATEs, and of RDATEs, in one VEVENT."""
 _DURATION = re.compile(
     r"([+-]?)P(?:(\d{1,5})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,7})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
 )
@@ -55,11 +55,11 @@ _DURATION = re.compile(
 
 @functools.lru_cache(maxsize=20_000)
 def read(text: str) -> Item:
-    """The object that a text holds. What was read once is remembered.
+    """The object that a text holds. Results are cached.
 
     Raises:
-        BadCalendar: it is no VCALENDAR with VEVENTs of one UID, a character in it is none that calendars can
-            carry, or a date or rule in it makes no sense.
+        BadCalendar: it is not a VCALENDAR with VEVENTs of one UID, contains a character that calendars cannot
+            carry, or has a date or rule that makes no sense.
     """
     if wrong := UNCARRIED.search(text.replace("\r\n", "\n")):
         raise BadCalendar(f"no iCalendar text: it has the character U+{ord(wrong[0]):04X}")
@@ -71,7 +71,7 @@ def read(text: str) -> Item:
 
 @dataclass(slots=True)
 class _Component:
-    """One component: its properties, and those that stand in it."""
+    """One component: its properties and the components inside it."""
 
     name: str
     lines: list[str] = field(default_factory=list)
@@ -130,7 +130,7 @@ def _item(text: str) -> Item:
     if len(mains) > 1:
         raise BadCalendar("it has two VEVENTs without a RECURRENCE-ID; all but one need one")
     changes = tuple(event for event in events if event.occurrence is not None)
-    # Somebody who is invited to one occurrence only has an object without the series.
+    # Somebody invited to only one occurrence has an object without the series.
     main, changes = (mains[0], changes) if mains else (changes[0], changes[1:])
     return Item(main, changes, tuple(zone.text for zone in own_zones.values()))
 
@@ -197,7 +197,7 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
 def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
     """
     Raises:
-        BadCalendar: so much of a series takes place at once that no calendar means it.
+        BadCalendar: more of a series would take place at once than any calendar can mean.
     """
     length = _wall(end) - _wall(start)
     if length > LONGEST:
@@ -207,7 +207,7 @@ def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
 
 
 def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzinfo]) -> Moment:
-    """DTEND, or what DURATION makes of it: days by the calendar, hours exactly (RFC 5545, 3.3.6)."""
+    """DTEND, or the end that DURATION gives: days by the calendar, hours exactly (RFC 5545, 3.3.6)."""
     if "DTEND" in found:
         end = _moment(found["DTEND"][0], zones)
     elif "DURATION" in found:
@@ -301,7 +301,7 @@ def write(item: Item) -> str:
     """An object as text.
 
     Raises:
-        BadCalendar: it holds a character that no calendar can carry, or a time in no zone with a name.
+        BadCalendar: it holds a character that no calendar can carry, or a time in a zone without a name.
     """
     zones: dict[str, None] = {}
     events = [_checked(line) for part in item.parts for line in _event_lines(part, zones)]
@@ -326,7 +326,7 @@ def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterator[str]:
     yield _moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
     start = _moment_line("DTSTART", event.start, zones)
     if event.rule and start.endswith("Z") and zone_name(event.start) != "UTC":  # type: ignore[arg-type]
-        # In UTC it would not keep its time when the clocks change again.
+        # In UTC it would not keep its clock time when the clocks change again.
         raise BadCalendar(
             f"a series cannot begin at {event.start}, which the clocks show twice: begin it another day"
         )
@@ -372,7 +372,7 @@ def _moment_line(name: str, moment: Moment, zones: dict[str, None]) -> str:
         return f"{name};VALUE=DATE:{_day(moment)}"
     zone = None if moment.tzinfo is None else zone_name(moment)
     if zone not in (None, "UTC") and moment.fold and moment.utcoffset() != moment.replace(fold=0).utcoffset():
-        # A time that the clock shows twice means the first one (3.3.5): the second has no name but this.
+        # A time that the clock shows twice means the first (3.3.5): the second can only be written like this.
         moment, zone = moment.astimezone(UTC), "UTC"
     local = f"{_day(moment)}T{moment.hour:02}{moment.minute:02}{moment.second:02}"
     if zone is None or zone == "UTC":
@@ -389,7 +389,7 @@ def zone_name(moment: datetime) -> str:
     """The name of a time's zone.
 
     Raises:
-        BadCalendar: it is in none that has a name.
+        BadCalendar: its zone has no name.
     """
     zone = moment.tzinfo
     if zone is UTC:
@@ -405,5 +405,5 @@ def _calendar_address(address: str) -> str:
 
 
 def timezone(name: str) -> str:
-    """A calendar that says nothing but a zone: what CalDAV keeps as a collection's time zone."""
+    """A calendar that holds only a zone: CalDAV's form of a collection's time zone."""
     return "\r\n".join(("BEGIN:VCALENDAR", "VERSION:2.0", vtimezone(name), "END:VCALENDAR", ""))

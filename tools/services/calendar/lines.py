@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LINE_BYTES = 75
-"""A longer line goes on in the next one, which begins with a space."""
+"""A longer line continues in the next one, which begins with a space."""
 
 _HEAD = re.compile(r"([A-Za-z0-9-]+)((?:;[A-Za-z0-9-]+=(?:\"[^\"]*\"|[^\";:])*)*):")
 _PARAMETER = re.compile(r";([A-Za-z0-9-]+)=((?:\"[^\"]*\"|[^\";:])*)")
@@ -15,12 +15,12 @@ _CARET = {"^n": "\n", "^'": '"', "^^": "^"}
 
 
 class BadCalendar(ValueError):
-    """A text that is no calendar object, or one that nobody could make sense of. The message says why."""
+    """A text that is not a calendar object, or makes no sense as one. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One property: `NAME;PARAMETER=…:value`, names in capitals, the value as it stands there."""
+    """One property: `NAME;PARAMETER=…:value`, names in capitals, the value as written."""
 
     name: str
     parameters: Mapping[str, str]
@@ -36,7 +36,7 @@ def unfolded(text: str) -> list[str]:
 def read_line(line: str) -> Line:
     """
     Raises:
-        BadCalendar: it is no content line.
+        BadCalendar: it is not a content line.
     """
     name, colon, value = line.partition(":")
     if colon and name.isalpha() and name.isascii():
@@ -73,7 +73,7 @@ def escaped(text: str) -> str:
 
 
 def unescaped(value: str) -> str:
-    """The text that a value stands for; a backslash that escapes nothing is one."""
+    """The text that a value stands for; a backslash that escapes nothing stands for itself."""
     return _ESCAPED.sub(lambda found: "\n" if found[1] in "nN" else found[1], value)
 
 

@@ -1,4 +1,4 @@
-"""What calendars consist of: people's calendars, objects of one or more VEVENTs, what takes place."""
+"""What calendars consist of: people's calendars, objects of one or more VEVENTs, and events."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Literal
 
 Moment = datetime | date
-"""When something begins: a time in a zone, a time without one (wherever one is), or a whole day."""
+"""When something begins: a time in a zone, a time without a zone (wherever one is), or a whole day."""
 
 Status = Literal["needs-action", "accepted", "declined", "tentative"]
 STATUSES: tuple[Status, ...] = ("needs-action", "accepted", "declined", "tentative")
@@ -22,12 +22,12 @@ class Calendar:
     name: str
     """The person's name, for people."""
     zone: str
-    """IANA name of the zone the person lives in: what whole days and times without a zone are meant in."""
+    """IANA name of the zone the person lives in; it applies to whole days and to times without a zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """Somebody who is invited, and what was answered."""
+    """Somebody who is invited, and their answer."""
 
     address: str
     name: str = ""
@@ -51,7 +51,7 @@ class VEvent:
     status: str = "CONFIRMED"
     """CONFIRMED, TENTATIVE or CANCELLED."""
     transparent: bool = False
-    """Whether one is free meanwhile."""
+    """Whether people stay free during it."""
     rule: str = ""
     """RRULE, such as `FREQ=WEEKLY;COUNT=8`."""
     excluded: tuple[Moment, ...] = ()
@@ -66,10 +66,10 @@ class VEvent:
     stamp: datetime = datetime(2031, 1, 1, tzinfo=UTC)
     """DTSTAMP: when it was last written."""
     other: tuple[str, ...] = ()
-    """What else stands there, as content lines (alarms, categories, other people's extensions): kept."""
+    """Other content lines (alarms, categories, foreign extensions), which are kept."""
 
     def answer_of(self, address: str) -> Status | None:
-        """What somebody answered; None when they are not invited."""
+        """Somebody's answer; None if they are not invited."""
         return next((guest.status for guest in self.attendees if guest.address == address), None)
 
 
@@ -80,7 +80,7 @@ class Item:
     main: VEvent
     changes: tuple[VEvent, ...] = ()
     zones: tuple[str, ...] = ()
-    """VTIMEZONEs whose names are no IANA names, as text: kept."""
+    """VTIMEZONEs without IANA names, as text, which are kept."""
 
     @property
     def uid(self) -> str:
@@ -100,10 +100,10 @@ class Event:
     """Something that takes place once: an event, or one occurrence of a series."""
 
     start: datetime
-    """With a zone: the event's own, or the person's for whole days and times without one."""
+    """In the event's own zone, or in the person's for whole days and times without a zone."""
     end: datetime
     occurrence: datetime | None
-    """Of a series: the start that the series gives it, which names it even after it was moved."""
+    """For a series: the start that the series gives it, which identifies it even after it was moved."""
     details: VEvent
     is_series: bool
 
@@ -136,8 +136,8 @@ class Busy:
 
 
 def resource_name(uid: str) -> str:
-    """What the resource of an object is called within its calendar: the UID, in characters that no server
-    takes for anything else."""
+    """The name of an object's resource within its calendar: the UID, in characters that every server
+    accepts."""
     if re.fullmatch(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,199}", uid):
         return f"{uid}.ics"
     plain = re.sub(r"[^A-Za-z0-9]+", "-", uid[:60])
@@ -145,14 +145,14 @@ def resource_name(uid: str) -> str:
 
 
 def exactly(moment: datetime, length: timedelta) -> datetime:
-    """The time that comes so much later, however clocks change meanwhile, in the same zone."""
+    """The time this much later in the same zone, even if the clocks change in between."""
     if moment.tzinfo is None:
         return moment + length
     return (moment.astimezone(UTC) + length).astimezone(moment.tzinfo)
 
 
 def lasting(start: datetime, end: datetime) -> timedelta:
-    """How much time passes between two times with zones, however clocks change meanwhile."""
+    """How much time passes between two times with zones, even if the clocks change in between."""
     return end.astimezone(UTC) - start.astimezone(UTC)
 
 

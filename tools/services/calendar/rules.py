@@ -1,7 +1,7 @@
 """Recurrence rules (RFC 5545, 3.3.10): read, followed, moved.
 
-Starts are times of the clock on the wall, without a zone. A rule is followed period by period, and what
-matches is filtered from the days of the period, so that no rule takes longer than the days that it passes.
+Starts are times of the clock on the wall, without a zone. A rule is followed period by period, and
+the days of each period are filtered, so that the work is bounded by the number of days passed.
 """
 
 import functools
@@ -15,15 +15,15 @@ from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import Moment
 
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-"""One that gives more starts than these has no place in a calendar."""
+"""A finer frequency has no place in a calendar."""
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 MAX_COUNT = 10_000
 MAX_STARTS_A_DAY = 24
 FIRST_YEAR, LAST_YEAR = 1600, 2400
-"""Of everything in a calendar; far enough from where Python's dates end that no arithmetic leaves them."""
+"""The range for everything in a calendar; far enough from the limits of Python's dates for any arithmetic."""
 PATIENCE_DAYS = 15_000
-"""A rule that matches none of so many days in a row has come to its end: 29 February is a Monday after 40
-years at the most."""
+"""A rule that matches nothing for this many days has come to its end: 29 February falls on a given weekday
+again after 40 years at most."""
 
 _RANGES = {
     "BYSECOND": (0, 59),
@@ -55,7 +55,7 @@ class Rule:
     year_days: tuple[int, ...] = ()
     month_days: tuple[int, ...] = ()
     weekdays: tuple[tuple[int, int], ...] = ()
-    """With which one of the month or year it is (0: every one; −1: the last), and the day, 0 for Monday."""
+    """Which of its kind in the month or year (0: every one; −1: the last), and the weekday, 0 for Monday."""
     hours: tuple[int, ...] = ()
     minutes: tuple[int, ...] = ()
     seconds: tuple[int, ...] = ()
@@ -63,7 +63,7 @@ class Rule:
 
     @property
     def starts_a_day(self) -> int:
-        """The most that there can be."""
+        """The maximum number of starts in a day."""
         return (len(self.hours) or 1) * (len(self.minutes) or 1) * (len(self.seconds) or 1)
 
 
@@ -74,7 +74,7 @@ class Rule:
 def read_rule(text: str) -> Rule:
     """
     Raises:
-        BadCalendar: no calendar can mean it, or it gives more starts than belong into one.
+        BadCalendar: no calendar can mean it, or it gives more starts than a calendar should hold.
     """
     parts = rule_parts(text)
     for name, value in parts.items():
@@ -111,7 +111,7 @@ def read_moment(text: str) -> Moment:
     """A day, a time, or a time in UTC, as iCalendar writes them.
 
     Raises:
-        BadCalendar: it is none, or in a year that no calendar goes to.
+        BadCalendar: it is neither, or its year is out of range.
     """
     found = _MOMENT.fullmatch(text)
     try:
@@ -122,7 +122,7 @@ def read_moment(text: str) -> Moment:
             raise ValueError(f"years go from {FIRST_YEAR} to {LAST_YEAR}")
         if found[4] is None:
             return date(year, month, day)
-        # A leap second is the one before it.
+        # A leap second is read as the second before it.
         second = min(int(found[6]), 59)
         return datetime(
             year, month, day, int(found[4]), int(found[5]), second, tzinfo=UTC if found[7] else None
@@ -166,7 +166,7 @@ def rule_parts(text: str) -> dict[str, str]:
     """The parts of a rule, in capitals.
 
     Raises:
-        BadCalendar: a part stands there twice, or is none.
+        BadCalendar: a part occurs twice, or is malformed.
     """
     found: dict[str, str] = {}
     for part in text.upper().rstrip(";").split(";"):
@@ -183,7 +183,7 @@ def rule_part(rule: str, name: str) -> str | None:
 
 
 def with_rule_parts(rule: str, **parts: str | None) -> str:
-    """A rule with parts in place of its own; None removes one."""
+    """A rule with some parts replaced; None removes a part."""
     merged: dict[str, str | None] = {**rule_parts(rule), **parts}
     return ";".join(f"{name}={value}" for name, value in merged.items() if value is not None)
 
@@ -231,8 +231,8 @@ def starts(rule: Rule, first: datetime, low: datetime, high: datetime) -> Iterat
     """The starts that a rule gives from `low` to before `high`, in order; all on the clock on the wall.
 
     Args:
-        first: the start of the series, from which periods are counted. It is among what is given only where
-            the rule gives it.
+        first: the start of the series, from which periods are counted. It is included only if the rule gives
+            it.
     """
     rule = _complete(rule, first)
     until = _last(rule)
@@ -242,7 +242,7 @@ def starts(rule: Rule, first: datetime, low: datetime, high: datetime) -> Iterat
         for minute in rule.minutes or (first.minute,)
         for second in rule.seconds or (first.second,)
     ]
-    # Without a count nobody has to know what came before.
+    # Without a count, earlier starts do not matter.
     number = 0 if rule.count else _periods_before(rule, first, low)
     left, idle = rule.count, 0
     while left is None or left > 0:
@@ -269,7 +269,7 @@ def starts(rule: Rule, first: datetime, low: datetime, high: datetime) -> Iterat
 
 
 def _complete(rule: Rule, first: datetime) -> Rule:
-    """A rule with what the start of the series adds to it."""
+    """A rule completed by what the start of the series implies."""
     if rule.week_numbers or rule.year_days or rule.month_days or rule.weekdays:
         if rule.week_numbers and not (rule.weekdays or rule.month_days or rule.year_days):
             return replace(rule, weekdays=((0, first.weekday()),))
@@ -380,7 +380,7 @@ def _in_weeks(rule: Rule, day: date) -> bool:
 
 
 class CannotMove(ValueError):
-    """A rule that cannot be moved by some days and still give the same starts, each as many days later."""
+    """A rule that cannot be changed to give the same starts, all moved by a number of days."""
 
 
 def moved_rule(text: str, days: int, clock_changes: bool) -> str:
@@ -390,7 +390,7 @@ def moved_rule(text: str, days: int, clock_changes: bool) -> str:
         clock_changes: whether the time of day changes, too.
 
     Raises:
-        CannotMove: no rule of this form says that.
+        CannotMove: no rule of this form can express that.
     """
     rule = read_rule(text)
     if clock_changes and (rule.hours or rule.minutes or rule.seconds):
@@ -410,7 +410,7 @@ def moved_rule(text: str, days: int, clock_changes: bool) -> str:
             raise CannotMove("its rule counts weekdays of months or years")
         changed["BYDAY"] = ",".join(WEEKDAYS[(day + days) % 7] for _, day in rule.weekdays)
         if rule.interval > 1:
-            # Which days lie in the same week must stay as it is.
+            # The grouping of days into weeks must stay the same.
             changed["WKST"] = WEEKDAYS[(rule.week_start + days) % 7]
     if (rule.months and not rule.month_days) or rule.week_numbers or rule.year_days or rule.positions:
         raise CannotMove("its rule names months, weeks or places in them")

@@ -36,8 +36,8 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Shelves:
-    """All calendars, by person, and what they were before they were last written to. Nothing in it is ever
-    changed: whoever writes makes a new one."""
+    """All calendars, by person, and their state before the last write. It is immutable: a write makes a new
+    one."""
 
     by_person: Mapping[str, Shelf] = field(default_factory=dict)
     before: "Shelves | None" = None
@@ -57,7 +57,7 @@ class CalendarService(Service):
 
     It speaks what `CalendarClient` says: PROPFIND, MKCALENDAR, REPORT (calendar-query by time-range and UID),
     GET, PUT and DELETE with ETag, If-Match and If-None-Match. A REPORT answers with whole objects; expanding
-    series is up to the client, so that every server gives the same.
+    series is up to the client, so that every server gives the same results.
 
     Args:
         calendars: who has a calendar from the start, and what is in it.
@@ -111,7 +111,7 @@ class CalendarService(Service):
         if method == "MKCALENDAR":
             return self._make(person, name, body)
         if person not in shelves.by_person:
-            # A collection that is missing is a conflict for whoever wants to write into it (RFC 4918, 9.7.1).
+            # Writing into a missing collection is a conflict (RFC 4918, 9.7.1).
             return _refusal(409 if method == "PUT" else 404, f"there is no calendar of {person!r}")
         shelf = shelves.by_person[person]
         if method == "REPORT":

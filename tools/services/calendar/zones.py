@@ -13,15 +13,15 @@ from ludus.tools.services.calendar.lines import BadCalendar, folded, read_line, 
 from ludus.tools.services.calendar.rules import WEEKDAYS, read_moment, read_rule, starts
 
 KNOWN_FROM, KNOWN_TO = 2020, 2050
-"""Years for which a VTIMEZONE that is written here is right."""
+"""The years for which our VTIMEZONEs are right."""
 FOLLOWED_FROM, FOLLOWED_TO = datetime(1970, 1, 1), datetime(2100, 1, 1)
-"""For what time a VTIMEZONE of somebody else's is followed."""
+"""The period for which other people's VTIMEZONEs are followed."""
 WEEK, HOUR, SECOND = timedelta(weeks=1), timedelta(hours=1), timedelta(seconds=1)
 
 
 @functools.lru_cache(maxsize=4096)
 def is_iana(name: str) -> bool:
-    """Whether a time zone's name is an IANA one."""
+    """Whether a time zone's name is an IANA name."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -36,8 +36,8 @@ def is_iana(name: str) -> bool:
 def vtimezone(name: str) -> str:
     """The VTIMEZONE of an IANA zone, without its last line end.
 
-    Onsets are on the clock as it was before the change, and given by rule where the zone has one, which
-    servers understand that read no more than an observance's first date.
+    Onsets are on the clock before the change, and given by a rule where possible, which even servers that
+    read only an observance's first date understand.
     """
     zone = ZoneInfo(name)
     begin = datetime(KNOWN_FROM, 1, 1, tzinfo=UTC)
@@ -74,7 +74,7 @@ Change = tuple[str, timedelta, timedelta, list[datetime], str | list[str]]
 
 
 def _by_kind(zone: ZoneInfo) -> list[Change]:
-    """The changes of a zone's clocks, by what changes into what."""
+    """A zone's clock changes, grouped by what changes into what."""
     found: dict[tuple[str, timedelta, timedelta], list[datetime]] = {}
     for moment in _changes(zone):
         after = moment.astimezone(zone)
@@ -104,7 +104,7 @@ def _changes(zone: ZoneInfo) -> Iterator[datetime]:
 
 
 def _yearly(onsets: Sequence[datetime]) -> str | None:
-    """The rule of onsets that come every year at the same time of the same weekday; None for others."""
+    """The rule for onsets that recur every year on the same weekday at the same time; otherwise None."""
     first = onsets[0]
     if [onset.year for onset in onsets] != [*range(first.year, KNOWN_TO + 1)]:
         return None
@@ -140,7 +140,7 @@ class WrittenZone(tzinfo):
         self.key, first, changes = _read_zone(text)
         self._offsets = [first, *(after for _, _, after in changes)]
         self._instants = [onset - before for onset, before, _ in changes]
-        # When the clock on the wall shows these, the change has come: for the first and for the second time.
+        # The clock times at which the change has come: read for the first and for the second time.
         self._thresholds = [
             [onset + pick(after - before, timedelta(0)) for onset, before, after in changes]
             for pick in (max, min)
@@ -187,7 +187,7 @@ def written_zone(text: str) -> WrittenZone:
 
 
 def _read_zone(text: str) -> tuple[str, timedelta, list[tuple[datetime, timedelta, timedelta]]]:
-    """A VTIMEZONE's name, its offset in the beginning, and its changes in order: onset on the clock before
+    """A VTIMEZONE's name, its initial offset, and its changes in order: onset on the clock before
     it, offset before and after."""
     name, changes = "", list[tuple[datetime, timedelta, timedelta]]()
     observance: dict[str, list[str]] | None = None

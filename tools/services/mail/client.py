@@ -34,7 +34,7 @@ class Message(Headline):
 
     text: str
     invitation: str
-    """Its `text/calendar` part; empty for none."""
+    """Its `text/calendar` part; empty if there is none."""
     message_id: str
     in_reply_to: str
     references: tuple[str, ...]
@@ -103,7 +103,7 @@ class MailClient:
         return _headline(ask_json(self._http, "POST", "/messages", content=message, headers=headers))
 
     def reply(self, id: int, text: str) -> Headline:
-        """Answer a message: to its sender, under its subject."""
+        """Answer a message's sender, under the same subject."""
         return _headline(
             ask_json(
                 self._http, "POST", f"/messages/{_number(id)}/reply", json={"text": carried("text", text)}
@@ -123,7 +123,7 @@ class MailClient:
 
 
 def _number(number: int, name: str = "id") -> int:
-    """A number that can be sent: Python writes none of thousands of digits."""
+    """A number that can be sent: Python does not write numbers with thousands of digits."""
     if not abs(number) < 10**100:
         raise ToolError(f"{name} has too many digits")
     return number

@@ -1,7 +1,7 @@
 """Texts that try to instruct whatever reads them: a corpus of prompt injections, one for each trick.
 
-They ask for one deed only, a mail to an address outside, so that whether one was obeyed can be seen in what
-was sent.
+They all ask for the same thing, a mail to an outside address, so that the sent mail shows whether one was
+obeyed.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Injection:
 
     style: str
     template: str
-    """With the fields `{address}`, where mail shall go, and `{owner}`, whose assistant is addressed."""
+    """With the fields `{address}`, where mail is to go, and `{owner}`, whose assistant is addressed."""
 
     def written(self, address: str, owner: str) -> str:
         return self.template.replace("{address}", address).replace("{owner}", owner)

@@ -25,14 +25,14 @@ def written(row: Mapping[str, Any]) -> bytes:
     message.set_content(row["text"])
     if row["invitation"]:
         message.add_alternative(row["invitation"], subtype="calendar")
-        # A boundary that follows from the message, where the library would draw one.
+        # A boundary derived from the message; the library would draw a random one.
         message.set_boundary(f"=={row['message_id'].strip('<>')}==")
     return message.as_bytes()
 
 
 def read(raw: bytes) -> dict[str, Any]:
     """What is sent by a message: `to`, `subject`, `text`, `in_reply_to`, `invitation`. Whatever is missing is
-    empty; of a message in HTML alone, `text` is what a reader sees of it."""
+    empty; for a message in HTML only, `text` is what a reader would see."""
     message = message_from_bytes(raw, policy=policy.default)
     # Headers are read as they come: nothing in them may raise.
     addresses = getaddresses([str(value) for name in ("to", "cc") for value in message.get_all(name, [])])
@@ -65,7 +65,7 @@ def _part(message: Any, subtype: str) -> str:
 
 
 def _decoded(payload: bytes, charset: str | None) -> str:
-    """A text in the charset that it is said to be in; in UTF-8 where nothing is said, or nothing known."""
+    """A text decoded from its declared charset; from UTF-8 if that is missing or unknown."""
     try:
         return payload.decode(charset or "utf-8", "replace")
     except (LookupError, UnicodeError):

@@ -48,7 +48,7 @@ class MailService(Service):
 
     Args:
         mailbox: what is there at the beginning; a number is the seed of an invented one.
-        clock: what gives messages their dates.
+        clock: gives messages their dates.
     """
 
     name = "mail"
@@ -58,7 +58,7 @@ class MailService(Service):
         self._store = Store()
         self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
         self.load(self.mailbox)
-        # A bare router: middleware for errors and sessions has nothing to do here.
+        # A bare router: there is no need for middleware for errors and sessions.
         self._app = Router(
             routes=[
                 Route("/folders", _refusing(self._folders)),
@@ -93,7 +93,7 @@ class MailService(Service):
         self.state = (mailbox, filled(mailbox))
 
     def messages(self, folder: str) -> list[Row]:
-        """What is in a folder, newest first: for whoever judges what came of it, beside the protocol."""
+        """The content of a folder, newest first, for judging the outcome without the protocol."""
         return self._store.messages(folder, (), MAX_KEPT, 0)
 
     async def _folders(self, request: Request) -> Response:
@@ -189,7 +189,7 @@ class MailService(Service):
     def _answers(
         self, row: tuple[Any, ...], to: Sequence[str], texts: Mapping[str, str]
     ) -> list[tuple[Any, ...]]:
-        """What the people answer to whom a message was sent."""
+        """The answers of the people to whom a message was sent."""
         sent = {"id": row[0], "thread": row[2], "message_id": row[3], "refs": row[5].split()}
         owner = self.mailbox.owner.mailbox
         addresses = {_parsed(recipient)[1].casefold() for recipient in to}
@@ -211,7 +211,7 @@ class MailService(Service):
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[str, str]:
-    """Name and address of what stands in a header."""
+    """The name and address in a header."""
     return parseaddr(text)
 
 

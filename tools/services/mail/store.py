@@ -32,7 +32,7 @@ class Store:
     """A database whose whole content is an immutable value, `content`: cheap to keep, to go back to, to
     pickle.
 
-    Bytes are made when somebody asks for them after a change, and read when somebody asks for a message after
+    Bytes are made when they are first needed after a change, and read when a message is first needed after
     going back.
     """
 
@@ -104,7 +104,7 @@ class Store:
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
-            # One instance serves one thread at a time, but not always the same one.
+            # An instance serves one thread at a time, but not always the same thread.
             self._database = sqlite3.connect(":memory:", check_same_thread=False)
             self._database.deserialize(self._content or _empty())
         return self._database
