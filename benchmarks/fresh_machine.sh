@@ -31,7 +31,7 @@ rm -rf "$FOLDER"
 mkdir -p "$FOLDER"
 .ci/debian_root.sh "$ROOT" "${PACKAGES[@]}"
 cp /etc/resolv.conf /etc/hosts "$ROOT/etc/"
-git clone --quiet --no-hardlinks . "$ROOT/root/ludus"
+git clone --quiet --no-hardlinks . "$ROOT/srv/ludus"
 mapfile -t settings < <(pip_settings)
 mapfile -t paths < <(printf '%s\n' "${settings[@]}" | named_paths)
 
@@ -54,7 +54,7 @@ inside() {
         mount --rbind /.outside/sys /sys
         mount -t tmpfs tmpfs /tmp
         umount --lazy /.outside
-        cd /root/ludus
+        cd /srv/ludus
         exec bash -c "$2"' bash "$ROOT" "$1" "${paths[@]}"
 }
 

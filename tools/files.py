@@ -20,14 +20,11 @@ def replacing_file(target: Path) -> Iterator[Path]:
     """
     scratch = _scratch(target)
     try:
-        yield scratch
-        flush(scratch)
-        scratch.replace(target)
-        flush(target.parent)
-    except OSError as error:
-        if error.filename is None or Path(error.filename) == scratch:
-            error.filename = str(target)
-        raise
+        with _naming(target, scratch):
+            yield scratch
+            _flush(scratch)
+            scratch.replace(target)
+            _flush(target.parent)
     finally:
         scratch.unlink(missing_ok=True)
 
@@ -53,18 +50,15 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     """
     scratch = _scratch(target)
     try:
-        scratch.mkdir()
-        yield scratch
-        for path in scratch.rglob("*"):
-            flush(path)
-        flush(scratch)
-        remove_folder(target)
-        scratch.rename(target)
-        flush(target.parent)
-    except OSError as error:
-        if error.filename is None or Path(error.filename) == scratch:
-            error.filename = str(target)
-        raise
+        with _naming(target, scratch):
+            scratch.mkdir()
+            yield scratch
+            for path in scratch.rglob("*"):
+                _flush(path)
+            _flush(scratch)
+            remove_folder(target)
+            scratch.rename(target)
+            _flush(target.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -80,15 +74,6 @@ def remove_folder(folder: Path) -> None:
     doomed = folder.parent / f".{folder.name}.{os.getpid()}.removed"
     folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def flush(path: Path) -> None:
-    """Return once a file's content, or a folder's list of names, is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sweep(folder: Path) -> None:
@@ -142,3 +127,23 @@ def _writable(folder: Path, private: Path | None = None) -> Path:
 
 def _scratch(target: Path) -> Path:
     return target.parent / f".{target.name}.{os.getpid()}.partial"
+
+
+@contextmanager
+def _naming(target: Path, scratch: Path) -> Iterator[None]:
+    """An OSError about `scratch`, which nobody has asked for, names `target`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename) == scratch:
+            error.filename = str(target)
+        raise
+
+
+def _flush(path: Path) -> None:
+    """Return once a file's content, or a folder's list of names, is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ludus.cli.environments import make, resolve
 from ludus.cli.errors import UsageError
+from ludus.tools.files import replacing_file
 
 DEFAULT_FPS = 4
 LAST_FRAME_MILLISECONDS = 1500
@@ -70,11 +71,7 @@ def write_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
     # A palette for each picture: one taken from the first would lack the colours of what comes up later.
     pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
     durations = [round(1000 / fps)] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
-    unfinished = path.with_name(f".{path.name}.partial")
-    try:
+    with replacing_file(path) as scratch:
         pictures[0].save(
-            unfinished, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
+            scratch, format="GIF", save_all=True, append_images=pictures[1:], duration=durations, loop=0
         )
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
