@@ -341,7 +341,7 @@ def test_texts_of_no_fitting_list_are_refused(tool, text):
         tool.read({"stops": text})
 
 
-@pytest.mark.parametrize("tool", [*OWN_AND_FOREIGN, book, foreign, scale], ids=str)
+@pytest.mark.parametrize("tool", [*OWN_AND_FOREIGN, book, foreign, scale], ids=lambda tool: tool.name)
 @given(data=st.data())
 def test_any_json_for_any_argument_is_read_or_refused(tool, data):
     names = st.sampled_from([*tool.parameters["properties"], "x", "\ud800", "a.b"])
@@ -421,7 +421,6 @@ def test_alternatives_that_lead_back_to_themselves_end():
         ({"allOf": [{"anyOf": [{"type": "integer"}, {"type": "string"}]}, {"type": "number"}]}, {"integer"}),
         ({"anyOf": [{"enum": ["a", None]}, {"const": True}]}, {"string", "null", "boolean"}),
     ],
-    ids=str,
 )
 def test_the_types_that_a_schema_admits(described, kinds):
     assert schema.kinds(described, {"$defs": {"list": {"type": "array"}}}) == kinds
