@@ -204,8 +204,8 @@ def _ceiling(benchmark: Benchmark, shape: Shape, device: torch.device, ceilings:
     """The rate that this shape's figures are held against; kept in `ceilings`."""
     if not benchmark.work(shape, benchmark.phases[0]).flops:
         return ceilings["copy_bytes_per_second"]
-    name = f"product_flop_per_second {shape.tokens}x{shape.hidden}x{shape.words}"
-    ceilings[name] = product_rate(shape.tokens, shape.hidden, shape.words, shape.dtype, device)
+    name = f"product_flop_per_second {shape.tokens}x{shape.hidden}x{shape.vocabulary}"
+    ceilings[name] = product_rate(shape.tokens, shape.hidden, shape.vocabulary, shape.dtype, device)
     _release(device)
     return ceilings[name]
 

@@ -16,9 +16,9 @@ MIB, GIB = 2**20, 2**30
 def problem(shape: Shape, device: torch.device) -> Problem:
     """Logits of spread 2.5, as a trained model's."""
     hidden = torch.randn(shape.tokens, shape.hidden, dtype=shape.dtype, device=device)
-    weight = torch.randn(shape.words, shape.hidden, dtype=shape.dtype, device=device)
+    weight = torch.randn(shape.vocabulary, shape.hidden, dtype=shape.dtype, device=device)
     weight.mul_(2.5 / shape.hidden**0.5)
-    targets = torch.randint(0, shape.words, (shape.tokens,), device=device)
+    targets = torch.randint(0, shape.vocabulary, (shape.tokens,), device=device)
     return {"hidden": hidden.requires_grad_(), "weight": weight.requires_grad_(), "targets": targets}
 
 
@@ -33,7 +33,7 @@ def eager(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tens
 
 def work(shape: Shape, phase: Phase) -> Work:
     """One product forward; two backward. What is computed again does not count."""
-    product = 2 * shape.tokens * shape.hidden * shape.words
+    product = 2 * shape.tokens * shape.hidden * shape.vocabulary
     return Work(flops=product if phase == "forward" else 3 * product)
 
 
@@ -46,7 +46,7 @@ BENCHMARK = Benchmark(
     eager=eager,
     phases=("forward", "forward+backward"),
     work=work,
-    dimensions=("tokens", "hidden", "words"),
+    dimensions=("tokens", "hidden", "vocabulary"),
     peers={
         "Liger": peers.liger_linear_logprob,
         "Liger chunked": peers.liger_linear_logprob_chunked,

@@ -29,7 +29,7 @@ from torch import Tensor
 sys.path.append(str(Path(__file__).parents[1]))
 from machine import machine
 
-TOKENS, HIDDEN, WORDS, THREADS = 2048, 256, 32_768, 2
+TOKENS, HIDDEN, VOCABULARY, THREADS = 2048, 256, 32_768, 2
 LIMITS = {"seconds / eager": 0.9, "peak memory / eager": 0.15, "seconds / TRL": 1.0}
 AGREEMENT = 1e-4
 """Relative, of the loss and of each gradient's norm; sums in another order stay below."""
@@ -55,25 +55,25 @@ def operator(contestant: str) -> Operator:
             return torch.compile(eager, dynamic=False)
         case "trl":
             from trl.kernels import ChunkedLogProbFunction
-            from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as words_at_a_time
+            from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as chunk_size
 
             outputs = ("entropy",)
             return lambda hidden, weight, targets: ChunkedLogProbFunction.apply(
-                hidden, weight, None, targets, 1.0, words_at_a_time, None, 1.0, outputs
+                hidden, weight, None, targets, 1.0, chunk_size, None, 1.0, outputs
             )[:2]
         case _:
             return eager
 
 
-def inputs(tokens: int, words: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def inputs(tokens: int, vocabulary: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(hidden, weight, targets, gradient of logprobs, gradient of entropy), with logits of spread 2.4."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
 
-    hidden, weight = normal(tokens, HIDDEN), normal(words, HIDDEN).mul_(0.15)
-    targets = torch.randint(0, words, (tokens,), generator=generator)
+    hidden, weight = normal(tokens, HIDDEN), normal(vocabulary, HIDDEN).mul_(0.15)
+    targets = torch.randint(0, vocabulary, (tokens,), generator=generator)
     return (
         hidden.requires_grad_(),
         weight.requires_grad_(),
@@ -103,7 +103,7 @@ def step(run: Operator, problem: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) 
 
 def measure(contestant: str, steps: int) -> dict[str, Any]:
     torch.set_num_threads(THREADS)
-    run, problem = operator(contestant), inputs(TOKENS, WORDS)
+    run, problem = operator(contestant), inputs(TOKENS, VOCABULARY)
     step(run, problem if contestant == "compile" else inputs(4, 64))
     problem[0].grad = problem[1].grad = None
     before = resident("VmRSS")
@@ -187,7 +187,13 @@ def main() -> int:
         reached = "not measured" if t["reached"] is None else f"{t['reached']:.3f}"
         verdict = {True: "met", False: "MISSED", None: "unanswered"}[t["met"]]
         print(f"{t['target']}: {reached}, at most {t['limit']:g}: {verdict}")
-    shape = {"tokens": TOKENS, "hidden": HIDDEN, "words": WORDS, "dtype": "float32", "threads": THREADS}
+    shape = {
+        "tokens": TOKENS,
+        "hidden": HIDDEN,
+        "vocabulary": VOCABULARY,
+        "dtype": "float32",
+        "threads": THREADS,
+    }
     if not arguments.only:
         arguments.out.write_text(
             json.dumps({"shape": shape, "targets": targets, "results": results}, indent=2) + "\n"

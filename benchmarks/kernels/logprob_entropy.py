@@ -12,8 +12,8 @@ from ludus.kernels import logprob_entropy
 
 
 def problem(shape: Shape, device: torch.device) -> Problem:
-    logits = torch.randn(shape.tokens, shape.words, dtype=shape.dtype, device=device).mul_(3)
-    targets = torch.randint(0, shape.words, (shape.tokens,), device=device)
+    logits = torch.randn(shape.tokens, shape.vocabulary, dtype=shape.dtype, device=device).mul_(3)
+    targets = torch.randint(0, shape.vocabulary, (shape.tokens,), device=device)
     return {"logits": logits.requires_grad_(), "targets": targets}
 
 
@@ -28,7 +28,7 @@ def eager(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 def work(shape: Shape, phase: Phase) -> Work:
     """One read of the logits forward, one read and one write backward."""
-    logits = shape.tokens * shape.words * shape.dtype.itemsize
+    logits = shape.tokens * shape.vocabulary * shape.dtype.itemsize
     return Work(bytes={"forward": 1, "backward": 2}[phase] * logits)
 
 
@@ -40,7 +40,7 @@ BENCHMARK = Benchmark(
     eager=eager,
     phases=("forward", "backward"),
     work=work,
-    dimensions=("tokens", "words"),
+    dimensions=("tokens", "vocabulary"),
     peers={"TRL": peers.trl_logprob_entropy},
     targets=(
         Target(

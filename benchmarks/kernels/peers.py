@@ -47,11 +47,11 @@ def trl_linear_logprob():
     require("trl")
     from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
-    words_at_a_time = 32_768  # trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE, whose import takes a minute
+    chunk_size = 32_768  # trl.trainer.utils._CHUNKED_LOGPROB_CHUNK_SIZE, whose import takes a minute
 
     def contestant(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         return ChunkedLogProbFunction.apply(
-            hidden, weight, None, targets, 1.0, words_at_a_time, None, 1.0, ("entropy",)
+            hidden, weight, None, targets, 1.0, chunk_size, None, 1.0, ("entropy",)
         )[:2]
 
     return contestant

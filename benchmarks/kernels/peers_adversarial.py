@@ -35,7 +35,7 @@ if os.environ.get("TRITON_INTERPRET") == "1":
 
     round_fma_once()
 
-ROWS, WORDS = 6, 256
+ROWS, VOCABULARY = 6, 256
 TOLERANCE = 2e-5
 FINE = "right"
 
@@ -141,7 +141,7 @@ def verdict(got: Tensor, expected: Tensor) -> str:
 
 def judge(contestant: OverLogits, case: str, device: torch.device) -> dict[str, str]:
     """Verdicts on what a contestant returns for a case."""
-    logits, targets = adversarial(case, ROWS, WORDS, seed=3)
+    logits, targets = adversarial(case, ROWS, VOCABULARY, seed=3)
     generator = torch.Generator().manual_seed(4)
     upstream = [torch.randn(ROWS, generator=generator, dtype=torch.float64) for _ in range(2)]
 
@@ -240,7 +240,7 @@ def main() -> int:
         **report.provenance(device),
         "interpreted": device.type == "cpu",
         "rows": ROWS,
-        "words": WORDS,
+        "vocabulary": VOCABULARY,
         "tolerance": TOLERANCE,
         "left_out": left_out + also_left_out,
         "verdicts": table,

@@ -21,7 +21,7 @@ class Shape:
     """Hk"""
     head_size: int
     """D"""
-    words: int
+    vocabulary: int
     """V"""
     dtype: torch.dtype
     sequences: int

@@ -19,11 +19,11 @@ def problem(shape: Shape, device: torch.device) -> Problem:
     values = linear_problem(shape, device)
     sizes = torch.randint(LEAST, MOST + 1, (shape.tokens,), device=device)
     offsets = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
-    first = torch.randint(0, shape.words, (shape.tokens,), device=device)
+    first = torch.randint(0, shape.vocabulary, (shape.tokens,), device=device)
     row = torch.repeat_interleave(torch.arange(shape.tokens, device=device), sizes)
     place = torch.arange(len(row), device=device) - offsets[row]
     # Ids a fixed stride apart, from a random one: distinct, and scattered over the weight.
-    ids = (first[row] + place * (shape.words // MOST)) % shape.words
+    ids = (first[row] + place * (shape.vocabulary // MOST)) % shape.vocabulary
     return {
         "hidden": values["hidden"],
         "weight": values["weight"],
@@ -66,7 +66,7 @@ def work(shape: Shape, phase: Phase) -> Work:
     row = shape.hidden * shape.dtype.itemsize
     kept = shape.tokens * (LEAST + MOST) // 2 * row
     forward = kept + shape.tokens * row
-    return Work(bytes=forward if phase == "forward" else 3 * forward + shape.words * row)
+    return Work(bytes=forward if phase == "forward" else 3 * forward + shape.vocabulary * row)
 
 
 def speedup(phase: Phase) -> Target:
@@ -86,7 +86,7 @@ BENCHMARK = Benchmark(
     eager=eager,
     phases=("forward", "forward+backward"),
     work=work,
-    dimensions=("tokens", "hidden", "words"),
+    dimensions=("tokens", "hidden", "vocabulary"),
     peers={FULL: full},
     targets=(speedup("forward"), speedup("forward+backward")),
     tokens=(8192,),

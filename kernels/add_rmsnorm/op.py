@@ -38,12 +38,14 @@ def add_rmsnorm(
     _check(x, weight, eps, residual)
     eps = float(eps)
     path = path_for(x)
-    width = weight.shape[0]
+    hidden_size = weight.shape[0]
     if path == "triton" and accumulation_dtype(x) == torch.float64:
         fall_back("add_rmsnorm", "float64 is not fused")
         path = "cpu"
-    if path == "triton" and width > WIDEST:
-        fall_back("add_rmsnorm", f"rows of {width} elements do not fit into registers (at most {WIDEST})")
+    if path == "triton" and hidden_size > WIDEST:
+        fall_back(
+            "add_rmsnorm", f"rows of {hidden_size} elements do not fit into registers (at most {WIDEST})"
+        )
         path = "cpu"
     if path == "reference":
         return add_rmsnorm_reference(x, weight, eps, residual)

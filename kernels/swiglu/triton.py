@@ -61,7 +61,7 @@ def backward(gate: Tensor, up: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor
 
 
 def _rows(*tensors: Tensor) -> tuple[list[Tensor], int, int]:
-    """The tensors as [rows, width] with the elements of a row side by side, rows and width. A copy only of
+    """The tensors as [rows, size] with the elements of a row side by side, rows and size. A copy only of
     those whose rows do not lie at equal distances; a single row where none has gaps."""
     if all(tensor.is_contiguous() for tensor in tensors):
         return [tensor.view(1, -1) for tensor in tensors], 1, tensors[0].numel()

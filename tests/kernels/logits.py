@@ -9,18 +9,18 @@ from torch import Tensor
 INF = math.inf
 
 
-def ordinary(rows: int, words: int, seed: int, spread: float = 3.0) -> tuple[Tensor, Tensor]:
+def ordinary(rows: int, vocabulary: int, seed: int, spread: float = 3.0) -> tuple[Tensor, Tensor]:
     """(logits [M, V] float32, targets [M])."""
     generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(rows, words, generator=generator) * spread
-    return logits, torch.randint(0, words, (rows,), generator=generator)
+    logits = torch.randn(rows, vocabulary, generator=generator) * spread
+    return logits, torch.randint(0, vocabulary, (rows,), generator=generator)
 
 
-def adversarial(name: str, rows: int, words: int, seed: int) -> tuple[Tensor, Tensor]:
+def adversarial(name: str, rows: int, vocabulary: int, seed: int) -> tuple[Tensor, Tensor]:
     """`ordinary` logits and targets, bent; see `ADVERSARIAL`."""
-    logits, targets = ordinary(rows, words, seed)
+    logits, targets = ordinary(rows, vocabulary, seed)
     every = torch.arange(rows)
-    third = max(words // 3, 1)
+    third = max(vocabulary // 3, 1)
     match name.split():
         case ["shifted", by]:
             logits += float(by)
@@ -29,10 +29,10 @@ def adversarial(name: str, rows: int, words: int, seed: int) -> tuple[Tensor, Te
             targets = targets.clamp(min=third)
         case ["-inf", "middle"]:
             logits[:, third : 2 * third] = -INF
-            targets = torch.where((targets >= third) & (targets < 2 * third), words - 1, targets)
+            targets = torch.where((targets >= third) & (targets < 2 * third), vocabulary - 1, targets)
         case ["-inf", "last"]:
             logits[:, -third:] = -INF
-            targets = targets.clamp(max=words - third - 1)
+            targets = targets.clamp(max=vocabulary - third - 1)
         case ["-inf", "target"]:
             logits[every, targets] = -INF
         case ["-inf", "but", "the", "target"]:
@@ -44,7 +44,7 @@ def adversarial(name: str, rows: int, words: int, seed: int) -> tuple[Tensor, Te
         case ["target", "above", "by", by]:
             logits[every, targets] = logits.amax(1) + float(by)
         case ["another", "above", "by", by]:
-            logits[every, (targets + 1) % words] = logits.amax(1) + float(by)
+            logits[every, (targets + 1) % vocabulary] = logits.amax(1) + float(by)
         case ["ties"]:
             logits = logits.round()
         case ["all", "equal"]:

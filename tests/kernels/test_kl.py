@@ -8,12 +8,12 @@ from ludus.kernels.grpo_loss.kl import kl_term, kl_value
 ESTIMATORS = ["k1", "k2", "k3"]
 
 
-def setting(seed=0, words=6):
+def setting(seed=0, vocabulary=6):
     generator = torch.Generator().manual_seed(seed)
-    policy = torch.randn(words, generator=generator, dtype=torch.float64, requires_grad=True)
-    reference = torch.randn(words, generator=generator, dtype=torch.float64).log_softmax(0)
+    policy = torch.randn(vocabulary, generator=generator, dtype=torch.float64, requires_grad=True)
+    reference = torch.randn(vocabulary, generator=generator, dtype=torch.float64).log_softmax(0)
     behaviour = (
-        policy.detach() + 0.7 * torch.randn(words, generator=generator, dtype=torch.float64)
+        policy.detach() + 0.7 * torch.randn(vocabulary, generator=generator, dtype=torch.float64)
     ).log_softmax(0)
     return policy, reference, behaviour
 

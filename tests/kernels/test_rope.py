@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 from ludus.kernels import rope
 from ludus.kernels.rope.reference import rope_reference
 
+from ..rounding import unit_roundoff
 from .conftest import INTERPRETED
 from .logits import assert_close
 
-TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+TOLERANCE = {dtype: 16 * unit_roundoff(dtype) for dtype in (torch.float64, torch.float32)} | {
+    dtype: 2.1 * unit_roundoff(dtype) for dtype in (torch.float16, torch.bfloat16)
+}
+"""Of two products and a sum; in 16 bits, of the result and of what is rounded in between."""
 
 
 def inputs(tokens=7, heads=(4, 2), size=64, dtype=torch.float32, seed=0, batch=None):
