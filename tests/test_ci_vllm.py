@@ -70,6 +70,7 @@ def test_a_start_that_is_interrupted_stops_its_server(script: Path, how: signal.
     assert not (script.parent.parent / "build/vllm/run").exists()
 
 
+@pytest.mark.slow
 def test_two_starts_share_a_server_which_is_replaced_once_it_does_not_answer(script: Path) -> None:
     (script.parent.parent / "up").touch()
     try:

@@ -48,6 +48,7 @@ def test_transformers_loads_it(folder, tokenizer):
     assert tokenizer.chat_template
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_process_with_another_hash_seed_and_more_threads(tmp_path):
     script = (
         "import sys; from ludus.agents.rollout import EnvironmentSpec as S;"

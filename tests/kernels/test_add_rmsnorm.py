@@ -17,8 +17,8 @@ EPS = 1e-6
 TOLERANCE = {dtype: 48 * unit_roundoff(dtype) for dtype in (torch.float64, torch.float32)} | {
     dtype: 5 * unit_roundoff(dtype) for dtype in (torch.float16, torch.bfloat16)
 }
-"""Of a mean in chunks, a root and a quotient; in 16 bits, two roundings to the dtype, of the normalised row and
-of its product with the weight."""
+"""Of a mean in chunks, a root and a quotient; in 16 bits, two roundings, of the row and of its product with
+the weight."""
 
 
 def inputs(shape, dtype=torch.float32, seed=0, residual=True):

@@ -138,6 +138,7 @@ def test_a_run_that_is_killed_leaves_no_process_and_goes_on(server: Any, folder:
     assert outcome.rows[0].figures.episodes == 300
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stuck_ends_the_run_in_one_line(
     server: Any, folder: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +172,7 @@ def test_a_process_that_is_stuck_ends_the_run_in_one_line(
     assert bench(begun, folder).rows[0].figures.episodes == 180
 
 
+@pytest.mark.slow
 def test_processes_whose_server_is_slow_are_waited_for(
     server: Any, folder: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from .conftest import opened
 EVERY = [attack for attacks in ATTACKS.values() for attack in attacks]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["process", "docker"])
 def test_a_sandbox_holds(backend):
     opened(backend).close()

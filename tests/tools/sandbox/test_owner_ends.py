@@ -91,6 +91,7 @@ def test_a_fork_that_closes_leaves_the_parent_its_sandbox():
         assert box.run("print(1)").stdout == "1\n"
 
 
+@pytest.mark.slow
 def test_an_interrupted_start_leaves_no_process():
     from ludus.tools.sandbox.process import process_mark
 
