@@ -28,7 +28,7 @@ def tiny() -> RunConfig:
 def tiny_folder(tiny: RunConfig) -> Path:
     from ludus.trainers.run.policy import initial_model
 
-    return Path(initial_model(tiny))
+    return Path(initial_model(tiny, Path("nowhere")))
 
 
 @pytest.fixture

@@ -214,6 +214,29 @@ def test_a_run_stopped_anywhere_ends_in_the_same_bits(
     assert outcome(run) == outcome(whole)
 
 
+def test_a_run_goes_on_with_the_small_model_that_it_began_with(
+    whole: Path, tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version may make another one: its environments say other things to the tokenizer."""
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny, run, listener=StopAt("sft", 5))
+    other = tiny.model_copy(update={"run": tiny.run.model_copy(update={"seed": 99})})
+    another = policy_module.initial_model(other, tmp_path / "nowhere")
+    monkeypatch.setattr(policy_module, "build_small_model", lambda *_, **__: another)
+    train(tiny, run, resume=True)
+    assert outcome(run) == outcome(whole)
+
+
+def test_a_run_that_did_not_keep_its_small_model_says_so(tmp_path: Path, tiny: RunConfig) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        train(tiny, run, listener=StopAt("sft", 5))
+    shutil.rmtree(run / "models")
+    with pytest.raises(RunError, match="the version of Ludus that began it"):
+        train(tiny, run, resume=True)
+
+
 @pytest.mark.parametrize("phase", ["sft", "grpo"])
 def test_ctrl_c_finishes_the_step_and_saves_it(
     whole: Path, tmp_path: Path, tiny: RunConfig, phase: Phase

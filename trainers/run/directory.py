@@ -14,6 +14,11 @@ from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import ConfigError, RunError
 
 
+def initial_folder(run: Path) -> Path:
+    """Of a small model as it was made: later versions may say other things, and make another tokenizer."""
+    return run / "models" / "initial"
+
+
 def primed_folder(run: Path) -> Path:
     return run / "models" / "primed"
 

@@ -14,7 +14,7 @@ from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.listener import Listener, counter, phase
-from ludus.trainers.run.directory import final_folder, open_run, primed_folder
+from ludus.trainers.run.directory import final_folder, initial_folder, open_run, primed_folder
 from ludus.trainers.run.evaluation import evaluate
 from ludus.trainers.run.policy import (
     engine_policy,
@@ -126,7 +126,7 @@ def prime(
 ) -> None:
     """Make or load the model, fine-tune it on demonstrations, save it as `models/primed`."""
     with phase(listener, "model", 0):
-        policy = load_policy(initial_model(config), config)
+        policy = load_policy(initial_model(config, run), config)
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
         size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
         listener.note(f"model: {config.model.path}, {size} parameters")
@@ -137,6 +137,8 @@ def prime(
             count = counter(listener, "demonstrations")
             demonstrations = demonstrate(tasks.take(config.sft.demonstrations), policy.format, config, count)
             heldout = demonstrate(heldout_seeds, policy.format, config, count)
+        if config.model.path == "small" and not initial_folder(run).exists():
+            save_policy(policy, initial_folder(run))
         torch.manual_seed(config.run.seed)
         fine_tune(policy, demonstrations, heldout, config, run, tasks, listener)
     save_policy(policy, primed_folder(run))

@@ -12,11 +12,27 @@ from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
 from ludus.trainers.config import RunConfig
 from ludus.trainers.disk import replacing
+from ludus.trainers.errors import RunError
+from ludus.trainers.models.checkpoint import checkpoints
+from ludus.trainers.run.directory import initial_folder
 
 
-def initial_model(config: RunConfig) -> str | Path:
+def initial_model(config: RunConfig, run: Path) -> str | Path:
+    """The model that a run starts from: a name or a folder, or the small one that is made for the environment.
+
+    Raises:
+        RunError: if the run was trained from a small model that it did not keep.
+    """
     if config.model.path != "small":
         return config.model.path
+    kept = initial_folder(run)
+    if kept.exists():
+        return kept
+    if checkpoints(run / "checkpoints"):
+        raise RunError(
+            f"{run} has checkpoints, but not the model that it began with ({kept}); its tokenizer may be another "
+            "today: resume the run with the version of Ludus that began it, or begin a new one"
+        )
     shape = SmallModelShape(**config.model.small.model_dump())
     return build_small_model([config.environment.spec], shape, seed=config.run.seed)
 
