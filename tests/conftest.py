@@ -5,8 +5,11 @@ A test that does not apply (to this path, to this user) skips with any other rea
 """
 
 import os
+import resource
 import signal
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -49,6 +52,22 @@ def needs_sandbox():
         if os.environ.get("CI"):
             raise
         pytest.skip(f"needs a sandbox: {error}")
+
+
+@pytest.fixture
+def files_at_most() -> Callable[[int], AbstractContextManager[None]]:
+    """`with files_at_most(size):` writing a file beyond so many bytes fails, as on a full disk."""
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -111,14 +110,10 @@ def test_leaves_the_callers_generator_alone(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [2_000, 40_000])
-def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path, limit):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
-    try:
-        with pytest.raises(SmallModelError, match=f"cannot be written to {tmp_path}.*XDG_CACHE_HOME"):
-            build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_a_full_disk_is_explained_and_leaves_nothing_behind(tmp_path, files_at_most, limit):
+    refused = pytest.raises(SmallModelError, match=f"cannot be written to {tmp_path}.*XDG_CACHE_HOME")
+    with refused, files_at_most(limit):
+        build_small_model(SPECS[:1], TINY, cache_directory=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,9 +1,7 @@
 """The command line, called in process."""
 
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -40,19 +38,3 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         return Result(code, output.out, output.err)
 
     return call
-
-
-@pytest.fixture
-def files_at_most() -> Callable[[int], AbstractContextManager[None]]:
-    """`with files_at_most(size):` writing a file beyond so many bytes fails, as on a full disk."""
-
-    @contextmanager
-    def limited(size: int) -> Iterator[None]:
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limited

@@ -18,7 +18,7 @@ from ludus.trainers.run.directory import initial_folder
 
 
 def initial_model(config: RunConfig, run: Path) -> str | Path:
-    """The model that a run starts from: a name or a folder, or the small one that is made for the environment.
+    """The model that a run starts from: a name, a folder, or the small one made for the environment.
 
     Raises:
         RunError: if the run was trained from a small model that it did not keep.
@@ -30,8 +30,8 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
         return kept
     if checkpoints(run / "checkpoints"):
         raise RunError(
-            f"{run} has checkpoints, but not the model that it began with ({kept}); its tokenizer may be another "
-            "today: resume the run with the version of Ludus that began it, or begin a new one"
+            f"{run} has checkpoints, but not the model that it began with ({kept}); its tokenizer may "
+            "be another today: resume the run with the version of Ludus that began it, or begin a new one"
         )
     shape = SmallModelShape(**config.model.small.model_dump())
     return build_small_model([config.environment.spec], shape, seed=config.run.seed)

@@ -2,6 +2,8 @@
 
 import json
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -108,22 +110,14 @@ def test_one_process_at_a_time_writes(tmp_path: Path) -> None:
     Journal(tmp_path / "journal.jsonl").__exit__()
 
 
-def test_a_line_that_cannot_be_written_whole_is_taken_back(tmp_path: Path) -> None:
-    import resource
-    import signal
-
+def test_a_line_that_cannot_be_written_whole_is_taken_back(
+    tmp_path: Path, files_at_most: Callable[[int], AbstractContextManager[None]]
+) -> None:
     path = tmp_path / "journal.jsonl"
     content = write(path, 2)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with Journal(path) as journal:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(content) + 50, hard))
-        try:
-            with pytest.raises(OSError, match="File too large") as refused:
-                journal.append(encode(episode(2)))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-            signal.signal(signal.SIGXFSZ, ignored)
+        with pytest.raises(OSError, match="File too large") as refused, files_at_most(len(content) + 50):
+            journal.append(encode(episode(2)))
         assert refused.value.filename == str(path)
         assert path.read_bytes() == content
 
