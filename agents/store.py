@@ -76,10 +76,13 @@ SCHEMA = pa.schema(
     ],
     metadata={_VERSION: b"4"},
 )
+_SINCE_4 = ("task_name", "form_terms")
 _OLD_TURNS = pa.field("turns", pa.list_(pa.struct([field for field in _TURN if field.name != "actor"])))
 _SCHEMAS = {
     b"4": SCHEMA,
-    b"3": pa.schema([_OLD_TURNS if field.name == "turns" else field for field in SCHEMA][:-2]),
+    b"3": pa.schema(
+        [_OLD_TURNS if field.name == "turns" else field for field in SCHEMA if field.name not in _SINCE_4]
+    ),
 }
 
 

@@ -323,10 +323,10 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.engine.kind == "openai" and (self.sft.steps or self.grpo.steps):
+        if not self.engine.is_trainable and (self.sft.steps or self.grpo.steps):
             raise ValueError(
-                'engine.kind = "openai" plays with the weights of its server, which training would not '
-                "change: take the embedded engine, or evaluate alone with sft.steps = 0 and grpo.steps = 0"
+                f'engine.kind = "{self.engine.kind}" plays with weights of its own, which training would '
+                "not change: take the embedded engine, or evaluate only (sft.steps = 0 and grpo.steps = 0)"
             )
         if self.grpo.overlong_tokens > self.rollout.max_tokens:
             raise ValueError(

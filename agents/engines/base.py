@@ -32,6 +32,11 @@ class Sampling:
     """0 means no limit."""
     min_p: float = 0.0
 
+    def room(self, prompt_tokens: int, max_context: int) -> int:
+        """How many tokens may be sampled after a prompt; 0 or less where the context is full. Nothing cuts a
+        prompt: its completion is empty then, and its episode ends with `limit:tokens`."""
+        return min(self.max_tokens, max_context - prompt_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

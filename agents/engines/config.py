@@ -30,6 +30,11 @@ class EngineSection(Section):
     openai: OpenAISection = OpenAISection()
     """The server of `kind = "openai"`."""
 
+    @property
+    def is_trainable(self) -> bool:
+        """Whether it samples from weights that a trainer can change."""
+        return self.kind == "embedded"
+
     @model_validator(mode="after")
     def _server_has_a_use(self) -> Self:
         if self.kind == "openai" and not self.openai.url:

@@ -55,7 +55,7 @@ class EmbeddedSession:
         engine = self._engine
         if engine.is_asleep:
             raise RuntimeError("the engine is asleep: call its wake() first")
-        room = min(sampling.max_tokens, engine.max_context - len(ids))
+        room = sampling.room(len(ids), engine.max_context)
         if room <= 0:
             return Completion((), (), "length", engine.weights_version)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()

@@ -91,7 +91,7 @@ class OpenAISession:
                 "draws from: start vLLM with --logprobs-mode processed_logprobs and say "
                 "processed_logprobs=True, or sample at temperature 1"
             )
-        room = min(sampling.max_tokens, engine.max_context - len(ids))
+        room = sampling.room(len(ids), engine.max_context)
         empty = Completion((), (), "length", 0)
         if room <= 0:
             return empty

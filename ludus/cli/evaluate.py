@@ -121,20 +121,20 @@ def show(title: str, summary: Summary) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ludus.cli.tables import print_whole
+    from ludus.cli.tables import figure, print_whole
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     table.add_column("mean", justify="right")
     table.add_column("95% interval", justify="right")
     for label, interval in (("return", summary.mean_return), ("success", summary.success)):
-        bounds = f"{interval.low:.3f} to {interval.high:.3f}"
-        table.add_row(label, f"{interval.value:.3f}", bounds, style="bold")
+        between = f"{figure(interval.low)} to {figure(interval.high)}"
+        table.add_row(label, figure(interval.value), between, style="bold")
     for name, value in summary.reward_terms.items():
-        table.add_row(f"  {name}", f"{value:.3f}")
-    table.add_row("turns", f"{summary.turns:.2f}")
+        table.add_row(f"  {name}", figure(value))
+    table.add_row("turns", figure(summary.turns, 2))
     if summary.completion_tokens:
-        table.add_row("tokens", f"{summary.completion_tokens:.1f}")
+        table.add_row("tokens", figure(summary.completion_tokens, 1))
         table.add_row("cut off", f"{summary.cut:.1%}")
     table.add_section()
     for reason, count in summary.stop_reasons.items():

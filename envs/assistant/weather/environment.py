@@ -12,10 +12,10 @@ from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, checked_names, solves
 from ludus.envs.assistant.toolbox import stock
 from ludus.envs.assistant.weather import narrow as small
+from ludus.envs.assistant.weather.phrases import in_full
 from ludus.envs.assistant.weather.questions import KINDS, Asker, Question, draw_question
 from ludus.envs.assistant.weather.results import forecast_text, geocode_text
 from ludus.envs.assistant.weather.scripted import AGENTS, Oracle
-from ludus.envs.assistant.weather.wording import in_full
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.errors import ArgumentError

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ludus.envs.assistant.weather.goals import Goal, Number, OneOf, convert
+from ludus.envs.assistant.weather.phrases import WEEKDAYS
 from ludus.envs.assistant.weather.questions import TRIES, Need, Question
-from ludus.envs.assistant.weather.wording import WEEKDAYS
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
 from ludus.tools.services.geography import Place

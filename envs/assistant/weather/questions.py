@@ -1,6 +1,5 @@
 """The kinds of questions: what is asked, in which words, and the answer, from what the service serves."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ludus.envs.assistant.weather.goals import Day, Goal, Number, OneOf, convert
-from ludus.envs.assistant.weather.wording import listed, say_day, say_place
+from ludus.envs.assistant.weather.phrases import PHRASINGS, listed, say_day, say_place
 from ludus.tools.services.geography import Place
 
 TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
@@ -76,87 +75,6 @@ class Asker:
 
     def when(self, day: date) -> str:
         return say_day(self.rng, self.today, day)
-
-
-PHRASINGS: Mapping[str, tuple[str, ...]] = {
-    "high": (
-        "How warm will it get in {place} {day}? Give the highest temperature in {unit}.",
-        "What is the highest temperature, in {unit}, that I should expect in {place} {day}?",
-    ),
-    "low": (
-        "How cold will it get in {place} {day}? Give the lowest temperature in {unit}.",
-        "I have plants outside in {place}. What is the lowest temperature {day}, in {unit}?",
-    ),
-    "at_hour": (
-        "What temperature will it have in {place} {day} at {hour}:00 local time, in {unit}?",
-        "I land in {place} {day} at {hour}:00 local time. Which temperature awaits me, in {unit}?",
-    ),
-    "rain": (
-        "How much precipitation will fall in {place} {day}, in {unit}?",
-        "I need the precipitation total in {place} {day}, in {unit}.",
-    ),
-    "gusts": (
-        "How strong will the strongest gust be in {place} {day}, in {unit}?",
-        "We put up a tent in {place}. Which gusts must it stand {day}, at most, in {unit}?",
-    ),
-    "hours_above": (
-        "For how many hours of the day will it be warmer than {threshold} {unit} in {place} {day}? Count the "
-        "hourly values.",
-        "How many of the 24 hourly temperatures in {place} {day} are above {threshold} {unit}?",
-    ),
-    "warmest": (
-        "Where will it get warmest {day}: {places}?",
-        "We go to one of these towns {day}: {places}? The one with the highest temperature, please.",
-    ),
-    "difference": (
-        "By how many {unit} will the highest temperature in {place} exceed that in {other} {day}? Negative "
-        "if it is lower.",
-    ),
-    "dry_afternoon": (
-        "Which is the first dry afternoon in {place} in the {days} days starting {first}? Dry means no "
-        "precipitation at any of the hours 12:00 to 17:00. Answer with the date, or none.",
-        "Is there a dry afternoon in {place} in the {days} days starting {first} (no precipitation at any "
-        "of the hours 12:00 to 17:00)? Answer with the date of the first one, or none.",
-    ),
-    "calm_day": (
-        "On which day, of the {days} days starting {first}, do gusts in {place} stay under {threshold} "
-        "{unit} for the first time? Answer with the date, or none.",
-        "We want to fly a kite in {place}. Give the first date of the {days} days starting {first} with "
-        "gusts under {threshold} {unit} all day, or none.",
-    ),
-    "wet_days": (
-        "On how many of the {days} days starting {first} will there be at least 1 mm of precipitation in "
-        "{place}?",
-    ),
-}
-_WORDS: Mapping[str, str] = {
-    "unit": r"°C|°F|km/h|m/s|mph|kn|mm|inch", "threshold": r"-?\d+", "days": r"\d+", "hour": r"\d+",
-    "day": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
-    "first": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
-    "place": r".+?", "other": r".+?", "places": r".+?",
-}  # fmt: skip
-
-
-def _pattern(phrasing: str) -> re.Pattern[str]:
-    parts = re.split(r"\{(\w+)\}", phrasing)
-    return re.compile(
-        "".join(f"(?P<{part}>{_WORDS[part]})" if at % 2 else re.escape(part) for at, part in enumerate(parts))
-    )
-
-
-_PATTERNS = [(kind, _pattern(phrasing)) for kind, phrasings in PHRASINGS.items() for phrasing in phrasings]
-
-
-def read_question(text: str) -> tuple[str, dict[str, str]]:
-    """The kind of a question and its words.
-
-    Raises:
-        ValueError: it has none of the forms.
-    """
-    for kind, pattern in _PATTERNS:
-        if found := pattern.fullmatch(text):
-            return kind, found.groupdict()
-    raise ValueError(f"no question: {text!r}")
 
 
 def _needs(places: Sequence[Place], first: date, days: int, variables: tuple[str, ...]) -> tuple[Need, ...]:

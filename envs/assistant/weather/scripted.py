@@ -11,9 +11,9 @@ import numpy as np
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.assistant.weather import narrow
 from ludus.envs.assistant.weather.goals import read_unit
-from ludus.envs.assistant.weather.questions import AFTERNOON, WET_MM, read_question
+from ludus.envs.assistant.weather.phrases import read_day, read_in_full, read_place, read_question
+from ludus.envs.assistant.weather.questions import AFTERNOON, WET_MM
 from ludus.envs.assistant.weather.results import is_old, read_places, read_series
-from ludus.envs.assistant.weather.wording import read_day, read_in_full, read_place
 from ludus.envs.chat import Chat, Reply, content_text
 from ludus.envs.scripted import ScriptedAgent
 

@@ -54,7 +54,7 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from ludus.cli.tables import print_whole
+    from ludus.cli.tables import figure, print_whole, signed_figure
 
     console = Console()
     for note in comparison.notes:
@@ -86,14 +86,10 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
             (one.a_reward, one.b_reward, one.reward),
             (one.a_success, one.b_success, one.success),
         ):
-            bounds = f"{_signed(change.low)} to {_signed(change.high)}"
-            cells += [f"{left:.3f}", f"{right:.3f}", _signed(change.value), bounds]
+            interval = f"{signed_figure(change.low)} to {signed_figure(change.high)}"
+            cells += [figure(left), figure(right), signed_figure(change.value), interval]
         table.add_row(*cells, str(one.better), str(one.worse))
     print_whole(table)
     console.print(
         Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim")
     )
-
-
-def _signed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:+.3f}"  # never -0.000

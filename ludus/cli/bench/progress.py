@@ -1,5 +1,6 @@
 """What a person sees while a benchmark runs: a live table in a terminal, plain lines elsewhere."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from ludus.agents.bench.result import Result
 from ludus.agents.bench.run import Listener
 from ludus.agents.bench.tasks import TaskList
 from ludus.agents.evaluate import fault_share
+from ludus.cli.tables import figure
 from ludus.tools.wording import duration, environment_title
 
 PLAIN_SECONDS = 10.0
@@ -51,7 +53,7 @@ class Tally:
         return self.episodes - self.faults
 
     def mean(self, total: float) -> str:
-        return f"{total / self.whole:.3f}" if self.whole else "–"
+        return figure(total / self.whole if self.whole else math.nan)
 
 
 class BenchProgress(Listener):
@@ -190,8 +192,8 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
             f"{tally.episodes}/{tally.total}",
             tally.mean(tally.reward),
             tally.mean(tally.successes),
-            f"{tally.turns / tally.whole:.1f}" if tally.whole else "–",
-            f"{tally.tokens / tally.whole:,.0f}" if tally.tokens else "–",
+            figure(tally.turns / tally.whole if tally.whole else math.nan, 1),
+            figure(tally.tokens / tally.whole if tally.tokens else math.nan, 0),
             Text(fault_share(tally.faults, tally.episodes), style="red" if tally.faults else "dim"),
         )
     return Group(head, table)

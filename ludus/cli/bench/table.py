@@ -10,7 +10,7 @@ from rich.text import Text
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.run import Outcome
 from ludus.agents.evaluate import Interval, fault_share, left_out
-from ludus.cli.tables import print_whole
+from ludus.cli.tables import figure, print_whole
 from ludus.tools.wording import environment_title
 
 
@@ -54,7 +54,7 @@ def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
         name,
         _value(figures.reward),
         _value(success),
-        f"{success.low:.3f} to {success.high:.3f}" if figures.tasks else "–",
+        f"{figure(success.low)} to {figure(success.high)}" if figures.tasks else "–",
     ]
     if repeats > 1:
         cells += [
@@ -64,9 +64,9 @@ def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
         ]
     return [
         *cells,
-        _number(figures.turns, 1),
-        _number(figures.completion_tokens or math.nan, 0),  # a scripted agent has none
-        _number(figures.seconds, 3),
+        figure(figures.turns, 1),
+        figure(figures.completion_tokens or math.nan, 0),  # a scripted agent has none
+        figure(figures.seconds, 3),
         fault_share(figures.faults, figures.episodes),
     ]
 
@@ -79,14 +79,10 @@ def trouble_lines(outcome: Outcome) -> list[str]:
         parts = [f"{count} {reason}" for reason, count in figures.stops.items()]
         if figures.calls > 0:
             wrong = ", ".join(f"{count} {kind}" for kind, count in figures.errors.items()) or "none wrong"
-            parts.append(f"{figures.calls:.1f} tool calls an episode ({wrong})")
+            parts.append(f"{figure(figures.calls, 1)} tool calls an episode ({wrong})")
         lines.append(f"{row.tasks.label.removeprefix('ludus/')}: {'; '.join(parts)}")
     return lines
 
 
 def _value(interval: Interval | None) -> str:
-    return _number(interval.value, 3) if interval is not None else "–"
-
-
-def _number(value: float, digits: int) -> str:
-    return f"{value:,.{digits}f}" if value == value else "–"
+    return figure(interval.value) if interval is not None else "–"

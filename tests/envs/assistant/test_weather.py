@@ -19,9 +19,9 @@ import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.assistant.weather import narrow
 from ludus.envs.assistant.weather.goals import UNITS, Day, Number, OneOf, convert, read_unit
-from ludus.envs.assistant.weather.questions import KINDS, read_question
+from ludus.envs.assistant.weather.phrases import read_day, read_place, read_question, say_day
+from ludus.envs.assistant.weather.questions import KINDS
 from ludus.envs.assistant.weather.results import read_places
-from ludus.envs.assistant.weather.wording import read_day, read_place, say_day
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.conformance import check
 from ludus.envs.errors import ArgumentError
