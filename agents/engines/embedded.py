@@ -185,7 +185,8 @@ class EmbeddedEngine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    # The schedule: all in the event loop.
+    # The schedule: all in the event loop, but for the passes. Round and round: wait until all sessions are here,
+    # give them rows, compute until a completion is finished or somebody comes or goes, deliver.
 
     def _arrived(self) -> None:
         self._interrupt.set()
@@ -223,20 +224,6 @@ class EmbeddedEngine:
         requests = [session.request for _, session in sorted(self._sessions.items())]
         return [request for request in requests if request is not None and not request.future.done()]
 
-    async def _run_in_thread(self) -> None:
-        self._interrupt.clear()
-        running = asyncio.get_running_loop().run_in_executor(self._thread, self._batch.run, self._interrupt)
-        self._running = True
-        try:
-            await asyncio.shield(running)
-        except asyncio.CancelledError:
-            self._interrupt.set()
-            await asyncio.wait([running])
-            raise
-        finally:
-            self._running = False
-            self._tidy()
-
     async def _all_here(self) -> bool:
         """Wait until every open session waits in `generate`, or ran out of patience. False: look again,
         somebody came or went."""
@@ -253,6 +240,20 @@ class EmbeddedEngine:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), min(expected))
         return False
+
+    async def _run_in_thread(self) -> None:
+        self._interrupt.clear()
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._batch.run, self._interrupt)
+        self._running = True
+        try:
+            await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._interrupt.set()
+            await asyncio.wait([running])
+            raise
+        finally:
+            self._running = False
+            self._tidy()
 
     def _deliver(self) -> None:
         for row in self._batch.rows:
