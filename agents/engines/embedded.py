@@ -185,8 +185,8 @@ class EmbeddedEngine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    # The schedule: all in the event loop, but for the passes. Round and round: wait until all sessions are here,
-    # give them rows, compute until a completion is finished or somebody comes or goes, deliver.
+    # The schedule: all in the event loop, but for the passes. Round and round: wait until all sessions are
+    # here, give them rows, compute until a completion is finished or somebody comes or goes, deliver.
 
     def _arrived(self) -> None:
         self._interrupt.set()

@@ -1,4 +1,8 @@
-"""Minibatches: what one optimiser step is computed from."""
+"""Minibatches: what one optimiser step is computed from.
+
+Suffixes: E episodes, R rows (one for each context that an episode's tokens were sampled in), A sampled
+tokens of all rows, S those of rows with a gradient. Tokens are in the flat order of `packing`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
