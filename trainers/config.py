@@ -29,11 +29,11 @@ else:
     LossName = Literal[tuple(losses.LOSSES)]
 
 _MOST_ERRORS = 3
-"""How many mistakes of a configuration its error tells."""
+"""How many mistakes in a configuration an error reports."""
 
 
 class RunSection(Section):
-    """What concerns the run as a whole."""
+    """Settings of the run as a whole."""
 
     name: Annotated[str, Field(min_length=1, pattern=r"^\w[\w.-]*$")] = "run"
     """What the run is called; `ludus train` writes it to `runs/NAME`."""
@@ -97,7 +97,7 @@ class ModelSection(Section):
     small: SmallModelSection = SmallModelSection()
     """The shape of the small model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights, of training and of sampling."""
+    """Data type of the weights, in training and sampling."""
     device: Annotated[str, Field(min_length=1)] = "cpu"
     """Where torch puts the weights: `cpu`, `cuda`, `cuda:1`."""
 
@@ -125,8 +125,8 @@ class OptimizerSection(Section):
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this global 2-norm."""
     microbatch_tokens: Count = 1024
-    """Most tokens in one forward pass. Bounds memory; does not change the numbers beyond rounding. The
-    default is the fastest on a CPU (benchmarks/grpo_step.py); a GPU likes more."""
+    """The most tokens in one forward pass. Bounds memory; results change only by rounding. The default is the
+    fastest on a CPU (benchmarks/grpo_step.py); a GPU is faster with more."""
 
 
 class SftSection(OptimizerSection):
@@ -145,11 +145,11 @@ class SftSection(OptimizerSection):
 
 
 class GrpoSection(OptimizerSection):
-    """Group relative policy optimisation on what episodes earned."""
+    """Group relative policy optimisation on the returns of episodes."""
 
     learning_rate: Positive = 3e-5
-    """The peak, after warm-up. What a primed model from scratch takes without losing what it knew; where
-    rewards have little noise, several times as much learns faster."""
+    """The peak, after warm-up. A small primed model withstands the default without losing what it has
+    learned; where rewards have little noise, several times as much learns faster."""
 
     steps: CountOrNone = 100
     """Batches of rollouts; 0 leaves GRPO out."""
@@ -178,10 +178,10 @@ class GrpoSection(OptimizerSection):
     """Replace groups in which every episode earned the same: nothing can be learned from them. For the losses
     that admit it."""
     max_resamples: Count = 2
-    """How often at most a step draws further groups for dynamic sampling."""
+    """How many times at most a step draws further groups for dynamic sampling."""
     overlong_tokens: CountOrNone = 0
-    """Over how many tokens before `rollout.max_tokens` the soft overlong penalty falls from 0 to -1; 0 leaves
-    it out. For the losses that admit it."""
+    """The soft overlong penalty falls from 0 to -1 over this many tokens before `rollout.max_tokens`; 0
+    leaves it out. For the losses that admit it."""
     mismatch_mean_limit: Positive = 1e-3
     """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
     tokens, in nats, on average. Fits float32; a half-precision model needs more."""
@@ -193,7 +193,7 @@ class GrpoSection(OptimizerSection):
     fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20
-    """Steps between two whose episodes are stored; those of the first and the last step always are."""
+    """Episodes are stored every so many steps, and always at the first and the last step."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -225,7 +225,7 @@ class RolloutSection(Section):
     """How episodes are played while training."""
 
     temperature: Positive = 1.0
-    """Of sampling; the trainer's log-probabilities are taken at the same temperature."""
+    """Sampling temperature; the trainer's log-probabilities are taken at the same temperature."""
     top_p: float = 1.0
     """Must be 1 (off): what was drawn from a truncated distribution cannot be trained on."""
     top_k: int = 0
@@ -233,13 +233,14 @@ class RolloutSection(Section):
     min_p: float = 0.0
     """Must be 0 (off), as `top_p`."""
     max_tokens: Count = 64
-    """Most tokens in one completion; one that reaches it is cut off and not finished."""
+    """The most tokens in one completion; a completion that reaches it is cut off."""
     max_turns: Count = 64
-    """Most turns in an episode, besides the environment's own limit."""
+    """The most turns in an episode, in addition to the environment's own limit."""
     max_episode_tokens: Count = 2048
-    """Most tokens of context, prompts and completions together; the turn that reaches it is the last."""
+    """The most tokens of context, prompts and completions together; the turn that reaches it is the last."""
     step_seconds: Positive = 60.0
-    """Most seconds the environment may take over one reset or step; longer is a fault of its own."""
+    """The most seconds the environment may take for one reset or step; taking longer is a fault of the
+    environment."""
     concurrency: Count = 64
     """Episodes played at the same time."""
 
@@ -276,7 +277,7 @@ class EvaluationSection(Section):
     """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out. Where there are few
     distinct tasks, at most half of what training draws is held out."""
     first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 2**32
-    """The tasks are those of the seeds from here on. Training seeds are below 2**32."""
+    """The tasks are those of the seeds from this one on. Training seeds are below 2**32."""
     temperature: NonNegative = 0.0
     """0 is greedy."""
 
@@ -291,7 +292,7 @@ class EvaluationSection(Section):
 
 
 class CheckpointSection(Section):
-    """When the state of training is saved."""
+    """When the training state is saved."""
 
     every: Count = 20
     """Steps between two checkpoints, in both phases."""
@@ -377,7 +378,7 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
     try:
         return RunConfig.model_validate(values)
     except ValidationError as invalid:
-        # An unknown table goes first: its spelling is often why another one is missing.
+        # An unknown table goes first: a misspelt name is often why another table is missing.
         errors = sorted(invalid.errors(), key=lambda error: error["type"] != "extra_forbidden")
         told = "; also, ".join(map(_explain, errors[:_MOST_ERRORS]))
         more = f" (and {len(errors) - _MOST_ERRORS} more)" if len(errors) > _MOST_ERRORS else ""
@@ -395,7 +396,7 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
 
 
 def _configurations(folder: Path) -> list[str]:
-    """The TOML files of a folder, without a project's own, which is no configuration of a run."""
+    """The TOML files of a folder, except pyproject.toml, which does not configure a run."""
     return sorted(str(file) for file in folder.glob("*.toml") if file.name != "pyproject.toml")
 
 
@@ -439,7 +440,8 @@ def _explain(error: ErrorDetails) -> str:
 
 
 def _nearest(name: object, choices: Any, listed: bool = False) -> str:
-    """The choice that was meant or, where none is near and the message has not `listed` them, all of them."""
+    """The choice that was probably meant or, if none is similar and the message has not `listed` them, all of
+    them."""
     everything = f"there is {', '.join(choices)}" if len(choices) < 30 and not listed else ""
     hint = did_you_mean(name, choices, otherwise=everything)
     return f"; {hint}" if hint else ""

@@ -1,4 +1,4 @@
-"""Writing to a run's folder: whole or not at all, and a failure is one line that says what to do."""
+"""Writing to a run's folder: whole or not at all. A failure becomes one line that says what to do."""
 
 import errno
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ def disk_errors(target: Path) -> Iterator[None]:
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` once it is complete and on the disk.
+    """A temporary folder to fill; it becomes `target` once it is complete and on disk.
 
     Raises:
         RunError: if the disk is full or cannot be written to; `target` is then as it was.
     """
     with disk_errors(target):
-        target.parent.mkdir(exist_ok=True)  # no parents: a run's folder that was removed is missed
+        target.parent.mkdir(exist_ok=True)  # no parents: a run's folder that was removed must be noticed
         with replacing_folder(target) as scratch:
             yield scratch
 
@@ -54,7 +54,7 @@ def write_file(target: Path, content: bytes | str) -> None:
 
 def _fix(error: OSError | str) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
-        return "its folder was removed or renamed meanwhile: put it back and go on with --resume"
+        return "its folder was removed or renamed in the meantime: put it back and continue with --resume"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full
     cause = "free some space" if is_full else "check the folder's permissions and disk"

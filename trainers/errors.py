@@ -1,4 +1,4 @@
-"""What a run can fail with. Each message names the thing, the likely cause and the fix in one line."""
+"""The errors of a run. Each message names the thing, the likely cause and the fix in one line."""
 
 from ludus.tools.errors import UserError
 

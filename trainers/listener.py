@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The command line draws progress from it; a test may record it."""
+"""What a run reports to whoever watches it. The command line shows progress from it; a test may record it."""
 
 import itertools
 import time
@@ -10,34 +10,36 @@ from typing import Literal
 from ludus.agents.episode import Episode
 
 Phase = Literal["model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-final"]
-"""A run's phases, in order. One that was finished before a resume is not told again."""
+"""A run's phases, in order. Phases that finished before a resume are not reported again."""
 
 
 class Listener:
-    """Does nothing; override what is of interest. Called from the thread that trains, never concurrently."""
+    """Does nothing; override the methods of interest. They are called from the training thread, never
+    concurrently."""
 
     def phase_begun(self, phase: Phase, total: int, completed: int) -> None:
-        """A phase begins, or goes on after a resume.
+        """A phase begins, or continues after a resume.
 
         Args:
             phase: Which one.
             total: Its length: optimiser steps in `sft` and `grpo`, episodes in the others; 0 if unknown
                 (`model`).
-            completed: How much of it is done already (more than 0 only after a resume).
+            completed: How much of it is already done (above 0 only after a resume).
         """
 
     def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
         """A step is done: `completed` of `total`.
 
-        In `sft` and `grpo`, `metrics` is the line that goes to `metrics.jsonl`, without `phase` and `step`.
-        In the others it holds running means such as `success` and `reward`, and may be empty.
+        In `sft` and `grpo`, `metrics` is the line of `metrics.jsonl` without `phase` and `step`.
+        In other phases it holds running means such as `success` and `reward`, and may be empty.
         """
 
     def phase_ended(self, phase: Phase, seconds: float) -> None:
-        """The phase is done, `seconds` after it began (or was taken up again)."""
+        """The phase is done, `seconds` after it began (or was resumed)."""
 
     def note(self, text: str) -> None:
-        """One line for a person: where a resume goes on, what was built, how an evaluation came out."""
+        """One line for a person: where a resumed run continues, what was built, how an evaluation came
+        out."""
 
 
 @contextmanager
@@ -49,7 +51,7 @@ def phase(listener: Listener, name: Phase, total: int) -> Iterator[None]:
 
 
 def counter(listener: Listener, name: Phase) -> Callable[[Episode], None]:
-    """Tells the listener of each episode that is over, with the share of faults so far and the means of the
+    """Reports each finished episode to the listener, with the share of faults so far and the means over the
     episodes that did not fault."""
     numbers = itertools.count(1)
     returns: list[float] = []

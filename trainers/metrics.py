@@ -1,4 +1,5 @@
-"""What a run measures: one line a step in `metrics.jsonl` and in TensorBoard; how episodes become numbers."""
+"""A run's metrics: one line per step in `metrics.jsonl` and in TensorBoard, and how episodes become
+numbers."""
 
 import json
 import math
@@ -21,8 +22,8 @@ FILE = "metrics.jsonl"
 class MetricsWriter:
     """Appends a phase's steps to `metrics.jsonl` and to `tensorboard/PHASE`.
 
-    Opening it for a phase of which `completed` steps count forgets all later ones, which a killed process had
-    written before its last checkpoint was: they are computed again.
+    Opening it for a phase with `completed` steps drops all later ones: a killed process wrote them after its
+    last checkpoint, and they are computed again.
     """
 
     def __init__(self, run: Path, phase: str, completed: int = 0) -> None:
@@ -65,10 +66,10 @@ class MetricsWriter:
 
 
 def read_metrics(run: Path) -> list[dict[str, float | str]]:
-    """The lines of a run's `metrics.jsonl`; a last one that a killed process left unfinished is left out.
+    """The lines of a run's `metrics.jsonl`, without a last line that a killed process left unfinished.
 
     Raises:
-        RunError: if another line is not one that was written there.
+        RunError: if any other line is not as it was written.
     """
     path = run / FILE
     written = path.read_bytes().splitlines(keepends=True) if path.exists() else []
@@ -94,15 +95,15 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
 
 
 def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dict[str, float]:
-    """What a batch of training episodes says about the policy; faults count in `fault_share` and `stop/…`
-    only.
+    """Metrics of the policy from a batch of training episodes; faults count only in `fault_share` and
+    `stop/…`.
 
     `reward` is the mean return, `reward_std` its standard deviation over episodes and `reward_error` the
-    mean's standard error over groups (missing where there is one group only); `terms/NAME` is an
-    unweighted reward term, summed over an episode's turns, mean over episodes; a term that judges the form of
-    a reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn;
-    `cut` is the share of completions that the token limit cut off; `flat_groups` is the share of groups that
-    are flat, shaped rewards counted.
+    mean's standard error over groups (missing if there is only one group); `terms/NAME` is an unweighted
+    reward term, summed over an episode's turns and averaged over episodes; a term that judges the form of a
+    reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn; `cut`
+    is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
+    flat, reward shaping included.
     """
     whole = [episode for episode in episodes if not episode.is_fault]
     metrics: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""`TrainingPhase`: what the loops of SFT and GRPO share: resuming, recording, checkpoints, Ctrl-C."""
+"""`TrainingPhase`, shared by the loops of SFT and GRPO: resuming, recording, checkpoints, Ctrl-C."""
 
 import signal
 import threading
@@ -24,20 +24,20 @@ from ludus.trainers.tasks import TaskStream
 
 
 class TrainingPhase:
-    """A phase of `total` steps that goes on after its last checkpoint, if it has one.
+    """A phase of `total` steps that continues from its last checkpoint, if it has one.
 
         with TrainingPhase(...) as phase:
             for step in phase.steps():
                 phase.finish(step, metrics)
 
-    The first Ctrl-C lets the step come to its end, saves a checkpoint and raises KeyboardInterrupt; a second
-    one raises it at once, and the run then resumes from its last checkpoint.
+    The first Ctrl-C lets the step finish, saves a checkpoint and raises KeyboardInterrupt; a second one
+    raises it at once, and the run then resumes from its last checkpoint.
 
     Args:
         run: The run's folder.
         name: Which phase.
         total: Steps.
-        first_number: Checkpoint number of its step 0; numbers rise through the whole run.
+        first_number: Checkpoint number of its step 0; numbers increase through the whole run.
         tasks: The stream whose position is part of the state.
     """
 
@@ -77,18 +77,18 @@ class TrainingPhase:
 
     @property
     def history(self) -> Sequence[Mapping[str, float | str]]:
-        """What the steps so far measured, those before a resume included."""
+        """The metrics of the steps so far, including those before a resume."""
         return self._writer.history
 
     def steps(self) -> Iterator[int]:
-        """The steps that are still to do, counted from 0."""
+        """The remaining steps, counted from 0."""
         yield from range(self._done, self._total)
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record a step; write a checkpoint where one is due.
 
         Raises:
-            KeyboardInterrupt: if Ctrl-C was pressed during the step; it is saved by then.
+            KeyboardInterrupt: if Ctrl-C was pressed during the step; the step is saved by then.
             RunError: if the disk is full.
         """
         done = step + 1

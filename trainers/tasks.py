@@ -1,4 +1,4 @@
-"""Which tasks are trained on and which are held out: two streams of seeds that share no task by content."""
+"""Which tasks are trained on and which are held out: two sets of seeds that share no task by content."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ _PROBES = 256
 """Training seeds looked at to see how much of what training draws is held out."""
 
 _MOST_HELD_OUT = 0.5
-"""The largest share of them that may be."""
+"""The largest share of them that may be held out."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The tasks that are evaluated on and never trained on."""
+    """The tasks used for evaluation and never for training."""
 
     seeds: tuple[int, ...]
-    """One seed for each, all different by content."""
+    """One seed for each task; all tasks differ by content."""
     tasks: frozenset[str]
     """Their `info["task"]` keys."""
 
@@ -38,8 +38,8 @@ class HeldOut:
 def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAINING_SEEDS) -> HeldOut:
     """The first `count` distinct tasks of the seeds from `first_seed` on: the same for every run on `env`.
 
-    They are fewer where the environment has few distinct tasks: at least half of what training draws stays
-    its own.
+    There are fewer if the environment has few distinct tasks: at least half of training's draws stay for
+    training.
 
     Raises:
         ConfigError: if the environment has too few distinct tasks to be split at all.
@@ -53,7 +53,7 @@ def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAININ
     drawn = [task_of(env, training_seed(0, "grpo", position)) for position in range(_PROBES if tasks else 0)]
 
     def share() -> float:
-        """Of training's draws, what `tasks` would take."""
+        """The share of training's draws that `tasks` would take."""
         held_out = set(tasks)
         return sum(task in held_out for task in drawn) / _PROBES
 
@@ -69,10 +69,10 @@ def hold_out(env: gymnasium.Env[Any, Any], count: int, first_seed: int = TRAININ
 
 
 class TaskStream:
-    """The endless sequence of training seeds, every start that is held out left out.
+    """The endless sequence of training seeds, without those of held-out tasks.
 
-    The seed at a position is a pure function of (run seed, purpose, position), so `position` is all the state
-    there is.
+    The seed at a position is a pure function of (run seed, purpose, position), so `position` is the whole
+    state.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TaskStream:
         self._purpose: Purpose = purpose
         self._held_out = held_out
         self.position = position
-        """Of the next seed to look at."""
+        """Position of the next seed to look at."""
 
     def take(self, count: int) -> list[int]:
         """The next `count` training seeds."""

@@ -1,7 +1,7 @@
-"""GRPO: play groups of episodes from one start each; make likelier what earned more than its group's mean.
+"""GRPO: play groups of episodes that share a start; make likelier what earned more than its group's mean.
 
-`train_grpo` is the whole algorithm, top to bottom. What it calls stands in this file or one hop away: groups
-and their advantages in `batches.groups`, what an update needs in `batches.minibatch`, the loss in
+`train_grpo` is the whole algorithm, top to bottom. Everything it calls is in this file or one hop away:
+groups and their advantages in `batches.groups`, the data of an update in `batches.minibatch`, the loss in
 `losses.policy`.
 """
 
@@ -50,16 +50,16 @@ def train_grpo(
     listener: Listener,
     engine: Engine,
 ) -> None:
-    """Train `model` in place on the rewards of the episodes that `policy`, which samples from it, plays.
+    """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
 
     Args:
-        reference: The primed model; needed if `config.grpo.kl_coefficient` is not 0.
+        reference: The primed model; required if `config.grpo.kl_coefficient` is not 0.
         engine: What computes `policy`'s completions.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
         RunError: if every episode of a step faulted, or the disk is full.
-        KeyboardInterrupt: after Ctrl-C; what was trained is saved.
+        KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     grpo = config.grpo
     optimizer = build_optimizer(model, grpo)
@@ -133,14 +133,14 @@ def group_player(policy: Policy, tasks: TaskStream, config: RunConfig) -> Play:
 
 
 def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Group]]:
-    """Play a step's groups. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2) further ones are
-    played in place of flat ones, `max_resamples` times at most.
+    """Play a step's groups. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2), flat groups are
+    replaced by newly played ones, at most `max_resamples` times.
 
     Returns:
-        All episodes, and all groups.
+        All episodes played, and the groups.
 
     Raises:
-        RunError: if every episode faulted, or none had room for a single token.
+        RunError: if every episode faulted, or not a single token was sampled.
     """
     grpo = config.grpo
     episodes = play(grpo.groups, 0)
@@ -168,8 +168,8 @@ def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Gr
 def accumulate_gradients(
     minibatch: Minibatch, model: PreTrainedModel, config: GrpoSection, temperature: float
 ) -> tuple[float, PolicyMetrics]:
-    """Add the gradients of a minibatch's loss to the model's; they do not depend on the cut into
-    micro-batches. Nothing waits for a GPU before the last micro-batch."""
+    """Add the gradients of a minibatch's loss to the model's. They do not depend on how it is cut into
+    micro-batches. Nothing waits for the GPU before the last micro-batch."""
     losses, metrics = [], []
     for micro in minibatch.micro_batches:
         logprobs_N = score(model, micro, temperature).logprobs
@@ -182,7 +182,7 @@ def accumulate_gradients(
 
 @dataclass(frozen=True)
 class Update:
-    """What one optimiser step says about itself."""
+    """The metrics of one optimiser step."""
 
     loss: float
     ratios: PolicyMetrics
@@ -190,8 +190,8 @@ class Update:
 
 
 def update_metrics(updates: Sequence[Update]) -> dict[str, float]:
-    """Loss and gradient norm: means over the updates. Ratios and clip fractions: over all their tokens. Empty
-    if every group was flat, since there was no update then."""
+    """Loss and gradient norm are means over the updates; ratios and clip fractions are over all their tokens.
+    Empty if every group was flat, since there was no update then."""
     if not updates:
         return {}
     return {
@@ -202,7 +202,7 @@ def update_metrics(updates: Sequence[Update]) -> dict[str, float]:
 
 
 def store(episodes: Sequence[Episode], run: Path, step: int) -> None:
-    """Keep a step's episodes, as `episodes/train-STEP.parquet`."""
+    """Store a step's episodes as `episodes/train-STEP.parquet`."""
     path = run / "episodes" / f"train-{step:06d}.parquet"
     with disk_errors(path):
         write_episodes(path, episodes)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the negative log-likelihood of what the oracle said, and of nothing else."""
+"""Supervised fine-tuning: the negative log-likelihood of the oracle's own tokens, and of no others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ def fine_tune(
 
     Raises:
         TrainingDiverged: if the loss is not finite.
-        KeyboardInterrupt: after Ctrl-C; what was trained is saved.
+        KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     sft, model = config.sft, policy.model
     optimizer = build_optimizer(model, sft)
@@ -71,7 +71,7 @@ def fine_tune(
 def accumulate_gradients(
     policy: LoadedModel, batch: Sequence[TrainingSequence], microbatch_tokens: int
 ) -> tuple[float, int]:
-    """Add to the model's gradients those of the batch's mean loss per scored token.
+    """Add the gradients of the batch's mean loss per scored token to the model's.
 
     Returns:
         The loss in nats per scored token, and the number of tokens that went through the model.
@@ -94,8 +94,8 @@ def mean_loss(policy: LoadedModel, rows: Sequence[TrainingSequence], microbatch_
 
 
 def batch_indices(seed: int, step: int, size: int, count: int) -> list[int]:
-    """Which of `count` demonstrations make up a step: a pure function, so that a resume needs no shuffled
-    state.
+    """Which of `count` demonstrations make up a step: a pure function, so that a resumed run needs no
+    shuffling state.
 
     Each pass over the demonstrations has an order of its own; a batch may span two passes.
     """
@@ -113,10 +113,11 @@ def demonstrate(
     config: RunConfig,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[TrainingSequence]:
-    """The oracle's episodes on `seeds` as rows in which exactly what it said is marked as sampled.
+    """The oracle's episodes on `seeds`, as rows in which exactly the oracle's own tokens are marked as
+    sampled.
 
     Raises:
-        RunError: if an episode faulted: a demonstration less would be another training set.
+        RunError: if an episode faulted: without it, the training set would be a different one.
     """
     spec, settings = config.environment.spec, config.rollout
     starts = [EpisodeStart(seed) for seed in seeds]
@@ -135,10 +136,10 @@ def demonstrate(
 
 
 def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:
-    """A scripted agent's episode with the ids that a policy would have seen, and sampled, to play it.
+    """A scripted agent's episode with the ids that a policy playing it would have seen and sampled.
 
     Args:
-        tools: those of the episode's environment, as `tool_schemas` gives them.
+        tools: The tools of the episode's environment, as `tool_schemas` gives them.
     """
     turns, conversation = [], Conversation(chat_format, tools)
     for turn in episode.turns:

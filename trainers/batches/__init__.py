@@ -1,1 +1,1 @@
-"""From episodes to what one update needs: groups, minibatches, packed micro-batches."""
+"""From episodes to the data of one update: groups, minibatches, packed micro-batches."""

@@ -1,4 +1,4 @@
-"""Groups: the episodes that share one start, compared with each other once and for all."""
+"""Groups: the episodes that share one start, and their advantages, computed once."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from ludus.trainers.losses.registry import LOSSES
 
 @dataclass(frozen=True)
 class Group:
-    """The episodes of one start that did not fault, each with what it earned and how that compares."""
+    """The episodes of one start that did not fault, each with its return and its advantage."""
 
     episodes: tuple[Episode, ...]
     rewards: tuple[float, ...]
@@ -30,8 +30,7 @@ class Group:
 def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
     """The groups of `episodes`, in the order of their first episode.
 
-    A faulted episode is left out: it says nothing about the policy. A group all of whose episodes faulted is
-    left out with them.
+    A faulted episode is left out: it says nothing about the policy. So is a group whose episodes all faulted.
 
     Raises:
         RunError: if a return is not finite.
@@ -61,7 +60,7 @@ def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
 
 
 def shaped_reward(episode: Episode, config: RunConfig) -> float:
-    """The return; where it is switched on, with the soft overlong penalty of the longest completion.
+    """The return, plus the soft overlong penalty of the longest completion where that is switched on.
 
     Raises:
         RunError: if the return is not finite.
@@ -70,7 +69,7 @@ def shaped_reward(episode: Episode, config: RunConfig) -> float:
     if not math.isfinite(reward):
         raise RunError(
             f"an episode of {episode.environment} with seed {episode.seed} earned {reward}: a reward term "
-            "divided by 0 or overflowed. Mend it and go on with --resume"
+            "divided by 0 or overflowed. Fix it and continue with --resume"
         )
     if not config.grpo.overlong_tokens:
         return reward

@@ -1,4 +1,4 @@
-"""Minibatches: what one optimiser step is computed from.
+"""Minibatches: the data of one optimiser step.
 
 Suffixes: E episodes, R rows (one for each context that an episode's tokens were sampled in), A sampled
 tokens of all rows, S those of rows with a gradient. Tokens are in the flat order of `packing`.
@@ -30,17 +30,18 @@ class Minibatch:
     """Empty if no token has a gradient."""
     advantages_S: Tensor
     weights_S: Tensor
-    """What each token's term counts in the loss: the normaliser of the whole minibatch is in it."""
+    """The weight of each token's term in the loss; includes the normaliser of the whole minibatch."""
     old_logprobs_S: Tensor
-    """Of the policy that played, computed as the loss computes its own, in the same micro-batches."""
+    """Of the policy that played, computed in the same way and the same micro-batches as the loss computes its
+    own."""
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
-    """|log-probability of the trainer - that of the engine|, in nats."""
+    """|the trainer's log-probability - the engine's|, in nats."""
     entropy_A: Tensor
 
 
 def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
-    """Whole groups in their order, in `parts` parts whose sizes differ by at most one."""
+    """The groups, whole and in order, in `parts` parts whose sizes differ by at most one."""
     chunks = np.array_split(np.arange(len(groups)), parts)
     return [[groups[index] for index in chunk] for chunk in chunks]
 
@@ -50,8 +51,8 @@ def make_minibatch(
 ) -> Minibatch:
     """Score the groups' tokens under the policy that sampled them, and under the reference.
 
-    A row whose advantages are all 0 has no gradient (but for the KL term), so it is measured and counted,
-    and then left out.
+    A row whose advantages are all 0 has no gradient (except that of the KL term), so it is measured and
+    counted, then left out.
     """
     grpo, temperature = config.grpo, config.rollout.temperature
     spec = LOSSES[grpo.loss]

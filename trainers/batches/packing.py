@@ -4,7 +4,7 @@ Two orders matter. The *flat order* of a batch runs through its rows and, within
 tokens; every per-token value that outlives a micro-batch (engine, old and reference log-probabilities,
 entropies) is a tensor [S] in flat order. A micro-batch scores N of those tokens; `row_N` and `token_N` say
 which, so that values come in with `values_S[micro_batch.token_N]` or `values_R[micro_batch.row_N]` and go
-back with `values_S[micro_batch.token_N] = scored`, whatever the packing was.
+back with `values_S[micro_batch.token_N] = scored`, whatever the packing.
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from torch import Tensor
 from ludus.agents.episode import TrainingSequence
 
 DEFAULT_TOKEN_BUDGET = 1024
-"""Input tokens per micro-batch. The fastest of 512 to 8,192 on two CPU cores, both for a 256-wide model of
-32,768 words (benchmarks/grpo_step.py) and for one of 192 and 1,024, and small enough that `linear_logprob`
-keeps its probabilities instead of computing them again."""
+"""Input tokens per micro-batch. The fastest of 512 to 8,192 on two CPU cores, both for a model of width 256
+with a vocabulary of 32,768 tokens (benchmarks/grpo_step.py) and for one of width 192 with 1,024, and small
+enough that `linear_logprob` keeps its probabilities instead of computing them again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +32,15 @@ class MicroBatch:
     positions_T: Tensor
     """Position of each token in its own row, from 0."""
     lengths: tuple[int, ...]
-    """Input tokens of each segment, in the order in which they lie."""
+    """Input tokens of each segment, in order."""
     scored_N: Tensor
-    """Index into T of the place whose logits predict the scored token: one before the token itself."""
+    """Index into T of the position whose logits predict the scored token: one before the token itself."""
     targets_N: Tensor
     """The scored token."""
     row_N: Tensor
     """The row that it belongs to, as an index into the packed sequences."""
     token_N: Tensor
-    """Its place in the batch's flat order."""
+    """Its index in the batch's flat order."""
 
     @property
     def tokens(self) -> int:
@@ -48,7 +48,7 @@ class MicroBatch:
 
     @property
     def offsets(self) -> Tensor:
-        """Where each row's scored tokens begin among the N, and where the last row's end."""
+        """Where each row's scored tokens begin among the N, and where those of the last row end."""
         counts = torch.unique_consecutive(self.row_N, return_counts=True)[1]
         return torch.cat([counts.new_zeros(1), counts.cumsum(0)])
 
@@ -70,7 +70,7 @@ def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUD
     has room (first-fit decreasing; rows of equal length keep their order). A row longer than the budget is a
     micro-batch of its own; a row without sampled tokens is left out.
 
-    Raises ValueError for a budget below 1 and for a row whose first token is marked as sampled (nothing
+    Raises ValueError for a budget below 1, and for a row whose first token is marked as sampled (nothing
     predicts it).
     """
     if token_budget < 1:
@@ -118,7 +118,7 @@ def _sampled_places(index: int, row: TrainingSequence) -> list[int]:
     places = [t for t, sampled in enumerate(row.sampled) if sampled]
     if places and places[0] == 0:
         raise ValueError(
-            f"row {index}: its first token is marked as sampled, but no token stands before to predict it; "
+            f"row {index}: its first token is marked as sampled, but no token comes before it to predict it; "
             "was the prompt left out of the row?"
         )
     return places

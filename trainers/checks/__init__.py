@@ -1,1 +1,1 @@
-"""What stops or warns a run whose numbers no longer mean what they should: one alarm to a module."""
+"""Checks that warn or stop a run when its numbers no longer mean what they should: one check per module."""

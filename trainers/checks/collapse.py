@@ -8,21 +8,22 @@ from ludus.trainers.config import GrpoSection
 from ludus.trainers.errors import TrainingDiverged
 
 LAST = 2
-"""Steps whose mean reward is compared with the best step's before them."""
+"""How many of the last steps have their mean reward compared with the best earlier step's."""
 
 LEAST_FALL = 1.0
-"""In standard deviations of an episode's reward. With many groups a fall may be certain and yet small."""
+"""In standard deviations of an episode's reward. With many groups, a fall can be significant and yet
+small."""
 
 
 def check_collapse(history: Sequence[Mapping[str, float | str]], config: GrpoSection, step: int) -> None:
     """Compare the mean reward of the last two steps with that of the best step before them.
 
-    The standard error of a step's mean is that over its groups. Since few groups may agree by chance, it
-    counts as no smaller than the root mean square of the errors of all steps up to that one.
+    The standard error of a step's mean is taken over its groups. Since a few groups may agree by chance, it
+    is never taken to be smaller than the root mean square of the errors of all steps so far.
 
     Args:
         history: The metrics of the steps so far, the last one included: `reward`, `reward_error` and
-            `reward_std`. A step without them (all groups faulted, or there was only one) is passed over.
+            `reward_std`. A step without them (all groups faulted, or there was only one) is skipped.
         step: Counted from 0.
 
     Raises:

@@ -9,11 +9,12 @@ from ludus.trainers.errors import TrainingDiverged
 def check_engine(measured: Mapping[str, float], config: GrpoSection, step: int) -> None:
     """
     Args:
-        measured: `mismatch_mean` and `mismatch_max`, in nats; nothing where no token was sampled.
+        measured: `mismatch_mean` and `mismatch_max`, in nats; empty if no token was sampled.
         step: Counted from 0.
 
     Raises:
-        TrainingDiverged: if engine and trainer differ too much about the sampled tokens' log-probabilities.
+        TrainingDiverged: if engine and trainer disagree too much about the log-probabilities of sampled
+            tokens.
     """
     for name, limit in (
         ("mismatch_mean", config.mismatch_mean_limit),

@@ -1,7 +1,7 @@
-"""Faults are few, and do not follow from what the policy does.
+"""Faults are rare, and do not depend on what the policy does.
 
-A faulted episode counts in no figure and is never trained on. With many faults, every figure describes a
-selection; and a policy whose actions break its environment gets rid of the tasks that it would fail.
+A faulted episode counts in no metric and is never trained on. With many faults, every metric describes a
+biased selection; and a policy whose actions break its environment escapes the tasks that it would fail.
 """
 
 import re
@@ -15,16 +15,17 @@ from ludus.trainers.config import GrpoSection
 from ludus.trainers.errors import RunError
 
 CHANCE = 1e-3
-"""Faults count as following a kind of action if chance would gather as many on it this rarely."""
+"""Faults count as following a kind of action if chance alone would put as many on it with less than this
+probability."""
 
 FEWEST = 3
-"""Faults on a kind of action below which nothing is said."""
+"""With fewer faults than this on a kind of action, there is no warning."""
 
 
 def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, step: int) -> None:
     """
     Args:
-        episodes: All that were played in a step.
+        episodes: All episodes played in a step.
         step: Counted from 0.
 
     Raises:
@@ -37,18 +38,18 @@ def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, step: in
         raise RunError(
             f"GRPO step {step + 1}: {len(faults)} of {len(episodes)} episodes faulted ({share:.0%}), more "
             f"than grpo.fault_share_limit = {config.fault_share_limit:g} allows, {count} of them with: "
-            f"{fault}. Faulted episodes are left out, so what remains is a selection. Mend what broke and go "
+            f"{fault}. Faulted episodes are left out, so the rest is a biased sample. Fix what broke and go "
             "on with --resume"
         )
 
 
 def faults_by_action(episodes: Sequence[Episode]) -> str:
-    """One line if the environment's faults follow a kind of action, or an empty one.
+    """A one-line warning if the environment's faults follow a kind of action, otherwise an empty string.
 
-    Every turn is of one kind or several: a call of a tool, no call at all, text with characters that cannot
-    be printed. Were faults independent of actions, how many of them fall on turns of one kind would be
-    hypergeometric; its tail, times the number of kinds, bounds the chance of so many (Fisher's exact test,
-    Bonferroni's bound).
+    Every turn is of one or more kinds: a call of a tool, no call at all, text with unprintable characters. If
+    faults were independent of actions, the number of them on turns of one kind would be hypergeometric; its
+    tail, times the number of kinds, bounds the probability of so many (Fisher's exact test, Bonferroni's
+    bound).
     """
     turns: Counter[str] = Counter()
     broken: Counter[str] = Counter()
@@ -70,7 +71,7 @@ def faults_by_action(episodes: Sequence[Episode]) -> str:
         return ""
     return (
         f"faults follow what the policy does: {broken[kind]} of {faults} environment faults came after "
-        f"{kind}, which is {turns[kind] / total:.0%} of all turns (by chance with a probability below "
+        f"{kind}, which is {turns[kind] / total:.0%} of all turns (by chance with probability below "
         f"{chances[kind]:.0e}). A faulted episode counts nowhere, so a policy can learn to break its "
         "environment: find the bug, the step's episodes are stored"
     )
@@ -89,8 +90,8 @@ def _kinds(turn: Turn) -> Iterator[str]:
 
 
 def _tail(total: int, of_kind: int, drawn: int, at_least: int) -> float:
-    """P(X >= at_least) where X of `drawn` turns, drawn from `total`, are of a kind of which there are
-    `of_kind`."""
+    """P(X >= at_least), where X is how many of `drawn` turns, drawn from `total`, are among the `of_kind`
+    turns of a kind."""
     ways = sum(
         comb(of_kind, k) * comb(total - of_kind, drawn - k) for k in range(at_least, min(of_kind, drawn) + 1)
     )

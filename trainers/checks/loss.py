@@ -1,4 +1,4 @@
-"""The loss is a number."""
+"""The loss is finite."""
 
 import math
 from typing import Literal

@@ -15,7 +15,7 @@ def check_ratio(deviation: float, step: int) -> None:
     if deviation != 0.0:
         raise TrainingDiverged(
             f"GRPO step {step + 1}: before the first update the ratio of new to old policy is off 1 by "
-            f"{deviation:.3g}, though both are the same: the model's forward pass does not repeat itself. "
+            f"{deviation:.3g}, though both are the same: the model's forward pass is not reproducible. "
             "Likely causes: dropout or another random layer that evaluation mode leaves on, or operators "
             "that are not deterministic"
         )

@@ -1,7 +1,7 @@
-"""The policy loss of one micro-batch, by the entry in `registry` that the configuration names.
+"""The policy loss of one micro-batch, as defined by the entry of `registry` that the configuration names.
 
 Every loss is a sum over tokens, `Σ_n weight_n · term_n`. The weights hold the normaliser of the whole
-minibatch, so the sum over micro-batches, and its gradient, is the same however the minibatch is cut.
+minibatch, so the sum over micro-batches and its gradient are the same however the minibatch is cut.
 """
 
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ def policy_loss(
     """What a micro-batch adds to its minibatch's loss.
 
     Args:
-        logprobs_N: Of the micro-batch's tokens under the policy that is trained; differentiable. Everything
-            is computed where it lies, and nothing waits for a GPU.
+        logprobs_N: Of the micro-batch's tokens under the policy being trained; differentiable. Everything is
+            computed on its device, and nothing waits for a GPU.
 
     Returns:
-        The loss, [], and what `grpo_loss` measured along the way, for `PolicyMetrics.read`.
+        The loss, [], and the metrics tensor of `grpo_loss`, for `PolicyMetrics.read`.
     """
     spec, device = LOSSES[config.loss], logprobs_N.device
 
@@ -51,8 +51,8 @@ def policy_loss(
 
 @dataclass(frozen=True, slots=True)
 class PolicyMetrics:
-    """Sums and counts over tokens, so that micro-batches add up: `a + b`. `ludus.kernels.grpo_loss` says
-    what each one is."""
+    """Sums and counts over tokens, so that micro-batches add up: `a + b`. `ludus.kernels.grpo_loss` defines
+    each of them."""
 
     tokens: float = 0.0
     ratio_sum: float = 0.0
@@ -63,7 +63,7 @@ class PolicyMetrics:
 
     @classmethod
     def read(cls, metrics: Tensor) -> "PolicyMetrics":
-        """From what `grpo_loss` measured; waits for the GPU."""
+        """From the metrics tensor of `grpo_loss`; waits for the GPU."""
         return cls(*metrics.tolist())
 
     def __add__(self, other: "PolicyMetrics") -> "PolicyMetrics":

@@ -1,11 +1,11 @@
-"""Every policy loss: its entry here is the one place where it is written down.
+"""Every policy loss: its entry here is the only place that defines it.
 
 Configuration, trainer and documentation read `LOSSES`. To add a loss, add a reference and an entry. Nothing
 here imports torch, since a configuration is checked before anything heavy loads.
 
 The references state the papers' formulas, episode by episode: `tokens`, `ratios` and so on are lists with a
-tensor for each episode, and the ratio is π/μ of each token. The tests hold the operator `grpo_loss` with
-`token_weights` to them.
+tensor for each episode, and a ratio is π/μ of one token. The tests compare the operator `grpo_loss` with
+`token_weights` against them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LossSpec:
     """A phrase, for the configuration and the documentation."""
     paper: str
     ratio: Ratio
-    """Of each token, or one for each of an episode's sequences."""
+    """One for each token, or one for each of an episode's sequences."""
     objective: Objective
     normaliser: Normaliser
     """How the terms of a batch's tokens become one number."""
@@ -165,7 +165,7 @@ LOSSES = {
 
 
 def described() -> str:
-    """The losses in a phrase each, for the configuration's help."""
+    """A phrase about each loss, for the configuration's help."""
     return "; ".join(f"`{spec.name}`: {spec.about} ({spec.paper})" for spec in LOSSES.values()) + "."
 
 

@@ -1,1 +1,1 @@
-"""What is done with a model's weights: forward passes, optimiser steps, checkpoints."""
+"""Operations on a model's weights: forward passes, optimiser steps, checkpoints."""

@@ -1,4 +1,5 @@
-"""Checkpoints: all that training goes on from, written whole or not at all, checked before it is used."""
+"""Checkpoints: the whole state that training resumes from, written whole or not at all, checked before
+use."""
 
 import hashlib
 import json
@@ -25,14 +26,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, besides tensors."""
+    """How far training has come; everything but tensors."""
 
     phase: str
     """`sft` or `grpo`."""
     step: int
     """Steps of the phase that are done."""
     position: int
-    """Of the task stream: the seeds before it were drawn."""
+    """Position in the task stream: the seeds before it have been drawn."""
 
 
 def save_checkpoint(
@@ -66,7 +67,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's tensors into `model` and `optimizer`, and its generator's state into torch's.
+    """Load a checkpoint's tensors into `model` and `optimizer`, and its generator state into torch.
 
     Raises:
         CheckpointError: if a file is missing, changed or cut short, is of another format, or does not fit the
@@ -83,10 +84,10 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
 
 
 def read_progress(path: Path) -> Progress:
-    """Where a checkpoint stands, without loading its tensors.
+    """The progress that a checkpoint holds, without loading its tensors.
 
     Raises:
-        CheckpointError: if that cannot be read.
+        CheckpointError: if it cannot be read.
     """
     return _read_state(path)[0]
 
@@ -97,7 +98,7 @@ def checkpoints(directory: Path) -> list[Path]:
 
 
 def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (one that is tied counts once) and persistent buffers, by name."""
+    """Parameters (tied ones once) and persistent buffers, by name."""
     parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
     buffers = dict(model.named_buffers())
     persistent = model.state_dict().keys() & buffers.keys()

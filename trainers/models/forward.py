@@ -1,9 +1,9 @@
 """Log-probabilities of the scored tokens of a packed micro-batch, from a transformers causal LM.
 
-Segments lie end to end in one row of length T. Attention is causal within a segment and blind across
-segments; each token carries its position within its own segment, so models with absolute positions see what
-they would see alone. Hidden states are taken only where a token is scored, and go to the output embedding
-through `linear_logprob`.
+Segments lie end to end in one row of length T. Attention is causal within a segment and never crosses
+segments; each token has its position within its own segment, so models with absolute positions see the same
+as without packing. Hidden states are taken only where a token is scored; `linear_logprob` applies the output
+embedding to them.
 """
 
 from dataclasses import dataclass
@@ -36,17 +36,17 @@ class Scored:
     logprobs: Tensor
     """[N], differentiable. Under the policy at the given temperature."""
     entropy: Tensor
-    """[N], detached. Of the distribution that each token was drawn from, in nats."""
+    """[N], detached. Of the distribution that each token was drawn from; in nats."""
 
 
 def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -> Scored:
     """Scores a micro-batch with the model in evaluation mode (no dropout): the same weights, micro-batch and
-    thread count give the same bits, with gradients or without. The model's mode and attention are as before
+    thread count give the same bits, with gradients or without. The model's mode and attention are restored
     afterwards.
 
-    Raises UnsupportedModel for a model whose logits are not just its output embedding of the decoder's last
-    hidden state, or whose rows cannot be packed (state that leaks from one segment into the next); the first
-    call on a model checks that.
+    Raises UnsupportedModel for a model whose logits are not just its output embedding applied to the
+    decoder's last hidden state, or whose rows cannot be packed (state leaks from one segment into the next);
+    this is checked at the first call on a model.
     """
     decoder, head = _decoder_and_head(model)
     micro_batch = micro_batch.to(head.weight.device)
@@ -77,7 +77,7 @@ def packed_attention(
     position_bias: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """An attention function for transformers: causal within each segment, blind across.
+    """An attention function for transformers: causal within each segment, never across segments.
 
     query [1, heads, T, D], key and value [1, key heads, T, D], T = sum(segment_lengths). Returns
     [1, T, heads, D].
@@ -149,7 +149,7 @@ def _varlen_attention(
         window_size=(-1 if window is None else window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],
     )
-    assert isinstance(output, Tensor)  # a tuple only where more was asked for
+    assert isinstance(output, Tensor)  # a tuple only if more was asked for
     return output[None]
 
 
@@ -177,8 +177,8 @@ _checked: WeakSet[PreTrainedModel] = WeakSet()
 
 @torch.no_grad()
 def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
-    """Runs two short rows packed, and one of them alone through the whole model, whose head is made to say
-    something that any scale or cap would alter."""
+    """Runs two short rows packed, and one of them alone through the whole model, whose head is set so that
+    any scale or cap would change its logits."""
     name = type(model).__name__
     device = head.weight.device
     ids = torch.arange(7, device=device) % head.out_features

@@ -9,7 +9,7 @@ from ludus.trainers.errors import TrainingDiverged
 
 
 def build_optimizer(model: torch.nn.Module, config: OptimizerSection) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters; norms and biases (one dimension) are not decayed."""
+    """AdamW over the trainable parameters; norms and biases (parameters of one dimension) are not decayed."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decayed = [parameter for parameter in parameters if parameter.ndim > 1]
     others = [parameter for parameter in parameters if parameter.ndim <= 1]
@@ -23,12 +23,12 @@ def build_optimizer(model: torch.nn.Module, config: OptimizerSection) -> torch.o
 
 
 def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
-    """The rate of a step.
+    """The learning rate of a step.
 
     Args:
         config: Peak, warm-up and schedule.
         step: Counted from 0.
-        steps: Of the whole phase; at `steps` a falling schedule has reached 0.
+        steps: Steps of the whole phase; a falling schedule reaches 0 there.
     """
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
@@ -50,7 +50,7 @@ def apply_gradients(optimizer: torch.optim.AdamW, rate: float, max_grad_norm: fl
     """Clip, step, clear; returns the gradients' global 2-norm before clipping.
 
     Raises:
-        TrainingDiverged: if that norm is not finite. The weights are as they were then.
+        TrainingDiverged: if that norm is not finite; the weights are then unchanged.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))

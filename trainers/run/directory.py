@@ -1,4 +1,5 @@
-"""A run's folder: begun once, resumed with the configuration that it was begun with, used by one process."""
+"""A run's folder: created once, resumed only with the configuration it began with, used by one process at a
+time."""
 
 import fcntl
 import os
@@ -15,7 +16,7 @@ from ludus.trainers.errors import ConfigError, RunError
 
 
 def initial_folder(run: Path) -> Path:
-    """Of a small model as it was made: later versions may say other things, and make another tokenizer."""
+    """The small model as it was built: a later version may build another tokenizer from other texts."""
     return run / "models" / "initial"
 
 
@@ -28,11 +29,11 @@ def final_folder(run: Path) -> Path:
 
 
 def run_config(run: Path) -> RunConfig:
-    """The configuration that a run was begun with.
+    """The configuration that a run began with.
 
     Raises:
         ConfigError: as `load_config`.
-        RunError: if the file is not what was written there.
+        RunError: if the file is not as it was written.
     """
     path = run / "config.toml"
     config = load_config(path)
@@ -46,13 +47,13 @@ def run_config(run: Path) -> RunConfig:
 
 @contextmanager
 def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
-    """Make a run's folder, or check that the one that is there is this run's; inside, no other process may
-    open it.
+    """Create a run's folder, or check that the existing one belongs to this run. Inside the context, no other
+    process may open it.
 
     Raises:
         RunError: if the folder holds a run and `resume` is false, if there is no run to resume, or if another
             process is at work on it.
-        ConfigError: if it was begun with another configuration.
+        ConfigError: if the run began with another configuration.
     """
     written = run / "config.toml"
     if resume:
@@ -68,7 +69,7 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
     with disk_errors(run):
         run.mkdir(parents=True, exist_ok=True)
     with _alone(run):
-        # A run that failed before it trained anything, on a wrong model path say, may be begun again, mended.
+        # A run that failed before it trained anything, say on a wrong model path, may begin again, corrected.
         if any(path != written for path in run.iterdir()):
             raise RunError(
                 f"{run} exists already and would be overwritten; go on with it by --resume, or choose "
@@ -80,7 +81,7 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
 
 @contextmanager
 def _alone(run: Path) -> Iterator[None]:
-    """Holds a lock on the run's folder, which the system lifts when the process ends, however it ends."""
+    """Holds a lock on the run's folder, which the system releases when the process ends, however it ends."""
     folder = os.open(run, os.O_RDONLY)
     try:
         try:
@@ -98,7 +99,7 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
-    # By way of TOML, which knows no tuples: one that was given from Python is a list in the file.
+    # Through TOML, which has no tuples: one that was given from Python is a list in the file.
     now, then = tomllib.loads(config.to_toml()), tomllib.loads(begun.to_toml())
     for section, values in then.items():
         for key, value in values.items():

@@ -20,7 +20,7 @@ Stage = Literal["primed", "final"]
 
 
 def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, listener: Listener) -> None:
-    """Play the held-out tasks with a saved model; keep the episodes, and a summary in `evaluation.json`."""
+    """Play the held-out tasks with a saved model; store the episodes, and a summary in `evaluation.json`."""
     record = run / "evaluation.json"
     summaries = _summaries(record)
     count = min(config.evaluation.episodes, len(held_out.seeds))
@@ -65,4 +65,4 @@ def _summaries(record: Path) -> dict[str, Any]:
     return summaries
 
 
-_AGAIN = "it was edited or damaged, delete it and evaluate again with --resume"
+_AGAIN = "it was edited or damaged; delete it and evaluate again with --resume"

@@ -1,4 +1,4 @@
-"""`train`: the whole job: model, priming, evaluation, GRPO, evaluation; what is done is not done again."""
+"""`train`, the whole job: model, priming, evaluation, GRPO, evaluation. What is already done is skipped."""
 
 import os
 from collections.abc import Iterator
@@ -29,16 +29,16 @@ from ludus.trainers.tasks import HeldOut, TaskStream, hold_out
 def train(
     config: RunConfig, directory: str | Path, resume: bool = False, listener: Listener | None = None
 ) -> Path:
-    """Run a configuration from beginning to end, or go on with it.
+    """Run a configuration from beginning to end, or resume it.
 
     A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`),
-    written whole or not at all; a resumed run skips it, and goes on within SFT and GRPO from their last
-    checkpoint, to the same bits as a run that was never interrupted.
+    written whole or not at all; a resumed run skips it, continues SFT and GRPO from their last checkpoint,
+    and ends with the same bits as a run that was never interrupted.
 
     Args:
         config: What to do.
         directory: The run's folder; its layout is in `docs/architecture.md`.
-        resume: Go on with the run that is there.
+        resume: Continue the run in the folder.
         listener: Told of every phase and step.
 
     Returns:
@@ -47,7 +47,7 @@ def train(
     Raises:
         UserError: what went wrong, in one line: `ConfigError`, `RunError`, `CheckpointError`,
             `TrainingDiverged`, `ModelLoadError`.
-        KeyboardInterrupt: after Ctrl-C; what was trained is saved.
+        KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     listener = listener or Listener()
     with open_run(config, Path(directory), resume) as run, computing(config):
@@ -73,7 +73,7 @@ def train(
 def make_environment(config: RunConfig) -> gymnasium.Env[Any, Any]:
     """
     Raises:
-        ConfigError: if it cannot be made with these arguments, or is not one that a language model can play.
+        ConfigError: if it cannot be made with these arguments, or a language model cannot play it.
     """
     id = config.environment.id
     try:
@@ -94,22 +94,22 @@ def make_environment(config: RunConfig) -> gymnasium.Env[Any, Any]:
 
 
 def held_out_tasks(config: RunConfig) -> int:
-    """How many tasks are held out; the held-out demonstrations are of the evaluation's first tasks."""
+    """How many tasks are held out; the held-out demonstrations are played on the first of them."""
     return max(config.evaluation.episodes, config.sft.heldout_demonstrations if config.sft.steps else 0)
 
 
 @contextmanager
 def computing(config: RunConfig) -> Iterator[None]:
-    """Torch as a run needs it: its number of threads, and deterministic operators; as before afterwards.
+    """Set torch up for a run: its number of threads, and deterministic operators. Restored afterwards.
 
-    New memory is not filled first, as torch would for determinism: that writes every output of an operator
-    once more. The tests of the operators run with memory full of NaN instead.
+    New memory is not filled, as torch would do for determinism, since that writes every output of an operator
+    twice. The tests of the operators run with memory full of NaN instead.
     """
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic  # its one attribute is unknown to type checkers
+    memory: Any = torch.utils.deterministic  # type checkers do not know its only attribute
     fill = memory.fill_uninitialized_memory
     if config.model.device.startswith("cuda"):
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for to be deterministic
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch requires it for determinism
     torch.set_num_threads(config.run.threads)
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False

@@ -1,4 +1,4 @@
-"""A run's policy: the model that it starts from, its engine, and the player that samples from it."""
+"""A run's policy: the model it starts from, its engine, and the player that samples from it."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
     """The model that a run starts from: a name, a folder, or the small one made for the environment.
 
     Raises:
-        RunError: if the run was trained from a small model that it did not keep.
+        RunError: if the run trained a small model but did not keep the one that it began with.
     """
     if config.model.path != "small":
         return config.model.path
@@ -38,10 +38,10 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
 
 
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
-    """A model whose weights lie in memory of their own, with fused operators where they pay.
+    """A model whose weights are in memory of their own, with fused operators where they pay off.
 
-    Where weights lie decides which instructions the linear algebra picks, so bits would differ between
-    weights that were trained in memory and the same ones mapped from a file.
+    The alignment of the weights in memory decides which instructions linear algebra uses, so results would
+    differ in their last bits between weights trained in memory and the same weights mapped from a file.
     """
     policy = load_model(path, config.model.dtype, config.model.device)
     for parameter in policy.model.parameters():
@@ -52,8 +52,8 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
 
 
 def kernels_pay(model: PreTrainedModel) -> bool:
-    """On a GPU, for the models that they fit. On a CPU a run is short of time rather than of memory, and what
-    fusing saves there is memory."""
+    """On a GPU, for the models that they support. On a CPU a run is limited by time rather than memory, and
+    fusing saves only memory there."""
     return model.device.type == "cuda" and not kernels_problem(model)
 
 
@@ -66,9 +66,9 @@ def save_policy(policy: LoadedModel, folder: Path) -> None:
 def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
     """The engine of `[engine]`, to be closed when it is done.
 
-    The embedded one waits for every episode as long as an environment may take for a step. With less patience
-    a step that is slow once, because it compiles something or the machine is busy, would change what is
-    computed together, and a resumed run would not end in the same bits.
+    The embedded engine waits for every episode for as long as an environment may take for a step. With less
+    patience, a single slow step (something compiles, or the machine is busy) would change which episodes are
+    computed together, and a resumed run would not end with the same bits.
     """
     settings = config.rollout
     return make_engine(
