@@ -1,4 +1,4 @@
-"""A model that engine and trainer share: each of them computes with an attention function of its own."""
+"""A model shared by engine and trainer, each of which computes with its own attention function."""
 
 import threading
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ _locks: WeakKeyDictionary[Any, threading.RLock] = WeakKeyDictionary()
 
 @contextmanager
 def computing_with(model: Any, attention: str) -> Iterator[None]:
-    """The model in evaluation mode with this attention, and afterwards as it was. Who shares a model takes
-    turns.
+    """Puts the model into evaluation mode with this attention, and restores it afterwards. Users of a shared
+    model must take turns.
 
     Args:
         attention: The name under which the function is registered with transformers.

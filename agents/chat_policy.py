@@ -26,16 +26,16 @@ class ChatPolicy:
 
     server: OpenAIServer
     sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024, temperature=0.0))
-    """Without stop ids. `top_p`, `top_k` and `min_p` are sent where they cut something off."""
+    """Without stop ids. `top_p`, `top_k` and `min_p` are sent only if they cut something off."""
     seed: int = 0
     token_ids: bool = False
     """Ask for token ids and log-probabilities (vLLM gives them), so that the episodes can be trained on.
-    Where the server renders a history otherwise than what was sampled, the episode forks."""
+    If the server renders a history differently from what was sampled, the episode forks."""
     written_calls: str = ""
     """Empty: the server is told the tools and reads the calls. Or the name of a format (`hermes`, `openai`,
     …): the tools stand in the system message, and calls are read from the reply's text."""
     images: bool = False
-    """Send images; without, the model reads `[image]`."""
+    """Send images; otherwise the model reads `[image]`."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "ChatPlayer":
         return ChatPlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
@@ -93,7 +93,7 @@ class ChatPlayer:
         }
 
     def _read(self, answer: Any) -> Action:
-        """What the server's answer says, with the ids of the whole prompt.
+        """The action in the server's answer, and the ids of the whole prompt.
 
         Raises:
             BadAnswer: it cannot be used.
@@ -102,7 +102,8 @@ class ChatPlayer:
         return _with_ids(action, answer) if self._policy.token_ids else action
 
     def _continued(self, action: Action) -> Action:
-        """The action with what its prompt adds; a prompt that does not begin with what was seen is a fork."""
+        """The action with the ids that its prompt adds; a prompt that does not begin with the ids seen so far
+        is a fork."""
         prompt, seen = action.prompt_ids, self._context
         appended = prompt[: len(seen)] == seen
         self._context = (*prompt, *action.completion_ids)
@@ -110,10 +111,10 @@ class ChatPlayer:
 
 
 def _sent(message: Mapping[str, Any], images: bool = False) -> dict[str, Any]:
-    """A message as servers take it: arguments are the text of an object, whatever the model wrote.
+    """A message as servers expect it: arguments are the text of a JSON object, whatever the model wrote.
 
-    Malformed arguments go back under the key `malformed`: servers whose templates read the arguments refuse a
-    whole conversation in which some cannot be read.
+    Malformed arguments go back under the key `malformed`: a server whose template reads the arguments refuses
+    the whole conversation if it cannot read them.
     """
     sent: dict[str, Any] = {**message, "content": message["content"] if images else content_text(message)}
     if "tool_calls" in sent:
@@ -156,12 +157,12 @@ def _action(answer: Any, max_tokens: int) -> Action:
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None where it is not a number."""
+    """A number of tokens; None if it is not a number."""
     return value if type(value) is int and 0 <= value < 2**31 else None
 
 
 def _with_ids(action: Action, answer: Any) -> Action:
-    """The action with the server's ids, where it gives all of them.
+    """The action with the server's ids, if it gives all of them.
 
     Raises:
         BadAnswer: they are not ids, or not log-probabilities.
@@ -179,7 +180,7 @@ def _with_ids(action: Action, answer: Any) -> Action:
 
 
 def _reply(message: Mapping[str, Any]) -> Message:
-    """The assistant's message, with the keys that a conversation knows and each call in OpenAI's form."""
+    """The assistant's message, reduced to the keys of a conversation, with each call in OpenAI's form."""
     content = message.get("content") or message.get("refusal") or ""
     reply: Message = {"role": "assistant", "content": content_text({"content": content})}
     calls = message.get("tool_calls")

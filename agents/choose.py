@@ -1,4 +1,4 @@
-"""`choose_policy`: a policy from what is written on a command line."""
+"""`choose_policy`: a policy from the options of a command line."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -25,9 +25,9 @@ _SEARCHES: Mapping[str, tuple[Callable[[Policy, int], Policy], int]] = {
     "beam": (lambda policy, n: Beam(policy, width=n, samples=n), 4),
     "mcts": (lambda policy, n: MCTS(policy, simulations=n), 32),
 }
-"""By name: how to make the agent of a policy and a number, and the default number."""
+"""By name: how to make the agent from a policy and a number, and the default number."""
 SEE_REWARDS = ("best-of", "beam", "mcts")
-"""Those that look at the rewards of copies of the environment."""
+"""The agents that look at the rewards of copies of the environment."""
 AGENTS = "direct, react, best-of-N, majority-N, beam-N or mcts-N"
 
 
@@ -50,16 +50,17 @@ def choose_policy(
     """
     Args:
         model: `scripted:NAME`, an agent of the environment's own; the URL of a server with OpenAI's form,
-            with `#NAME` behind it where it has several models; or a model's folder or name on the hub.
+            followed by `#NAME` if it has several models; or a model's folder or name on the hub.
         max_tokens: in one reply.
         seed: of the policy's own randomness.
         concurrency: how many episodes are played at once.
         agent: how the model is used: `direct`, `react`, `best-of-8`, `majority-8`, `beam-4`, `mcts-32`. See
             `ludus.agents.search` for what their figures mean.
-        engine: of a model's folder or name; embedded, where none is given.
+        engine: the engine for a model's folder or name; embedded if None.
 
     Raises:
-        AgentError: no agent has this name, or it needs samples that differ, or players that branch.
+        AgentError: no agent has this name, or it needs differing samples or players that branch, which the
+            model does not give.
         UserError: the model cannot be found, or the server cannot be used.
     """
     use = choose_agent(agent, model, temperature)
@@ -68,7 +69,7 @@ def choose_policy(
 
 
 def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy], Policy]:
-    """What an agent of this name makes of a policy.
+    """The policy that an agent of this name makes from a policy.
 
     Raises:
         AgentError: see `choose_policy`.

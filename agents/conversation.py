@@ -1,4 +1,4 @@
-"""`Conversation`: what one player has heard and said, as messages and as the exact ids."""
+"""`Conversation`: what one player has heard and said, as messages and as exact ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,10 +10,10 @@ from ludus.envs.chat import Message
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Grows by what the other side adds (`hear`) and by what the player replies (`say`), in turns.
+    """Grows in turns: by the messages of the other side (`hear`) and by the player's replies (`say`).
 
     What was sampled stays as it was sampled: ids are only ever appended, unless the format says that its
-    template rewrote the history (a fork). Immutable, so that players which branch off share it.
+    template rewrote the history (a fork). Immutable, so that branching players can share it.
     """
 
     format: ChatFormat
@@ -24,11 +24,11 @@ class Conversation:
     """All ids that the model has seen and sampled, since the last fork."""
 
     def hear(self, added: Sequence[Message]) -> tuple["Conversation", Prompt]:
-        """With messages of the other side, up to where the player begins to speak.
+        """Adds messages of the other side, up to where the player begins to speak.
 
         Returns:
-            The longer conversation, and the prompt that leads there: what it appends or, on a fork, the whole
-            history anew. The first prompt is not a fork.
+            The longer conversation, and the prompt that leads there: the ids to append or, on a fork, the
+            whole history rendered anew. The first prompt is not a fork.
         """
         if self.messages:
             prompt = self.format.next_prompt(list(self.messages), self.context, list(added), self.tools)
@@ -38,7 +38,7 @@ class Conversation:
         return self._with(added, (*seen, *prompt.ids)), prompt
 
     def say(self, reply: Message, completion_ids: Sequence[int]) -> "Conversation":
-        """With the player's reply, which was sampled as these ids."""
+        """Adds the player's reply, which was sampled as these ids."""
         return self._with([reply], (*self.context, *completion_ids))
 
     def _with(self, added: Sequence[Message], context: tuple[int, ...]) -> "Conversation":

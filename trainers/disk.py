@@ -58,4 +58,4 @@ def _fix(error: OSError | str) -> str:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full
     cause = "free some space" if is_full else "check the folder's permissions and disk"
-    return f"{cause} and go on with --resume; what was saved before is intact"
+    return f"{cause} and continue with --resume; what was saved before is intact"

@@ -1,1 +1,1 @@
-"""The benchmark: frozen tasks, a run that survives being killed, figures with intervals, comparisons."""
+"""The benchmark: frozen tasks, runs that survive being killed, metrics with intervals, comparisons."""

@@ -1,7 +1,7 @@
-"""What doing nothing, chance and the oracle reach on the same tasks: played once, then read from a cache.
+"""Results of the null, random and oracle agents on the same tasks: played once, then read from a cache.
 
 The cache (see `ludus.tools.files.cache_directory`) has one file for each task set and agent, named by a hash
-of the tasks and of the source of the environments, so that a changed environment is played anew.
+of the tasks and of the source of the environments, so a changed environment is played again.
 """
 
 import hashlib
@@ -31,12 +31,12 @@ def baselines_of(task_set: TaskSet) -> list[str]:
 
 
 def cached(task_set: TaskSet, agent: str) -> list[Result] | None:
-    """What the agent did on these tasks, numbered from 0; None where that is not known yet."""
+    """The agent's results on these tasks, numbered from 0; None if they are not cached."""
     try:
         content = json.loads(_file(task_set, agent).read_text(encoding="utf-8"))
         return [Result(**result) for result in content]
     except (OSError, ValueError, TypeError, RecursionError):
-        # Absent, or damaged: it is played again and written anew.
+        # Absent or damaged: the baseline is played and written again.
         return None
 
 
@@ -54,7 +54,8 @@ def _file(task_set: TaskSet, agent: str) -> Path:
 
 @cache
 def _source(id: str) -> str:
-    """A hash of all source that an environment may run: Ludus' environments and tools, and its own module."""
+    """A hash of all source code that an environment may run: Ludus' environments and tools, and its own
+    module."""
     folders = [Path(place) for package in (ludus.envs, ludus.tools) for place in package.__path__]
     sources = {path for folder in folders for path in folder.rglob("*.py")}
     entry = gymnasium.spec(id).entry_point

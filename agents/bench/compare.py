@@ -36,10 +36,9 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     differences: tuple[Difference, ...]
-    """By environment; one more, named `all`, over everything where there are several. Each task counts
-    once."""
+    """By environment; if there are several, one more, named `all`, over everything. Each task counts once."""
     notes: tuple[str, ...]
-    """What whoever reads it has to know first."""
+    """What a reader must know first."""
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -66,11 +65,11 @@ def compare(a: Folder, b: Folder) -> Comparison:
         if not common:
             raise BenchError(
                 f"{a.path} was played on the tasks {a.tasks.digest}, {b.path} on {b.tasks.digest}, and they "
-                "have none in common: play both on one list"
+                "have no task in common: play both on one list"
             )
         notes.append(
             f"THE TASK LISTS DIFFER: {a.tasks.digest} has {len(listed_a)} tasks, {b.tasks.digest} has "
-            f"{len(listed_b)}. Only the {len(common)} that both have are compared"
+            f"{len(listed_b)}. Only the {len(common)} tasks in both are compared"
         )
     if a.settings.ludus != b.settings.ludus:
         notes.append(f"the versions of Ludus differ: {a.settings.ludus}, {b.settings.ludus}")
@@ -80,7 +79,8 @@ def compare(a: Folder, b: Folder) -> Comparison:
     both = [place for place in common if place in left and place in right]
     if len(both) < len(common):
         notes.append(
-            f"{len(common) - len(both)} tasks are left out: in one of the runs not played yet, or faults only"
+            f"{len(common) - len(both)} tasks are left out: one of the runs has no results for them, "
+            "or only faults"
         )
     if not both:
         raise BenchError(f"{a.path} and {b.path} have no task on which both have a result: finish them first")
@@ -135,7 +135,8 @@ def _places(folder: Folder) -> list[Place]:
 
 
 def _by_place(folder: Folder, results: list[Result]) -> dict[Place, list[Result]]:
-    """The results without faults, by task; where the environment gave another task, by the task it gave."""
+    """The results without faults, by task; if the environment gave a task other than the listed one, by the
+    task it gave."""
     places = _places(folder)
     found: dict[Place, list[Result]] = defaultdict(list)
     for result in results:

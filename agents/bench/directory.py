@@ -1,11 +1,11 @@
-"""A benchmark's folder: what it records, and whether a run may go on in it.
+"""A benchmark's folder: what it records, and whether a run may continue in it.
 
-bench.json          model, agent, sampling, repeats, versions, hash of the tasks: what makes it this run
+bench.json          model, agent, sampling, repeats, versions, hash of the tasks: the identity of the run
 tasks.json          the task list
 journal.jsonl       every finished episode, appended as it ends
 results.json        the table, with intervals
-results.jsonl       one line an episode: its figures
-episodes/*.parquet  one file an environment
+results.jsonl       one line per episode: its metrics
+episodes/*.parquet  one file per environment
 report.html
 """
 
@@ -30,12 +30,12 @@ _PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers", "vllm")
 
 
 class BenchError(UserError):
-    """A benchmark's folder that cannot be used: of another run, damaged, or no such folder."""
+    """A benchmark's folder cannot be used: it belongs to another run, is damaged, or does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What makes a run this run. All of it must be the same to go on with it."""
+    """The identity of a run. All of it must match to continue the run."""
 
     suite: str
     model: str
@@ -44,7 +44,7 @@ class Settings:
     max_tokens: int
     seed: int
     n: int | None
-    """Tasks per environment that were asked for; None: all that are frozen."""
+    """Requested tasks per environment; None: all frozen ones."""
     repeats: int
     tasks: str
     """Hash of the task list."""
@@ -63,7 +63,7 @@ class Folder:
     """Environments of the suite that could not run, and why."""
     versions: dict[str, str]
     begun: str
-    """The day on which the run began."""
+    """The date on which the run began."""
 
     @property
     def journal(self) -> Path:
@@ -75,8 +75,8 @@ class Folder:
         return self.journal.exists() and self.journal.stat().st_size > 0
 
     def episodes(self) -> list[Episode]:
-        """The finished ones, in the order of the task list and its repeats; of one that was played again
-        because it was a fault, the last."""
+        """The finished episodes, in the order of the task list and its repeats. Of an episode that faulted
+        and was played again, the last attempt."""
         latest = {(episode.group, episode.sample): episode for episode in read_journal(self.journal)}
         return [latest[place] for place in sorted(latest)]
 
@@ -85,7 +85,7 @@ class Folder:
 
 
 def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, str]) -> Folder:
-    """Make the folder of a new run.
+    """Create the folder of a new run.
 
     Raises:
         BenchError: `path` is something else.
@@ -102,7 +102,7 @@ def begin(path: Path, settings: Settings, tasks: TaskList, left_out: dict[str, s
         "versions": folder.versions,
         "begun": folder.begun,
     }
-    # The last file: a folder that has it is a run.
+    # Written last: a folder that has this file is a run.
     write_file(path / SETTINGS, json.dumps(about, indent=1) + "\n")
     return folder
 
@@ -138,11 +138,11 @@ def open_folder(path: Path) -> Folder:
 
 
 def abandon(folder: Folder) -> None:
-    """Give up a run in which nothing has been played (its model would not load), so that another one may
-    begin in the folder.
+    """Discard a run in which nothing has been played (say, its model did not load), so that another may begin
+    in the folder.
 
     Raises:
-        UserError: a process is about to play it.
+        UserError: another process is using it.
     """
     with Journal(folder.journal):
         for name in (SETTINGS, TASKS):
@@ -161,7 +161,7 @@ def require_same(folder: Folder, wanted: Settings) -> None:
     ]
     if differences:
         raise BenchError(
-            f"{folder.path} holds another run ({'; '.join(differences)}): repeat its settings to go on with "
+            f"{folder.path} holds another run ({'; '.join(differences)}): repeat its settings to continue "
             "it, or give this one a folder of its own with --out"
         )
 

@@ -1,8 +1,7 @@
-"""Write the frozen task lists anew: `python -m ludus.agents.bench.freeze [SUITE …]`.
+"""Rewrite the frozen task lists: `python -m ludus.agents.bench.freeze [SUITE …]`.
 
-To be done where an environment's tasks changed, in the commit that changes them: figures taken on the old
-list are not comparable with those on the new one, and the hash says so. MathTool, which two suites share, is
-frozen in both alike.
+Run it when an environment's tasks change, in the same commit: results on the old list are not comparable with
+those on the new one, and the hash shows that. MathTool, which two suites share, is frozen alike in both.
 """
 
 import sys

@@ -1,8 +1,7 @@
-"""The journal: every finished episode, one line each, written before the episode counts.
+"""The journal: one line per finished episode, written before the episode counts.
 
 A line is eight hexadecimal digits (CRC-32 of the rest), a space, and a JSON object without line breaks: the
-fields of `Episode`. A line that is torn or damaged costs itself alone: its neighbours are found again at the
-next line break.
+fields of `Episode`. A torn or damaged line costs only itself: reading resumes at the next line break.
 """
 
 import fcntl
@@ -18,7 +17,8 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.tools.errors import UserError
 
 _SYNC_SECONDS = 1.0
-"""Lines survive the death of the process at once; a power cut may cost those of the last second."""
+"""Seconds between flushes to disk. A line survives the death of the process at once; a power cut may cost
+those of the last second."""
 _TURN_FIELDS = tuple(Turn.__slots__)
 _EPISODE_FIELDS = tuple(name for name in Episode.__slots__ if name not in ("turns", "stop"))
 
@@ -47,7 +47,7 @@ def decode(line: bytes) -> Episode | None:
 
 
 class Journal:
-    """Appends to a journal, which one process at a time may do; a context manager."""
+    """Appends to a journal, which only one process at a time may do; a context manager."""
 
     def __init__(self, path: Path) -> None:
         """
@@ -77,7 +77,7 @@ class Journal:
         """Write a line of `encode`; the episode counts once this returns.
 
         Raises:
-            OSError: it could not be written whole; what was written of it is taken back.
+            OSError: it could not be written whole; the partial line is removed.
         """
         try:
             written = 0
@@ -93,8 +93,8 @@ class Journal:
             self._synced = time.monotonic()
 
     def mend(self) -> str:
-        """Cut off a torn tail, so that the next line begins on its own; returns a line about it and about
-        whatever else is damaged, or nothing where all is whole."""
+        """Cut off a torn tail, so that the next record starts on a new line. Returns a message about it and
+        any other damage, or an empty string if all is whole."""
         whole = damaged = torn = 0
         with open(self.path, "rb") as file:
             for line in file:
@@ -110,16 +110,16 @@ class Journal:
         if not torn and not damaged:
             return ""
         what = [f"{torn} bytes of an unfinished line were cut off"] if torn else []
-        what += [f"{damaged} damaged lines are passed over"] if damaged else []
+        what += [f"{damaged} damaged lines are skipped"] if damaged else []
         return (
-            f"{self.path}: {' and '.join(what)}; {whole} episodes are whole and kept, what is missing is "
+            f"{self.path}: {' and '.join(what)}; {whole} episodes are whole and kept; missing ones are "
             "played again"
         )
 
 
 def read_journal(path: Path) -> Iterator[Episode]:
-    """The whole records of a journal, in the order in which they were written; damaged lines are passed over
-    (`Journal.mend` tells of them)."""
+    """The intact records of a journal, in the order written; damaged lines are skipped (`Journal.mend`
+    reports them)."""
     if path.exists():
         with open(path, "rb") as file:
             yield from (episode for line in file if (episode := decode(line)) is not None)

@@ -1,8 +1,8 @@
-"""Figures from results, with 95% intervals that know that repeats of one task are not independent.
+"""Metrics from results, with 95% intervals that account for the dependence between repeats of a task.
 
-Every figure is a mean over tasks of a task's own value, so the bootstrap draws tasks, with all their repeats
-(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares, which are often 0 or 1 where a
-bootstrap would have no width, get Wilson's interval at the effective sample size (E. L. Korn and B. I.
+Every metric is a mean over tasks of a per-task value, so the bootstrap draws tasks, with all their repeats
+(B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares are often 0 or 1, where a bootstrap
+interval would have no width, so they get Wilson's interval at the effective sample size (E. L. Korn and B. I.
 Graubard, Survey Methodology 24, 1998). Faults are left out of all of them.
 """
 
@@ -20,31 +20,31 @@ from ludus.agents.evaluate import Interval, bootstrap_mean, wilson_share
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All but `episodes`, `faults` and `stops` are over the episodes without a fault."""
+    """All but `episodes`, `faults` and `stops` cover only the episodes without a fault."""
 
     tasks: int
-    """Those with at least one episode without a fault."""
+    """Tasks with at least one episode without a fault."""
     episodes: int
     faults: int
     reward: Interval
     success: Interval
     repeats: int
-    """Most samples of one task: the k of the next three."""
+    """The most samples of any one task: the k of the next three."""
     pass_at: dict[int, Interval]
     """k → chance that at least one of k samples succeeds (M. Chen et al., 2021, unbiased)."""
     pass_hat: dict[int, Interval]
     """k → chance that all of k samples succeed (S. Yao et al., τ-bench, 2024, unbiased)."""
     majority: Interval | None
-    """Success of the answer that most of a task's samples give; None where there is no answer to vote on."""
+    """Success of the most common answer among a task's samples; None if there is no answer to vote on."""
     turns: float
     prompt_tokens: float
     completion_tokens: float
     seconds: float
-    """Of an episode, thinking and stepping; mean, like the three before."""
+    """Seconds per episode, generation and steps together; a mean, like the three before."""
     model_seconds: float
     calls: float
     errors: dict[str, int]
-    """Tool calls that went wrong, by kind, in all."""
+    """Total number of failed tool calls, by kind."""
     stops: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,11 +99,12 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
 
 
 def majority_success(group: Sequence[Result]) -> float | None:
-    """Success of the answer that most of a task's samples give. Samples that share it may still differ in
-    success, and answers may tie: the mean over them then. An episode without an answer has no vote.
+    """Success of the most common answer among a task's samples. Samples that share it may still differ in
+    success, and answers may tie; the result is then the mean over them. An episode without an answer has no
+    vote.
 
     Returns:
-        None where no sample has an answer.
+        None if no sample has an answer.
     """
     votes: dict[str, list[bool]] = defaultdict(list)
     for result in group:
@@ -118,9 +119,9 @@ def majority_success(group: Sequence[Result]) -> float | None:
 def clustered_share(shares: Sequence[float], trials: int) -> Interval:
     """The mean of the tasks' shares (each from 0 to 1), with Wilson's interval at the effective sample size.
 
-    The variance of the mean is taken between tasks; the effective size is that of independent trials with the
-    same variance, `trials` at most. Where all tasks came out alike there is no variance to go by: each task
-    counts once.
+    The variance of the mean is taken between tasks; the effective size is the number of independent trials
+    with the same variance, at most `trials`. If all tasks came out alike, there is no variance to estimate it
+    from: each task counts once.
     """
     if not shares:
         return Interval(math.nan, math.nan, math.nan)

@@ -1,4 +1,4 @@
-"""Playing a list of jobs: in this process, or in several where that is faster."""
+"""Playing a list of jobs: in this process, or in several if that is faster."""
 
 import asyncio
 import struct
@@ -21,15 +21,15 @@ from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
 from ludus.tools.errors import UserError
 
 Keep = Callable[[bytes, Result], None]
-"""Called with each episode that has ended: its journal line, and its figures."""
+"""Called with each finished episode: its journal line, and its result."""
 
 SILENCE_S = 120
-"""A process that says nothing for so long is stuck: meanwhile it would have said many times that it lives."""
+"""A process silent for this long is stuck: it should have sent many heartbeats by then."""
 _BEATS = 24
 
 
 class WorkerDied(UserError):
-    """A process that played was killed, or is stuck."""
+    """A worker process was killed, or is stuck."""
 
 
 def play(
@@ -43,10 +43,10 @@ def play(
     """Plays the jobs, at most `concurrency` at once over all environments and processes.
 
     Returns:
-        The seconds that playing took, from the moment when the first process was ready to play.
+        The seconds that playing took, counted from when the first process was ready.
 
     Raises:
-        UserError: the model refuses us, or a process was killed or is stuck. What was kept is kept.
+        UserError: the model refuses us, or a process was killed or is stuck. Finished episodes are kept.
         RolloutError, RuntimeError: an environment or a policy raised something that is not a fault.
     """
     if not jobs:
@@ -69,7 +69,7 @@ def _here(player: PlayerChoice, tasks: TaskList, jobs: Sequence[Job], concurrenc
     def finished(episode: Episode) -> None:
         keep(encode(episode), measure(episode))
 
-    # A scripted agent computes all the time: more than one in a process would only wait for each other.
+    # A scripted agent keeps its process busy: several in one process would only wait for each other.
     at_once = 1 if player.is_scripted else min(concurrency, len(jobs))
     asyncio.run(rollout_stream(policy, next_start, finished, concurrency=at_once))
     return time.perf_counter() - began
@@ -108,34 +108,34 @@ def _elsewhere(
                         busy.discard(link)
                     elif isinstance(said, Ready):
                         began = began or time.perf_counter()
-                        # One waits behind each that is played, so that nobody is ever idle.
+                        # A further job waits behind each one being played, so that no process is ever idle.
                         _give(link, left, 2 * each, told)
                 except (EOFError, ConnectionError):
                     raise WorkerDied(
-                        f"a process that played ended with code {workers[link].wait()}: it was killed, or "
+                        f"a worker process ended with code {workers[link].wait()}: it was killed, or "
                         "had no memory left (then try a smaller --concurrency)"
                     ) from None
-                except BlockingIOError:  # it stopped in the middle of a message
+                except BlockingIOError:  # it was stopped in the middle of a message
                     raise _stuck() from None
         return time.perf_counter() - (began or time.perf_counter())
 
 
 def _require_signs_of_life(busy: Iterable[Connection], heard: Mapping[Connection, float]) -> None:
     now = time.monotonic()
-    # Where this process was halted for a while, what the others said meanwhile is still to be read.
+    # If this process was suspended for a while, messages from the others are still waiting to be read.
     if any(now - heard[link] >= SILENCE_S and not link.poll() for link in busy):
         raise _stuck()
 
 
 def _stuck() -> WorkerDied:
     return WorkerDied(
-        f"a process that played gave no sign of life for {SILENCE_S} s: it was halted, or the machine has no "
-        "memory left (then try a smaller --concurrency); what was played is kept: the same command goes on"
+        f"a worker process gave no sign of life for {SILENCE_S} s: it was suspended, or the machine has no "
+        "memory left (then try a smaller --concurrency); what was played is kept: the same command continues"
     )
 
 
 def _give(link: Connection, left: deque[Job], count: int, told: set[Connection]) -> None:
-    """More to play; or, once, that there is no more."""
+    """Sends more jobs or, once, the message that there are no more."""
     given: list[Job | None] = [left.popleft() for _ in range(min(count, len(left)))]
     if len(given) < count and link not in told:
         told.add(link)
@@ -151,14 +151,14 @@ def _raise(ended: Ended) -> None:
     if ended.how == "refused":
         error = UserError(ended.text)
     else:
-        error = RuntimeError(f"a process that played broke:\n{ended.text}")
+        error = RuntimeError(f"a worker process failed:\n{ended.text}")
     for note in ended.notes:
         error.add_note(note)
     raise error
 
 
 class _Worker:
-    """A started worker process; at the end of the context it is gone."""
+    """Starts a worker process and ends it with the context."""
 
     def __init__(self, setup: Setup) -> None:
         ours, theirs = socketpair()
@@ -167,7 +167,7 @@ class _Worker:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "ludus.agents.bench.worker", str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the parent, which says when to stop
+                start_new_session=True,  # Ctrl-C goes to the parent, which tells the worker when to stop
                 pass_fds=[theirs.fileno()],
             )
         self._link = Connection(ours.detach())
@@ -177,7 +177,7 @@ class _Worker:
         return self._link, self._process
 
     def __exit__(self, *_: object) -> None:
-        self._link.close()  # which ends it, whatever it does
+        self._link.close()  # which ends the worker, whatever it is doing
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Who plays a benchmark: what `--model`, `--agent` and the sampling options name, as a policy."""
+"""The player of a benchmark: the policy that `--model`, `--agent` and the sampling options name."""
 
 import os
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from ludus.agents.choose import SCRIPTED, URLS, choose_policy
 from ludus.agents.policy import Policy
 
 FEW = 32
-"""Episodes of a scripted agent that are played before other processes would have started."""
+"""A scripted agent plays this many episodes in the time that it takes to start other processes."""
 _FULL_PROCESS = 64
 """Requests in flight that keep one process's HTTP client busy: with more, a second process helps."""
 
@@ -32,14 +32,14 @@ class PlayerChoice:
 
     @property
     def shown(self) -> str:
-        """The model as it may be written down: a URL without its user and password."""
+        """The model in a form that is safe to record: a URL without user and password."""
         if not self.is_served:
             return self.model
         parts = urlsplit(self.model)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def resolved(self) -> "PlayerChoice":
-        """With the name that a server gives its model, so that a run cannot go on with another model.
+        """The same with the server's name for its model, so that a run cannot continue with another model.
 
         Raises:
             UserError: nobody answers at the URL, access is refused, or there is no such model.
@@ -51,8 +51,8 @@ class PlayerChoice:
         return replace(self, model=OpenAIServer.connect(self.model).name)
 
     def processes(self, episodes: int, concurrency: int) -> int:
-        """How many processes play; 0: this one. Scripted agents keep a core busy each, the client of a server
-        only where many requests are in flight, and a model in this process has no use for another."""
+        """How many processes play; 0: only this one. A scripted agent keeps a core busy; a server's client
+        does so only with many requests in flight; a model in this process has no use for another process."""
         cores = len(os.sched_getaffinity(0))
         if self.is_scripted:
             wanted = min(cores, concurrency) if episodes > FEW else 0

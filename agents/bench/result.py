@@ -1,4 +1,4 @@
-"""What one episode contributes to the figures: a small record, computed from the episode alone."""
+"""What one episode contributes to the metrics: a small record, computed from the episode alone."""
 
 import json
 import re
@@ -16,7 +16,7 @@ WRONG_ARGUMENTS = "wrong arguments"
 TOO_MANY = "too many calls"
 REFUSED = "tool said no"
 ERROR_KINDS = (UNKNOWN_TOOL, MALFORMED, WRONG_ARGUMENTS, TOO_MANY, REFUSED)
-"""What can be wrong with a tool call, by whose words answered it: the environment's, or the tool's own."""
+"""The kinds of failed tool calls, told apart by who answered: the environment or the tool itself."""
 
 _ANSWER_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _FINAL_TOOLS = frozenset({"submit", "answer", "submit_answer", "final_answer"})
@@ -24,14 +24,14 @@ _FINAL_TOOLS = frozenset({"submit", "answer", "submit_answer", "final_answer"})
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One episode in figures."""
+    """The metrics of one episode."""
 
     task: int
-    """Which of the list's tasks: its place in `TaskList.starts`."""
+    """Index of its task in `TaskList.starts`."""
     sample: int
-    """Which of the task's repeats."""
+    """Index of the repeat."""
     key: str
-    """`info["task"]` as it was played; empty where the environment broke before it said."""
+    """`info["task"]` as it was played; empty if the environment broke before it gave one."""
     reward: float
     success: bool
     stop: str
@@ -44,9 +44,9 @@ class Result:
     calls: int = 0
     """Tool calls."""
     errors: dict[str, int] = field(default_factory=dict)
-    """Tool calls that went wrong, by `ERROR_KINDS`."""
+    """Failed tool calls, by `ERROR_KINDS`."""
     answer: str | None = None
-    """The final answer, in one spelling; None where there is nothing to vote on."""
+    """The final answer, normalised; None if there is nothing to vote on."""
 
     @property
     def is_fault(self) -> bool:
@@ -78,9 +78,9 @@ def measure(episode: Episode) -> Result:
 
 
 def final_answer(episode: Episode) -> str | None:
-    """What the last reply answers: the text between its only pair of answer tags, or the arguments of its
-    last call of a tool that submits. Programs and patches that are submitted so count as answers too; an
-    episode that ends in a state of the world, and not in a statement, has none."""
+    """The answer in the last reply: the text between its only pair of answer tags, or the arguments of its
+    last call to a tool that submits. Submitted programs and patches count as answers too; an episode that
+    ends in a state of the world rather than a statement has none."""
     if episode.is_fault or not episode.turns:
         return None
     reply = episode.turns[-1].reply
@@ -93,9 +93,9 @@ def final_answer(episode: Episode) -> str | None:
 
 
 def call_errors(episode: Episode) -> list[str]:
-    """For each tool call, in order: what was wrong with it, one of `ERROR_KINDS`, or nothing.
+    """For each tool call, in order: its error, one of `ERROR_KINDS`, or an empty string.
 
-    The environment answers calls in order, each with a `tool` message; what was wrong is told by its text."""
+    The environment answers calls in order, each with a `tool` message whose text tells what was wrong."""
     kinds: list[str] = []
     observations = [*(turn.observation for turn in episode.turns), episode.final_observation]
     for turn, observed in zip(episode.turns, observations[1:], strict=True):
@@ -106,7 +106,7 @@ def call_errors(episode: Episode) -> list[str]:
 
 
 def _kind(call: Mapping[str, Any], answer: str) -> str:
-    """Follows the words of `ToolEnv` and `Tool.read`; the tests hold the three together."""
+    """Matches the wording of `ToolEnv` and `Tool.read`; the tests keep the three in step."""
     if not answer.startswith("Error: "):
         return ""
     text = answer.removeprefix("Error: ")
@@ -125,7 +125,7 @@ def _kind(call: Mapping[str, Any], answer: str) -> str:
 
 
 def _spelled(arguments: Any) -> str:
-    """One spelling for arguments that mean the same: keys in order, letters of one case."""
+    """One form for arguments that mean the same: keys sorted, letters in one case."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)

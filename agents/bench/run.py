@@ -1,4 +1,4 @@
-"""A benchmark from beginning to end: play what is missing, compare with the baselines, write the results."""
+"""A benchmark from beginning to end: play missing episodes, compare with the baselines, write the results."""
 
 import json
 from collections import defaultdict
@@ -37,44 +37,44 @@ from ludus.tools.errors import UserError
 from ludus.tools.files import write_file
 
 FEWEST_FAULTS = 8
-"""Engine faults in a row that end a run; more where more requests are in flight."""
+"""This many engine faults in a row end a run; more if more requests are in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is asked for."""
+    """The request for a run."""
 
     suite: str
     player: PlayerChoice
     count: int | None = None
-    """Tasks per environment; None: all that are frozen."""
+    """Tasks per environment; None: all frozen ones."""
     repeats: int = 1
     concurrency: int = 64
     default_count: int = 100
-    """Tasks of an environment that has no frozen ones."""
+    """Number of tasks for an environment without frozen ones."""
     modules: tuple[str, ...] = ()
-    """To import where episodes are played: they register environments."""
+    """Modules to import where episodes are played, since they register environments."""
 
 
 class Listener:
-    """What a run tells whoever watches; every method may be overridden."""
+    """What a run reports to whoever watches; every method may be overridden."""
 
     def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
-        """`who` begins to play, or goes on after the results that are there."""
+        """`who` begins to play, or continues after the existing results."""
 
     def played(self, result: Result) -> None:
-        """An episode ended and is kept."""
+        """An episode has finished and is stored."""
 
     def ended(self, who: str, episodes: int, seconds: float) -> None:
         """`episodes` were played, in `seconds`."""
 
     def note(self, text: str) -> None:
-        """Something that whoever reads the figures has to know."""
+        """Something that a reader of the results must know."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One environment's figures."""
+    """One environment's metrics."""
 
     tasks: TaskSet
     figures: Figures
@@ -86,7 +86,7 @@ class Outcome:
     folder: Folder
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
-    """What is wrong with the figures; none where they are comparable and complete."""
+    """Caveats about the results; empty if they are comparable and complete."""
     results: tuple[Result, ...] = field(repr=False)
 
     def to_dict(self) -> dict[str, Any]:
@@ -111,14 +111,14 @@ class Outcome:
 
 
 def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
-    """Plays what is missing of a run and writes its results; a run whose folder is there goes on where it
-    stood.
+    """Plays the missing episodes of a run and writes its results; a run whose folder exists continues where
+    it stopped.
 
-    Episodes that ended in a fault are played again, the others never.
+    Episodes that ended in a fault are played again, others never.
 
     Raises:
-        UserError: the suite, the model or the folder cannot be used, or the model stopped answering. What was
-            played is kept.
+        UserError: the suite, the model or the folder cannot be used, or the model stopped answering. Finished
+            episodes are kept.
     """
     listener = listener or Listener()
     choose_agent(plan.player.agent, plan.player.model, plan.player.temperature)  # before anything is written
@@ -133,7 +133,7 @@ def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
 
 
 def read_outcome(path: Path) -> Outcome:
-    """A run as it stands, with the baselines that are cached; nothing is played and nothing written.
+    """A run in its current state, with cached baselines; nothing is played or written.
 
     Raises:
         BenchError: there is no run in the folder.
@@ -186,8 +186,8 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
     jobs = [job for job in wanted if (job.task, job.sample) not in whole]
     again = sum((job.task, job.sample) in kept for job in jobs)
     if kept and jobs:
-        faults = f"; faults that are played again: {again}" if again else ""
-        listener.note(f"{folder.path}: {len(whole)} of {len(wanted)} episodes are there and kept{faults}")
+        faults = f"; faults to play again: {again}" if again else ""
+        listener.note(f"{folder.path}: {len(whole)} of {len(wanted)} episodes are already done{faults}")
     listener.begun(
         folder.settings.model, folder.tasks, plan.repeats, [kept[place] for place in sorted(whole)]
     )
@@ -201,19 +201,19 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
         streak = streak + 1 if result.stop == StopReason.ENGINE_FAULT else 0
         if streak >= max(FEWEST_FAULTS, min(plan.concurrency, len(jobs))):
             raise UserError(
-                f"{folder.settings.model} answers no more; the last of {streak} faults: {result.fault}"
+                f"{folder.settings.model} no longer answers; the last of {streak} faults: {result.fault}"
             )
 
     seconds = play(plan.player, folder.tasks, jobs, plan.concurrency, keep, plan.modules)
     listener.ended(folder.settings.model, len(jobs), seconds)
     results = [kept[place] for place in sorted(kept)]
     if results and all(result.stop == StopReason.ENGINE_FAULT for result in results):
-        raise UserError(f"{folder.settings.model} answered not once: {results[-1].fault}")
+        raise UserError(f"{folder.settings.model} never answered: {results[-1].fault}")
     return results
 
 
 def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str, list[Result]]]:
-    """For each task set: what each baseline did on it; what is not cached is played now."""
+    """For each task set, the results of each baseline; those not cached are played now."""
     offered = [baselines_of(task_set) for task_set in tasks.sets]
     found: list[dict[str, list[Result]]] = [{} for _ in tasks.sets]
     for name in BASELINES:
@@ -228,13 +228,13 @@ def _baselines(plan: Plan, tasks: TaskList, listener: Listener) -> list[dict[str
         played = _play_baseline(plan, TaskList(tuple(tasks.sets[which] for which in new)), name, listener)
         for which, results in zip(new, played, strict=True):
             found[which][name] = results
-            if not any(result.is_fault for result in results):  # else it is played again next time
+            if not any(result.is_fault for result in results):  # otherwise it is played again next time
                 store(tasks.sets[which], name, results)
     return found
 
 
 def _play_baseline(plan: Plan, tasks: TaskList, name: str, listener: Listener) -> list[list[Result]]:
-    """What a scripted agent does on each of the sets, once a task, in the order of the tasks."""
+    """A scripted agent's results on each of the sets, one episode per task, in the order of the tasks."""
     if not tasks.sets:
         return []
     starts = tasks.starts
@@ -274,14 +274,14 @@ def write_results(
         by_set[starts[episode.group][0]].append(episode)
     for which, name in enumerate(file_names(folder.tasks)):
         write_episodes(folder.path / EPISODES / f"{name}.parquet", by_set[which])
-    # The last one: where it is, the others are.
+    # Written last: if it exists, so do the others.
     write_file(folder.path / RESULTS, json.dumps(outcome.to_dict(), indent=1) + "\n")
     return outcome
 
 
 def file_names(tasks: TaskList) -> list[str]:
-    """A file name for each environment of a list; a number tells apart those that differ in arguments
-    only."""
+    """A file name for each environment of a list; a number distinguishes those that differ only in
+    arguments."""
     names: list[str] = []
     for task_set in tasks.sets:
         name = task_set.id.rpartition("/")[2]
@@ -308,7 +308,7 @@ def _outcome(
 
 
 def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
-    """What whoever reads the figures has to know first."""
+    """What a reader of the results must know first."""
     notes = [f"{id} is left out: {reason}" for id, reason in folder.left_out.items()]
     agent = folder.settings.agent
     if agent.startswith(SEE_REWARDS):
@@ -324,7 +324,7 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
     if changed:
         notes.append(
             f"THESE FIGURES ARE NOT COMPARABLE with hash {folder.tasks.digest}: {len(changed)} episodes had "
-            f"another task than the list says, so the environment changed; {changed[0]}"
+            f"a task other than the listed one, so the environment has changed; {changed[0]}"
         )
     return notes
 

@@ -49,7 +49,7 @@ class SuiteError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What a suite comes to on this machine."""
+    """The environments of a suite that can run on this machine."""
 
     specs: tuple[EnvironmentSpec, ...]
     left_out: dict[str, str]
@@ -57,11 +57,11 @@ class Chosen:
 
 
 def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
-    """What `math`, `all`, or a comma list of suites and environment ids names, and whether every one of them
-    was asked for by its id. None comes twice.
+    """The environments that `math`, `all`, or a comma-separated list of suites and ids names, without
+    duplicates, and whether all of them were named by id.
 
     Raises:
-        SuiteError: there is nothing of that name.
+        SuiteError: a name is unknown.
     """
     specs: list[EnvironmentSpec] = []
     words = [word for word in (part.strip() for part in text.split(",")) if word]
@@ -87,10 +87,10 @@ def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
 
 
 def choose(text: str) -> Chosen:
-    """The environments that a suite comes to here: each is made and reset once.
+    """The environments of a suite that can run here; each is made and reset once.
 
     Raises:
-        SuiteError: there is no such suite; an environment that was asked for by its id cannot run; none can.
+        SuiteError: there is no such suite; an environment named by its id cannot run; or none can.
     """
     specs, by_id = suite(text)
     able: list[EnvironmentSpec] = []
@@ -110,7 +110,7 @@ def choose(text: str) -> Chosen:
 
 
 def obstacle(spec: EnvironmentSpec) -> str | None:
-    """Why an environment cannot run on this machine, in one line; None where it can."""
+    """Why an environment cannot run on this machine, in one line; None if it can."""
     try:
         env = spec.make()
         try:
@@ -127,8 +127,8 @@ def obstacle(spec: EnvironmentSpec) -> str | None:
 def require_playable(specs: Sequence[EnvironmentSpec], player: PlayerChoice) -> None:
     """
     Raises:
-        SuiteError: an environment has no scripted agent of that name; or it takes numbered actions, which no
-            language model gives.
+        SuiteError: an environment has no scripted agent of that name, or takes numbered actions, which a
+            language model does not give.
     """
     for spec in specs:
         env = spec.make()

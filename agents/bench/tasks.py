@@ -1,4 +1,5 @@
-"""Task lists: which starts are played, named by what they are, with a hash that makes figures comparable."""
+"""Task lists: the starts to play, identified by content, with a hash that tells whether results are
+comparable."""
 
 import hashlib
 import json
@@ -16,11 +17,11 @@ from ludus.tools.files import write_file
 FIRST_SEED = 2**33
 """Where the search for tasks begins: above the seeds that training and `ludus eval` use."""
 _FRUITLESS = 2000
-"""Seeds in a row that may give tasks already listed before an environment counts as exhausted."""
+"""After this many seeds in a row with already listed tasks, an environment counts as exhausted."""
 
 
 class TaskListError(UserError):
-    """A task list that is damaged, or that an environment cannot fill."""
+    """A task list is damaged, or an environment cannot fill it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class TaskSet:
     """Keyword arguments of `gym.make`."""
     seeds: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
-    """What `info["task"]` is after `reset` with each of the seeds."""
+    """`info["task"]` after `reset` with each of the seeds."""
 
     @property
     def spec(self) -> EnvironmentSpec:
@@ -40,18 +41,18 @@ class TaskSet:
 
     @property
     def label(self) -> str:
-        """The environment as a person writes it: the id, with the arguments that were given."""
+        """The environment as a person writes it: the id, with any arguments."""
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return f"{self.id}({given})" if given else self.id
 
     @property
     def version(self) -> str:
-        """The environment's version, which its id ends with."""
+        """The environment's version, the end of its id."""
         return self.id.rpartition("-v")[2]
 
     @property
     def digest(self) -> str:
-        """Of everything that makes figures comparable; 16 hexadecimal digits."""
+        """Hash of everything that makes results comparable; 16 hexadecimal digits."""
         content = [self.id, self.arguments, self.version, self.seeds, self.tasks]
         return _digest(json.dumps(content, sort_keys=True))
 
@@ -70,7 +71,7 @@ class TaskList:
 
     @property
     def starts(self) -> list[tuple[int, int]]:
-        """Every task, in the order of play: (which of the sets, which of its tasks)."""
+        """Every task, in the order of play: (index of its set, index within the set)."""
         return [(i, j) for i, task_set in enumerate(self.sets) for j in range(len(task_set.seeds))]
 
     def to_json(self) -> str:
@@ -89,10 +90,10 @@ class TaskList:
 
 
 def read_tasks(text: str, name: str) -> TaskList:
-    """A task list from its JSON. `name` is what the error calls it.
+    """A task list from its JSON; error messages call it `name`.
 
     Raises:
-        TaskListError: it is not a task list, or its hash is not that of its content.
+        TaskListError: it is not a task list, or its hash does not match its content.
     """
     try:
         content = json.loads(text)
@@ -122,10 +123,10 @@ def make_tasks(spec: EnvironmentSpec, count: int, begun: TaskSet | None = None) 
     """The first `count` different tasks that an environment gives from `FIRST_SEED` on.
 
     Args:
-        begun: tasks found by an earlier call, to go on from.
+        begun: tasks found by an earlier call, to continue from.
 
     Raises:
-        TaskListError: the environment has not that many different tasks.
+        TaskListError: the environment does not have that many different tasks.
     """
     seeds, tasks = (list(begun.seeds), list(begun.tasks)) if begun else ([], [])
     known, fruitless = {*tasks}, 0
@@ -156,11 +157,11 @@ def make_tasks(spec: EnvironmentSpec, count: int, begun: TaskSet | None = None) 
 def tasks_for(
     specs: Iterable[EnvironmentSpec], count: int | None, default: int, note: Callable[[str], None]
 ) -> TaskList:
-    """The tasks of a run: frozen ones where there are enough of them, the rest made now.
+    """The tasks of a run: the frozen ones, and new ones where there are too few.
 
     Args:
-        count: tasks per environment; None takes all that are frozen, or else `default`.
-        note: told of what had to be made.
+        count: tasks per environment; None takes all frozen ones, or `default` if there are none.
+        note: receives a message about each list that had to be made.
     """
     sets = []
     for spec in specs:

@@ -1,8 +1,7 @@
-"""A process that plays: takes starts from its parent, sends back each episode as its journal line and its
-figures.
+"""A worker process: takes starts from its parent, sends back each episode as its journal line and its result.
 
-Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. The parent alone writes
-files. As long as it lives it says so, whatever it plays.
+Started as `python -m ludus.agents.bench.worker FD`, with one end of a socket pair. Only the parent writes
+files. The worker sends heartbeats as long as it lives, whatever it plays.
 """
 
 import asyncio
@@ -31,23 +30,23 @@ class Job:
     """One episode to play."""
 
     task: int
-    """Its place in `TaskList.starts`."""
+    """Its index in `TaskList.starts`."""
     sample: int
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The first thing that a worker is told."""
+    """The first message to a worker."""
 
     player: PlayerChoice
     tasks: TaskList
     concurrency: int
     modules: tuple[str, ...]
-    """To import first: they register environments."""
+    """Modules to import first, since they register environments."""
     path: tuple[str, ...]
     """`sys.path` of the parent."""
     beat: float
-    """Every so many seconds it says that it lives."""
+    """Seconds between heartbeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,17 @@ class Played:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The worker lives."""
+    """A heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The worker has what it needs, and waits for jobs."""
+    """The worker is set up and waits for jobs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The last thing that a worker says."""
+    """The last message of a worker."""
 
     how: Literal["done", "refused", "broken"]
     text: str = ""
@@ -93,7 +92,7 @@ def main() -> None:
     lock = threading.Lock()
 
     def say(said: Said) -> None:
-        with lock:  # two threads speak
+        with lock:  # two threads send
             link.send(said)
 
     threading.Thread(target=_beat, args=(say, setup.beat), daemon=True).start()
@@ -108,7 +107,7 @@ def main() -> None:
     except Exception:
         ended = Ended("broken", traceback.format_exc())
     say(ended)
-    # Threads of environments that are stuck, and the one that listens to the parent, are not waited for.
+    # Do not wait for threads of stuck environments, or for the one that listens to the parent.
     os._exit(0)
 
 
@@ -116,7 +115,7 @@ def _beat(say: Say, seconds: float) -> None:
     while True:
         try:
             say(Beat())
-        except OSError:  # the parent is gone, which another thread notices, too
+        except OSError:  # the parent is gone, which another thread notices too
             return
         time.sleep(seconds)
 
@@ -132,7 +131,7 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
                 for job in jobs:
                     loop.call_soon_threadsafe(waiting.put_nowait, job)
         except (EOFError, OSError):
-            os._exit(1)  # the parent is gone, and nobody would read what is still played
+            os._exit(1)  # the parent is gone, so nobody would read further episodes
 
     starts = setup.tasks.starts
 
@@ -153,7 +152,7 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
 
 
 if __name__ == "__main__":
-    # Under its own name, so that what is pickled here is what the parent knows.
+    # Import it under its own name, so that the parent can unpickle its classes.
     from ludus.agents.bench import worker
 
     worker.main()

@@ -1,4 +1,4 @@
-"""What servers answer: ids, log-probabilities, and reasons for a refusal."""
+"""Reading the answers of servers: ids, log-probabilities, and reasons for a refusal."""
 
 import json
 import math
@@ -10,14 +10,14 @@ import httpx
 
 
 class BadAnswer(Exception):
-    """What came back cannot be used as an answer; the text says why."""
+    """The answer cannot be used; the message says why."""
 
 
 def read_ids(value: Any) -> tuple[int, ...]:
-    """The token ids of an answer; empty where it gives none.
+    """The token ids of an answer; empty if it has none.
 
     Raises:
-        BadAnswer: it gives something else.
+        BadAnswer: it has something else.
     """
     if not isinstance(value, list | None) or not all(type(id) is int and id >= 0 for id in value or ()):
         raise BadAnswer(f"these are not token ids: {str(value)[:80]}")
@@ -25,10 +25,10 @@ def read_ids(value: Any) -> tuple[int, ...]:
 
 
 def read_logprobs(value: Any) -> tuple[float, ...]:
-    """The log-probabilities of an answer; empty where it gives none.
+    """The log-probabilities of an answer; empty if it has none.
 
     Raises:
-        BadAnswer: it gives something else.
+        BadAnswer: it has something else.
     """
     if not isinstance(value, list | None) or not all(
         type(logprob) in (int, float) and math.isfinite(logprob) and logprob < 0.01 for logprob in value or ()
@@ -38,7 +38,7 @@ def read_logprobs(value: Any) -> tuple[float, ...]:
 
 
 def media_type(response: httpx.Response) -> str:
-    """What kind of body it says it has."""
+    """The media type that the response claims."""
     return response.headers.get("content-type", "").partition(";")[0] or "of no type"
 
 
@@ -49,13 +49,13 @@ def body_text(response: httpx.Response) -> str:
 
 
 def without_key(said: str, key_variable: str) -> str:
-    """The text without the key, which some servers repeat and which would end up in logs and results."""
+    """The text without the key: some servers repeat it, and it would end up in logs and results."""
     key = os.environ.get(key_variable, "").strip()
     return said.replace(key, f"${key_variable}") if len(key) >= 8 else said
 
 
 def reason(response: httpx.Response, key_variable: str) -> str:
-    """What the server says about its refusal, on one line; an HTML page's title."""
+    """The server's reason for its refusal, on one line; of an HTML page, the title."""
     body = without_key(body_text(response), key_variable)
     try:
         said: Any = json.loads(body)

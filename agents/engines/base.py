@@ -16,12 +16,12 @@ class EngineFault(RuntimeError):
 
 
 class EngineError(UserError):
-    """An engine cannot do this: run such a model, sample in this way, take over weights."""
+    """An engine does not support this: such a model, this way of sampling, new weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn. The log-probabilities an engine returns are under exactly this distribution."""
+    """How tokens are drawn. An engine returns log-probabilities under exactly this distribution."""
 
     max_tokens: int = 64
     stop_ids: tuple[int, ...] = ()
@@ -41,20 +41,20 @@ class Sampling:
 @dataclass(frozen=True, slots=True)
 class Completion:
     ids: tuple[int, ...]
-    """Sampled ids, the stop id included when it was sampled."""
+    """Sampled ids, including the stop id if it was sampled."""
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length"]
     weights_version: int
 
 
 class Session(Protocol):
-    """One episode's place in the engine, which may keep what it computed of the ids seen so far."""
+    """One episode's place in the engine, which may cache what it computed for the ids seen so far."""
 
     async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
-        """Continue `ids`, the whole context. An engine that caches computes only what differs from the last
-        call's context. A context without room gives an empty completion with finish "length".
+        """Continue `ids`, the whole context. A caching engine computes only what differs from the last call's
+        context. A context without room gives an empty completion with finish "length".
 
-        The tokens follow from (weights, ids, sampling, seed), whatever else is in the batch.
+        The tokens depend only on (weights, ids, sampling, seed), whatever else is in the batch.
 
         Raises:
             EngineFault: what computes the tokens broke.
@@ -64,7 +64,7 @@ class Session(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the place back; what is still being generated is dropped."""
+        """Give the place back; a completion still being generated is dropped."""
         ...
 
 
@@ -82,7 +82,7 @@ class Engine(Protocol):
 
     @property
     def weights_version(self) -> int:
-        """How many changes of the weights the engine has taken over; every completion carries it."""
+        """How many updates of the weights the engine has seen; recorded in every completion."""
         ...
 
     def session(self) -> Session:
@@ -98,8 +98,8 @@ class Engine(Protocol):
 
         Raises:
             RuntimeError: completions are being generated.
-            EngineError: the engine's weights are not the trainer's to change.
-            EngineFault: the weights could not be brought to where the engine computes.
+            EngineError: the engine's weights do not belong to the trainer.
+            EngineFault: the weights could not be transferred to the engine.
         """
         ...
 
@@ -116,11 +116,11 @@ class Engine(Protocol):
         """Be ready to sample again; does nothing where the engine is awake.
 
         Raises:
-            EngineFault: the memory cannot be had back.
+            EngineFault: the memory cannot be allocated again.
         """
         ...
 
     def close(self) -> None:
-        """Give back everything for good: threads, connections, memory. What is still being generated is
+        """Release everything for good: threads, connections, memory. Completions still being generated are
         dropped. Closing twice is fine."""
         ...

@@ -1,4 +1,4 @@
-"""`EngineSection`: the `[engine]` table of a configuration; `make_engine`: the engine that it asks for."""
+"""`EngineSection`: the `[engine]` table of a configuration. `make_engine`: the engine that it asks for."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -13,9 +13,9 @@ class OpenAISection(Section):
     """A server with OpenAI's interface that takes and gives token ids, such as vLLM's."""
 
     url: str = ""
-    """Of the server, such as `http://localhost:8000/v1`; with several models, `#NAME` behind it."""
+    """The server's URL, such as `http://localhost:8000/v1`, followed by `#NAME` if it has several models."""
     processed_logprobs: bool = False
-    """Its log-probabilities are those of the distribution that is sampled from: vLLM with
+    """Its log-probabilities are those of the distribution that it samples from: vLLM with
     `--logprobs-mode processed_logprobs`. Temperatures other than 0 and 1 need it."""
 
 
@@ -26,7 +26,7 @@ class EngineSection(Section):
     """`embedded`: this process, with the trainer's own weights. `openai`: a server, with weights of its own,
     so it can be evaluated but not trained."""
     max_context: Annotated[int, Field(ge=0)] = 0
-    """Prompt and completion together, in tokens; 0: what the model, or the server, says."""
+    """Prompt and completion together, in tokens; 0: the limit of the model or the server."""
     openai: OpenAISection = OpenAISection()
     """The server of `kind = "openai"`."""
 
@@ -38,7 +38,9 @@ class EngineSection(Section):
     @model_validator(mode="after")
     def _server_has_a_use(self) -> Self:
         if self.kind == "openai" and not self.openai.url:
-            raise ValueError('kind = "openai" needs the server: set openai.url, as http://localhost:8000/v1')
+            raise ValueError(
+                'kind = "openai" needs a server: set openai.url, such as http://localhost:8000/v1'
+            )
         if self.kind != "openai" and self.openai != OpenAISection():
             raise ValueError(f'[engine.openai] belongs to kind = "openai", not to "{self.kind}"; drop one')
         return self

@@ -15,8 +15,8 @@ _KEEPERS: set[asyncio.Future[None]] = set()
 class Connections:
     """The connections of one event loop, at most `concurrency` in use at once.
 
-    They are httpcore's, on which httpx stands, without the pool between: the pool looks at every connection
-    for every request, which with 256 of them takes ten times as long as the request.
+    They use httpcore, which httpx builds on, without its pool: the pool looks at every connection for every
+    request, which with 256 connections takes ten times as long as the request.
     """
 
     def __init__(self, url: str, concurrency: int) -> None:
@@ -25,7 +25,7 @@ class Connections:
             scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=b"/"
         ).origin
         self._proxy = None if proxy_bypass(target.host) else getproxies().get(target.scheme)
-        # One for all: to load the authorities' certificates takes longer than a hundred requests.
+        # Shared by all: loading the CA certificates takes longer than a hundred requests.
         self._tls = httpx.create_ssl_context() if target.scheme == "https" else None
         self._turn = asyncio.Semaphore(concurrency)
         self._free: list[Connection] = []
@@ -47,7 +47,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self) -> AsyncIterator[Connection]:
-        """A free connection: the one that was used last, so that the others may be closed."""
+        """A free connection: the most recently used one, so that the others may be closed."""
         async with self._turn:
             connection = self._free.pop() if self._free else self._new()
             if isinstance(connection, httpcore.AsyncHTTPConnection) and connection.has_expired():

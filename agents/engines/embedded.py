@@ -1,12 +1,12 @@
-"""The in-process engine: continuous batching over a `transformers` model that somebody else trains.
+"""The in-process engine: continuous batching over a `transformers` model that is trained elsewhere.
 
-Sessions, one per episode, and the schedule, which says what is computed next, live in the event loop; `steps`
-computes in a thread, pass after pass, until a completion is finished.
+Sessions, one per episode, and the schedule, which decides what is computed next, live in the event loop;
+`steps` computes in a thread, pass after pass, until a completion is finished.
 
 The schedule is what makes rollouts repeatable. Float rounding depends on what is computed together, so what
 is computed together must not depend on timing: steps run only while every open session waits in `generate`,
-and sessions get their rows in the order in which they were opened. A session that is away longer than the
-patience is not waited for until it comes back.
+and sessions get their rows in the order in which they were opened. Once a session has been away longer than
+the patience, the others stop waiting for it until it comes back.
 """
 
 import asyncio
@@ -35,9 +35,8 @@ class EmbeddedSession:
         self.closed = False
 
     async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
-        """Continue `ids`, the whole context. Only what follows its longest common prefix with what this
-        session computed before is computed. A context without room gives an empty completion with finish
-        "length".
+        """Continue `ids`, the whole context. Only the ids after the longest prefix shared with this session's
+        cache are computed. A context without room gives an empty completion with finish "length".
 
         Raises:
             ValueError: no ids, or a `max_tokens` below 1.
@@ -71,7 +70,7 @@ class EmbeddedSession:
                 self.request, self.away_since = None, time.monotonic()
 
     def close(self) -> None:
-        """Give the place back; what is still being generated is dropped."""
+        """Give the place back; a completion still being generated is dropped."""
         if not self.closed:
             self.closed = True
             if self.request is not None:
@@ -86,7 +85,7 @@ class EmbeddedSession:
 
 
 class EmbeddedEngine:
-    """Generates with `model` itself: no copy of the weights, and none to keep in step.
+    """Generates with `model` itself, so there is no copy of the weights to keep in step.
 
     Args:
         model: any causal language model of `transformers` whose attention goes through its
@@ -94,9 +93,9 @@ class EmbeddedEngine:
         slots: how many sequences are computed together; further sessions wait for a free one.
         max_context: prompt and completion together, in tokens; at most, and by default, what the model's
             configuration allows.
-        patience_s: how long a session that is away holds up the others, once per turn. With answers that
-            always come sooner, results are repeatable to the bit. 0 never waits: for environments that take
-            long, where throughput counts more than that.
+        patience_s: how long a session that is away holds up the others, once per turn. If answers always come
+            sooner, results are repeatable to the bit. 0 never waits: for slow environments, where throughput
+            matters more.
 
     Raises:
         EngineError: the model's attention cannot be replaced, `max_context` exceeds what it was built for, or
@@ -117,7 +116,7 @@ class EmbeddedEngine:
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._interrupt = threading.Event()
-        """Asks the thread to come back before a completion is finished: somebody came or went."""
+        """Asks the thread to return before a completion is finished: a session came or went."""
         self._running = False
         self.is_asleep = False
         self._closed = False
@@ -130,7 +129,7 @@ class EmbeddedEngine:
 
     @property
     def weights_version(self) -> int:
-        """How often `weights_changed` was called."""
+        """How many times `weights_changed` was called."""
         return self._weights_version
 
     def session(self) -> EmbeddedSession:
@@ -145,7 +144,7 @@ class EmbeddedEngine:
         return session
 
     def weights_changed(self) -> None:
-        """To be called after every update of the model's weights: forgets all keys and values.
+        """Call it after every update of the model's weights: forgets all keys and values.
 
         Raises:
             RuntimeError: completions are being generated.
@@ -155,8 +154,8 @@ class EmbeddedEngine:
         self._batch.forget()
 
     def sleep(self) -> None:
-        """Give the memory of keys and values back. Sessions stay open; after `wake` they compute their
-        context anew, to the same tokens.
+        """Free the memory of keys and values. Sessions stay open; after `wake` they recompute their context
+        and get the same tokens.
 
         Raises:
             RuntimeError: completions are being generated.
@@ -166,11 +165,11 @@ class EmbeddedEngine:
         self._give_back()
 
     def wake(self) -> None:
-        """Memory is taken again as it is needed."""
+        """Be ready to sample again; memory is allocated again when needed."""
         self.is_asleep = False
 
     def close(self) -> None:
-        """Close all sessions and end the thread. The model stays as it is: it belongs to somebody else."""
+        """Close all sessions and end the thread. The model, which the engine does not own, stays as it is."""
         self._closed = True
         for session in list(self._sessions.values()):
             session.close()
@@ -204,7 +203,7 @@ class EmbeddedEngine:
         self._tidy()
 
     def _tidy(self) -> None:
-        """Give the memory back when nobody is left: between rollouts the trainer needs it."""
+        """Free the memory when no session is left: between rollouts the trainer needs it."""
         if not self._sessions and not self._running:
             self._batch.drop()
 
@@ -220,13 +219,13 @@ class EmbeddedEngine:
             self._fail(error)
 
     def _waiting(self) -> list[Request]:
-        """What is to be answered, in the order of the sessions."""
+        """The pending requests, in the order of the sessions."""
         requests = [session.request for _, session in sorted(self._sessions.items())]
         return [request for request in requests if request is not None and not request.future.done()]
 
     async def _all_here(self) -> bool:
-        """Wait until every open session waits in `generate`, or ran out of patience. False: look again,
-        somebody came or went."""
+        """Wait until every open session waits in `generate` or the patience with it has run out. False: check
+        again, a session came or went."""
         assert self._changed is not None
         now = time.monotonic()
         expected = [
@@ -269,14 +268,14 @@ class EmbeddedEngine:
                 )
 
     def _fail(self, error: Exception) -> None:
-        """Every waiting session gets the exception; what the rows hold is of no use any more."""
+        """Every waiting session gets the exception; the contents of the rows are no longer valid."""
         for request in self._waiting():
             request.future.set_exception(error)
         self._batch.forget()
 
 
 def _context_of(model: Any, wanted: int | None) -> int:
-    """How long contexts may be.
+    """The maximum context length.
 
     Raises:
         EngineError: the model does not say, was built for less, or has an attention that cannot be replaced.

@@ -14,21 +14,21 @@ class OpenAIEngine:
     """The engine of a server that takes and gives token ids, at `/v1/completions`.
 
     Nothing is left to the server's defaults: only `Sampling` decides, and only its stop ids end a completion.
-    What was sampled follows from the seed as far as the server makes it so; vLLM's numbers depend in their
-    last digits on what is computed beside.
+    Samples follow from the seed as far as the server guarantees it; vLLM's results depend in their last
+    digits on what else is in the batch.
 
-    The weights are the server's own. A server that takes a trainer's would have an engine of its own, with a
-    `weights_changed` that brings them there.
+    The weights are the server's own. A server that takes the trainer's weights would need another engine,
+    whose `weights_changed` transfers them.
 
     Raises:
-        EngineError: the server does not tell its `max_context`, and neither does the caller.
+        EngineError: neither the server nor the caller gives `max_context`.
     """
 
     server: OpenAIServer
     processed_logprobs: bool = False
     """The server's log-probabilities are those of the distribution that was sampled from (vLLM started with
-    `--logprobs-mode processed_logprobs`). Where they are the model's own, as by default, temperatures other
-    than 0 and 1, and any cut of the distribution, are refused."""
+    `--logprobs-mode processed_logprobs`). If they are the model's own, as by default, temperatures other than
+    0 and 1 and any truncation of the distribution are refused."""
 
     def __post_init__(self) -> None:
         if self.server.max_context is None:
@@ -43,7 +43,7 @@ class OpenAIEngine:
 
     @property
     def weights_version(self) -> int:
-        """Always 0: a server's weights stay."""
+        """Always 0: a server's weights do not change."""
         return 0
 
     def session(self) -> "OpenAISession":
@@ -55,23 +55,23 @@ class OpenAIEngine:
             EngineError: always.
         """
         raise EngineError(
-            f"{self.server.name} keeps weights of its own and would go on with the old ones: train with "
+            f"{self.server.name} has its own weights and would keep using the old ones: train with "
             'engine.kind = "embedded"'
         )
 
     def sleep(self) -> None:
-        """Nothing: the memory is another process's."""
+        """Does nothing: the memory belongs to another process."""
 
     def wake(self) -> None:
-        """Nothing: see `sleep`."""
+        """Does nothing: see `sleep`."""
 
     def close(self) -> None:
-        """Nothing: connections end with their event loop."""
+        """Does nothing: connections end with their event loop."""
 
 
 @dataclass(frozen=True)
 class OpenAISession:
-    """A server keeps what it computed by its ids, so a session holds nothing."""
+    """A server caches by token ids, so a session holds nothing."""
 
     engine: OpenAIEngine
 
@@ -79,9 +79,9 @@ class OpenAISession:
         """Continue `ids`. A context without room gives an empty completion with finish "length".
 
         Raises:
-            EngineFault: the server did not answer, often enough.
+            EngineFault: the server did not answer in several attempts.
             EngineError: it gives no ids, or its log-probabilities are not those of `sampling`.
-            UserError: it will not answer.
+            UserError: it refuses to answer.
         """
         engine = self.engine
         plain = sampling.top_p >= 1 and sampling.top_k <= 0 and sampling.min_p <= 0
@@ -120,7 +120,7 @@ def _request(ids: Sequence[int], sampling: Sampling, room: int, seed: int) -> di
         "seed": seed,
         "stop_token_ids": list(sampling.stop_ids),
         "ignore_eos": True,
-        # A model's folder may hold other defaults, which the server would take.
+        # A model's folder may hold other defaults, which the server would use.
         "repetition_penalty": 1.0,
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
@@ -147,7 +147,7 @@ def _completion(answer: Any, prompt: Sequence[int], sampling: Sampling, server: 
     ids, read = read_ids(ids), read_ids(read)
     logprobs = read_logprobs(given.get("token_logprobs") if isinstance(given, dict) else None)
     if read != tuple(prompt):
-        raise BadAnswer("the answer to another prompt")
+        raise BadAnswer("an answer to another prompt")
     if not ids or len(ids) != len(logprobs) or finish not in ("stop", "length"):
         raise BadAnswer(f"{len(ids)} ids, {len(logprobs)} log-probabilities, finish {finish!r}")
     return Completion(ids, logprobs, "stop" if ids[-1] in sampling.stop_ids else "length", 0)

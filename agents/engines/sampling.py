@@ -1,5 +1,4 @@
-"""Drawing tokens: each request from its own counter-based stream, with the log-probabilities of what was
-drawn."""
+"""Drawing tokens, each request from its own counter-based stream, with their log-probabilities."""
 
 from collections.abc import Sequence
 
@@ -12,8 +11,8 @@ from ludus.agents.engines.base import Sampling
 def uniforms(seeds: Sequence[int], counters: Sequence[int]) -> np.ndarray:
     """One number in [0, 1) per (seed, counter), float64 with 48 random bits.
 
-    Counter-based: the number depends on nothing else, so a request draws the same stream whatever runs
-    beside it. The mixer is SplitMix64's (G. L. Steele et al., "Fast splittable pseudorandom number
+    Counter-based: the number depends on nothing else, so a request draws the same numbers whatever else is in
+    the batch. The mixer is SplitMix64's (G. L. Steele et al., "Fast splittable pseudorandom number
     generators", 2014).
     """
     seeds_N = np.array([seed & 0xFFFFFFFFFFFFFFFF for seed in seeds], dtype=np.uint64)
@@ -31,8 +30,8 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 def distribution(logits_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Log-probabilities [N, V], float32, of the distribution that `sampling` draws from: temperature first,
-    then top-k, top-p and min-p, renormalised over what they leave (-inf elsewhere). At temperature 0: of the
-    model's own distribution."""
+    then top-k, top-p and min-p, renormalised over the tokens they keep (-inf elsewhere). At temperature 0:
+    those of the model's own distribution."""
     logits_NV = logits_NV.float()
     if sampling.temperature == 0:
         return torch.log_softmax(logits_NV, dim=-1)
@@ -44,7 +43,7 @@ def distribution(logits_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 
 
 def _support(logprobs_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """True where a token may be drawn; the likeliest token always may. Of equals, the lower id comes
+    """True where a token may be drawn, as the likeliest always may. Among equals, the lower id comes
     first."""
     sorted_NV, order_NV = torch.sort(logprobs_NV, dim=-1, descending=True, stable=True)
     keep_NV = torch.ones_like(sorted_NV, dtype=torch.bool)

@@ -1,9 +1,9 @@
-"""`OpenAIServer`: a server with OpenAI's interface, asked by many at once.
+"""`OpenAIServer`: a server with OpenAI's interface, used by many requests at once.
 
-Three kinds of things go wrong. What may pass (no connection, a connection that breaks, no answer in time,
-408, 429, 5xx, an answer that cannot be read) is tried again, and in the end is an `EngineFault` of that
-episode. What will not pass (no access, no such model) is a `UserError`, and so is any refusal before the
-server's first good answer. A conversation that does not fit the model is a `ContextTooLong`.
+There are three kinds of failures. Transient ones (no connection, a broken connection, no answer in time, 408,
+429, 5xx, an unreadable answer) are retried and finally become an `EngineFault` of that episode. Permanent
+ones (no access, no such model) are a `UserError`, and so is any refusal before the server's first good
+answer. A conversation that does not fit the model is a `ContextTooLong`.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 CONNECT_S = 10.0
 LONGEST_RETRY_AFTER_S = 300.0
 MAX_ANSWER = 64 * 2**20
-"""Bytes of one answer."""
+"""The most bytes of one answer."""
 _TIME_OUTS = 2
-"""A request that was not answered in time is sent this often, however many retries are left."""
+"""A request that times out is sent at most this many times, however many retries are left."""
 _TOO_LONG = re.compile(
     r"context[ _](length|size|window)|maximum context|max_model_len|too many tokens|prompt is too long", re.I
 )
@@ -48,11 +48,11 @@ _BROKEN = (
 
 
 class ContextTooLong(Exception):
-    """The prompt, or the prompt and what may be sampled, is more than the model takes."""
+    """The prompt, or the prompt plus the tokens that may be sampled, exceeds the model's context."""
 
 
 class _Trouble(Exception):
-    """Something that may pass. `wait_s`: how long the server asks us to wait."""
+    """A transient failure. `wait_s`: how long the server asks us to wait."""
 
     def __init__(self, what: str, wait_s: float | None = None, is_time_out: bool = False) -> None:
         super().__init__(what)
@@ -62,41 +62,41 @@ class _Trouble(Exception):
 
 @dataclass(frozen=True)
 class OpenAIServer:
-    """Where a model answers, and how patiently it is asked.
+    """The address of a model, and how requests to it are sent.
 
-    The key is read from its environment variable for each request; it is kept nowhere.
+    The key is read from its environment variable for each request and never stored.
     """
 
     url: str
-    """Up to and with the version: `http://localhost:8000/v1`."""
+    """Up to and including the version: `http://localhost:8000/v1`."""
     model: str
-    """The server's name for it."""
+    """The server's name for the model."""
     max_context: int | None = None
-    """Prompt and completion together, in tokens, where the server tells (vLLM does)."""
+    """Prompt and completion together, in tokens, if the server tells (vLLM does)."""
     key_variable: str = KEY_VARIABLE
     concurrency: int = 64
     """Requests in flight; the others wait."""
     timeout_s: float = 600.0
-    """For one answer."""
+    """Time limit for one answer."""
     retries: int = 6
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """Fields for the body of every request, over those that are sent anyway; None leaves one out."""
+    """Fields for the body of every request; they override the usual ones, and None removes a field."""
     _connections: "dict[asyncio.AbstractEventLoop, Connections]" = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     _answered: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
-    """Set at the first good answer: what the server refuses before, it will always refuse."""
+    """Set at the first good answer: what the server refuses before that, it will always refuse."""
 
     @classmethod
     def connect(cls, url: str, model: str | None = None, **options: Any) -> "OpenAIServer":
-        """Ask the server which models it has, and take the one of that name, or the only one.
+        """Ask the server which models it has, and choose the one with that name, or the only one.
 
         Args:
-            url: of the server, with or without `/v1`; a name behind `#` is the model's.
+            url: of the server, with or without `/v1`; a name after `#` is the model's.
             options: further fields, such as `concurrency`.
 
         Raises:
-            UserError: nobody answers, access is refused, it is another kind of server, or lacks the model.
+            UserError: no answer, access is refused, it is another kind of server, or it lacks the model.
         """
         url, _, fragment = url.partition("#")
         model = model or fragment or None
@@ -125,7 +125,7 @@ class OpenAIServer:
         Args:
             path: below the URL, such as `completions`.
             body: `model` and `extra` are added.
-            read: raises `BadAnswer` where the JSON cannot be used, which counts as trouble that may pass.
+            read: raises `BadAnswer` if the JSON cannot be used, which counts as a transient failure.
             seed: of the jitter between the attempts.
 
         Raises:
@@ -153,7 +153,7 @@ class OpenAIServer:
         """One request and its whole answer.
 
         Raises:
-            _Trouble: no answer came, or not all of it.
+            _Trouble: no answer came, or only part of one.
         """
         url = httpx.URL(f"{self.url}/{path}")
         headers = {
@@ -215,7 +215,7 @@ class OpenAIServer:
         return answer
 
     def _refused(self, response: httpx.Response) -> None:
-        """Raise what a status from 300 to 499 means."""
+        """Raise the error that a status from 300 to 499 stands for."""
         said = reason(response, self.key_variable)
         if response.status_code in (400, 413, 422) and _TOO_LONG.search(body_text(response)):
             raise ContextTooLong(said)
@@ -230,10 +230,10 @@ class OpenAIServer:
 
 
 def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
-    """What `GET /models` lists; empty where the server has no such list.
+    """The models that `GET /models` lists; empty if the server has no such list.
 
     Raises:
-        UserError: nobody answers, access is refused, or it is another kind of server.
+        UserError: no answer, access is refused, or it is another kind of server.
     """
     try:
         response = httpx.get(f"{url}/models", headers=_headers(key_variable), timeout=CONNECT_S)
@@ -259,10 +259,10 @@ def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
 
 
 def _normal(url: str) -> str:
-    """The URL up to the version, without the usual ends.
+    """The URL up to the version, without the usual endpoints.
 
     Raises:
-        UserError: it is not a URL, or holds a password, which every message would show.
+        UserError: it is not a URL, or contains a password, which every message would show.
     """
     try:
         parsed = httpx.URL(url)
@@ -279,7 +279,7 @@ def _normal(url: str) -> str:
 def _headers(key_variable: str) -> dict[str, str]:
     key = os.environ.get(key_variable, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the key in {key_variable} has characters that no key has: set it anew")
+        raise UserError(f"the key in {key_variable} has characters that no key can have: set it again")
     return {"user-agent": "ludus", **({"authorization": f"Bearer {key}"} if key else {})}
 
 
@@ -293,7 +293,7 @@ def _listing(names: list[str]) -> str:
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
-    # What a model said may hold half of a surrogate pair, which no server reads.
+    # A model's text may hold half of a surrogate pair, which no server accepts.
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
@@ -312,5 +312,5 @@ async def _whole(response: httpcore.Response) -> bytes:
 
 
 def _said(error: Exception) -> str:
-    """What an exception says; httpx's mostly say nothing."""
+    """An exception's message, or its type: most of httpx's exceptions have no message."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

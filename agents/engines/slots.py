@@ -1,9 +1,8 @@
 """The keys and values of many sequences in one store, and the attention over them.
 
-A forward pass is *packed*: the new tokens of all rows stand behind one another in a batch of one, [1, T,
-hidden], so that nothing but attention knows which row a token belongs to, and prompts and single tokens go
-through the model together without padding. Attention itself runs over buckets of rows that have about as
-many new tokens each.
+A forward pass is *packed*: the new tokens of all rows lie end to end in a batch of one, [1, T, hidden], so
+that only attention knows which row a token belongs to, and prompts and single tokens go through the model
+together without padding. Attention itself runs over buckets of rows with similar numbers of new tokens.
 
 `slot_attention` plugs into any `transformers` model through its `AttentionInterface`; the model passes the
 keyword argument `slots` (a `Step`) down to it.
@@ -21,7 +20,7 @@ from ludus.agents.engines.base import EngineError
 
 ATTENTION = "ludus_slots"
 _BLOCK = 128
-"""Lengths grow by this many positions, so that most steps allocate nothing."""
+"""Lengths grow in steps of this many positions, so that most passes allocate nothing."""
 
 
 class SlotStore:
@@ -72,7 +71,7 @@ class SlotStore:
         if tensor is not None and tensor.shape[0] >= self._rows and tensor.shape[2] >= self._length:
             return tensor
         _, heads, size = like_TKD.shape
-        # zeros, not empty: what lies under the mask is multiplied by a weight of 0, and 0 times NaN is NaN
+        # zeros, not empty: masked values are multiplied by a weight of 0, and 0 times NaN is NaN
         grown = like_TKD.new_zeros(self._rows, heads, self._length, size)
         if tensor is not None:
             grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
@@ -81,25 +80,25 @@ class SlotStore:
 
 @dataclass
 class _Bucket:
-    """Rows with about as many new tokens each: their queries as a padded table [m, Q]."""
+    """Rows with similar numbers of new tokens: their queries as a padded table [m, Q]."""
 
     rows: slice | torch.Tensor
-    """Of the store."""
+    """Rows of the store."""
     length: int
-    """Positions of the store that any of them sees."""
+    """Positions of the store that any of them attends to."""
     positions_MQ: torch.Tensor
-    """0 where padded: a padded query sees the first key, and nobody reads what comes out."""
+    """0 where padded: a padded query attends to the first key, and its output is never read."""
     gather_MQ: torch.Tensor | slice
-    """Which packed token each place of the table holds."""
+    """Index of the packed token in each cell of the table."""
     places_N: torch.Tensor | None
-    """Places of the flattened table that hold a token, in packed order; None: all of them."""
+    """Cells of the flattened table that hold a token, in packed order; None: all of them."""
     tokens: slice
-    """The bucket's tokens among the packed."""
+    """The bucket's tokens among the packed ones."""
     biases: dict[int | None, torch.Tensor] = field(default_factory=dict)
 
     def bias(self, window: int | None, dtype: torch.dtype) -> torch.Tensor:
-        """What is added to the scores, [m, 1, Q, length]: 0 where a query sees a key, else -inf. Made once
-        for all layers, and additive because that is the form in which CPU kernels take it fastest."""
+        """The mask that is added to the scores, [m, 1, Q, length]: 0 where a query attends to a key, else
+        -inf. Made once for all layers, and additive because CPU kernels are fastest with that form."""
         if window not in self.biases:
             keys_L = torch.arange(self.length, device=self.positions_MQ.device)
             hidden_MQL = keys_L > self.positions_MQ[:, :, None]
@@ -116,7 +115,7 @@ class Step:
     Args:
         store: where keys and values go.
         rows: rows of the store, ascending.
-        cached: how many positions of each row are computed already.
+        cached: how many positions of each row are already computed.
         tokens: the new ids of each row, at least one.
     """
 
@@ -129,8 +128,8 @@ class Step:
         device: torch.device,
     ) -> None:
         self.store = store
-        # Buckets by powers of two: padding less than doubles the work. Single tokens have a bucket without
-        # any.
+        # Buckets by powers of two: padding less than doubles the work. Single tokens have a bucket of their
+        # own, without padding.
         order = sorted(range(len(rows)), key=lambda i: (len(tokens[i]) - 1).bit_length())
         packed_ids: list[int] = []
         packed_rows: list[int] = []
@@ -149,7 +148,7 @@ class Step:
         self.rows_T = indices[1]
         self.positions_1T = indices[2:]
         self.last_N = torch.tensor([last[i] for i in range(len(rows))], device=device)
-        """Where each row's last new token stands among the packed."""
+        """Index of each row's last new token among the packed ones."""
         self.buckets: list[_Bucket] = []
         begin = 0
         for bucket in members.values():
@@ -169,14 +168,15 @@ class Step:
 def _bucket(
     rows: list[int], cached: list[int], counts: list[int], tokens: slice, device: torch.device
 ) -> _Bucket:
-    """Where the rows lie densely in the store, the bucket takes the whole stretch from the first to the last
-    as it stands, with empty places for those between, and saves copying keys and values together."""
+    """If the rows lie densely in the store, the bucket takes the whole range from the first to the last as it
+    is, with padding for the rows between, which avoids copying keys and values."""
     first, last = rows[0], rows[-1] + 1
     dense = 2 * len(rows) >= last - first
     stretch = slice(first, last) if dense else torch.tensor(rows, device=device)
     table_rows = [row - first for row in rows] if dense else list(range(len(rows)))
     height, width = (last - first if dense else len(rows)), max(counts)
-    # In sixteens, as fused kernels like their masks; the store is as long, and the surplus is hidden.
+    # A multiple of 16, which fused kernels prefer for masks; the store is at least as long, and the surplus
+    # is masked.
     length = -(-max(n + new for n, new in zip(cached, counts, strict=True)) // 16) * 16
     if height * width == tokens.stop - tokens.start:
         positions = torch.tensor(
@@ -216,13 +216,13 @@ def slot_attention(
     slots: Step,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of packed queries to all that their rows hold.
+    """Attention of packed queries to all positions of their rows.
 
     Args:
         query: [1, heads, T, head_dim]; key and value: [1, kv_heads, T, head_dim].
 
     Returns:
-        [1, T, heads, head_dim], as the `AttentionInterface` wants it, and no weights.
+        [1, T, heads, head_dim], as the `AttentionInterface` requires, and no weights.
     """
     if softcap is not None or s_aux is not None:
         raise EngineError(
@@ -256,8 +256,7 @@ def _attend(
     rows, heads, width, _ = query.shape
     kv_heads = key.shape[1]
     if width == 1:
-        # The heads that share keys become queries of one head: the keys are read once, and nothing is
-        # repeated.
+        # Heads that share keys become queries of one head, so that the keys are read once and not repeated.
         query = query.reshape(rows, kv_heads, heads // kv_heads, -1)
         shared = scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
         return shared.reshape(rows, heads, 1, -1)

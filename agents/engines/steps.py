@@ -1,6 +1,6 @@
 """Packed forward passes and sampling over many sequences: what the embedded engine computes.
 
-A `Batch` is used by one thread at a time: the engine's own while it runs, the event loop between two runs.
+A `Batch` is used by one thread at a time: the engine's own while it runs, the event loop's in between.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
 
 _STEP_TOKENS = 8192
-"""New tokens in one forward pass; more prompts than that wait for the next one. Bounds the memory of a
+"""The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
 prefill."""
 
 
 @dataclass(eq=False)
 class Request:
-    """One call of `generate`, from its arrival until its completion."""
+    """One call to `generate`, from its arrival until its completion."""
 
     session: int
     """The number of the session that waits for it."""
@@ -31,7 +31,7 @@ class Request:
     sampling: Sampling
     seed: int
     room: int
-    """How many tokens it may get: by `max_tokens` and by what is left of the context."""
+    """How many tokens it may get, by `max_tokens` and by the room left in the context."""
     future: "asyncio.Future[Completion]"
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass(eq=False)
 class Row:
-    """A row of the store: whose it is, what it holds, what comes next."""
+    """A row of the store: its owner, its contents, and the ids to compute next."""
 
     session: int
     cached: list[int] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Row:
     request: Request | None = None
 
     def begin(self, request: Request) -> None:
-        """Keep what the request's ids have in common with the cache; at least one id is computed, for its
+        """Keep the prefix that the request's ids share with the cache; at least one id is computed, for its
         logits."""
         common = min(_common_prefix(self.cached, request.ids), len(request.ids) - 1)
         del self.cached[common:]
@@ -73,16 +73,16 @@ class Batch:
         self.rows: list[Row] = []
 
     def drop(self) -> None:
-        """Give all memory back; requests that are still open begin anew."""
+        """Free all memory; requests that are still open start over."""
         self.rows, self._store = [], SlotStore()
 
     def forget(self) -> None:
-        """What was computed is of no use any more, the memory is."""
+        """Forget what was computed, but keep the memory."""
         for row in self.rows:
             row.request, row.pending, row.cached = None, [], []
 
     def release(self, sessions: Container[int]) -> None:
-        """Drop the rows of all but these sessions and let the last rows move up, so that rows stay dense."""
+        """Drop the rows of all other sessions and move the last rows up, so that rows stay dense."""
         for row in self.rows:
             if row.request is not None and row.request.future.done():
                 row.request, row.pending = None, []
@@ -94,8 +94,8 @@ class Batch:
                     self.rows[index] = last
 
     def admit(self, requests: Sequence[Request]) -> None:
-        """Give the requests rows, in their order, as far as there are any: first those whose session has
-        one."""
+        """Give rows to the requests, in order, as long as there are any; those whose session has one come
+        first."""
         rows = {row.session: row for row in self.rows}
         for request in requests:
             row = rows.get(request.session)
@@ -106,7 +106,7 @@ class Batch:
                 row.begin(request)
 
     def _free_row(self, session: int) -> Row | None:
-        """A new row, or that of a session that is away: its patience is over, since all others are here."""
+        """A new row, or that of a session that is away, which is no longer waited for."""
         if len(self.rows) < self._slots:
             self.rows.append(Row(session))
             return self.rows[-1]
@@ -117,7 +117,7 @@ class Batch:
         return None
 
     def run(self, interrupt: threading.Event) -> None:
-        """Compute until a request is finished, or somebody interrupts."""
+        """Compute until a request is finished or there is an interrupt."""
         with torch.inference_mode(), computing_with(self._model, ATTENTION):
             while not self._step() and not interrupt.is_set():
                 pass
@@ -159,8 +159,8 @@ class Batch:
         return self._sample([row.request for row in rows if row.request], rows, logits_NV)
 
     def _take(self) -> tuple[list[int], dict[int, list[int]]]:
-        """Rows for the next pass, and for some of them (by place in that list) the rows that begin with the
-        very same prompt: those get a copy. A group of episodes with one start is computed once."""
+        """Rows for the next pass, and for some of them (by index in that list) the rows that begin with the
+        same prompt, which get a copy. A group of episodes that share a start is computed once."""
         leaders: list[int] = []
         followers: dict[int, list[int]] = {}
         first: dict[tuple[int, ...], int] = {}
@@ -210,7 +210,7 @@ class Batch:
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids two sequences begin with in common."""
+    """Length of the common prefix of two sequences."""
     if a == b[: len(a)]:
         return len(a)
     return next(i for i, (x, y) in enumerate(zip(a, [*b, None], strict=False)) if x != y)

@@ -67,7 +67,7 @@ def test_a_server_is_asked_by_its_url(connected: list[Any], loaded: Any) -> None
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ({"kind": "openai"}, 'kind = "openai" needs the server: set openai.url'),
+        ({"kind": "openai"}, 'kind = "openai" needs a server: set openai.url'),
         ({"openai": {"url": "http://there"}}, r'\[engine.openai\] belongs to kind = "openai"'),
         ({"kind": "vlm"}, "embedded"),
         ({"max_context": -1}, "greater than or equal to 0"),
@@ -83,7 +83,7 @@ def test_a_server_refuses_a_trainers_weights_and_needs_no_sleep() -> None:
     engine = OpenAIEngine(SERVER)
     engine.sleep()
     engine.wake()
-    with pytest.raises(EngineError, match=r"keeps weights of its own.*engine.kind = \"embedded\""):
+    with pytest.raises(EngineError, match=r"has its own weights.*engine.kind = \"embedded\""):
         engine.weights_changed()
     engine.close()
     assert engine.weights_version == 0

@@ -154,7 +154,7 @@ def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Gr
     if all(episode.is_fault for episode in episodes):
         raise RunError(
             f"all {len(episodes)} episodes of a step faulted, the first with: {episodes[0].fault}; there is "
-            "nothing to train on. Mend what broke and go on with --resume"
+            "nothing to train on. Fix what broke and continue with --resume"
         )
     if not completion_tokens(episodes):
         raise RunError(

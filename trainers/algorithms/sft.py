@@ -128,7 +128,7 @@ def demonstrate(
         if episode.is_fault:
             raise RunError(
                 f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
-                "mend what broke and go on with --resume"
+                "fix what broke and continue with --resume"
             )
     with closing(spec.make()) as env:
         tools = tool_schemas(env)

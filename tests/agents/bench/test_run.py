@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_without_asking_again(server: Any, folder: Pa
     before = len(server.asked)
     listener = heard()
     outcome = bench(plan(server.url, concurrency=1), folder, listener)
-    assert "5 of 12 episodes are there and kept" in listener.notes[0]
+    assert "5 of 12 episodes are already done" in listener.notes[0]
     assert len(listener.results) == 7
     seen = [message for _, message in server.asked]
     assert seen.count(kept[0].turns[0].observation[-1]["content"]) == 2
@@ -161,7 +161,7 @@ def test_a_process_that_is_stuck_ends_the_run_in_one_line(
     server.seconds = 0.2
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "Popen", Noted)
-        with pytest.raises(play.WorkerDied, match=r"no sign of life for 1 s.*same command goes on") as error:
+        with pytest.raises(play.WorkerDied, match=r"no sign of life for 1 s.*command continues") as error:
             bench(begun, folder, listener)
     assert "\n" not in str(error.value)
     assert len(started) == 2
@@ -202,7 +202,7 @@ def test_a_damaged_journal_is_told_and_only_what_is_missing_is_played(folder: Pa
     (folder / "results.json").write_text("{half")
     listener = heard()
     outcome = bench(plan("scripted:oracle"), folder, listener)
-    assert "1 damaged lines are passed over" in listener.notes[0]
+    assert "1 damaged lines are skipped" in listener.notes[0]
     assert len(listener.results) == 2
     assert timeless(outcome.to_dict()) == timeless(first)
 
@@ -246,7 +246,7 @@ def test_faults_are_played_again_and_count_as_no_failure(folder: Path, heard: An
     assert (figures.faults, figures.success.value, figures.episodes) == (1, 1, 12)
     listener = heard()
     outcome = bench(plan("scripted:oracle"), folder, listener)
-    assert "faults that are played again: 1" in listener.notes[0]
+    assert "faults to play again: 1" in listener.notes[0]
     assert len(listener.results) == 1
     assert outcome.rows[0].figures.faults == 0
 
@@ -411,5 +411,5 @@ def test_different_lists_are_compared_on_what_both_have_and_told_loudly(folder: 
     assert compared.differences[0].tasks == 4
     assert compared.notes[0].startswith("THE TASK LISTS DIFFER")
     c = bench(plan("scripted:oracle", suite="ludus/PacManChat-v0", count=1, repeats=1), folder / "c").folder
-    with pytest.raises(BenchError, match="none in common"):
+    with pytest.raises(BenchError, match="no task in common"):
         compare(a, c)
