@@ -1,4 +1,4 @@
-"""What a rollout leaves behind: frozen records of episodes, from which every loss can be recomputed."""
+"""The result of a rollout: frozen records of episodes, from which every loss can be recomputed."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -31,15 +31,15 @@ class Turn:
     reply: Message
     """What the agent said, parsed."""
     reward: float
-    """What the actor earned from this action until its next one."""
+    """The reward of the actor from this action until its next one."""
     reward_terms: dict[str, float]
     prompt_ids: tuple[int, ...] = ()
-    """Ids that stand before the completion. On a turn that appends: only what was added since the last turn's
-    completion. On a fork (and on the first turn): the whole history, rendered anew."""
+    """Ids before the completion. On a turn that appends: only those added since the last turn's completion.
+    On a fork (and on the first turn): the whole history, rendered anew."""
     completion_ids: tuple[int, ...] = ()
-    """What was sampled, the end-of-turn token included when it was sampled."""
+    """The sampled ids, including the end-of-turn token if it was sampled."""
     logprobs: tuple[float, ...] = ()
-    """Of each completion id, in nats, under the distribution that it was sampled from."""
+    """For each completion id, in nats, under the distribution that it was sampled from."""
     finish: Literal["stop", "length", ""] = ""
     """`stop`: the end-of-turn token was sampled. `length`: cut off by the token limit."""
     fork: bool = False
@@ -47,12 +47,12 @@ class Turn:
     generate_seconds: float = 0.0
     step_seconds: float = 0.0
     prompt_tokens: int = 0
-    """What the model read in this turn, the whole context; 0 where nobody counted. A player that tries
+    """Tokens that the model read in this turn: the whole context; 0 if not counted. A player that tries
     several lines before it acts counts them all, here and in `completion_tokens`."""
     completion_tokens: int = 0
-    """What was sampled in this turn."""
+    """Tokens sampled in this turn."""
     actor: str = ""
-    """Who acted; empty where the environment has one player."""
+    """Who acted; empty if the environment has one player."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +76,25 @@ class Episode:
     task: str
     """`info["task"]`, a stable and opaque key of the task's content, as text."""
     turns: tuple[Turn, ...]
-    """Where the environment broke in a step, the last one is the action on which it broke, with reward 0."""
+    """If the environment broke in a step, the last turn is the action on which it broke, with reward 0."""
     stop: StopReason
     success: bool = False
     group: int = 0
     """Episodes of one rollout batch that share one start have the same group number."""
     sample: int = 0
-    """Which of its group it is."""
+    """Index within its group."""
     weights_version: int = 0
     fault: str = ""
     """What broke, when `stop` is a fault."""
     final_observation: Chat = field(default_factory=list)
     task_name: str = ""
-    """The task in readable form, where the environment has one; an agent never sees it."""
+    """The task in readable form, if the environment gives one; an agent never sees it."""
     form_terms: tuple[str, ...] = ()
-    """The reward terms that judge the form of a reply, as the environment's rubric says."""
+    """The reward terms that judge the form of a reply, according to the environment's rubric."""
 
     @property
     def returns(self) -> dict[str, float]:
-        """What each actor earned, in the order of their first turns."""
+        """The return of each actor, in the order of their first turns."""
         totals: dict[str, float] = {}
         for turn in self.turns:
             totals[turn.actor] = totals.get(turn.actor, 0.0) + turn.reward
@@ -102,7 +102,7 @@ class Episode:
 
     @property
     def episode_return(self) -> float:
-        """What all actors earned together: with one player, its return."""
+        """The sum of all actors' returns; with one player, its return."""
         return sum(self.returns.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What a set of episodes says about a policy, with 95% intervals."""
+"""Metrics of a policy from a set of episodes, with 95% intervals."""
 
 import math
 from collections import Counter
@@ -17,7 +17,7 @@ _RESAMPLES = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and the ends of its 95% interval; nan where there was nothing to estimate from."""
+    """An estimate and the ends of its 95% interval; nan if there was nothing to estimate from."""
 
     value: float
     low: float
@@ -26,10 +26,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All figures but the first two and `stop_reasons` are over the episodes without a fault."""
+    """All but the first two and `stop_reasons` cover only the episodes without a fault."""
 
     episodes: int
-    """All of them, faults included."""
+    """All episodes, faults included."""
     faults: int
     """What broke on our side. Never counted as failures."""
     mean_return: Interval
@@ -39,7 +39,7 @@ class Summary:
     reward_terms: dict[str, float]
     """Mean over episodes of each unweighted term, summed over the turns."""
     form_terms: tuple[str, ...]
-    """Those of the terms that judge the form of a reply."""
+    """The terms that judge the form of a reply."""
     turns: float
     """Mean number per episode."""
     completion_tokens: float
@@ -64,7 +64,7 @@ def fault_share(faults: int, episodes: int) -> str:
 
 
 def left_out(faults: int, episodes: int) -> str:
-    """What has to stand beside every figure: how many episodes it leaves out. Empty without faults."""
+    """A note for beside the metrics: how many episodes they leave out. Empty without faults."""
     if not faults:
         return ""
     share = f"{faults} of {episodes} episode{'s' * (episodes != 1)} ({faults / episodes:.1%})"
@@ -72,7 +72,7 @@ def left_out(faults: int, episodes: int) -> str:
 
 
 def summarise(episodes: Iterable[Episode]) -> Summary:
-    """Intervals take the episodes as independent: for samples of few tasks they are too narrow."""
+    """Intervals assume independent episodes: for many samples of few tasks they are too narrow."""
     episodes = list(episodes)
     whole = [episode for episode in episodes if not episode.is_fault]
     terms = [episode.reward_terms() for episode in whole]
@@ -101,7 +101,7 @@ def wilson(successes: int, trials: int) -> Interval:
 
 
 def wilson_share(share: float, trials: float) -> Interval:
-    """`wilson` for a share of `trials`, which need not be a whole number."""
+    """`wilson` for a share of `trials`, which need not be an integer."""
     if trials == 0:
         return Interval(math.nan, math.nan, math.nan)
     spread = _Z**2 / trials

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "bfloat16", "float16")
 _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
-"""What is fetched from the hub: no pickles, no code."""
+"""The files fetched from the hub: no pickles, no code."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 class ModelLoadError(UserError):
-    """A model cannot be loaded: a wrong path or name, a broken file, no chat template, a missing package."""
+    """A model cannot be loaded: wrong path or name, broken file, no chat template, missing package."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with all that is needed to talk to it."""
+    """A model with everything needed to talk to it."""
 
     model: "PreTrainedModel"
     """In evaluation mode, so dropout is off."""
@@ -37,7 +37,7 @@ class LoadedModel:
 
 
 def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
-    """Load a causal language model, its tokenizer and its chat format, without a word on the terminal.
+    """Load a causal language model, its tokenizer and its chat format, printing nothing.
 
     Args:
         path_or_name: a folder in `transformers`' form with safetensors weights, or a Hugging Face hub name.
@@ -65,7 +65,7 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
 
 
 def load_format(path_or_name: str | Path) -> ChatFormat:
-    """A model's chat format alone, without its weights: enough to read what it said.
+    """Only a model's chat format, without its weights: enough to read its replies.
 
     Raises:
         ModelLoadError: as `load_model`.
@@ -82,7 +82,7 @@ def _format(tokenizer: Any) -> ChatFormat:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Inside, no progress bars or warnings from `transformers` and `huggingface_hub`; then as before."""
+    """Silences progress bars and warnings of `transformers` and `huggingface_hub` inside the context."""
     import huggingface_hub.utils as hub
     from transformers.utils import logging
 
@@ -133,7 +133,7 @@ def _device(torch: Any, device: str) -> Any:
 
 
 def _find(path_or_name: str | Path) -> Path:
-    """The model's folder; fetched from the hub when there is no such folder here."""
+    """The model's folder; fetched from the hub if there is no such local folder."""
     folder = Path(path_or_name).expanduser()
     if folder.is_file():
         raise ModelLoadError(f"{path_or_name} is a file: give the folder with config.json and the weights")
@@ -172,7 +172,7 @@ def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
         raise ModelLoadError(f"{name} has no tokenizer: save it there with tokenizer.save_pretrained")
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    # What a broken file raises has no common base: the Rust side raises plain Exception.
+    # The errors for a broken file have no common base: the Rust side raises plain Exception.
     except Exception as error:
         raise ModelLoadError(
             f"{name}: its tokenizer cannot be read ({_first_line(error)}): a file is broken or cut short; "

@@ -1,4 +1,4 @@
-"""Policies: what maps an episode's messages to the next action."""
+"""Policies: they map an episode's messages to the next action."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from ludus.envs.scripted import ScriptedAgent
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a player did in one turn. Scripted players leave all but `reply` at its default."""
+    """A player's action in one turn. Scripted players set only `reply`."""
 
     reply: Any
-    """What `env.step` gets: an assistant message or a text; in a native environment, its own action."""
+    """The argument of `env.step`: an assistant message or a text; in a native environment, its own action."""
     prompt_ids: tuple[int, ...] = ()
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
@@ -28,7 +28,8 @@ class Action:
     fork: bool = False
     weights_version: int = 0
     prompt_tokens: int | None = None
-    """What was read and, in `completion_tokens`, sampled for this action. None: no more than the ids say."""
+    """Number of tokens read and, in `completion_tokens`, sampled for this action. None: as many as there are
+    ids."""
     completion_tokens: int | None = None
 
     @property
@@ -49,23 +50,23 @@ class Player(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what the episode held."""
+        """Release the episode's resources."""
         ...
 
 
 @runtime_checkable
 class BranchingPlayer(Player, Protocol):
-    """A player that can be continued in several ways, which search over turns needs."""
+    """A player that can be continued in several ways, as search over turns requires."""
 
     def branch(self, seed: int) -> "BranchingPlayer":
-        """Another player that stands where this one stands, with choices of its own. Also when this one is
-        closed."""
+        """Another player at the same point of the episode, with its own random choices. Works even after this
+        player is closed."""
         ...
 
 
 class Policy(Protocol):
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> Player:
-        """A player for one episode in `env`; its choices follow from `seed` and what it observes."""
+        """A player for one episode in `env`; its choices depend only on `seed` and its observations."""
         ...
 
 
@@ -76,7 +77,7 @@ def derive_seed(*parts: int) -> int:
 
 
 def tool_schemas(env: gymnasium.Env[Any, Any]) -> list[dict[str, Any]]:
-    """An environment's tools in OpenAI's form, which chat formats take; none where it has none."""
+    """An environment's tools in OpenAI's form, as chat formats expect them; empty if it has none."""
     return [tool.openai for tool in getattr(env.unwrapped, "tools", ())]
 
 
@@ -105,7 +106,7 @@ class ScriptedPlayer:
         self._begun = False
 
     async def act(self, observation: Any, info: dict[str, Any]) -> Action:
-        """Waits for nothing: a rollout plays such an episode in one thread."""
+        """Never waits: a rollout plays such an episode in one thread."""
         if not self._begun:
             self._agent.begin()
             self._begun = True
@@ -125,7 +126,7 @@ class EnginePolicy:
     engine: Engine
     format: ChatFormat
     sampling: Sampling = field(default_factory=Sampling)
-    """Its `stop_ids` may stay empty: the format's are used then."""
+    """If `stop_ids` is empty, the format's are used."""
     seed: int = 0
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "EnginePlayer":

@@ -1,4 +1,4 @@
-"""`Recorder`: an episode while it is played."""
+"""`Recorder`: records an episode while it is played."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from ludus.envs.chat import Message, assistant
 
 @dataclass
 class Recorder:
-    """Turns actions, and what came of them, into an `Episode`."""
+    """Turns actions and their results into an `Episode`."""
 
     environment: str
     arguments: dict[str, Any]
@@ -25,14 +25,14 @@ class Recorder:
     task_name: str = ""
     form_terms: tuple[str, ...] = ()
     observation: Any = None
-    """What the next action answers."""
+    """The messages that the next action answers."""
     turns: list[Turn] = field(default_factory=list)
     weights_versions: list[int] = field(default_factory=list)
     steps: int = 0
-    """What the environment has answered, `reset` included."""
+    """All answers of the environment, including that of `reset`."""
 
     def begin(self, env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> None:
-        """Note what `reset` said and what the environment says about itself."""
+        """Record the result of `reset` and the environment's description of itself."""
         made = env.unwrapped
         self.task = str(info.get("task", ""))
         self.task_name = getattr(made, "task_name", "")
@@ -49,7 +49,7 @@ class Recorder:
     ) -> None:
         """
         Args:
-            read: how many tokens stood before the action's own, by the ids that the policy gave.
+            read: how many tokens preceded the action's own, by the ids that the policy gave.
         """
         self.weights_versions.append(action.weights_version)
         self.turns.append(

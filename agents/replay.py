@@ -1,4 +1,4 @@
-"""`replay`: plays a record again, for its pictures."""
+"""`replay`: plays a recorded episode again, for its pictures."""
 
 import json
 from typing import Any
@@ -11,11 +11,11 @@ from ludus.envs.chat import content_text
 
 
 def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
-    """Plays a record again and returns what was rendered: after `reset`, then after each turn. The mode
-    `rgb_array_list` gives as many pictures a turn as the environment has moves.
+    """Plays a recorded episode again and returns what was rendered: after `reset`, then after each turn. The
+    mode `rgb_array_list` gives as many pictures per turn as the environment has moves.
 
     Raises:
-        ValueError: the environment no longer pays what the record says, so it is not the same environment.
+        ValueError: the rewards differ from the record, so it is not the same environment.
     """
     env = EnvironmentSpec(episode.environment, episode.arguments).make(render_mode=render_mode)
     try:
@@ -37,6 +37,6 @@ def replay(episode: Episode, render_mode: str = "rgb_array") -> list[Any]:
 
 
 def _rendered(env: gymnasium.Env[Any, Any]) -> list[Any]:
-    """What `render` gives; in the mode `rgb_array_list` it gives several pictures a turn."""
+    """The pictures from `render`; in the mode `rgb_array_list` there are several per turn."""
     rendered: Any = env.render()
     return rendered if isinstance(rendered, list) else [rendered]

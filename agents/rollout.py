@@ -1,9 +1,9 @@
 """Rollouts: many episodes at once, each recorded.
 
-Three kinds of trouble, by whom they concern. A *fault* (`EnvironmentFault`, `EngineFault`, a step that takes
-longer than `Limits.step_seconds`) is confined to its episode, whose `stop` and `fault` say so. A *limit* ends
-its episode and is recorded as its stop reason. Any other exception is a bug: it ends the rollout as a
-`RolloutError` that names the environment, the seed and the turn (a `UserError` ends it as it is).
+There are three kinds of trouble. A *fault* (`EnvironmentFault`, `EngineFault`, a step that takes
+longer than `Limits.step_seconds`) is confined to its episode and recorded in its `stop` and `fault`. A
+*limit* ends its episode and is recorded as its stop reason. Any other exception is a bug: it ends the rollout
+as a `RolloutError` that names the environment, the seed and the turn (a `UserError` ends it as it is).
 """
 
 import asyncio
@@ -29,12 +29,12 @@ _Call = Callable[..., Awaitable[Any]]
 
 
 class RolloutError(RuntimeError):
-    """An environment or a policy raised what is neither a fault nor a limit."""
+    """An environment or a policy raised something that is neither a fault nor a limit."""
 
 
 @dataclass(frozen=True)
 class EnvironmentSpec:
-    """Which environment, with which keyword arguments of `gym.make`."""
+    """An environment's id and its keyword arguments for `gym.make`."""
 
     id: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -53,21 +53,21 @@ class EpisodeStart:
     group: int = 0
     """Episodes that share one start have the same group number."""
     sample: int = 0
-    """Which of its group; the policy's own randomness depends on it."""
+    """Index within its group; the policy's own randomness depends on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to end an episode that its environment would let go on. None: no such limit."""
+    """When to end an episode that its environment would continue. None: no such limit."""
 
     turns: int | None = None
     tokens: int | None = None
-    """Of context, prompts and completions together, where the policy gives ids. The turn that reaches it is
-    the last. The engine's own `max_context` holds besides."""
+    """Tokens of context, prompts and completions together, if the policy gives ids. The turn that reaches it
+    is the last. The engine's own `max_context` applies too."""
     step_seconds: float | None = 60.0
-    """For one `reset` or `step`; longer is a fault of the environment."""
+    """Time for one `reset` or `step`; taking longer is a fault of the environment."""
     episode_seconds: float | None = None
-    """For the whole episode. Runs that use it are not repeatable."""
+    """Time for the whole episode. Runs that use it are not repeatable."""
 
 
 def rollout(
@@ -81,8 +81,8 @@ def rollout(
     """Plays every start and returns the episodes in the order of `starts`.
 
     `on_episode` is called with each episode as it ends. Ctrl-C closes everything and raises
-    KeyboardInterrupt. Where an event loop runs already, as in a notebook, it waits while the episodes are
-    played, and `on_episode` called, in another thread; `rollout_async` leaves the loop free.
+    KeyboardInterrupt. If an event loop is already running, as in a notebook, it blocks while another thread
+    plays the episodes and calls `on_episode`; `rollout_async` leaves the loop free.
 
     Raises:
         RolloutError: an environment or the policy raised something that is not a fault.
@@ -112,9 +112,8 @@ async def rollout_async(
 
     try:
         await _all(worker.open() for worker in workers)
-        # Between the end of one episode and the beginning of the next in the same environment nothing is
-        # awaited, so an engine that waits for all its open sessions sees them handed over in one piece,
-        # whatever the timing.
+        # Between the end of one episode and the beginning of the next in the same environment, nothing is
+        # awaited, so an engine that waits for all its open sessions sees no gap, whatever the timing.
         await _all(play_on(worker) for worker in workers)
     finally:
         await asyncio.gather(*(worker.close() for worker in workers))
@@ -130,8 +129,8 @@ async def rollout_stream(
 ) -> None:
     """Plays what `next_start` gives, `concurrency` episodes at once, until it gives None.
 
-    Unlike `rollout`, the episodes may be of several environments, and need not be known in advance: one
-    environment's last episodes are played beside the next one's first. `on_episode` gets each as it ends.
+    Unlike in `rollout`, episodes may be of several environments and need not be known in advance: one
+    environment's last episodes are played alongside the first of the next. `on_episode` gets each as it ends.
 
     Raises:
         RolloutError: an environment or the policy raised something that is not a fault.
@@ -157,7 +156,7 @@ async def rollout_stream(
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`; in another thread where an event loop already runs in this one."""
+    """`asyncio.run`, in another thread if an event loop already runs in this one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -206,7 +205,7 @@ async def _episode(
     player = policy.player(env, derive_seed(start.seed, start.sample))
     try:
         if isinstance(player, ScriptedPlayer):
-            # It waits for nothing, and going from one thread to another takes longer than most steps.
+            # It never waits, and switching threads takes longer than most steps.
             return await worker.play(
                 lambda: _at_once(_play(player, env, _here, record, limits)), lambda: record.steps
             )
@@ -230,7 +229,7 @@ async def _episode(
 async def _play(
     player: Player, env: gymnasium.Env[Any, Any], call: _Call, record: Recorder, limits: Limits
 ) -> Episode:
-    """One episode from beginning to end. `call` calls the environment's methods, in whichever thread."""
+    """One episode from beginning to end. `call` calls the environment's methods in their thread."""
     seconds = limits.episode_seconds
     deadline = None if seconds is None else time.monotonic() + seconds
     observation, info = await call(env.reset, seed=record.seed)
@@ -268,7 +267,7 @@ async def _play(
 async def _act(
     player: Player, observation: Any, info: dict[str, Any], deadline: float | None
 ) -> Action | None:
-    """The player's action; None where it is not there by the deadline, a time of `time.monotonic`."""
+    """The player's action; None if it does not come by the deadline, a time of `time.monotonic`."""
     if deadline is None:
         return await player.act(observation, info)
     left = deadline - time.monotonic()
@@ -290,7 +289,7 @@ async def _here(method: Callable[..., T], *arguments: Any, **keywords: Any) -> T
 
 
 def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """What a coroutine that waits for nothing returns."""
+    """The result of a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -9,21 +9,21 @@ from ludus.tools.errors import UserError
 
 
 class FormatError(UserError):
-    """A chat format cannot say this: no tools, a role that it lacks, a turn without an end."""
+    """A chat format cannot express something: it has no tools, lacks a role, or cannot end a turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The ids that precede the next completion, and how they relate to what the model has seen."""
+    """The ids before the next completion, and how they relate to those that the model has seen."""
 
     ids: tuple[int, ...]
-    """To append to the context; or, on a fork, the whole context."""
+    """The ids to append to the context; on a fork, the whole context."""
     fork: bool
 
 
 class ChatFormat(Protocol):
     stop_ids: tuple[int, ...]
-    """Ids that end an assistant turn; an assistant turn that ends well has sampled one."""
+    """Ids that end an assistant turn; a complete assistant turn ends with one of them."""
     pad_id: int
     vocab_size: int
 
@@ -35,19 +35,19 @@ class ChatFormat(Protocol):
         self, history: Chat, context: Sequence[int], added: Chat, tools: Sequence[Any] = ()
     ) -> Prompt:
         """`history`: all messages before `added`, the assistant's own last reply included; `context`: the
-        exact ids the model has seen and sampled. Appends, never re-tokenises; forks only where the template
+        exact ids the model has seen and sampled. Appends, never re-tokenises; forks only if the template
         itself rewrites what was rendered before."""
         ...
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        """The ids that a policy would have sampled to say this, the end-of-turn token included."""
+        """The ids that a policy would have sampled for this reply, including the end-of-turn token."""
         ...
 
     def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
-        """The assistant message, with `tool_calls` where it calls tools. Arguments are objects; of a
-        malformed call they are the text that stands in their place. Never raises."""
+        """The assistant message, with `tool_calls` if it calls tools. Arguments are objects; those of a
+        malformed call are the text in their place. Never raises."""
         ...
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        """The text of each id apart, for display."""
+        """The text of each id separately, for display."""
         ...

@@ -6,7 +6,7 @@ from functools import cache
 
 @cache
 def byte_of_character() -> dict[str, int]:
-    """Which byte each of the 256 characters stands for.
+    """The byte that each of the 256 characters stands for.
 
     Printable latin-1 characters stand for themselves; the other 68 bytes, in order, take the code points from
     256 on (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", the released encoder).
@@ -20,7 +20,7 @@ def byte_of_character() -> dict[str, int]:
 
 
 def display(piece: bytes) -> str:
-    """The text of one token apart; bytes that are no whole character show as `<0xE2>`."""
+    """The text of a single token; bytes that do not form a character show as `<0xE2>`."""
     try:
         return piece.decode("utf-8")
     except UnicodeDecodeError:
@@ -31,5 +31,5 @@ _ESCAPED = {0xDC00 + byte: f"<0x{byte:02X}>" for byte in range(0x80, 0x100)}
 
 
 def completion_text_ids(completion_ids: Sequence[int], stop_ids: Sequence[int]) -> Sequence[int]:
-    """A completion without the stop id that ended it; one that was cut off is returned whole."""
+    """A completion without the stop id that ended it; a truncated one is returned whole."""
     return completion_ids[:-1] if completion_ids and completion_ids[-1] in stop_ids else completion_ids

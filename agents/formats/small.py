@@ -15,7 +15,7 @@ PAD, END = "<|pad|>", "<|end|>"
 CONTROL_TOKENS = (PAD, END, *(f"<|{role}|>" for role in ROLES))
 """The first ids of a small model's vocabulary, in this order."""
 TOOLS, CALL, END_CALL = TOOL_TOKENS = ("<|tools|>", "<|call|>", "<|/call|>")
-"""The ids that follow them in a model that was made for environments with tools."""
+"""The ids that follow in a model made for environments with tools."""
 
 CHAT_TEMPLATE = (
     "{%- macro kind(schema) -%}"
@@ -71,22 +71,22 @@ CHAT_TEMPLATE = (
     "{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%}"
 )
-"""The same format as a chat template, which goes into the tokenizer's folder for whoever else reads it.
-Arguments of tool calls are objects there, as everywhere in `transformers`."""
+"""The same format as a chat template, stored in the tokenizer's folder for other programs. Arguments of tool
+calls are objects there, as everywhere in `transformers`."""
 
 
 class SmallFormat:
     """A message is its role's id, the ids of its text, and the id of `<|end|>`.
 
-    Tools stand once, after the system message, a line each, as `forecast(place: string, day?: integer)`,
+    Tools appear once, after the system message, one per line, as `forecast(place: string, day?: integer)`,
     between `<|tools|>` and `<|end|>`. A call is a line of its own, after the text:
     `<|call|>forecast(place="Lomar", day=2)<|/call|>`, values in JSON; Python's literals are understood too. A
     call's id is its position in the reply: `call_0`, `call_1`, …. The model sees no ids: results come in the
     order of the calls.
 
-    Gives the ids that `CHAT_TEMPLATE` gives, with one difference: control tokens that stand in a message's
-    text are encoded as plain characters, so that no text can forge a turn, a tool or a call. A call is what
-    stands between the sampled ids of `<|call|>` and `<|/call|>`, whatever a text looks like. Nothing is ever
+    Gives the ids that `CHAT_TEMPLATE` gives, with one difference: control tokens in a message's text are
+    encoded as plain characters, so that no text can forge a turn, a tool or a call. A call is whatever lies
+    between the sampled ids of `<|call|>` and `<|/call|>`, regardless of how the text looks. Nothing is ever
     rewritten, so nothing forks.
 
     Args:
@@ -112,7 +112,7 @@ class SmallFormat:
 
     @staticmethod
     def fits(tokenizer: Any) -> bool:
-        """Whether this is the format of a tokenizer."""
+        """Whether a tokenizer uses this format."""
         return tokenizer.chat_template == CHAT_TEMPLATE
 
     def first_prompt(self, messages: Chat, tools: Sequence[Any] = ()) -> Prompt:
@@ -174,7 +174,7 @@ class SmallFormat:
         return self._tool_ids[TOOL_TOKENS.index(token)]
 
     def _parse_calls(self, ids: Sequence[int]) -> ParsedReply:
-        """A call ends where its end was sampled, at the next call, or where the reply was cut off."""
+        """A call ends where its end was sampled, at the next call, or where the reply was truncated."""
         _, begin, end = self._tool_ids
         texts, calls = [], []
         starts = [position for position, id in enumerate(ids) if id == begin]
@@ -190,8 +190,8 @@ class SmallFormat:
         return b"".join([self._bytes[id] for id in ids]).decode("utf-8", errors="replace")
 
     def _text_ids(self, text: str) -> list[int]:
-        # No token reaches over the end of a line, so lines are encoded apart: a board's rows, most of
-        # which stay as they are from turn to turn, come from the cache.
+        # No token crosses the end of a line, so lines are encoded separately: the rows of a board, most of
+        # which stay the same from turn to turn, come from the cache.
         first, *rest = text.split("\n")
         ids = list(self._encode_line(first))
         for line in rest:

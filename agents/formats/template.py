@@ -15,26 +15,26 @@ from ludus.agents.formats.calls.response_template import response_template_forma
 from ludus.envs.chat import Chat, Message, assistant, content_text
 
 _PROBE = "ludusprobe"
-"""A text that no template changes, to see what a template puts behind an assistant's words."""
+"""A text that no template changes, to find out what a template puts after an assistant's words."""
 _ASKED = "ludususer"
 _USER: Message = {"role": "user", "content": _ASKED}
 
 
 class TemplateFormat:
-    """Renders with a tokenizer's own chat template and keeps every sampled id as it was sampled.
+    """Renders with a tokenizer's own chat template and keeps every id as it was sampled.
 
     Tool calls are read in the format that the template writes, or as the tokenizer's `response_template`
-    says; where an environment has no tools, nothing is a call.
+    says; if an environment has no tools, nothing is a call.
 
     A later turn appends when the template's text of the new conversation begins with its text of the old
-    one, then the assistant's words, then the end of the turn. What follows is tokenised and appended; how the
-    ids in front spell their text plays no part. Otherwise the template rewrote what the model had seen
-    (dropped its thinking, trimmed its words, moved a system prompt), and the turn forks: the whole is
-    rendered anew.
+    one, then the assistant's words, then the end of the turn. The text after that is tokenised and appended;
+    how the earlier ids spell their text does not matter. Otherwise the template rewrote what the model had
+    seen (dropped its thinking, trimmed its words, moved a system prompt), and the turn forks: the whole
+    history is rendered anew.
 
     Args:
         tokenizer: a `transformers` tokenizer with a chat template.
-        calls: the name of the format of tool calls, instead of the one that the template writes.
+        calls: the name of a format of tool calls to use instead of the one that the template writes.
 
     Raises:
         FormatError: if the template cannot be rendered or its turns end with no token that can be sampled, or
@@ -84,14 +84,14 @@ class TemplateFormat:
         seen = before + (said or "")
         if said is None or not whole.startswith(seen + self._end_text):
             return Prompt(self._ids(whole), fork=True)
-        # Encoded from the end-of-turn token on, as it would be inside the whole: some tokenizers treat the
-        # beginning of a text in a way of its own.
+        # Encoded from the end-of-turn token on, as inside the whole text: some tokenizers treat the beginning
+        # of a text specially.
         ids = self._encode(whole[len(seen) :])
         ended = context[-1] in self.stop_ids
         return Prompt(ids[1:] if ended and ids and ids[0] in self.stop_ids else ids, fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
-        # Spelled as after a prompt, since some tokenizers treat the beginning of a text differently.
+        # Encoded as after a prompt, since some tokenizers treat the beginning of a text specially.
         opening = self._render([_USER], ())
         said = self._said(opening, reply)
         before, whole = self._ids(opening), self._encode(opening + said)
@@ -112,20 +112,20 @@ class TemplateFormat:
         return self._tokenizer.name_or_path or type(self._tokenizer).__name__
 
     def _render(self, messages: Chat, tools: Sequence[Any], generate: bool = True) -> str:
-        # The engine reads text only, so an image reads `[image]`.
+        # The engine reads only text, so an image becomes `[image]`.
         flat = [self._flat(message) for message in messages]
         try:
             return self._text(json.dumps([flat, list(tools)]), generate)
         except FormatError:
             if all(len(message.get("tool_calls", ())) < 2 for message in flat):
                 raise
-            # Some templates know one call in a message only; a model may still have made several.
+            # Some templates allow only one call in a message; a model may still have made several.
             first = [{**m, "tool_calls": m["tool_calls"][:1]} if m.get("tool_calls") else m for m in flat]
             return self._text(json.dumps([first, list(tools)]), generate)
 
     def _flat(self, message: Message) -> dict[str, Any]:
-        """A message as templates take it: its content as text, arguments as objects or as text, ids that they
-        accept."""
+        """A message as templates expect it: content as text, arguments as objects or as text, ids in an
+        accepted form."""
         flat: dict[str, Any] = {**message, "content": content_text(message)}
         valid_id = self._calls.valid_id if self._calls else str
         if "tool_call_id" in flat:
@@ -161,14 +161,14 @@ class TemplateFormat:
             ) from error
 
     def _written(self, before: str, history: Chat, tools: Sequence[Any]) -> str | None:
-        """What the template puts behind `before` for the last message of `history`, up to the end of the
-        turn."""
+        """The text that the template puts after `before` for the last message of `history`, up to the end of
+        the turn."""
         alone = self._render(history, tools, generate=False)
         said, found, _ = alone.removeprefix(before).rpartition(self._end_text)
         return said if found and alone.startswith(before) else None
 
     def _was_sampled(self, said: str, before: str, context: Sequence[int]) -> bool:
-        """Whether the last completion of `context`, which began after the last id of `before`, says
+        """Whether the text of the last completion of `context`, which began after the last id of `before`, is
         `said`."""
         ids = completion_text_ids(context, self.stop_ids)
         opening = self._ids(before)[-1:]
@@ -180,7 +180,7 @@ class TemplateFormat:
         )
 
     def _said(self, opening: str, reply: Message) -> str:
-        """The text of a reply, its calls as the template writes them."""
+        """The text of a reply, with its calls as the template writes them."""
         if not reply.get("tool_calls"):
             return content_text(reply)
         if self._calls is None:
@@ -194,7 +194,7 @@ class TemplateFormat:
         return self._calls.write(reply)
 
     def _find_generation_prompt(self) -> str:
-        """What the template puts after the messages where the assistant is to speak."""
+        """The text that the template puts after the messages when the assistant is to speak."""
         return self._render([_USER], ()).removeprefix(self._render([_USER], (), generate=False))
 
     def _find_calls(self, name: str | None) -> None:
@@ -237,7 +237,7 @@ class TemplateFormat:
         return closing, None
 
     def _encode(self, text: str) -> tuple[int, ...]:
-        # A template writes the beginning-of-text token itself where there is one.
+        # A template writes the beginning-of-text token itself, if there is one.
         return tuple(self._tokenizer.encode(text, add_special_tokens=False, verbose=False))
 
     def _decode_text(self, ids: Sequence[int]) -> str:
@@ -249,5 +249,6 @@ class TemplateFormat:
         text, token = self._decode_text([id]), self._tokenizer.convert_ids_to_tokens(id)
         if "\ufffd" in text and all(character in byte_of_character() for character in token):
             return display(bytes(byte_of_character()[character] for character in token))
-        # SentencePiece drops the space before the first word of a text; apart, every word is the first.
+        # SentencePiece drops the space before the first word of a text; decoded alone, every word is the
+        # first.
         return f" {text}" if token.startswith("▁") and not text.startswith(" ") else text

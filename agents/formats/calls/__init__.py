@@ -1,1 +1,1 @@
-"""Tool calls as models write them: one module a format, each with `parse` and `render`."""
+"""Tool calls as models write them: one module per format, each with `parse` and `render`."""

@@ -20,7 +20,7 @@ _SPACE = re.compile(r"\s*").match
 
 
 def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
-    """A call is closed by its tag, by the next call, or, where its JSON is whole, by any text behind it."""
+    """A call is closed by its tag, by the next call or, if its JSON is complete, by any text after it."""
     pieces, calls = [], []
     done, errors = 0, 0
     while (start := text.find(OPEN, done)) >= 0:

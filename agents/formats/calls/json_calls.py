@@ -1,7 +1,7 @@
 """Calls as JSON objects, `{"name": …, "arguments": {…}}`, which several formats wrap in their own way.
 
-JSON is read strictly: what is nearly JSON (single quotes, trailing commas) is a malformed call, here as in
-the servers that models are deployed with.
+JSON is read strictly: near-JSON (single quotes, trailing commas) is a malformed call, here as in the servers
+that models are deployed on.
 """
 
 import re
@@ -19,8 +19,8 @@ _SPACE = re.compile(r"\s*").match
 
 
 def call_of(value: Any, raw: str | None = None) -> Call:
-    """A JSON value, which was written as `raw`, as a call: `name` and `arguments` (or `parameters`), also
-    inside `function`."""
+    """The call in a JSON value, which was written as `raw`: `name` and `arguments` (or `parameters`),
+    possibly inside `function`."""
     if not isinstance(value, dict):
         return Call("", write_json(value) if raw is None else raw)
     id = value.get("id") or value.get("tool_call_id")
@@ -33,20 +33,20 @@ def call_of(value: Any, raw: str | None = None) -> Call:
 
 
 def malformed(raw: str) -> Call:
-    """A call that is not JSON, under the name that it seems to have."""
+    """A call that is not JSON, with the name that it seems to have."""
     named = _NAME(raw) or _FUNCTION(raw)
     return Call(named[1] if named else "", raw)
 
 
 def read_object(text: str, at: int) -> tuple[Call, int] | None:
-    """The call that begins at `at`, and the position behind it; None where no JSON stands."""
+    """The call that begins at `at`, and the position after it; None if there is no JSON."""
     found = scan_json(text, at)
     return None if found is None else (call_of(found[0], text[at : found[1]]), found[1])
 
 
 def next_object(text: str, at: int) -> int:
-    """Where, behind a bracket, a semicolon or a line break, the next call seems to begin; -1 where none
-    does."""
+    """Where the next call seems to begin, after a bracket, a semicolon or a line break; -1 if there is
+    none."""
     for head in _HEAD(text, at):
         before = text[max(at, head.start() - 80) : head.start()].rstrip(" \t,")
         if before and before[-1] in "};\n\r":
@@ -55,8 +55,8 @@ def next_object(text: str, at: int) -> int:
 
 
 def read_list(text: str, at: int) -> tuple[list[Call], int]:
-    """The calls of a malformed JSON list that opens at `at`, and the position behind it. A malformed one
-    reaches to where the next one seems to begin, or to the end of the text."""
+    """The calls of a malformed JSON list that opens at `at`, and the position after it. A malformed call
+    extends to where the next one seems to begin, or to the end of the text."""
     calls: list[Call] = []
     errors = 0
     at = _SPACE(text, at + 1).end()  # type: ignore[union-attr]
@@ -81,7 +81,7 @@ def plain(call: Call) -> dict[str, Any]:
 
 
 def openai(call: Call, position: int) -> dict[str, Any]:
-    """A call as OpenAI's interface has it, its arguments as text."""
+    """A call in the form of OpenAI's interface, its arguments as text."""
     text = call.arguments if isinstance(call.arguments, str) else write_json(call.arguments)
     function = {"name": call.name, "arguments": text}
     return {"id": call.id or f"call_{position}", "type": "function", "function": function}

@@ -1,8 +1,8 @@
-"""Calls in Python's notation, `f(x=-1, y={"a": [1]})`, read by a scanner of their own.
+"""Calls in Python's notation, `f(x=-1, y={"a": [1]})`, read by a dedicated scanner.
 
 Values are literals: strings, numbers, lists, tuples (read as lists), dictionaries with text keys, and the
 constants of Python and JSON (`True`, `true`, `None`, `null`). Nothing is evaluated. `ast` would refuse
-arguments named as keywords (`from="Lomar"`) and cannot say where a call ends; in Python 3.11 it raises
+arguments named like keywords (`from="Lomar"`) and cannot say where a call ends; in Python 3.11 it raises
 SystemError when several threads use it (CPython issue 106905).
 """
 
@@ -13,14 +13,14 @@ from typing import Any
 from ludus.agents.formats.calls.reply import MAX_DEPTH, Call, finite, whole_characters, write_json
 
 NAME = r"[A-Za-z_][A-Za-z0-9_.\-]*"
-"""Of a tool."""
+"""The name of a tool."""
 
 _NAME = re.compile(NAME)
 _KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*=")
 _SIMPLE = re.compile(
     r'([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?:"([^"\\]*)"(?!")|(-?[0-9]{1,18})|(True|true|False|false|None|null))\s*([,)])'
 ).match
-"""A whole argument of the most common kinds, read at once."""
+"""A whole argument of the most common kinds, matched at once."""
 _SKIP = re.compile(r"\s*").match
 _ATOM = re.compile(r"[+-]?(?:[0-9]+(\.[0-9]*)?|(\.[0-9]+))([eE][+-]?[0-9]+)?|[A-Za-z_]\w*").match
 _WORDS = {"True": True, "true": True, "False": False, "false": False, "None": None, "null": None}
@@ -40,11 +40,11 @@ _ESCAPED = {
 
 
 class Malformed(ValueError):
-    """What stands there is not a literal, or not a call."""
+    """The text is not a literal, or not a call."""
 
 
 def read_call(text: str) -> Call:
-    """The call that a text consists of; a malformed one has the text behind its name as its arguments."""
+    """The call that a text consists of; a malformed one has the text after its name as its arguments."""
     text = text.strip()
     named = _NAME.match(text)
     if named is None:
@@ -58,7 +58,7 @@ def read_call(text: str) -> Call:
 
 
 def read_arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
-    """Keyword arguments in brackets that open at `at`, and the position behind them.
+    """Keyword arguments in brackets that open at `at`, and the position after them.
 
     Raises:
         Malformed: there are none, or they do not end.
@@ -95,7 +95,7 @@ def read_arguments(text: str, at: int) -> tuple[dict[str, Any], int]:
 
 
 def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
-    """The literal at `at`, and the position behind it.
+    """The literal at `at`, and the position after it.
 
     Raises:
         Malformed: no value begins there, or it is nested too deeply.
@@ -126,7 +126,7 @@ def read_value(text: str, at: int, depth: int = 0) -> tuple[Any, int]:
 
 
 def write_call(call: Call) -> str:
-    """A call as `name(key=value, …)`, values as JSON. Keys that are no names stand in `**{…}`."""
+    """A call as `name(key=value, …)`, values as JSON. Keys that are not identifiers go into `**{…}`."""
     if isinstance(call.arguments, str):
         return call.name + call.arguments
     plain = [f"{key}={write_json(value)}" for key, value in call.arguments.items() if _plain(key)]

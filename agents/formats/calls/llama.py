@@ -27,8 +27,8 @@ _BUILT_IN = re.compile(r"(\w+)\.call(?=\()").match
 
 
 def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
-    """Behind the tag all is calls. Without it, JSON that begins a line is a call where it has a name (of
-    one of `tools`, where they are given) and parameters."""
+    """After the tag, everything is calls. Without it, JSON that begins a line is a call if it has a name
+    (that of one of `tools`, if they are given) and parameters."""
     head, tag, body = text.partition(TAG)
     if tag:
         calls, rest = _tagged(body)
@@ -71,8 +71,8 @@ def _is_call(text: str, at: int, known: set[str]) -> bool:
 
 
 def _calls(text: str, at: int) -> tuple[list[Call], int]:
-    """Consecutive calls from `at` on, and the position after the last. What follows a semicolon is a call;
-    without a semicolon, only what begins like a call is."""
+    """Consecutive calls from `at` on, and the position after the last. Whatever follows a semicolon is a
+    call; without a semicolon, only text that begins like one is."""
     calls: list[Call] = []
     errors = 0
     while True:

@@ -52,7 +52,7 @@ def call_id(position: int) -> str:
 
 
 def valid_id(id: str) -> str:
-    """An id of nine letters or digits as it is; any other as nine that follow from it."""
+    """An id of nine letters or digits unchanged; any other as nine derived from it."""
     if _ID(id):
         return id
     number = int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "big")
@@ -60,8 +60,7 @@ def valid_id(id: str) -> str:
 
 
 def _list(text: str, at: int) -> tuple[list[Call], int]:
-    """A list of calls, never empty where it is malformed; a malformed one ends before the next
-    `[TOOL_CALLS]`."""
+    """A list of calls; a malformed list gives at least one, and ends before the next `[TOOL_CALLS]`."""
     whole = scan_json(text, at)
     if whole is not None:
         calls, end = [call_of(value) for value in whole[0]], whole[1]
@@ -75,7 +74,7 @@ def _list(text: str, at: int) -> tuple[list[Call], int]:
 
 def _named(text: str, at: int, tell_apart: bool) -> tuple[Call, int]:
     head = _HEAD(text, at)
-    assert head is not None  # it matches the empty text
+    assert head is not None  # it matches the empty string
     read = scan_json(text, head.end()) if tell_apart and text.startswith("{", head.end()) else None
     if read is not None and isinstance(read[0], dict) and head[1]:
         return Call(head[1], read[0], head[2] or ""), read[1]

@@ -50,8 +50,8 @@ def render(calls: Sequence[Call]) -> str:
 
 
 def _calls(text: str, at: int) -> tuple[list[Call], str, int] | None:
-    """The calls that begin at `at`, the text that stands with them, and the position behind; None where
-    there are none."""
+    """The calls that begin at `at`, the text that belongs to them, and the position after them; None if there
+    are none."""
     whole = scan_json(text, at)
     if whole is not None:
         value, end = whole

@@ -16,8 +16,8 @@ _CLOSE = re.compile(r"[\s,]*(?:\](?:\s*<\|python_end\|>)?|\Z)").match
 
 
 def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
-    """A list of calls begins a line, or calls one of `tools`. A malformed call reaches to where the next one
-    seems to begin, or to the bracket that ends its line, or to the end of the text."""
+    """A list of calls begins a line, or calls one of `tools`. A malformed call extends to where the next one
+    seems to begin, to the bracket that ends its line, or to the end of the text."""
     known = {tool["function"]["name"] for tool in tools}
     pieces, calls = [], list[Call]()
     done = errors = 0

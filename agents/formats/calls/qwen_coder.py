@@ -26,8 +26,8 @@ _WORDS = {"true": True, "True": True, "false": False, "False": False}
 
 
 def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
-    """An argument reaches to its closing tag before the next argument or the end of the call, so that its
-    text may hold tags. It is text, unless the tool's schema has another type that it can be read as."""
+    """An argument extends to its closing tag before the next argument or the end of the call, so its text may
+    contain tags. It is text, unless the tool's schema has another type that it can be read as."""
     pieces, calls = [], []
     done, errors = 0, 0
     while opened := _OPEN(text, done):
@@ -50,8 +50,8 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
 
 
 def render(calls: Sequence[Call]) -> str:
-    """An argument that is a text is written as it stands: the format has no escapes, so that a text with
-    `</parameter>` before another tag of the format does not come back."""
+    """A text argument is written verbatim: the format has no escapes, so a text with `</parameter>` before
+    another tag of the format cannot be read back."""
     return "\n".join(map(_render_one, calls))
 
 
@@ -103,11 +103,11 @@ def _typed(value: str, key: str, parameters: Mapping[str, Any]) -> Any:
     try:
         return read_json(word)
     except ValueError:
-        return value  # which the tool refuses, and says what it wants
+        return value  # which the tool refuses with an error that says what it expects
 
 
 def _object(raw: str) -> Mapping[str, Any] | str:
-    """What stands in the place of parameters: some models write a JSON object there."""
+    """The text in place of parameters: some models write a JSON object there."""
     try:
         read = read_json(raw)
     except ValueError:

@@ -25,7 +25,7 @@ def named(name: str) -> CallFormat:
 
 
 def recognise(written: str, calls: Sequence[Call], among: Sequence[CallFormat]) -> CallFormat | None:
-    """The first format in which `written` says exactly `calls`."""
+    """The first format in which `written` reads as exactly `calls`."""
     said = [(call.name, call.arguments) for call in calls]
     for form in among:
         if [(call.name, call.arguments) for call in form.parse(written, ()).calls] == said:

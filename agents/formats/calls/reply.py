@@ -1,4 +1,4 @@
-"""What a parser finds in a reply: calls, and the text around them."""
+"""The result of parsing a reply: calls, and the text around them."""
 
 import json
 import math
@@ -10,13 +10,13 @@ from typing import Any
 from ludus.envs.chat import Message, content_text, reply_tool_calls
 
 MAX_MALFORMED = 64
-"""Malformed calls of one reply that are told apart; what follows is the last one's text. Nobody reads so
-many errors, and each may cost a look at the whole text: without a bound, a hostile text takes quadratic
-time."""
+"""The most malformed calls told apart in one reply; the rest belongs to the text of the last one. Nobody
+reads so many errors, and each may cost a scan of the whole text: without a bound, a hostile text takes
+quadratic time."""
 
 MAX_DEPTH = 100
-"""Of nested lists and objects. Python reads JSON ten times as deep, and whatever walks through it later, from
-further down the stack, fails."""
+"""Depth of nested lists and objects. Python reads JSON ten times as deep, but code that walks through it
+later, from deeper in the stack, fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +25,21 @@ class Call:
 
     name: str
     arguments: Mapping[str, Any] | str
-    """The arguments; or, of a malformed call, the text that stands in their place, which `Tool.read` answers
-    with an error that the model can act on."""
+    """The arguments or, for a malformed call, the text in their place, which `Tool.read` answers with an
+    error that the model can act on."""
     id: str = ""
-    """As the model wrote it, in the formats that have ids."""
+    """As the model wrote it, in formats that have ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedReply:
     text: str
-    """What stands around the calls."""
+    """The text around the calls."""
     calls: tuple[Call, ...] = ()
 
 
 def read_json(text: str) -> Any:
-    """JSON as the standard has it, no NaN, no infinities; surrogates mended.
+    """JSON as the standard defines it, without NaN and infinities; surrogates are repaired.
 
     Raises:
         ValueError: it is not JSON, is nested too deeply, or has a number with thousands of digits.
@@ -54,7 +54,7 @@ def read_json(text: str) -> Any:
 
 
 def scan_json(text: str, at: int) -> tuple[Any, int] | None:
-    """The JSON value that begins at `at`, and the position after it; None if there is no value, or one too
+    """The JSON value that begins at `at`, and the position after it; None if there is no value, or it is too
     deep."""
     try:
         value, end = _STRICT.raw_decode(text, at)
@@ -70,7 +70,8 @@ def write_json(value: Any) -> str:
 
 
 def whole_characters(text: str) -> str:
-    """The text without surrogates, which have no UTF-8: pairs become their character, single ones U+FFFD."""
+    """The text without surrogates, which UTF-8 cannot encode: pairs become their character, single ones
+    U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE(text) else text
 
 
@@ -80,32 +81,33 @@ class CallFormat:
 
     name: str
     parse: Callable[[str, Sequence[Any]], ParsedReply]
-    """Any text to calls and the text around them; never raises. `tools`, in OpenAI's form, may be empty; a
-    format whose notation leaves types or the beginning of a call open looks them up there."""
+    """From any text to calls and the text around them; never raises. `tools`, in OpenAI's form, may be empty;
+    a format whose notation leaves types or the beginning of a call open looks them up there."""
     render: Callable[[Sequence[Call]], str]
-    """Calls to text: what `parse` reads back."""
+    """From calls to text that `parse` reads back."""
     separator: str = "\n"
-    """What stands between a reply's text and its first call."""
+    """The separator between a reply's text and its first call."""
     id_of: Callable[[int], str] = "call_{}".format
-    """The id of a call, from its position in the reply, where the model wrote none."""
+    """The id of a call, from its position in the reply, if the model wrote none."""
     valid_id: Callable[[str], str] = str
-    """An id from elsewhere in the form that the format's chat templates accept; the same for the same id."""
+    """An id from elsewhere, converted to the form that the format's chat templates accept; a pure function of
+    the id."""
 
     def read(self, text: str, tools: Sequence[Any] = (), begun: bool = False) -> Message:
-        """What a model said, as an assistant message. Thinking that it begins with, or that its prompt has
-        `begun`, is text, whatever calls are in it."""
+        """A model's reply as an assistant message. Thinking at its beginning, or that its prompt has `begun`,
+        is text, whatever calls are in it."""
         thought = thinking(text, begun)
         parsed = self.parse(text[thought:], tools)
         return message(ParsedReply(text[:thought] + parsed.text, parsed.calls), self.id_of)
 
     def write(self, reply: Message) -> str:
-        """What a model would have said for `read` to give this message."""
+        """The reply for which `read` gives this message."""
         text, calls = content_text(reply), self.render(calls_of(reply))
         return text + (self.separator if text and calls else "") + calls
 
 
 def thinking(text: str, begun: bool = False) -> int:
-    """How far the thinking reaches that a text begins with: what looks like a call there is a draft."""
+    """Where the thinking at the beginning of a text ends: whatever looks like a call in it is a draft."""
     if not begun and not text.lstrip().startswith("<think>"):
         return 0
     end = text.find("</think>")
@@ -113,7 +115,7 @@ def thinking(text: str, begun: bool = False) -> int:
 
 
 def around(pieces: Sequence[str], separator: str = "\n") -> str:
-    """The text of a reply from the pieces before, between and behind its calls."""
+    """The text of a reply from the pieces before, between and after its calls."""
     first, *others = pieces
     texts = [first.removesuffix(separator) if others else first]
     texts += [piece.removeprefix("\n").removesuffix("\n") for piece in others]
@@ -121,7 +123,8 @@ def around(pieces: Sequence[str], separator: str = "\n") -> str:
 
 
 def distinct_ids(given: Sequence[str], id_of: Callable[[int], str] = "call_{}".format) -> list[str]:
-    """The ids of a reply's calls: where one is missing, or was an earlier call's, one from its position."""
+    """The ids of a reply's calls; one that is missing, or repeats an earlier call's, is made from its
+    position."""
     ids: dict[str, None] = {}
     for position, id in enumerate(given):
         while not id or id in ids:
@@ -133,8 +136,8 @@ def distinct_ids(given: Sequence[str], id_of: Callable[[int], str] = "call_{}".f
 def message(parsed: ParsedReply, id_of: Callable[[int], str] = "call_{}".format) -> Message:
     """A parsed reply as an assistant message.
 
-    A call without an id of its own, or with that of an earlier one, gets one from its position in the reply:
-    `call_0`, `call_1`, …
+    A call without an id, or with that of an earlier call, gets one from its position in the reply: `call_0`,
+    `call_1`, …
     """
     if not parsed.calls:
         return {"role": "assistant", "content": parsed.text}
@@ -167,7 +170,7 @@ def _call_of(call: Mapping[str, Any]) -> Call:
 
 
 def _is_deep(value: Any, text: str, at: int, end: int) -> bool:
-    """Whether a value, written from `at` to `end`, is nested more than `MAX_DEPTH` deep."""
+    """Whether a value, written from `at` to `end`, is nested deeper than `MAX_DEPTH`."""
     if text.count("[", at, end) + text.count("{", at, end) <= MAX_DEPTH:
         return False
     level = [value]

@@ -1,7 +1,7 @@
 """A model's own description of its replies: the `response_template` of its `transformers` tokenizer.
 
-`transformers` reads a reply by it as a whole: one malformed call, and it gives up. Then the calls are taken
-apart (by the same template, with the calls' bodies as plain text) and each is read for itself."""
+`transformers` uses it to read a reply as a whole, and gives up at a single malformed call. Then the calls are
+split (by the same template, with the calls' bodies as plain text) and each is read by itself."""
 
 import json
 import re
@@ -17,7 +17,7 @@ _BODY = "ludus_body"
 
 
 def response_template_format(tokenizer: Any, generation_prompt: str) -> CallFormat | None:
-    """The format of a tokenizer's `response_template`; None where it has none, or none with calls.
+    """The format of a tokenizer's `response_template`; None if it has none, or none with calls.
 
     Raises:
         FormatError: `transformers` cannot use it.
@@ -50,7 +50,7 @@ def response_template_format(tokenizer: Any, generation_prompt: str) -> CallForm
 
 
 _TROUBLE = (ValueError, KeyError, TypeError, RecursionError)
-"""What `transformers` raises for a reply that its template does not fit."""
+"""Exceptions that `transformers` raises for a reply that does not fit the template."""
 
 
 def _read(tokenizer: Any, text: str, template: Any, prefix: str, tools: Sequence[Any]) -> Mapping[str, Any]:
@@ -65,7 +65,8 @@ def _listed(read: Mapping[str, Any]) -> list[Any]:
 
 
 def _strict(value: Any) -> Any:
-    """A value as this package's own parsers read it: `transformers` takes NaN, any depth, and surrogates.
+    """A value under the rules of this package's own parsers: `transformers` accepts NaN, any depth, and
+    surrogates.
 
     Raises:
         ValueError, RecursionError: they would refuse it.
@@ -74,7 +75,7 @@ def _strict(value: Any) -> Any:
 
 
 def _text(read: Mapping[str, Any]) -> str:
-    """What stands beside the calls: thinking, and the words."""
+    """The rest of the reply: thinking and content."""
     thought = read.get("reasoning_content") or read.get("thinking")
     content = read.get("content")
     thinking = f"<think>\n{thought}\n</think>\n\n" if isinstance(thought, str) else ""
@@ -82,7 +83,7 @@ def _text(read: Mapping[str, Any]) -> str:
 
 
 def _apart(template: Mapping[str, Any]) -> dict[str, Any]:
-    """The template with each call's body as text, beside what its delimiters captured."""
+    """The template with each call's body as text, alongside what its delimiters captured."""
     field = template["fields"][_FIELD]
     kept = {key: field[key] for key in ("open", "open_pattern", "close", "close_pattern") if key in field}
     names = re.findall(r"\(\?P<(\w+)>", "".join(map(str, kept.values())))
@@ -96,7 +97,7 @@ def _apart(template: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one(tokenizer: Any, found: Mapping[str, Any], template: Mapping[str, Any], tools: Sequence[Any]) -> Call:
-    """A call from its body, or, where that is malformed, the body as its arguments."""
+    """A call from its body or, if that is malformed, with the body as its arguments."""
     body = found[_BODY]
     field = template["fields"][_FIELD]
     inner = {key: field[key] for key in ("content", "content_args", "transform_each") if key in field}
@@ -112,7 +113,7 @@ def _one(tokenizer: Any, found: Mapping[str, Any], template: Mapping[str, Any], 
 
 
 def _filled(transform: Any, captured: Mapping[str, Any]) -> Any:
-    """A transform with what the call's opening captured in its place."""
+    """A transform with the values that the call's opening captured filled in."""
     if isinstance(transform, Mapping):
         return {key: _filled(value, captured) for key, value in transform.items()}
     if isinstance(transform, list):
