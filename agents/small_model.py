@@ -1,6 +1,6 @@
 """`build_small_model`: a language model that can learn on a laptop, its tokenizer made for its environments.
 
-Everything follows from the arguments: the same files, byte for byte, whatever the hash seed or thread count.
+The arguments determine everything: the same files, byte for byte, whatever the hash seed or thread count.
 """
 
 import hashlib
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 EPISODES = {"null": 256, "random": 256, "oracle": 8}
-"""Whose episodes the tokenizer is trained on, and how many: an oracle may have to think long."""
+"""Scripted agents whose episodes the tokenizer is trained on, and how many of each: an oracle may be slow."""
 TURNS = 8
-"""The most turns of an episode that are read; later ones say the same words."""
+"""Turns read from each episode; later ones use the same words."""
 MINIMUM_COUNT = 4
-"""How often a word must occur to get an id of its own."""
+"""Occurrences that a word needs to get an id of its own."""
 
 PATTERN = r" ?</?\p{L}+>|\p{N}| ?\p{L}+| ?[^\s\p{L}\p{N}]|\s"
 """What can be one token: a tag, a digit, a word or one sign (with the space before it), one white space.
@@ -69,7 +69,7 @@ class SmallModelShape:
 
 
 class SmallModelError(UserError):
-    """The small model cannot be made: an impossible shape, an environment without text, a full disk."""
+    """The small model cannot be built: an impossible shape, an environment without text, a full disk."""
 
 
 def build_small_model(
@@ -86,12 +86,12 @@ def build_small_model(
         cache_directory: where models are kept; by default in `ludus.tools.files.cache_directory`.
 
     Returns:
-        A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is made once
-        for the same specs, shape, seed and code, and found again after that.
+        A folder in `transformers`' form (weights, configuration, tokenizer, chat template). It is built once
+        for the same specs, shape, seed and code, then reused.
 
     Raises:
         SmallModelError: if the shape is impossible, an environment is not a chat environment, or the cache
-            cannot be written to (nothing half-made stays behind).
+            cannot be written to (nothing incomplete stays behind).
         ModelLoadError: if `ludus[train]` is not installed.
     """
     _check_shape(shape)
@@ -111,15 +111,15 @@ def build_small_model(
             try:
                 made.rename(target)
             except OSError:
-                # Somebody else finished the same model in the meantime; theirs has the same bytes.
+                # Another process finished the same model in the meantime; it has the same bytes.
                 if not target.is_dir():
                     raise
     return target
 
 
 def play_texts(spec: EnvironmentSpec) -> Iterator[str]:
-    """Every text that an environment and its scripted agents say in a fixed set of episodes: also each tool's
-    signature, once an episode, and each tool call, as the small model's format writes them."""
+    """Every text by an environment and its scripted agents in a fixed set of episodes, including each tool's
+    signature, once per episode, and each tool call, as the small model's format writes them."""
     with closing(spec.make()) as env:
         unwrapped: Any = env.unwrapped
         if not isinstance(unwrapped.reset(seed=0)[0], list):
@@ -153,7 +153,7 @@ def _episode_texts(env: Any, agent: ScriptedAgent, seed: int) -> Iterator[str]:
 
 
 def _count_words(specs: Sequence[EnvironmentSpec]) -> Counter[str]:
-    """How often each word occurs, written in the byte-level alphabet."""
+    """The number of occurrences of each word, written in the byte-level alphabet."""
     pre_tokenizer = _bare_tokenizer({}).pre_tokenizer
     texts = Counter(text for spec in specs for text in play_texts(spec))
     words: Counter[str] = Counter()
@@ -169,7 +169,8 @@ def _has_tools(spec: EnvironmentSpec) -> bool:
 
 
 def _choose_words(counts: Counter[str], most: int) -> list[str]:
-    """The words that save the most tokens over spelling them in bytes, best first; ties by their letters."""
+    """The words that save the most tokens over spelling them in bytes, best first; ties in alphabetical
+    order."""
     worthy = [word for word, count in counts.items() if len(word) > 1 and count >= MINIMUM_COUNT]
     worthy.sort(key=lambda word: (-counts[word] * (len(word) - 1), word))
     return worthy[:most]
@@ -178,7 +179,7 @@ def _choose_words(counts: Counter[str], most: int) -> list[str]:
 def _bare_tokenizer(vocabulary: dict[str, int]) -> "Tokenizer":
     """Byte-level BPE whose merges are whole words: a word of the vocabulary is one id, any other its bytes.
 
-    A chain of merges would spend most of so small a vocabulary on parts of words.
+    A chain of merges would spend most of such a small vocabulary on parts of words.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
@@ -221,14 +222,15 @@ def _save(
         head_dim=shape.head_dim,
         max_position_embeddings=shape.max_positions,
         tie_word_embeddings=True,
-        # Keeps the variance at this width. The usual 0.02 is for widths in the thousands: slower here.
+        # Keeps the variance at this width. The usual 0.02 suits widths in the thousands and learns more
+        # slowly here.
         initializer_range=shape.hidden**-0.5,
         rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )
-    # The caller's generator is left as it was.
+    # The caller's generator is not changed.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen3ForCausalLM(config).to(torch.float32)
@@ -268,7 +270,8 @@ def _disk_errors(cache: Path | str) -> Iterator[None]:
 
 
 def _content_key(specs: Sequence[EnvironmentSpec], shape: SmallModelShape, seed: int) -> str:
-    """Names a model by all that its bytes follow from, without playing: arguments, versions and code."""
+    """Names a model by everything that determines its bytes, without playing: arguments, versions and
+    code."""
     arguments = [[spec.id, spec.arguments] for spec in specs]
     versions = [version(package) for package in ("numpy", "tokenizers", "torch", "transformers")]
     described = json.dumps(
@@ -288,7 +291,8 @@ def _environment_files(specs: Sequence[EnvironmentSpec]) -> list[Path]:
         with closing(spec.make()) as env:
             modules = [sys.modules[base.__module__] for base in type(env.unwrapped).__mro__]
         for module in modules:
-            # A class typed into a terminal has no file; its words, at worst stale, only make texts longer.
+            # A class typed into a terminal has no file; a stale vocabulary at worst makes texts longer in
+            # tokens.
             source = getattr(module, "__file__", None)
             if source and module.__name__.partition(".")[0] not in {"gymnasium", *sys.stdlib_module_names}:
                 found.update(dict.fromkeys(sorted(Path(source).parent.glob("*.py"))))

@@ -11,10 +11,10 @@
 | form_terms | list of string |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
-since its arguments have no fixed form. What a message says stands in `content` where it is a text, or in `parts`, a list
-of {text, image}, where it has images; one of the two is null in each part, and an image is a data URL. The file's
-metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and `actor`, are read as well.
-"""  # noqa: E501
+since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
+list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL. The
+file's metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and
+`actor`, are read as well."""  # noqa: E501
 
 import json
 from collections.abc import Iterable
@@ -87,7 +87,7 @@ _SCHEMAS = {
 
 
 class EpisodeFileError(UserError, ValueError):
-    """An episode file that cannot be read: damaged, or something else altogether."""
+    """An episode file cannot be read: it is damaged, or not an episode file."""
 
 
 def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
@@ -95,7 +95,7 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
 
     Raises:
         ValueError: a message has a key, or a part, that the file has no place for.
-        OSError: the file could not be written; what stood at `path` is untouched.
+        OSError: the file could not be written; an existing file at `path` is untouched.
     """
     path = Path(path)
     table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=SCHEMA)
@@ -121,7 +121,7 @@ def read_episodes(path: Path | str) -> list[Episode]:
         known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION, b""))
         if known is not None and table.schema.equals(known):
             return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
-    # Arrow lets Python's own errors through where names, texts or JSON are damaged.
+    # Arrow lets Python's own errors through if names, texts or JSON are damaged.
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({reason}): write it anew") from error
@@ -170,7 +170,7 @@ def _message_row(message: Message) -> dict[str, Any]:
     row: dict[str, Any] = dict(message)
     if strange := row.keys() - {"role", "content", "tool_calls", "tool_call_id"}:
         raise ValueError(
-            f"a message has the key {sorted(strange)[0]!r}, for which an episode file has no column"
+            f"a message has the key {sorted(strange)[0]!r}, for which episode files have no column"
         )
     if "tool_calls" in row:
         row["tool_calls"] = json.dumps(row["tool_calls"])

@@ -15,20 +15,20 @@ from ludus.tools.errors import ToolFault
 
 T = TypeVar("T")
 MAX_SAID = 1_000
-"""Characters of an answer; the rest is not heard."""
+"""The most characters of an answer; the rest is dropped."""
 
 
 class ModelUser:
-    """Answers an assistant as a brief says; an `ludus.envs.assistant.user.User`.
+    """Answers an assistant as a brief instructs; a `ludus.envs.assistant.user.User`.
 
         server = OpenAIServer.connect("http://localhost:8000/v1")
         env = gym.make("ludus/Assistant-v0", user=ModelUser(ChatPolicy(server)))
 
-    The policy runs on an event loop of its own: give it an engine that nobody else uses.
+    The policy runs on its own event loop: give it an engine that nothing else uses.
 
     Args:
         policy: the model; it needs no tools.
-        seed: what it samples follows from it, the talk, and nothing else.
+        seed: its samples depend only on this and the conversation.
     """
 
     def __init__(self, policy: Policy, seed: int = 0) -> None:
@@ -40,7 +40,7 @@ class ModelUser:
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
         """
         Raises:
-            ToolFault: the engine broke, or the talk has become too long for the model.
+            ToolFault: the engine broke, or the conversation has become too long for the model.
         """
         spoken = [
             f"{'You' if message['role'] == 'user' else 'Assistant'}: {content_text(message)}"
@@ -54,7 +54,7 @@ class ModelUser:
         except EngineFault as fault:
             raise ToolFault(f"the model that plays the user: {fault}") from fault
         if action.is_empty:
-            raise ToolFault("the talk is too long for the model that plays the user")
+            raise ToolFault("the conversation is too long for the model that plays the user")
         return reply_text(action.reply).strip()[:MAX_SAID] or "(The user says nothing.)"
 
     async def _act(self, observation: list[Message], turn: int) -> Action:
@@ -65,7 +65,7 @@ class ModelUser:
             player.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it on the loop of this user, from whatever thread, and wait for it."""
+        """Run it on this user's loop, from any thread, and wait for it."""
         with self._starting:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()

@@ -14,16 +14,16 @@ from ludus.envs.faults import EnvironmentFault
 T = TypeVar("T")
 _Outcome = tuple[Any, BaseException | None]
 _CLOSING_SECONDS = 1.0
-"""How long an environment may take to close before its thread is left to itself."""
+"""How long an environment may take to close before its thread is abandoned."""
 _Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[_Outcome]"]
 
 
 class Worker:
     """Runs calls one after the other in a thread of its own.
 
-    An environment lives in one thread all its life, as libraries with thread-bound handles expect. The thread
-    is a daemon, so that a call which never returns can be given up without keeping the program from ending;
-    that is what a `ThreadPoolExecutor`, which joins its threads at exit, cannot offer.
+    An environment stays in one thread all its life, as libraries with thread-bound handles expect. The thread
+    is a daemon, so that a call that never returns can be abandoned without keeping the program from ending,
+    unlike in a `ThreadPoolExecutor`, which joins its threads at exit.
     """
 
     def __init__(self, name: str) -> None:
@@ -36,11 +36,12 @@ class Worker:
         seconds: float | None = None,
         steps: Callable[[], int] = lambda: 0,
     ) -> T:
-        """What `function` returns or raises. Once queued it is run, whether or not anybody still waits.
+        """The result of `function`, or its exception. Once queued, it is run whether or not anyone still
+        waits.
 
         Args:
-            seconds: the most that it may take; where it counts `steps`, the most between two of them, give
-                or take as much again.
+            seconds: the most that it may take; if it counts `steps`, the most between two of them (up to
+                twice as long may pass before it is noticed).
 
         Raises:
             TimeoutError: it took longer than `seconds`; the thread is still busy.
@@ -60,7 +61,7 @@ class Worker:
 
         self._calls.put((function, loop, answer))
         if seconds is not None:
-            # A timer alone: `asyncio.wait` costs as much as a short step.
+            # Only a timer: `asyncio.wait` costs as much as a short step.
             alarm = loop.call_later(seconds, look, steps())
         try:
             result, error = await answer
@@ -73,7 +74,7 @@ class Worker:
         return result
 
     def stop(self, last: Callable[[], object] = lambda: None) -> None:
-        """End the thread once it has done what is queued, and then `last`."""
+        """End the thread after all queued calls, and then `last`."""
         self._calls.put(last)
 
     def _run(self) -> None:
@@ -84,7 +85,7 @@ class Worker:
                 result = function()
             except BaseException as raised:
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no one is waiting
                 loop.call_soon_threadsafe(_settle, answer, (result, error))
         call()
 
@@ -95,11 +96,11 @@ def _settle(answer: "asyncio.Future[_Outcome]", outcome: _Outcome) -> None:
 
 
 class EnvironmentWorker:
-    """An environment that is used for one episode after the other, in a thread of its own.
+    """An environment used for one episode after another, in its own thread.
 
     Args:
         name: of the thread.
-        make: makes the environment; called in that thread, once for each that is needed.
+        make: makes the environment; called in that thread, once for each instance needed.
         seconds: the most that one call may take; None: no limit.
     """
 
@@ -122,7 +123,7 @@ class EnvironmentWorker:
         return self._env
 
     async def call(self, method: Callable[..., T], *arguments: Any, **keywords: Any) -> T:
-        """What a method of the environment returns.
+        """The result of a method of the environment.
 
         Raises:
             EnvironmentFault: of its own, or because it took too long.
@@ -146,7 +147,7 @@ class EnvironmentWorker:
             raise EnvironmentFault(f"{'step' if steps() else 'reset'}() gave {error}") from error
 
     async def renew(self) -> None:
-        """Replace a faulty environment. Where no new one can be made either, the next `open` says why."""
+        """Replace a faulty environment. If no new one can be made, the next `open` says why."""
         await self.close()
         self._worker, self._stuck = Worker(self._name), False
         with contextlib.suppress(EnvironmentFault):

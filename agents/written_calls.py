@@ -1,4 +1,4 @@
-"""Tools for models whose server knows none: listed in the system message, called in the text."""
+"""Tools for models whose server does not support them: listed in the system message, called in the text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ class WrittenCalls:
     """The tools of an environment in one of the formats of `ludus.agents.formats.calls`.
 
     Raises:
-        FormatError: no format has this name.
+        FormatError: there is no format of this name.
     """
 
     format: str
@@ -32,7 +32,8 @@ class WrittenCalls:
         )
 
     def observe(self, messages: Chat) -> Chat:
-        """Later messages; the results of calls come from the user, since the server knows of no calls."""
+        """Later messages; results of calls come from the user, since the server does not know of the
+        calls."""
         return [
             user(f"<tool_response>\n{content_text(message)}\n</tool_response>")
             if message["role"] == "tool"
@@ -41,12 +42,12 @@ class WrittenCalls:
         ]
 
     def read(self, reply: Message) -> Message:
-        """The reply with the calls that stand in its text."""
+        """The reply with the calls found in its text."""
         return message(named(self.format).parse(reply_text(reply), self.tools))
 
 
 def with_preface(messages: Chat, preface: str) -> Chat:
-    """The messages with a text at the end of the system message, or with one that says it."""
+    """The messages with a text at the end of the system message, or in a new one."""
     first, *rest = messages
     if first["role"] == "system":
         return [system(f"{content_text(first)}\n\n{preface}"), *rest]

@@ -1,17 +1,17 @@
-"""How a model is used: as it is (`direct`), with a thought before each step (`react`), or with search at test
-time.
+"""How a model is used: as it is (`direct`), with a thought before each step (`react`), or with test-time
+search.
 
-Search plays in copies of the environment, made like the one that is played and taken to its situation by
-`snapshot()` and `restore()`, and then acts in the real one. An episode's `prompt_tokens` and
-`completion_tokens` count all lines that were played; its ids are those of the line that was followed. What a
-figure means depends on what the search was allowed to see:
+Search plays in copies of the environment, made like the real one and brought to its state by `snapshot()` and
+`restore()`, and then acts in the real one. An episode's `prompt_tokens` and `completion_tokens` count all
+lines that were played; its ids are those of the line that was followed. What a result means depends on what
+the search was allowed to see:
 
-| agent | sees of the copies | its figures are |
+| agent | sees of the copies | its results are |
 |---|---|---|
 | `direct`, `react` | nothing | a policy's own |
-| `majority-N` | what its actions lead to | honest where the copies are: no reward is looked at |
+| `majority-N` | what its actions lead to | as honest as the copies are: it looks at no reward |
 | `best-of-N` | rewards of N whole episodes | oracle-verified, an upper bound, as pass@N |
 | `beam-N`, `mcts-N` | rewards on the way | those of a planner with a perfect model of its world |
 
-With a score of one's own (`BestOfN(policy, 8, score=likelihood)`) best-of-n is as honest as that score.
+With a custom score (`BestOfN(policy, 8, score=likelihood)`), best-of-n is as honest as that score.
 """

@@ -14,12 +14,12 @@ from ludus.agents.search.lines import Score, earned, reply_key
 
 @dataclass(frozen=True)
 class Beam:
-    """Continues the `width` best situations by `samples` actions each, turn by turn, until all that are kept
-    have ended; then follows the best.
+    """Continues the `width` best states by `samples` actions each, turn by turn, until all that are kept have
+    ended; then follows the best.
 
-    The copies tell what actions lead to, and with `earned` also what they pay: a planner with a perfect model
-    of its world. For environments that pay on the way, or with a score that knows a good situation when it
-    sees one.
+    The copies show what actions lead to and, with `earned`, also their rewards: a planner with a perfect
+    model of its world. For environments with intermediate rewards, or with a score that recognises a good
+    state.
     """
 
     policy: Policy
@@ -53,7 +53,7 @@ class BeamPlayer(PlanningPlayer):
         return kept[0].steps
 
     def _rank(self, node: Node) -> tuple[float, bool]:
-        """Of equals, what may still become better."""
+        """Among equals, prefers what may still become better."""
         return self._agent.score(node), not node.ended
 
     def _player_at(self, node: Node) -> BranchingPlayer:
@@ -61,7 +61,7 @@ class BeamPlayer(PlanningPlayer):
 
 
 def _distinct(nodes: list[Node]) -> list[Node]:
-    """Without those that came to the same by the same replies."""
+    """Removes those that reached the same state by the same replies."""
     first: dict[tuple[Hashable, ...], Node] = {}
     for node in nodes:
         first.setdefault(tuple(reply_key(step.action.reply) for step in node.steps), node)

@@ -13,12 +13,12 @@ from ludus.agents.search.lines import Score, earned
 
 @dataclass(frozen=True)
 class BestOfN:
-    """Plays n lines to their end before the first action, then follows the one with the highest score (of
-    equals, the first).
+    """Plays n lines to their end before the first action, then follows the one with the highest score (the
+    first among equals).
 
-    By what the environment paid (`earned`) this is oracle-verified: where one line succeeds with probability
-    p, it succeeds with 1 - (1 - p)^n, which is what pass@n estimates. By `likelihood`, or a verifier of one's
-    own, it is honest.
+    Scored by the environment's rewards (`earned`), it is oracle-verified: if one line succeeds with
+    probability p, it succeeds with 1 - (1 - p)^n, which is what pass@n estimates. Scored by `likelihood`, or
+    a verifier of your own, it is honest.
     """
 
     policy: Policy

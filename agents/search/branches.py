@@ -1,4 +1,4 @@
-"""Playing in copies of an environment, beside the episode that is really played."""
+"""Playing in copies of an environment, alongside the real episode."""
 
 import asyncio
 from collections.abc import Coroutine, Iterable
@@ -13,18 +13,18 @@ from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
 
 STEP_S = 60.0
-"""A step of a copy that takes longer is a fault of the environment."""
+"""If a step of a copy takes longer, that is a fault of the environment."""
 
 T = TypeVar("T")
 
 
 class SearchError(UserError):
-    """An environment or a policy that cannot be searched."""
+    """An environment or a policy does not support search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action in a copy, what it answered and what it earned."""
+    """An action in a copy, the copy's answer, and the reward."""
 
     observation: Any
     action: Action
@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """A situation: where a copy stands, and how it came there from where the search began."""
+    """A state: where a copy is, and the path to it from where the search began."""
 
     state: Any
     """The environment's snapshot."""
@@ -41,20 +41,20 @@ class Node:
     info: dict[str, Any]
     steps: tuple[Step, ...] = ()
     player: Player | None = None
-    """Who acted last; it may be closed, and branched all the same."""
+    """The player that acted last; it can be branched even after it is closed."""
     ended: bool = False
 
     @property
     def reward(self) -> float:
-        """The sum of what the steps earned."""
+        """The sum of the rewards of the steps."""
         return sum(step.reward for step in self.steps)
 
 
 class Branches:
-    """One copy of an environment, taken to whatever situation is to be continued.
+    """One copy of an environment, brought to whatever state is to be continued.
 
     The copy is made like `env` (same id, arguments and wrappers) and lives in a thread of its own. A step
-    takes it to the situation, acts and takes a snapshot, so several lines can be played at once.
+    restores a state, acts and takes a snapshot, so several lines can be played at once.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -69,11 +69,11 @@ class Branches:
         self._read, self._sampled = 0, 0
 
     def here(self, observation: Any, info: dict[str, Any]) -> Node:
-        """Where the environment itself stands."""
+        """The current state of the environment itself."""
         return Node(self._env.unwrapped.snapshot(), observation, info)  # type: ignore[attr-defined]
 
     def begin(self, policy: Policy, seed: int) -> BranchingPlayer:
-        """A player to be branched, at the beginning of an episode.
+        """A player that can be branched, at the beginning of an episode.
 
         Raises:
             SearchError: the policy's players cannot be branched.
@@ -88,11 +88,11 @@ class Branches:
         return player
 
     async def branch(self, node: Node, player: BranchingPlayer, seed: int) -> Node:
-        """What one action leads to, of a player that branches off."""
+        """The result of one action by a player that branches off."""
         return await self.advance(node, player.branch(seed), close=True)
 
     async def play_out(self, node: Node, player: Player) -> Node:
-        """The end of the line on which the player goes on from here."""
+        """The end of the line that the player plays from here."""
         try:
             while not node.ended:
                 node = await self.advance(node, player)
@@ -101,12 +101,12 @@ class Branches:
         return node
 
     async def lines(self, root: Node, policy: Policy, n: int, seed: int) -> list[Node]:
-        """n lines from the beginning of an episode to their ends, each by a player of its own."""
+        """n lines from the beginning of an episode to its end, each by its own player."""
         players = [policy.player(self._env, derive_seed(seed, sample)) for sample in range(n)]
         return await together(self.play_out(root, player) for player in players)
 
     async def advance(self, node: Node, player: Player, close: bool = False) -> Node:
-        """What the player's next action leads to."""
+        """The result of the player's next action."""
         try:
             action = await player.act(node.observation, node.info)
         finally:
@@ -122,7 +122,7 @@ class Branches:
         return Node(state, observation, info, (*node.steps, step), player, terminated or truncated)
 
     def spent(self) -> tuple[int, int]:
-        """Tokens read and sampled since this was asked last."""
+        """Tokens read and sampled since the last call."""
         read, sampled, self._read, self._sampled = self._read, self._sampled, 0, 0
         return read, sampled
 
@@ -145,7 +145,7 @@ class Branches:
             assert self._env.spec is not None
             # Its own limit on turns is part of the state; a wrapper would count steps across all branches.
             self._copy = gymnasium.make(self._env.spec, max_episode_steps=-1, disable_env_checker=True)
-            self._copy.reset(seed=0)  # gymnasium's wrappers insist on it
+            self._copy.reset(seed=0)  # gymnasium's wrappers require it
         inner: Any = self._copy.unwrapped
         inner.restore(state)
         outcome = self._copy.step(reply)
@@ -157,9 +157,9 @@ class Branches:
 
 
 class PlanningPlayer:
-    """Acts by plans that were found in copies: follows one to its end, then makes the next.
+    """Acts by plans found in copies: follows one to its end, then makes the next.
 
-    An action's `prompt_tokens` and `completion_tokens` count all that the plan cost, in its first action.
+    The `prompt_tokens` and `completion_tokens` of a plan's first action count all tokens that the plan cost.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
@@ -180,7 +180,7 @@ class PlanningPlayer:
         step = self._plan.pop(0)
         if step.observation != observation:
             raise SearchError(
-                "the environment answered otherwise than its copy: search needs environments in which the "
+                "the environment answered differently from its copy: search needs environments in which the "
                 "same actions have the same consequences"
             )
         read, sampled = self.branches.spent()

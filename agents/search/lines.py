@@ -1,4 +1,4 @@
-"""What a line of play is chosen by: what it earned, how likely it was, what it answered."""
+"""Criteria for choosing a line of play: its rewards, its likelihood, its answer."""
 
 import json
 import re
@@ -9,19 +9,19 @@ from ludus.agents.search.branches import Node, SearchError
 from ludus.envs.chat import reply_text, reply_tool_calls
 
 Score = Callable[[Node], float]
-"""How good a situation is; more is better."""
+"""How good a state is; higher is better."""
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 
 
 def earned(node: Node) -> float:
-    """What the environment paid in the copy. Whoever chooses by it has seen the verdict: an upper bound, as
-    pass@k is, and no measure of a policy that must decide alone."""
+    """The rewards in the copy. A choice by them has seen the verdict: it gives an upper bound, as pass@k
+    does, and does not measure a policy that must decide alone."""
     return node.reward
 
 
 def likelihood(node: Node) -> float:
-    """Mean log-probability of all sampled tokens, in nats: what the policy itself thinks of the line.
+    """Mean log-probability of all sampled tokens, in nats: the policy's own opinion of the line.
 
     Raises:
         SearchError: the policy gives no log-probabilities.
@@ -35,8 +35,8 @@ def likelihood(node: Node) -> float:
 
 
 def final_answer(node: Node) -> Hashable:
-    """What the last reply says: its calls; else what stands in its last `<answer>`; else its words. None
-    where it says nothing. Capitals and white space make no difference."""
+    """The content of the last reply: its calls, else the text of its last `<answer>`, else the whole text.
+    None if it is empty. Case and white space make no difference."""
     reply = node.steps[-1].action.reply
     calls = [call.get("function") for call in reply_tool_calls(reply)]
     if calls:
@@ -47,6 +47,6 @@ def final_answer(node: Node) -> Hashable:
 
 
 def reply_key(reply: Any) -> Hashable:
-    """Equal for replies that say the same."""
+    """Equal for equivalent replies."""
     calls = [call.get("function") for call in reply_tool_calls(reply)]
     return reply_text(reply), json.dumps(calls, sort_keys=True)

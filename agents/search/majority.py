@@ -14,14 +14,14 @@ from ludus.agents.search.lines import final_answer
 
 @dataclass(frozen=True)
 class Majority:
-    """Plays n lines to their end in copies, then follows the first of those that came to the commonest answer
-    (of equals, to the one that was given first). No reward is looked at, so it is honest (X. Wang et al.,
-    "Self-consistency improves chain of thought reasoning in language models", 2023)."""
+    """Plays n lines to their end in copies, then follows the first with the most common answer (among equals,
+    the answer given first). It looks at no reward, so it is honest (X. Wang et al., "Self-consistency
+    improves chain of thought reasoning in language models", 2023)."""
 
     policy: Policy
     n: int = 8
     answer: Callable[[Node], Hashable] = final_answer
-    """What a finished line answered; None for no answer, which nobody votes for unless all do."""
+    """The answer of a finished line; None for no answer, which wins only if no line has one."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "MajorityPlayer":
         return MajorityPlayer(self, env, seed)

@@ -18,21 +18,21 @@ class MCTS:
     """UCT (L. Kocsis and C. Szepesvári, "Bandit based Monte-Carlo planning", 2006) with actions sampled from
     the policy; before each turn it simulates, then takes the action that was visited most.
 
-    A new situation is worth what was earned so far and `value`, or, without one, what the policy earns on
-    from there by playing to the end. Means are scaled to [0, 1] by the least and the greatest value seen, so
-    that `exploration` means the same whatever the rewards. It plans in copies that tell it what actions lead
-    to and pay: compare it with agents that may do so too.
+    The value of a new state is the reward so far plus `value` or, without one, plus what the policy earns by
+    playing on to the end. Means are scaled to [0, 1] by the least and the greatest value seen, so that
+    `exploration` means the same whatever the rewards. It plans in copies that show what actions lead to and
+    earn: compare it only with agents that may do so too.
     """
 
     policy: Policy
     """A model: its players can be branched."""
     simulations: int = 32
-    """Per turn; what is known of the action taken counts for the next turn."""
+    """Per turn; the tree below the chosen action is kept for the next turn."""
     width: int = 4
-    """Actions sampled in one situation."""
+    """Actions sampled in one state."""
     exploration: float = math.sqrt(2)
     value: Score | None = None
-    """Of a situation that has not ended: what is still to be earned."""
+    """For a state that has not ended: the return still to be expected."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "MCTSPlayer":
         return MCTSPlayer(self, env, seed)
@@ -82,7 +82,7 @@ class MCTSPlayer(PlanningPlayer):
             visited.total += value
 
     async def _descend(self, tree: _Tree) -> tuple[_Tree, bool]:
-        """The child to go on with, and whether it is new."""
+        """The child to continue with, and whether it is new."""
         if tree.sampled == self._agent.width:
             return max(tree.children, key=lambda child: self._bound(tree, child)), False
         tree.sampled += 1

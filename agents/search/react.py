@@ -33,9 +33,9 @@ _INPUT = re.compile(r"(.*?)^Action Input:(.*)", re.M | re.S)
 class ReAct:
     """Asks a model for a thought before each step, by a preface to the system message.
 
-    Calls come as the model's own tool calls; where it writes `Action: name(key="value")`, or `Action: name`
-    and `Action Input: {…}`, that is carried out as its call, and the result comes back after `Observation:`.
-    Of a reply without calls, the environment gets what follows the last `Final answer:`, or all of it.
+    The model may use its own tool calls; if it writes `Action: name(key="value")`, or `Action: name` and
+    `Action Input: {…}`, that is carried out as a call, and the result comes back after `Observation:`. From a
+    reply without calls, the environment gets the text after the last `Final answer:`, or all of it.
     """
 
     policy: Policy
@@ -50,7 +50,8 @@ class ReActPlayer:
         self._has_tools = has_tools
         self._begun = False
         self._wrote = False
-        """The last calls were read from the text, so the model made none that results could belong to."""
+        """The last calls were read from the text, so the model has no calls of its own that results could
+        belong to."""
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
         if not self._begun:
@@ -83,13 +84,13 @@ class ReActPlayer:
 
 
 def written_calls(text: str) -> Sequence[Call]:
-    """The calls that stand in a reply's text, up to where the model makes up an observation."""
+    """The calls in a reply's text, up to where the model invents an observation."""
     text = re.split(r"^Observation:", text, maxsplit=1, flags=re.M)[0]
     return [_call(match[1].strip()) for match in _ACTION.finditer(text)]
 
 
 def final_words(text: str) -> str:
-    """What follows the last `Final answer:`; all of it where that is missing."""
+    """The text after the last `Final answer:`, or the whole text if there is none."""
     found = re.split(r"^Final answer:[ \t]*", text, flags=re.M | re.I)
     return found[-1].strip() if len(found) > 1 else text
 
