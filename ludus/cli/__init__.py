@@ -33,10 +33,10 @@ _DESCRIPTION = """Environments for language-model agents, and the trainer that i
 `ludus COMMAND --help` explains a command; `ludus --version` prints the version."""
 
 _BROKEN_PIPE = 141
-"""What a shell reports of a program that SIGPIPE ended."""
+"""The exit code that a shell reports for a program ended by SIGPIPE."""
 
 _COMMANDS: dict[str, tuple[type, str]] = {
-    "envs": (Envs, "What there is."),
+    "envs": (Envs, "List the environments."),
     "check": (Check, "Run the conformance suite on an environment."),
     "play": (Play, "Play, or watch an agent or a model play; record a GIF."),
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
@@ -54,7 +54,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 on failure, 2 on bad usage, 130 on Ctrl-C.
 
-    A problem that the user can mend is one line on stderr; a bug keeps its traceback.
+    A problem that the user can fix is one line on stderr; a bug keeps its traceback.
     """
     try:
         code = _command(list(sys.argv[1:] if argv is None else argv)).execute()
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return code
     except SystemExit as finished:  # tyro has printed help, or what is wrong with the options
         return int(finished.code or 0)
-    except BrokenPipeError:  # whoever read the output has seen enough, as `| head` does
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except BaseException as error:
@@ -74,27 +74,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(argv: list[str]) -> Any:
-    """The command that the words spell, ready to be executed.
+    """The command that the arguments name, ready to be executed.
 
     Raises:
         UsageError: there is no such command.
-        SystemExit: help or the version was asked for and is printed, or an option is wrong.
+        SystemExit: help or the version was requested and printed, or an option is wrong.
     """
     if argv == ["--version"]:
         print(f"ludus {ludus.__version__}")
         raise SystemExit(0)
     if not argv or argv[0] in ("--help", "-h"):
         _overview()
-    # Some are two words, of which the first may be a command too (`bench`, `bench compare`).
+    # Some are two words, the first of which may be a command too (`bench`, `bench compare`).
     count = 2 if " ".join(argv[:2]) in _COMMANDS else 1
     name, words = " ".join(argv[:count]), argv[count:]
     if name not in _COMMANDS and any(command.startswith(f"{name} ") for command in _COMMANDS):
-        name = " ".join(argv[:2])  # the first of two; whoever gives it alone is told of them
+        name = " ".join(argv[:2])  # the first word of several commands; given alone, it lists them
         if argv[1:2] in ([], ["--help"], ["-h"]):
             for command, (_, line) in _COMMANDS.items():
                 if command.startswith(f"{argv[0]} "):
                     print(f"ludus {command:<16}{line}")
-            print("`--help` behind one of them explains it.")
+            print("Add `--help` to one of them for an explanation.")
             raise SystemExit(0)
     if name not in _COMMANDS:
         hint = did_you_mean(name, _COMMANDS, otherwise=f"there are {', '.join(_COMMANDS)}")

@@ -1,4 +1,4 @@
-"""Environments by name: find one, make one, say what would be right when a name or an argument is wrong."""
+"""Environments by name: find one, make one, and suggest a correction if a name or an argument is wrong."""
 
 import importlib
 import inspect
@@ -30,7 +30,7 @@ def resolve(id: str) -> str:
 
 
 def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
-    """`gymnasium.make`, with the errors of a person who types.
+    """`gymnasium.make`, with errors for a person at the command line.
 
     Raises:
         UsageError: the environment does not exist, has no such argument, or refuses a value.
@@ -46,7 +46,7 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
     except ValueError as refusal:
         if not arguments:
             raise
-        # Gymnasium appends the environment and its arguments to the message; the cause has the plain one.
+        # Gymnasium appends the environment and its arguments to the message; the cause has the plain message.
         raise UsageError(f"{name} refuses its arguments: {refusal.__cause__ or refusal}") from refusal
 
 
@@ -59,7 +59,7 @@ def environment_class(name: str) -> type[gymnasium.Env[Any, Any]]:
 
 
 def is_chat(env: gymnasium.Env[Any, Any]) -> bool:
-    """Whether it is played in words: messages in, a reply out."""
+    """Whether it is a chat: messages in, a reply out."""
     from ludus.envs.base import ChatEnv
 
     return isinstance(env.unwrapped, ChatEnv)
@@ -78,7 +78,7 @@ def require_chat(env: gymnasium.Env[Any, Any]) -> None:
 
 
 def name_of(env: gymnasium.Env[Any, Any]) -> str:
-    """The id it was made by."""
+    """The id that it was made by."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
@@ -102,8 +102,8 @@ def _import_from_here(module: str) -> None:
 
 
 def _suggestion(name: str) -> str:
-    """`: did you mean X?` over all registered names, with or without namespace and version; `:` when none is
-    near."""
+    """`: did you mean X?` over all registered names, with or without namespace and version; `:` if none is
+    similar."""
     bare = {environment_title(id).rpartition("-v")[0]: id for id in environment_ids()}
     wanted = environment_title(name.casefold()).rpartition("-v")[0] or environment_title(name.casefold())
     meant = nearest(wanted, bare)

@@ -1,4 +1,4 @@
-"""`ludus envs`: what there is."""
+"""`ludus envs`: the list of environments."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from ludus.tools.errors import UserError
 
 @dataclass(frozen=True)
 class Envs:
-    """List the environments: what the task is, how many turns an episode may have, how one talks to it."""
+    """List the environments: the task, the most turns of an episode, and the interface."""
 
     def execute(self) -> int:
         from rich.console import Console
@@ -27,7 +27,7 @@ class Envs:
             else:
                 facts, about = describe(env), task_line(environment_class(id))
                 env.close()
-            # An id is there to be copied, so the terminal may wrap it but nothing cuts it.
+            # An id is there to be copied, so the terminal may wrap it but must not cut it.
             console.print(Text.assemble((id, "bold"), "  ", (facts, "dim")), soft_wrap=True)
             console.print(Padding(Text(about), (0, 0, 1, 4)))
         console.print(
@@ -39,7 +39,7 @@ class Envs:
 
 
 def describe(env: gymnasium.Env) -> str:
-    """How one talks to an environment, and for how long: `chat, at most 16 turns`."""
+    """An environment's interface and length: `chat, at most 16 turns`."""
     turns = getattr(env.unwrapped, "max_turns", None)
     if turns is None:
         return interface(env)
@@ -47,7 +47,7 @@ def describe(env: gymnasium.Env) -> str:
 
 
 def interface(env: gymnasium.Env) -> str:
-    """`chat` or `native`, and whether `gym.make_vec` has a form of its own."""
+    """`chat` or `native`, and whether there is a vectorised form for `gym.make_vec`."""
     if is_chat(env):
         return "chat"
     return "native, vector" if env.spec is not None and env.spec.vector_entry_point else "native"

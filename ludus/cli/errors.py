@@ -1,4 +1,4 @@
-"""The one place where a problem that the user can mend becomes a line on stderr and an exit code."""
+"""The one place where a problem that the user can fix becomes a line on stderr and an exit code."""
 
 import errno
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ class UsageError(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the command line prints, and what it exits with."""
+    """The line that the command line prints, and its exit code."""
 
     line: str
     exit_code: int
 
 
 def explain(error: BaseException) -> Problem | None:
-    """The line for a problem that the user can mend, with the error's notes behind it; None for a bug."""
+    """The line for a problem that the user can fix, followed by the error's notes; None for a bug."""
     problem = _explain(error)
     if problem is None:
         return None
@@ -41,7 +41,7 @@ def _explain(error: BaseException) -> Problem | None:
     if isinstance(error, KeyboardInterrupt):
         return Problem("interrupted", 130)
     if isinstance(error, gymnasium.error.UnregisteredEnv):
-        return Problem(f"{error}; `ludus envs` lists what there is", 2)
+        return Problem(f"{error}; `ludus envs` lists the environments", 2)
     if isinstance(error, ModuleNotFoundError):
         return _missing_extra(error)
     if isinstance(error, OSError):
@@ -63,5 +63,5 @@ def _unwritable(error: OSError) -> Problem | None:
     if error.errno == errno.EFBIG:
         return Problem(f"a file passed the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
     if error.errno in _NO_ACCESS and error.filename:
-        return Problem(f"may not write or read {error.filename} ({error.strerror}): check its permissions", 1)
+        return Problem(f"cannot write or read {error.filename} ({error.strerror}): check its permissions", 1)
     return None

@@ -1,4 +1,4 @@
-"""`ludus eval ID`: what a policy achieves, with intervals."""
+"""`ludus eval ID`: a policy's results, with intervals."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ CONCURRENCY = 64
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Measure a scripted agent or a model: return and success with 95% intervals, reward terms, ends.
+    """Measure a scripted agent or a model: return and success with 95% intervals, reward terms, stop reasons.
 
     The default seeds are held out: training uses those below 2**32 only.
     """
@@ -30,30 +30,30 @@ class Evaluate:
     id: EnvironmentId
     """The environment, such as ludus/Arithmetic-v0."""
     arg: Arguments = ()
-    """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
+    """A keyword argument for gym.make; the value as in TOML or JSON. May be given several times."""
     agent: AgentName = None
     """A scripted agent of the environment: null, random, oracle, … With --model: how the model is used:
     direct, react, majority-8, best-of-8, beam-4, mcts-32. The last three see the rewards of copies of the
     environment."""
     model: ModelName = None
-    """A model: the URL of a server with OpenAI's interface (with #NAME behind it where it has several; its
-    key is taken from OPENAI_API_KEY), a run (its folder or name), a model's folder, or a name on the hub. A
-    run on this environment also gives the arguments that no --arg sets."""
+    """A model: the URL of a server with OpenAI's interface (followed by #NAME if it has several models; the
+    key comes from OPENAI_API_KEY), a run (its folder or name), a model's folder, or a name on the hub. A run
+    on this environment also gives the arguments that no --arg sets."""
     episodes: int = 512
-    """How many to play."""
+    """How many episodes to play."""
     seed: int = 2**32
-    """Of the first episode; the next ones have the seeds after it."""
+    """Seed of the first episode; the next ones have the seeds after it."""
     temperature: float = 0.0
-    """Of the model's sampling; 0 takes the likeliest token."""
+    """Sampling temperature of the model; 0 takes the likeliest token."""
     max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Most tokens in one reply of the model. Default: what its run was trained with; 1024 for a server, else
-    256."""
+    """The most tokens in one reply of the model. Default: the value that its run was trained with; 1024 for a
+    server, else 256."""
     out: OutputFile = None
     """Also store the episodes in this Parquet file."""
 
     def execute(self) -> int:
         if self.agent is None and self.model is None:
-            raise UsageError("who is to be evaluated? give --agent NAME or --model URL|PATH|RUN")
+            raise UsageError("nothing to evaluate: give --agent NAME or --model URL|PATH|RUN")
         if self.episodes < 1:
             raise UsageError(f"--episodes {self.episodes}: play at least 1")
         if not 0 <= self.temperature < math.inf:
@@ -102,7 +102,7 @@ class Evaluate:
 
 @contextmanager
 def _counter(total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr while episodes are played; nothing where stderr is no terminal."""
+    """A progress bar on stderr while episodes are played; nothing if stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _SEQUENCES = {"A": "up", "B": "down", "C": "right", "D": "left"}
-"""Last characters of what a terminal sends for the arrow keys: ESC [ A, or ESC O A in application mode."""
+"""Last characters of the sequences for the arrow keys: ESC [ A, or ESC O A in application mode."""
 _LETTERS = {"w": "up", "s": "down", "d": "right", "a": "left", "q": "quit"}
 
 
 @contextmanager
 def key_presses() -> Iterator[None]:
-    """While it lasts, keys arrive one by one and are not echoed; no change where stdin is no terminal.
+    """Inside the context, keys arrive one by one and are not echoed; no change if stdin is not a terminal.
 
     Ctrl-C still interrupts.
     """

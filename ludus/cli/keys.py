@@ -38,7 +38,7 @@ def _keys(name: str, entry: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
 
 
 def _kind(annotation: Any) -> str:
-    """`INT`, `FLOAT`, `grpo|dapo`: what a key's values look like."""
+    """`INT`, `FLOAT`, `grpo|dapo`: the form of a key's values."""
     if choices := [choice for choice in get_args(annotation) if isinstance(choice, str)]:
         return "|".join(choices)
     names = {str: "STR", int: "INT", float: "FLOAT", bool: "true|false"}

@@ -1,4 +1,4 @@
-"""`--agent NAME` or `--model URL|PATH|RUN`: who plays, as a policy."""
+"""`--agent NAME` or `--model URL|PATH|RUN`: the player, as a policy."""
 
 import re
 from dataclasses import dataclass, field
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from ludus.agents.engines.config import EngineSection
 
 DEFAULT_MAX_TOKENS = 256
-"""Most tokens in one reply of a model that comes from no run."""
+"""The most tokens in one reply of a model that does not come from a run."""
 SERVED_MAX_TOKENS = 1024
-"""Most tokens in one reply of a model behind a server."""
+"""The most tokens in one reply of a model behind a server."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """What `--model` names."""
+    """The model that `--model` names."""
 
     path: str
     """A server's URL, a folder in transformers' form, a name on the hub, or `scripted:NAME`."""
     max_tokens: int = DEFAULT_MAX_TOKENS
-    """Most tokens in one reply: what the run trained with."""
+    """The most tokens in one reply, as in the run's training."""
     environment: str = ""
-    """What the run trained on; empty where the model comes from no run."""
+    """The environment that the run trained on; empty if the model does not come from a run."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """The environment's keyword arguments in that run."""
     engine: "EngineSection | None" = None
@@ -54,8 +54,8 @@ def scripted_policy(env: gymnasium.Env, name: str, seed: int) -> Policy:
 
 
 def choose_model(text: str) -> ModelChoice:
-    """A server's URL; a run's final model (its primed one while it has no other); else `text` as a folder or
-    a hub name.
+    """A server's URL; a run's final model (its primed one if there is no final one yet); else `text` as a
+    folder or a hub name.
 
     Raises:
         UsageError: it is a run without a model, nearly the name of a run, or a URL without its scheme.
@@ -76,7 +76,7 @@ def choose_model(text: str) -> ModelChoice:
                 path = str(run / "models" / stage)
                 return ModelChoice(path, limit, environment.id, environment.arguments, config.engine)
         raise UsageError(
-            f"the run {run} has no model yet, because priming has not ended; go on with {resume_command(run)}"
+            f"the run {run} has no model yet, as priming has not ended; continue with {resume_command(run)}"
         )
     runs = sorted(path.parent.name for path in RUNS.glob(f"*/{CONFIG}"))
     near = nearest(text.removeprefix("runs/"), runs)
@@ -98,10 +98,10 @@ def model_policy(
     max_tokens: int | None = None,
     agent: str = "direct",
 ) -> Policy:
-    """A model, as an agent uses it: `direct`, `react`, `best-of-8`, …
+    """A model, used as an agent: `direct`, `react`, `best-of-8`, …
 
     Raises:
-        UsageError: the environment is not played in words, or has no such scripted agent.
+        UsageError: the environment is not a chat, or has no such scripted agent.
         AgentError: there is no such agent, or it cannot use that model.
         ModelLoadError: there is no usable model at that path.
         UserError: the server cannot be used.

@@ -1,4 +1,5 @@
-"""Kinds of options that several commands share, with the words that `--help` shows for their values."""
+"""Types of options that several commands share, with the placeholders that `--help` shows for their
+values."""
 
 from pathlib import Path
 from typing import Annotated

@@ -17,16 +17,16 @@ from ludus.envs.chat import Reply
 
 
 class Quit(Exception):
-    """The person has had enough."""
+    """The person wants to stop."""
 
 
 @contextmanager
 def person(env: gymnasium.Env) -> Iterator[Callable[[Any, dict[str, Any]], Any]]:
-    """What asks the person for each action: a line of text in a chat, a key on a grid. A line of text that
-    reads `tool(argument=value)` calls one of the environment's tools.
+    """A function that asks the person for each action: a line of text in a chat, a key on a grid. A line of
+    the form `tool(argument=value)` calls one of the environment's tools.
 
     Raises:
-        UsageError: the environment is neither a chat nor does it name its actions.
+        UsageError: the environment is not a chat and does not name its actions.
     """
     if is_chat(env):
         tools = tool_schemas(env)
@@ -55,7 +55,7 @@ def _type_reply(tools: Sequence[Any]) -> Reply:
 
 
 def read_reply(text: str, tools: Sequence[Any]) -> Reply:
-    """What a person typed, as a reply: calls of `tools` as in Python, `a(x=1), b()`, or else the text."""
+    """The reply that a person typed: calls of `tools` as in Python, `a(x=1), b()`, or else the text."""
     names = "|".join(re.escape(tool["function"]["name"]) for tool in tools)
     if not names or not re.match(rf"\s*(?:{names})\s*\(", text):
         return text
@@ -63,7 +63,7 @@ def read_reply(text: str, tools: Sequence[Any]) -> Reply:
 
 
 def _press_key(names: tuple[str, ...]) -> int:
-    """Reads on until a key stands for an action; raises Quit on q or at the end of the input."""
+    """Reads until a key stands for an action; raises Quit on q or at the end of the input."""
     while (key := read_key()) not in names:
         if key == "quit":
             raise Quit

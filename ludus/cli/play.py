@@ -1,4 +1,4 @@
-"""`ludus play ID`: a person, a scripted agent or a trained model, one episode after the other."""
+"""`ludus play ID`: a person, a scripted agent or a trained model, one episode after another."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -29,16 +29,16 @@ class Play:
     id: EnvironmentId
     """The environment, such as ludus/PacMan-v0."""
     arg: Arguments = ()
-    """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
+    """A keyword argument for gym.make; the value as in TOML or JSON. May be given several times."""
     agent: AgentName = None
     """A scripted agent of the environment instead of you: null, random, oracle, …"""
     model: ModelName = None
     """A model instead of you: a server's URL, a run (its folder or name), a model's folder, or a name on the
     hub. A run on this environment also gives the arguments that no --arg sets."""
     seed: int = 0
-    """Of the first episode; the next ones have the seeds after it."""
+    """Seed of the first episode; the next ones have the seeds after it."""
     episodes: int = 1
-    """How many to play."""
+    """How many episodes to play."""
     record: OutputFile = None
     """Also write the first episode to this GIF."""
 
@@ -78,7 +78,7 @@ class Play:
 
     @contextmanager
     def _player(self, env: gymnasium.Env, choice: ModelChoice | None) -> Iterator[Callable[[int], Choose]]:
-        """What makes a chooser for the episode of a seed."""
+        """A function that makes a chooser for the episode of a seed."""
         if self._is_person:
             with person(env) as choose:
                 yield lambda seed: choose

@@ -1,4 +1,4 @@
-"""What a person sees while a run trains: a live display in a terminal, plain lines elsewhere."""
+"""The progress of a training run: a live display in a terminal, plain lines elsewhere."""
 
 import threading
 import time
@@ -37,10 +37,10 @@ SHOWN: dict[str, str] = {
     "heldout_loss": "held-out loss",
     "entropy": "entropy",
     "kl": "KL to primed",
-    "completion_tokens": "tokens a turn",
+    "completion_tokens": "tokens per turn",
     "tokens_per_second": "tokens/s",
 }
-"""The metrics on show, in order, with their names for people. A phase shows those of them that it reports."""
+"""The metrics to show, in order, with readable names. A phase shows those that it reports."""
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines within a phase."""
 _WINDOW = 20
@@ -49,7 +49,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 @dataclass
 class PhaseState:
-    """How far a phase has come."""
+    """The progress of a phase."""
 
     total: int
     begun: float
@@ -62,7 +62,7 @@ class PhaseState:
 
     @property
     def metrics(self) -> list[tuple[str, list[float]]]:
-        """(name for people, history) of what the phase reports, in the order of `SHOWN`."""
+        """(readable name, history) of each metric that the phase reports, in the order of `SHOWN`."""
         return [(title, self.history[name]) for name, title in SHOWN.items() if name in self.history]
 
     @property
@@ -73,7 +73,7 @@ class PhaseState:
 
 
 class Tracker:
-    """Follows a run's phases and estimates what is left. Pure bookkeeping: the caller tells the time."""
+    """Follows a run's phases and estimates the time left. Pure bookkeeping: the caller passes the time."""
 
     def __init__(self, config: RunConfig) -> None:
         episodes = config.evaluation.episodes
@@ -106,7 +106,7 @@ class Tracker:
         self.states[phase].seconds = seconds
 
     def seconds_left(self, now: float) -> float | None:
-        """Estimated seconds until the run ends; None while nothing has been measured to go by."""
+        """Estimated seconds until the run ends; None while nothing has been measured."""
         if self.current is None:
             return None
         left = 0.0
@@ -125,7 +125,7 @@ class Tracker:
         return left
 
     def _unit_seconds(self, phase: Phase) -> float | None:
-        """Measured in this phase, or guessed from an earlier one that does similar work."""
+        """Measured in this phase, or estimated from an earlier one that does similar work."""
         state = self.states.get(phase)
         if state is not None and state.unit_seconds is not None:
             return state.unit_seconds
@@ -136,7 +136,8 @@ class Tracker:
                 return played
             return trained / self._sft_episodes
         if phase == "grpo":
-            # An episode there is sampled, scored and trained on: about twice what playing it costs.
+            # An episode there is sampled, scored and trained on, which costs about twice as much as playing
+            # it.
             played = self._unit_seconds("evaluation-primed")
             return 2 * played * self._step_episodes if played is not None else None
         return None
@@ -193,7 +194,7 @@ class LiveProgress(Listener):
     def __init__(self, tracker: Tracker, title: str, console: Console) -> None:
         self._tracker = tracker
         self._title = title
-        self._lock = threading.RLock()  # Ctrl-C notes come from a signal handler, wherever drawing stands
+        self._lock = threading.RLock()  # Ctrl-C notes come from a signal handler, even during drawing
         self._begun = time.monotonic()
         self.live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
 
@@ -276,7 +277,7 @@ def sparkline(values: list[float], width: int = 40) -> str:
 
 @contextmanager
 def watch(config: RunConfig, directory: Path) -> Iterator[Listener]:
-    """A listener that draws in the terminal, or prints plain lines where there is none."""
+    """A listener that draws in the terminal, or prints plain lines if there is none."""
     console = Console()
     tracker = Tracker(config)
     if not console.is_terminal or console.is_dumb_terminal:

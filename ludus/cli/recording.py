@@ -16,7 +16,7 @@ LAST_FRAME_MILLISECONDS = 1500
 
 class Recorder:
     """Pictures of an episode, from a second instance of the environment: the same seed and the same actions
-    give the same episode, so the first one may be rendered otherwise meanwhile.
+    give the same episode, so the first one may be rendered in another mode.
 
     Raises:
         UsageError: the environment renders no pictures, or the file cannot be a GIF.
@@ -49,7 +49,7 @@ class Recorder:
         self._frames += self._pictures()
 
     def close(self) -> int:
-        """Write the file, unless no episode was begun; returns how many pictures there are."""
+        """Write the file, unless no episode has begun; returns the number of pictures."""
         self._env.close()
         if self._frames:
             write_gif(self._path, self._frames, self._env.metadata.get("render_fps", DEFAULT_FPS))
@@ -61,14 +61,14 @@ class Recorder:
 
 
 def write_gif(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """Write pictures (height, width, 3) of 0 to 255 as a GIF that repeats, its last one shown longer.
+    """Write pictures (height, width, 3), values 0 to 255, as a GIF that repeats, the last one shown longer.
 
     Raises:
-        OSError: the file could not be written; what stood there is untouched.
+        OSError: the file could not be written; an existing file is untouched.
     """
     from PIL import Image
 
-    # A palette for each picture: one taken from the first would lack the colours of what comes up later.
+    # A palette for each picture: the first one's would lack colours that appear later.
     pictures = [Image.fromarray(frame).quantize(256, dither=Image.Dither.NONE) for frame in frames]
     durations = [round(1000 / fps)] * (len(pictures) - 1) + [LAST_FRAME_MILLISECONDS]
     with replacing_file(path) as scratch:

@@ -1,4 +1,4 @@
-"""Runs by folder or by name, and the words that go on with one."""
+"""Runs by folder or by name, and the command that continues one."""
 
 import shlex
 from pathlib import Path
@@ -13,16 +13,16 @@ def run_directory(text: str) -> Path:
     """The folder of a run, named by its path or its name under `runs/`.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such run.
     """
     for directory in (Path(text), RUNS / text):
         if (directory / CONFIG).is_file():
             return directory
     runs = sorted(path.parent.name for path in RUNS.glob(f"*/{CONFIG}"))
     there = f"{RUNS}/ has {', '.join(runs)}" if runs else f"{RUNS}/ has none; `ludus train CONFIG` makes one"
-    raise UsageError(f"{text} is no run (a folder with a {CONFIG}): {there}")
+    raise UsageError(f"{text} is not a run (a folder with a {CONFIG}): {there}")
 
 
 def resume_command(directory: Path) -> str:
-    """What to type to go on with a run."""
+    """The command that continues a run."""
     return f"`ludus train {shlex.quote(str(directory / CONFIG))} --resume`"

@@ -18,12 +18,12 @@ from ludus.envs.chat import Chat, Reply, content_text
 
 _STYLES = {"system": "dim", "user": "blue", "assistant": "green", "tool": "yellow"}
 _FRAME_SECONDS = 0.12
-"""How long a board stays when nobody has to press a key."""
+"""How long a board stays on screen when no key press is awaited."""
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 
 
 def screen(console: Console, env: gymnasium.Env, is_person: bool) -> "ChatScreen | BoardScreen":
-    """The screen that fits the environment. For a person, boards wait for keys instead of running by."""
+    """The screen that suits the environment. For a person, boards wait for a key instead of playing on."""
     if not is_chat(env):
         return BoardScreen(console, env, paced=not is_person)
     if is_person and (tools := tool_schemas(env)):
@@ -34,7 +34,7 @@ def screen(console: Console, env: gymnasium.Env, is_person: bool) -> "ChatScreen
 
 
 def tool_help(tool: Mapping[str, Any]) -> Text:
-    """`name(argument: type, …)` and what the tool does, from its schema in OpenAI's form."""
+    """`name(argument: type, …)` and the tool's description, from its schema in OpenAI's form."""
     function = tool["function"]
     schema = function.get("parameters", {})
     arguments = ", ".join(
@@ -78,11 +78,11 @@ class ChatScreen:
 
 
 def tool_call(call: Any) -> str:
-    """`name(argument=…)`; a text of several lines, such as a program, stands below with its lines."""
+    """`name(argument=…)`; a text of several lines, such as a program, follows below, line by line."""
     function = call.get("function") if isinstance(call, Mapping) else None
     arguments = function.get("arguments") if isinstance(function, Mapping) else None
     if isinstance(arguments, str):
-        with contextlib.suppress(ValueError, RecursionError):  # a malformed one is shown as it is
+        with contextlib.suppress(ValueError, RecursionError):  # malformed arguments are shown as they are
             arguments = json.loads(arguments)
     if not isinstance(function, Mapping) or not isinstance(arguments, Mapping):
         return json.dumps(call)

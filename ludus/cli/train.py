@@ -1,4 +1,4 @@
-"""`ludus train CONFIG`: prime, improve, evaluate, report."""
+"""`ludus train CONFIG`: prime, train with GRPO, evaluate, report."""
 
 import json
 from collections.abc import Mapping
@@ -16,19 +16,19 @@ from ludus.cli.runs import CONFIG, RUNS, resume_command
 
 @dataclass(frozen=True)
 class Train:
-    """Train a policy: prime it on the oracle's demonstrations, improve it with GRPO, evaluate it before and
+    """Train a policy: prime it on the oracle's demonstrations, train it with GRPO, evaluate it before and
     after on held-out tasks, and write the report.
 
     Every key of the configuration is an option too, with a value as in TOML:
-    --grpo.steps 50 --environment.arguments.max_turns 4. A run that was interrupted or killed goes on where it
-    stood with --resume.
+    --grpo.steps 50 --environment.arguments.max_turns 4. A run that was interrupted or killed continues with
+    --resume.
     """
 
     config: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CONFIG")]
     """The run's configuration, a TOML file: for example configs/arithmetic.toml."""
     resume: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
-    """Go on from the run's last checkpoint. Give the run's own configuration, runs/NAME/config.toml: what it
-    began with stays, and changes are refused."""
+    """Continue from the run's last checkpoint. Give the run's own configuration, runs/NAME/config.toml;
+    changes to it are refused."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Name of the run, instead of the configuration's run.name."""
     directory: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None
@@ -90,7 +90,7 @@ def _how_to_go_on(directory: Path) -> str:
 
 
 def outcome(directory: Path) -> list[str]:
-    """What a finished run achieved, primed → final, for a person; nothing where it evaluated nothing."""
+    """A finished run's results, primed → final, for a person; empty if it evaluated nothing."""
     path = directory / "evaluation.json"
     if not path.is_file():
         return []

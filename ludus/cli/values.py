@@ -9,7 +9,7 @@ from ludus.cli.errors import UsageError
 
 
 def parse_value(text: str) -> Any:
-    """`7`, `0.5`, `true`, `[1, 2]`, `{a = 1}` as TOML has them; JSON where it is not TOML; else the text.
+    """`7`, `0.5`, `true`, `[1, 2]`, `{a = 1}` as in TOML; JSON if it is not TOML; else the text.
 
     >>> parse_value("[1, 2]"), parse_value("null"), parse_value("plus")
     ([1, 2], None, 'plus')
@@ -26,7 +26,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """The keyword arguments that `--arg key=value` options spell.
+    """The keyword arguments that `--arg key=value` options give.
 
     Raises:
         UsageError: a pair has no `=`, no name, or a name that was given before.
@@ -36,7 +36,7 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():
-            raise UsageError(f"--arg {pair!r} is no key=value pair: write for example --arg rows=7")
+            raise UsageError(f"--arg {pair!r} is not a key=value pair: write for example --arg rows=7")
         if key in arguments:
             raise UsageError(f"--arg {key} is given twice: keep one")
         arguments[key] = parse_value(value.strip())
@@ -44,10 +44,10 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def split_overrides(argv: Sequence[str], own: Collection[str]) -> tuple[list[str], dict[str, str]]:
-    """Split what follows `ludus train` into its own words and `--dotted.key value` overrides.
+    """Split the arguments of `ludus train` into its own and `--dotted.key value` overrides.
 
     `own` are the names of the command's own options, which stay where they are. Any other `--name` takes the
-    next word as its value, or what stands behind `=`.
+    next argument as its value, or the text after `=`.
 
     Raises:
         UsageError: an override without a value.

@@ -11,7 +11,7 @@ from ludus.cli.runs import run_directory
 
 @dataclass(frozen=True)
 class View:
-    """Write a run's report from its files and open it in the browser; works while the run goes on, too."""
+    """Write a run's report from its files and open it in the browser; this also works during the run."""
 
     run: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="RUN", help_behavior_hint="")]
     """The run: its folder, or its name under runs/."""

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 class BenchCompare:
     """Compare two benchmark runs task by task: B minus A, with 95% intervals from a bootstrap over tasks.
 
-    Runs on different task lists are compared on the tasks that both have.
+    Runs on different task lists are compared on the tasks that they share.
     """
 
     a: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="A", help_behavior_hint="")]
-    """A run: its folder, or its name under runs/bench/."""
+    """The first run: its folder, or its name under runs/bench/."""
     b: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="B", help_behavior_hint="")]
-    """The other one."""
+    """The second run."""
     json: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
     """Print JSON instead of a table."""
 
@@ -80,15 +80,15 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
         "worse",
     ):
         table.add_column(name, justify="right", no_wrap=True)
-    for one in comparison.differences:
-        cells = [environment_title(one.environment), str(one.tasks)]
+    for difference in comparison.differences:
+        cells = [environment_title(difference.environment), str(difference.tasks)]
         for left, right, change in (
-            (one.a_reward, one.b_reward, one.reward),
-            (one.a_success, one.b_success, one.success),
+            (difference.a_reward, difference.b_reward, difference.reward),
+            (difference.a_success, difference.b_success, difference.success),
         ):
             interval = f"{signed_figure(change.low)} to {signed_figure(change.high)}"
             cells += [figure(left), figure(right), signed_figure(change.value), interval]
-        table.add_row(*cells, str(one.better), str(one.worse))
+        table.add_row(*cells, str(difference.better), str(difference.worse))
     print_whole(table)
     console.print(
         Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim")

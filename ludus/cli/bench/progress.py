@@ -1,4 +1,4 @@
-"""What a person sees while a benchmark runs: a live table in a terminal, plain lines elsewhere."""
+"""The progress of a benchmark: a live table in a terminal, plain lines elsewhere."""
 
 import math
 import threading
@@ -57,7 +57,7 @@ class Tally:
 
 
 class BenchProgress(Listener):
-    """Sums what is played, for whoever draws it."""
+    """Sums over the episodes played, for display."""
 
     def __init__(self) -> None:
         self.who = ""
@@ -67,7 +67,7 @@ class BenchProgress(Listener):
         self._starts: list[tuple[int, int]] = []
 
     def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
-        self.tallies = [Tally(one.label, len(one.seeds) * repeats) for one in tasks.sets]
+        self.tallies = [Tally(task_set.label, len(task_set.seeds) * repeats) for task_set in tasks.sets]
         self._starts = tasks.starts
         for result in done:
             self._tally(result).add(result)
@@ -75,7 +75,7 @@ class BenchProgress(Listener):
 
     def played(self, result: Result) -> None:
         if not self.fresh:
-            self.begun_at = time.monotonic()  # what came before was starting up
+            self.begun_at = time.monotonic()  # the time before that was start-up
         self.fresh += 1
         self._tally(result).add(result)
 
@@ -95,7 +95,7 @@ class BenchProgress(Listener):
 
 
 class PlainBench(BenchProgress):
-    """A line when playing begins, one every `PLAIN_SECONDS`, one when it ended."""
+    """A line when playing begins, one every `PLAIN_SECONDS`, and one at the end."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -107,7 +107,8 @@ class PlainBench(BenchProgress):
         self._printed = time.monotonic()
         environments = ", ".join(tally.label for tally in self.tallies)
         there, total = self.counts
-        self._line(f"{who}: {total} episodes of {environments}{f', {there} are there' if there else ''} ...")
+        done = f", {there} already done" if there else ""
+        self._line(f"{who}: {total} episodes of {environments}{done} ...")
 
     def played(self, result: Result) -> None:
         super().played(result)
@@ -137,7 +138,7 @@ class PlainBench(BenchProgress):
 
 
 class LiveBench(BenchProgress):
-    """Redraws one table: the environments, how far each is, and what it shows so far."""
+    """Redraws one table: the environments, the progress of each, and its results so far."""
 
     def __init__(self, title: str, console: Console) -> None:
         super().__init__()
@@ -201,7 +202,7 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
 
 @contextmanager
 def watch(title: str) -> Iterator[Listener]:
-    """A listener that draws on stderr where that is a terminal, or prints plain lines there."""
+    """A listener that draws on stderr if that is a terminal, or prints plain lines there."""
     console = Console(stderr=True)
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainBench(console)

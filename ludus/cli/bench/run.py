@@ -1,4 +1,4 @@
-"""`ludus bench SUITE`: what a model reaches on frozen tasks, with intervals, beside chance and the oracle."""
+"""`ludus bench SUITE`: a model's results on frozen tasks, with intervals, beside chance and the oracle."""
 
 import math
 import re
@@ -15,38 +15,38 @@ from ludus.cli.options import OutputFolder
 from ludus.cli.runs import RUNS
 
 MAX_TOKENS = 1024
-"""Most tokens in one reply of a model that comes from no run."""
+"""The most tokens in one reply of a model that does not come from a run."""
 
 
 @dataclass(frozen=True)
 class Bench:
     """Measure a model, or a scripted agent, on frozen tasks, beside the null, random and oracle agents.
 
-    A run that was interrupted or killed goes on where it stood when the same command is given again: no
-    finished episode is asked for twice. `ludus bench compare A B` compares two runs.
+    If a run was interrupted or killed, the same command continues it: no finished episode is played twice.
+    `ludus bench compare A B` compares two runs.
     """
 
     suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SUITE", help_behavior_hint="")]
     """math, grids, tools, code, all; or environments by their ids, separated by commas."""
     model: Annotated[str, tyro.conf.arg(metavar="URL|PATH|scripted:NAME", help_behavior_hint="")]
-    """An OpenAI-compatible server (http://localhost:8000/v1, with #NAME behind it where it has several
-    models), a run or a model's folder, or a scripted agent such as scripted:oracle."""
+    """An OpenAI-compatible server (http://localhost:8000/v1, followed by #NAME if it has several models), a
+    run or a model's folder, or a scripted agent such as scripted:oracle."""
     n: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="", aliases=("-n",))] = None
-    """Tasks per environment. Default: all that are frozen."""
+    """Tasks per environment. Default: all frozen ones."""
     repeats: int = 1
     """Episodes per task: the k of pass@k, pass^k and maj@k."""
     concurrency: int = 64
-    """Most episodes at once, over all environments."""
+    """The most episodes at once, over all environments."""
     agent: str = "direct"
-    """How the model is asked: direct, react, … (docs/agents.md)."""
+    """How the model is used: direct, react, … (docs/agents.md)."""
     temperature: float = 0.0
-    """Of the model's sampling; 0 takes the likeliest token."""
+    """Sampling temperature of the model; 0 takes the likeliest token."""
     max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """Most tokens in one reply. Default: what the model's run was trained with, or else 1024."""
+    """The most tokens in one reply. Default: the value that the model's run was trained with, else 1024."""
     seed: int = 0
-    """Of the model's or the agent's own randomness; the tasks stay the same."""
+    """Seed of the model's or the agent's own randomness; the tasks stay the same."""
     out: OutputFolder = None
-    """The run's folder. Default: runs/bench/SUITE-MODEL, with the agent behind it where it is not direct."""
+    """The run's folder. Default: runs/bench/SUITE-MODEL, followed by the agent if it is not direct."""
 
     def execute(self) -> int:
         self._refuse()
@@ -76,7 +76,7 @@ class Bench:
         except (KeyboardInterrupt, OSError, RuntimeError) as interruption:
             interruption.add_note(_how_to_go_on(path))
             raise
-        except BenchError:  # of another run: what is kept there is not this one's
+        except BenchError:  # of another run: its episodes are not this one's
             raise
         except Exception as problem:
             if (path / "bench.json").exists() and getattr(problem, "exit_code", 0) == 1:
@@ -116,7 +116,7 @@ def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _slug(text: str) -> str:
-    """A part of a folder's name."""
+    """The text in a form that can be part of a folder's name."""
     text = re.sub(r"\bludus/|^scripted:|^https?://|^runs/|\bmodels/(?=final$|primed$)", "", text)
     return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "run"
 

@@ -1,4 +1,4 @@
-"""A benchmark's outcome for a terminal: one table of figures, one of what went wrong."""
+"""A benchmark's outcome for a terminal: a table of metrics, and one of what went wrong."""
 
 import math
 
@@ -72,14 +72,14 @@ def _cells(name: str, figures: Figures, repeats: int) -> list[str]:
 
 
 def trouble_lines(outcome: Outcome) -> list[str]:
-    """For each environment: tool calls that went wrong, and how episodes ended."""
+    """For each environment: failed tool calls, and how episodes ended."""
     lines = []
     for row in outcome.rows:
         figures = row.figures
         parts = [f"{count} {reason}" for reason, count in figures.stops.items()]
         if figures.calls > 0:
             wrong = ", ".join(f"{count} {kind}" for kind, count in figures.errors.items()) or "none wrong"
-            parts.append(f"{figure(figures.calls, 1)} tool calls an episode ({wrong})")
+            parts.append(f"{figure(figures.calls, 1)} tool calls per episode ({wrong})")
         lines.append(f"{row.tasks.label.removeprefix('ludus/')}: {'; '.join(parts)}")
     return lines
 

@@ -11,12 +11,12 @@ import tyro
 class SandboxBuild:
     """Make the image that LUDUS_SANDBOX=docker runs programs in.
 
-    It begins with the official Python image, or, where no image registry is in reach, with a root filesystem
-    such as `debootstrap --variant=minbase --include=python3 bookworm DIR` makes, as a tar.
+    It starts from the official Python image or, if no image registry can be reached, from a tar of a root
+    filesystem, such as `debootstrap --variant=minbase --include=python3 bookworm DIR` makes.
     """
 
     from_tar: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
-    """A root filesystem with python3 (3.11 or newer) to begin with."""
+    """A tar of a root filesystem with python3 (3.11 or newer) to start from."""
     package: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = ()

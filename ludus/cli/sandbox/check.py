@@ -8,19 +8,19 @@ import tyro
 
 @dataclass(frozen=True)
 class SandboxCheck:
-    """Attack a sandbox with everything that the conformance suite knows.
+    """Attack a sandbox with the whole conformance suite.
 
-    After each attack this machine is inspected: processes, mounts, files, descriptors, connections. What
-    could harm it is only tried where the sandbox says that it holds it. Exits with 1 when anything got
-    through.
+    After each attack this machine is inspected: processes, mounts, files, descriptors, connections. Attacks
+    that could harm it are tried only if the sandbox claims to withstand them. Exits with 1 if any attack
+    succeeds.
     """
 
     backend: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
-    """process, docker or subprocess; by default what LUDUS_SANDBOX says, else process."""
+    """process, docker or subprocess. Default: the value of LUDUS_SANDBOX, else process."""
     only: Annotated[
         tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="NAME", help_behavior_hint="")
     ] = ()
-    """A topic or an attack to try in place of all. May be given several times."""
+    """A topic or an attack to try instead of all. May be given several times."""
 
     def execute(self) -> int:
         from rich import box

@@ -1,4 +1,4 @@
-"""Who may call what `ludus serve` puts on a port: the options that its commands share."""
+"""Access to the ports of `ludus serve`: the options that its commands share."""
 
 import os
 import re
@@ -22,30 +22,31 @@ class AccessOptions:
     """Who may call."""
 
     token: Annotated[str, tyro.conf.arg(metavar="TOKEN")] = ""
-    """What every request over HTTP must carry: "Authorization: Bearer TOKEN". Other users of this machine can
-    see a command line; the environment variable LUDUS_TOKEN says the same unseen."""
+    """Every HTTP request must carry "Authorization: Bearer TOKEN". Other users of this machine can see a
+    command line; the environment variable LUDUS_TOKEN sets the token unseen."""
     allow_host: Annotated[tuple[str, ...], Several, tyro.conf.arg(metavar="NAME")] = ()
-    """A name by which the server may be called, besides localhost, addresses in numbers and --host. May be
-    given several times."""
+    """A host name that requests may use, besides localhost, numeric addresses and --host. May be given
+    several times."""
     allow_origin: Annotated[tuple[str, ...], Several, tyro.conf.arg(metavar="ORIGIN")] = ()
-    """Whose web pages may call from a browser, such as https://rig.example. May be given several times."""
+    """An origin whose web pages may call from a browser, such as https://rig.example. May be given several
+    times."""
 
     def access(self, host: str) -> "Access":
         """
         Args:
-            host: what is listened on.
+            host: the address to listen on.
 
         Raises:
-            UsageError: an option that can never fit a request.
+            UsageError: an option has a value that no request can match.
         """
         from ludus.tools.services.guard import Access
 
         token = self.token or os.environ.get(TOKEN, "")
         if not re.fullmatch(r"[!-~]*", token):
-            raise UsageError("--token: give letters, digits and signs of ASCII, without spaces")
+            raise UsageError("--token: give ASCII letters, digits and punctuation, without spaces")
         for name in self.allow_host:
             if not re.fullmatch(r"[A-Za-z0-9.-]+", name):
-                raise UsageError(f"--allow-host {name}: give a name alone, such as rig.example")
+                raise UsageError(f"--allow-host {name}: give only a name, such as rig.example")
         for origin in self.allow_origin:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise UsageError(

@@ -17,25 +17,25 @@ from ludus.cli.values import parse_arguments
 
 @dataclass(frozen=True)
 class ServeMcp(AccessOptions):
-    """Serve an environment's tools by the Model Context Protocol, one episode in each session.
+    """Serve an environment's tools over the Model Context Protocol, one episode at a time in each session.
 
-    The task is the prompt and the resource `task`, and what the tool episode_task answers. Every call is a
-    step; the call that ends the episode says how it went, and episode_next begins the next one.
+    The task is available as the prompt and the resource `task`, and from the tool episode_task. Every call is
+    a step; the call that ends the episode reports its outcome, and episode_next begins the next one.
     """
 
     id: EnvironmentId
     """The environment, such as ludus/Weather-v0."""
     arg: Arguments = ()
-    """A keyword argument of gym.make; the value as in TOML or JSON. May be given several times."""
+    """A keyword argument for gym.make; the value as in TOML or JSON. May be given several times."""
     seed: int = 0
-    """Of a session's first episode; the next ones have the seeds after it."""
+    """Seed of a session's first episode; the next ones have the seeds after it."""
     transport: Literal["stdio", "http"] = "stdio"
     """stdio: standard input and output, for a client that starts this command. http: the transport
     "streamable HTTP" at /mcp, for any number of clients."""
     host: Annotated[str | None, tyro.conf.arg(metavar="HOST")] = None
-    """For http: the address to listen on; 127.0.0.1 where none is given."""
+    """For http: the address to listen on. Default: 127.0.0.1."""
     port: Annotated[int | None, tyro.conf.arg(metavar="PORT")] = None
-    """For http: the port; 8000 where none is given, and 0 takes a free one."""
+    """For http: the port; 0 takes a free one. Default: 8000."""
 
     def execute(self) -> int:
         if self.seed < 0:

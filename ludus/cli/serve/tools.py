@@ -14,28 +14,28 @@ Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
 
 @dataclass(frozen=True)
 class Faults:
-    """What is injected, as shares of the calls; together at most 1."""
+    """Faults to inject, as shares of the calls; together at most 1."""
 
     seed: int = 0
     """Which calls are hit follows from this seed and the number of the call."""
     slow: Share = 0.0
-    """The answer takes 3 seconds."""
+    """Share of calls whose answer takes 3 seconds."""
     timeout: Share = 0.0
-    """The answer does not come."""
+    """Share of calls that get no answer."""
     refused: Share = 0.0
-    """429, with Retry-After."""
+    """Share of calls answered by status 429, with Retry-After."""
     broken: Share = 0.0
     """500."""
     stale: Share = 0.0
-    """The answer is from data that has been overtaken."""
+    """Share of calls answered from outdated data."""
 
 
 @dataclass(frozen=True)
 class ServeTools(AccessOptions):
     """Serve search, calendar, weather and mail over HTTP, at /search, /calendar, /weather and /mail.
 
-    / tells of them, /health whether they run. Each value of the header X-Ludus-World is a world of its own in
-    every service; requests without it share one. Ctrl-C or SIGTERM ends.
+    / describes them, /health tells whether they run. Each value of the header X-Ludus-World has its own world
+    in every service; requests without it share one. Ctrl-C or SIGTERM ends.
     """
 
     host: Annotated[str, tyro.conf.arg(metavar="HOST")] = "127.0.0.1"
@@ -43,12 +43,12 @@ class ServeTools(AccessOptions):
     port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 8000
     """The port; 0 takes a free one."""
     seed: int = 0
-    """Of the worlds."""
+    """Seed of the worlds."""
     control: bool = False
     """Let clients steer their worlds, by POST /NAME/_control/reset, snapshot, restore and advance."""
     workers: int = 1
-    """Processes. More than one serve /search and /weather alone, because the worlds of the others are what
-    one process remembers."""
+    """Number of processes. With more than one, only /search and /weather are served, because the worlds of
+    the others live in the memory of one process."""
     faults: Faults = field(default_factory=Faults)
 
     def execute(self) -> int:
