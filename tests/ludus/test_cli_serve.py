@@ -126,7 +126,7 @@ def test_a_port_in_use_is_one_line(run: Run, words: tuple[str, ...]) -> None:
         (("tools", "--token", "a b"), ("--token", "spaces")),
         (
             ("tools", "--allow-host", "http://rig.example"),
-            ("--allow-host http://rig.example", "a name alone"),
+            ("--allow-host http://rig.example", "give only a name"),
         ),
         (("tools", "--allow-origin", "rig.example"), ("--allow-origin rig.example", "https://rig.example")),
     ],
