@@ -1,9 +1,9 @@
 """`apply_kernels`: a transformers model of the Llama family that computes with the fused operators.
 
-A module is given a class of its own: a subclass of what it was, with another `forward`. So parameters,
-buffers, hooks, names and `isinstance` stay what they were, no class or global of transformers changes, and
-other models in the process do not notice. Gradient checkpointing, which transformers builds into the classes
-of decoder layers, is inherited.
+A module gets a new class: a subclass of its old one, with another `forward`. So parameters, buffers, hooks,
+names and `isinstance` stay as they were, no class or global of transformers changes, and other models in the
+process are not affected. Gradient checkpointing, which transformers builds into the classes of decoder
+layers, is inherited.
 """
 
 import sys
@@ -18,7 +18,7 @@ from ludus.kernels.rope.op import rope
 from ludus.kernels.swiglu.op import swiglu
 
 FAMILIES = {"llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3"}
-"""Of `transformers.models`: the folder, and what its classes' names begin with."""
+"""Modules of `transformers.models`, and the prefix of their class names."""
 
 
 class AppliedKernels:
@@ -33,9 +33,9 @@ class AppliedKernels:
         return tuple(module for module, _ in self._plain)
 
     def remove(self) -> None:
-        """Every module becomes what it was. Calling it again does nothing.
+        """Every module gets its old class back. Calling it again does nothing.
 
-        Raises RuntimeError, and changes nothing, if a module was given yet another class since.
+        Raises RuntimeError, and changes nothing, if a module has been given yet another class since.
         """
         for module, kind in self._plain:
             if type(module) is not _fused(kind):
@@ -62,12 +62,12 @@ def apply_kernels(model: nn.Module) -> AppliedKernels:
     outputs and gradients to rounding. Attention and matrix products stay what they are.
 
     The addition of the attention's output to the residual stream is part of the norm that follows it.
-    Whatever the model is called with works as before: KV caches, `generate`, gradient checkpointing, any
+    All ways to call the model work as before: KV caches, `generate`, gradient checkpointing, any
     attention implementation, packed positions. What a hook on a query or key norm sees is rotated in place
     afterwards.
 
     Saved models are plain, and so are copies and pickles of a model: apply the kernels to those anew. Modules
-    that have them already are left alone, so that the handle of a second call undoes nothing of the first.
+    that have them already are left alone, so the handle of a second call undoes nothing of the first.
 
     Raises ValueError if the model is of another family or cannot be changed (see `kernels_problem`), and
     changes nothing then.
@@ -81,7 +81,7 @@ def apply_kernels(model: nn.Module) -> AppliedKernels:
 
 
 def kernels_problem(model: nn.Module) -> str:
-    """Why `apply_kernels` would refuse the model, in a sentence; empty if it would not."""
+    """Why `apply_kernels` would refuse the model, in one sentence; empty if it would not."""
     found = False
     for name, module in model.named_modules():
         counterpart = _counterpart(type(module))
@@ -106,10 +106,10 @@ def kernels_problem(model: nn.Module) -> str:
 
 
 class _Fused(nn.Module):
-    """What a module becomes."""
+    """A module's new class."""
 
     plain: type[nn.Module]
-    """What it was. Copies and pickles are that."""
+    """The old class, which copies and pickles have."""
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         reduced: Any = super().__reduce_ex__(protocol)
@@ -194,7 +194,7 @@ class _DecoderLayer(_Fused):
         norm = self.post_attention_layernorm
         if isinstance(norm, _RMSNorm):
             normal, stream = norm(attended, hidden_states)
-        else:  # something wrapped the norm since, to train a copy of it say
+        else:  # the norm has been wrapped since, say to train a copy of it
             stream = hidden_states + attended
             normal = norm(stream)
         out: Tensor = stream + self.mlp(normal)
@@ -207,11 +207,11 @@ _COUNTERPARTS: dict[str, type[_Fused]] = {
     "Attention": _Attention,
     "DecoderLayer": _DecoderLayer,
 }
-"""By the end of the names of transformers' classes."""
+"""Keyed by the suffix of transformers' class names."""
 
 
 def _counterpart(kind: type[nn.Module]) -> type[_Fused] | None:
-    """What a module of this class becomes; None if it stays what it is."""
+    """The new class for a module of this class; None if it stays as it is."""
     if issubclass(kind, _Fused):
         return None
     for base in kind.__mro__:
@@ -225,8 +225,8 @@ _made: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def _fused(kind: type[nn.Module]) -> type[nn.Module]:
-    """A subclass of `kind` with the forward of its counterpart, made once, under the same name: device maps
-    and FSDP policies go by names."""
+    """A subclass of `kind` with the forward of its counterpart, made once, under the same name, since device
+    maps and FSDP policies match by name."""
     if kind not in _made:
         counterpart = _counterpart(kind)
         assert counterpart is not None

@@ -1,6 +1,6 @@
-"""What the operators on distributions over words check and prepare alike.
+"""Checks and preparations shared by the operators on distributions over the vocabulary.
 
-Shapes: M tokens, V words.
+Shapes: M rows, one per token; V tokens of the vocabulary.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Compile a kernel ahead of time, for a GPU that need not be there, and read what the compiler made of it.
+"""Compile a kernel ahead of time, for a GPU that need not be present, and inspect the result.
 
 python .ci/compile_kernels.py        # every operator's specialisations, for every target, with its gates
 """
@@ -34,7 +34,7 @@ ELEMENT_TYPES = {
 }
 
 COUNTED = ("STL", "LDL", "LDG.E.128", "STG.E.128", "UTMALDG", "HGMMA", "UTCHMMA", "BAR.SYNC", "SHFL", "MUFU")
-"""Instructions that tell whether a kernel is what it was meant to be, by the beginning of their names."""
+"""Prefixes of instructions that show whether a kernel was compiled as intended."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class Specialisation:
     """One compilation of a kernel, as the launch code would ask for it."""
 
     name: str
-    """What tells it from the kernel's other specialisations: "bf16, V = 151936"."""
+    """Distinguishes it from the kernel's other specialisations: "bf16, V = 151936"."""
     kernel: Any
     """The `triton.jit` function."""
     arguments: Mapping[str, Any]
     """In order: a torch dtype for a pointer (to a 16-byte boundary), "tensordesc<…>" for a descriptor, an
-    example for a number. As at a launch, all that the compiler knows of an int is whether it is 1 and
-    whether 16 divides it."""
+    example for a number. As at a launch, the compiler only knows of an int whether it is 1 and whether it is
+    divisible by 16."""
     constants: Mapping[str, Any]
     """The `tl.constexpr` arguments."""
     num_warps: int = 4
@@ -91,7 +91,7 @@ class Specialisation:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the compiler made of a specialisation."""
+    """The result of compiling a specialisation."""
 
     target: str
     registers: int
@@ -111,7 +111,7 @@ def warp_size() -> int:
 
 
 def processors(device: torch.device) -> int:
-    """Multiprocessors of the GPU; a few, where the interpreter stands in for one."""
+    """Multiprocessors of the GPU; a few in the interpreter."""
     if device.type == "cpu":
         return 2
     return torch.cuda.get_device_properties(device).multi_processor_count

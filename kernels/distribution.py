@@ -1,7 +1,8 @@
-"""A distribution over words from running sums over its logits, in torch; `numerics.py` has it in Triton.
+"""A distribution over the vocabulary from running sums over its logits, in torch; `numerics.py` has it in
+Triton.
 
-With z the logits over the temperature, o the words other than the target t, m = max z_o, and
-s = Σ_o exp(z_o - m):
+With z the logits over the temperature, o the tokens of the vocabulary other than the target t, m = max z_o,
+and s = Σ_o exp(z_o - m):
 
     gap     = log s - (z_t - m)        the others' log-sum-exp above the target
     logprob = -softplus(gap)           P = 1 - p_t = sigmoid(gap)
@@ -21,18 +22,19 @@ NEVER = -1e30
 """Stands for a logit of -inf. Its differences are finite and their exponential is exactly 0."""
 
 LOWEST = -1e20
-"""Where a running maximum begins: below every logit, and so far above `NEVER` that nothing is left of it."""
+"""Where a running maximum begins: below every logit, and so far above `NEVER` that the exponential of their
+difference is 0."""
 
 
 class RowSums(NamedTuple):
-    """What the backward has to know of each row, [M]."""
+    """What the backward needs of each row, [M]."""
 
     logprobs: Tensor
     entropy: Tensor
     peak: Tensor
     """The largest z."""
     rest: Tensor
-    """The log-sum-exp above the peak; inf where every word is impossible."""
+    """The log-sum-exp above the peak; inf where every token is impossible."""
 
 
 Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
@@ -41,7 +43,7 @@ Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> RowSums:
     """From the target's logit and from the others' maximum m, s and spread = Σ_o exp(z_o - m) (m - z_o); s is
-    0 where no other word is possible. Each [M]."""
+    0 where no other token is possible. Each [M]."""
     delta = z_t - m
     log_s = s.log()
     gap = log_s - delta
@@ -61,7 +63,7 @@ def combine(z_t: Tensor, m: Tensor, s: Tensor, spread: Tensor) -> RowSums:
 
 def coefficients(sums: RowSums, gradients: Gradients) -> tuple[Tensor, Tensor]:
     """(constant, gradient at the target), each [M], of the logits' gradient p (constant - e log p), e the
-    gradient of the entropy. Both are zero in a row in which every word is impossible."""
+    gradient of the entropy. Both are zero in a row in which every token is impossible."""
     logprobs, entropy, _, rest = sums
     zero = torch.zeros_like(logprobs)
     g, e, k = (zero if gradient is None else gradient for gradient in gradients)

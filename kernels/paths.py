@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 def path_for(tensor: Tensor) -> Path:
     """The path for an operator whose inputs lie where `tensor` does.
 
-    Raises ValueError if `LUDUS_KERNELS` is set to something else than a path, or forces Triton where it
+    Raises ValueError if `LUDUS_KERNELS` is set to something other than a path, or forces Triton where it
     cannot run.
     """
     forced = os.environ.get(VARIABLE)

@@ -1,12 +1,12 @@
-"""Torch, some rows at a time, so that what is computed on the way stays in the cache.
+"""Torch, some rows at a time, so that intermediate results stay in the cache.
 
 With r = 1 / sqrt(mean(s²) + eps), n = s r, H elements a row, and g the gradient of out:
 
     dweight = Σ_rows g n = (g s)ᵀ r
-    ds      = r (g w - n mean(g w n)) + (what the residual stream brings)
+    ds      = r (g w - n mean(g w n)) + (the residual stream's gradient)
             = r g w - s r³/H ((g s) w) + …
 
-so both reductions are matrix-vector products with the one buffer g s.
+so both reductions are matrix-vector products with the same buffer g s.
 """
 
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from torch import Tensor
 from ludus.kernels.arguments import accumulation_dtype
 
 CHUNK_BYTES = 2**19
-"""Size of a [C, H] buffer: the few that a pass works on stay in a second-level cache."""
+"""Size of a [C, H] buffer: the few buffers of a pass fit into a second-level cache."""
 
 CHUNK_ROWS = 1024
-"""The most rows in a buffer: within one, a matrix-vector product may add them one after another."""
+"""The most rows in a buffer: within one, a matrix-vector product may add them up sequentially."""
 
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -20,7 +20,7 @@ TILE = 2048
 """Elements of a tile, unless a row is wider."""
 
 RESIDENT = 8192
-"""Elements of the tiles that the backward works on at a time, for each multiprocessor."""
+"""Elements of the tiles that the backward processes at a time, per multiprocessor."""
 
 
 def forward(x: Tensor, weight: Tensor, eps: float, residual: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,8 +89,7 @@ def backward(
 
 
 def _rows(tensor: Tensor) -> Tensor:
-    """[M, H] with the elements of a row side by side; a copy only where the rows do not lie at equal
-    distances."""
+    """[M, H] with contiguous rows; a copy only if the rows are not equally spaced."""
     rows = tensor.reshape(-1, tensor.shape[-1])
     return rows if rows.stride(1) == 1 or rows.shape[1] == 1 else rows.contiguous()
 
@@ -101,7 +100,7 @@ def _tiling(hidden_size: int) -> dict[str, int]:
 
 
 def _warps(hidden_size: int, warp_size: int) -> int:
-    """So that a thread holds 16 elements of a tile, and 8 of one of many rows, whose sums take registers."""
+    """So that a thread holds 16 elements of a tile, or 8 if it has many rows, whose sums take registers."""
     block = triton.next_power_of_2(hidden_size)
     return min(16, max(TILE, block) // ((8 if block <= 256 else 16) * warp_size))
 
@@ -191,8 +190,8 @@ def backward_kernel(
 
 
 def specialisations(warp_size: int) -> list[Specialisation]:
-    """What CI compiles: the residual stream, the norm of heads, widths that are no power of two or not
-    divisible by 16, rows so far apart that their distance needs 64 bits."""
+    """What CI compiles: the residual stream, the norm of heads, row sizes that are not a power of two or not
+    divisible by 16, rows so far apart that their stride needs 64 bits."""
     made = []
     shapes = {
         "residual": [(896, 896), (2048, 2048), (4096, 4096), (899, 899), (4096, 2**31)],

@@ -1,4 +1,4 @@
-"""Torch: episodes sorted by group, then sums over segments. Rewards are taken relative to one of their
+"""Torch: episodes sorted by group, then sums over segments. Rewards are taken relative to one reward of their
 group, so that a common offset costs no digits."""
 
 import torch
@@ -16,7 +16,7 @@ def forward(rewards: Tensor, group_ids: Tensor, kind: AdvantageKind) -> tuple[Te
     begins_G = sizes_G.cumsum(0) - sizes_G
 
     def reduce(values_E: Tensor, how: str) -> Tensor:
-        # In float64: a segment is added up one value after another.
+        # In float64, since a segment is added up sequentially.
         return torch.segment_reduce(values_E.double(), how, lengths=sizes_G).to(dtype)[group_E]
 
     sorted_E = rewards.to(dtype)[order]

@@ -1,8 +1,8 @@
-"""One launch, no sort: a program takes a few episodes and compares their groups with everybody's.
+"""One launch, no sort: a program takes a few episodes and compares their groups with those of all episodes.
 
 Each episode adds up its group's rewards relative to its own, so that a common offset costs no digits; the
-second pass does the same with the squares of what the mean leaves, in units of the group's spread, which
-cannot overflow. Sums are taken in the order of the episodes: the same bits every time.
+second pass does the same with the squared deviations from the mean, in units of the group's spread, so that
+they cannot overflow. Sums are taken in the order of the episodes: the same bits every time.
 """
 
 import itertools
@@ -17,10 +17,10 @@ from ludus.kernels.compilation import ELEMENT_TYPES, Specialisation
 from ludus.kernels.group_advantage.reference import FLAT_TOLERANCE, AdvantageKind
 
 EPISODES = 8
-"""Of a program."""
+"""Episodes of a program."""
 
 OTHERS = 128
-"""Episodes that they are compared with at a time."""
+"""Episodes compared with them at a time."""
 
 WARPS = 4
 
@@ -112,7 +112,8 @@ def advantage_kernel(
 
 @triton.jit
 def _others(rewards_ptr, ids_ptr, first, id, episodes, stride_reward, stride_id, OTHERS: tl.constexpr):
-    """The rewards of episodes from `first` on, [1, OTHERS], and who is of one group, [EPISODES, OTHERS]."""
+    """The rewards of episodes from `first` on, [1, OTHERS], and which are in the same group, [EPISODES,
+    OTHERS]."""
     place = first + tl.arange(0, OTHERS)
     inside = place < episodes
     other = tl.load(rewards_ptr + place.to(tl.int64) * stride_reward, mask=inside, other=0.0)

@@ -1,6 +1,6 @@
-"""What `grpo_loss` is asked for, checked once and shared by its paths.
+"""The problem for `grpo_loss`, checked once and shared by its paths.
 
-Shapes: S sequences; N tokens, those of a sequence side by side.
+Shapes: S sequences; N tokens, those of a sequence contiguous.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Ratio = Literal["token", "sequence"]
 Objective = Literal["clip", "cispo"]
 
 METRICS = ("tokens", "ratio_sum", "ratio_max_deviation", "clip_low", "clip_high", "kl_sum")
-"""What the metrics tensor holds, in order; `grpo_loss` says what each one is."""
+"""The entries of the metrics tensor, in order; `grpo_loss` defines them."""
 
 
 @dataclass(frozen=True)

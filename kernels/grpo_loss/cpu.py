@@ -1,4 +1,4 @@
-"""Torch, over all tokens at once; the gradient is written down, not left to autograd.
+"""Torch, over all tokens at once; the gradient is explicit, not left to autograd.
 
 With d = log π - log μ, floored and clamped as `kl` says, ρ = exp d, w a token's weight, and 1[·] whether
 neither bound was reached:
@@ -99,13 +99,13 @@ def _sum(values_N: Tensor, batch: Batch) -> Tensor:
     """Over each sequence, [S]."""
     if batch.offsets is None:
         return values_N.view(batch.sequences, batch.length).sum(1)
-    # In float64: a segment is added up one value after another.
+    # In float64, since a segment is added up sequentially.
     wide_N = values_N.double()
     return torch.segment_reduce(wide_N, "sum", offsets=batch.offsets.long(), initial=0).to(values_N.dtype)
 
 
 def _spread(values_S: Tensor, batch: Batch) -> Tensor:
-    """To each token its sequence's value, [N]."""
+    """The value of its sequence for each token, [N]."""
     if batch.offsets is None:
         return values_S[:, None].expand(batch.sequences, batch.length).reshape(-1)
     return values_S.repeat_interleave(batch.offsets.long().diff(), output_size=len(batch.logprobs_N))

@@ -10,15 +10,15 @@ The gradient that descends the divergence is, since E_π[∇log π] = 0,
 
 Differentiating the estimators as they stand does not give it (Tang and Munos, arXiv 2506.09477; Liu et al.,
 arXiv 2510.01555): k1 gives E[∇log π] = 0, a loss that does nothing; k3 gives E[(1 - exp(-d)) ∇log π], which
-is ∇KL(ref || π), another divergence; only k2 gives E[d ∇log π]. What was forgotten is that the distribution
-under the expectation moves too. The forms here put it back (sg: stop-gradient):
+is ∇KL(ref || π), another divergence; only k2 gives E[d ∇log π]. They ignore that the distribution under the
+expectation moves too. The forms here put it back (sg: stop-gradient):
 
     k1   ρ · sg(d)      ∇ = ρ d ∇log π                                the score-function form
     k2   sg(ρ) · d²/2   ∇ = ρ d ∇log π                                differentiating ρ would give ∇E[d²/2]
     k3   ρ · k3(d)      ∇ = ρ (k3 + 1 - exp(-d)) ∇log π = ρ d ∇log π  importance-weighted, arXiv 2505.17508
 
 All three have the same gradient at every token; what differs is the value that is reported. The states are
-taken as given: this is the divergence of the next-token distributions at the states that were visited.
+taken as given: this is the divergence of the next-token distributions at the visited states.
 """
 
 from typing import Literal

@@ -16,7 +16,7 @@ from ludus.kernels.paths import fall_back, path_for
 
 class GrpoLoss(NamedTuple):
     """float32 (float64 for float64 log-probabilities), where the log-probabilities are. Nothing waits for a
-    GPU before one of them is read."""
+    GPU until one of them is read."""
 
     loss: Tensor
     """[], differentiable once."""
@@ -73,7 +73,7 @@ def grpo_loss(
     -1e9; beyond these bounds there is no gradient, and everything stays finite. NaN in a token that is kept
     is NaN in the loss.
 
-    The gradient is computed together with the loss; the backward multiplies it by what comes in.
+    The gradient is computed together with the loss; the backward multiplies it by the incoming gradient.
     Half-precision log-probabilities are accepted and computed with in float32.
 
     Raises ValueError if the shapes do not fit together, for an unknown choice, and on a CPU for offsets that

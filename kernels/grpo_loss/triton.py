@@ -3,8 +3,8 @@
     forward    A program takes a sequence where the ratio is a sequence's, and 512 tokens elsewhere. It adds
                up what its tokens give and writes their gradient. The sums go to a table with a column per
                program; the last program to finish, known by an integer ticket, adds up the table in the
-               order of its columns. So the result has the same bits whoever is last.
-    backward   multiplies the gradient by what comes in.
+               order of its columns. So the result has the same bits whichever program is last.
+    backward   multiplies the gradient by the incoming one.
 
 Only the ticket's 4 bytes are cleared beforehand, for each call anew: so calls on several streams, or
 captured in several graphs, share nothing. The formulas are those of `cpu.py`. Clamps are written as
@@ -31,7 +31,7 @@ SUMS = tl.constexpr(1 + len(METRICS))
 """Rows of the table of sums: the loss and the metrics."""
 
 ROWS = tl.constexpr(triton.next_power_of_2(SUMS.value))
-"""As many rows as a block can have."""
+"""The number of rows rounded up to a power of two, as a block requires."""
 
 MAX_DEVIATION = tl.constexpr(1 + METRICS.index("ratio_max_deviation"))
 """The row that is a maximum."""
@@ -154,7 +154,7 @@ def forward_kernel(
     LANES: tl.constexpr = BLOCK // UNROLL
     place = tl.arange(0, UNROLL)[:, None] * LANES + tl.arange(0, LANES)[None, :]
 
-    # What the sequence's tokens have in common.
+    # Values shared by the tokens of the sequence.
     sequence_ratio = 1.0
     mean_slope = 0.0
     if SEQUENCE_RATIO:
@@ -279,7 +279,7 @@ def scale_kernel(gradient_ptr, grad_loss_ptr, out_ptr, tokens, BLOCK: tl.constex
 
 @triton.jit
 def _kept(pointer, n, inside, kept):
-    """What is there for each token, in float32; 0 where its weight is 0."""
+    """The values of each token, in float32; 0 where its weight is 0."""
     return tl.where(kept, tl.load(pointer + n, mask=inside, other=0.0).to(tl.float32), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""What one token weighs in a batch's loss, for each way of taking the mean."""
+"""The weight of a token in a batch's loss, for each way of taking the mean."""
 
 from typing import Literal, get_args
 
@@ -9,10 +9,10 @@ Normaliser = Literal["sequence_mean", "token_mean", "constant"]
 
 
 def token_weights(normaliser: Normaliser, tokens: Tensor, max_tokens: int | None = None) -> Tensor:
-    """What each token of a sequence weighs, [S] float64.
+    """The weight of each token of a sequence, [S] float64.
 
     `grpo_loss` adds up weighted terms. These weights turn the sum over a whole batch into its mean, so the
-    sum over parts of the batch, and its gradient, is the same however the batch is cut.
+    sum over parts of the batch and its gradient are the same however the batch is cut.
 
         sequence_mean   1 / (S |o_s|)          the mean over sequences of each one's mean
         token_mean      1 / Σ |o|              the mean over all tokens
@@ -28,7 +28,7 @@ def token_weights(normaliser: Normaliser, tokens: Tensor, max_tokens: int | None
 
     Raises:
         ValueError: for an unknown normaliser, a batch without a single token, or a `max_tokens` that is
-            missing or has no use.
+            missing or not needed.
     """
     if normaliser not in get_args(Normaliser):
         raise ValueError(f"normaliser must be one of {', '.join(get_args(Normaliser))}, not {normaliser!r}")

@@ -1,4 +1,5 @@
-"""Torch, tile by tile: logits of a few rows and words are made, used and forgotten while the cache has them.
+"""Torch, tile by tile: logits of a few rows and vocabulary entries are made, used and dropped while in the
+cache.
 
 With x = hidden weightᵀ + bias, z = softcap(x) / T, m the largest z of a row so far, its target left out:
 
@@ -8,14 +9,14 @@ With x = hidden weightᵀ + bias, z = softcap(x) / T, m the largest z of a row s
                dx    = dz / T (1 - (softcap(x) / softcap)²)
                dh    = Σ dx weight,  dW = Σ dx hidden,  db = Σ dx
 
-where g, e and l are the gradients of logprob, entropy and lse. What the target adds is sparse. Factors that
-are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a
-backward makes no pass over the tile besides the two products. Words are the outer loop: each piece of the
-weight is converted once, and its gradient written once.
+where g, e and l are the gradients of logprob, entropy and lse. The target's contribution is sparse. Factors
+that are the same along a row of a tile go onto the small sides of the products ([R, H]), so that without e a
+backward makes no pass over the tile besides the two products. The vocabulary is the outer loop: each piece of
+the weight is converted once, and its gradient written once.
 
-In which order a matrix product adds up is the library's choice, and some add one term after another, which
-costs the most digits. So no product runs over more rows or words than a tile has; tiles are added to each
-other.
+The library chooses the order in which a matrix product adds up, and some add sequentially, which costs the
+most digits. So no product runs over more rows or vocabulary entries than a tile has; tiles are then added to
+each other.
 """
 
 from typing import NamedTuple
@@ -30,14 +31,14 @@ ROWS, VOCABULARY = 1024, 1024
 """A tile: 4 MiB of float32, small enough for the caches of two cores, and large enough for the products."""
 
 KEPT_BYTES = 128 * 2**20
-"""How much of E one call may keep between forward and backward. The rest is computed again."""
+"""How much of E a call may keep between forward and backward. The rest is recomputed."""
 
 
 class Kept(NamedTuple):
-    """What the forward's first tiles leave for the backward."""
+    """Results of the forward's first tiles, kept for the backward."""
 
     exponentials_KMW: Tensor
-    """E, one layer for each of K pieces of W words; 0 at the target."""
+    """E, one layer for each of K pieces of W vocabulary entries; 0 at the target."""
     maxima_KM: Tensor
     """The m that they are relative to."""
 
@@ -169,7 +170,7 @@ class _Logits:
 
 
 def _targets_within(targets: Tensor, piece: slice) -> tuple[Tensor, Tensor]:
-    """The rows whose target is in a piece of the vocabulary, and which word of the piece it is."""
+    """The rows whose target is in a piece of the vocabulary, and its index in the piece."""
     row = ((targets >= piece.start) & (targets < piece.stop)).nonzero().squeeze(1)
     return row, targets[row].long() - piece.start
 

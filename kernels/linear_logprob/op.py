@@ -39,8 +39,8 @@ def linear_logprob(
     hidden, weight and bias; one that is not needed costs nothing. The [M, V] logits never exist as a whole,
     and sums are float32 or better.
 
-    A bias of -inf makes a word impossible (without softcap): probability 0, gradient 0. A row without any
-    possible word gives (-inf, 0, -inf) and no gradient.
+    A bias of -inf makes a token of the vocabulary impossible (without softcap): probability 0, gradient 0. A
+    row without any possible token gives (-inf, 0, -inf) and no gradient.
 
     Raises ValueError if the shapes or dtypes do not fit together, a target is out of range, or a temperature
     or softcap is not positive.
@@ -59,7 +59,7 @@ def linear_logprob(
     if not vocabulary or not hidden_size:
         raise ValueError(f"weight is {list(weight.shape)}; neither the vocabulary nor a row may be empty")
     if bias is not None and bias.shape != (vocabulary,):
-        raise ValueError(f"bias must be [{vocabulary}], one per word, not {list(bias.shape)}")
+        raise ValueError(f"bias must be [{vocabulary}], one per vocabulary entry, not {list(bias.shape)}")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be positive, not {softcap}; leave it out where the model has none")
     check_targets(targets, rows, vocabulary)

@@ -1,4 +1,4 @@
-"""What the paths of `linear_logprob` are asked to compute."""
+"""The problem that the paths of `linear_logprob` solve."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Problem:
-    """M rows over a vocabulary of V words: z = softcap(hidden weightᵀ + bias) / temperature."""
+    """M rows over a vocabulary of V tokens: z = softcap(hidden weightᵀ + bias) / temperature."""
 
     hidden: Tensor
     """[M, H]."""

@@ -6,9 +6,9 @@
     backward   cuBLAS computes logits again, a chunk at a time; a kernel turns a chunk into its gradient dx,
                in 16 bits; cuBLAS products make the gradients of hidden and weight from it
 
-Chunks are of words where the weight trains, so that each row of its gradient is written once, and of rows
-where it is frozen, so that this holds for hidden's. The target is left out of a tile's state, as in
-`distribution`.
+Chunks are of vocabulary entries if the weight is trained, so that each row of its gradient is written once,
+and of rows if it is frozen, so that the same holds for hidden's gradient. The target is left out of a tile's
+state, as in `distribution`.
 """
 
 import itertools
@@ -36,7 +36,7 @@ class Tile:
     """How much of H a step of the product takes."""
     warps: int
     stages: int
-    """How many steps are in shared memory: one is multiplied while the others come."""
+    """How many steps are in shared memory: one is multiplied while the others load."""
 
 
 def tile_for(descriptors: bool, warp_size: int, generation: int = 9) -> Tile:
@@ -185,7 +185,7 @@ def backward(
 
 
 def _chunks(rows: int, vocabulary: int, by_vocabulary: bool) -> list[tuple[slice, slice]]:
-    """Which rows and words are computed again together: all of one, and some of the other."""
+    """Which rows and vocabulary entries are recomputed together: all of one, and some of the other."""
     if not rows:
         return [(slice(0, 0), slice(0, vocabulary))]
     if by_vocabulary:
@@ -246,8 +246,8 @@ def _blocks(tensor: Tensor, shape: list[int]) -> TensorDescriptor:
 
 
 def _side_by_side(tensor: Tensor) -> Tensor:
-    """A copy only where the numbers of a row do not lie side by side, rows lie on each other, or are so far
-    apart that offsets within a tile do not fit in 32 bits."""
+    """A copy only if rows are not contiguous, overlap, or are so far apart that offsets within a tile do not
+    fit in 32 bits."""
     fine = tensor.stride(1) == 1 and tensor.shape[1] <= tensor.stride(0) < FAR
     return tensor if fine else tensor.contiguous()
 

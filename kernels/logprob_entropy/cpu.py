@@ -1,6 +1,7 @@
 """Torch, a few rows at a time.
 
-With z = logits / T, o the words other than the target t, m = max z_o, s = Σ_o exp(z_o - m):
+With z = logits / T, o the tokens of the vocabulary other than the target t, m = max z_o, s = Σ_o exp(z_o -
+m):
 
     forward    gap     = log s - (z_t - m)        the others' log-sum-exp above the target
                logprob = -softplus(gap)           P = 1 - p_t = sigmoid(gap)

@@ -27,7 +27,7 @@ def logprob_entropy(logits: Tensor, targets: Tensor, temperature: float | Tensor
     logits [M, V] float (rows may be strided), targets [M] integers in [0, V), temperature a positive number
     or [M]. The logits are read once forward, and once more backward, which writes their gradient and no more.
 
-    Logits of -inf are words that cannot be drawn: probability 0, gradient 0 (a target among them:
+    Logits of -inf are tokens that cannot be drawn: probability 0, gradient 0 (a target among them:
     log-probability -inf, and the gradient of the limit, onehot - p). A row without any other logit gives
     (-inf, 0) and no gradient. A logit of NaN makes its row NaN.
 

@@ -1,4 +1,4 @@
-"""What the paths of `logprob_entropy` are asked to compute."""
+"""The problem that the paths of `logprob_entropy` solve."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Problem:
-    """M rows over a vocabulary of V words: z = logits / temperature."""
+    """M rows over a vocabulary of V tokens: z = logits / temperature."""
 
     logits: Tensor
     """[M, V]."""

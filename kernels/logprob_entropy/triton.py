@@ -4,9 +4,9 @@
                nothing is exchanged between threads before the row's end
     backward   reads it once more and writes the gradient
 
-A row's body, from its first 16-byte boundary to its last, is read 16 bytes at a time; the few words before
-and after it (where V is not divisible by 8, say) one by one. The target's block comes after the others, so
-that their loop need not look for the target. The formulas are those of `cpu.py`, in powers of two and with
+A row's body, from its first 16-byte boundary to its last, is read 16 bytes at a time; the few entries before
+and after it (say, if V is not divisible by 8) one by one. The target's block comes after the others, so that
+their loop need not look for the target. The formulas are those of `cpu.py`, in powers of two and with
 differences taken from a reference r:
 
     u = x scale - r                 scale: log2(e) / T; one rounding, in a fused multiply-add
@@ -87,7 +87,7 @@ def backward(problem: Problem, sums: RowSums, grad_logprobs: Tensor, grad_entrop
 
 
 def _rows_of_words(logits: Tensor) -> Tensor:
-    """A copy only where the words of a row do not lie side by side."""
+    """A copy only if rows are not contiguous."""
     return logits if logits.stride(1) == 1 or logits.shape[1] == 1 else logits.contiguous()
 
 
@@ -233,7 +233,7 @@ def backward_kernel(
 
 @triton.jit
 def _body(start, vocabulary, ALIGNED: tl.constexpr, VECTOR: tl.constexpr):
-    """Words before the first boundary of a row that begins at `start`, and from there to the last one."""
+    """Entries before the first boundary of a row that begins at `start`, and from there to the last one."""
     head = 0
     if not ALIGNED:
         head = tl.minimum((VECTOR - start % VECTOR) % VECTOR, vocabulary).to(tl.int32)
@@ -250,14 +250,15 @@ def _places(LANES: tl.constexpr, UNROLL: tl.constexpr, VECTOR: tl.constexpr):
 
 @triton.jit
 def _edges(head, inner, vocabulary, LANES: tl.constexpr):
-    """(words outside the body, which of them exist), each [LANES, 1, 1]; there are fewer than two VECTORs."""
+    """(entries outside the body, which of them exist), each [LANES, 1, 1]; there are fewer than two
+    VECTORs."""
     number = tl.arange(0, LANES)[:, None, None]
     return tl.where(number < head, number, number + inner), number < vocabulary - inner
 
 
 @triton.jit
 def _blocks(inner, target, BLOCK: tl.constexpr):
-    """Of a body of `inner` words: how many are in whole blocks, where among them the target's block begins,
+    """Of a body of `inner` entries: how many are in whole blocks, where among them the target's block begins,
     and 1 if there is one. The main loop leaves that block out."""
     whole = inner // BLOCK * BLOCK
     aim = target // BLOCK * BLOCK

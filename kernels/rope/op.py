@@ -17,12 +17,13 @@ def rope(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, 
 
     query [T, Hq, D], key [T, Hk, D], cos and sin [T, D], of each token's position, so that packed rows need
     nothing else. Or [B, T, …] throughout; cos and sin may be [1, T, D] then, for all of the batch.
-    Half-rotation, as in transformers' Llama and Qwen; computed in float32, rounded once. Strides are read,
-    nothing is copied first. The backward keeps cos and sin only, and rotates the other way.
+    Half-rotation, as in transformers' Llama and Qwen; computed in float32, rounded once. Strides are
+    respected; nothing is copied. The backward keeps cos and sin only, and rotates the other way.
 
-    Use what is returned. A tensor that was passed holds the same numbers afterwards, as after any in-place
-    operator (autograd raises if it needed the old ones), unless it is a view that requires a gradient, or its
-    elements share memory: it is left alone then, because autograd would copy a view's gradient once more.
+    Use the returned tensors. A tensor that was passed holds the same numbers afterwards, as after any
+    in-place operator (autograd raises if it needed the old ones), unless it is a view that requires a
+    gradient, or its elements share memory: then it is left alone, because autograd would copy a view's
+    gradient once more.
 
     Raises ValueError if shapes or dtypes do not fit together, as where only a part of each head is rotated
     (pass that part: `query[..., :R]`), and if cos or sin require a gradient.

@@ -15,8 +15,7 @@ HEADS = 8
 
 def rotate(pairs: list[tuple[Tensor, Tensor]], cos: Tensor, sin: Tensor, backwards: bool) -> None:
     """For query and key each (x, out), both [..., T, heads, D]: out = x rotated by cos and sin [..., T, D],
-    or, backwards, multiplied by the transposed matrix. out may be x; the elements of its heads lie side by
-    side."""
+    or, backwards, multiplied by the transposed matrix. out may be x; its heads are contiguous."""
     (query, query_out), (key, key_out) = (tuple(_batched(x, 4) for x in pair) for pair in pairs)
     batch, tokens, query_heads, size = query.shape
     key_heads = key.shape[2]

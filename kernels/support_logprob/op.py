@@ -36,14 +36,13 @@ def support_logprob(
 
     where softcap(x) = c tanh(x / c). Only the kept rows of the weight are read, once forward and once
     backward, and K numbers are kept in between; the gradient of the weight is dense, [V, H], and is summed in
-    a fixed order. hidden and weight may be strided by rows; where the elements of a row do not lie side by
-    side they are copied.
+    a fixed order. hidden and weight may be strided by rows; rows that are not contiguous are copied.
 
     A target outside its set has log-probability -inf and the gradient of that limit: -p for the kept ids,
     nothing for the target. An empty set gives (-inf, 0, -inf) and no gradient.
 
-    Raises ValueError if the shapes do not fit together, a target or a kept id is out of range (on a GPU:
-    NaN, as nothing there is looked at), a temperature or the softcap is not positive.
+    Raises ValueError if the shapes do not fit together, a target or a kept id is out of range (on a GPU,
+    where values are not checked, it gives NaN), a temperature or the softcap is not positive.
     """
     dtype = _check(hidden, weight, targets, support, bias, softcap)
     temperature_M = temperature_rows(temperature, len(hidden), hidden.device, dtype)
@@ -90,7 +89,7 @@ def _check(
     if kept.device.type == "cpu" and len(kept) and int(kept.max()) >= vocabulary:
         raise ValueError(f"the support keeps id {int(kept.max())}, but the weight has only {vocabulary} rows")
     if bias is not None and bias.shape != (vocabulary,):
-        raise ValueError(f"bias must be [{vocabulary}], one per word, not {list(bias.shape)}")
+        raise ValueError(f"bias must be [{vocabulary}], one per vocabulary entry, not {list(bias.shape)}")
     if softcap is not None and not softcap > 0:
         raise ValueError(f"softcap must be positive, not {softcap}; None leaves logits as they are")
     return torch.promote_types(accumulation_dtype(hidden), accumulation_dtype(weight))

@@ -1,4 +1,4 @@
-"""What the paths of `support_logprob` are asked to compute."""
+"""The problem that the paths of `support_logprob` solve."""
 
 from dataclasses import dataclass
 

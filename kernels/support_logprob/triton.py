@@ -7,8 +7,9 @@
                     the gradient of hidden: a segment is a token, the source is the weight
                     the gradient of the weight: a segment is an id, the source is hidden
 
-A long set costs the first as much as many short ones: it does not know where a set ends. Products and sums
-are bound by memory: 16 bytes of a row at a time, added up in float32. The formulas are those of `cpu.py`.
+A long set costs the first as much as many short ones: it does not depend on where a set ends. Products and
+sums are bound by memory: 16 bytes of a row at a time, added up in float32. The formulas are those of
+`cpu.py`.
 """
 
 import torch
@@ -164,7 +165,7 @@ def _sums(
 
 
 def _contiguous_rows(matrix: Tensor) -> Tensor:
-    """A copy only where the elements of a row do not lie side by side."""
+    """A copy only if rows are not contiguous."""
     return matrix if matrix.stride(1) == 1 or matrix.shape[1] == 1 else matrix.contiguous()
 
 

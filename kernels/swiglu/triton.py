@@ -61,8 +61,8 @@ def backward(gate: Tensor, up: Tensor, grad_out: Tensor) -> tuple[Tensor, Tensor
 
 
 def _rows(*tensors: Tensor) -> tuple[list[Tensor], int, int]:
-    """The tensors as [rows, size] with the elements of a row side by side, rows and size. A copy only of
-    those whose rows do not lie at equal distances; a single row where none has gaps."""
+    """The tensors as [rows, size] with contiguous rows, and rows and size. Copies only those whose rows are
+    not equally spaced; a single row if none has gaps."""
     if all(tensor.is_contiguous() for tensor in tensors):
         return [tensor.view(1, -1) for tensor in tensors], 1, tensors[0].numel()
     intermediate_size = tensors[0].shape[-1]

@@ -320,7 +320,7 @@ def test_adversarial_logits_in_small_tiles(monkeypatch, name, kept):
         ({"weight": torch.zeros(0, 5)}, "neither the vocabulary nor"),
         ({"targets": torch.zeros(2, dtype=torch.long)}, "one per row"),
         ({"targets": torch.tensor([0, -100, 1])}, "one is -100"),
-        ({"bias": torch.zeros(4)}, "one per word"),
+        ({"bias": torch.zeros(4)}, "one per vocabulary entry"),
         ({"softcap": 0.0}, "softcap must be positive"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"temperature": float("nan")}, "temperature must be positive"),

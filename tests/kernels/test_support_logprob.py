@@ -429,7 +429,7 @@ def test_wrong_supports_are_named(ids, offsets, message):
         ({"targets": torch.tensor([0, 7, 1])}, "one is 7"),
         ({"support": Support.from_rows([[1], [2]])}, "a set for each of the 3 rows of hidden, but it has 2"),
         ({"support": Support.from_rows([[1], [2], [7]])}, "keeps id 7, but the weight has only 7 rows"),
-        ({"bias": torch.zeros(4)}, "one per word"),
+        ({"bias": torch.zeros(4)}, "one per vocabulary entry"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"softcap": 0.0}, "softcap must be positive"),
     ],
