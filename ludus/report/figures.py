@@ -1,11 +1,11 @@
-"""How the report writes names, and text that nobody can vouch for.
+"""How the report writes names and untrusted text.
 
-`report.js` does the same for what stands under the pointer.
+`report.js` does the same for text under the pointer.
 """
 
 
 def words(name: str) -> str:
-    """An identifier as a reader would say it."""
+    """An identifier in readable form."""
     return visible(name.replace("_", " ").replace("-", " ").strip())
 
 

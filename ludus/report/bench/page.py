@@ -33,10 +33,10 @@ _INTERVALS = (
 
 @dataclass(frozen=True)
 class Mark:
-    """One task in the strip of tasks."""
+    """One task in the row of tasks."""
 
     shade: str
-    """0 to 3 by the share of successes; x where there is no episode but faults."""
+    """0 to 3 by the share of successes; x if all its episodes are faults."""
     title: str
 
 
@@ -52,7 +52,7 @@ class ShownEnvironment:
     marks: tuple[Mark, ...]
     marks_label: str
     voted: str | None
-    """What maj@k says about this environment, where there were repeats."""
+    """The note on maj@k for this environment, if there were repeats."""
     episodes: tuple[tuple[str, ShownEpisode], ...]
 
 
@@ -100,7 +100,7 @@ def render(outcome: Outcome) -> str:
 
 
 def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
-    """The episodes whose transcripts are shown, each with the reason; none comes twice."""
+    """The episodes whose transcripts are shown, each with the reason, without duplicates."""
     whole = [result for result in results if not result.is_fault]
     kinds = (
         ("Failed", [r for r in whole if not r.success], 2),

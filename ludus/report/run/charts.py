@@ -17,7 +17,7 @@ from ludus.tools.wording import number
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 352, 10, 166
 MOST_DOTS = 300
-"""A long run draws every k-th step as a dot, so that a page stays a page."""
+"""A long run draws only every k-th step as a dot, so that the page stays small."""
 
 
 @dataclass(frozen=True)

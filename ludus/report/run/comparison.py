@@ -1,4 +1,4 @@
-"""Before and after on the held-out tasks, and what may be said about it."""
+"""Before and after on the held-out tasks, and what may be concluded from it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ class Row:
 class Verdict:
     headline: str
     remarks: tuple[str, ...]
-    """What a reader must know to take the headline for no more than it is."""
+    """Caveats that a reader needs to judge the headline."""
 
 
 def compare(run: Run) -> list[Row]:
@@ -66,7 +66,7 @@ def compare(run: Run) -> list[Row]:
 
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
-    """The headline, and the doubts that belong to it: what the figures leave out is one of them."""
+    """The headline and its caveats, among them what the results leave out."""
     if not rows:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
     found = _one_sided(run, rows[0]) if None in (rows[0].before, rows[0].after) else _two_sided(rows)
@@ -144,7 +144,7 @@ def _term_row(
 
 
 def _term(name: str, episodes: Sequence[Episode], summary: Mapping[str, Any] | None) -> Interval | None:
-    """From the episodes; where they are not stored, the summary's mean without an interval."""
+    """From the episodes; if they are not stored, the summary's mean without an interval."""
     if summary is None:
         return None
     whole = [episode for episode in episodes if not episode.is_fault]

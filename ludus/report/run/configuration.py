@@ -1,4 +1,4 @@
-"""A run's configuration for reading: each key's value, what it means, and whether it is the default."""
+"""A run's configuration for readers: each key's value, its meaning, and whether it is the default."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Key:
     name: str
     value: str
     changed: bool
-    """It is not the default."""
+    """Whether the value differs from the default."""
     description: str
 
 
@@ -47,7 +47,7 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
 
 
 def written(value: Any) -> str:
-    """A value as one would say it in a TOML file, without the quotes."""
+    """A value as in a TOML file, without the quotes."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):

@@ -37,7 +37,8 @@ SHOWN = (
 
 
 def draw_curves(run: Run, rows: Sequence[Row], headline: str) -> bytes:
-    """A PNG of at most six panels: success, return, all reward terms in one, and what explains them."""
+    """A PNG of at most six panels: success, return, all reward terms in one, and metrics that explain
+    them."""
     chosen = list(_panels(run))
     columns = min(3, max(1, len(chosen)))
     lines = max(1, -(-len(chosen) // columns))

@@ -1,4 +1,4 @@
-"""What a run's folder holds, as frozen records. Nothing here draws, and nothing but the folder is read."""
+"""The contents of a run's folder, as frozen records. Nothing here draws, and only the folder is read."""
 
 import json
 import tomllib
@@ -33,7 +33,7 @@ class Metrics:
 
     @property
     def steps(self) -> int:
-        """The last step's number; 0 where the phase has none."""
+        """The last step's number; 0 if the phase has none."""
         return int(max((steps[-1] for steps, _ in self.columns.values()), default=0))
 
     @property
@@ -61,9 +61,9 @@ class Run:
     late_step: int
     started: datetime
     ended: datetime
-    """When the newest of the files the report is made of was written."""
+    """Modification time of the newest file that the report is made from."""
     notes: tuple[str, ...]
-    """What a reader should know about the files themselves."""
+    """Notes for the reader about the files themselves."""
 
     @property
     def environment(self) -> str:

@@ -39,7 +39,7 @@ class Gif:
 
 
 def draws_pictures(episode: Episode) -> bool:
-    """Whether the episode's environment is at hand and renders `rgb_array`."""
+    """Whether the episode's environment is available and renders `rgb_array`."""
     return "rgb_array" in _render_modes(episode)
 
 
@@ -53,10 +53,10 @@ def _render_modes(episode: Episode) -> list[str]:
 
 
 def game(episode: Episode, stage: str, title: str) -> Gif:
-    """Play a record again, and draw it.
+    """Play a recorded episode again, and draw it.
 
     Raises:
-        ValueError: the environment is no longer the one the record is of.
+        ValueError: the environment is no longer the one that was recorded.
     """
     every_move = "rgb_array_list" in _render_modes(episode)
     pictures = replay(episode, "rgb_array_list" if every_move else "rgb_array")

@@ -1,4 +1,4 @@
-"""What the report says about the model, from the folder in `transformers`' form that the run saved."""
+"""The report's facts about the model, from the folder in `transformers`' form that the run saved."""
 
 import json
 import struct
@@ -14,11 +14,11 @@ class Model:
     name: str
     shape: str
     parameters: int
-    """0 where they are not known."""
+    """0 if unknown."""
 
 
 def describe(run: Run) -> Model:
-    """The final model, or the primed one, or what the configuration says where none is saved yet."""
+    """The final model, else the primed one, else the one in the configuration if none is saved yet."""
     path = str(run.config.get("model", {}).get("path", "small"))
     name = "Small model made from scratch" if path == "small" else Path(path).name
     folder = saved_model(run.directory)

@@ -1,4 +1,4 @@
-"""The report's page: from what was gathered to one HTML file."""
+"""The report's page: from the gathered data to one HTML file."""
 
 import math
 from collections.abc import Sequence
@@ -56,14 +56,14 @@ class DrawnGroup:
     title: str
     note: str
     resting: str
-    """What stands at a chart's corner while no pointer is in it."""
+    """The text in a chart's corner while no pointer is in it."""
     panels: tuple[DrawnPanel, ...]
     constants: str
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """All that the page is made of."""
+    """Everything that the page is made from."""
 
     run: Run
     rows: Sequence[Row]
@@ -75,8 +75,8 @@ class Gathered:
 
 
 def render(gathered: Gathered) -> str:
-    """The whole page. What episodes say is escaped by the template engine; the page allows no script but
-    its own and loads nothing."""
+    """The whole page. The template engine escapes the text of episodes; the page allows only its own script
+    and loads nothing."""
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
     return render_page(
         "run/page.html.jinja",

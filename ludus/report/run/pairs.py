@@ -13,7 +13,7 @@ class Pair:
     """Two episodes to read side by side; one may be missing."""
 
     kind: str
-    """In which class of pairs it is, such as `solved after training`."""
+    """Its class of pairs, such as `solved after training`."""
     count: int
     """How many pairs are in the class, itself included."""
     left: Episode | None
@@ -81,7 +81,7 @@ def heldout_pairs(matched: Matched) -> list[Pair]:
 
 
 def training_pairs(early: Sequence[Episode], late: Sequence[Episode]) -> list[Pair]:
-    """At most four pairs, by `TRAINING_RULE`; none where nothing was stored."""
+    """At most four pairs, by `TRAINING_RULE`; none if nothing was stored."""
     if not early and not late:
         return []
     pairs = [

@@ -1,4 +1,4 @@
-"""Which learning curves there are: what each shows, in which unit, and from which metrics."""
+"""The learning curves: what each shows, its unit, and its metrics."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,7 +25,7 @@ class Panel:
     lines: tuple[Line, ...]
     unit: str = ""
     limits: tuple[float, float] | None = None
-    """What the metric cannot leave."""
+    """The range that the metric cannot leave."""
     from_zero: bool = False
     stacked: bool = False
     exact: bool = False
@@ -41,7 +41,7 @@ class Group:
     phase: Literal["sft", "grpo"]
     panels: tuple[Panel, ...]
     constants: tuple[tuple[str, float, str], ...] = ()
-    """Title, value and unit of what never changed: a sentence says that better than a chart."""
+    """Title, value and unit of metrics that never changed: a sentence says that better than a chart."""
 
 
 def learning_curves(run: Run) -> list[Group]:
@@ -91,7 +91,7 @@ def _is_constant(panel: Panel, metrics: Metrics) -> bool:
 
 
 def _name(panel: Panel, line: Line) -> str:
-    """A panel's title, and the line's where it has one of its own."""
+    """A panel's title, and the line's if it has its own."""
     return panel.title if line.label in (panel.title, "") else f"{panel.title}, {line.label}"
 
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 WINDOWS = (0.05, 0.1, 0.2, 0.3, 0.5)
-"""Shares of a run's steps that may take part in one smoothed value; the data choose."""
+"""Candidate window sizes, as shares of a run's steps; cross-validation chooses."""
 FEWEST = 8
-"""No window is smaller. Fewer steps are drawn as they are: a line and a band would claim too much."""
+"""The smallest window. Fewer steps are drawn as they are: a line and a band would claim too much."""
 MOST_POSITIONS = 200
 """A curve is evaluated at no more positions than the eye can tell apart."""
 
@@ -43,7 +43,7 @@ def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = N
     Args:
         steps: strictly increasing, of shape (points,).
         values: finite, of the same shape.
-        limits: what the metric cannot leave, such as (0, 1); curve and band are clipped to it.
+        limits: the range of the metric, such as (0, 1); curve and band are clipped to it.
     """
     count = len(steps)
     if count < FEWEST:
