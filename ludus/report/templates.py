@@ -15,7 +15,7 @@ from ludus.tools.wording import number, signed
 
 
 def render_page(template: str, styles: Sequence[str] = (), **values: Any) -> str:
-    """A whole page; whatever it shows is escaped, and characters that nobody would see are made visible.
+    """A whole page; everything it shows is escaped, and invisible characters are made visible.
 
     Args:
         template: A file of this package, such as `run/page.html.jinja`.

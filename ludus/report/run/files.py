@@ -85,7 +85,7 @@ def read_run(directory: Path) -> Run:
     """Gather what the report needs.
 
     Raises:
-        ReportError: the folder is no run, or a file in it is corrupt; the line names it.
+        ReportError: the folder is not a run, or a file in it is corrupt; the line names it.
     """
     config_file = directory / "config.toml"
     if not directory.is_dir():

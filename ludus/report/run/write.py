@@ -26,7 +26,7 @@ def write_report(run_directory: Path) -> Path:
         The report's path.
 
     Raises:
-        ReportError: the folder is no run, one of its files is corrupt, or the report cannot be written.
+        ReportError: the folder is not a run, one of its files is corrupt, or the report cannot be written.
     """
     gathered = gather(Path(run_directory))
     page = render(gathered)
@@ -39,7 +39,7 @@ def write_report(run_directory: Path) -> Path:
 
 
 def gather(run_directory: Path) -> Gathered:
-    """Read and compute all that the page is made of; nothing is written.
+    """Read and compute everything that the page is made from; nothing is written.
 
     Raises:
         ReportError: as `write_report`.
@@ -52,7 +52,7 @@ def gather(run_directory: Path) -> Gathered:
 
 
 def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
-    """How to turn token ids into text: with the tokenizer that lies beside the run's model."""
+    """How to turn token ids into text: with the tokenizer stored beside the run's model."""
     sampled = any(
         turn.completion_ids for e in (*run.primed, *run.final, *run.early, *run.late) for turn in e.turns
     )
@@ -81,7 +81,7 @@ def _games(run: Run) -> tuple[list[Gif], list[str]]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Whole, or not at all: what stood there stays until the new file is complete."""
+    """Whole or not at all: an existing file stays until the new one is complete."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(content)
