@@ -44,7 +44,7 @@ class Owner:
         return f"{self.pid}.{self.started}.{self.boot}.{self.namespace}"
 
     def is_dead(self) -> bool:
-        """Whether this process is certainly dead; for one in another container there is no way to tell."""
+        """Whether this process is certainly dead. If it runs in another container, nobody can tell: False."""
         here = Owner.current()
         if self.boot != here.boot:
             return True
