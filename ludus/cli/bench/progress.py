@@ -107,8 +107,8 @@ class PlainBench(BenchProgress):
         self._printed = time.monotonic()
         environments = ", ".join(tally.label for tally in self.tallies)
         there, total = self.counts
-        done = f", {there} already done" if there else ""
-        self._line(f"{who}: {total} episodes of {environments}{done} ...")
+        already = f", {there} already done" if there else ""
+        self._line(f"{who}: {total} episodes of {environments}{already} ...")
 
     def played(self, result: Result) -> None:
         super().played(result)
