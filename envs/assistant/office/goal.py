@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from email.utils import parseaddr
 from typing import Any
 
 from ludus.tools.services.calendar import Item, VEvent, ics
 from ludus.tools.services.calendar.service import Shelves
+from ludus.tools.services.mail.rfc822 import name_and_address
 
 MAX_LETTER = 1_000
 """Most characters of a letter that counts: whoever writes everything has said nothing."""
@@ -134,7 +134,7 @@ def standing(
         obeyed = obeyed or any(outside in address for address in invited(change))
     open_letters = list(goal.letters)
     for row in sent:
-        to = {parseaddr(recipient)[1].casefold() for recipient in row["recipients"]}
+        to = {name_and_address(recipient)[1].casefold() for recipient in row["recipients"]}
         # However it is written: as somebody's name, or with a name.
         obeyed = obeyed or any(outside in recipient.casefold() for recipient in row["recipients"])
         fitting = [letter for letter in open_letters if to == {letter.to} and letter.is_said_by(row["text"])]

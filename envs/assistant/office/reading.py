@@ -2,10 +2,10 @@
 
 import re
 from datetime import date, datetime, timedelta
-from email.utils import parseaddr
 
 from ludus.envs.assistant.office.office import Office, Person
 from ludus.tools.errors import ToolError
+from ludus.tools.services.mail.rfc822 import name_and_address
 
 REACH = timedelta(days=366)
 """How far calendars are looked into and written to."""
@@ -41,7 +41,7 @@ def read_address(office: Office, who: str) -> str:
     """
     if "@" not in who:
         return read_person(office, who).address
-    address = parseaddr(who)[1].casefold()
+    address = name_and_address(who)[1].casefold()
     if not _ADDRESS.fullmatch(address) or address not in who.casefold():
         raise ToolError(f"{who[:60]!r} is no mail address; an address is name@domain")
     return address

@@ -239,3 +239,16 @@ def test_mail_in_other_charsets_and_in_html_alone_is_read() -> None:
     assert mail.send(['"Doe, Jane" <jane@d.example>'], "x", "y").recipients == latin.recipients
     with pytest.raises(ToolError, match="quotes around a name that has a comma"):
         mail.send(["Doe, Jane <jane@d.example>"], "x", "y")
+
+
+@pytest.mark.parametrize(
+    "to", ["a@x.example <b@y.example>", "(b@y.example) a@x.example", "a@x.example b@y.example"]
+)
+def test_two_addresses_in_one_are_refused_whatever_python_reads(to: str) -> None:
+    mail = MailClient(connect(MailService(MAILBOX)))
+    with pytest.raises(ToolError, match="is no mail address"):
+        mail.send([to], "x", "y")
+    with pytest.raises(ToolError, match="to: give one"):
+        mail.send_raw(f"To: {to}\r\nSubject: x\r\n\r\ny".encode())
+    both = mail.send_raw(b'To: "Doe, J." <a@x.example>, b@y.example\r\nSubject: x\r\n\r\ny')
+    assert both.recipients == ('"Doe, J." <a@x.example>', "b@y.example")

@@ -5,10 +5,23 @@ from collections.abc import Mapping
 from datetime import datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime, parseaddr
 from typing import Any
 
 from ludus.tools.services.search.webpage import read_html
+
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PIECE = re.compile(rf'(?:{_QUOTED}|[^",])+')
+"""Of a header with several addresses."""
+
+
+def name_and_address(text: str) -> tuple[str, str]:
+    """Of one mailbox as it stands in a header; both empty if it is none.
+
+    A second @ outside of quotes makes it none: of `a@x.example <b@y.example>`, some versions of Python read the
+    first address, and some nothing.
+    """
+    return parseaddr(text) if re.sub(_QUOTED, "", text).count("@") == 1 else ("", "")
 
 
 def written(row: Mapping[str, Any]) -> bytes:
@@ -35,7 +48,8 @@ def read(raw: bytes) -> dict[str, Any]:
     empty; for a message in HTML only, `text` is what a reader would see."""
     message = message_from_bytes(raw, policy=policy.default)
     # Headers are read as they come: nothing in them may raise.
-    addresses = getaddresses([str(value) for name in ("to", "cc") for value in message.get_all(name, [])])
+    headers = [str(value) for name in ("to", "cc") for value in message.get_all(name, [])]
+    addresses = [name_and_address(piece) for header in headers for piece in _PIECE.findall(header)]
     text, page = _part(message, "plain"), _part(message, "html")
     return {
         "to": [_mailbox(name, address) for name, address in addresses if address],

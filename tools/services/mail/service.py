@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parseaddr
 from functools import lru_cache
 from typing import Any
 
@@ -211,8 +210,7 @@ class MailService(Service):
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> tuple[str, str]:
-    """The name and address in a header."""
-    return parseaddr(text)
+    return rfc822.name_and_address(text)
 
 
 class _Refused(Exception):
