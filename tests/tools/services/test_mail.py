@@ -248,7 +248,5 @@ def test_two_addresses_in_one_are_refused_whatever_python_reads(to: str) -> None
     mail = MailClient(connect(MailService(MAILBOX)))
     with pytest.raises(ToolError, match="is no mail address"):
         mail.send([to], "x", "y")
-    with pytest.raises(ToolError, match="to: give one"):
-        mail.send_raw(f"To: {to}\r\nSubject: x\r\n\r\ny".encode())
     both = mail.send_raw(b'To: "Doe, J." <a@x.example>, b@y.example\r\nSubject: x\r\n\r\ny')
     assert both.recipients == ('"Doe, J." <a@x.example>', "b@y.example")

@@ -18,8 +18,8 @@ _PIECE = re.compile(rf'(?:{_QUOTED}|[^",])+')
 def name_and_address(text: str) -> tuple[str, str]:
     """Of one mailbox as it stands in a header; both empty if it is none.
 
-    A second @ outside of quotes makes it none: of `a@x.example <b@y.example>`, some versions of Python read the
-    first address, and some nothing.
+    A second @ outside of quotes makes it none: of `a@x.example <b@y.example>`, some versions of Python read
+    the first address, and some nothing.
     """
     return parseaddr(text) if re.sub(_QUOTED, "", text).count("@") == 1 else ("", "")
 
