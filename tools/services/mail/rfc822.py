@@ -10,8 +10,9 @@ from typing import Any
 
 from ludus.tools.services.search.webpage import read_html
 
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PIECE = re.compile(rf'(?:{_QUOTED}|[^",])+')
+# An unclosed quotation goes on to the end: looking for its end from each of its quotes takes quadratic time.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?', re.S)
+_PIECE = re.compile(rf'(?:{_QUOTED.pattern}|[^",])+', re.S)
 """Of a header with several addresses."""
 
 
@@ -21,7 +22,7 @@ def name_and_address(text: str) -> tuple[str, str]:
     A second @ outside of quotes makes it none: of `a@x.example <b@y.example>`, some versions of Python read
     the first address, and some nothing.
     """
-    return parseaddr(text) if re.sub(_QUOTED, "", text).count("@") == 1 else ("", "")
+    return parseaddr(text) if _QUOTED.sub("", text).count("@") == 1 else ("", "")
 
 
 def written(row: Mapping[str, Any]) -> bytes:
