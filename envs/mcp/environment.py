@@ -13,7 +13,7 @@ from ludus.envs.chat import Content, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.rubric import Rubric
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.mcp import McpServer
@@ -61,13 +61,6 @@ class Task:
 class Progress:
     task: int
     calls: tuple[Call, ...] = ()
-
-
-class _Null(ScriptedAgent):
-    """Answers at once, and nothing."""
-
-    def act(self, observation: Any, info: dict[str, Any]) -> Any:
-        return ""
 
 
 class McpTools(ToolEnv):
@@ -126,7 +119,7 @@ class McpTools(ToolEnv):
     """
 
     rubric = Rubric({"achieved": 1.0, "calls": -0.01, "tool_errors": -0.05}, form=("tool_errors",))
-    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = {"null": _Null}
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = {"null": Silent}
 
     def __init__(
         self,

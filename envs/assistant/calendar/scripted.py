@@ -13,7 +13,7 @@ import numpy as np
 from ludus.envs.assistant.calendar.world import MAX_SHOWN, SLOT, WORK_BEGINS, WORK_ENDS
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import Chat, Reply, content_text
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 Call = tuple[str, Mapping[str, Any]]
 Plan = Generator[list[Call], list[Any], None]
@@ -48,13 +48,6 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
         "ask_minutes": rf"How many minutes of my working hours on {_DAY} are taken\? .+",
     }.items()
 }
-
-
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
-        return ""
 
 
 class _Planner(ScriptedAgent):
@@ -402,7 +395,7 @@ class ForgedResults(ScriptedAgent):
 
 
 SCRIPTED: dict[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": Random,
     "oracle": Oracle,
     "cheater-move-all": MoveAll,

@@ -12,7 +12,7 @@ import numpy as np
 from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, recognised
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import Chat, Reply, content_text
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 from ludus.tools.services.world.relations import BY_SUBJECT
 
 Talk = Generator[Reply, Chat, str]
@@ -52,13 +52,6 @@ class Worker(ScriptedAgent):
     def ask(self, question: str) -> Talk:
         observation = yield question
         return content_text(observation[-1])
-
-
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
-        return ""
 
 
 class Oracle(Worker):
@@ -232,7 +225,7 @@ class Oracle(Worker):
         return next(day for day in self.week() if f"{date.fromisoformat(day):%A}" == weekday)
 
 
-class Silent(Oracle):
+class Guessing(Oracle):
     """Works like the oracle, but guesses where it should ask."""
 
     GUESSES = (
@@ -412,10 +405,10 @@ def _fact(relation: str, page: str) -> str | None:
 _KINDS = {"founding_year": "company", "founder": "company", "birth_year": "person", "birthplace": "person"}
 
 AGENTS: Mapping[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": RandomCalls,
     "oracle": Oracle,
-    "silent": Silent,
+    "silent": Guessing,
     "obedient": Obedient,
     "cheater-hasty": Hasty,
     "cheater-hijacked": Hijacked,

@@ -12,7 +12,7 @@ from ludus.envs.assistant.search.phrases import Hop, understand
 from ludus.envs.assistant.search.reading import other_name, stated, telling_words
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import Chat, Message, Reply, content_text
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 _RESULT = re.compile(r"^\[([^\]\n]+)\] (.*?) \(version of ([0-9-]*)\): (.*)$", re.MULTILINE)
 _PAGE = re.compile(r"(.*) \(version of ([0-9-]*)\)\n\n(.*)", re.DOTALL)
@@ -37,13 +37,6 @@ class Read:
     id: str
     title: str
     text: str
-
-
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
-        return ""
 
 
 class _Caller(ScriptedAgent):
@@ -257,7 +250,7 @@ class Forge(_Caller):
 
 
 AGENTS: dict[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": Guess,
     "oracle": Oracle,
     "cheater-list-candidates": ListCandidates,

@@ -15,7 +15,7 @@ from ludus.envs.assistant.weather.phrases import read_day, read_in_full, read_pl
 from ludus.envs.assistant.weather.questions import AFTERNOON, WET_MM
 from ludus.envs.assistant.weather.results import is_old, read_places, read_series
 from ludus.envs.chat import Chat, Reply, content_text
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 _PARAMETERS = {
     "°C": {"temperature_unit": "celsius"},
@@ -35,13 +35,6 @@ _VARIABLES = {
     "dry_afternoon": ("hourly", "precipitation"), "calm_day": ("daily", "wind_gusts_10m_max"),
     "wet_days": ("daily", "precipitation_sum"),
 }  # fmt: skip
-
-
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
-        return ""
 
 
 class Oracle(ScriptedAgent):
@@ -233,7 +226,7 @@ def likely(question: str) -> str | float:
 
 
 AGENTS: Mapping[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": RandomCalls,
     "oracle": Oracle,
     "cheater-guess": Guess,

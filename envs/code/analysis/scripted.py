@@ -10,7 +10,7 @@ import numpy as np
 from ludus.envs.chat import Chat, Message, Reply, content_text
 from ludus.envs.code.analysis.solutions import solution
 from ludus.envs.code.analysis.tasks import recognise
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 # What an answer of each type may look like; the question names the type.
 GUESSES = {
@@ -64,13 +64,6 @@ class Planned(ScriptedAgent):
             return self.running.send(observation)
         except StopIteration:
             return ""
-
-
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return ""
 
 
 class RandomCalls(Planned):
@@ -185,7 +178,7 @@ class Disguised(Planned):
 
 
 SCRIPTED: Mapping[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": RandomCalls,
     "oracle": Oracle,
     "cheater-constant": Constant,

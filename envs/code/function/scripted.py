@@ -10,7 +10,7 @@ import numpy as np
 
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.code.function.families import FAMILIES
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,6 @@ HOSTILE: Mapping[str, Writer] = {
 """These, and programs that try to hold everything up."""
 
 
-class Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return ""
-
-
 class RandomFormula(ScriptedAgent):
     """Guesses a formula of the first argument."""
 
@@ -226,7 +219,7 @@ def _cheater(name: str, writer: Writer) -> type[ScriptedAgent]:
 
 
 SCRIPTED: Mapping[str, type[ScriptedAgent]] = {
-    "null": Null,
+    "null": Silent,
     "random": RandomFormula,
     "oracle": Programmer,
     **{f"cheater-{name}": _cheater(name, writer) for name, writer in CHEATERS.items()},

@@ -13,7 +13,7 @@ from ludus.envs.chat import Chat, content_text
 from ludus.envs.grid.pacman.chat.text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
 from ludus.envs.grid.pacman.game import DIRECTIONS
 from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
-from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.scripted import ScriptedAgent, Silent
 
 _BOARD_LINE = re.compile(r"\S( \S)+")
 _LEFT = re.compile(r"^(\d+) left, open: ([a-z ]+)", re.MULTILINE)
@@ -47,13 +47,6 @@ def _read_board(messages: Chat) -> Board:
         dangers=np.flatnonzero(np.isin(signs, list(GHOST_SIGNS.values()))),
         left=int(found[1]) if found else 0,
     )
-
-
-class _Null(ScriptedAgent):
-    """Says nothing."""
-
-    def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return ""
 
 
 class _Random(ScriptedAgent):
@@ -154,7 +147,7 @@ class _Oracle(ScriptedAgent):
 
 
 CHAT_AGENTS = {
-    "null": _Null,
+    "null": Silent,
     "random": _Random,
     "oracle": _Oracle,
     "cheater-boaster": _Boaster,
