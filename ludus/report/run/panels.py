@@ -1,12 +1,15 @@
 """The learning curves: what each shows, its unit, and its metrics."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Literal
 
 from ludus.report.figures import words
 from ludus.report.run.files import Metrics, Run
 
 Colour = Literal["blue", "ochre", "teal", "violet", "rose", "grey"]
+Limits = tuple[float, float] | None
 CYCLE: tuple[Colour, ...] = ("blue", "ochre", "teal", "violet", "rose", "grey")
 
 
@@ -24,7 +27,7 @@ class Panel:
     """One sentence: what it is, and what to look for."""
     lines: tuple[Line, ...]
     unit: str = ""
-    limits: tuple[float, float] | None = None
+    limits: Limits = None
     """The range that the metric cannot leave."""
     from_zero: bool = False
     stacked: bool = False
@@ -48,6 +51,11 @@ def learning_curves(run: Run) -> list[Group]:
     """The groups of panels for which the run has data; a panel keeps only the lines that exist."""
     achieved = tuple(_term(name, "blue") for name in run.grpo.names("terms/"))
     form = tuple(_term(name, "violet") for name in run.grpo.names("form/"))
+    stops = _stacked(
+        "Why episodes ended", "Share of the batch by stop reason.", run.grpo.names("stop/"), "percent", (0, 1)
+    )
+    phases = [name for name in run.grpo.names("seconds/") if name != "seconds/total"]
+    seconds = _stacked("Seconds by phase", "Wall time of one step.", phases, "s")
     groups = [
         Group("Earned", "Means over the episodes of each training batch.", "grpo", _EARNED),
         Group(
@@ -60,12 +68,12 @@ def learning_curves(run: Run) -> list[Group]:
             form,
         ),
         Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
-        Group("Episodes", "What is played.", "grpo", (*_EPISODES, *_stops(run.grpo))),
+        Group("Episodes", "What is played.", "grpo", (*_EPISODES, stops)),
         Group(
             "Numerical health and speed",
             "Whether the figures can be trusted, and what they cost.",
             "grpo",
-            (*_HEALTH, *_seconds(run.grpo)),
+            (*_HEALTH, seconds),
         ),
         Group("Priming", "Supervised fine-tuning on the oracle's demonstrations.", "sft", _PRIMING),
     ]
@@ -103,24 +111,10 @@ def _term(metric: str, colour: Colour) -> Panel:
     return _one(metric, words(metric.partition("/")[2]).capitalize(), "", "", colour)
 
 
-def _stops(metrics: Metrics) -> tuple[Panel, ...]:
-    lines = tuple(
-        Line(name, name.removeprefix("stop/"), CYCLE[i % len(CYCLE)])
-        for i, name in enumerate(metrics.names("stop/"))
-    )
-    return (
-        Panel(
-            "Why episodes ended", "Share of the batch by stop reason.", lines, "percent", (0, 1), True, True
-        ),
-    )
-
-
-def _seconds(metrics: Metrics) -> tuple[Panel, ...]:
-    names = [name for name in metrics.names("seconds/") if name != "seconds/total"]
-    lines = tuple(
-        Line(name, name.removeprefix("seconds/"), CYCLE[i % len(CYCLE)]) for i, name in enumerate(names)
-    )
-    return (Panel("Seconds by phase", "Wall time of one step.", lines, "s", None, True, True),)
+def _stacked(title: str, note: str, names: Iterable[str], unit: str, limits: Limits = None) -> Panel:
+    """What adds up to a whole, each metric on top of the one before it."""
+    lines = tuple(Line(name, name.partition("/")[2], colour) for name, colour in zip(names, cycle(CYCLE)))
+    return Panel(title, note, lines, unit, limits, from_zero=True, stacked=True)
 
 
 def _one(
@@ -130,7 +124,7 @@ def _one(
     unit: str = "",
     colour: Colour = "blue",
     *,
-    limits: tuple[float, float] | None = None,
+    limits: Limits = None,
     from_zero: bool = False,
     heldout: str = "",
 ) -> Panel:
