@@ -8,6 +8,7 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from numbers import Real
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from ludus.envs.errors import ArgumentError, UnknownArgumentError
 from ludus.tools.wording import did_you_mean
+
+Constructor = Callable[..., None]
 
 
 def argument_names(cls: type) -> list[str] | None:
@@ -42,19 +45,29 @@ def refuse_unknown_arguments(cls: type, names: Iterable[str]) -> None:
             )
 
 
-def takes_arguments_of(base: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def takes_arguments_of(base: type, *left_out: str, **defaults: Any) -> Callable[[Constructor], Constructor]:
     """For a constructor that passes its `**arguments` on to that of `base`.
 
     `inspect.signature` then shows the arguments of `base` in their place, so that they are checked and listed
-    by name.
+    by name: without those `left_out`, and with these `defaults` instead of the base's.
     """
 
-    def decorate(constructor: Callable[..., None]) -> Callable[..., None]:
+    def decorate(constructor: Constructor) -> Constructor:
+        @wraps(constructor)
+        def decorated(self: Any, *args: Any, **kwargs: Any) -> None:
+            constructor(self, *args, **{**defaults, **kwargs})
+
         *own, _ = inspect.signature(constructor).parameters.values()
-        inherited = [*inspect.signature(base.__init__).parameters.values()][1:]  # type: ignore[misc]
-        passed_on = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in inherited]
-        constructor.__signature__ = inspect.Signature([*own, *passed_on])  # type: ignore[attr-defined]
-        return constructor
+        _, *inherited = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        passed_on = [
+            argument.replace(
+                kind=argument.KEYWORD_ONLY, default=defaults.get(argument.name, argument.default)
+            )
+            for argument in inherited
+            if argument.name not in left_out
+        ]
+        decorated.__signature__ = inspect.Signature([*own, *passed_on])  # type: ignore[attr-defined]
+        return decorated
 
     return decorate
 

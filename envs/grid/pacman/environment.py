@@ -9,11 +9,17 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Discrete
 
-from ludus.envs.arguments import as_choice, as_seed, refuse_unknown_arguments, refuse_unknown_options
+from ludus.envs.arguments import (
+    as_choice,
+    as_seed,
+    refuse_unknown_arguments,
+    refuse_unknown_options,
+    takes_arguments_of,
+)
 from ludus.envs.base import with_step_limit
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, takes_game_arguments
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
 from ludus.envs.grid.pacman.scripted import GRID_AGENTS
@@ -121,7 +127,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         refuse_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
-    @takes_game_arguments()
+    @takes_arguments_of(Game)
     def __init__(
         self, *, observation: str = "cells", render_mode: str | None = None, **arguments: Any
     ) -> None:

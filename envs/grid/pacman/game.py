@@ -1,11 +1,10 @@
 """A batch of Pac-Man games: the arguments, checked, and the arrays that the compiled rules work on."""
 
-import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cache, wraps
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -23,9 +22,6 @@ DIRECTIONS: Final = ("up", "right", "down", "left")
 
 RUBRIC: Final = Rubric({"pellet": 1.0, "power": 5.0, "ghost": 10.0, "caught": -10.0, "cleared": 20.0})
 WEIGHTS: Final = np.array([RUBRIC.weights[term] for term in rules.TERMS])
-
-
-Constructor = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -101,31 +97,6 @@ class Game:
         if self.view is None:
             return self.rows, self.columns
         return 2 * self.view + 1, 2 * self.view + 1
-
-
-def takes_game_arguments(*left_out: str, **defaults: Any) -> Callable[[Constructor], Constructor]:
-    """Decorates a constructor whose `**arguments` are those of `Game`: its signature names them, and those
-    with other `defaults` here have them. The ones `left_out` are no arguments of this form of the game."""
-
-    def decorate(constructor: Constructor) -> Constructor:
-        @wraps(constructor)
-        def decorated(self: Any, *args: Any, **kwargs: Any) -> None:
-            constructor(self, *args, **{**defaults, **kwargs})
-
-        own = [*inspect.signature(constructor).parameters.values()][:-1]
-        shared = [
-            inspect.Parameter(
-                argument.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=defaults.get(argument.name, argument.default),
-            )
-            for argument in fields(Game)
-            if argument.init and argument.name not in left_out
-        ]
-        decorated.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
-        return decorated
-
-    return decorate
 
 
 def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:

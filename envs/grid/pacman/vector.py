@@ -19,11 +19,12 @@ from ludus.envs.arguments import (
     as_seed,
     refuse_unknown_arguments,
     refuse_unknown_options,
+    takes_arguments_of,
 )
 from ludus.envs.base import with_step_limit
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import RUBRIC, Game, Games, takes_game_arguments
+from ludus.envs.grid.pacman.game import RUBRIC, Game, Games
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
@@ -64,7 +65,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         refuse_unknown_arguments(cls, kwargs)
         return super().__new__(cls)
 
-    @takes_game_arguments()
+    @takes_arguments_of(Game)
     def __init__(
         self,
         num_envs: int = 1,

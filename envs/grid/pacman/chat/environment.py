@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from ludus.envs.arguments import as_integer
+from ludus.envs.arguments import as_integer, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.grid.pacman import rules
@@ -27,7 +27,7 @@ from ludus.envs.grid.pacman.chat.text import (
     field_of_view,
     open_moves,
 )
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games, takes_game_arguments
+from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -124,8 +124,8 @@ class PacManChat(ChatEnv):
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
     rubric = Rubric({**RUBRIC.weights, "malformed": -0.5, "illegal": -0.5}, form=("malformed", "illegal"))
 
-    @takes_game_arguments(
-        "max_steps", rows=7, columns=7, ghosts=1, ghost_speed=0.5, power_pellets=2, frightened_steps=10
+    @takes_arguments_of(
+        Game, "max_steps", rows=7, columns=7, ghosts=1, ghost_speed=0.5, power_pellets=2, frightened_steps=10
     )
     def __init__(
         self, *, plan_limit: int = 4, max_turns: int = 25, render_mode: str | None = None, **arguments: Any
