@@ -8,7 +8,7 @@ from ludus.tools.sandbox.limits import Limits
 
 
 def checked_bytes(what: str, data: object) -> bytes:
-    """What goes into a sandbox, as bytes.
+    """What a sandbox is given, as bytes.
 
     Raises:
         UserError: it is neither text nor bytes (a number would be taken for one of our descriptors), or it is
@@ -38,7 +38,7 @@ def check_encodable(what: str, text: str) -> None:
 
 
 def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = ()) -> None:
-    """Check that a program can be run as the caller asks.
+    """Check the arguments of a run.
 
     Raises:
         UserError: an argument is not what it should be.
@@ -51,7 +51,7 @@ def check_order(code: object, limits: Limits | None, files_out: Sequence[str] = 
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check that this is a list of file names (see `check_name`) and not a single name.
+    """Check a list of file names (see `check_name`); a single name is not a list.
 
     Raises:
         UserError: they are not.
@@ -77,7 +77,7 @@ def check_name(name: str) -> None:
 
 
 def checked_inputs(name: object, inputs: object) -> list[list[Any]]:
-    """The calls of the function `name`: a list of arguments for each.
+    """The arguments of each call of the function `name`.
 
     Raises:
         UserError: they are not.

@@ -15,7 +15,7 @@ GUARANTEES = ("files", "network", "processes", "users", "system calls", "memory"
 """What a backend may isolate or limit."""
 
 GUEST_ENVIRONMENT = {
-    # The same program does the same thing every time, as far as we can make it.
+    # As far as possible, a program does the same thing every time.
     "PYTHONHASHSEED": "0",
     "PYTHONUTF8": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
@@ -36,7 +36,7 @@ class LaunchSpec:
     packages: tuple[str, ...] = ()
     """Distributions that guests may import; their dependencies are included."""
     preload: tuple[str, ...] = ()
-    """Modules that the fork server imports in advance, so that guests need not wait for them."""
+    """Modules that the fork server imports in advance, so that guests do not wait for them."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Launched:
     control: socket
     """A stream socket to it (see `guest/server.py`)."""
     kill: Callable[[], None]
-    """End it and everything in it at once. Calling it again does nothing."""
+    """End it, and everything in it, at once. Further calls do nothing."""
     isolation: Mapping[str, str]
-    """How each of `GUARANTEES` is kept; one that is not kept is absent."""
+    """How each of `GUARANTEES` is kept; those that are not are absent."""
     settle: Callable[[], None] = lambda: None
-    """Called once, when the server has loaded everything."""
+    """Called once, when the server has finished loading."""
     out_of_memory: Callable[[], int] = lambda: 0
-    """How often the kernel has killed a process in it for lack of memory, if that is known."""
+    """How often the kernel has killed a process in it for lack of memory, if known."""
     last_words: Callable[[], str] = lambda: ""
-    """The last line that a server wrote before it died while starting, if that is known."""
+    """The last line written by a server that died while starting, if known."""
 
 
 Backend = Callable[[LaunchSpec], Launched]
@@ -89,6 +89,6 @@ def backend_name(name: str | None = None) -> str:
 
 
 def backend(name: str) -> Backend:
-    """The backend of that name, imported on first use."""
+    """The backend with that name, imported on first use."""
     launch: Backend = import_module(_MODULES[name]).launch
     return launch

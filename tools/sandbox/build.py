@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import docker
 
 _DOCKERFILE = Path(__file__).parent / "image" / "Dockerfile"
-_OLDEST_GLIBC, _NEWEST_GLIBC = 5, 36  # 2.x: what wheels may be built for, up to that of Debian 12
+_OLDEST_GLIBC, _NEWEST_GLIBC = 5, 36  # 2.x: the versions that wheels may be built for, up to Debian 12's
 
 
 def build_image(
@@ -32,11 +32,11 @@ def build_image(
     so that a program finds the same ones in every backend. No step of the build has network access.
 
     Args:
-        packages: Distributions that guests may ask for; their dependencies are included.
+        packages: Distributions that guests may import; their dependencies are included.
         root_filesystem: A tar of a Linux system with `python3` (3.11 or newer) to start from when no image
             registry can be reached; by default, the official Python image.
-        name: The image's name; by default the one that the backend uses.
-        say: Told what is being done, a line at a time.
+        name: The image's name; by default, the one that the backend uses.
+        say: Called with each line of progress.
 
     Raises:
         UserError: there is no engine, file, package or registry, or the system's Python is too old.
@@ -75,7 +75,7 @@ def _official(engine: "docker.APIClient", say: Callable[[str], None]) -> str:
             engine.pull(base)
         except docker.errors.APIError as error:
             raise UserError(
-                f"cannot pull {base} ({error.explanation}): where no registry is in reach, pass a root "
+                f"cannot pull {base} ({error.explanation}): without access to a registry, pass a root "
                 "filesystem with --from-tar (debootstrap --include=python3 SUITE DIR; tar -C DIR -cf FILE .)"
             ) from error
     return base
@@ -105,7 +105,7 @@ def _python_version(engine: "docker.APIClient", base: str) -> str:
 
 
 def _install(packages: Sequence[str], site: Path, python: str) -> None:
-    """Put wheels for the image's Python into `site`. No code of the packages is run."""
+    """Put wheels for the image's Python into `site`. None of the packages' code is run."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pins:
         for distribution in importlib.metadata.distributions():
             pins.write(f"{distribution.metadata['Name']}=={distribution.version}\n")
@@ -140,6 +140,6 @@ def _build(
             if not text.startswith(("Step ", "--->", "Removing ")):
                 log.append(text)
         if "error" in step:
-            # The engine reports only the exit code of a program that failed; its output says more.
+            # For a program that failed, the engine reports only the exit code; its output says more.
             reason = log[-1] if log and "non-zero code" in step["error"] else step["error"]
             raise UserError(f"cannot build {name} from {base}: {reason}")

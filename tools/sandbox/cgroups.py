@@ -1,4 +1,4 @@
-"""Control groups: where we may create one, the kernel itself limits memory and the number of processes."""
+"""Control groups: where we may create them, the kernel itself limits memory and the number of processes."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ class Group:
     _events: int = field(default=-1, repr=False)
 
     def limit_memory(self, beyond: int) -> None:
-        """Allow this many bytes beyond what is used now."""
+        """Allow this many bytes beyond current use."""
         if self.memory is None:
             return
         current, most = _MEMORY_FILES[_version(self.memory)]
@@ -38,7 +38,7 @@ class Group:
         return int(words[words.index(b"oom_kill") + 1])
 
     def remove(self) -> None:
-        """Remove the folders, once everything in them is dead."""
+        """Remove the folders, once every process in them is dead."""
         if self._events >= 0:
             os.close(self._events)
             self._events = -1
@@ -61,7 +61,7 @@ _MEMORY_FILES = {
 
 
 def enclose(process: int, limits: Limits) -> Group:
-    """Put a process, and everything that it will start, into cgroups of their own, as far as permitted.
+    """Move a process, and whatever it starts later, into cgroups of its own, as far as permitted.
 
     Memory is limited later, by `limit_memory`, once the interpreter has allocated what it needs.
     """
@@ -117,7 +117,7 @@ def _parents() -> list[tuple[frozenset[str], Path]]:
             parents.append((wanted, ROOT / names / path.lstrip("/")))
         elif names == "":
             own = ROOT / path.lstrip("/")
-            # A group that contains processes cannot have limited children: ours go beside it, or at the top.
+            # A group that contains processes cannot limit child groups: ours go beside it, or at the top.
             for parent in dict.fromkeys((own.parent if own != ROOT else ROOT, ROOT)):
                 with contextlib.suppress(OSError):
                     if {"memory", "pids"} <= set((parent / "cgroup.subtree_control").read_text().split()):

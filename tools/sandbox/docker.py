@@ -1,4 +1,4 @@
-"""The backend `docker`: a container of the machine's Docker engine around a fork server."""
+"""The backend `docker`: a fork server in a container of the machine's Docker engine."""
 
 import contextlib
 import json
@@ -124,7 +124,7 @@ def _start_container(
         "disk": int(limits.disk_mb * MIB), "files": limits.files, "preload": spec.preload,
         "hide": ["/ludus"], "site": ["/site"],
     }  # fmt: skip
-    if landlock.version():  # from this machine's kernel, which the container shares
+    if landlock.version():  # this machine's kernel, which the container shares
         settings["fence"] = True
     host = engine.create_host_config(
         network_mode="none",
@@ -196,7 +196,7 @@ def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
     def kill() -> None:
         nonlocal done
         if os.getpid() != owner:
-            return  # in a fork: the sandbox belongs to the parent, which goes on using it
+            return  # in a fork: the sandbox belongs to the parent, which keeps using it
         with lock:
             if done:
                 return
@@ -208,7 +208,7 @@ def _killer(engine: "docker.APIClient", name: str) -> Callable[[], None]:
 
 
 def _remove(engine: "docker.APIClient", name: str) -> bool:
-    """Remove a container; False if the engine is already removing it for somebody else."""
+    """Remove a container; False if the engine is already removing it at another's request."""
     import docker
 
     with engine_errors(f"the container {name} could not be removed", SandboxFault):
@@ -242,7 +242,7 @@ def reap() -> list[str]:
 
 
 def _limit_memory(engine: "docker.APIClient", name: str, beyond: int) -> None:
-    """Allow this many bytes beyond what the server uses, now that it has loaded everything."""
+    """Allow this many bytes beyond what the server uses now that it has finished loading."""
     with engine_errors("the sandbox 'docker' cannot limit memory", SandboxFault):
         used = engine.stats(name, stream=False, one_shot=True)["memory_stats"]["usage"]
         engine.update_container(name, mem_limit=used + beyond, memswap_limit=used + beyond)
@@ -255,7 +255,7 @@ def _memory_kills(engine: "docker.APIClient", name: str) -> Callable[[], int]:
     """
     try:
         groups = Path(f"/proc/{engine.inspect_container(name)['State']['Pid']}/cgroup").read_text()
-    except OSError:  # an engine outside this process's namespace
+    except OSError:  # the engine is outside this process's namespace
         return lambda: 0
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 REPOSITORY = "ludus-sandbox"
 PACKAGES_LABEL = "ludus.packages"
-"""An image's label with the names of the distributions in it, separated by commas."""
+"""The label of an image that lists its distributions, separated by commas."""
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 _TIMEOUT_S = 60
 
 
 def image_name() -> str:
-    """The image that this version of Ludus runs guests in."""
+    """The image in which this version of Ludus runs guests."""
     return f"{REPOSITORY}:{metadata.version('ludus')}"
 
 
 def canonical(distribution: str) -> str:
-    """A distribution's name in the normalized spelling that package indexes compare."""
+    """A distribution's name, normalized as package indexes compare it."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -34,13 +34,13 @@ def engine_address() -> str:
     """Where the engine listens: `DOCKER_HOST`, or the usual place.
 
     Raises:
-        UserError: it is on another machine, where descriptors cannot be shared.
+        UserError: it is on another machine, with which descriptors cannot be shared.
     """
     address = os.environ.get("DOCKER_HOST") or DEFAULT_ADDRESS
     if not address.startswith("unix://"):
         raise UserError(
             f"DOCKER_HOST={address!r}: the sandbox 'docker' shares descriptors with its containers and needs "
-            "an engine of this machine: DOCKER_HOST=unix:///PATH/docker.sock (or use LUDUS_SANDBOX=process)"
+            "an engine on this machine: DOCKER_HOST=unix:///PATH/docker.sock (or use LUDUS_SANDBOX=process)"
         )
     return address
 
@@ -75,7 +75,7 @@ def _why(path: str, error: Exception) -> str:
     where = f"the Docker engine at {path}"
     try:
         allowed = os.stat(path) and os.access(path, os.R_OK | os.W_OK)
-    except PermissionError:  # a folder on the way
+    except PermissionError:  # a folder on the path
         allowed = False
     except OSError:
         return (
@@ -89,7 +89,7 @@ def _why(path: str, error: Exception) -> str:
 
 @contextmanager
 def engine_errors(what: str, kind: type[Exception] = UserError) -> Iterator[None]:
-    """Turn the engine's errors into one line: `kind` is raised when it refuses or goes away."""
+    """Turn the engine's errors into one line: raises `kind` when it refuses or goes away."""
     import docker
     import requests
 

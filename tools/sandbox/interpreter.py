@@ -16,7 +16,8 @@ GUEST = Path(__file__).parent / "guest"
 
 @cache
 def interpreter_mounts() -> tuple[tuple[str, str], ...]:
-    """(here, there) for the interpreter: there it is under /python, wherever it is here."""
+    """The interpreter's mounts, as (path here, path in the sandbox): there it is under /python, wherever it
+    is here."""
     base = Path(sys.base_prefix)
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     executable = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
@@ -39,7 +40,7 @@ def interpreter_mounts() -> tuple[tuple[str, str], ...]:
 
 @cache
 def covered_folders() -> tuple[str, ...]:
-    """Folders inside those mounts that hold other packages; guests see them empty."""
+    """Folders in those mounts that hold other packages; guests see them as empty."""
     version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     folders = []
     for here, there in interpreter_mounts():

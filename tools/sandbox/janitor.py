@@ -1,9 +1,9 @@
-"""The janitor: removes whatever this process leaves behind, however it dies.
+"""The janitor: removes what this process leaves behind, however it dies.
 
 A separate process (`janitor_process.py`), in a session of its own, sits on a pipe from this one. The kernel
 closes the pipe when the owner dies, even by SIGKILL; then the janitor removes what was watched, and ends.
 If owner and janitor die together (a power cut, a killed container), the next owner that uses the same folder
-removes what they left: names made by `owners.owned_name` tell who owns what.
+removes what they left: names made by `owners.owned_name` say who owns what.
 """
 
 import atexit
@@ -19,7 +19,7 @@ from ludus.tools.sandbox.owners import leftovers
 
 
 class Janitor:
-    """This process's side. The janitor starts with the first thing to watch, and again if it was killed.
+    """This process's side. The janitor starts with the first thing to watch, and restarts if killed.
     Thread-safe."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Janitor:
     def watch(self, path: Path) -> None:
         """Remove this folder, or this cgroup and its members, when this process is dead.
 
-        Call it before making the folder, so that there is never a moment when nobody would remove it. The
+        Call it before making the folder, so that somebody is always there to remove it. The
         name should come from `owned_name`. The first call for a parent folder also removes what dead owners
         left there.
         """
@@ -53,9 +53,8 @@ class Janitor:
         self._watch(name, engine)
 
     def watch_processes(self, mark: str) -> None:
-        """End the sandboxes' servers with this mark in their command line when this process is dead.
-
-        They end by themselves when it does, except for one that was just being started.
+        """When this process is dead, end the sandbox servers with this mark in their command line. They end
+        by themselves, except for one that was still being started.
         """
         if mark not in self._watched:
             self._watch(mark, None)
@@ -88,13 +87,13 @@ class Janitor:
             data = data[os.write(self._pipe, data) :]
 
     def _start(self) -> None:
-        """Start the process, and tell it everything that is watched."""
+        """Start the process, and tell it what is watched."""
         if self._pipe is not None:
             os.close(self._pipe)
         if self._process is not None:
             self._process.wait()
         importable = [place for place in sys.path if os.path.isabs(place)]
-        reader, self._pipe = os.pipe()  # not inherited by what this process executes
+        reader, self._pipe = os.pipe()  # not inherited by programs that this process executes
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", janitor_process.__file__, json.dumps(importable)],
             stdin=reader,
@@ -108,9 +107,9 @@ class Janitor:
             self._write(_watch_order(what, engine))
 
     def _let_go(self) -> None:
-        """Called at the end of this process: the janitor lives on, since its work begins now."""
+        """Called at the end of this process: the janitor lives on, since its work only begins now."""
         if self._process is not None:
-            self._process.returncode = 0  # so that there is no warning that it is still running
+            self._process.returncode = 0  # no warning that it is still running
 
     def _forget(self) -> None:
         """Called in a fork: the pipe, and everything that is watched, belong to the parent."""
@@ -134,7 +133,7 @@ def janitor() -> Janitor:
 
 
 def _before_fork() -> None:
-    _janitor._lock.acquire()  # so that a pipe is not just being created, which the fork would keep open
+    _janitor._lock.acquire()  # a fork while a pipe is being created would keep it open
 
 
 def _after_fork_in_parent() -> None:

@@ -24,17 +24,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PATIENCE_S = 10.0
-"""How long the members of a cgroup get to die, and an engine to answer."""
+"""How long the members of a cgroup have to die, and an engine has to answer."""
 _STARTING_S = 1.0
 """How long a bubblewrap whose owner has died may still be starting."""
 _LATE_S = 3.0
-"""How long an engine may still be creating a container that a dead owner had asked for."""
+"""How long an engine may still be creating a container that a dead owner asked for."""
 
 
 def main() -> None:
     """Follow orders from stdin until it closes, then clean up."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # it ends when its owner has ended, not before
+        signal.signal(number, signal.SIG_IGN)  # it ends after its owner, not before
     watched: dict[str, str | None] = {}
     for line in sys.stdin:
         order = json.loads(line)
@@ -44,7 +44,7 @@ def main() -> None:
             watched.pop(order["unwatch"], None)
         else:
             remove(Path(order["remove"]))
-    # What was made last is removed first: it may be inside something made earlier.
+    # The last made is removed first: it may be inside something made earlier.
     for what in reversed([what for what, engine in watched.items() if engine is None]):
         if what.startswith("/"):
             remove(Path(what))
@@ -119,7 +119,7 @@ def _removed(group: Path) -> bool:
 
 def remove_containers(engine: str, names: Sequence[str]) -> None:
     """Remove containers, including those that the engine is still creating."""
-    sys.path[:] = json.loads(sys.argv[1])  # until now only the standard library could be imported
+    sys.path[:] = json.loads(sys.argv[1])  # until here, only the standard library could be imported
     import docker
 
     client = docker.APIClient(base_url=engine, version="auto", timeout=int(_PATIENCE_S))
@@ -134,7 +134,7 @@ def remove_containers(engine: str, names: Sequence[str]) -> None:
             except docker.errors.NotFound:
                 if time.monotonic() > late:
                     left.remove(name)
-            except docker.errors.APIError:  # somebody else is removing it: look again
+            except docker.errors.APIError:  # somebody else is removing it: check again
                 continue
         time.sleep(0.1)
 

@@ -22,7 +22,7 @@ class Limits:
     processes: int = 32
     """Processes and threads, including itself. After 10 ms the sandbox may use one of them for itself."""
     output_kb: int = 64
-    """KiB of stdout, and as much again of stderr."""
+    """KiB of stdout, and as many of stderr."""
     disk_mb: int = 64
     """MiB in its work directory, which also holds at most 64 files for each of these MiB."""
 

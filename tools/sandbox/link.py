@@ -1,4 +1,4 @@
-"""The owner's end of a fork server: one job at a time, with every byte that comes back counted."""
+"""The owner's end of a fork server: one job at a time, and every byte that comes back is counted."""
 
 import contextlib
 import fcntl
@@ -21,7 +21,7 @@ from ludus.tools.sandbox.limits import Limits
 from ludus.tools.sandbox.result import SandboxFault
 
 GRACE_S = 10.0
-"""How long the server may take to report that a job's time is up before it counts as broken."""
+"""How late the server may report that a job's time is up before it counts as broken."""
 MIB = 1 << 20
 _EVER_S = 10**9
 _CHUNK = 1 << 16
@@ -37,7 +37,7 @@ class Stream:
     overflowed: bool = False
 
     def take(self) -> bool:
-        """Read what is available. False at the end of the stream."""
+        """Read what is available; False at the end of the stream."""
         try:
             data = os.read(self.descriptor, _CHUNK)
         except BlockingIOError:
@@ -51,7 +51,7 @@ class Stream:
         return bool(data)
 
     def drain(self) -> None:
-        """Read what is available now, without waiting for anybody who still holds the other end."""
+        """Read what is there, without waiting for anyone who still holds the other end."""
         while not self.overflowed:
             before = len(self.data)
             self.take()
@@ -65,7 +65,7 @@ class Job:
     def __init__(self, stdout: Stream, stderr: Stream, report: Stream | None) -> None:
         self.stdout, self.stderr = stdout, stderr
         self.report = report or Stream(-1, 0)
-        """No pipe if the job has nothing to report."""
+        """Has no pipe if the job has no reports."""
         self.streams = (stdout, stderr, report) if report else (stdout, stderr)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Link:
         """Wait for the server's first answer.
 
         Raises:
-            UserError: a module that it should preload cannot be imported.
+            UserError: a module to preload cannot be imported.
             SandboxFault: it ended, or took too long.
         """
         try:
@@ -99,7 +99,7 @@ class Link:
             data, descriptors, _, _ = socket.recv_fds(self._control, _CHUNK, 1)
         except ConnectionError:
             data, descriptors = b"", []
-        if data and not descriptors:  # before any guest: what the server itself says
+        if data and not descriptors:  # written by the server itself, before any guest
             self.kill()
             raise UserError(json.loads(data)["wrong"])
         if not descriptors:
@@ -121,8 +121,8 @@ class Link:
         report: int | None = 0,
         endless: bool = False,
     ) -> Job:
-        """Begin a job. `stdin` is its input or a descriptor of it, `report` the maximum size of its reports
-        in bytes (None: it has no reports). The clock of an `endless` job starts with `order("cell")`."""
+        """Begin a job. `stdin` is its input or a descriptor to read that from, `report` the maximum size of
+        its reports in bytes (None: no reports). The clock of an `endless` job starts with `order("cell")`."""
         ours: list[int] = []
         theirs = [_sealed(_written(job))]
         theirs.append(stdin if isinstance(stdin, int) else _sealed(stdin))
@@ -154,7 +154,7 @@ class Link:
         """
         try:
             return self.follow(job, seconds)
-        except BaseException:  # Ctrl-C too: the server's answer must not be taken for a later job's
+        except BaseException:  # Ctrl-C too: a later job must not take the server's answer for its own
             self.kill()
             raise
         finally:
@@ -196,7 +196,7 @@ class Link:
                 return {}
 
     def order(self, op: str, limits: Limits | None = None) -> None:
-        """Tell the server something about the running job."""
+        """Send the server an order about the running job."""
         self._send({"op": op, **(_orders(limits) if limits else {})})
 
     def kill(self) -> None:
@@ -209,7 +209,7 @@ class Link:
     def _begin(self, limits: Limits, descriptors: list[int], endless: bool) -> None:
         try:
             self._send({"op": "start", **_orders(limits), **({"wall": None} if endless else {})})
-            # The server watches the processor time of cells, one by one.
+            # The server watches the processor time of each cell.
             self._hand_over(limits, descriptors, _EVER_S if endless else math.ceil(limits.cpu_s) + 1)
         except BaseException:
             self.kill()
@@ -279,7 +279,7 @@ def _written(job: dict[str, Any]) -> bytes:
 
 
 def _sealed(data: bytes) -> int:
-    """A descriptor from which `data` can be read, and to which nothing can be added."""
+    """A descriptor from which `data` can be read and to which nothing can be written."""
     if not data:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     if sys.platform != "linux":

@@ -1,6 +1,6 @@
-"""Who owns containers, cgroups and folders: none of them outlives its owner for long.
+"""Owners of containers, cgroups and folders, none of which outlives its owner for long.
 
-Anything that could outlive a process carries that process's name, so that others can tell whether the owner
+Whatever could outlive a process carries that process in its name, so that others can tell whether the owner
 is dead.
 """
 
@@ -16,7 +16,7 @@ _PREFIX = "ludus"
 
 @dataclass(frozen=True)
 class Owner:
-    """A process, distinguished from every other that had or will have its number."""
+    """A process, distinguished from all others that have had or will have its number."""
 
     pid: int
     started: int
@@ -44,7 +44,8 @@ class Owner:
         return f"{self.pid}.{self.started}.{self.boot}.{self.namespace}"
 
     def is_dead(self) -> bool:
-        """Whether this process is certainly dead. If it runs in another container, nobody can tell: False."""
+        """Whether this process is certainly dead. False if nobody can tell, as when it runs in another
+        container."""
         here = Owner.current()
         if self.boot != here.boot:
             return True
@@ -55,13 +56,13 @@ class Owner:
         except ProcessLookupError:
             return True
         except PermissionError:
-            pass  # another user's, whose /proc entry may be hidden from us
+            pass  # another user's: its /proc entry may be hidden from us
         started = _started(self.pid)
         return started is not None and started != self.started
 
 
 def owned_name(owner: Owner, kind: str) -> str:
-    """A fresh name for something that `owner` must remove: `ludus-PID.STARTED.BOOT.NAMESPACE-KIND-RANDOM`."""
+    """A new name for something that `owner` must remove: `ludus-PID.STARTED.BOOT.NAMESPACE-KIND-RANDOM`."""
     return f"{_PREFIX}-{owner}-{kind}-{secrets.token_hex(6)}"
 
 
@@ -84,18 +85,18 @@ def leftovers(folder: Path) -> list[Path]:
 @lru_cache(maxsize=1)
 def _current(pid: int) -> Owner:
     boot, namespace = "0" * 8, 0
-    with contextlib.suppress(FileNotFoundError):  # no Linux
+    with contextlib.suppress(FileNotFoundError):  # not Linux
         boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
         namespace = os.stat("/proc/self/ns/pid").st_ino
     return Owner(pid, _started(pid) or 0, boot, namespace)
 
 
 def _started(pid: int) -> int | None:
-    """When a process started; -1 for a dead one that waits for its parent; None if unknown."""
+    """When a process started; -1 if it is dead and waits for its parent; None if unknown."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    # The name in parentheses may hold anything; what follows is numbered from 3 in proc(5).
+    # The name in parentheses may contain anything; proc(5) numbers the fields after it from 3.
     state, *fields = stat.rpartition(")")[2].split()
     return -1 if state in "ZX" else int(fields[18])

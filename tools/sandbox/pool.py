@@ -20,8 +20,8 @@ from ludus.tools.sandbox.sandbox import Sandbox
 class SandboxPool:
     """At most `size` sandboxes, started on demand and reused.
 
-    A sandbox is handed out with an empty work directory and without processes of its last user. One that
-    died, or could not be emptied, is replaced. Thread-safe.
+    A sandbox is handed out with an empty work directory and no processes left of its last user. One that has
+    died, or cannot be emptied, is replaced. Thread-safe.
     """
 
     def __init__(
@@ -158,12 +158,12 @@ _shared_lock = threading.Lock()
 def shared_pool(
     limits: Limits | None = None, packages: Iterable[str] = (), preload: Iterable[str] = ()
 ) -> SandboxPool:
-    """This process's pool of such sandboxes, on the backend that `LUDUS_SANDBOX` names; closed at exit.
+    """This process's pool of such sandboxes, on the backend named by `LUDUS_SANDBOX`; closed at exit.
 
     Raises:
         UserError: no sandbox can run here.
     """
-    # A fork gets pools of its own: with its parent's it would share sockets.
+    # A fork gets its own pools: with its parent's it would share sockets.
     key = (os.getpid(), backend_name(), limits or Limits(), tuple(packages), tuple(preload))
     with _shared_lock:
         if key not in _shared:

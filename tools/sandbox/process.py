@@ -1,4 +1,4 @@
-"""The backend `process`: bubblewrap's namespaces around a fork server, on Linux."""
+"""The backend `process`: a fork server in bubblewrap's namespaces, on Linux."""
 
 import contextlib
 import json
@@ -49,7 +49,7 @@ def launch(spec: LaunchSpec) -> Launched:
         raise UserError(f"the sandbox 'process' cannot start: {MISSING}")
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
-    # As objects they are closed exactly once, even if Ctrl-C intervenes.
+    # As objects they are closed exactly once, even on Ctrl-C.
     info, told = os.fdopen(reader), os.fdopen(writer, "wb")
     errors = os.fdopen(os.memfd_create("errors", os.MFD_CLOEXEC), "rb")
     limits = spec.limits
@@ -69,7 +69,7 @@ def launch(spec: LaunchSpec) -> Launched:
         told.close()
         said = info.read()
     except BaseException:
-        # Ctrl-C: descriptors may be closed, and their numbers used again, only after it has been started.
+        # Ctrl-C: only once it has started may descriptors be closed and their numbers reused.
         start.abandon()
         raise
     finally:
@@ -109,17 +109,16 @@ def launch(spec: LaunchSpec) -> Launched:
 
 
 def process_mark() -> str:
-    """A mark in the command line of every bubblewrap and every server of this process."""
+    """A mark in the command line of each bubblewrap and server of this process."""
     return f"ludus-{Owner.current()}-server"
 
 
 def _abandon(process: "subprocess.Popen[bytes]") -> None:
-    """End a bubblewrap in the middle of its start.
-
-    Its child asks to die with its parent only later on, so the child is killed first.
+    """End a bubblewrap that is still starting. Its child asks only later to die with its parent, so the child
+    is killed first.
     """
     process.send_signal(signal.SIGSTOP)
-    # Until it has stopped it may still be creating that child.
+    # Until it has stopped, it may still be creating that child.
     os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
     with contextlib.suppress(OSError):
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -144,7 +143,7 @@ def bwrap_arguments(spec: LaunchSpec, as_root: bool) -> list[str]:
         arguments += ["--setenv", name, value]
     mounts = [*interpreter_mounts(), (str(GUEST), "/ludus/guest")]
     mounts += [(path, f"/site/{Path(path).name}") for path in package_files(spec.packages)]
-    # Folders that bubblewrap creates on the way are accessible to its own user alone, not to guests.
+    # Folders that bubblewrap creates along the way are open to its own user only, not to guests.
     folders = {str(parent) for _, there in mounts for parent in Path(there).parents} - {"/"}
     for folder in sorted(folders | {"/dev", "/site"}):
         arguments += ["--perms", "0755", "--dir", folder]
@@ -169,7 +168,7 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
     def kill() -> None:
         nonlocal handle
         if os.getpid() != owner:
-            return  # in a fork: the sandbox belongs to the parent, which goes on using it
+            return  # in a fork: the sandbox belongs to the parent, which keeps using it
         with lock:
             if handle < 0:
                 return
@@ -186,9 +185,8 @@ def _killer(process: "subprocess.Popen[bytes]", first: int, group: cgroups.Group
 
 @dataclass
 class _Start:
-    """A bubblewrap to be started, and the outcome.
-
-    Stored here from before the start: a call's result is lost if Ctrl-C comes just before it is assigned.
+    """A bubblewrap to be started, and the outcome. It is stored here, since Ctrl-C just before an assignment
+    would lose a call's result.
     """
 
     command: list[str]
@@ -197,7 +195,7 @@ class _Start:
     process: "subprocess.Popen[bytes] | None" = None
     problem: OSError | None = None
     over: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
-    """Gets one item at the end. (An event's `wait` does not survive Ctrl-C at the wrong moment.)"""
+    """Gets one item at the end. (An event's `wait` does not survive a badly timed Ctrl-C.)"""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _begun: bool = False
     _abandoned: bool = False
@@ -232,8 +230,8 @@ class _Start:
 
 
 class _Spawner:
-    """A thread that starts every bubblewrap: they die with the thread that started them, so it must live as
-    long as the process."""
+    """The thread that starts every bubblewrap: each dies with the thread that started it, so this one must
+    live as long as the process."""
 
     def __init__(self) -> None:
         self.process = os.getpid()

@@ -1,4 +1,4 @@
-"""What comes back from a sandbox, treated as hostile: verdicts, values, files."""
+"""Verdicts, values and files that come back from a sandbox, read as hostile data."""
 
 import base64
 import binascii
@@ -14,7 +14,7 @@ from ludus.tools.sandbox.result import Result, Value, Verdict
 
 
 def judged(answer: dict[str, Any], overflowed: bool, starved: bool, stdout: bytes, stderr: bytes) -> Result:
-    """The verdict, from what the server saw of a guest's end."""
+    """The verdict, from what the server saw when a guest ended."""
     status = answer["ended"]
     killer = status & 0x7F
     exit_code = None if killer else status >> 8
@@ -35,7 +35,7 @@ def _verdict(
 ) -> Verdict:
     if overflowed:
         return Verdict.OUTPUT_LIMIT
-    # Before the time limit: a program may wait in vain for children that were killed for lack of memory.
+    # Checked before time: a program may wait in vain for children that were killed for lack of memory.
     if answer["killed"] == "memory" or starved or exit_code == MEMORY_EXIT:
         return Verdict.MEMORY_LIMIT
     if answer["killed"] in ("wall", "cpu") or killer == signal.SIGXCPU:
@@ -48,7 +48,7 @@ def _verdict(
 
 
 def called_values(report: bytes, count: int) -> list[Value]:
-    """The values of at most `count` calls, one per line; a line that is not a value is that call's error."""
+    """The values of at most `count` calls, one per line; a malformed line is that call's error."""
     values = []
     for line in report.split(b"\n")[:-1][:count]:
         said = _parsed(line)
@@ -63,10 +63,10 @@ def called_values(report: bytes, count: int) -> list[Value]:
 
 
 def reported_files(report: bytes, names: Sequence[str], most: int) -> dict[str, bytes]:
-    """The files of a report that were asked for, each with at most `most` bytes."""
+    """The requested files in a report, each of at most `most` bytes."""
     files: dict[str, bytes] = {}
     for name in names:
-        # Not parsed as JSON: a report may be large, and its objects many times larger.
+        # Not parsed as JSON: a report may be large, and its objects many times as large.
         head = json.dumps({"name": name, "data": ""})[:-2]
         found = re.search(rb"^%b([A-Za-z0-9+/=]*)\"\}$" % re.escape(head.encode()), report, re.MULTILINE)
         if found:

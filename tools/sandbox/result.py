@@ -1,4 +1,4 @@
-"""What a sandbox reports about a program that ran in it."""
+"""What a sandbox reports about a program."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class SandboxFault(RuntimeError):
-    """The sandbox itself broke; the program in it was not the cause."""
+    """The sandbox itself broke; the program in it is not to blame."""
 
 
 class Verdict(StrEnum):
@@ -19,7 +19,7 @@ class Verdict(StrEnum):
     OUTPUT_LIMIT = "output_limit"
     DISK_LIMIT = "disk_limit"
     REFUSED = "refused"
-    """It made a system call that no guest may make, and was killed for it."""
+    """It was killed for a system call that no guest may make."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,14 @@ class Result:
 
     verdict: Verdict
     exit_code: int | None
-    """None if it did not exit by itself."""
+    """None if it did not exit on its own."""
     signal: int | None
     """The signal that killed it, or None."""
     stdout: str
-    """Cut off at the limit; bytes that are not UTF-8 become U+FFFD."""
+    """Cut off at the limit; invalid UTF-8 becomes U+FFFD."""
     stderr: str
     files: dict[str, bytes] = field(default_factory=dict)
-    """Those of `files_out` that exist as regular files and fit the disk limit."""
+    """Those of `files_out` that are regular files within the disk limit."""
     seconds: float = 0.0
     """Wall time."""
     peak_memory: int = 0
@@ -44,7 +44,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Value:
-    """What a call of a function returned, as the guest claims: a JSON value, or an error."""
+    """What the guest claims that a call returned: a JSON value, or an error."""
 
     value: Any = None
     error: str | None = None
@@ -55,5 +55,5 @@ class CallResult:
     """The outcome of `call`."""
 
     values: list[Value]
-    """One for each input, in order; fewer if the program was stopped early."""
+    """One for each call, in order; fewer if the program was stopped early."""
     result: Result

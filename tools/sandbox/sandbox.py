@@ -1,4 +1,4 @@
-"""`Sandbox`: a place to run untrusted programs, whichever backend provides the isolation."""
+"""`Sandbox`: a place to run untrusted programs, on any backend."""
 
 import asyncio
 import logging
@@ -26,10 +26,10 @@ REQUIRED = ("files", "network", "processes", "system calls", "memory", "disk")
 class Sandbox:
     """A work directory, and programs that run in it one at a time.
 
-    Use `Sandbox.open(…)` in a `with` statement. A program has access to the interpreter, the chosen packages
-    and the work directory, which is its current directory, but to nothing else of this machine and to no
-    network. When it ends, everything that it started is ended too. The work directory stays until the sandbox
-    is closed or `wipe` is called.
+    Use `Sandbox.open(…)` in a `with` statement. A program can access the interpreter, the chosen packages and
+    the work directory, which is its current directory, but nothing else on this machine and no network. When
+    it ends, everything that it started is ended too. The work directory stays until the sandbox is closed or
+    `wipe` is called.
 
     Thread-safe: calls from several threads wait for each other. For many programs at once use a
     `SandboxPool`.
@@ -59,11 +59,11 @@ class Sandbox:
         Args:
             backend: `"process"`, `"docker"`, `"subprocess"`, or a backend of your own; by default the
                 value of `LUDUS_SANDBOX`, else `"process"`.
-            limits: what a program may use, unless its run says otherwise.
+            limits: what a program may use, unless its run sets other limits.
             packages: names of distributions that guests may import; their dependencies are included.
-            preload: modules to import in advance, so that guests need not wait for them.
-            require: guarantees (of `GUARANTEES`) without which it must not run; by default `REQUIRED`, and
-                none for `"subprocess"`.
+            preload: modules to import in advance, so that guests do not wait for them.
+            require: those of `GUARANTEES` without which it must not run; by default `REQUIRED`, and none for
+                `"subprocess"`.
 
         Raises:
             UserError: there is no such backend or package, or it cannot guarantee what is required.
@@ -89,7 +89,7 @@ class Sandbox:
                 f"the sandbox {name!r} cannot isolate here: {', '.join(missing)}; nothing was run. Use "
                 f"another backend, or ask for less with require={tuple(launched.isolation)}"
             )
-        if name != "subprocess":  # which warns for itself
+        if name != "subprocess":  # which warns by itself
             _say_what_is_not_held(name, frozenset(GUARANTEES) - frozenset(launched.isolation))
         link = Link(launched)
         try:
@@ -103,7 +103,7 @@ class Sandbox:
         """Write a file in the work directory; parent folders are created.
 
         Raises:
-            UserError: the name leads out of the work directory, or the file does not fit.
+            UserError: the name leads outside the work directory, or the file does not fit.
         """
         check_name(name)
         result = self._do({"do": "write", "name": name}, stdin=checked_bytes("data", data))[0]
@@ -126,12 +126,12 @@ class Sandbox:
     def run(
         self, code: str, stdin: str | bytes = "", files_out: Sequence[str] = (), limits: Limits | None = None
     ) -> Result:
-        """Run a Python program to its end.
+        """Run a Python program until it ends.
 
         Args:
-            code: the program; it is `__main__`.
-            stdin: what it can read.
-            files_out: names of files to return when it has ended.
+            code: the program; it runs as `__main__`.
+            stdin: its input.
+            files_out: names of files to return at the end.
             limits: what it may use, in place of the sandbox's own limits; the disk limit stays the sandbox's,
                 and the limits on memory and processes can only be lowered.
 
@@ -151,9 +151,9 @@ class Sandbox:
     def call(
         self, code: str, name: str, inputs: Sequence[Sequence[Any]], limits: Limits | None = None
     ) -> CallResult:
-        """Run a program that defines the function `name`, then call that once with each list of arguments.
+        """Run a program that defines the function `name`, then call it once with each list of arguments.
 
-        Arguments and values are JSON data. A value is whatever the guest claims: compare it here, strictly.
+        Arguments and values are JSON data. A value is only what the guest claims: compare it here, strictly.
 
         Raises:
             UserError: an argument is not what it should be.
@@ -185,12 +185,11 @@ class Sandbox:
         return self._session
 
     def snapshot(self) -> bytes:
-        """The work directory's files and folders, as a compressed archive. Do not unpack it outside a
-        sandbox.
+        """The work directory's contents as a compressed archive. Do not unpack it outside a sandbox.
 
         Raises:
-            UserError: a program left something that cannot be archived: a locked file, a folder too deep, a
-                sparse file.
+            UserError: a program left something that cannot be archived: a locked file, a deeply nested
+                folder, a sparse file.
         """
         result, report = self._do({"do": "snapshot"}, report=int(2 * self.spec.limits.disk_mb * MIB))
         if result.verdict is not Verdict.OK:
@@ -201,7 +200,7 @@ class Sandbox:
         return report
 
     def restore(self, snapshot: bytes) -> None:
-        """Restore the work directory to a `snapshot` taken in this sandbox or in another."""
+        """Restore the work directory from a `snapshot` of this sandbox or another."""
         content = checked_bytes("snapshot", snapshot)
         self.wipe()
         result, _ = self._do({"do": "restore"}, stdin=content)
@@ -225,7 +224,7 @@ class Sandbox:
             raise SandboxFault(f"the work directory could not be emptied: {result.stderr.strip()[-300:]}")
 
     def reset(self) -> None:
-        """Make it like new for the next user: no session, no process, an empty work directory.
+        """Reset it for the next user: no session, no process, an empty work directory.
 
         Raises:
             SandboxFault: that failed, and the sandbox has been ended.
@@ -275,7 +274,7 @@ class Sandbox:
             try:
                 begun = self._link.start(job, allowed, stdin, report)
                 answer = self._link.finish(begun, allowed.wall_s)
-            except (KeyboardInterrupt, SystemExit):  # between the two as well
+            except (KeyboardInterrupt, SystemExit):  # between the two, too
                 self._link.kill()
                 raise
             self.dirty = bool(answer["dirty"])
@@ -287,7 +286,7 @@ class Sandbox:
 
 @cache
 def _say_what_is_not_held(name: str, missing: frozenset[str]) -> None:
-    """Warn once per backend about the guarantees that the caller did not require and does not get."""
+    """Warn once per backend about guarantees that were not required and are not kept."""
     if missing:
         _logger.warning("the sandbox %r does not isolate here: %s", name, ", ".join(sorted(missing)))
 

@@ -18,7 +18,7 @@ from ludus.tools.sandbox.result import Result, Verdict
 
 
 class Session:
-    """Cells that run one after another in one interpreter: variables persist from cell to cell.
+    """Cells that run in turn in one interpreter: variables persist from cell to cell.
 
     The value of a cell's last expression is printed, as in a notebook. A cell that fails keeps its
     variables; if one is killed, all variables are lost, and the next cell begins in a new interpreter
@@ -40,7 +40,7 @@ class Session:
 
         Args:
             code: statements; `__main__` is the session's.
-            files_out: names of files to return when the cell has ended.
+            files_out: names of files to return at the end of the cell.
             limits: what it may use, in place of the sandbox's own limits.
 
         Raises:
@@ -55,7 +55,7 @@ class Session:
             self._begin()
         try:
             return self._run(code, files_out, limits)
-        except BaseException:  # Ctrl-C too: this cell's answer must not be taken for the next one's
+        except BaseException:  # Ctrl-C too: the next cell must not take this one's answer for its own
             self._link.kill()
             raise
 
@@ -99,7 +99,7 @@ class Session:
 
     @property
     def alive(self) -> bool:
-        """Whether the last cell's interpreter, with its variables, is still there for the next cell."""
+        """Whether the last cell's interpreter, with its variables, is still there."""
         return self._job is not None
 
     def close(self) -> None:
@@ -134,7 +134,7 @@ class Session:
             os.close(self._cells)
 
     def _hand_in(self, cell: bytes, seconds: float) -> None:
-        """Write a cell. If the guest does not read it, its time runs out, and the server reports that."""
+        """Write a cell. If the guest does not read it, its time runs out and the server reports that."""
         view = memoryview(len(cell).to_bytes(8, "little") + cell)
         with contextlib.suppress(BrokenPipeError):
             while view and select.select([], [self._cells], [], seconds)[1]:
@@ -142,7 +142,7 @@ class Session:
 
 
 class _Ending:
-    """Looks for the status that ends a cell, reading every byte of its reports only once."""
+    """Looks for the status that ends a cell, and reads each byte of the reports only once."""
 
     def __init__(self, data: bytearray) -> None:
         self._data = data
@@ -152,7 +152,7 @@ class _Ending:
     def __call__(self) -> bool:
         """Whether it has arrived."""
         end = self._data.rfind(b"\n", self._seen) + 1
-        # A longer line is not ours: its beginning need not be kept.
+        # A longer line is not ours: there is no need to keep its beginning.
         found = _STATUS.search(self._data, max(0, self._seen - 1), end) if end else None
         if found:
             self.status = int(found[1]) & 0xFF

@@ -63,7 +63,7 @@ def launch(spec: LaunchSpec) -> Launched:
 
     def kill() -> None:
         if os.getpid() != owner:
-            return  # in a fork: the sandbox belongs to the parent, which goes on using it
+            return  # in a fork: the sandbox belongs to the parent, which keeps using it
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()

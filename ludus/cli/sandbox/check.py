@@ -36,7 +36,7 @@ class SandboxCheck:
             report = check(
                 backend_name(self.backend),
                 only=self.only,
-                told=lambda outcome: status.update(f"{outcome.topic}: {outcome.attack}"),
+                on_outcome=lambda outcome: status.update(f"{outcome.topic}: {outcome.attack}"),
             )
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("")

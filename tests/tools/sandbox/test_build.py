@@ -63,7 +63,7 @@ def test_an_engine_elsewhere(refused: Refused, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2375")
     said = refused("--from-tar", _tar(tmp_path / "a.tar"))
     assert "tcp://10.0.0.1:2375" in said
-    assert "an engine of this machine" in said
+    assert "an engine on this machine" in said
 
 
 def test_a_socket_that_is_no_engine(

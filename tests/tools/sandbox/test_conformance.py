@@ -28,7 +28,7 @@ EVERY = [attack for attacks in ATTACKS.values() for attack in attacks]
 def test_a_sandbox_holds(backend):
     opened(backend).close()
     told = []
-    report = check(backend, told=told.append)
+    report = check(backend, on_outcome=told.append)
     assert report.passed, report
     assert tuple(told) == report.outcomes
     assert len(report.outcomes) == len(EVERY) + 1

@@ -1,4 +1,4 @@
-"""The conformance suite: whether a sandbox holds. For any backend, also one's own.
+"""The conformance suite: tests whether a sandbox holds, on any backend, including your own.
 
 from ludus.tools.sandbox.conformance import LIMITS, check
 report = check(lambda: Sandbox.open(my_backend, LIMITS))

@@ -28,7 +28,7 @@ except OSError: pass
 os.symlink("loop", "loop")
 socket.socket(socket.AF_UNIX).bind("socket")
 """
-"""Everything that a name can be but a file, and a file."""
+"""Everything that a name can stand for: a file, and all that is not one."""
 
 ATTACKS = (
     Attack("disk fill", "open('big', 'wb').write(bytes(64 << 20))", _DISK, needs=_HELD),
@@ -190,11 +190,11 @@ for place in (".", "..", "/tmp"):
         ),
     ),
     Attack(
-        "a message in attributes, and an access list for all that comes",
+        "a message in attributes, and an access list for all that follows",
         """
 import os, struct
 entries = ((1, 0), (4, 0), (32, 0))
-rights = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *one, 0xFFFFFFFF) for one in entries)
+rights = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry, 0xFFFFFFFF) for entry in entries)
 for place in (".", "..", "/tmp"):
     for name, value in (("user.message", b"for the next one"), ("system.posix_acl_default", rights)):
         try: os.setxattr(place, name, value)

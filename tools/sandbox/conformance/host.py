@@ -1,4 +1,4 @@
-"""The host of the attacks: what is laid out there for guests to find, and what is looked at afterwards."""
+"""The host of the attacks: what is laid out for guests to find, and what is inspected afterwards."""
 
 import contextlib
 import os
@@ -20,8 +20,8 @@ from ludus.tools.sandbox.owners import Owner
 SECRET_VARIABLE = "LUDUS_CONFORMANCE_SECRET"
 _PLACES = ("/", "/tmp", "/var/tmp", "/dev/shm")
 _PATIENCE_S = 1.0
-"""How long what was killed may take to disappear."""
-# A container engine mounts what it needs for containers, also for those of others.
+"""How long what has been killed may take to disappear."""
+# A container engine mounts what containers need, ours and others'.
 _ENGINE_MOUNTS = ("/overlay2/", "/overlayfs/", "/containers/", "/run/docker/", "/run/containerd/", "nsfs")
 
 
@@ -30,7 +30,7 @@ class Facts:
     """What must be the same after an attack as before it."""
 
     descriptors: int
-    """How many this process holds."""
+    """How many are open in this process."""
     mounts: frozenset[str]
 
 
@@ -43,7 +43,7 @@ class Host:
         self.folder = Path(tempfile.mkdtemp(prefix="ludus-conformance-"))
         self.precious = self.folder / "precious"
         self.content = f"{self.secret}\n".encode()
-        # Nothing but the sandbox itself protects what lies here.
+        # Only the sandbox protects what lies here.
         self.folder.chmod(0o777)
         self.precious.write_bytes(self.content)
         self.precious.chmod(0o666)
@@ -144,7 +144,7 @@ class Host:
 
 
 def owned() -> frozenset[str]:
-    """Folders and cgroups with this process's name: those of all sandboxes that are open in it."""
+    """Folders and cgroups with this process's name: those of all its open sandboxes."""
     name = f"ludus-{Owner.current()}-"
     found = {str(path) for path in Path(tempfile.gettempdir()).iterdir() if path.name.startswith(name)}
     for folder, folders, _ in os.walk("/sys/fs/cgroup"):
@@ -153,7 +153,7 @@ def owned() -> frozenset[str]:
 
 
 def left_behind(known: frozenset[str]) -> list[str]:
-    """What carries this process's name and is not `known`, when the sandboxes that made it are closed."""
+    """What still carries this process's name, beyond what is `known`, once its sandboxes are closed."""
     return sorted(_waited_for(lambda: owned() - known))
 
 
@@ -174,7 +174,7 @@ def _listener(family: int, address: Any) -> socket.socket:
 
 
 def _waited_for(look: Any) -> Any:
-    """What is still there when it had time to disappear."""
+    """What `look` still finds when it has had time to disappear."""
     end = time.monotonic() + _PATIENCE_S
     while (found := look()) and time.monotonic() < end:
         time.sleep(0.02)
@@ -187,8 +187,7 @@ def _mounts() -> frozenset[str]:
 
 
 def _marked_processes(mark: str) -> list[int]:
-    """Live processes, threads included, whose name is the mark: forks inherit it, whatever namespace they are
-    in."""
+    """Live processes with a thread whose name is the mark, which forks inherit in any namespace."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and _state(int(entry.name)) not in "ZX":
@@ -199,7 +198,8 @@ def _marked_processes(mark: str) -> list[int]:
 
 
 def _stat(process: int) -> list[str]:
-    """State, parent and what follows in `/proc/PID/stat` (proc(5), from field 3 on); empty for no process."""
+    """The fields of `/proc/PID/stat` (proc(5)) from the third on: state, parent, …; empty without a
+    process."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

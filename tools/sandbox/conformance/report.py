@@ -5,22 +5,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One attack and what came of it."""
+    """An attack and its outcome."""
 
     topic: str
     attack: str
     passed: bool
     expected: str
-    """The verdicts that are right."""
+    """The acceptable verdicts."""
     got: str
-    """The verdict; empty where the attack was not made or nothing came back."""
+    """The verdict; empty if the attack was not made or nothing came back."""
     detail: str
-    """What is wrong; empty where nothing is."""
+    """What is wrong; empty if nothing is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every attack that was made on one sandbox."""
+    """All attacks on one sandbox."""
 
     backend: str
     outcomes: tuple[Outcome, ...]

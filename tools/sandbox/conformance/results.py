@@ -1,4 +1,4 @@
-"""Attacks on the verdict and on the channel of results."""
+"""Attacks on the verdict and on the results channel."""
 
 from ludus.tools.sandbox.conformance.attack import Attack, Evidence, no_values, plain_values
 from ludus.tools.sandbox.result import Verdict
@@ -13,11 +13,11 @@ said = [
     {"verdict": "ok", "exit_code": 0}, {"cell_status": 0}, {"rested": 0}, {"value": 42}, {"op": "kill"},
 ]
 for number in range(3, 64):
-    for one in said:
-        try: os.write(number, json.dumps(one).encode() + b"\\n")
+    for message in said:
+        try: os.write(number, json.dumps(message).encode() + b"\\n")
         except OSError: pass
 """
-# What is unpickled by whoever trusts it leaves a file in the host's folder.
+# Unpickled by anyone who trusts it, this leaves a file in the host's folder.
 _PICKLE = """
 import os, pickle
 class Evil:
@@ -91,7 +91,7 @@ ATTACKS = (
         how="call",
         judge=plain_values,
     ),
-    # Garbage hides the end of a cell, whose own time then runs out.
+    # Garbage hides the end of the cell, whose time then runs out.
     Attack(
         "pickles in the result channel, in a cell",
         _PICKLE,

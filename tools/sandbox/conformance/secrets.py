@@ -1,4 +1,4 @@
-"""Attacks on what a guest may not know. The host's secret begins with `LUDUS-SECRET-`."""
+"""Attacks on what a guest must not know. The host's secret begins with `LUDUS-SECRET-`."""
 
 from ludus.tools.sandbox.conformance.attack import Attack, Evidence
 from ludus.tools.sandbox.result import Verdict
@@ -30,7 +30,7 @@ for module in list(sys.modules.values()):
     search(repr(vars(module)))
 """
 )
-# Also what has been freed: the pages around all objects that there are.
+# Freed memory too: the pages around all existing objects.
 _HEAP = (
     _SEARCH
     + """

@@ -1,4 +1,4 @@
-"""`check`: every attack, one after another, and the host inspected after each."""
+"""`check`: makes every attack in turn, and inspects the host after each."""
 
 import os
 import secrets as random_bytes
@@ -29,7 +29,7 @@ from ludus.tools.sandbox.result import Result, SandboxFault, Value, Verdict
 from ludus.tools.sandbox.sandbox import Sandbox
 
 LIMITS = Limits(wall_s=3, cpu_s=3, memory_mb=64, processes=16, output_kb=16, disk_mb=8)
-"""What an attack may use. Open a sandbox of your own with these."""
+"""What an attack may use. Open your own sandbox with these."""
 ATTACKS: Mapping[str, tuple[Attack, ...]] = {
     "time": time_attacks.ATTACKS,
     "processes": processes.ATTACKS,
@@ -43,9 +43,9 @@ ATTACKS: Mapping[str, tuple[Attack, ...]] = {
 """The attacks, by topic."""
 
 _LATE_S = 3.0
-"""How much later than its time a program may be back."""
+"""How long after its time limit a program may come back."""
 _HANGS_S = 30.0
-"""When an attack is taken to have stopped the sandbox for good."""
+"""After how long an attack counts as having hung the sandbox."""
 
 
 def check(
@@ -53,18 +53,18 @@ def check(
     /,
     *,
     only: Collection[str] = (),
-    told: Callable[[Outcome], None] = lambda outcome: None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Report:
     """Attack a sandbox, and inspect this machine after each attack.
 
     Args:
-        backend: the name of a backend, or a function that opens a sandbox, within `LIMITS`.
-        only: names of topics and of attacks to make; by default all of them.
-        told: called with each outcome as soon as it is there.
+        backend: the name of a backend, or a function that opens a sandbox with `LIMITS`.
+        only: names of topics and attacks to try; by default, all.
+        on_outcome: called with each outcome as it arrives.
 
     Returns:
-        A `Report`. An attack that could harm this machine is made only where the sandbox claims (in
-        `isolation`) to hold it; otherwise it fails.
+        A `Report`. An attack that could harm this machine is made only if the sandbox claims (in `isolation`)
+        to hold it; otherwise it counts as failed.
 
     Raises:
         UserError: there is no such topic or attack, the sandbox cannot be opened, or this is not Linux.
@@ -82,14 +82,14 @@ def check(
             for attack in attacks:
                 if not only or topic in only or attack.name in only:
                     outcomes.append(subject.attacked(topic, attack))
-                    told(outcomes[-1])
+                    on_outcome(outcomes[-1])
         outcomes.append(subject.closed())
-        told(outcomes[-1])
+        on_outcome(outcomes[-1])
     return Report(name, tuple(outcomes))
 
 
 class _Subject:
-    """The sandbox that is attacked; another takes its place where an attack has ended it."""
+    """The sandbox under attack; if an attack ends it, another takes its place."""
 
     def __init__(self, backend: str | Callable[[], Sandbox], host: Host) -> None:
         self.host = host
@@ -102,8 +102,8 @@ class _Subject:
         self.box = self.open()
 
     def _warm_up(self) -> None:
-        """Open sandboxes until that leaves no more descriptors behind: what a process keeps for all of them
-        (connections to an engine) is not a leak. One that leaks with each of them is found later."""
+        """Open sandboxes until that leaves no new descriptors open: those that a process keeps for all of
+        them (connections to an engine) are no leak. A leak with every sandbox is found later."""
         for _ in range(6):
             held = self.host.facts().descriptors
             with self.open(), self.open():
@@ -138,7 +138,7 @@ class _Subject:
         return Outcome("the end", "nothing is left", not wrong, "", "", "; ".join(wrong))
 
     def _made(self, attack: Attack, mark: str) -> tuple[Evidence | None, list[str]]:
-        """What came of an attack, and what is wrong with how it was taken."""
+        """The evidence of an attack, and what went wrong on the way."""
         evidence: list[Evidence] = []
         wrong: list[str] = []
 
@@ -162,7 +162,7 @@ class _Subject:
 
     def _evidence(self, attack: Attack, mark: str) -> Evidence:
         box = self.box
-        # Somebody was here before; no trace of the secret may be left.
+        # An earlier user; no trace of its secret may be left.
         box.write("note", self.host.secret)
         box.run(f"secret = {self.host.secret!r}\nprint(input())", self.host.secret, limits=LIMITS)
         box.reset()
@@ -200,7 +200,7 @@ class _Subject:
         return Evidence(tuple(found), tuple(values), limits, os.uname().nodename, took, tuple(neighbour))
 
     def _afterwards(self) -> list[str]:
-        """Whether a harmless program is still well, in what the attack left and after that."""
+        """What goes wrong with harmless programs in the attacked sandbox, before and after a reset."""
         wrong = []
         for program, said, right in (
             # The attack may have left a full disk.

@@ -13,17 +13,17 @@ _FILTERED = ("system calls",)
 _CALLS = {
     "x86_64": {
         "sysfs": 139, "ustat": 136, "uselib": 134, "inotify_init": 253,
-        # Of these there are only so many for the whole host, or for all processes of a user.
+        # The number of these is limited for the whole host, or for all processes of a user.
         "io_setup": 206, "io_uring_setup": 425, "inotify_init1": 294, "fanotify_init": 300, "add_key": 248,
         "request_key": 249, "keyctl": 250, "mq_open": 240, "mq_unlink": 241, "shmget": 29, "semget": 64,
         "msgget": 68, "semctl": 66, "msgctl": 71, "shmctl": 31, "userfaultfd": 323, "perf_event_open": 298,
         "bpf": 321, "memfd_create": 319, "memfd_secret": 447, "landlock_create_ruleset": 444,
-        # These tell about the host's file systems, or about what others read of them.
+        # These reveal the host's file systems, or what others read in them.
         "statmount": 457, "listmount": 458, "name_to_handle_at": 303, "open_by_handle_at": 304,
         "open_tree": 428, "fsopen": 430, "fspick": 433, "mount_setattr": 442, "lookup_dcookie": 212,
         "quotactl": 179, "quotactl_fd": 443, "cachestat": 451, "lsm_get_self_attr": 459,
         "lsm_list_modules": 461,
-        # These reach other processes, or all of the host.
+        # These reach other processes, or the whole host.
         "kcmp": 312, "process_madvise": 440, "process_mrelease": 448, "pidfd_getfd": 438,
         "get_robust_list": 274, "sync": 162, "syncfs": 306, "set_mempolicy_home_node": 450, "syslog": 103,
     },
@@ -40,7 +40,7 @@ _CALLS = {
         "set_mempolicy_home_node": 450, "syslog": 116,
     },
 }.get(platform.machine(), {})  # fmt: skip
-"""Numbers of system calls that no guest may make, on this machine."""
+"""Numbers, on this machine, of system calls that no guest may make."""
 
 
 def _segfault(evidence: Evidence) -> str:

@@ -1,1 +1,1 @@
-"""What runs inside a sandbox. It uses only the standard library and nothing else of Ludus."""
+"""What runs inside a sandbox. It uses the standard library and nothing else of Ludus."""

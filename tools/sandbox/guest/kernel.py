@@ -1,4 +1,4 @@
-"""The system calls that Python has no function for, and the filter on those that guests may make."""
+"""System calls for which Python has no function, and the filter on those that guests make."""
 
 import ctypes
 import os
@@ -38,7 +38,7 @@ def mount_tmpfs(place: str, options: str) -> None:
 
 
 def unmount(place: str) -> None:
-    """Detach a mount from the tree; processes that hold a descriptor on it still see it."""
+    """Detach a mount from the tree; descriptors on it stay valid."""
     _check(_libc.umount2(place.encode(), MNT_DETACH), f"umount {place}")
 
 
@@ -60,12 +60,12 @@ def adopt_orphans() -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up every capability for good, in this process and everything that it starts."""
+    """Give up every capability for good, in this process and in whatever it starts."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(64):
         try:
             _prctl(_PR_CAPBSET_DROP, capability)
-        except OSError:  # the kernel has no such capability, or we have no right to drop it from the bounds
+        except OSError:  # the kernel has no such capability, or we may not drop it from the bounding set
             break
     _prctl(_PR_CAP_AMBIENT, 4)
     header = struct.pack("Ii", 0x20080522, 0)
@@ -80,8 +80,8 @@ def holds_capabilities() -> bool:
 
 _ARCHITECTURE = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _NEWEST = 456
-"""Later system calls do not exist for guests: the next ones, `statmount` and `listmount`, show paths of the
-host, and nobody knows yet what those after them will do."""
+"""Later system calls do not exist for guests: the next two, `statmount` and `listmount`, show the host's
+paths, and nobody knows what future ones will do."""
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
@@ -106,7 +106,7 @@ def _begin() -> bytes:
 
 
 def _rule(number: int, body: bytes) -> bytes:
-    """`body` for one system call; the accumulator holds the number before and after."""
+    """`body` for one system call; the accumulator holds the call's number before and after."""
     return _op(_EQUAL, number, 0, len(body) // 8) + body
 
 
@@ -118,9 +118,9 @@ def _only(argument: int, values: Iterable[int], denied: bytes, allowed: bytes) -
 def guest_filter() -> bytes:
     """The classic BPF program that guests and their server run under.
 
-    Network sockets, further namespaces (also by clone), other processes' limits and turns on the processor
-    are denied by argument, as are `fcntl` and `ioctl` for all but a few commands; everything else that guests
-    must not use is denied by number.
+    Network sockets, new namespaces (also by clone), changes to other processes' limits and scheduling, and
+    all but a few commands of `fcntl` and `ioctl` are denied by argument; everything else that guests must not
+    use is denied by number.
     """
     numbers = syscalls.numbers(os.uname().machine)
     denied = _op(_RETURN, _ERRNO | _EPERM)
@@ -139,7 +139,7 @@ def guest_filter() -> bytes:
     program += _rule(numbers["clone"], _low(0) + _op(_ANY_BIT, _NAMESPACES, 0, 1) + denied + allowed)
     others = _low(0) + _op(_EQUAL, 0, 1) + denied + allowed
     program += _rule(numbers["prlimit64"], others)
-    # A server scheduled last watches nobody, and every later guest would be as slow.
+    # A server scheduled last watches nobody, and all later guests would be slow too.
     for name in ("sched_setparam", "sched_setscheduler", "sched_setaffinity", "sched_setattr"):
         program += _rule(numbers[name], others)
     itself = _low(0) + _op(_EQUAL, 0, 1) + denied + _low(1) + _op(_EQUAL, 0, 1) + denied + allowed
@@ -153,8 +153,8 @@ def guest_filter() -> bytes:
 
 
 def guard_filter(processes: Iterable[int]) -> bytes:
-    """Denies signals to these processes and broadcasts to all. It is for servers that are not the first
-    process of a namespace, which the kernel itself protects."""
+    """Denies signals to these processes, and broadcasts. For servers that are not the first process of a
+    namespace, which the kernel itself protects."""
     numbers = syscalls.numbers(os.uname().machine)
     denied, allowed = _op(_RETURN, _ERRNO | _EPERM), _op(_RETURN, _ALLOW)
     program = _begin()
@@ -166,7 +166,7 @@ def guard_filter(processes: Iterable[int]) -> bytes:
 
 
 def install(program: bytes) -> None:
-    """Put a filter on this process and on everything that it starts. It cannot be removed."""
+    """Put a filter on this process and whatever it starts. It cannot be removed."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code)))

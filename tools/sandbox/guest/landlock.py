@@ -1,7 +1,7 @@
-"""A fence around guests that have a /proc and programs in their root: Landlock, as landlock(7) describes it.
+"""Landlock (see landlock(7)): a fence around guests that have a /proc and programs in their root.
 
 A container always has a /proc, and its image has a shell. Behind the fence guests can open the interpreter,
-its packages, a few devices and the work directory, and run the interpreter; nothing else.
+its packages, a few devices and the work directory, and can run only the interpreter.
 """
 
 import ctypes
@@ -30,7 +30,7 @@ def version() -> int:
 
 
 def fence(work: str) -> int:
-    """A ruleset, as a descriptor, under which only `work` can be changed."""
+    """A descriptor of a ruleset under which only `work` can be changed."""
     every = _RIGHTS[min(version(), max(_RIGHTS))]
     attributes = struct.pack("Q", every)
     ruleset = _check(_syscall(_CREATE, attributes, ctypes.c_size_t(len(attributes)), 0), "create_ruleset")
@@ -45,7 +45,7 @@ def fence(work: str) -> int:
 
 
 def enter(ruleset: int) -> None:
-    """Put this process, and all that it starts, behind the fence, for good."""
+    """Put this process, and whatever it starts, behind the fence for good."""
     _check(_syscall(_RESTRICT, ruleset, 0), "restrict_self")
 
 

@@ -19,15 +19,15 @@ import types
 from collections.abc import Sequence
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing `typing` would make the start slower
+if TYPE_CHECKING:  # importing `typing` would slow the start
     from typing import Any
 
-# Not `threading` and not `random`: what they do after a fork would double its time. Guests import them when
-# they need them.
+# Neither `threading` nor `random`: what they do after a fork would double its time. Guests import them as
+# needed.
 
 REPORT, JOB = 3, 4
 MEMORY_EXIT, DISK_EXIT, NO_SUCH_FILE_EXIT = 201, 202, 203
-"""Exit codes by which a guest says what stopped it. It may lie, but only about itself."""
+"""Exit codes with which a guest says what stopped it. It can lie only about itself."""
 PLACES = ("work", "tmp", "shm")
 ROOT = "/box"
 """Where `PLACES` are, unless the server says otherwise."""
@@ -65,7 +65,7 @@ def _call(job: dict[str, Any]) -> int:
 
 
 def _session(job: dict[str, Any]) -> int:
-    """Cells come in on descriptor 0 as a length and JSON; stdin is empty."""
+    """Cells arrive on descriptor 0 as a length and JSON; stdin is empty."""
     cells = os.fdopen(os.dup(0), "rb")
     nothing = os.open("/dev/null", os.O_RDONLY)
     os.dup2(nothing, 0)
@@ -149,7 +149,7 @@ def _restore(job: dict[str, Any]) -> int:
 
     try:
         with os.fdopen(os.dup(0), "rb") as file, tarfile.open(fileobj=file, mode="r|gz") as archive:
-            # Before 3.11.4 there are no filters. This process is a guest, and as powerless as any other.
+            # Before 3.11.4 there are no filters. This process is a guest, as powerless as any other.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(f"{ROOT}/work")
     except (OSError, tarfile.TarError) as error:
@@ -159,7 +159,7 @@ def _restore(job: dict[str, Any]) -> int:
 
 
 def empty() -> None:
-    """Remove everything in the places where guests may write, and next to them."""
+    """Remove everything in and beside the places where guests may write."""
     for place in PLACES:
         for name in os.listdir(f"{ROOT}/{place}"):
             _remove(f"{ROOT}/{place}/{name}")
@@ -169,8 +169,8 @@ def empty() -> None:
 
 
 def lay(mode: int) -> None:
-    """Restore the places where guests may write: a guest may have changed their modes and times, or put
-    something else there. If one is broken, all of them are emptied. `mode` is that of `ROOT`."""
+    """Restore the places where guests may write, since a guest may have changed their modes and times, or
+    replaced them. If one is broken, all of them are emptied. `mode` is that of `ROOT`."""
     os.chmod(ROOT, mode)
     for place in PLACES:
         path = f"{ROOT}/{place}"
@@ -203,7 +203,7 @@ def _remove(path: str) -> None:
                 os.rmdir(current)
             except OSError:
                 os.chmod(current, 0o700)
-                # Short paths: move what is inside to the top, so that no path grows too long.
+                # Move what is inside to the top, so that no path grows too long.
                 for name in os.listdir(current):
                     inner = os.path.join(current, name)
                     while os.path.lexists(moved := f"{ROOT}/{moves}"):
@@ -228,7 +228,7 @@ def _main_module() -> dict[str, Any]:
     module.__builtins__ = builtins  # type: ignore[attr-defined]
     sys.modules["__main__"] = module
     sys.argv = ["main.py"]
-    # The same program prints the same every time, as far as we can make it.
+    # As far as possible, a program prints the same thing every time.
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(0)
     if "random" in sys.modules:
@@ -278,7 +278,7 @@ def _execute(source: str, filename: str, namespace: dict[str, Any], interactive:
 def _execute_cell(source: str, filename: str, namespace: dict[str, Any]) -> None:
     import ast
 
-    # Not `ast.parse`, whose frame would appear in the traceback of a wrong cell.
+    # Not `ast.parse`, whose frame would appear in the traceback of an invalid cell.
     tree: Any = compile(source, filename, "exec", ast.PyCF_ONLY_AST)
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, filename, "exec"), namespace)
@@ -332,7 +332,7 @@ def _flush() -> int:
 
 
 def _end(code: int) -> None:
-    """End as an interpreter does (threads, atexit, buffers), but without tearing it down."""
+    """End as an interpreter does (threads, atexit, buffers), but without tearing down modules."""
     try:
         if "threading" in sys.modules:
             sys.modules["threading"]._shutdown()

@@ -1,8 +1,8 @@
-"""The fork server: the first process in a sandbox. It forks a guest for each job, and ends what it leaves.
+"""The fork server: the first process in a sandbox. It forks a guest for each job and kills what it leaves.
 
 It reads no program and no data of guests: a job goes straight to the fork that waits for it, on a second
 socket, with an `ALLOWANCE` and five descriptors (see `program.py`): job, stdin, stdout, stderr, report. So no
-guest finds another's data in the memory it begins with. The server itself speaks JSON lines:
+guest begins with another's data in its memory. The server itself speaks JSON lines:
 
     → {"op": "ping"}                       ready?   ← {} and the second socket
     → {"op": "start", "wall": 2.0, "cpu": 2.0, "memory": 268435456, …}   ← {"ended": …} when all is over
@@ -30,15 +30,15 @@ import time
 from . import program, watch
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # importing `typing` would make the start slower
+if TYPE_CHECKING:  # importing `typing` would slow the start
     from typing import Any, NoReturn
 
 _WATCH_AFTER_S, _WATCH_EVERY_S = 0.010, 0.010
 _REST_EVERY_S, _REST_CPU_S = 0.250, 0.1
-"""How often a session is checked between cells, and how much processor time it may still use: it is stopped,
+"""How often a session is checked between cells, and how much processor time it may use then: it is stopped,
 but one of its own timers can wake it."""
 ALLOWANCE = struct.Struct("4q")
-"""The limits that a waiting fork is given: seconds of processor time, bytes of memory, processes, bytes of a
+"""The limits given to a waiting fork: seconds of processor time, bytes of memory, processes, bytes per
 file."""
 _THREAD_STACK = 8 << 20
 _DECOY_BYTES = 1 << 20
@@ -58,7 +58,7 @@ class Guest:
         self.used_before = 0.0
         self.looked = self.begun
         self.seen: dict[str, float] = {}
-        """Processor time of each of its processes, including those that have ended."""
+        """Processor time of each of its processes, dead or alive."""
 
     def allow(self, order: dict[str, Any]) -> None:
         self.wall, self.cpu, self.memory = order["wall"], order["cpu"], order["memory"]
@@ -111,7 +111,7 @@ class Server:
                 self._watch(self.guest)
 
     def _patience(self) -> float | None:
-        """Milliseconds until the guest must be checked."""
+        """Milliseconds until the next check of the guest."""
         if self.guest is None:
             return None
         if self.guest.wall is None:
@@ -160,9 +160,8 @@ class Server:
             self._signal_all(signal.SIGCONT)
 
     def fork_ahead(self, owners: socket.socket | None = None) -> None:
-        """Fork the next guest before it is needed: a run then does not wait for the fork.
-
-        It must not hold the owner's end of the second socket, or it would never see that end close.
+        """Fork the next guest in advance, so that a run does not wait for it. The fork must not hold the
+        owner's end of the second socket, or it would never see that end close.
         """
         self.spare = os.fork()
         if self.spare:
@@ -205,7 +204,7 @@ class Server:
             (resource.RLIMIT_CPU, cpu),
             (resource.RLIMIT_FSIZE, disk),
             (resource.RLIMIT_NPROC, processes + self.settings["spare_processes"]),
-            # Page tables, which nothing counts, are 1/512 of what they map: no larger than the memory.
+            # Page tables, which nothing counts, are 1/512 of what they map: never more than the memory.
             (resource.RLIMIT_AS, 512 * memory),
             (resource.RLIMIT_DATA, 2 * memory + _THREAD_STACK * processes + self.settings["data"]),
         ):
@@ -219,7 +218,7 @@ class Server:
         """Fork a child that the kernel ends before this process when memory runs out.
 
         A guest killed this way returns its memory a moment after it stops counting as a candidate. If memory
-        is requested in that moment, the next candidate dies: the decoy, and not the server.
+        is requested in that moment, the next candidate dies: the decoy, not the server.
         """
         try:
             self.decoy = os.fork()
@@ -244,7 +243,7 @@ class Server:
             self.decoy = None
 
     def _offer_to_the_killer(self) -> None:
-        """As a fork: be the first to go when memory runs out, before the server."""
+        """In a fork: be the first to die when memory runs out, before the server."""
         if _IS_LINUX and self.settings["guarded"]:
             kernel.set_dumpable(True)
         if self.proc is not None:
@@ -272,7 +271,7 @@ class Server:
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise
-            return  # the kernel is about to kill the guest: there is no memory even for our question
+            return  # the kernel is about to kill the guest: there is no memory even to ask
         if usage.cpu_s - guest.used_before > cpu:
             self._kill("cpu")
         elif usage.memory > guest.memory and self.proc.proportional(members) > guest.memory:
@@ -301,10 +300,8 @@ class Server:
             pass
 
     def _reap(self) -> None:
-        """Reap the dead; if the guest itself is among them, end everything that it left, and tell the owner.
-
-        Only while a guest is known: a waiting fork may get its job, and even end, before the order for it has
-        been read here.
+        """Reap the dead; if the guest is among them, kill everything it left, and tell the owner. Only while
+        a guest is known: a waiting fork may get its job, and even end, before its order is read here.
         """
         while self.guest is not None:
             try:
@@ -321,7 +318,7 @@ class Server:
     def _end(self, guest: Guest, status: int, peak: int) -> None:
         seconds = time.monotonic() - guest.cell_begun
         self._signal_all(signal.SIGKILL)
-        while not self.kill_by_group:  # orphans are ours only where we have a namespace
+        while not self.kill_by_group:  # orphans come to us only in a namespace of our own
             try:
                 os.wait4(-1, 0)
             except ChildProcessError:
@@ -341,8 +338,8 @@ class Server:
         self.fork_ahead()
 
     def _laid(self) -> list[tuple[int, ...]] | None:
-        """The kind, mode and times of the folders that guests are given: there, one could leave the next a
-        message, or nothing to work in. None where one is missing."""
+        """The type, mode and times of the folders that guests are given, through which a guest could leave a
+        message for the next, or leave it nowhere to work. None for a missing folder."""
         try:
             found = [os.lstat(place) for place in self.places]
         except OSError:
@@ -354,7 +351,7 @@ class Server:
         if not self.settings["own_disk"]:
             return False, any(os.listdir(f"{self.root}/{place}") for place in program.PLACES)
         disk = os.statvfs(self.root)
-        # What is deleted but still open elsewhere is gone by now: its holders are dead.
+        # Files deleted while open are gone by now: whoever held them is dead.
         return disk.f_bavail == 0 or disk.f_ffree == 0, disk.f_ffree < self.free_files
 
     def _answer(self, message: dict[str, Any]) -> None:
@@ -362,13 +359,12 @@ class Server:
 
 
 def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
-    """The maximum of each resource limit of a guest; limits that are not set are absent.
-
-    Limits that are the same for every guest are set once, on this process.
+    """The maximum of each resource limit of a guest; unset limits are absent. Those that are the same for
+    every guest are set once, on this process.
     """
     limits = {resource.RLIMIT_NOFILE: 256, resource.RLIMIT_CORE: 0}
     if settings["filter"]:
-        # What the kernel counts for all processes of a user: timers and waiting signals, locked memory.
+        # Counted for all processes of a user: timers and pending signals, locked memory.
         limits |= {resource.RLIMIT_SIGPENDING: 256, resource.RLIMIT_MEMLOCK: 0}
     for limit, most in limits.items():
         hard = resource.getrlimit(limit)[1]
@@ -384,7 +380,7 @@ def _hard_limits(settings: dict[str, Any]) -> dict[int, int]:
 
 
 def prepare(settings: dict[str, Any]) -> watch.Proc | None:
-    """Set up the work directory, give up every right that this needed, and install the filter."""
+    """Set up the work directory, give up the rights needed for that, and install the filter."""
     root = settings["root"]
     proc = None
     if settings["mount"]:
@@ -409,8 +405,8 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
             kernel.drop_capabilities()
         if not settings["kill_by_group"]:
             kernel.adopt_orphans()
-        # Where guests see a /proc, it must not open this process's memory to them. Elsewhere they have no way
-        # to it (the filter kills any that try), and forks need not undo it, which takes 0.1 ms.
+        # Where guests see a /proc, it must not open this process's memory to them. Elsewhere they cannot
+        # reach it (the filter kills any that try), and forks save the 0.1 ms that undoing this takes.
         kernel.set_dumpable(not settings["guarded"])
     return proc
 
@@ -418,7 +414,7 @@ def prepare(settings: dict[str, Any]) -> watch.Proc | None:
 def refuse(control: socket.socket, reason: str) -> NoReturn:
     """Tell the owner why no sandbox can start, and end."""
     control.sendall(json.dumps({"wrong": reason}).encode())
-    # Its question must be read first: if a socket closes with unread data, the answer is lost too.
+    # Read its request first: a socket that closes with unread data loses the answer too.
     control.recv(65536)
     sys.exit(1)
 
@@ -453,7 +449,7 @@ def main() -> None:
             importlib.import_module(module)
         except Exception as error:
             refuse(control, f"preload: {module!r} cannot be imported there ({type(error).__name__}: {error})")
-    # Files that a module left (matplotlib: a font cache) would hide as many of a guest's files from `_disk`.
+    # Files left by a module (matplotlib's font cache) would hide as many of a guest's files from `_disk`.
     program.empty()
     if proc is not None:
         proc = watch.Proc(proc.folder)

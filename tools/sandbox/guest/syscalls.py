@@ -1,4 +1,4 @@
-"""System calls: which ones guests may not make, and their numbers."""
+"""System calls that guests may not make, and their numbers."""
 
 # Asking for one of these is never an accident: the process is killed (SIGSYS).
 FORBIDDEN = """
@@ -9,13 +9,13 @@ FORBIDDEN = """
     request_key name_to_handle_at open_by_handle_at fanotify_init lookup_dcookie settimeofday
     clock_settime clock_adjtime adjtimex sethostname setdomainname syslog vhangup personality iopl
     ioperm modify_ldt nfsservctl quotactl_fd
-""".split()  # noqa: SIM905 (the words are easier to read)
+""".split()  # noqa: SIM905 (words are easier to read)
 
 # These fail, since honest libraries try them and go on. Memory outside any process (System V, memfd, message
 # queues) would escape the limits on memory; attributes and access lists on the folders that every guest is
-# given would outlive the one that set them. Watching the interpreter's files, which are the host's, shows
-# what others do. The number of asynchronous contexts is limited for the host as a whole. A folder of /proc
-# serves as a pidfd, so that no filter on process numbers sees where a signal goes. `sync` waits for the
+# given would outlive the guest that set them. Watching the interpreter's files, which are the host's, shows
+# what others do. Asynchronous contexts are limited in number for the host as a whole. A folder of /proc
+# serves as a pidfd, which hides from a filter on process numbers where a signal goes. `sync` waits for the
 # host's disks.
 DENIED = """
     memfd_create memfd_secret shmget shmat shmctl semget semctl msgget msgctl mq_open mq_unlink
@@ -26,19 +26,19 @@ DENIED = """
     sync syncfs ustat sysfs uselib
 """.split()  # noqa: SIM905
 
-# The only commands that are carried out, for calls that do many things.
+# The only commands allowed, for calls that do many things.
 FCNTL = {
     "F_DUPFD": 0, "F_GETFD": 1, "F_SETFD": 2, "F_GETFL": 3, "F_SETFL": 4, "F_GETLK": 5, "F_SETLK": 6,
     "F_SETLKW": 7, "F_OFD_GETLK": 36, "F_OFD_SETLK": 37, "F_OFD_SETLKW": 38, "F_DUPFD_CLOEXEC": 1030,
     "F_SETPIPE_SZ": 1031, "F_GETPIPE_SZ": 1032, "F_GET_SEALS": 1034,
 }  # fmt: skip
-"""Not among them: owners of a descriptor and their signals (F_SETOWN, F_SETSIG), leases, watching folders."""
+"""Excluded: owners of a descriptor and their signals (F_SETOWN, F_SETSIG), leases, watching folders."""
 IOCTL = {
     "TCGETS": 0x5401, "TIOCGWINSZ": 0x5413, "FIONREAD": 0x541B, "FIONBIO": 0x5421, "FIONCLEX": 0x5450,
     "FIOCLEX": 0x5451, "TCGETS2": 0x802C542A, "FICLONE": 0x40049409, "FICLONERANGE": 0x4020940D,
 }  # fmt: skip
-"""Not among them: owners of a descriptor (FIOSETOWN, SIOCSPGRP, FIOASYNC), typing into terminals, flags of
-files, which would outlive a guest, and whatever else drivers and file systems of the host listen to."""
+"""Excluded: owners of a descriptor (FIOSETOWN, SIOCSPGRP, FIOASYNC), typing into terminals, file flags, which
+would outlive a guest, and whatever else the host's drivers and file systems respond to."""
 
 _NUMBERS = {
     "x86_64": """

@@ -1,4 +1,4 @@
-"""How much the guests of a server use, read from its own view of /proc."""
+"""What the guests of a server use, read from its own view of /proc."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-# Not a dataclass: importing `dataclasses` takes longer than everything else that the server needs.
+# Not a dataclass: importing `dataclasses` takes longer than all else that the server needs.
 Usage = namedtuple("Usage", ["cpu_s", "memory"])
-"""Seconds of processor time, and bytes in memory (shared pages counted once for every process)."""
+"""Seconds of processor time, and resident bytes (shared pages count once per process)."""
 
 
 class Proc:
-    """A descriptor on a /proc that the guests do not see."""
+    """A descriptor on a /proc that guests do not see."""
 
     def __init__(self, folder: int) -> None:
         self.folder = folder
         self.base = self._memory("self", self._status("self"))
-        """Bytes that the server itself holds, with which every fork starts."""
+        """Bytes held by the server itself, with which every fork starts."""
 
     def in_namespace(self, ours: set[int]) -> list[str]:
-        """All processes of this process namespace but `ours`."""
+        """All processes in this process namespace except `ours`."""
         return [name for name in os.listdir(self.folder) if name.isdigit() and int(name) not in ours]
 
     def in_session(self, leader: int) -> list[str]:
@@ -38,7 +38,7 @@ class Proc:
         return found
 
     def usage(self, processes: list[str], seen: dict[str, float]) -> Usage:
-        """The sum over processes of what they use above the base.
+        """What these processes use above the base, summed.
 
         `seen` remembers the processor time of each: the kernel forgets children that nobody waits for.
         """
@@ -56,13 +56,13 @@ class Proc:
         return Usage(max(cpu, sum(seen.values())), memory)
 
     def proportional(self, processes: list[str]) -> int:
-        """Bytes in memory, shared pages counted once in all. Slow: the kernel walks page tables for it."""
+        """Resident bytes; shared pages count once in all. Slow: the kernel walks page tables for it."""
         total = 0
         for process in processes:
             try:
                 text = self._read(f"{self._living(process, self._status(process))}/smaps_rollup")
                 total += next(int(line.split()[1]) for line in text.splitlines() if line.startswith(b"Pss:"))
-            except (OSError, StopIteration, IndexError):  # it ended, or hides: count all that it has
+            except (OSError, StopIteration, IndexError):  # it ended, or hides: count all it has
                 try:
                     total += self._memory(process, self._status(process)) // 1024
                 except (OSError, ValueError, IndexError):
@@ -70,7 +70,7 @@ class Proc:
         return total * 1024
 
     def peak(self, process: int) -> int:
-        """The most bytes that a process has had in memory; 0 when it has ended."""
+        """The peak of a process's resident bytes; 0 if it has ended."""
         try:
             lines = self._read(f"{process}/status").splitlines()
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(b"VmHWM:"))
@@ -78,7 +78,7 @@ class Proc:
             return 0
 
     def offer_to_the_killer(self) -> None:
-        """Make this process the first to be killed when memory runs out, before the server."""
+        """Make this process die before the server when memory runs out."""
         score = os.open("self/oom_score_adj", os.O_WRONLY, dir_fd=self.folder)
         os.write(score, b"1000")
         os.close(score)
@@ -89,8 +89,8 @@ class Proc:
         return int(fields[21]) * _PAGE
 
     def _living(self, process: str, fields: list[bytes]) -> str:
-        """The process; or, if its first thread has ended while others go on, one of these: the first thread
-        no longer has any memory."""
+        """The process; or another of its threads if the first has ended, since an ended thread shows no
+        memory."""
         if fields[0] != b"Z" or int(fields[17]) < 2:
             return process
         threads = os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.folder)
