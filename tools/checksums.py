@@ -1,7 +1,7 @@
-"""Small files that carry their own checksum, so that a flipped bit is noticed and not shown as a result.
+"""Small files that carry their own checksum, so that a flipped bit is detected instead of shown as a result.
 
-A record (a JSON object) carries it under the key `checksum`, a TOML file in a comment at its end. A file
-without a checksum was written before there were any, and is accepted as it is.
+A record (a JSON object) has it under the key `checksum`, a TOML file in a comment at its end. A file without
+one was written before checksums existed, and is accepted as it is.
 """
 
 import json
@@ -21,7 +21,7 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_damaged(record: Mapping[str, Any]) -> bool:
-    """Whether the record differs from the one that its checksum was computed from."""
+    """Whether the record does not match its checksum."""
     return KEY in record and record[KEY] != sealed(record)[KEY]
 
 
@@ -31,7 +31,7 @@ def sealed_text(text: str) -> str:
 
 
 def is_damaged_text(text: str) -> bool:
-    """Whether the text differs from the one that the checksum at its end was computed from."""
+    """Whether the text does not match the checksum at its end."""
     found = _COMMENT.search(text)
     return found is not None and found.group(1) != _checksum(text[: found.start()])
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 @contextmanager
 def replacing_file(target: Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of `target` once the block has ended and its bytes are on the
-    disk. When the block raises, `target` stays as it was and nothing else is left behind.
+    """A path to write to, which replaces `target` once the block has ended and its bytes are on disk. If the
+    block raises, `target` stays as it was and nothing else is left behind.
 
     Raises:
         OSError: the file could not be written; it names `target`.
@@ -42,8 +42,8 @@ def write_file(target: Path, content: bytes | str) -> Path:
 
 @contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """An empty folder to fill, which takes the place of `target` once the block has ended and its content is
-    on the disk. When the block raises, `target` stays as it was. The folder around `target` must exist.
+    """An empty folder to fill, which replaces `target` once the block has ended and its content is on disk.
+    If the block raises, `target` stays as it was. The parent folder of `target` must exist.
 
     Raises:
         OSError: the folder could not be written; it names `target`.
@@ -64,7 +64,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder so that others see all of it or nothing. A folder that does not exist is fine.
+    """Remove a folder, if it exists, so that others see all of it or nothing.
 
     Raises:
         OSError: it cannot be removed.
@@ -77,7 +77,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed left half-written, or half-removed, in `folder` and below. Only
+    """Remove what killed processes left half-written or half-removed in `folder` and below. Only
     for a folder that no other process is writing to."""
     for path in sorted([*folder.rglob(".*.partial"), *folder.rglob(".*.removed")]):
         if path.is_dir():
@@ -87,11 +87,11 @@ def sweep(folder: Path) -> None:
 
 
 def cache_directory(name: str, variable: str = "") -> Path:
-    """The folder of this user's caches of one kind, created if necessary.
+    """This user's folder for one kind of cache, created if necessary.
 
-    The environment variable `variable` goes first, then `$XDG_CACHE_HOME/ludus/NAME`, then
-    `~/.cache/ludus/NAME`; where that cannot be written to, a folder of this user's under the system's
-    temporary directory, which is logged once.
+    It is the value of the environment variable `variable`, else `$XDG_CACHE_HOME/ludus/NAME`, else
+    `~/.cache/ludus/NAME`; if that is not writable, a folder of this user's in the system's temporary
+    directory, which is logged once.
 
     Raises:
         OSError: the folder that `variable` names, or even the temporary one, cannot be written to.
@@ -116,7 +116,7 @@ def _tell_once(text: str) -> None:
 
 def _writable(folder: Path, private: Path | None = None) -> Path:
     if private is not None:
-        # In a directory that anybody can write to, a folder of that name may belong to somebody else.
+        # In a directory that anybody can write to, a folder with that name may belong to somebody else.
         private.mkdir(mode=0o700, exist_ok=True)
         if hasattr(os, "getuid") and private.stat().st_uid != os.getuid():
             raise PermissionError(f"{private} belongs to another user")
@@ -131,7 +131,7 @@ def _scratch(target: Path) -> Path:
 
 @contextmanager
 def _naming(target: Path, scratch: Path) -> Iterator[None]:
-    """An OSError about `scratch`, which nobody has asked for, names `target`."""
+    """Make an OSError about `scratch`, which the caller does not know, name `target`."""
     try:
         yield
     except OSError as error:
@@ -141,7 +141,7 @@ def _naming(target: Path, scratch: Path) -> Iterator[None]:
 
 
 def _flush(path: Path) -> None:
-    """Return once a file's content, or a folder's list of names, is on disk."""
+    """Return once a file's content, or a folder's list of entries, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

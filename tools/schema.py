@@ -1,8 +1,8 @@
-"""JSON schemas: what is wrong with a value, in words that a model can act on.
+"""JSON schemas: what is wrong with a value, in words on which a model can act.
 
-Covers the part of JSON Schema that describes tools: types, properties, items, enumerations, bounds,
-alternatives and references within the schema. Other keywords are ignored: the author of the tool checks them
-as well. `jsonschema` is not a dependency of the core, and its messages are written for programmers.
+Covers the parts of JSON Schema that describe tools: types, properties, items, enumerations, bounds,
+alternatives and references within the schema. Other keywords are ignored, since the author of the tool checks
+them too. `jsonschema` is not a dependency of the core, and its messages are written for programmers.
 """
 
 import difflib
@@ -33,9 +33,9 @@ _LENGTHS: dict[type, tuple[str, str, str]] = {
     list: ("minItems", "maxItems", "items"),
 }
 MOST = 10
-"""How many complaints are given at once; a list of thousands of items can have as many."""
+"""How many complaints are reported at once; a list of thousands of items can have as many."""
 _DEEPEST = 100
-"""How deep nested schemas are followed; one can refer to itself without end."""
+"""How deep nested schemas are followed; a schema can refer to itself forever."""
 
 
 def complaints(
@@ -46,10 +46,8 @@ def complaints(
     depth: int = 0,
     begun: frozenset[int] = frozenset(),
 ) -> list[str]:
-    """What is wrong with `value`; empty if it fits. `place` is its position, such as `stops.0`.
-
-    `begun` holds the schemas that this value is being compared with: one that leads back to itself adds
-    nothing.
+    """What is wrong with `value`; empty if it fits. `place` is its position, such as `stops.0`. `begun` holds
+    the schemas with which this value is already being compared: one that leads back to itself adds nothing.
     """
     root = schema if root is None else root
     schema = _followed(schema, root)
@@ -68,7 +66,7 @@ def complaints(
         found = [complaints(value, option, place, root, depth + 1, begun) for option in options]
         if found and all(found):
             wanted = list(dict.fromkeys(_wanted(option, root) for option in options))
-            # The closest alternative says what to fix; if none has the right type, list them all.
+            # The closest alternative says what to fix; if none has the right type, all are listed.
             typed = [
                 reasons for reasons, option in zip(found, options, strict=True) if _typed(value, option, root)
             ]
@@ -96,9 +94,8 @@ def complaints(
 
 
 def kinds(schema: Any, root: Any, begun: frozenset[int] = frozenset()) -> frozenset[str]:
-    """The JSON types that a schema admits, through references and alternatives; all if it says nothing.
-
-    `root` is the schema that references start from.
+    """The JSON types that a schema admits, through references and alternatives; all types if it names none.
+    `root` is the schema in which references are looked up.
     """
     schema = _followed(schema, root)
     if schema is False:
@@ -121,9 +118,9 @@ def kinds(schema: Any, root: Any, begun: frozenset[int] = frozenset()) -> frozen
 
 
 def unpacked(value: Any, schema: Any, root: Any, depth: int = 0) -> Any:
-    """The value, with lists and objects in place of the texts that say them (`"[1, 2]"`).
+    """The value, with lists and objects in place of their JSON texts (`"[1, 2]"`).
 
-    Models often write them so. A text stays as it is wherever the schema admits texts.
+    Models often write them so. A text stays as it is where the schema admits texts.
     """
     schema = _followed(schema, root)
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
@@ -160,7 +157,7 @@ def missing(name: str) -> str:
 
 
 def unknown(name: str, known: Iterable[str]) -> str:
-    """A message that there is no such argument, and which one may be meant."""
+    """A message that there is no such argument, and which was probably meant."""
     names = list(known)
     near = difflib.get_close_matches(name, names, n=1)
     if near:
@@ -169,7 +166,7 @@ def unknown(name: str, known: Iterable[str]) -> str:
 
 
 def not_one_of(value: Any, choices: Iterable[Any]) -> str:
-    """A message that a value is not among the choices, and which one may be meant."""
+    """A message that a value is not among the choices, and which was probably meant."""
     listed = list(choices)
     texts = [choice for choice in listed if isinstance(choice, str)]
     near = difflib.get_close_matches(value[:100], texts, n=1) if isinstance(value, str) else []
@@ -179,7 +176,7 @@ def not_one_of(value: Any, choices: Iterable[Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a model would write it, cut after 60 characters."""
+    """A value as a model would write it, truncated to 60 characters."""
     text = repr(value) if isinstance(value, str) else _json(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -238,7 +235,7 @@ def _length(value: Any, schema: Mapping[str, Any], at: str) -> list[str]:
 
 
 def _keyword(schema: Mapping[str, Any], name: str, kind: type, otherwise: Any) -> Any:
-    """What a schema says under a keyword; `otherwise` if that is not of the kind that it should be."""
+    """A schema's value for a keyword; `otherwise` if it is missing or of the wrong kind."""
     found = schema.get(name)
     return found if isinstance(found, kind) else otherwise
 
@@ -260,13 +257,14 @@ def _kind(value: Any) -> str | None:
 
 
 def _read(text: str) -> Any:
-    """The list or object that a text says; None if it says none that can be passed on."""
+    """The list or object that a JSON text describes; None for any other text, and for what cannot be passed
+    on."""
     if text.lstrip()[:1] not in ("[", "{"):
         return None
     try:
         value = json.loads(text)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (ValueError, RecursionError):  # also for half a surrogate pair, and NaN
+    except (ValueError, RecursionError):  # rejects half a surrogate pair and NaN, too
         return None
     return value
 
@@ -288,7 +286,7 @@ def _wanted(schema: Any, root: Any) -> str:
 
 
 def _followed(schema: Any, root: Any) -> Any:
-    """What a reference such as `#/$defs/Stop` stands for; one that leads elsewhere accepts anything."""
+    """The schema behind a reference such as `#/$defs/Stop`; a reference to elsewhere accepts anything."""
     for _ in range(_DEEPEST):
         if not isinstance(schema, Mapping) or "$ref" not in schema:
             return schema

@@ -1,17 +1,17 @@
-"""Which texts a service's protocol can carry."""
+"""The texts that a service's protocol can carry."""
 
 import re
 
 from ludus.tools.errors import ToolError
 
 UNCARRIED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-"""Characters that no service takes: control characters except tab and line feed, halves of surrogate pairs,
+"""Characters that no service accepts: control characters except tab and line feed, halves of surrogate pairs,
 U+FFFE and U+FFFF. XML cannot carry most of them (XML 1.0, 2.2), iCalendar cannot carry control characters
 (RFC 5545, 3.1), and UTF-8 cannot carry halves of pairs."""
 
 
 def uncarried(text: str) -> str | None:
-    """What keeps a text from being sent, such as `U+000B at character 2`; None if it can be sent."""
+    """Why a text cannot be sent, such as `U+000B at character 2`; None if it can."""
     found = UNCARRIED.search(text)
     return None if found is None else f"U+{ord(found[0]):04X} at character {found.start() + 1}"
 

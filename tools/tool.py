@@ -13,7 +13,7 @@ from ludus.tools import schema
 from ludus.tools.errors import ToolError
 
 OURS = ("self", "state")
-"""Parameters that the caller of the tool fills in; the model never sees them."""
+"""Parameters that the tool's caller fills in; the model never sees them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Tool:
     """JSON schema of the arguments."""
     function: Callable[..., Any]
     _check: Callable[[dict[str, Any]], dict[str, Any]] = field(repr=False)
-    """The arguments as the function takes them; raises `ToolError` that says what is wrong with them."""
+    """Converts arguments to those of the function; raises a `ToolError` that says what is wrong with them."""
 
     @classmethod
     def from_schema(
@@ -38,7 +38,7 @@ class Tool:
         Args:
             parameters: the JSON schema of the arguments. They are passed on unchanged, and only those given.
         """
-        # If the schema says nothing about further arguments, an unknown name is most likely a mistake.
+        # If the schema does not mention other arguments, an unknown name is most likely a mistake.
         closed = {"type": "object", "additionalProperties": False, **parameters}
 
         def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -65,9 +65,8 @@ class Tool:
         return {"name": self.name, "description": self.description, "inputSchema": parameters}
 
     def read(self, arguments: Any) -> dict[str, Any]:
-        """The arguments of a call, as the model wrote them: a JSON object, or the text of one.
-
-        Where a list or an object is wanted, the text of one (`"[1, 2]"`) is taken for it.
+        """The arguments of a call, from what the model wrote: a JSON object, or its text. In place of a list
+        or an object, its text (`"[1, 2]"`) will do.
 
         Raises:
             ToolError: they are not an object, or one is missing, unknown, or of the wrong type.
@@ -83,7 +82,7 @@ class Tool:
                 f"{self.name}: the arguments must be a JSON object, not {schema.shown(arguments)}"
             )
         try:
-            # Half a surrogate pair cannot be encoded in UTF-8: whatever a tool did with it would break.
+            # Half a surrogate pair cannot be encoded in UTF-8: it would break whatever a tool did with it.
             json.dumps(arguments, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError:
             raise ToolError(
@@ -92,7 +91,8 @@ class Tool:
         except RecursionError:
             raise ToolError(f"{self.name}: the arguments are nested too deeply") from None
         except (TypeError, ValueError) as error:
-            # Values that came as objects: a number with thousands of digits, or a list that contains itself.
+            # Values that arrived as objects: a number with thousands of digits, or a list that contains
+            # itself.
             raise ToolError(f"{self.name}: the arguments are no JSON: {error}") from None
         try:
             return self._check(dict(schema.unpacked(arguments, self.parameters, self.parameters)))
@@ -153,7 +153,7 @@ def tool(function: Callable[..., Any]) -> Tool:
 
 def _documented(name: str, docstring: str) -> tuple[str, dict[str, str]]:
     if not docstring.strip():
-        raise TypeError(f"tool {name} has no docstring; say there what it does, for the model")
+        raise TypeError(f"tool {name} has no docstring: write one that tells the model what it does")
     head, _, rest = docstring.partition("\nArgs:\n")
     body = re.split(r"\n(?=\S)", rest)[0]
     described: dict[str, str] = {}

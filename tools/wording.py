@@ -7,7 +7,7 @@ from collections.abc import Iterable
 def nearest(name: object, choices: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The choice whose spelling is closest to `name`, ignoring case; None if none is close.
 
-    `cutoff` is the least similarity, from 0 (anything) to 1 (the same letters).
+    `cutoff` is the minimum similarity, from 0 (anything) to 1 (the same letters).
     """
     spelled = {choice.casefold(): choice for choice in choices}
     close = difflib.get_close_matches(str(name)[:100].casefold(), spelled, n=1, cutoff=cutoff)
@@ -27,7 +27,7 @@ def number(value: float, unit: str = "") -> str:
     if unit == "percent":
         return f"{100 * value:.1f}%"
     size = abs(value)
-    if size < 1e-15:  # what rounding leaves of 0
+    if size < 1e-15:  # zero, up to rounding
         text = "0"
     elif size >= 1000:
         text = f"{value:,.0f}"
@@ -58,5 +58,5 @@ def duration(seconds: float) -> str:
 
 
 def environment_title(id: str) -> str:
-    """An environment's id as tables and headings show it: without the namespace for those of Ludus."""
+    """An environment's id for tables and headings: Ludus's own without their namespace."""
     return id.removeprefix("ludus/")

@@ -28,7 +28,7 @@ try:
 except ModuleNotFoundError as error:
     raise UserError(f"MCP needs {error.name}, which is not installed: pip install 'ludus[serve]'") from error
 
-# The SDK logs tracebacks for what we report in one line.
+# The SDK logs tracebacks of what we report in one line.
 logging.getLogger("mcp").addHandler(logging.NullHandler())
 
 TIMEOUT_S = 30.0
@@ -52,13 +52,13 @@ class McpServer:
                 print(tool.name, tool.description)
             server.call("add", {"a": 1, "b": 2})
 
-    The tools are those that the server lists when the connection opens. An agent is told about them once, so
-    a server that changes them afterwards is at fault.
+    The tools are those that the server lists when the connection opens. An agent is told of them once, so
+    changing them later is the server's fault.
 
     Args:
-        command: a program and its arguments; it speaks MCP on its standard input and output.
-        url: an address of the transport "streamable HTTP", such as `http://127.0.0.1:8000/mcp`.
-        env: variables of the command's environment, beside PATH, HOME and the like, which it inherits.
+        command: a program that speaks MCP on its standard input and output, and its arguments.
+        url: an address that speaks "streamable HTTP", such as `http://127.0.0.1:8000/mcp`.
+        env: environment variables of the command, besides PATH, HOME and the like, which it inherits.
         headers: for a URL: sent with every request, such as `{"Authorization": "Bearer …"}`.
         timeout_s: the time limit for opening the connection, and for every call.
 
@@ -104,7 +104,7 @@ class McpServer:
                 f"MCP server: there is no program {self.command[0]!r}: install it, or give its path"
             )
         self._connection = connection = _Connection(self._transport(), self.timeout_s)
-        # Leave no process behind, even if nobody calls `close`.
+        # No process is left behind, even if nobody calls `close`.
         self._closing = weakref.finalize(self, connection.close)
         try:
             self._ask(connection.opened.result, "connecting")
@@ -145,7 +145,7 @@ class McpServer:
             if error.code not in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):
                 raise self._fault(f"{name}: {error}") from error
             refusal = str(error)
-        # A wrong call is the model's fault, unless the tool has changed since the model was told about it.
+        # A wrong call is the model's error, unless the tool has changed since the model was told of it.
         if refusal is not None or connection.tools_changed:
             self._require_the_same_tools()
         if refusal is not None:
@@ -170,10 +170,10 @@ class McpServer:
         return self._connection
 
     def _ask(self, asking: Callable[[], Any], what: str) -> Any:
-        """What `asking` returns; anything other than a result is a fault.
+        """What `asking` returns, which must be a result.
 
         Raises:
-            ToolFault: the server did not answer, or with an error, or in a way that cannot be understood.
+            ToolFault: the server did not answer, answered with an error, or cannot be understood.
         """
         try:
             return self._answer(asking, what)
@@ -181,7 +181,7 @@ class McpServer:
             raise self._fault(f"{what}: {error}") from error
 
     def _answer(self, asking: Callable[[], Any], what: str) -> Any:
-        """What `asking` returns; anything other than an answer is a fault.
+        """What `asking` returns, which must be an answer.
 
         Raises:
             mcp.MCPError: the server answered with an error.
@@ -195,7 +195,7 @@ class McpServer:
             if error.code == types.CONNECTION_CLOSED:
                 raise self._fault(f"{what}: it ended, or closed the connection") from error
             raise
-        except Exception as error:  # whatever the SDK makes of a broken line, an odd answer, HTML, …
+        except Exception as error:  # whatever the SDK raises for a broken line, an odd answer, HTML, …
             cause = _leaf(error)
             words = str(cause).partition("\n")[0]
             raise self._fault(f"{what}: {type(cause).__name__}: {words}") from error
@@ -232,13 +232,13 @@ class McpServer:
 
 
 Transport = Callable[[TextIO], AbstractAsyncContextManager[Any]]
-"""Makes the SDK's transport; the file receives the standard error of a process that it starts."""
+"""Makes the SDK's transport; the file receives the standard error of the process, if it starts one."""
 
 
 @asynccontextmanager
 async def _reach(url: str, headers: Mapping[str, str], timeout_s: float, _: TextIO) -> AsyncIterator[Any]:
     async with (
-        # Time limits apply to each request: here one would end the whole session.
+        # Time limits apply to requests: here, one would end the whole session.
         httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(timeout_s, read=None)) as http,
         streamable_http_client(url, http_client=http) as streams,
     ):
@@ -281,7 +281,7 @@ class _Connection:
         self._errors.close()
 
     def last_words(self) -> str:
-        """The last line of a server's standard error, or of its output that is not MCP."""
+        """The last line of a server's standard error, or of its output outside MCP."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors if line.strip()]
         return (lines[-1] if lines else self._no_mcp)[:300]

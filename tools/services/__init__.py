@@ -1,4 +1,4 @@
-"""Tool services: small ASGI applications whose state is a pure function of a seed and of the calls."""
+"""Tool services: small ASGI applications whose state is a pure function of a seed and the calls."""
 
 from ludus.tools.services.faults import Fault, FaultPlan
 from ludus.tools.services.service import Service, VirtualClock

@@ -1,4 +1,4 @@
-"""`all_services`: one of each, made from one seed; `all_on_a_rack`: the application that serves them."""
+"""`all_services`: one of each, from one seed; `all_on_a_rack`: the application that serves them."""
 
 from ludus.tools.services.calendar import Calendar, CalendarService
 from ludus.tools.services.faults import FaultPlan
@@ -10,9 +10,8 @@ from ludus.tools.services.weather import WeatherService
 
 
 def all_services(seed: int = 0) -> dict[str, Service]:
-    """Search, calendar, weather and mail of one world, by name.
-
-    The owner of the mailbox exchanges mail with eight people; each of the nine has an empty calendar.
+    """Search, calendar, weather and mail of one world, by name. The mailbox's owner corresponds with eight
+    people; each of the nine has an empty calendar.
     """
     mailbox = invented_mailbox(seed)
     people = (mailbox.owner, *mailbox.people)
@@ -22,7 +21,7 @@ def all_services(seed: int = 0) -> dict[str, Service]:
 
 
 UNCHANGING = ("search", "weather")
-"""Services that no call changes, so that several processes can serve them in parallel."""
+"""Services that calls do not change, so that several processes can serve them in parallel."""
 
 
 def all_on_a_rack(seed: int, faults: FaultPlan, control: bool = False, only_unchanging: bool = False) -> Rack:

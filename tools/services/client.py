@@ -8,7 +8,7 @@ from ludus.tools.errors import ToolError, ToolFault
 
 
 class Refused(ToolError):
-    """A request that the service understood and refused; its status tells why."""
+    """A request that the service understood and refused; its status says why."""
 
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
@@ -16,14 +16,14 @@ class Refused(ToolError):
 
 
 def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.Response:
-    """Send a request; the response, when it is one that carries an answer (status below 400).
+    """Send a request, and return a response that carries an answer (status below 400).
 
     Args:
         arguments: of `httpx.Client.request`: `params`, `json`, `content`, `headers`.
 
     Raises:
-        ToolError: something the caller can react to: a refusal, a time-out, a wrong request. The model reads
-            its text. It is a `Refused`, with the status, if the service refused.
+        ToolError: something to which the caller can react: a refusal, a time-out, a wrong request. The model
+            reads its text. A `Refused`, with the status, if the service refused.
         ToolFault: there is no service: the server is unreachable or does not speak HTTP.
     """
     try:
@@ -31,7 +31,7 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
     except httpx.TimeoutException:
         raise ToolError("the service did not answer in time; try again") from None
     except httpx.InvalidURL as error:
-        # What the model wrote has become part of the URL; a wrong base is found when the client is made.
+        # The model's text has become part of the URL; a wrong base URL is noticed when the client is made.
         raise ToolError(f"the request cannot be sent: {error}; write something shorter") from None
     except httpx.HTTPError as error:
         raise ToolFault(f"{http.base_url}: {type(error).__name__}: {error}") from error
@@ -51,11 +51,11 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
 
 
 def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> Any:
-    """`ask`, and the answer's JSON.
+    """The JSON answer to a request.
 
     Raises:
         ToolError: see `ask`.
-        ToolFault: see `ask`; also if the answer is not JSON.
+        ToolFault: see `ask`; or the answer is not JSON.
     """
     return read_json(ask(http, method, path, **arguments))
 
@@ -74,7 +74,7 @@ def read_json(response: httpx.Response) -> Any:
 
 
 def _reason(response: httpx.Response) -> str:
-    """What a service says about a request that was wrong."""
+    """A service's explanation of what is wrong with a request."""
     try:
         said = response.json()
     except ValueError:

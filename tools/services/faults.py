@@ -13,7 +13,8 @@ from ludus.tools.services.service import Service
 
 SLOW_S, TIMEOUT_S, RETRY_AFTER_S = 3.0, 3600.0, 5
 WAIT = "ludus.wait"
-"""Key of the scope under which the caller says how to wait; without it, the application really sleeps."""
+"""Key of the scope under which the caller says how to wait; without it, the application sleeps in real
+time."""
 
 
 class Fault(StrEnum):
@@ -31,10 +32,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """How often each fault happens, as shares of the calls; together at most 1.
+    """How often each fault happens, as a share of the calls; together at most 1.
 
     Raises:
-        ValueError: for a share outside [0, 1], or shares whose sum is more than 1.
+        ValueError: for a share outside [0, 1], or a sum of shares above 1.
     """
 
     seed: int = 0
@@ -69,7 +70,7 @@ class FaultPlan:
 
 
 class FaultyApp:
-    """A service's application with the faults of a plan, counting its calls."""
+    """A service's application, with the faults of a plan; it counts its calls."""
 
     def __init__(self, service: Service, plan: FaultPlan) -> None:
         self._service = service

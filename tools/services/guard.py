@@ -19,24 +19,23 @@ class Access:
     """Who may call."""
 
     token: str = ""
-    """What every request must carry, as `Authorization: Bearer TOKEN` or as the password of `Basic`; empty
-    for nothing."""
+    """What every request must carry, as `Authorization: Bearer TOKEN` or as the password of `Basic`; empty if
+    nothing."""
     hosts: tuple[str, ...] = ()
-    """Names by which the server may be called, besides `localhost` and addresses in numbers."""
+    """Names by which the server may be called, besides `localhost` and numeric addresses."""
     origins: tuple[str, ...] = ()
-    """Web pages that may call it from a browser, as in `https://rig.example`."""
+    """Origins of web pages that may call it from a browser, as in `https://rig.example`."""
 
 
 def guarded(make: Callable[[], ASGIApp], access: Access) -> ASGIApp:
-    """An application that answers only those who may call it.
-
-    A page in a browser is refused unless its origin is allowed: its requests name the origin (`Origin`), or
-    at least say that they come from elsewhere (`Sec-Fetch-Site`). A page whose own name was pointed at this
-    machine (DNS rebinding) still calls it by that name, so names must be allowed too.
+    """An application that answers only those who may call it. A page in a browser is refused unless its
+    origin is allowed: its requests name the origin (`Origin`), or at least say that they are cross-site
+    (`Sec-Fetch-Site`). A page whose own host name was pointed at this machine (DNS rebinding) still calls it
+    by that name, so names must be allowed too.
     """
     app = _WithToken(make(), access.token) if access.token else make()
     if access.origins:
-        # The token is checked inside it: a browser's preflight request carries none.
+        # The token is checked inside: a browser's preflight request carries none.
         app = CORSMiddleware(
             app, allow_origins=access.origins, allow_methods=METHODS, allow_headers=["*"], max_age=600
         )
@@ -68,7 +67,7 @@ class _FromAllowed:
         if name in self._hosts:
             return True
         try:
-            # A numeric address involves no name that could be pointed elsewhere.
+            # A numeric address has no name that could be pointed elsewhere.
             ipaddress.ip_address(name)
         except ValueError:
             return False

@@ -1,4 +1,4 @@
-"""`Rack`: several services under one address, each in any number of worlds."""
+"""`Rack`: several services at one address, each with any number of worlds."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from ludus.tools.services.faults import WAIT, FaultPlan, FaultyApp
 from ludus.tools.services.service import Service, Snapshot
 
 WORLD = b"x-ludus-world"
-"""The header that names a world; without it, the nameless world is used."""
+"""The header that names a world; without it, a request uses the nameless world."""
 MOST_WORLDS = MOST_SNAPSHOTS = 10_000
 """Of each service."""
 MOST_SECONDS = 10 * 366 * 86_400
@@ -28,15 +28,14 @@ _NO_CONTROL = (
 class Rack:
     """An application that serves `/search`, `/calendar`, …, described at `/`, with a check at `/health`.
 
-    A world is a service's initial state and what calls have made of it. Each value of the header
+    A world is a service's state: the initial one, as changed by calls. Each value of the header
     `X-Ludus-World` has its own world in every service, from its first use; requests without it share one.
 
     Args:
-        services: by the name under which they are served.
-        faults: what is injected, for real: a slow call keeps the client waiting.
-        control: whether worlds can be steered, by `POST /NAME/_control/…`: `reset` (back to the beginning),
-            `snapshot` (answers `{"snapshot": ID}`), `restore` (`{"snapshot": ID}`, also into another world),
-            `advance` (`{"seconds": S}`: the virtual clock, which nothing else moves).
+        services: by the name under which they are served. faults: what is injected; a slow call really keeps
+            the client waiting. control: whether worlds can be steered, by `POST /NAME/_control/…`: `reset`
+            (back to the beginning), `snapshot` (answers `{"snapshot": ID}`), `restore` (`{"snapshot": ID}`,
+            also into another world), `advance` (`{"seconds": S}`: the virtual clock, moved by nothing else).
     """
 
     def __init__(
@@ -87,10 +86,10 @@ def about(service: Service) -> str:
 
 
 class _Host:
-    """A service, which holds one world at a time; the others are kept as snapshots.
+    """A service, which holds one world at a time; the rest are snapshots.
 
-    Requests are served one after another: nothing waits between putting a world into the service and the end
-    of its answer, except for an injected fault, after which the world is put in again.
+    Requests are served in turn: nothing waits between putting a world into the service and the end of the
+    answer, except an injected fault, after which the world is put in again.
     """
 
     def __init__(self, service: Service, faults: FaultPlan) -> None:
@@ -210,7 +209,7 @@ class _Left(Exception):
 
 
 async def _leaves(receive: Receive, seconds: float) -> bool:
-    """Wait; True as soon as the client leaves."""
+    """Wait; return True as soon as the client leaves."""
     waiting = asyncio.ensure_future(receive())
     try:
         message = await asyncio.wait_for(waiting, seconds)

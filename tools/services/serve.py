@@ -19,14 +19,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 GRACE_S = 1
-"""How long pending calls get when the server is told to end; a fault can delay one by an hour."""
+"""How long pending calls may take when the server is told to stop; a fault can delay one by an hour."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; `port` 0 takes a free one.
+    """A listening socket; `port` 0 takes a free port.
 
     Raises:
-        UserError: the port is in use or not allowed, or the host is not one of this machine's.
+        UserError: the port is in use or not permitted, or the host is not one of this machine's.
     """
     if not 0 <= port < 2**16:
         raise UserError(f"cannot listen on {host}:{port}: give a --port from 1 to 65535 (0 takes a free one)")
@@ -59,12 +59,12 @@ def run(
     announcement: str = "",
     **options: Any,
 ) -> None:
-    """Serve an application until Ctrl-C or SIGTERM, which ends it cleanly.
+    """Serve an application until Ctrl-C or SIGTERM, which stops it cleanly.
 
     Args:
         app: makes it; with several workers, each worker calls this, so it must be picklable.
         workers: the number of processes.
-        announcement: printed as soon as a signal would end the server cleanly.
+        announcement: printed as soon as a signal would stop the server cleanly.
         options: of `uvicorn.Config`.
     """
     config = uvicorn.Config(
@@ -82,8 +82,8 @@ def run(
     def end(*_: Any) -> None:
         server.should_exit = True
 
-    # For the time before and after uvicorn's own handlers are installed: it sends itself the signal once more
-    # when it has shut down, and that must not look like a failure.
+    # For the time before and after uvicorn's own handlers: once shut down, it sends itself the signal again,
+    # which must not look like a failure.
     previous = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         supervisor = Multiprocess(config, [listening]) if workers > 1 else None

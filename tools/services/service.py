@@ -8,12 +8,12 @@ from typing import Any
 from starlette.types import ASGIApp
 
 EPOCH = datetime(2031, 3, 3, 8, 0, tzinfo=UTC)
-"""When every virtual clock begins, unless it is told otherwise: a Monday."""
+"""Where virtual clocks start by default: a Monday."""
 
 
 @dataclass
 class VirtualClock:
-    """The only time that a service knows. It stands still between calls; waiting moves it on."""
+    """The only time that a service knows. It stands still between calls; waiting advances it."""
 
     now: datetime = EPOCH
 
@@ -28,11 +28,11 @@ class Snapshot:
     state: Any
     now: datetime
     calls: int
-    """How many requests it has answered; faults are drawn from this number."""
+    """How many requests it has answered, from which faults are drawn."""
 
 
 class Service(ABC):
-    """An ASGI application over a state that follows from a seed and the calls.
+    """An ASGI application whose state follows from a seed and the calls.
 
     A subclass keeps everything that calls can change in an immutable value behind `state`, and whatever is a
     pure function of its arguments (a world, an index) outside of it, shared between instances. Handlers are
@@ -42,14 +42,14 @@ class Service(ABC):
     """
 
     name: str
-    """Its path under `ludus serve tools`; faults are drawn from this name too."""
+    """Its path under `ludus serve tools`; faults are drawn from the name, too."""
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
         self.clock = clock or VirtualClock()
         self.calls = 0
         self.is_stale = False
-        """Whether the current call is to be answered from outdated data (an injected fault): the page before
-        its last edit, yesterday's forecast."""
+        """Whether to answer the current call from outdated data (an injected fault): the page before its last
+        edit, yesterday's forecast."""
 
     @property
     @abstractmethod

@@ -15,11 +15,11 @@ _DEFAULT = httpx.USE_CLIENT_DEFAULT
 
 
 def connect(service: Service | str, faults: FaultPlan | None = None, **options: Any) -> httpx.Client:
-    """A client of a service of this process, or of whatever server stands behind a URL.
+    """A client of a service in this process, or of a server at a URL.
 
     Args:
         service: the service, or a URL (`http://localhost:8000/weather`).
-        faults: for a service of this process: what to inject.
+        faults: what to inject, for a service in this process.
         options: of `httpx.Client`, such as `headers` or `auth`.
 
     Raises:
@@ -32,19 +32,19 @@ def connect(service: Service | str, faults: FaultPlan | None = None, **options: 
             raise ValueError(f"{service!r} is no URL: it begins with http:// or https://")
         return kind(base_url=service, **options)
     transport = InProcess(FaultyApp(service, faults or FaultPlan()), service.clock)
-    # No proxy and no .netrc is meant for a service that has no address.
+    # A service without an address has no use for proxies or .netrc.
     return kind(base_url=f"http://{service.name}.invalid", transport=transport, trust_env=False, **options)
 
 
 class DirectClient(httpx.Client):
-    """A client without what only matters between machines (cookies, credentials, redirects, headers that
-    describe the client), which is half of what a call in the same process costs. A request that asks for any
-    of it gets it."""
+    """A client without what matters only between machines (cookies, credentials, redirects, headers that
+    describe the client), which is half the cost of a call within a process. A request that asks for any of it
+    gets it."""
 
     def __init__(self, *, transport: httpx.BaseTransport, **options: Any) -> None:
         super().__init__(transport=transport, **options)
         self._direct = transport
-        # Addresses repeat, and reading one takes longer than answering it.
+        # Addresses repeat, and parsing one takes longer than answering it.
         self._address = lru_cache(maxsize=4096)(self._resolve)
 
     def build_request(
@@ -58,7 +58,7 @@ class DirectClient(httpx.Client):
 
     def _resolve(self, url: httpx.URL | str) -> httpx.URL:
         if isinstance(url, str) and ":" not in url and "#" not in url and url[:2] != "//":
-            # Read once: httpx reads the path, joins it to the base, and reads that again.
+            # Parsed once: httpx parses the path, joins it to the base, and parses that again.
             return httpx.URL(f"{str(self.base_url).rstrip('/')}/{url.removeprefix('/')}")
         return super().build_request("GET", url).url
 
@@ -73,8 +73,8 @@ class DirectClient(httpx.Client):
 class InProcess(httpx.BaseTransport):
     """Runs an application whose handlers never wait, in the caller's thread.
 
-    Waiting that a fault orders moves the virtual clock on; what takes longer than the request's time-out
-    raises `httpx.ReadTimeout`, as it would on a network.
+    When a fault makes it wait, the virtual clock advances; a wait beyond the request's time-out raises
+    `httpx.ReadTimeout`, as on a network.
     """
 
     def __init__(self, app: ASGIApp, clock: VirtualClock) -> None:

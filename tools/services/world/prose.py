@@ -1,4 +1,4 @@
-"""What is written about the invented world: pages, each in one version or two."""
+"""What is written about the invented world: pages, in one or two versions each."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,9 @@ from ludus.tools.services.world.world import Entity, World
 
 MENTIONED_BY_ALIAS = 0.25
 ENOUGH = 11
-"""Sentences that a page has at least."""
+"""The minimum number of sentences on a page."""
 FIRST_DAY, LAST_DAY = date(2029, 1, 1), date(2031, 2, 28)
-"""When the present versions were written; the earlier ones are two to six years older."""
+"""When the current versions were written; the earlier ones are two to six years older."""
 SUBJECTS = {
     "person": ("She", "He"),
     "company": ("The company",),
@@ -31,19 +31,19 @@ ALSO = (
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One version of what is written about an entity."""
+    """One version of the page about an entity."""
 
     id: str
-    """Says nothing about the entity, nor about how old the version is."""
+    """Reveals neither the entity nor the age of the version."""
     entity: int
     title: str
     date: str
-    """`YYYY-MM-DD`; of several versions, the last one holds."""
+    """`YYYY-MM-DD`; of several versions, the latest is right."""
     text: str
 
 
 def pages(world: World, seed: int) -> list[Page]:
-    """The present version of every entity's page, in the entities' order; then the earlier versions."""
+    """The current version of every entity's page, in the entities' order; then the earlier versions."""
     rng = random.Random(f"prose {seed}")
     return [_page(world, seed, entity, rng, is_past=False) for entity in world.entities] + [
         _page(world, seed, entity, rng, is_past=True) for entity in world.entities if entity.past
@@ -81,7 +81,7 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
         value = facts[relation.name]
         sentences = relation.sentences
         if not told:
-            # The first sentence says whom the page is about.
+            # The first sentence says what the page is about.
             sentences = tuple(sentence for sentence in sentences if "{s}" in sentence) or sentences
         sentence = sentences[int(chance() * len(sentences))]
         if isinstance(value, int):
@@ -106,7 +106,7 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
 
 
 def _list(world: World, entity: Entity, rng: random.Random) -> Sequence[str]:
-    """A few names that have nothing to do with any fact."""
+    """A few names unrelated to any fact."""
     count = len(world.entities)
     others = {int(rng.random() * count) for _ in range(2 + int(rng.random() * 3))} - {entity.number}
     return [f"- {world.entities[other].title}" for other in sorted(others)]

@@ -1,4 +1,4 @@
-"""The relations that hold between what there is in the invented world, and the sentences that say so."""
+"""The relations between entities of the invented world, and the sentences that state them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,20 +9,20 @@ Kind = Literal["person", "company", "place", "event", "country"]
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A fact that a page states: at most one object for each subject."""
+    """A kind of fact that pages state, with at most one object for each subject."""
 
     name: str
     subject: Kind
     object: Kind | Literal["year", "word"]
-    """`word` is one of a vocabulary (`vocabulary.WORDS`)."""
+    """`word`: one of a vocabulary (`vocabulary.WORDS`)."""
     changes: bool
-    """Whether it can have been otherwise some years ago."""
+    """Whether it may have been different some years ago."""
     sentences: tuple[str, ...]
-    """Ways to say it, of the subject `{s}` and the object `{o}`; none says what another relation says."""
+    """Ways to state it, with the subject `{s}` and the object `{o}`; none states another relation."""
 
 
 def _relations(subject: Kind, text: str) -> list[Relation]:
-    """Blocks of lines: a line `name object`, with a star where it changes, then the sentences."""
+    """Blocks of lines: first `name object`, with a star if it changes, then the sentences."""
     found = []
     for block in text.strip().split("\n\n"):
         head, *sentences = (line.strip() for line in block.splitlines())

@@ -1,5 +1,5 @@
-"""The words of the invented world that are no names: what people do, what companies make, what is told beside
-the facts."""
+"""The words of the invented world that are not names: what people do, what companies make, what is said
+besides the facts."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "currency": _words("""dorin, velk, tarsen, obal, quint, marrel, siska, yoren, pindar, lusk, grotha, helm,
         cavo, brane, ottin, fessel"""),
 }
-"""The values of the relations whose objects are words; a value stands alone after an article."""
+"""The values of relations whose objects are words, in a form that can follow an article."""
 
 EPITHETS = _words("""Silent, Quick, Old, Red, Honest, Lame, Tall, Merry, Stern, Lucky, Pale, Iron,
         Little, Dark, Gentle, Blind, Golden, Crooked, Sleepless, Wise, Stubborn,
@@ -125,7 +125,7 @@ ASIDES: Mapping[str, tuple[str, ...]] = {
         "Its only volcano has been asleep since before the first chronicle.",
     ),
 }
-"""Sentences beside the point, `{n}` being the name: no relation's, and so no answer to any question."""
+"""Sentences beside the point, with the name as `{n}`: they state no relation, and so answer no question."""
 
 LISTS: Mapping[str, str] = {
     "person": "Met on travels:",
@@ -134,4 +134,4 @@ LISTS: Mapping[str, str] = {
     "event": "Among the visitors:",
     "country": "Ambassadors:",
 }
-"""What stands above the list of names at a page's end."""
+"""Headings of the list of names at the end of a page."""

@@ -1,4 +1,4 @@
-"""`World`: who and what there is in the invented world, and every fact about it, before a word is written."""
+"""`World`: the entities of the invented world and every fact about them, before any page is written."""
 
 import random
 from bisect import bisect_left, bisect_right
@@ -14,30 +14,30 @@ from ludus.tools.services.world.vocabulary import EPITHETS, GATHERINGS, ORDINALS
 
 T = TypeVar("T")
 LEAST, MOST = 100, 30_000
-"""How many subjects a world may have."""
+"""The range for a world's number of entities."""
 THIS_YEAR = 2031
 SHARES = {"company": 0.22, "event": 0.18, "place": 0.15}
-"""Of the subjects; a few are countries, and the rest are people."""
+"""Shares of the entities; a few are countries, and the rest are people."""
 KNOWN = 0.9
-"""The share of facts that anybody has written down."""
+"""The share of facts that have been written down."""
 ALIASED = 0.3
 ELSEWHERE = ("spouse", "twin", "forerunner", "capital")
-"""Relations that are not drawn one by one."""
+"""Relations whose facts are not drawn independently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Somebody or something that has a page."""
+    """A person or thing that has a page."""
 
     number: int
     kind: Kind
     title: str
-    """No other entity is called so, by title or by alias."""
+    """No other entity has this as its title or alias."""
     aliases: tuple[str, ...]
     facts: Mapping[str, int | str]
-    """By relation: the number of another entity, or a word or year as it is written."""
+    """By relation: the number of another entity, or a word or year as written."""
     past: Mapping[str, int | str]
-    """What held some years ago, where it was otherwise; empty for whatever never changed."""
+    """The former values of facts that have changed; empty if none has."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,11 +51,11 @@ class World:
     entities: tuple[Entity, ...]
 
     def name(self, value: int | str) -> str:
-        """An object of a relation as it is called."""
+        """The name of a relation's object."""
         return self.entities[value].title if isinstance(value, int) else value
 
     def plain(self) -> list[list[Any]]:
-        """The world as JSON can hold it; `World.read` takes it back."""
+        """The world as JSON data, for `World.read`."""
         return [[e.kind, e.title, list(e.aliases), dict(e.facts), dict(e.past)] for e in self.entities]
 
     @classmethod
@@ -73,11 +73,11 @@ def invent(seed: int, size: int, namesakes: float = 0.2, outdated: float = 0.2) 
 
     Args:
         size: how many entities it has, `LEAST` to `MOST`.
-        namesakes: the share of people and companies whose name is nearly that of another one.
-        outdated: the share of entities about which something was otherwise some years ago.
+        namesakes: the share of people and companies with nearly the same name as another.
+        outdated: the share of entities about which something was different some years ago.
 
     Raises:
-        ValueError: for a size or a share that is out of its range.
+        ValueError: for a size or a share out of range.
     """
     if not LEAST <= size <= MOST:
         raise ValueError(f"a world of {size} pages: give a number from {LEAST} to {MOST}")
@@ -95,11 +95,11 @@ class _Draft:
     facts: dict[str, int | str] = field(default_factory=dict)
     past: dict[str, int | str] = field(default_factory=dict)
     year: int = 0
-    """Of birth, of foundation, of the event."""
+    """The year of birth, of foundation, or of the event."""
 
 
 class _Maker:
-    """Draws a world, kind by kind: first who there is, then what holds."""
+    """Draws a world, kind by kind: first the entities, then the facts."""
 
     def __init__(self, seed: int, size: int, namesakes: float) -> None:
         self.rng = random.Random(f"world {seed} {size}")
@@ -131,7 +131,7 @@ class _Maker:
             )
         )
 
-    # Who there is.
+    # The entities.
 
     def _add(self, draft: _Draft) -> None:
         self.taken.add(draft.title.casefold())
@@ -201,7 +201,7 @@ class _Maker:
                 return title
 
     def _nearly(self, name: str) -> str:
-        """The same name but for one vowel, or one letter doubled, or another last word."""
+        """The same name except for a vowel, a doubled letter, or the last word."""
         letters = [i for i in range(1, len(name)) if name[i] in "aeiou"]
         where = self._pick(letters)
         if self._chance(0.7):
@@ -226,7 +226,7 @@ class _Maker:
             self.taken.add(alias.casefold())
             draft.aliases.append(alias)
 
-    # What holds.
+    # The facts.
 
     def _facts(self, number: int, draft: _Draft) -> None:
         for relation in BY_SUBJECT[draft.kind]:
@@ -257,12 +257,12 @@ class _Maker:
         return None if other == number else other
 
     def _person(self, first: int, last: int) -> int | None:
-        """Somebody born in these years, if anybody was."""
+        """Someone born in these years, if anyone was."""
         low, high = bisect_left(self.births, first), bisect_right(self.births, last)
         return self.numbers["person"][self._integer(low, high - 1)] if low < high else None
 
     def _pair(self, kind: str, relation: str, share: float) -> None:
-        """What holds both ways: between neighbours (people stand by age), for everybody at most once."""
+        """Symmetric facts: between neighbours (people are ordered by age), at most one for each."""
         numbers = self.numbers[kind]
         for left, right in zip(numbers[::2], numbers[1::2], strict=False):
             if self._chance(share):
@@ -278,7 +278,7 @@ class _Maker:
                 if before != now and self.drafts[before] is not draft:
                     draft.past[name] = before
 
-    # Chance. Python promises that `random()` stays as it is; `choice` and `randrange` have changed before.
+    # Random draws. Python promises to keep `random()` as it is; `choice` and `randrange` have changed before.
 
     def _chance(self, share: float) -> bool:
         return self.rng.random() < share
