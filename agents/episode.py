@@ -17,6 +17,7 @@ class StopReason(StrEnum):
     TIME_LIMIT = "limit:time"
     ENVIRONMENT_FAULT = "fault:environment"
     ENGINE_FAULT = "fault:engine"
+    REFUSED = "refusal:server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,9 @@ class Turn:
     """The sampled ids, including the end-of-turn token if it was sampled."""
     logprobs: tuple[float, ...] = ()
     """For each completion id, in nats, under the distribution that it was sampled from."""
-    finish: Literal["stop", "length", ""] = ""
-    """`stop`: the end-of-turn token was sampled. `length`: cut off by the token limit."""
+    finish: Literal["stop", "length", "malformed", ""] = ""
+    """`stop`: the end-of-turn token was sampled. `length`: cut off by the token limit. `malformed`: the
+    server refused its own model's output, a tool call that it could not read; `reply` is what it shows."""
     fork: bool = False
     """The chat template rewrote the history before this turn, so a new training sequence begins here."""
     generate_seconds: float = 0.0
@@ -53,6 +55,15 @@ class Turn:
     """Tokens sampled in this turn."""
     actor: str = ""
     """Who acted; empty if the environment has one player."""
+    reasoning_tokens: int = 0
+    """Those of `completion_tokens` that the server counts as reasoning."""
+    cached_tokens: int = 0
+    """Those of `prompt_tokens` that the server read from a cache."""
+    cost: float = 0.0
+    """What the server says that the turn cost, in its own currency (credits, mostly US dollars)."""
+    vendor: dict[str, Any] = field(default_factory=dict)
+    """Fields of the server's message beyond OpenAI's form (reasoning, signatures), which went back to it
+    untouched in later turns. Those of tool calls are in `tool_calls`, one dict for each call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +96,18 @@ class Episode:
     """Index within its group."""
     weights_version: int = 0
     fault: str = ""
-    """What broke, when `stop` is a fault."""
+    """What broke, when `stop` is a fault; the server's reason, when it is a refusal."""
     final_observation: Chat = field(default_factory=list)
     task_name: str = ""
     """The task in readable form, if the environment gives one; an agent never sees it."""
     form_terms: tuple[str, ...] = ()
     """The reward terms that judge the form of a reply, according to the environment's rubric."""
+    expected: str = ""
+    """What the environment would have accepted, if it tells; an agent never sees it."""
+    failure: str = ""
+    """Why the episode did not succeed, if the environment tells."""
+    task_kind: str = ""
+    """The kind of task, in environments that have several."""
 
     @property
     def returns(self) -> dict[str, float]:
@@ -107,7 +124,18 @@ class Episode:
 
     @property
     def is_fault(self) -> bool:
+        """Something broke on our side: the environment, the engine, the way to the server."""
         return self.stop in (StopReason.ENVIRONMENT_FAULT, StopReason.ENGINE_FAULT)
+
+    @property
+    def is_refusal(self) -> bool:
+        """The server would not answer: a content filter, or moderation."""
+        return self.stop == StopReason.REFUSED
+
+    @property
+    def is_scored(self) -> bool:
+        """Its outcome is the policy's own, and counts: neither a fault nor a refusal."""
+        return not (self.is_fault or self.is_refusal)
 
     def reward_terms(self) -> dict[str, float]:
         """Each unweighted term, summed over the turns."""

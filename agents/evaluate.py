@@ -26,12 +26,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All but the first two and `stop_reasons` cover only the episodes without a fault."""
+    """All but the counts of episodes and `stop_reasons` cover only the scored episodes."""
 
     episodes: int
-    """All episodes, faults included."""
+    """All episodes, faults and refusals included."""
     faults: int
     """What broke on our side. Never counted as failures."""
+    refusals: int
+    """Episodes that the server would not answer. Never counted as failures."""
     mean_return: Interval
     """Percentile bootstrap over episodes, 2,000 resamples from a fixed seed."""
     success: Interval
@@ -51,7 +53,7 @@ class Summary:
     @property
     def left_out(self) -> str:
         """See `left_out`."""
-        return left_out(self.faults, self.episodes)
+        return left_out(self.faults, self.episodes, self.refusals)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: nan becomes None."""
@@ -63,24 +65,30 @@ def fault_share(faults: int, episodes: int) -> str:
     return f"{faults} ({faults / episodes:.1%})" if faults else "0"
 
 
-def left_out(faults: int, episodes: int) -> str:
-    """A note for beside the metrics: how many episodes they leave out. Empty without faults."""
-    if not faults:
-        return ""
-    share = f"{faults} of {episodes} episode{'s' * (episodes != 1)} ({faults / episodes:.1%})"
-    return f"{share} ended in a fault and count{'s' * (faults == 1)} in no figure"
+def left_out(faults: int, episodes: int, refusals: int = 0) -> str:
+    """A note for beside the metrics: how many episodes they leave out. Empty without faults and refusals."""
+    parts = []
+    for count, how in ((faults, "ended in a fault"), (refusals, "was refused by the server")):
+        if count:
+            how = how if count == 1 else how.replace("was", "were")
+            parts.append(
+                f"{count} of {episodes} episode{'s' * (episodes != 1)} ({count / episodes:.1%}) {how}"
+            )
+    counts = "counts" if faults + refusals == 1 else "count"
+    return f"{' and '.join(parts)} and {counts} in no figure" if parts else ""
 
 
 def summarise(episodes: Iterable[Episode]) -> Summary:
     """Intervals assume independent episodes: for many samples of few tasks they are too narrow."""
     episodes = list(episodes)
-    whole = [episode for episode in episodes if not episode.is_fault]
+    whole = [episode for episode in episodes if episode.is_scored]
     terms = [episode.reward_terms() for episode in whole]
     names = dict.fromkeys(name for episode_terms in terms for name in episode_terms)
     finishes = [turn.finish for episode in whole for turn in episode.turns if turn.finish]
     return Summary(
         episodes=len(episodes),
-        faults=len(episodes) - len(whole),
+        faults=sum(episode.is_fault for episode in episodes),
+        refusals=sum(episode.is_refusal for episode in episodes),
         mean_return=bootstrap_mean([episode.episode_return for episode in whole]),
         success=wilson(sum(episode.success for episode in whole), len(whole)),
         reward_terms={

@@ -23,14 +23,19 @@ class Action:
     prompt_ids: tuple[int, ...] = ()
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
-    finish: Literal["stop", "length", ""] = ""
-    """`length`: cut off."""
+    finish: Literal["stop", "length", "malformed", ""] = ""
+    """`length`: cut off. `malformed`: the server refused its own model's output."""
     fork: bool = False
     weights_version: int = 0
     prompt_tokens: int | None = None
     """Number of tokens read and, in `completion_tokens`, sampled for this action. None: as many as there are
     ids."""
     completion_tokens: int | None = None
+    reasoning_tokens: int = 0
+    cached_tokens: int = 0
+    cost: float = 0.0
+    vendor: dict[str, Any] = field(default_factory=dict)
+    """See `Turn` for these four."""
 
     @property
     def is_empty(self) -> bool:
@@ -46,6 +51,7 @@ class Player(Protocol):
 
         Raises:
             EngineFault: what computes the answers broke.
+            ServerRefusal: it will not answer this conversation.
         """
         ...
 

@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 
 from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.formats.calls.reply import mended, whole_characters
 from ludus.agents.policy import Action
 from ludus.envs.chat import Message, assistant
 
@@ -24,6 +25,9 @@ class Recorder:
     task: str = ""
     task_name: str = ""
     form_terms: tuple[str, ...] = ()
+    task_kind: str = ""
+    expected: str = ""
+    failure: str = ""
     observation: Any = None
     """The messages that the next action answers."""
     turns: list[Turn] = field(default_factory=list)
@@ -35,8 +39,18 @@ class Recorder:
         """Record the result of `reset` and the environment's description of itself."""
         made = env.unwrapped
         self.task = str(info.get("task", ""))
-        self.task_name = getattr(made, "task_name", "")
+        self.task_name = whole_characters(getattr(made, "task_name", ""))
+        self.task_kind = getattr(made, "task_kind", "")
         self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
+
+    def judge(self, env: gymnasium.Env[Any, Any]) -> None:
+        """Record what the environment says at the end: what it expected, and why that was not reached."""
+        verdict = getattr(env.unwrapped, "verdict", None)
+        if hasattr(verdict, "expected"):
+            self.expected, self.failure = (
+                whole_characters(verdict.expected),
+                whole_characters(verdict.failure),
+            )
 
     def add(
         self,
@@ -71,6 +85,10 @@ class Recorder:
                     if action.completion_tokens is None
                     else action.completion_tokens
                 ),
+                reasoning_tokens=action.reasoning_tokens,
+                cached_tokens=action.cached_tokens,
+                cost=action.cost,
+                vendor=action.vendor,
             )
         )
 
@@ -86,22 +104,26 @@ class Recorder:
             group=self.group,
             sample=self.sample,
             weights_version=min(self.weights_versions, default=0),
-            fault=fault,
+            fault=whole_characters(fault),
             final_observation=_messages(self.observation),
             task_name=self.task_name,
             form_terms=self.form_terms,
+            expected=self.expected,
+            failure=self.failure,
+            task_kind=self.task_kind,
         )
 
 
 def _messages(observation: Any) -> list[Message]:
-    """The messages of a language environment; a native environment's arrays are not recorded."""
-    return observation if isinstance(observation, list) else []
+    """The messages of a language environment, as text that any file can hold; a native environment's arrays
+    are not recorded."""
+    return mended(observation) if isinstance(observation, list) else []
 
 
 def _message(reply: Any) -> Message:
     """A reply as a message; a native action as its JSON."""
     if isinstance(reply, str):
-        return assistant(reply)
+        return assistant(whole_characters(reply))
     if isinstance(reply, dict):
-        return cast(Message, reply)
+        return cast(Message, mended(reply))
     return assistant(json.dumps(np.asarray(reply).tolist()))

@@ -1,7 +1,8 @@
 """Rollouts: many episodes at once, each recorded.
 
-There are three kinds of trouble. A *fault* (`EnvironmentFault`, `EngineFault`, a step that takes
-longer than `Limits.step_seconds`) is confined to its episode and recorded in its `stop` and `fault`. A
+There are four kinds of trouble. A *fault* (`EnvironmentFault`, `EngineFault`, a step that takes
+longer than `Limits.step_seconds`) is confined to its episode and recorded in its `stop` and `fault`. So is a
+*refusal* (`ServerRefusal`): the server would not answer this conversation, and would not the next time. A
 *limit* ends its episode and is recorded as its stop reason. Any other exception is a bug: it ends the rollout
 as a `RolloutError` that names the environment, the seed and the turn (a `UserError` ends it as it is).
 """
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 
 import gymnasium
 
-from ludus.agents.engines.base import EngineFault
+from ludus.agents.engines.base import EngineFault, ServerRefusal
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.policy import Action, Player, Policy, ScriptedPlayer, derive_seed
 from ludus.agents.recording import Recorder
@@ -217,6 +218,8 @@ async def _episode(
         return record.end(StopReason.ENVIRONMENT_FAULT, fault=str(fault))
     except EngineFault as fault:
         return record.end(StopReason.ENGINE_FAULT, fault=str(fault))
+    except ServerRefusal as refusal:
+        return record.end(StopReason.REFUSED, fault=str(refusal))
     except UserError:
         raise
     except Exception as error:
@@ -234,21 +237,26 @@ async def _play(
     deadline = None if seconds is None else time.monotonic() + seconds
     observation, info = await call(env.reset, seed=record.seed)
     record.begin(env, info)
+
+    async def end(stop: StopReason, success: bool = False) -> Episode:
+        await call(record.judge, env)
+        return record.end(stop, success)
+
     context = 0
     while True:
         record.observation = observation
         record.steps += 1
         if limits.turns is not None and len(record.turns) >= limits.turns:
-            return record.end(StopReason.TURN_LIMIT)
+            return await end(StopReason.TURN_LIMIT)
         if limits.tokens is not None and context >= limits.tokens:
-            return record.end(StopReason.TOKEN_LIMIT)
+            return await end(StopReason.TOKEN_LIMIT)
         began = time.perf_counter()
         action = await _act(player, observation, info, deadline)
         if action is None:
-            return record.end(StopReason.TIME_LIMIT)
+            return await end(StopReason.TIME_LIMIT)
         acted = time.perf_counter()
         if action.is_empty:
-            return record.end(StopReason.TOKEN_LIMIT)
+            return await end(StopReason.TOKEN_LIMIT)
         read = (0 if action.fork else context) + len(action.prompt_ids)
         try:
             observation, reward, terminated, truncated, info = await call(env.step, action.reply)
@@ -261,7 +269,7 @@ async def _play(
         if terminated or truncated:
             record.observation = observation
             stop = StopReason.TERMINATED if terminated else StopReason.TRUNCATED
-            return record.end(stop, bool(info.get("success", False)))
+            return await end(stop, bool(info.get("success", False)))
 
 
 async def _act(

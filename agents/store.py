@@ -2,19 +2,19 @@
 
 | column | type |
 |---|---|
-| environment, task, task_name, stop, fault | string |
+| environment, task, task_name, task_kind, stop, fault, expected, failure | string |
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
-list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL. The
-file's metadata says `ludus.episodes = 4`. Files of version 3, which have no `task_name`, `form_terms` and
-`actor`, are read as well."""  # noqa: E501
+list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL.
+`vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. The file's metadata says
+`ludus.episodes = 5`. Files of versions 3 and 4, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
 
 import json
 from collections.abc import Iterable
@@ -54,6 +54,10 @@ _TURN = pa.struct(
         ("prompt_tokens", pa.int64()),
         ("completion_tokens", pa.int64()),
         ("actor", pa.string()),
+        ("reasoning_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("cost", pa.float64()),
+        ("vendor", pa.string()),
     ]
 )
 _VERSION = b"ludus.episodes"
@@ -73,17 +77,30 @@ SCHEMA = pa.schema(
         ("final_observation", pa.list_(_MESSAGE)),
         ("task_name", pa.string()),
         ("form_terms", pa.list_(pa.string())),
+        ("expected", pa.string()),
+        ("failure", pa.string()),
+        ("task_kind", pa.string()),
     ],
-    metadata={_VERSION: b"4"},
+    metadata={_VERSION: b"5"},
 )
-_SINCE_4 = ("task_name", "form_terms")
-_OLD_TURNS = pa.field("turns", pa.list_(pa.struct([field for field in _TURN if field.name != "actor"])))
-_SCHEMAS = {
-    b"4": SCHEMA,
-    b"3": pa.schema(
-        [_OLD_TURNS if field.name == "turns" else field for field in SCHEMA if field.name not in _SINCE_4]
-    ),
+_ADDED = {
+    4: {"task_name", "form_terms", "actor"},
+    5: {"expected", "failure", "task_kind", "reasoning_tokens", "cached_tokens", "cost", "vendor"},
 }
+"""The columns, of episodes and of turns, that came with a version."""
+
+
+def _as_of(version: int) -> pa.Schema:
+    """The schema of a version."""
+    later = set().union(*(names for number, names in _ADDED.items() if number > version))
+    turn = pa.struct([field for field in _TURN if field.name not in later])
+    fields = [field for field in SCHEMA if field.name not in later]
+    return pa.schema(
+        [field.with_type(pa.list_(turn)) if field.name == "turns" else field for field in fields]
+    )
+
+
+_SCHEMAS = {str(version).encode(): _as_of(version) for version in (3, 4, 5)}
 
 
 class EpisodeFileError(UserError, ValueError):
@@ -144,6 +161,9 @@ def _row(episode: Episode) -> dict[str, Any]:
         "final_observation": [_message_row(message) for message in episode.final_observation],
         "task_name": episode.task_name,
         "form_terms": list(episode.form_terms),
+        "expected": episode.expected,
+        "failure": episode.failure,
+        "task_kind": episode.task_kind,
     }
 
 
@@ -163,6 +183,10 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "prompt_tokens": turn.prompt_tokens,
         "completion_tokens": turn.completion_tokens,
         "actor": turn.actor,
+        "reasoning_tokens": turn.reasoning_tokens,
+        "cached_tokens": turn.cached_tokens,
+        "cost": turn.cost,
+        "vendor": json.dumps(turn.vendor) if turn.vendor else None,
     }
 
 
@@ -209,6 +233,7 @@ def _turn(row: dict[str, Any]) -> Turn:
             "prompt_ids": tuple(row["prompt_ids"]),
             "completion_ids": tuple(row["completion_ids"]),
             "logprobs": tuple(row["logprobs"]),
+            "vendor": json.loads(row.get("vendor") or "{}"),
         }
     )
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import gymnasium
 
-from ludus.agents.engines.base import EngineFault
+from ludus.agents.engines.base import EngineFault, ServerRefusal
 from ludus.agents.policy import Action, Policy, derive_seed
 from ludus.envs.assistant.user import Brief
 from ludus.envs.chat import Message, content_text, reply_text, system, user
@@ -40,7 +40,8 @@ class ModelUser:
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
         """
         Raises:
-            ToolFault: the engine broke, or the conversation has become too long for the model.
+            ToolFault: the engine broke, its server refuses the conversation, or the conversation has become
+                too long for the model.
         """
         spoken = [
             f"{'You' if message['role'] == 'user' else 'Assistant'}: {content_text(message)}"
@@ -51,7 +52,7 @@ class ModelUser:
         )
         try:
             action = self._run(self._act([system(brief.written), user(talk)], len(history)))
-        except EngineFault as fault:
+        except (EngineFault, ServerRefusal) as fault:
             raise ToolFault(f"the model that plays the user: {fault}") from fault
         if action.is_empty:
             raise ToolFault("the conversation is too long for the model that plays the user")

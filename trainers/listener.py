@@ -52,17 +52,20 @@ def phase(listener: Listener, name: Phase, total: int) -> Iterator[None]:
 
 def counter(listener: Listener, name: Phase) -> Callable[[Episode], None]:
     """Reports each finished episode to the listener, with the share of faults so far and the means over the
-    episodes that did not fault."""
+    scored episodes."""
     numbers = itertools.count(1)
     returns: list[float] = []
     successes: list[bool] = []
+    faults = 0
 
     def count(episode: Episode) -> None:
+        nonlocal faults
         number = next(numbers)
-        if not episode.is_fault:
+        faults += episode.is_fault
+        if episode.is_scored:
             returns.append(episode.episode_return)
             successes.append(episode.success)
         means = {"reward": fmean(returns), "success": fmean(successes)} if returns else {}
-        listener.progressed(name, number, {**means, "fault_share": 1 - len(returns) / number})
+        listener.progressed(name, number, {**means, "fault_share": faults / number})
 
     return count

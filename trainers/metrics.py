@@ -96,7 +96,7 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
 
 def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dict[str, float]:
     """Metrics of the policy from a batch of training episodes; faults count only in `fault_share` and
-    `stop/…`.
+    `stop/…`, refusals only in `stop/…`.
 
     `reward` is the mean return, `reward_std` its standard deviation over episodes and `reward_error` the
     mean's standard error over groups (missing if there is only one group); `terms/NAME` is an unweighted
@@ -105,7 +105,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
     flat, reward shaping included.
     """
-    whole = [episode for episode in episodes if not episode.is_fault]
+    whole = [episode for episode in episodes if episode.is_scored]
     metrics: dict[str, float] = {}
     if whole:
         returns = [episode.episode_return for episode in whole]

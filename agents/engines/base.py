@@ -15,6 +15,13 @@ class EngineFault(RuntimeError):
     """
 
 
+class ServerRefusal(RuntimeError):
+    """The server will not answer this conversation: a content filter, or moderation. The message says why.
+
+    A rollout ends the episode as a refusal, which is neither scored nor played again.
+    """
+
+
 class EngineError(UserError):
     """An engine does not support this: such a model, this way of sampling, new weights."""
 

@@ -152,6 +152,8 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
     flags = []
     if episode.is_fault:
         flags.append("fault")
+    if episode.is_refusal:
+        flags.append("refused")
     if cut_off:
         flags.append(f"{cut_off} cut off" if cut_off > 1 else "cut off")
     if forks:

@@ -7,13 +7,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import pytest
 
-from ludus.agents.engines.base import Completion, EngineFault, Sampling
+from ludus.agents.engines.base import Completion, EngineFault, Sampling, ServerRefusal
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.formats.base import Prompt
@@ -341,6 +342,39 @@ def test_a_fault_of_the_engine_is_confined_too() -> None:
         "the device was lost",
         1,
     )
+
+
+def test_a_refusal_ends_its_episode_and_is_neither_scored_nor_a_fault() -> None:
+    def answer(turn: int) -> Action:
+        if turn == 1:
+            raise ServerRefusal("content filter: \ud83d")
+        return Action(assistant("x"))
+
+    (episode,) = rollout(Stub(answer), ECHO, starts(1))
+    assert (episode.stop, episode.fault, len(episode.turns)) == (
+        StopReason.REFUSED,
+        "content filter: \ufffd",
+        1,
+    )
+    assert (episode.is_refusal, episode.is_fault, episode.is_scored) == (True, False, False)
+
+
+def test_half_a_character_is_recorded_as_one_that_files_can_hold() -> None:
+    (episode,) = rollout(Stub(lambda turn: Action(assistant("\ud83d\ude00 \ud83d"))), ECHO, starts(1))
+    assert {turn.reply["content"] for turn in episode.turns} == {"\U0001f600 \ufffd"}
+    assert episode.final_observation == [user("heard \U0001f600 \ufffd")]
+
+
+def test_what_an_environment_says_of_an_episode_is_recorded() -> None:
+    Echo.task_kind = "short"
+    Echo.verdict = property(lambda env: SimpleNamespace(expected="42", failure=f"said {env._state} things"))
+    try:
+        (ended,) = rollout(COUNTER, ECHO, starts(1))
+        (cut,) = rollout(COUNTER, ECHO, starts(1), Limits(turns=1))
+    finally:
+        del Echo.verdict, Echo.task_kind
+    assert (ended.expected, ended.failure, ended.task_kind) == ("42", "said 3 things", "short")
+    assert (cut.expected, cut.failure, cut.stop) == ("42", "said 1 things", StopReason.TURN_LIMIT)
 
 
 def test_an_episode_carries_its_oldest_weights() -> None:

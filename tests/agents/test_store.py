@@ -13,7 +13,7 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.store import SCHEMA, EpisodeFileError, read_episodes, write_episodes
 from ludus.envs.chat import assistant, image_part, text_part, user
 
-VERSION_3 = Path(__file__).parent / "data" / "episodes-3.parquet"
+VERSION_3, VERSION_4 = (Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4))
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 floats = st.floats(allow_nan=False)
@@ -42,13 +42,17 @@ turns = st.builds(
     prompt_ids=ids,
     completion_ids=ids,
     logprobs=st.lists(floats, max_size=6).map(tuple),
-    finish=st.sampled_from(["stop", "length", ""]),
+    finish=st.sampled_from(["stop", "length", "malformed", ""]),
     fork=st.booleans(),
     generate_seconds=floats,
     step_seconds=floats,
     prompt_tokens=st.integers(0, 2**40),
     completion_tokens=st.integers(0, 2**40),
     actor=texts,
+    reasoning_tokens=st.integers(0, 2**40),
+    cached_tokens=st.integers(0, 2**40),
+    cost=floats,
+    vendor=st.dictionaries(names, json_values, max_size=3),
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
@@ -67,6 +71,9 @@ episodes = st.builds(
     final_observation=st.lists(messages, max_size=2),
     task_name=texts,
     form_terms=st.lists(texts, max_size=2).map(tuple),
+    expected=texts,
+    failure=texts,
+    task_kind=texts,
 )
 
 
@@ -144,6 +151,25 @@ def test_a_file_of_version_3_is_read(tmp_path: Path) -> None:
     ]
     assert read_episodes(VERSION_3) == episodes
     assert read_episodes(write_episodes(tmp_path / "new.parquet", episodes)) == episodes
+
+
+def test_a_file_of_version_4_is_read() -> None:
+    turn = Turn(
+        [user("2+2")],
+        assistant("4"),
+        1.0,
+        {"exact": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+        actor="white",
+    )
+    spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
+    played = Episode(*spec, StopReason.TERMINATED, True, task_name="2+2", form_terms=("format",))
+    assert read_episodes(VERSION_4) == [played]
 
 
 def test_each_actor_has_its_own_return_and_rows() -> None:

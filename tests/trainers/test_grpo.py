@@ -190,6 +190,12 @@ def test_advantages_go_with_the_loss_or_are_chosen(
     assert group.advantages == pytest.approx(expected)
 
 
+def test_a_refused_episode_is_not_trained_on(tiny: RunConfig, episode: Any) -> None:
+    refused = episode(0.0, stop=StopReason.REFUSED)
+    (group,) = make_groups([episode(1.0), refused, episode(3.0)], tiny)
+    assert group.rewards == (1.0, 3.0)
+
+
 def test_rows_left_out_for_their_zero_advantage_change_nothing(policy: LoadedModel, tiny: RunConfig) -> None:
     config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=0.0)
     episodes = played(policy, config)

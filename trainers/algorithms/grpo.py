@@ -151,7 +151,7 @@ def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Gr
             break
         more = play(missing, 1 + max(episode.group for episode in episodes))
         episodes, groups = [*episodes, *more], [*groups, *make_groups(more, config)]
-    if all(episode.is_fault for episode in episodes):
+    if not any(episode.is_scored for episode in episodes):
         raise RunError(
             f"all {len(episodes)} episodes of a step faulted, the first with: {episodes[0].fault}; there is "
             "nothing to train on. Fix what broke and continue with --resume"

@@ -125,7 +125,7 @@ def demonstrate(
         ScriptedPolicy("oracle"), spec, starts, settings.limits, settings.concurrency, on_episode
     )
     for episode in episodes:
-        if episode.is_fault:
+        if not episode.is_scored:
             raise RunError(
                 f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
                 "fix what broke and continue with --resume"

@@ -16,7 +16,7 @@ from ludus.trainers.losses.registry import LOSSES
 
 @dataclass(frozen=True)
 class Group:
-    """The episodes of one start that did not fault, each with its return and its advantage."""
+    """The scored episodes of one start, each with its return and its advantage."""
 
     episodes: tuple[Episode, ...]
     rewards: tuple[float, ...]
@@ -30,27 +30,28 @@ class Group:
 def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
     """The groups of `episodes`, in the order of their first episode.
 
-    A faulted episode is left out: it says nothing about the policy. So is a group whose episodes all faulted.
+    An episode that is not scored (a fault, a refusal) is left out: it says nothing about the policy. So is a
+    group without a scored episode.
 
     Raises:
         RunError: if a return is not finite.
     """
     grpo = config.grpo
-    whole = [episode for episode in episodes if not episode.is_fault]
-    rewards = [shaped_reward(episode, config) for episode in whole]
+    scored = [episode for episode in episodes if episode.is_scored]
+    rewards = [shaped_reward(episode, config) for episode in scored]
     kind = LOSSES[grpo.loss].advantage if grpo.advantage == "default" else grpo.advantage
     values, flat = group_advantage(
         torch.tensor(rewards, dtype=torch.float64, device=config.model.device),
-        torch.tensor([episode.group for episode in whole], dtype=torch.int64, device=config.model.device),
+        torch.tensor([episode.group for episode in scored], dtype=torch.int64, device=config.model.device),
         kind,
     )
     advantages, is_flat = values.tolist(), flat.tolist()
     members: dict[int, list[int]] = {}
-    for index, episode in enumerate(whole):
+    for index, episode in enumerate(scored):
         members.setdefault(episode.group, []).append(index)
     return [
         Group(
-            tuple(whole[i] for i in indices),
+            tuple(scored[i] for i in indices),
             tuple(rewards[i] for i in indices),
             tuple(advantages[i] for i in indices),
             is_flat[indices[0]],

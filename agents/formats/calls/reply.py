@@ -50,7 +50,7 @@ def read_json(text: str) -> Any:
         raise ValueError("nested too deeply") from None
     if _is_deep(value, text, 0, len(text)):
         raise ValueError("nested too deeply")
-    return _mended(value) if _ESCAPED_SURROGATE(text) else value
+    return mended(value) if _ESCAPED_SURROGATE(text) else value
 
 
 def scan_json(text: str, at: int) -> tuple[Any, int] | None:
@@ -62,7 +62,7 @@ def scan_json(text: str, at: int) -> tuple[Any, int] | None:
         return None
     if _is_deep(value, text, at, end):
         return None
-    return (_mended(value) if _ESCAPED_SURROGATE(text, at, end) else value), end
+    return (mended(value) if _ESCAPED_SURROGATE(text, at, end) else value), end
 
 
 def write_json(value: Any) -> str:
@@ -72,7 +72,9 @@ def write_json(value: Any) -> str:
 def whole_characters(text: str) -> str:
     """The text without surrogates, which UTF-8 cannot encode: pairs become their character, single ones
     U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE(text) else text
+    if text.isascii() or not _SURROGATE(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @dataclass(frozen=True)
@@ -184,13 +186,14 @@ def _is_deep(value: Any, text: str, at: int, end: int) -> bool:
     return bool(level)
 
 
-def _mended(value: Any) -> Any:
+def mended(value: Any) -> Any:
+    """A copy of plain data, with the texts in it repaired by `whole_characters`."""
     if isinstance(value, str):
         return whole_characters(value)
     if isinstance(value, list):
-        return [_mended(item) for item in value]
+        return [mended(item) for item in value]
     if isinstance(value, dict):
-        return {whole_characters(key): _mended(item) for key, item in value.items()}
+        return {whole_characters(key): mended(item) for key, item in value.items()}
     return value
 
 

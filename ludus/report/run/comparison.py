@@ -147,7 +147,7 @@ def _term(name: str, episodes: Sequence[Episode], summary: Mapping[str, Any] | N
     """From the episodes; if they are not stored, the summary's mean without an interval."""
     if summary is None:
         return None
-    whole = [episode for episode in episodes if not episode.is_fault]
+    whole = [episode for episode in episodes if episode.is_scored]
     if whole:
         return bootstrap_mean([episode.reward_terms().get(name, 0.0) for episode in whole])
     value = summary["reward_terms"].get(name)

@@ -45,11 +45,11 @@ TRAINING_RULE = (
 
 def match(before: Sequence[Episode], after: Sequence[Episode]) -> Matched:
     """Join on task and seed, in seed order."""
-    played = {_key(episode): episode for episode in reversed(before) if not episode.is_fault}
+    played = {_key(episode): episode for episode in reversed(before) if episode.is_scored}
     joined = {
         _key(episode): (played[_key(episode)], episode)
         for episode in reversed(after)
-        if not episode.is_fault and _key(episode) in played
+        if episode.is_scored and _key(episode) in played
     }
     return Matched(tuple(sorted(joined.values(), key=lambda pair: (pair[1].seed, pair[1].task))))
 
@@ -112,7 +112,7 @@ def typical(matched: Matched) -> tuple[Episode, Episode] | None:
 
 def is_odd(episode: Episode) -> bool:
     """Whether something about the episode deserves a flag."""
-    return episode.is_fault or any(turn.fork or turn.finish == "length" for turn in episode.turns)
+    return not episode.is_scored or any(turn.fork or turn.finish == "length" for turn in episode.turns)
 
 
 def _key(episode: Episode) -> Key:
@@ -136,5 +136,5 @@ def _middle(pairs: Sequence[tuple[Episode, Episode]]) -> int:
 
 
 def _at_rank(episodes: Sequence[Episode], rank: float) -> Episode | None:
-    played = sorted((e for e in episodes if not e.is_fault), key=lambda e: e.episode_return)
+    played = sorted((e for e in episodes if e.is_scored), key=lambda e: e.episode_return)
     return played[round(rank * (len(played) - 1))] if played else None
