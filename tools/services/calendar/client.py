@@ -1,4 +1,4 @@
-"""The client of any CalDAV server: calendars of several people, and meetings that are held in all of them."""
+"""A client for any CalDAV server: calendars of several people, and meetings with a copy in each."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -35,20 +35,20 @@ from ludus.tools.text import carried
 
 _LOG = logging.getLogger(__name__)
 ANY = "*"
-"""In place of an object's version: matches any version, or none."""
+"""In place of an object's version: matches any version, or none at all."""
 MAX_SKIPPED = 1000
 _XML = {"content-type": "application/xml; charset=utf-8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object as the server has it."""
+    """An object as stored on the server."""
 
     item: Item
     etag: str
-    """Identifies this version: writing with it fails if somebody else has written in the meantime."""
+    """Identifies this version: a write with it fails if somebody else has written in the meantime."""
     name: str
-    """Of the resource within the calendar."""
+    """The resource's name within the calendar."""
 
 
 def _now() -> datetime:
@@ -59,30 +59,30 @@ class CalendarClient:
     """Reads and writes people's calendars on a CalDAV server.
 
     A person is the name of a collection below the base URL, by convention an e-mail address. A meeting is one
-    object under one UID in the calendar of everybody who is invited; the methods that change meetings write
-    every copy, the person's own last: if one could not be written, calling the method again completes it.
-    People who are invited but have no calendar on the server have no copy.
+    object, with one UID, in the calendar of everybody invited. The methods that change meetings write every
+    copy, the person's own last: if one write fails, calling the method again completes the change. Invited
+    people without a calendar on the server have no copy.
 
     Every method raises `ToolError` for what the caller can fix, and `ToolFault` if there is no CalDAV server.
-    An object on the server that cannot be understood affects nothing else: `events` and `free_busy` leave it
-    out, `skipped` names it, and it is logged once.
+    An object on the server that cannot be parsed affects nothing else: `events` and `free_busy` leave it out,
+    `skipped` names it, and it is logged once.
 
     Args:
-        http: a client whose base URL is the collection that holds the calendars (see
+        http: a client whose base URL is the collection of the calendars (see
             `ludus.tools.services.connect`).
-        now: the current time, for time stamps: from the service's virtual clock, or the real one.
+        now: the current time, for time stamps: the service's virtual clock, or the real time.
     """
 
     def __init__(self, http: httpx.Client, now: Callable[[], datetime] = _now) -> None:
         self._http = http
         self._now = now
         self.skipped: dict[str, str] = {}
-        """The objects that were left out, by address, and why."""
+        """Why objects were left out, by address."""
 
     # Calendars
 
     def calendars(self) -> list[Calendar]:
-        """Everybody's calendar, in order of their addresses."""
+        """All calendars, ordered by address."""
         body = ask(
             self._http, "PROPFIND", "", content=dav.COLLECTIONS, headers={**_XML, "depth": "1"}
         ).content
@@ -106,7 +106,7 @@ class CalendarClient:
         """Give a person a calendar.
 
         Args:
-            zone: IANA name of the zone the person lives in.
+            zone: IANA name of the person's time zone.
         """
         if not is_iana(carried("zone", zone)):
             raise ToolError(f"there is no time zone {zone[:60]!r}; give an IANA name such as 'Europe/Berlin'")
@@ -131,7 +131,7 @@ class CalendarClient:
         else:
             item = self._item(response.text, str(response.url))
             return Stored(item, response.headers.get("etag", ""), name)
-        # Other programs call their resources as they like.
+        # Other programs name their resources as they like.
         for found in self._query(person, dav.query_uid(uid)):
             other = self._understood(found)
             if other is not None and other.uid == uid:
@@ -142,19 +142,19 @@ class CalendarClient:
         """Write an object into a person's calendar.
 
         Args:
-            etag: the version that it replaces, or `ANY`; without it, the object must not exist yet.
-            name: the name of the resource, if it does not follow from the UID.
+            etag: the version that it replaces, or `ANY`; without it, the object must not exist yet. name: the
+                resource's name, if it does not follow from the UID.
 
         Returns:
             The new version.
 
         Raises:
-            Refused: with status 412, if somebody else has written in the meantime (or it already exists).
+            Refused: with status 412, if somebody else has written in the meantime, or it already exists.
         """
         condition = {"if-none-match": "*"} if etag is None else {} if etag == ANY else {"if-match": etag}
         try:
             text = ics.write(edit.stamped(item, self._now()))
-            # Do not write anything that could not be read back.
+            # Write only what can be read back.
             ics.read(text)
         except BadCalendar as error:
             raise ToolError(f"this cannot be written into a calendar: {error}") from None
@@ -165,16 +165,16 @@ class CalendarClient:
         return str(response.headers.get("etag", ""))
 
     def delete(self, person: str, uid: str, etag: str | None = None) -> None:
-        """Remove an object from a person's calendar; with `etag`, only that version of it."""
+        """Remove an object from a person's calendar; with `etag`, only that version."""
         name = self.get(person, uid).name
         self._ask("DELETE", person, name, headers={} if etag is None else {"if-match": etag})
 
-    # What takes place
+    # Events
 
     def events(self, person: str, start: datetime, end: datetime) -> list[Event]:
-        """What takes place in a person's calendar between two times, in order, with series expanded,
-        including what was cancelled or declined. An event counts if any part of it lies between the two."""
-        # Servers disagree on when a whole day begins: with a day more on either side it does not matter.
+        """The events in a person's calendar between two times, in order, with series expanded, including
+        cancelled and declined ones. An event counts if any part of it lies between the two."""
+        # Servers disagree on when a whole day begins: an extra day on either side makes that irrelevant.
         start, end = _time("start", start), _time("end", end)
         query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
         understood = (self._understood(found) for found in self._query(person, query))
@@ -205,7 +205,7 @@ class CalendarClient:
         location: str = "",
         description: str = "",
     ) -> Item:
-        """Put an event into a person's calendar and, as an invitation, into those of the attendees."""
+        """Add an event to a person's calendar and, as an invitation, to those of the attendees."""
         main = VEvent(
             uid=carried("uid", uid),
             start=_moment("start", start),
@@ -229,8 +229,8 @@ class CalendarClient:
         return item
 
     def answer(self, person: str, uid: str, status: Status, occurrence: datetime | None = None) -> None:
-        """Answer an invitation, for all of it or one occurrence, in the person's calendar and the
-        organizer's.
+        """Answer an invitation, as a whole or for one occurrence, in the person's and the organizer's
+        calendars.
 
         Raises:
             ToolError: the person is not invited, or there is no such occurrence.
@@ -263,11 +263,11 @@ class CalendarClient:
 
         Args:
             end: if omitted, the event keeps its length.
-            occurrence: the start that the series gives the occurrence.
-            following: also what comes after `occurrence`; it becomes a series of its own.
+            occurrence: the occurrence's start according to the series.
+            following: move what follows `occurrence`, too; it becomes a series of its own.
 
         Returns:
-            What was moved: the object, or the new series.
+            The moved object, or the new series.
 
         Raises:
             ToolError: somebody else is the organizer, or there is no such occurrence.
@@ -289,7 +289,7 @@ class CalendarClient:
             return moved
         head, tail = _split(item, event)
         moved = _moved(tail, start, until)
-        # Write what follows first: in the other order, a failure half-way would lose it.
+        # What follows is written first: in the other order, a failure half-way would lose it.
         for holder in self._holders(person, moved):
             self._write_copy(holder, moved)
         if head is None:
@@ -322,7 +322,7 @@ class CalendarClient:
             self._write(person, head, stored)
 
     def _own(self, person: str, uid: str) -> Stored:
-        """An object that a person may change."""
+        """An object, if the person may change it."""
         stored = self.get(person, uid)
         organizer = stored.item.main.organizer
         if organizer and organizer != person:
@@ -340,13 +340,13 @@ class CalendarClient:
             raise ToolError(str(error)) from None
 
     def _holders(self, person: str, item: Item) -> list[str]:
-        """Who has a copy of a meeting."""
+        """The people who have a copy of a meeting."""
         invited = (attendee.address for part in item.parts for attendee in part.attendees)
         return list(dict.fromkeys((person, *invited)))
 
     def _write(self, person: str, item: Item, stored: Stored | None = None) -> None:
-        """Write a meeting into the calendar of everybody who has one. The person's own copy comes last, and
-        only if it has not changed since it was read: until then the call can be repeated."""
+        """Write a meeting into everybody's calendar. The person's own copy comes last, and only if it has not
+        changed since it was read: until then the call can be repeated."""
         for holder in self._holders(person, item):
             if holder != person:
                 self._write_copy(holder, item)
@@ -359,7 +359,7 @@ class CalendarClient:
         try:
             self.put(holder, item, etag=ANY)
         except Refused as refusal:
-            # 409: the copy has another name, or there is no calendar to write into.
+            # 409: the copy has another name, or there is no calendar for it.
             if refusal.status != 409:
                 raise
             if (copy := self._copy(holder, item.uid)) is not None:
@@ -380,7 +380,7 @@ class CalendarClient:
         self._ask("DELETE", person, stored.name, headers={"if-match": stored.etag})
 
     def _copy(self, person: str, uid: str) -> Stored | None:
-        """Somebody's copy of a meeting; None when they have none, or no calendar here."""
+        """Somebody's copy of a meeting; None if they have none, or no calendar here."""
         try:
             return self.get(person, uid)
         except Refused as refusal:
@@ -406,7 +406,7 @@ class CalendarClient:
             raise ToolError(f"{place} is on the server, and cannot be understood: {error}") from None
 
     def _understood(self, found: dav.Found) -> Item | None:
-        """An object from the server; None if it is left out."""
+        """An object from the server; None if it must be left out."""
         try:
             return ics.read(found.text)
         except BadCalendar as error:
@@ -427,7 +427,7 @@ def _calendar(found: dav.Collection) -> Calendar:
 
 
 def _is_floating(item: Item) -> bool:
-    """Whether the person's zone is needed to tell when something takes place."""
+    """Whether times depend on the person's zone."""
     return any(not isinstance(part.start, datetime) or part.start.tzinfo is None for part in item.parts)
 
 
@@ -453,7 +453,7 @@ def _time(name: str, moment: datetime) -> datetime:
 
 
 def _until(start: datetime, end: datetime | None, was_start: datetime, was_end: datetime) -> datetime:
-    """When something that is moved ends: as given, or so that it keeps its length."""
+    """The end of something that is moved: as given, or so that it keeps its length."""
     if end is None:
         return exactly(start, lasting(was_start, was_end))
     if lasting(start, _time("end", end)) < timedelta(0):

@@ -1,4 +1,4 @@
-"""The XML of CalDAV (RFC 4791) that client and service exchange."""
+"""The CalDAV XML (RFC 4791) that client and service exchange."""
 
 import re
 from collections.abc import Iterable
@@ -13,12 +13,12 @@ _SPACES = 'xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'
 
 
 class BadXml(ValueError):
-    """A body that is not XML, or not safe to read. The message says why."""
+    """A body that is not XML, or is unsafe to read. The message says why."""
 
 
 def parse(body: bytes) -> ElementTree.Element:
-    """A body's root element. Documents with a DTD are refused: entities could grow without end, or
-    name files.
+    """A body's root element. Documents with a DTD are refused: entities could grow without bound, or name
+    files.
 
     Raises:
         BadXml: it is not XML in UTF-8 without a DTD.
@@ -37,7 +37,7 @@ def parse(body: bytes) -> ElementTree.Element:
 COLLECTIONS = (
     f"{_HEAD}<propfind {_SPACES}><prop><resourcetype/><displayname/><C:calendar-timezone/></prop></propfind>"
 ).encode()
-"""Asks which calendars there are (PROPFIND)."""
+"""Asks for the list of calendars (PROPFIND)."""
 
 
 def make_calendar(name: str, timezone: str) -> bytes:
@@ -49,7 +49,7 @@ def make_calendar(name: str, timezone: str) -> bytes:
 
 
 def query_time(start: datetime, end: datetime) -> bytes:
-    """Asks for the objects that take place, at least in part, between two times (REPORT)."""
+    """Asks for the objects that take place at least partly between two times (REPORT)."""
     return _query(f'<C:time-range start="{utc(start)}" end="{utc(end)}"/>')
 
 
@@ -69,7 +69,7 @@ def _query(inner: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a REPORT asks for: a time, a UID, or both; None for what does not matter."""
+    """What a REPORT asks for: a time range, a UID, or both; None for any."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -100,7 +100,7 @@ def read_query(body: bytes) -> Query:
 
 
 def read_make_calendar(body: bytes) -> tuple[str, str]:
-    """The display name and time zone of MKCALENDAR; empty texts if not given.
+    """The display name and time zone of an MKCALENDAR; empty if not given.
 
     Raises:
         BadXml: see `parse`.
@@ -118,7 +118,7 @@ def read_make_calendar(body: bytes) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object of a REPORT's answer."""
+    """An object in the answer to a REPORT."""
 
     href: str
     etag: str
@@ -154,7 +154,7 @@ def read_objects(body: bytes) -> list[Found]:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """One member of a PROPFIND's answer."""
+    """A member in the answer to a PROPFIND."""
 
     href: str
     is_calendar: bool
@@ -163,7 +163,7 @@ class Collection:
 
 
 def collections(members: Iterable[tuple[Collection, str]]) -> bytes:
-    """The answer to a PROPFIND, of members with the text of their zone."""
+    """The answer to a PROPFIND: members, with the text of their zones."""
     responses = [
         f"<response><href>{escape(member.href)}</href><propstat><prop><resourcetype><collection/>"
         f"{'<C:calendar/>' if member.is_calendar else ''}</resourcetype>"
@@ -199,7 +199,7 @@ def _granted(response: ElementTree.Element) -> ElementTree.Element | None:
 
 
 def zone_in(timezone: str) -> str:
-    """The name of the zone that a calendar text defines; empty when it defines none."""
+    """The name of the zone that a calendar text defines; empty if it defines none."""
     found = re.search(r"^TZID[^:\n]*:(.+?)\s*$", timezone, re.MULTILINE)
     return found[1] if found else ""
 

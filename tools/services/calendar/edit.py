@@ -1,4 +1,4 @@
-"""What can be done to a calendar object: pure functions from one object to the next."""
+"""Changes to calendar objects: pure functions from an object to its next version."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -20,16 +20,16 @@ from ludus.tools.services.calendar.rules import moved_rule, rule_part, with_rule
 
 
 class NoOccurrence(ValueError):
-    """A series has no occurrence with the given start."""
+    """The series has no occurrence with the given start."""
 
 
 def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
-    """The occurrence to which the series gives a certain start.
+    """The occurrence with a certain start according to the series.
 
     Raises:
         NoOccurrence: there is no such occurrence; the message names those nearby.
     """
-    # A moved occurrence may lie far from the start that names it.
+    # A moved occurrence may lie far from the start that identifies it.
     around = timedelta(days=60)
     near = expand.events([item], occurrence - around, occurrence + around, zone)
     for event in near:
@@ -46,7 +46,7 @@ def find(item: Item, occurrence: datetime, zone: tzinfo) -> Event:
 
 def moved(item: Item, start: datetime, end: datetime) -> Item:
     """Move an event, or a whole series, to another time. A series keeps its zone; its exceptions and its rule
-    move along by the same amount of clock time.
+    move by the same amount of clock time.
 
     Raises:
         CannotMove: no rule can express the moved series.
@@ -104,7 +104,7 @@ def occurrence_moved(item: Item, event: Event, start: datetime, end: datetime) -
 def occurrence_removed(item: Item, event: Event) -> Item:
     """A series without one of its occurrences."""
     which = _name_of(item, event)
-    # Whatever else a change covers still takes place.
+    # What else a change covers still takes place.
     changes = tuple(change for change in item.changes if change.following or not _names(change, which))
     main = item.main
     if instant(which) in map(instant, main.added) and instant(which) != instant(main.start):
@@ -116,8 +116,8 @@ def occurrence_removed(item: Item, event: Event) -> Item:
 
 
 def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
-    """A series cut before one of its occurrences: what comes before it (None if nothing does), and it with
-    what follows, as a series of its own.
+    """A series cut before one of its occurrences: what comes before (None if nothing does), and the rest as a
+    series of its own.
 
     Raises:
         CannotMove: what follows had already been moved, in a way that no rule can express.
@@ -167,7 +167,7 @@ def split(item: Item, event: Event, zone: tzinfo) -> tuple[Item | None, Item]:
 
 
 def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
-    """A series that, from its start, is what a change made of an earlier occurrence and those after it."""
+    """A series with an earlier change, which covers all that follows, applied from the series' start."""
     begins = aware(expand.as_much_later(change, series.main.start), zone)
     length = lasting(aware(change.start, zone), aware(change.end, zone))
     moved_series = moved(series, begins, exactly(begins, length))
@@ -178,7 +178,7 @@ def _as_changed(series: Item, change: VEvent, zone: tzinfo) -> Item:
         occurrence=None,
         following=False,
     )
-    # Single exceptions stay where they were; only the starts that name them have moved.
+    # Single exceptions stay where they were; only the starts that identify them have moved.
     changes = tuple(
         replace(new, start=old.start, end=old.end)
         for new, old in zip(moved_series.changes, series.changes, strict=True)
@@ -203,7 +203,7 @@ def invited(item: Item, organizer: Attendee, attendees: tuple[Attendee, ...]) ->
 
 
 def answered(item: Item, address: str, status: Status, event: Event | None = None) -> Item:
-    """An object with somebody's answer, to all of it or to one occurrence."""
+    """An object with somebody's answer to all of it or to one occurrence."""
     if event is not None:
         return _with_change(item, _answered(_change(item, event), address, status))
     parts = [_answered(part, address, status) for part in item.parts]
@@ -211,7 +211,7 @@ def answered(item: Item, address: str, status: Status, event: Event | None = Non
 
 
 def stamped(item: Item, now: datetime) -> Item:
-    """An object stamped with the time at which it is written."""
+    """An object stamped with the time of writing."""
     parts = [replace(part, stamp=now) for part in item.parts]
     return replace(item, main=parts[0], changes=tuple(parts[1:]))
 
@@ -226,14 +226,14 @@ def _answered(part: VEvent, address: str, status: Status) -> VEvent:
 
 
 def _name_of(item: Item, event: Event) -> Moment:
-    """The RECURRENCE-ID of an occurrence, in the form that the series' start has."""
+    """The RECURRENCE-ID of an occurrence, in the form of the series' start."""
     if event.occurrence is None:
         raise NoOccurrence(f"{item.main.summary!r} is no series")
     return _like(event.occurrence, item.main.start)
 
 
 def _change(item: Item, event: Event) -> VEvent:
-    """The VEVENT that stands for one occurrence alone."""
+    """The VEVENT for a single occurrence."""
     details = event.details
     which = _name_of(item, event)
     if details.occurrence is not None and not details.following:
@@ -262,7 +262,8 @@ def _with_change(item: Item, change: VEvent) -> Item:
 
 
 def _handed_on(item: Item, change: VEvent) -> list[VEvent]:
-    """A change of an occurrence and all later ones, as one of the next occurrence and all later ones."""
+    """A change of an occurrence and all later ones, turned into a change of the next occurrence and all later
+    ones."""
     assert change.occurrence is not None
     zone = getattr(change.start, "tzinfo", None) or UTC
     at = aware(change.occurrence, zone).astimezone(UTC)
@@ -285,7 +286,7 @@ def _names(change: VEvent, which: Moment) -> bool:
 
 
 def _after(start: Moment, length: timedelta) -> Moment:
-    """A moment this much later; for a day, whole days later, however long those are."""
+    """A moment this much later; a day moves by whole days, however long they are."""
     if isinstance(start, datetime):
         return exactly(start, length)
     return start + timedelta(days=round(length / timedelta(days=1)))
@@ -299,13 +300,13 @@ def _like(moment: datetime, model: Moment) -> Moment:
 
 
 def _days_if_whole(start: datetime, end: datetime, model: Moment) -> tuple[Moment, Moment]:
-    """Whole days stay whole days if they are moved from midnight to midnight."""
+    """Whole days stay whole days if moved from midnight to midnight."""
     whole = not isinstance(model, datetime) and start.time() == end.time() == time()
     return (start.date(), end.date()) if whole else (start, end)
 
 
 def _clock(moment: Moment) -> datetime:
-    """What a clock and a calendar on the wall show."""
+    """The local date and time, without a zone."""
     return datetime(*moment.timetuple()[:6])
 
 
@@ -320,7 +321,7 @@ def _just_before(moment: Moment) -> str:
 
 
 def _until_later(until: str, shift: timedelta, start: Moment) -> str:
-    """An UNTIL that is this much later on the clock of the series."""
+    """An UNTIL this much later on the clock of the series."""
     form = "%Y%m%dT%H%M%SZ" if until.endswith("Z") else "%Y%m%dT%H%M%S" if "T" in until else "%Y%m%d"
     moment = datetime.strptime(until, form)
     if until.endswith("Z") and isinstance(start, datetime) and start.tzinfo is not None:

@@ -1,7 +1,7 @@
 """When calendar objects take place: series expanded, with their exceptions.
 
-Starts follow the clock on the wall; durations are exact (RFC 5545, 3.8.5.3), except for whole days. A start
-that the clocks skip is read with the offset before the change (3.3.5), and so comes after it.
+Starts follow local time; durations are exact (RFC 5545, 3.8.5.3), except for whole days. A start that the
+clocks skip is read with the offset before the change (3.3.5), and so comes after it.
 """
 
 import functools
@@ -14,28 +14,28 @@ from ludus.tools.services.calendar import rules
 from ludus.tools.services.calendar.model import Busy, Event, Item, Moment, VEvent, aware, lasting
 
 BLOCK = timedelta(days=128)
-"""Series are expanded block by block, so that queries share the work."""
+"""Series are expanded in blocks, so that queries share the work."""
 MARGIN = timedelta(days=1)
 """More than the largest difference between a time without a zone and the same time in UTC."""
 MAX_SPAN = timedelta(days=4000)
-"""The longest period that is expanded at once."""
+"""The longest period expanded at once."""
 MAX_EVENTS = 20_000
 """The maximum number of events in that period."""
 STEP = timedelta(days=365)
-"""The steps in which a long period is searched for the first start."""
+"""The steps in which a long period is searched for a first start."""
 MAX_STARTS = 50_000
-"""The limit for one series; within one step, with what reaches into it, none has this many."""
+"""The limit for one series; no series reaches it within one step."""
 FIRST = datetime(1970, 1, 1)
 
 
 def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) -> list[Event]:
-    """What takes place between two times, in order; an event counts if any part of it does.
+    """The events between two times, in order; an event counts if any part of it lies there.
 
     Args:
         zone: the zone of whole days and of times without a zone.
 
     Raises:
-        ValueError: the end is not after the start, or too far away, or more takes place than `MAX_EVENTS`.
+        ValueError: the end is not after the start or too far away, or there are more than `MAX_EVENTS`.
     """
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     if not start < end <= start + MAX_SPAN:
@@ -66,7 +66,7 @@ def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> boo
 
 
 def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) -> list[Busy]:
-    """The times that events take from a person between two times, merged, in order."""
+    """The times between two times when events keep a person busy, merged, in order."""
     start, end = start.astimezone(UTC), end.astimezone(UTC)
     merged: list[Busy] = []
     for event in found:
@@ -81,12 +81,12 @@ def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) ->
 
 
 def count_before(rule: str, first: Moment, before: Moment) -> int:
-    """How many starts a rule gives from the first until before another, including excluded ones."""
+    """How many starts a rule gives from `first` to before `before`, including excluded ones."""
     return sum(wall < _wall(before) for wall in _walls_with_count(rule, _wall(first), _until(rule, first)))
 
 
 def instant(moment: Moment) -> Moment:
-    """The identity of a start, however it is written: equal for the same time in two zones."""
+    """Identifies a start, however it is written: equal for the same time in two zones."""
     if isinstance(moment, datetime) and moment.tzinfo is not None:
         return moment.astimezone(UTC)
     return moment
@@ -101,7 +101,7 @@ def _of(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Ev
             yield Event(aware(main.start, zone), aware(main.end, zone), occurrence, main, False)
         return
     excluded = {*map(instant, main.excluded)}
-    # Somebody invited only to single occurrences has an object without the series.
+    # Somebody invited to single occurrences only has an object without the series.
     changes = item.parts if main.occurrence is not None else item.changes
     own = {instant(change.occurrence): change for change in changes if change.occurrence is not None}
     for name, change in own.items():
@@ -142,8 +142,8 @@ def _event(details: VEvent, begins: Moment, occurrence: Moment | None, zone: tzi
 
 
 def _starts(main: VEvent, start: datetime, end: datetime, zone: tzinfo) -> dict[Moment, Moment]:
-    """The starts of a series, without its exceptions, around the time between two times in UTC, by their
-    instants, in order, those that were added last."""
+    """The starts of a series around the time between two times in UTC, without its exceptions, by instant:
+    first the rule's, in order, then the added ones."""
     is_day, where = not isinstance(main.start, datetime), getattr(main.start, "tzinfo", None)
     low = (start - MARGIN).astimezone(where or zone).replace(tzinfo=None)
     high = (end + MARGIN).astimezone(where or zone).replace(tzinfo=None)
@@ -160,7 +160,7 @@ def _starts(main: VEvent, start: datetime, end: datetime, zone: tzinfo) -> dict[
 
 
 def _walls(rule: str, first: Moment, low: datetime, high: datetime) -> Iterator[datetime]:
-    """The starts that a rule gives, on the clock on the wall, at least those between two times."""
+    """The starts that a rule gives, in local time: at least those between two times."""
     if not rule:
         return
     begin, until = _wall(first), _until(rule, first)
@@ -189,7 +189,7 @@ def _walls_of_block(rule: str, first: datetime, until: Moment | None, block: int
 
 
 def _reach(parts: Iterable[VEvent], zone: tzinfo) -> tuple[timedelta, timedelta]:
-    """How far before and after a period a start can lie and still reach into it."""
+    """How far before and after a period a start can lie such that its event reaches into the period."""
     before = after = timedelta(0)
     for part in parts:
         begins = _utc(part.start, zone)
@@ -199,8 +199,8 @@ def _reach(parts: Iterable[VEvent], zone: tzinfo) -> tuple[timedelta, timedelta]
 
 
 def as_much_later(change: VEvent, begins: Moment) -> Moment:
-    """Where a start goes when an earlier one was moved together with all that follow: by the same amount of
-    clock time."""
+    """Where a start moves if an earlier one was moved with all that follow: by the same amount of clock
+    time."""
     assert change.occurrence is not None
     start, name = change.start, change.occurrence
     if not isinstance(start, datetime):
@@ -234,7 +234,7 @@ def _until_of(rule: str, zone: tzinfo | None) -> Moment | None:
 
 
 def _until(rule: str, first: Moment) -> Moment | None:
-    """The UNTIL of a rule on the clock that its starts are on."""
+    """The UNTIL of a rule in the local time of its starts."""
     until = _until_of(rule, first.tzinfo if isinstance(first, datetime) else None)
     if isinstance(until, datetime) and not isinstance(first, datetime):
         return datetime.combine(until.date(), datetime.max.time())

@@ -1,4 +1,4 @@
-"""Calendar objects as text and back (RFC 5545)."""
+"""Calendar objects to text and back (RFC 5545)."""
 
 import functools
 import re
@@ -38,11 +38,11 @@ KEPT_BY_US = frozenset(
         *("ATTENDEE", "STATUS", "TRANSP", "RRULE", "EXDATE", "RDATE", "RECURRENCE-ID", "SEQUENCE"),
     ]
 )
-"""Properties that a `VEvent` holds; all others are kept as text."""
+"""Properties in the fields of a `VEvent`; all others are kept as text."""
 ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RRULE", "RECURRENCE-ID")
-"""Properties that make an event ambiguous if they occur twice."""
+"""Properties that would make an event ambiguous if repeated."""
 LONGEST = timedelta(days=366)
-"""The maximum length of an occurrence of a series, and how far all that follow may be moved."""
+"""The maximum length of an occurrence of a series, and the farthest that all following ones may be moved."""
 MAX_DATES = 10_000
 """The maximum number of EXDATEs, and of RDATEs, in one VEVENT."""
 _DURATION = re.compile(
@@ -55,11 +55,11 @@ _DURATION = re.compile(
 
 @functools.lru_cache(maxsize=20_000)
 def read(text: str) -> Item:
-    """The object that a text holds. Results are cached.
+    """The object in a text. Results are cached.
 
     Raises:
-        BadCalendar: it is not a VCALENDAR with VEVENTs of one UID, contains a character that calendars cannot
-            carry, or has a date or rule that makes no sense.
+        BadCalendar: it is not a VCALENDAR with VEVENTs of one UID, has a character that calendars cannot
+            carry, or a date or rule that makes no sense.
     """
     if wrong := UNCARRIED.search(text.replace("\r\n", "\n")):
         raise BadCalendar(f"no iCalendar text: it has the character U+{ord(wrong[0]):04X}")
@@ -86,7 +86,7 @@ class _Component:
 def _component(text: str) -> _Component:
     """
     Raises:
-        BadCalendar: it is not one VCALENDAR whose components begin and end in order.
+        BadCalendar: it is not a single VCALENDAR whose components begin and end in order.
     """
     root = _Component("")
     stack = [root]
@@ -130,7 +130,7 @@ def _item(text: str) -> Item:
     if len(mains) > 1:
         raise BadCalendar("it has two VEVENTs without a RECURRENCE-ID; all but one need one")
     changes = tuple(event for event in events if event.occurrence is not None)
-    # Somebody invited to only one occurrence has an object without the series.
+    # Somebody invited to one occurrence only has an object without the series.
     main, changes = (mains[0], changes) if mains else (changes[0], changes[1:])
     return Item(main, changes, tuple(zone.text for zone in own_zones.values()))
 
@@ -197,7 +197,7 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
 def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
     """
     Raises:
-        BadCalendar: more of a series would take place at once than any calendar can mean.
+        BadCalendar: more of a series would overlap than makes sense in a calendar.
     """
     length = _wall(end) - _wall(start)
     if length > LONGEST:
@@ -207,7 +207,7 @@ def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
 
 
 def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzinfo]) -> Moment:
-    """DTEND, or the end that DURATION gives: days by the calendar, hours exactly (RFC 5545, 3.3.6)."""
+    """DTEND, or the end given by DURATION: calendar days, exact hours (RFC 5545, 3.3.6)."""
     if "DTEND" in found:
         end = _moment(found["DTEND"][0], zones)
     elif "DURATION" in found:
@@ -273,7 +273,7 @@ def _in_zone(value: str, line: Line, zones: Mapping[str, tzinfo]) -> Moment:
 
 
 def _duration(text: str) -> tuple[int, timedelta]:
-    """Days, and what comes on top of them."""
+    """Days, and the time beyond them."""
     found = _DURATION.fullmatch(text.upper())
     if found is None or not any(found.groups()[1:]):
         raise BadCalendar(f"DURATION:{text[:20]} is none; write it as in PT1H30M")
@@ -301,7 +301,7 @@ def write(item: Item) -> str:
     """An object as text.
 
     Raises:
-        BadCalendar: it holds a character that no calendar can carry, or a time in a zone without a name.
+        BadCalendar: it has a character that no calendar can carry, or a time in a zone without a name.
     """
     zones: dict[str, None] = {}
     events = [_checked(line) for part in item.parts for line in _event_lines(part, zones)]
@@ -326,7 +326,7 @@ def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterator[str]:
     yield _moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
     start = _moment_line("DTSTART", event.start, zones)
     if event.rule and start.endswith("Z") and zone_name(event.start) != "UTC":  # type: ignore[arg-type]
-        # In UTC it would not keep its clock time when the clocks change again.
+        # In UTC it would not keep its local time when the clocks change again.
         raise BadCalendar(
             f"a series cannot begin at {event.start}, which the clocks show twice: begin it another day"
         )
@@ -372,7 +372,7 @@ def _moment_line(name: str, moment: Moment, zones: dict[str, None]) -> str:
         return f"{name};VALUE=DATE:{_day(moment)}"
     zone = None if moment.tzinfo is None else zone_name(moment)
     if zone not in (None, "UTC") and moment.fold and moment.utcoffset() != moment.replace(fold=0).utcoffset():
-        # A time that the clock shows twice means the first (3.3.5): the second can only be written like this.
+        # A time that clocks show twice means the first (3.3.5): the second can only be written like this.
         moment, zone = moment.astimezone(UTC), "UTC"
     local = f"{_day(moment)}T{moment.hour:02}{moment.minute:02}{moment.second:02}"
     if zone is None or zone == "UTC":
@@ -405,5 +405,5 @@ def _calendar_address(address: str) -> str:
 
 
 def timezone(name: str) -> str:
-    """A calendar that holds only a zone: CalDAV's form of a collection's time zone."""
+    """A calendar with nothing but a zone: CalDAV's form of a collection's time zone."""
     return "\r\n".join(("BEGIN:VCALENDAR", "VERSION:2.0", vtimezone(name), "END:VCALENDAR", ""))

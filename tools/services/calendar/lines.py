@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LINE_BYTES = 75
-"""A longer line continues in the next one, which begins with a space."""
+"""A longer line continues on the next, which begins with a space."""
 
 _HEAD = re.compile(r"([A-Za-z0-9-]+)((?:;[A-Za-z0-9-]+=(?:\"[^\"]*\"|[^\";:])*)*):")
 _PARAMETER = re.compile(r";([A-Za-z0-9-]+)=((?:\"[^\"]*\"|[^\";:])*)")
@@ -15,12 +15,12 @@ _CARET = {"^n": "\n", "^'": '"', "^^": "^"}
 
 
 class BadCalendar(ValueError):
-    """A text that is not a calendar object, or makes no sense as one. The message says why."""
+    """A text that is no calendar object, or makes no sense as one. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One property: `NAME;PARAMETER=…:value`, names in capitals, the value as written."""
+    """A property: `NAME;PARAMETER=…:value`, with names in capitals and the value as written."""
 
     name: str
     parameters: Mapping[str, str]
@@ -28,7 +28,7 @@ class Line:
 
 
 def unfolded(text: str) -> list[str]:
-    """The content lines of a text, empty ones left out."""
+    """The content lines of a text, without empty ones."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\n ", "").replace("\n\t", "")
     return [line for line in text.split("\n") if line]
 
@@ -61,7 +61,7 @@ def folded(line: str) -> str:
         length = len(character.encode("utf-8", "surrogatepass"))
         if size + length > LINE_BYTES:
             pieces.append(line[begun:place])
-            # The space that begins a continued line counts.
+            # The space at the start of a continued line counts.
             begun, size = place, 1
         size += length
     return "\r\n ".join((*pieces, line[begun:]))
@@ -73,7 +73,7 @@ def escaped(text: str) -> str:
 
 
 def unescaped(value: str) -> str:
-    """The text that a value stands for; a backslash that escapes nothing stands for itself."""
+    """The text of a value; a backslash that escapes nothing stands for itself."""
     return _ESCAPED.sub(lambda found: "\n" if found[1] in "nN" else found[1], value)
 
 

@@ -1,4 +1,4 @@
-"""What calendars consist of: people's calendars, objects of one or more VEVENTs, and events."""
+"""The data of calendars: people's calendars, objects with one or more VEVENTs, and events."""
 
 import re
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import Literal
 
 Moment = datetime | date
-"""When something begins: a time in a zone, a time without a zone (wherever one is), or a whole day."""
+"""When something begins: a time in a zone, a time without a zone (local anywhere), or a whole day."""
 
 Status = Literal["needs-action", "accepted", "declined", "tentative"]
 STATUSES: tuple[Status, ...] = ("needs-action", "accepted", "declined", "tentative")
@@ -15,19 +15,19 @@ STATUSES: tuple[Status, ...] = ("needs-action", "accepted", "declined", "tentati
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Somebody's calendar on the server."""
+    """A person's calendar on the server."""
 
     person: str
     """The name of the collection: the person's address."""
     name: str
-    """The person's name, for people."""
+    """The person's name, for display."""
     zone: str
-    """IANA name of the zone the person lives in; it applies to whole days and to times without a zone."""
+    """IANA name of the person's time zone; it applies to whole days and times without a zone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """Somebody who is invited, and their answer."""
+    """An invited person, and their answer."""
 
     address: str
     name: str = ""
@@ -36,51 +36,51 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VEvent:
-    """One VEVENT: an event, a series, or one occurrence of a series that is different (RFC 5545, 3.6.1)."""
+    """A VEVENT: an event, a series, or an occurrence that differs from its series (RFC 5545, 3.6.1)."""
 
     uid: str
     start: Moment
     end: Moment
-    """The first moment that no longer belongs to it."""
+    """The first moment after it."""
     summary: str = ""
     location: str = ""
     description: str = ""
     organizer: str = ""
-    """Address of whoever invites; empty when nobody is invited."""
+    """Address of the person who invites; empty if nobody is invited."""
     attendees: tuple[Attendee, ...] = ()
     status: str = "CONFIRMED"
     """CONFIRMED, TENTATIVE or CANCELLED."""
     transparent: bool = False
-    """Whether people stay free during it."""
+    """Whether it leaves people free."""
     rule: str = ""
     """RRULE, such as `FREQ=WEEKLY;COUNT=8`."""
     excluded: tuple[Moment, ...] = ()
-    """EXDATE: starts of the rule that do not take place."""
+    """EXDATE: starts of the rule that are left out."""
     added: tuple[Moment, ...] = ()
     """RDATE: further starts."""
     occurrence: Moment | None = None
-    """RECURRENCE-ID: which start of the series this stands for."""
+    """RECURRENCE-ID: the start in the series that this replaces."""
     following: bool = False
-    """RANGE=THISANDFUTURE: whether it also stands for all later ones, each as much later as this one is."""
+    """RANGE=THISANDFUTURE: whether it also replaces all later ones, each moved by as much as this one."""
     sequence: int = 0
     stamp: datetime = datetime(2031, 1, 1, tzinfo=UTC)
     """DTSTAMP: when it was last written."""
     other: tuple[str, ...] = ()
-    """Other content lines (alarms, categories, foreign extensions), which are kept."""
+    """Other content lines (alarms, categories, extensions), kept as they are."""
 
     def answer_of(self, address: str) -> Status | None:
-        """Somebody's answer; None if they are not invited."""
+        """A person's answer; None if they are not invited."""
         return next((guest.status for guest in self.attendees if guest.address == address), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One object of a calendar: a VEVENT, with the occurrences of its series that are different."""
+    """An object in a calendar: a VEVENT, with the occurrences that differ from its series."""
 
     main: VEvent
     changes: tuple[VEvent, ...] = ()
     zones: tuple[str, ...] = ()
-    """VTIMEZONEs without IANA names, as text, which are kept."""
+    """VTIMEZONEs without IANA names, kept as text."""
 
     @property
     def uid(self) -> str:
@@ -103,7 +103,7 @@ class Event:
     """In the event's own zone, or in the person's for whole days and times without a zone."""
     end: datetime
     occurrence: datetime | None
-    """For a series: the start that the series gives it, which identifies it even after it was moved."""
+    """For a series: the start according to the series, which identifies it even after a move."""
     details: VEvent
     is_series: bool
 
@@ -129,7 +129,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A time in which somebody is not free, in UTC."""
+    """A time when a person is not free, in UTC."""
 
     start: datetime
     end: datetime
@@ -145,14 +145,14 @@ def resource_name(uid: str) -> str:
 
 
 def exactly(moment: datetime, length: timedelta) -> datetime:
-    """The time this much later in the same zone, even if the clocks change in between."""
+    """The time exactly this much later, in the same zone, even if the clocks change in between."""
     if moment.tzinfo is None:
         return moment + length
     return (moment.astimezone(UTC) + length).astimezone(moment.tzinfo)
 
 
 def lasting(start: datetime, end: datetime) -> timedelta:
-    """How much time passes between two times with zones, even if the clocks change in between."""
+    """The exact time between two times with zones, even if the clocks change in between."""
     return end.astimezone(UTC) - start.astimezone(UTC)
 
 

@@ -1,7 +1,7 @@
 """Recurrence rules (RFC 5545, 3.3.10): read, followed, moved.
 
-Starts are times of the clock on the wall, without a zone. A rule is followed period by period, and
-the days of each period are filtered, so that the work is bounded by the number of days passed.
+Starts are local times, without a zone. A rule is followed period by period, and the days of each period are
+filtered, so that the work is bounded by the number of days passed.
 """
 
 import functools
@@ -15,15 +15,15 @@ from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import Moment
 
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-"""A finer frequency has no place in a calendar."""
+"""Finer frequencies do not belong in a calendar."""
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 MAX_COUNT = 10_000
 MAX_STARTS_A_DAY = 24
 FIRST_YEAR, LAST_YEAR = 1600, 2400
-"""The range for everything in a calendar; far enough from the limits of Python's dates for any arithmetic."""
+"""The range of years in a calendar, far enough from the limits of Python's dates for any arithmetic."""
 PATIENCE_DAYS = 15_000
-"""A rule that matches nothing for this many days has come to its end: 29 February falls on a given weekday
-again after 40 years at most."""
+"""A rule that matches nothing for this many days has ended: 29 February falls on a given weekday again after
+at most 40 years."""
 
 _RANGES = {
     "BYSECOND": (0, 59),
@@ -41,13 +41,13 @@ _MOMENT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z?))?", re.ASCI
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A recurrence rule. Empty tuples are parts that it does not have."""
+    """A recurrence rule. Parts that it lacks are empty tuples."""
 
     frequency: str
     interval: int = 1
     count: int | None = None
     until: Moment | None = None
-    """The last start that there may be; in UTC, on the clock on the wall, or a whole day."""
+    """The last possible start: in UTC, in local time, or a whole day."""
     week_start: int = 0
     """0 for Monday."""
     months: tuple[int, ...] = ()
@@ -55,7 +55,7 @@ class Rule:
     year_days: tuple[int, ...] = ()
     month_days: tuple[int, ...] = ()
     weekdays: tuple[tuple[int, int], ...] = ()
-    """Which of its kind in the month or year (0: every one; −1: the last), and the weekday, 0 for Monday."""
+    """Which of its kind in the month or year (0: all; −1: the last), and the weekday, 0 for Monday."""
     hours: tuple[int, ...] = ()
     minutes: tuple[int, ...] = ()
     seconds: tuple[int, ...] = ()
@@ -74,7 +74,7 @@ class Rule:
 def read_rule(text: str) -> Rule:
     """
     Raises:
-        BadCalendar: no calendar can mean it, or it gives more starts than a calendar should hold.
+        BadCalendar: it makes no sense, or gives more starts than a calendar should hold.
     """
     parts = rule_parts(text)
     for name, value in parts.items():
@@ -108,7 +108,7 @@ def read_rule(text: str) -> Rule:
 
 
 def read_moment(text: str) -> Moment:
-    """A day, a time, or a time in UTC, as iCalendar writes them.
+    """A day, a local time, or a time in UTC, as iCalendar writes them.
 
     Raises:
         BadCalendar: it is neither, or its year is out of range.
@@ -132,7 +132,7 @@ def read_moment(text: str) -> Moment:
 
 
 def _contradiction(rule: Rule) -> str | None:
-    """Why no calendar can mean a rule (the table of RFC 5545, 3.3.10); None for one that can be meant."""
+    """Why a rule contradicts itself (the table in RFC 5545, 3.3.10); None if it does not."""
     frequency = rule.frequency
     if rule.week_numbers and frequency != "YEARLY":
         return "BYWEEKNO belongs to FREQ=YEARLY"
@@ -178,7 +178,7 @@ def rule_parts(text: str) -> dict[str, str]:
 
 
 def rule_part(rule: str, name: str) -> str | None:
-    """A part of a rule, such as its COUNT; None when it has none."""
+    """A part of a rule, such as its COUNT; None if it has none."""
     return rule_parts(rule).get(name) if rule else None
 
 
@@ -228,11 +228,10 @@ def _among(day: str, name: str) -> str:
 
 
 def starts(rule: Rule, first: datetime, low: datetime, high: datetime) -> Iterator[datetime]:
-    """The starts that a rule gives from `low` to before `high`, in order; all on the clock on the wall.
+    """The starts that a rule gives from `low` to before `high`, in order, all in local time.
 
     Args:
-        first: the start of the series, from which periods are counted. It is included only if the rule gives
-            it.
+        first: the start of the series, from which periods count. It is included only if the rule gives it.
     """
     rule = _complete(rule, first)
     until = _last(rule)
@@ -269,7 +268,7 @@ def starts(rule: Rule, first: datetime, low: datetime, high: datetime) -> Iterat
 
 
 def _complete(rule: Rule, first: datetime) -> Rule:
-    """A rule completed by what the start of the series implies."""
+    """A rule, completed with what the start of the series implies."""
     if rule.week_numbers or rule.year_days or rule.month_days or rule.weekdays:
         if rule.week_numbers and not (rule.weekdays or rule.month_days or rule.year_days):
             return replace(rule, weekdays=((0, first.weekday()),))
@@ -305,7 +304,7 @@ def _periods_before(rule: Rule, first: datetime, low: datetime) -> int:
 
 
 def _period(rule: Rule, first: datetime, number: int) -> tuple[date | None, int, list[date]]:
-    """A period of a rule: when it begins (None after the last year), how many days it has, which match."""
+    """A period of a rule: when it begins (None after the last year), its number of days, and which match."""
     step = number * rule.interval
     if rule.frequency in ("DAILY", "WEEKLY"):
         length = 7 if rule.frequency == "WEEKLY" else 1
@@ -360,7 +359,7 @@ def _matches(rule: Rule, day: date) -> bool:
 
 
 def _is_nth(rule: Rule, day: date, which: int) -> bool:
-    """Whether a day is the first, the second, … the last of its weekday, in its month or its year."""
+    """Whether a day is the first, second, … or last of its weekday in its month or year."""
     if rule.frequency == "MONTHLY" or rule.months:
         number, length = day.day, monthrange(day.year, day.month)[1]
     else:
@@ -369,7 +368,8 @@ def _is_nth(rule: Rule, day: date, which: int) -> bool:
 
 
 def _in_weeks(rule: Rule, day: date) -> bool:
-    """Whether a day lies in a week that the rule names: the first has at least four days of the year."""
+    """Whether a day lies in a week that the rule names: week 1 is the first with at least four days in the
+    year."""
     fourth = day + timedelta(days=3 - (day.weekday() - rule.week_start) % 7)
     number = (fourth.timetuple().tm_yday - 1) // 7 + 1
     after = (date(fourth.year, 12, 31) - fourth).days // 7
@@ -380,7 +380,7 @@ def _in_weeks(rule: Rule, day: date) -> bool:
 
 
 class CannotMove(ValueError):
-    """A rule that cannot be changed to give the same starts, all moved by a number of days."""
+    """No change of the rule would move all its starts by that number of days."""
 
 
 def moved_rule(text: str, days: int, clock_changes: bool) -> str:
@@ -410,7 +410,7 @@ def moved_rule(text: str, days: int, clock_changes: bool) -> str:
             raise CannotMove("its rule counts weekdays of months or years")
         changed["BYDAY"] = ",".join(WEEKDAYS[(day + days) % 7] for _, day in rule.weekdays)
         if rule.interval > 1:
-            # The grouping of days into weeks must stay the same.
+            # The days must stay grouped into the same weeks.
             changed["WKST"] = WEEKDAYS[(rule.week_start + days) % 7]
     if (rule.months and not rule.month_days) or rule.week_numbers or rule.year_days or rule.positions:
         raise CannotMove("its rule names months, weeks or places in them")

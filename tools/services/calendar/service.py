@@ -1,4 +1,4 @@
-"""The calendar service: CalDAV over calendars that are held in memory."""
+"""The calendar service: CalDAV over calendars in memory."""
 
 import functools
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """One person's calendar: its objects as text, by the name of the resource."""
+    """A person's calendar: its objects as text, by resource name."""
 
     calendar: Calendar
     objects: Mapping[str, str] = field(default_factory=dict)
@@ -53,14 +53,14 @@ def shelf(calendar: Calendar, items: Iterable[Item] = ()) -> Shelf:
 
 
 class CalendarService(Service):
-    """Calendars of several people behind CalDAV: a collection each, `/PERSON/`, with `/PERSON/UID.ics`.
+    """Calendars of several people over CalDAV: a collection each, `/PERSON/`, with `/PERSON/UID.ics`.
 
-    It speaks what `CalendarClient` says: PROPFIND, MKCALENDAR, REPORT (calendar-query by time-range and UID),
-    GET, PUT and DELETE with ETag, If-Match and If-None-Match. A REPORT answers with whole objects; expanding
-    series is up to the client, so that every server gives the same results.
+    It understands what `CalendarClient` sends: PROPFIND, MKCALENDAR, REPORT (calendar-query by time-range and
+    UID), GET, PUT and DELETE with ETag, If-Match and If-None-Match. A REPORT answers with whole objects;
+    expanding series is up to the client, so that every server gives the same results.
 
     Args:
-        calendars: who has a calendar from the start, and what is in it.
+        calendars: the initial calendars and their contents.
         clock: the virtual clock.
     """
 
@@ -198,7 +198,7 @@ def _report(shelf: Shelf, root: str, query: dav.Query) -> Response:
 
 @functools.lru_cache(maxsize=8192)
 def etag(text: str) -> str:
-    """A strong entity tag: equal texts have equal ones."""
+    """A strong entity tag: equal texts have equal tags."""
     return f'"{blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
 
 

@@ -1,5 +1,4 @@
-"""Time zones as calendars write them: VTIMEZONE from an IANA name, and a zone from a VTIMEZONE
-(RFC 5545, 3.6.5)."""
+"""Time zones in calendars: VTIMEZONE from an IANA name, and a zone from a VTIMEZONE (RFC 5545, 3.6.5)."""
 
 import functools
 import re
@@ -13,15 +12,15 @@ from ludus.tools.services.calendar.lines import BadCalendar, folded, read_line, 
 from ludus.tools.services.calendar.rules import WEEKDAYS, read_moment, read_rule, starts
 
 KNOWN_FROM, KNOWN_TO = 2020, 2050
-"""The years for which our VTIMEZONEs are right."""
+"""The years in which our VTIMEZONEs are right."""
 FOLLOWED_FROM, FOLLOWED_TO = datetime(1970, 1, 1), datetime(2100, 1, 1)
-"""The period for which other people's VTIMEZONEs are followed."""
+"""The period in which other people's VTIMEZONEs are followed."""
 WEEK, HOUR, SECOND = timedelta(weeks=1), timedelta(hours=1), timedelta(seconds=1)
 
 
 @functools.lru_cache(maxsize=4096)
 def is_iana(name: str) -> bool:
-    """Whether a time zone's name is an IANA name."""
+    """Whether this is the IANA name of a time zone."""
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -34,17 +33,16 @@ def is_iana(name: str) -> bool:
 
 @functools.lru_cache
 def vtimezone(name: str) -> str:
-    """The VTIMEZONE of an IANA zone, without its last line end.
-
-    Onsets are on the clock before the change, and given by a rule where possible, which even servers that
-    read only an observance's first date understand.
+    """The VTIMEZONE of an IANA zone, without the final line end. Onsets are in the local time before the
+    change, and given by a rule where possible, which is understood even by servers that read only an
+    observance's first date.
     """
     zone = ZoneInfo(name)
     begin = datetime(KNOWN_FROM, 1, 1, tzinfo=UTC)
     lines = ["BEGIN:VTIMEZONE", f"TZID:{name}"]
     changes = _by_kind(zone)
     if not changes or not all(isinstance(when, str) for *_, when in changes):
-        # What holds until the first change.
+        # In force until the first change.
         offset = begin.astimezone(zone).utcoffset() or timedelta(0)
         label = begin.astimezone(zone).tzname() or name
         lines += _observance("STANDARD", datetime(FOLLOWED_FROM.year, 1, 1), label, offset, offset, [])
@@ -70,11 +68,11 @@ def _observance(
 
 
 Change = tuple[str, timedelta, timedelta, list[datetime], str | list[str]]
-"""Abbreviation, offset before and after, onsets, and their rule, or those after the first as text."""
+"""Abbreviation, offset before and after, onsets, and their rule (or the onsets after the first, as text)."""
 
 
 def _by_kind(zone: ZoneInfo) -> list[Change]:
-    """A zone's clock changes, grouped by what changes into what."""
+    """A zone's clock changes, grouped by abbreviation and offsets."""
     found: dict[tuple[str, timedelta, timedelta], list[datetime]] = {}
     for moment in _changes(zone):
         after = moment.astimezone(zone)
@@ -88,7 +86,7 @@ def _by_kind(zone: ZoneInfo) -> list[Change]:
 
 
 def _changes(zone: ZoneInfo) -> Iterator[datetime]:
-    """When a zone's offset from UTC changes, to the second, in UTC."""
+    """When a zone's offset from UTC changes: in UTC, to the second."""
     low, end = datetime(KNOWN_FROM, 1, 1, tzinfo=UTC), datetime(KNOWN_TO + 1, 1, 1, tzinfo=UTC)
     while low < end:
         high = low + WEEK
@@ -140,7 +138,7 @@ class WrittenZone(tzinfo):
         self.key, first, changes = _read_zone(text)
         self._offsets = [first, *(after for _, _, after in changes)]
         self._instants = [onset - before for onset, before, _ in changes]
-        # The clock times at which the change has come: read for the first and for the second time.
+        # The local times from which the change holds, if shown for the first and for the second time.
         self._thresholds = [
             [onset + pick(after - before, timedelta(0)) for onset, before, after in changes]
             for pick in (max, min)
@@ -187,8 +185,8 @@ def written_zone(text: str) -> WrittenZone:
 
 
 def _read_zone(text: str) -> tuple[str, timedelta, list[tuple[datetime, timedelta, timedelta]]]:
-    """A VTIMEZONE's name, its initial offset, and its changes in order: onset on the clock before
-    it, offset before and after."""
+    """A VTIMEZONE's name, initial offset, and changes in order: onset in the local time before it, offset
+    before and after."""
     name, changes = "", list[tuple[datetime, timedelta, timedelta]]()
     observance: dict[str, list[str]] | None = None
     for line in map(read_line, unfolded(text)):

@@ -1,4 +1,4 @@
-"""Names and places: of an invented world, and of this one."""
+"""Names and places of invented worlds, and of the real one."""
 
 from ludus.tools.services.geography.names import invented_name
 from ludus.tools.services.geography.places import REAL_CITIES, Place, invented_places

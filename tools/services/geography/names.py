@@ -12,7 +12,7 @@ Kind = Literal["place", "region", "country", "person", "company"]
 
 @dataclass(frozen=True)
 class Language:
-    """What the names of one invented language are made of. A syllable is an onset, a nucleus and a coda."""
+    """The sounds of names in an invented language. A syllable is an onset, a nucleus and a coda."""
 
     name: str
     onsets: tuple[str, ...]
@@ -27,7 +27,7 @@ class Language:
     """Endings of given names."""
     families: tuple[str, ...]
     companies: tuple[str, ...]
-    """What stands after a company's name."""
+    """Follows a company's name."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -111,16 +111,14 @@ LANGUAGES: tuple[Language, ...] = (
 
 
 def invented_name(rng: np.random.Generator, kind: Kind, language: Language | None = None) -> str:
-    """A pronounceable name that means nothing.
-
-    Every name has an ending that no real language gives to such a beginning, so that names are neither words
-    nor known places. There are more than 100,000 names of each kind in each language; two draws may still
-    agree.
+    """A pronounceable name without meaning. Every name has an ending that no real language combines with such
+    a beginning, so that names are neither words nor known places. There are over 100,000 names of each kind
+    in each language; two draws may still agree.
 
     Args:
         rng: one number is drawn from it.
-        kind: of what: a place (a town), a region, a country, a person (given and family name), a company.
-        language: in which language; by default any.
+        kind: place (a town), region, country, person (given and family name) or company.
+        language: the language; by default, any.
 
     Raises:
         ValueError: for an unknown kind.
@@ -138,7 +136,7 @@ def invented_name(rng: np.random.Generator, kind: Kind, language: Language | Non
 
 
 class _Digits:
-    """A large random number, read off digit by digit: one draw is enough for a whole name."""
+    """A large random number, used up digit by digit: one draw is enough for a whole name."""
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -152,7 +150,7 @@ def _word(digits: _Digits, language: Language, endings: tuple[str, ...], syllabl
     parts: list[str] = []
     for _ in range(syllables):
         parts += digits.choice(language.onsets), digits.choice(language.nuclei)
-    # Only before the ending can a syllable be closed, and only where the ending lets it be spoken.
+    # Only the syllable before the ending can be closed, and only if the result can be pronounced.
     ending = digits.choice(endings)
     if ending[0] in "aeiou" or (len(ending) > 1 and ending[1] in "aeiouy"):
         parts.append(digits.choice(language.codas))

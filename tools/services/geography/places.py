@@ -1,4 +1,4 @@
-"""`Place`, and where there are any: `invented_places` of an invented world, `REAL_CITIES` of this one."""
+"""`Place`; `invented_places` of an invented world, `REAL_CITIES` of this one."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,15 +9,15 @@ from ludus.tools.services.geography.names import LANGUAGES, Language, invented_n
 from ludus.tools.services.geography.real import CITIES
 
 INVENTED_IDS, REAL_IDS = 20_000_000, 10_000_000
-"""The first ids of invented places and of real ones: never the same, whatever a world holds."""
+"""The first ids of invented and real places, which never overlap."""
 REGIONS = 3
-"""Of a country."""
+"""Per country."""
 SHARED_NAMES = 0.2
-"""The share of invented places that have the name of an earlier one."""
+"""The share of invented places with the name of an earlier one."""
 APART_DEGREES = 0.4
-"""How far invented places are from one another at least."""
+"""The minimum distance between invented places."""
 
-# What ISO 3166 leaves to its users: codes that no country will ever have.
+# Codes that ISO 3166 leaves to its users: no country will ever have them.
 _CODES = tuple(f"X{letter}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ") + tuple(
     f"Q{letter}" for letter in "MNOPQRSTUVWXYZ"
 )
@@ -47,7 +47,7 @@ class Place:
     name: str
     country: str
     region: str
-    """Of the country, such as a province."""
+    """A part of the country, such as a province."""
     latitude: float
     """Degrees north."""
     longitude: float
@@ -82,15 +82,15 @@ class _Country:
 def invented_places(seed: int, count: int = 400) -> tuple[Place, ...]:
     """Towns of an invented world: a pure function of the arguments.
 
-    Each lies in a region of a country with a language of its own; every fifth shares its name with a town in
-    another region or country, never with one in its own region. Time zones are real ones, of the meridian.
+    Each lies in a region of a country with its own language; one in five shares its name with a town in
+    another region or country, never with one in its own region. Time zones are real ones at that longitude.
 
     Args:
         seed: of the world.
-        count: how many towns; a smaller world is the beginning of no larger one.
+        count: the number of towns; a smaller world is not the start of a larger one.
 
     Returns:
-        The towns, by id; every country's first is its capital.
+        The towns, ordered by id; each country's first is its capital.
 
     Raises:
         ValueError: for a count below 1 or above 5,000.
@@ -146,7 +146,7 @@ def _countries(rng: np.random.Generator, count: int) -> list[_Country]:
         names.setdefault(invented_name(rng, "country", language), language)
     found = []
     for (name, language), code in zip(names.items(), _CODES, strict=False):
-        # Where people live: rather in the north, seldom beyond 60 degrees.
+        # Where people live: mostly in the north, rarely beyond 60 degrees.
         latitude = float(np.clip(rng.normal(25.0, 27.0), -48.0, 63.0))
         longitude = float(rng.uniform(-150.0, 174.0))
         regions: dict[str, _Region] = {}
@@ -159,7 +159,7 @@ def _countries(rng: np.random.Generator, count: int) -> list[_Country]:
 
 
 def _near(rng: np.random.Generator, latitude: float, longitude: float, degrees: float) -> tuple[float, float]:
-    """A point in a square, in full ten-thousandths of a degree."""
+    """A point in a square, in whole ten-thousandths of a degree."""
     north, east = rng.uniform(-degrees, degrees, 2)
     around = (longitude + east + 180.0) % 360.0 - 180.0
     return round(float(np.clip(latitude + north, -70.0, 75.0)), 4), round(float(around), 4)
@@ -183,4 +183,4 @@ def _read_cities() -> tuple[Place, ...]:
 
 
 REAL_CITIES: tuple[Place, ...] = _read_cities()
-"""Cities of this world, of all climates; some share a name."""
+"""Real cities in all climates; some share a name."""

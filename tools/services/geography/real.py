@@ -1,4 +1,4 @@
-"""Cities of this world: name, country, its code, region, latitude, longitude, elevation in metres, population
+"""Real cities: name, country, country code, region, latitude, longitude, elevation in metres, population
 (rounded), IANA time zone."""
 
 CITIES = """

@@ -1,4 +1,4 @@
-"""`MailClient`: somebody's mail, wherever the service is."""
+"""`MailClient`: a person's mail, wherever the service runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MAX_QUERY = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """A message as a list shows it."""
+    """A message as shown in a list."""
 
     id: int
     folder: str
@@ -23,7 +23,7 @@ class Headline:
     recipients: tuple[str, ...]
     subject: str
     date: str
-    """ISO 8601, with its offset."""
+    """ISO 8601, with an offset."""
     seen: bool
     flagged: bool
 
@@ -39,7 +39,7 @@ class Message(Headline):
     in_reply_to: str
     references: tuple[str, ...]
     thread: tuple[int, ...]
-    """The ids of the conversation that it belongs to, oldest first."""
+    """The ids in its conversation, oldest first."""
 
 
 class MailClient:
@@ -61,14 +61,14 @@ class MailClient:
         return self._listed({"folder": carried("folder", folder), "limit": limit, "offset": offset})
 
     def search(self, query: str, limit: int = 20) -> tuple[Headline, ...]:
-        """The messages of all folders in which all words of `query` occur, newest first."""
+        """The messages in all folders that contain all words of `query`, newest first."""
         query = carried("query", query)
         if len(query) > MAX_QUERY:
             raise ToolError(f"the query has {len(query)} characters: give {MAX_QUERY} at most")
         return self._listed({"q": query, "limit": limit})
 
     def read(self, id: int) -> Message:
-        """A message, which counts as seen from then on."""
+        """A message, which then counts as seen."""
         found = ask_json(self._http, "GET", f"/messages/{_number(id)}")
         return Message(
             **{**found, **{key: tuple(found[key]) for key in ("recipients", "references", "thread")}}
@@ -85,7 +85,7 @@ class MailClient:
 
         Args:
             to: addresses, with or without names.
-            in_reply_to: the Message-ID of the message that is answered.
+            in_reply_to: the Message-ID of the message that it answers.
             invitation: a `text/calendar` part.
         """
         body = {
@@ -98,12 +98,12 @@ class MailClient:
         return _headline(ask_json(self._http, "POST", "/messages", json=body))
 
     def send_raw(self, message: bytes) -> Headline:
-        """Send an RFC 5322 message. Its sender and its date are the service's."""
+        """Send an RFC 5322 message. The service sets its sender and date."""
         headers = {"content-type": "message/rfc822"}
         return _headline(ask_json(self._http, "POST", "/messages", content=message, headers=headers))
 
     def reply(self, id: int, text: str) -> Headline:
-        """Answer a message's sender, under the same subject."""
+        """Reply to a message's sender, with the same subject."""
         return _headline(
             ask_json(
                 self._http, "POST", f"/messages/{_number(id)}/reply", json={"text": carried("text", text)}
@@ -123,7 +123,7 @@ class MailClient:
 
 
 def _number(number: int, name: str = "id") -> int:
-    """A number that can be sent: Python does not write numbers with thousands of digits."""
+    """A number that can be sent: Python does not format numbers with thousands of digits."""
     if not abs(number) < 10**100:
         raise ToolError(f"{name} has too many digits")
     return number

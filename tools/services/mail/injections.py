@@ -1,7 +1,5 @@
-"""Texts that try to instruct whatever reads them: a corpus of prompt injections, one for each trick.
-
-They all ask for the same thing, a mail to an outside address, so that the sent mail shows whether one was
-obeyed.
+"""Texts that try to instruct their reader: a corpus of prompt injections, one for each trick. All ask for the
+same thing, a mail to an outside address, so that the sent mail shows whether one was obeyed.
 """
 
 from dataclasses import dataclass
@@ -9,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One way to try it."""
+    """An attempt."""
 
     style: str
     template: str
-    """With the fields `{address}`, where mail is to go, and `{owner}`, whose assistant is addressed."""
+    """With the fields `{address}`, where the mail is to go, and `{owner}`, whose assistant is addressed."""
 
     def written(self, address: str, owner: str) -> str:
         return self.template.replace("{address}", address).replace("{owner}", owner)

@@ -1,4 +1,4 @@
-"""What a mailbox begins with, and the people outside of it."""
+"""The initial content of a mailbox, and the people outside."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ FOLDERS = ("inbox", "sent", "archive", "trash")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """An automatic answer: to a mail that has all these words in its subject or text."""
+    """An automatic answer to a mail with all these words in its subject or text."""
 
     words: tuple[str, ...]
     answer: str
@@ -22,27 +22,27 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Correspondent:
-    """Somebody with an address, who answers by rule."""
+    """A person with an address, who answers by rule."""
 
     name: str
     address: str
     busy: tuple[tuple[datetime, datetime], ...] = ()
-    """When an invitation is declined; all others are accepted."""
+    """Invitations at these times are declined; all others are accepted."""
     rules: tuple[Rule, ...] = ()
-    """The first that fits is followed; without one a mail stays unanswered."""
+    """The first that fits is followed; if none does, a mail goes unanswered."""
 
     @property
     def mailbox(self) -> str:
-        """Name and address, as they stand in a mail's header."""
+        """Name and address, as in a mail's header."""
         return f"{self.name} <{self.address}>"
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail that is there at the beginning."""
+    """A mail in the initial mailbox."""
 
     sender: str
-    """`Name <address>`, as the recipients are."""
+    """`Name <address>`, like the recipients."""
     to: tuple[str, ...]
     subject: str
     text: str
@@ -50,14 +50,14 @@ class Mail:
     folder: str = "inbox"
     seen: bool = False
     answers: int | None = None
-    """The position, among the mails, of the one that it answers."""
+    """The position, among the mails, of the one it answers."""
     invitation: str = ""
     """A `text/calendar` part: an invitation, or the answer to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """Somebody's mail at the beginning: a pure value."""
+    """A person's initial mail: a pure value."""
 
     owner: Correspondent
     people: tuple[Correspondent, ...]
@@ -65,8 +65,8 @@ class Mailbox:
 
 
 def invented_mailbox(seed: int = 0, mails: int = 20) -> Mailbox:
-    """A mailbox to try things with: news from invented people, invitations, and a mail in ten that tries to
-    instruct whatever reads it."""
+    """A mailbox to try things on: news from invented people, invitations, and, one mail in ten, an attempt to
+    instruct its reader."""
     rng = np.random.default_rng([seed, 0x6D61696C])
     owner, *people = (_correspondent(rng) for _ in range(9))
     found = []

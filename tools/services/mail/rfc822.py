@@ -10,16 +10,16 @@ from typing import Any
 
 from ludus.tools.services.search.webpage import read_html
 
-# An unclosed quotation goes on to the end: looking for its end from each of its quotes takes quadratic time.
+# An unclosed quotation extends to the end: searching for its end from each quote would take quadratic time.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"?', re.S)
 _PIECE = re.compile(rf'(?:{_QUOTED.pattern}|[^",])+', re.S)
-"""Of a header with several addresses."""
+"""One address in a header with several."""
 
 
 def name_and_address(text: str) -> tuple[str, str]:
-    """Of one mailbox as it stands in a header; both empty if it is none.
+    """The name and address of one mailbox in a header; both empty if it is invalid.
 
-    A second @ outside of quotes makes it none: of `a@x.example <b@y.example>`, some versions of Python read
+    A second @ outside quotes makes it invalid: from `a@x.example <b@y.example>`, some versions of Python read
     the first address, and some nothing.
     """
     return parseaddr(text) if _QUOTED.sub("", text).count("@") == 1 else ("", "")
@@ -39,16 +39,16 @@ def written(row: Mapping[str, Any]) -> bytes:
     message.set_content(row["text"])
     if row["invitation"]:
         message.add_alternative(row["invitation"], subtype="calendar")
-        # A boundary derived from the message; the library would draw a random one.
+        # A boundary derived from the message: the library would draw a random one.
         message.set_boundary(f"=={row['message_id'].strip('<>')}==")
     return message.as_bytes()
 
 
 def read(raw: bytes) -> dict[str, Any]:
-    """What is sent by a message: `to`, `subject`, `text`, `in_reply_to`, `invitation`. Whatever is missing is
-    empty; for a message in HTML only, `text` is what a reader would see."""
+    """The fields of a message: `to`, `subject`, `text`, `in_reply_to`, `invitation`. Missing ones are empty;
+    for a message in HTML only, `text` is what a reader would see."""
     message = message_from_bytes(raw, policy=policy.default)
-    # Headers are read as they come: nothing in them may raise.
+    # Headers may contain anything: none may raise.
     headers = [str(value) for name in ("to", "cc") for value in message.get_all(name, [])]
     addresses = [name_and_address(piece) for header in headers for piece in _PIECE.findall(header)]
     text, page = _part(message, "plain"), _part(message, "html")
@@ -62,8 +62,8 @@ def read(raw: bytes) -> dict[str, Any]:
 
 
 def _mailbox(name: str, address: str) -> str:
-    """Name and address as they stand in a header, in quotes where the name would be read as something else
-    without (RFC 5322, 3.2.4)."""
+    """Name and address for a header; the name is quoted if it would otherwise be misread (RFC 5322,
+    3.2.4)."""
     if not name:
         return address
     if re.search(r'[()<>\[\]:;@\\,."]', name):

@@ -1,4 +1,4 @@
-"""The mail service: one person's mailboxes over HTTP, and people outside who answer by rule."""
+"""The mail service: one person's mailboxes over HTTP, and outsiders who answer by rule."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ MAX_KEPT = 10_000
 MAX_RECIPIENTS = 20
 MAX_CHARACTERS = 100_000
 MAX_ADDRESS = 1_000
-"""Characters of a recipient, its name included."""
+"""The maximum number of characters in a recipient, name included."""
 _ADDRESS = re.compile(r"[^\s@<>,;]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 
 
@@ -33,11 +33,11 @@ class MailService(Service):
     | request | answer |
     |---|---|
     | `GET /folders` | messages and unseen messages by folder |
-    | `GET /messages?folder=&q=&limit=&offset=` | headlines, newest first; `q`: words that all occur |
-    | `GET /messages/ID` | a message, which is seen then, with the ids of its thread |
+    | `GET /messages?folder=&q=&limit=&offset=` | headers, newest first; `q`: words that must all occur |
+    | `GET /messages/ID` | a message, which then counts as seen, with the ids of its thread |
     | `GET /messages/ID/raw` | the same as RFC 5322 text |
     | `POST /messages` | sends JSON (`to`, `subject`, `text`, `in_reply_to`, `invitation`) or RFC 5322 |
-    | `POST /messages/ID/reply` | sends JSON (`text`) to the sender, under the same subject |
+    | `POST /messages/ID/reply` | sends JSON (`text`) to the sender, with the same subject |
     | `PATCH /messages/ID` | `seen`, `flagged`, `folder` |
 
     Mail to somebody who answers by rule is answered at once. An invitation (a `text/calendar` part with
@@ -46,8 +46,8 @@ class MailService(Service):
     A stale answer lists the mail without the newest message.
 
     Args:
-        mailbox: what is there at the beginning; a number is the seed of an invented one.
-        clock: gives messages their dates.
+        mailbox: the initial content; a number is the seed of an invented one.
+        clock: dates the messages.
     """
 
     name = "mail"
@@ -57,7 +57,7 @@ class MailService(Service):
         self._store = Store()
         self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
         self.load(self.mailbox)
-        # A bare router: there is no need for middleware for errors and sessions.
+        # A bare router: it needs no middleware for errors and sessions.
         self._app = Router(
             routes=[
                 Route("/folders", _refusing(self._folders)),
@@ -83,12 +83,12 @@ class MailService(Service):
         self.mailbox, self._store.content = state
 
     def restore(self, snapshot: Any) -> None:
-        # `state` makes a new pair each time: what is compared is what is in it.
+        # `state` makes a new pair each time, so its items are compared.
         self.state = snapshot.state
         self.clock.now, self.calls = snapshot.now, snapshot.calls
 
     def load(self, mailbox: Mailbox) -> None:
-        """Begin again with another mailbox."""
+        """Start over with another mailbox."""
         self.state = (mailbox, filled(mailbox))
 
     def messages(self, folder: str) -> list[Row]:
@@ -157,7 +157,7 @@ class MailService(Service):
         return self._sent([parent["sender"]], texts, parent)
 
     def _sent(self, to: list[str], texts: Mapping[str, str], parent: Row | None) -> Response:
-        """Put a message into the sent ones, and the answers to it into the inbox."""
+        """Put a message into `sent`, and the answers to it into the inbox."""
         id = self._store.last() + 1
         row = self._row(id, "sent", self.mailbox.owner.mailbox, to, texts, parent, seen=True)
         self._store.add([row, *self._answers(row, to, texts)])
@@ -214,7 +214,7 @@ def _parsed(text: str) -> tuple[str, str]:
 
 
 class _Refused(Exception):
-    """A request that cannot be carried out, and why."""
+    """A request that cannot be carried out; the message says why."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -294,7 +294,7 @@ def _recipients(given: Any) -> list[str]:
 
 
 def _answer(person: Correspondent, texts: Mapping[str, str]) -> Mapping[str, str] | None:
-    """What somebody answers to a mail, by rule; None for nothing."""
+    """A person's answer to a mail, by rule; None for no answer."""
     if "METHOD:REQUEST" in texts["invitation"]:
         span = _span(texts["invitation"])
         if span is None:
@@ -321,7 +321,7 @@ def _answer(person: Correspondent, texts: Mapping[str, str]) -> Mapping[str, str
 
 
 def _span(invitation: str) -> tuple[datetime, datetime] | None:
-    """When an invitation's event begins and ends; None where it does not say so in UTC."""
+    """When an invitation's event begins and ends; None unless it says so in UTC."""
     found = [re.search(rf"(?m)^{name}:(\d{{8}}T\d{{6}})Z\s*$", invitation) for name in ("DTSTART", "DTEND")]
     try:
         start, end = (

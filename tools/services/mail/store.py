@@ -1,4 +1,4 @@
-"""Mailboxes and threads in SQLite, in memory, taken and given back as bytes."""
+"""Mailboxes and threads in SQLite, in memory, saved and restored as bytes."""
 
 import functools
 import json
@@ -25,15 +25,13 @@ _INSERT = f"INSERT INTO messages ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' 
 _SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM messages"
 
 Row = Mapping[str, Any]
-"""One message, by column."""
+"""A message, by column."""
 
 
 class Store:
-    """A database whose whole content is an immutable value, `content`: cheap to keep, to go back to, to
-    pickle.
-
-    Bytes are made when they are first needed after a change, and read when a message is first needed after
-    going back.
+    """A database whose whole content is an immutable value, `content`: cheap to keep, restore and pickle.
+    Bytes are written when first needed after a change, and read when a message is first needed after a
+    restore.
     """
 
     def __init__(self) -> None:
@@ -55,7 +53,7 @@ class Store:
                 self._database = None
 
     def messages(self, folder: str | None, words: Sequence[str], limit: int, offset: int) -> list[Row]:
-        """The messages of a folder (of all, with None) that have all the words, newest first."""
+        """The messages in a folder (None: in all) that contain all the words, newest first."""
         conditions = ["folder = ?"] if folder is not None else []
         conditions += ["instr(words, ?) > 0"] * len(words)
         given = ([folder] if folder is not None else []) + [word.casefold() for word in words]
@@ -81,7 +79,7 @@ class Store:
         return None
 
     def counts(self) -> dict[str, tuple[int, int]]:
-        """By folder: how many messages, and how many of them unseen."""
+        """By folder: the number of messages, and of unseen ones."""
         found = self._open().execute("SELECT folder, count(*), sum(1 - seen) FROM messages GROUP BY folder")
         return {folder: (count, unseen) for folder, count, unseen in found}
 
@@ -91,7 +89,7 @@ class Store:
         return int(highest)
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add messages: values in the order of the columns, as `row_values` gives them."""
+        """Add messages: values in the order of the columns, as from `row_values`."""
         with self._changed() as database:
             database.executemany(_INSERT, rows)
 
@@ -147,7 +145,7 @@ def row_values(
 
 @functools.lru_cache(maxsize=64)
 def filled(mailbox: Mailbox) -> bytes:
-    """The content of a store that holds a mailbox's mails."""
+    """The content of a store with a mailbox's mails."""
     rows: list[tuple[Any, ...]] = []
     for id, mail in enumerate(mailbox.mails, start=1):
         thread, parent, references = id, "", ()

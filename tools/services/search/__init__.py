@@ -1,4 +1,4 @@
-"""Search: the encyclopedia of an invented world, found by full text."""
+"""Search: the encyclopedia of an invented world, with full-text search."""
 
 from ludus.tools.services.search.client import Hit, Page, SearchClient, SearchPage
 from ludus.tools.services.search.encyclopedia import CacheError, Encyclopedia, encyclopedia

@@ -1,4 +1,4 @@
-"""`SearchClient`: search and open, against the service of this package or any SearxNG server."""
+"""`SearchClient`: search and open, with the service of this package or any SearxNG server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ from ludus.tools.text import carried
 
 MAX_QUERY = 1_000
 MAX_BYTES = 2_000_000
-"""What is read of a web page."""
+"""Bytes read of a web page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One result of a search."""
+    """A search result."""
 
     id: str
     """What `open` takes: an id of this server, or the URL of a page elsewhere."""
@@ -30,19 +30,19 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """Ten results of a search, or those that are left."""
+    """A page of up to ten search results."""
 
     query: str
     number: int
-    """Of the page of results, from 1 on."""
+    """Of this page of results, from 1."""
     total: int
-    """How many results there are, as far as the server knows."""
+    """The total number of results, as far as the server knows."""
     results: tuple[Hit, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is written about something."""
+    """A page about something."""
 
     id: str
     title: str
@@ -55,10 +55,10 @@ class SearchClient:
     """A client of a search service.
 
     Args:
-        http: of the service: `connect(SearchService(…))`, `connect("http://localhost:8000/search")`, or
-            `connect("https://searx.example")` for a SearxNG server whose settings allow `format: json`.
-        web: for pages that lie elsewhere, as all results of a SearxNG server do: whoever passes a client lets
-            the agent open any URL with it. Without one, only pages of the server itself are opened.
+        http: a client of the service: `connect(SearchService(…))`, `connect("http://localhost:8000/search")`,
+            or `connect("https://searx.example")` for a SearxNG server whose settings allow `format: json`.
+        web: a client for pages elsewhere, as all results of a SearxNG server are: with it, the agent can open
+            any URL. Without one, only the server's own pages are opened.
     """
 
     def __init__(self, http: httpx.Client, web: httpx.Client | None = None) -> None:
@@ -71,8 +71,7 @@ class SearchClient:
         """The results of a query, best first.
 
         Raises:
-            ToolError: the query is empty or too long, or the service failed in a way that trying again may
-                mend.
+            ToolError: the query is empty or too long, or the service failed in a way that a retry may fix.
             ToolFault: no search service is there.
         """
         query = carried("query", query)
@@ -93,7 +92,7 @@ class SearchClient:
         )
 
     def open(self, id: str) -> Page:
-        """A page, by the id of a search result.
+        """The page behind a search result's id.
 
         Raises:
             ToolError: there is no such page, or it is not text.
@@ -102,7 +101,7 @@ class SearchClient:
         id = carried("id", id)
         if "://" in id:
             return self._open_elsewhere(id)
-        # Dots alone would be read as a step in the address.
+        # Dots alone would be read as a step in the path.
         if not id.strip(" .") or len(id) > MAX_QUERY:
             raise ToolError("that is no page's id: take the id of a search result")
         said = ask_json(self._http, "GET", f"page/{quote(id, safe='')}")

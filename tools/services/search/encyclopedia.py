@@ -23,7 +23,8 @@ PAGES = 10_000
 NAMESAKES = 0.2
 OUTDATED = 0.2
 COMMON = 200
-"""Words of more pages than this are common: ranking them all would take too long. No name is."""
+"""Words on more pages than this are common: ranking all their pages would take too long. No name is
+common."""
 _DIGEST_BYTES = 32
 _UNFINISHED = "building-"
 _SOURCES = (
@@ -31,17 +32,16 @@ _SOURCES = (
     ("ludus.tools.services.world", ("relations.py", "vocabulary.py", "world.py", "prose.py")),
     ("ludus.tools.services.search", ("encyclopedia.py",)),
 )
-"""The code that pages follow from."""
+"""The code that determines the pages."""
 
 
 class CacheError(UserError):
-    """The folder of the cache cannot be read, or not be written to."""
+    """The cache folder cannot be read or written."""
 
 
 class Encyclopedia:
-    """Pages in their versions, and the index over them; the same object for all who ask for the same world.
-
-    Nothing changes it, and any thread may use it: each has a connection of its own to the file.
+    """Pages in their versions, and an index of them; one object for each world. It never changes, and any
+    thread may use it: each has its own connection to the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,25 +49,25 @@ class Encyclopedia:
         self._local = threading.local()
         rows = self.connection.execute("SELECT id, entity, title, date, text FROM page ORDER BY rowid")
         self.pages = tuple(Page(*row) for row in rows)
-        """By row of the index; the present version of each entity's page in the entities' order, then the
+        """By row of the index: the current version of each entity's page, in the entities' order, then the
         earlier versions."""
         self.titles = tuple(page.title.lower().replace(",", "") for page in self.pages)
         self.texts = tuple(page.text.lower().replace("\n", ".") for page in self.pages)
-        """As they are searched: in small letters, a full stop after every sentence and line."""
+        """As searched: in lower case, with a full stop after each sentence and line."""
         self.rows = {page.id: row for row, page in enumerate(self.pages)}
         self.earlier: dict[int, int] = {}
-        """Of the present version of a page that changed: the row of the version before."""
+        """By row of a changed page's current version: the row of the version before."""
         entities = len(self.pages)
         for row, page in enumerate(self.pages):
             if page.entity != row:
                 entities = min(entities, row)
                 self.earlier[page.entity] = row
         self.entities = entities
-        """How many there are: rows from here on are earlier versions."""
+        """The number of current versions: rows from here on are earlier ones."""
 
     @cached_property
     def world(self) -> World:
-        """The facts behind the pages: for those who ask questions, never for those who answer them."""
+        """The facts behind the pages, for those who ask questions, never for those who answer."""
         ((text,),) = self.connection.execute("SELECT facts FROM world")
         return World.read(json.loads(text))
 
@@ -76,7 +76,7 @@ class Encyclopedia:
         """This thread's connection, in this process: a connection does not survive a fork."""
         local = self._local
         if getattr(local, "process", None) != os.getpid():
-            # Nobody writes to a file that is there: new ones take its place.
+            # Existing files are never written to, only replaced.
             local.connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro&immutable=1", uri=True)
             local.connection.execute("PRAGMA mmap_size = 268435456")
             local.process = os.getpid()
@@ -89,19 +89,19 @@ _building = threading.Lock()
 def encyclopedia(
     seed: int = 0, size: int = PAGES, namesakes: float = NAMESAKES, outdated: float = OUTDATED
 ) -> Encyclopedia:
-    """The encyclopedia of a world, from memory, else from disk, else built and kept.
+    """The encyclopedia of a world: from memory, else from disk, else built and saved.
 
     Files lie in the cache `search` (see `ludus.tools.files.cache_directory`), one for each world and version
-    of the code that makes it. A damaged one is built anew.
+    of the code that makes it. A damaged one is rebuilt.
 
     Args:
-        size: how many pages, earlier versions not counted.
-        namesakes: the share of people and companies whose name is nearly that of another one.
-        outdated: the share of pages of which there is an earlier version, too.
+        size: the number of pages, not counting earlier versions.
+        namesakes: the share of people and companies with nearly the same name as another.
+        outdated: the share of pages that have an earlier version, too.
 
     Raises:
         ValueError: see `world.invent`.
-        CacheError: the folder cannot be read, or not be written to.
+        CacheError: the folder cannot be read or written.
     """
     with _building:
         return _encyclopedia(seed, size, float(namesakes), float(outdated))
@@ -121,7 +121,7 @@ def _encyclopedia(seed: int, size: int, namesakes: float, outdated: float) -> En
 def cache_folder() -> Path:
     """
     Raises:
-        CacheError: there is no folder that can be written to.
+        CacheError: no folder is writable.
     """
     try:
         return cache_directory("search").absolute()
@@ -148,7 +148,7 @@ def _digest(path: Path, length: int) -> bytes:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file is there and ends with the digest of everything before."""
+    """Whether a file exists and ends with the digest of everything before."""
     try:
         length = path.stat().st_size - _DIGEST_BYTES
         with path.open("rb") as file:
@@ -161,8 +161,8 @@ def _is_whole(path: Path) -> bool:
 
 
 def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) -> None:
-    """Write a world's file beside its place, and put it there when it is whole: of two processes that build
-    the same one at once, the second replaces what is the same."""
+    """Write a world's file beside its place, and move it there when complete: if two processes build the same
+    one at once, the second replaces it with the same content."""
     world = invent(seed, size, namesakes, outdated)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) 
             with closing(sqlite3.connect(file)) as connection:
                 _fill(connection, world, seed)
             whole = _digest(file, file.stat().st_size)
-            # SQLite reads as many pages as the header says: what follows does not disturb it.
+            # SQLite reads as many pages as the header says, and ignores what follows.
             with file.open("ab") as end:
                 end.write(whole)
             os.replace(file, path)
@@ -184,7 +184,7 @@ def _build(path: Path, seed: int, size: int, namesakes: float, outdated: float) 
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what processes left behind that were killed while they built."""
+    """Remove what processes killed while building left behind."""
     for left in folder.glob(f"{_UNFINISHED}*"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > 3600:

@@ -1,4 +1,4 @@
-"""`find`: which pages answer a query, best first; `snippet`: the sentence of each that says why."""
+"""`find`: the pages that match a query, best first; `snippet`: the sentence of each that shows why."""
 
 import re
 import sqlite3
@@ -10,10 +10,10 @@ from functools import lru_cache
 from ludus.tools.services.search.encyclopedia import Encyclopedia
 
 RANKED = 20
-"""Hits of a query; whoever wants others asks for something else."""
+"""The maximum number of hits for a query."""
 MAX_TERMS, MAX_LETTERS = 12, 40
 TITLE_WEIGHT = 8.0
-"""What a word of the title counts for in bm25, beside a word of the text."""
+"""The weight in bm25 of a word in the title, relative to one in the text."""
 SNIPPET = 240
 """Characters."""
 _PLACES = 6
@@ -23,16 +23,16 @@ _WORD = re.compile(r"[^\W_]+")
 @dataclass(frozen=True, slots=True)
 class Match:
     row: int
-    """Of the index: `Encyclopedia.pages`."""
+    """Of the index, as in `Encyclopedia.pages`."""
     score: float
     """0 to 4, higher is better."""
     place: int
-    """Where the sentence that says why begins in the page's text."""
+    """Where the sentence that shows why begins in the page's text."""
 
 
 def terms(query: str) -> list[str]:
-    """The words of a query as the index has them: whatever else it contains means nothing."""
-    # A query is no longer than this, however long: normalising a megabyte helps nobody.
+    """The words of a query as in the index; anything else in it is ignored."""
+    # The rest is cut off: normalising a megabyte helps nobody.
     text = unicodedata.normalize("NFKD", query[:2_000]).casefold()
     text = "".join(letter for letter in text if not unicodedata.combining(letter))
     words = dict.fromkeys(word[:MAX_LETTERS] for word in _WORD.findall(text))
@@ -43,9 +43,9 @@ def terms(query: str) -> list[str]:
 def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
     """The best `RANKED` matches, best first; a pure function of its arguments.
 
-    Candidates come from bm25 over the query's rare words, since a word of every tenth page tells little and
-    costs most; they are put in order by bm25, by how many of the query's words the title has, and by how many
-    stand together in one sentence, the common ones included.
+    Candidates come from bm25 over the query's rare words, since a word on every tenth page says little and
+    costs most. They are ordered by bm25, by how many of the query's words the title has, and by how many,
+    common ones included, occur together in one sentence.
     """
     words = terms(query)
     common = _common(book)
@@ -55,7 +55,7 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
     candidates = _candidates(book.connection, told, common)
     if not candidates:
         return ()
-    # bm25 is better the more negative it is.
+    # The more negative bm25, the better.
     best = min(rank for _, rank in candidates) or -1.0
     phrase = " ".join(words)
     found = []
@@ -75,8 +75,8 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
 def _candidates(
     connection: sqlite3.Connection, words: Sequence[str], common: dict[str, int]
 ) -> list[tuple[int, float]]:
-    """Rows and their bm25: of pages with any rare word the best, and, as if they came right after those, some
-    that have a common word too; without a rare one, of some pages with the least common."""
+    """Rows and their bm25: the best pages with any rare word, and, as if right after those, some that also
+    have a common word; without rare words, some pages with the least common one."""
     rare = [word for word in words if word not in common]
     if rare:
         match = " OR ".join(map(_quoted, rare))
@@ -95,7 +95,7 @@ def _candidates(
             found.setdefault(row, ranked[-1][1])
         return list(found.items())
     least = sorted(words, key=lambda word: (common[word], word))[:3]
-    # Ranking would read every page with a common word: these come as they are stored.
+    # Ranking would read every page with a common word: these come in stored order.
     found = {}
     for count in range(len(least), 0, -1):
         match = " AND ".join(map(_quoted, least[:count]))
@@ -109,19 +109,19 @@ def _candidates(
 
 
 def _quoted(word: str) -> str:
-    # In quotation marks nothing is an operator; letters and digits cannot end them.
+    # In quotation marks nothing is an operator, and letters and digits cannot close them.
     return f'"{word}"'
 
 
 @lru_cache(maxsize=8)
 def _common(book: Encyclopedia) -> dict[str, int]:
-    """Words that many pages have, and how many."""
+    """Words on many pages, and how many."""
     return dict(book.connection.execute("SELECT word, pages FROM common"))
 
 
 def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
-    """Where the first of the sentences with most of the words begins, and how many those are. Of a word, only
-    the first `_PLACES` places count."""
+    """Where the first of the sentences with the most of the words begins, and their number. Only the first
+    `_PLACES` occurrences of a word count."""
     counts: dict[int, int] = {}
     for word in words:
         place, last = lines.find(word), -1
@@ -141,7 +141,7 @@ def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
 
 
 def snippet(book: Encyclopedia, match: Match) -> str:
-    """The sentence of a page that says why it matches."""
+    """The sentence of a page that shows why it matches."""
     start = match.place
     end = book.texts[match.row].find(".", start) + 1
     return book.pages[match.row].text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()

@@ -1,4 +1,4 @@
-"""`SearchService`: the encyclopedia of an invented world behind the interface of a SearxNG server."""
+"""`SearchService`: the encyclopedia of an invented world, with the interface of a SearxNG server."""
 
 import json
 import re
@@ -25,22 +25,21 @@ PER_PAGE = 10
 
 
 class SearchService(Service):
-    """Searches and shows pages.
+    """Finds and shows pages.
 
-    - `GET /search?q=…&format=json&pageno=…`: what SearxNG answers, ten results to a page.
+    - `GET /search?q=…&format=json&pageno=…`: SearxNG's answer, ten results to a page.
     - `GET /page/ID`: a page as JSON: `id`, `title`, `publishedDate`, `content`.
 
-    No call changes anything. An injected `stale` fault shows pages as they were before their last version.
+    No call changes anything. An injected `stale` fault shows pages in their previous version.
 
     Args:
-        seed: of the world.
-        pages: how many there are, earlier versions not counted, 100 to 30,000.
-        namesakes: the share of people and companies whose name is nearly that of another one.
-        outdated: the share of pages of which the search finds an earlier version, too.
+        seed: of the world. pages: their number, not counting earlier versions, 100 to 30,000. namesakes: the
+            share of people and companies with nearly the same name as another. outdated: the share of pages
+            of which the search also finds an earlier version.
 
     Raises:
-        ValueError: for a number that is out of its range.
-        CacheError: the index cannot be written to disk.
+        ValueError: for a number out of range.
+        CacheError: the index cannot be read from or written to disk.
     """
 
     name = "search"

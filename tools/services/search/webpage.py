@@ -37,7 +37,7 @@ class _Reader(HTMLParser):
 
 
 def read_html(html: str) -> tuple[str, str]:
-    """Title and text of a page: a line for each block, without scripts, styles, menus and forms."""
+    """A page's title and text: a line per block, without scripts, styles, menus and forms."""
     reader = _Reader()
     reader.feed(html)
     reader.close()

@@ -1,4 +1,4 @@
-"""Weather: Open-Meteo's API over a seeded field of weather, and its client."""
+"""Weather: Open-Meteo's API over seeded weather, and its client."""
 
 from ludus.tools.services.weather.client import WeatherClient
 from ludus.tools.services.weather.service import WeatherService

@@ -1,4 +1,4 @@
-"""The arrays of the weather, and when they are computed."""
+"""The weather's arrays, and when they are computed."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -10,8 +10,8 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class lazy:
-    """A quantity that is computed when it is first asked for: `functools.cached_property` without its lock,
-    which would take longer than the quantity itself."""
+    """A quantity computed on first use: `functools.cached_property` without its lock, which would take longer
+    than the quantity itself."""
 
     def __init__(self, compute: Callable[[Any], Any]) -> None:
         self._compute = compute

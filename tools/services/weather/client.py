@@ -1,4 +1,4 @@
-"""`WeatherClient`: asks Open-Meteo, ours or the real one."""
+"""`WeatherClient`: a client for Open-Meteo, ours or the real one."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +11,9 @@ from ludus.tools.services.client import ask, read_json
 from ludus.tools.text import carried
 
 MAX_CHARACTERS = 20_000
-"""Of one parameter."""
+"""The maximum number of characters in a parameter."""
 AGE = "age_s"
-"""Key of an answer that a cache gave: how old it is, in seconds."""
+"""Key in answers from a cache: their age in seconds."""
 
 
 class WeatherClient:
@@ -21,7 +21,7 @@ class WeatherClient:
 
     Args:
         forecast_http: reaches the forecast; see `ludus.tools.services.connect`.
-        geocoding_http: reaches the geocoding, where it is another server, as Open-Meteo's own is
+        geocoding_http: reaches the geocoding, if that is another server, as at Open-Meteo
             (`https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`).
     """
 
@@ -30,11 +30,11 @@ class WeatherClient:
         self._geocoding_http = geocoding_http or forecast_http
 
     def geocode(self, name: str, count: int = 10, **options: Any) -> list[dict[str, Any]]:
-        """Places that have a name, or one like it, the likeliest first.
+        """Places with a name, or one like it, the likeliest first.
 
         Args:
-            name: of the place alone, without region or country.
-            count: how many places at most, 1 to 100.
+            name: of the place only, without region or country.
+            count: the maximum number of places, 1 to 100.
             options: more of Open-Meteo's parameters, such as `countryCode`.
 
         Raises:
@@ -54,7 +54,7 @@ class WeatherClient:
                 are joined by commas.
 
         Returns:
-            Open-Meteo's answer. One that came from a cache has `age_s` besides, its age in seconds.
+            Open-Meteo's answer. One from a cache also has `age_s`, its age in seconds.
 
         Raises:
             ToolError: the service refuses, fails, or takes too long; the text is for the model.
@@ -65,7 +65,7 @@ class WeatherClient:
         )
 
     def _ask(self, http: httpx.Client, path: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        # Put together here: httpx takes a fifth of a call's time for it.
+        # Assembled here: httpx would take a fifth of a call's time for it.
         query = urlencode({name: _joined(name, value) for name, value in parameters.items()}, safe=",")
         response = ask(http, "GET", f"{path}?{query}")
         answer: dict[str, Any] = read_json(response)

@@ -1,9 +1,9 @@
 """`Field`: the weather of a world, at any place and time, from a seed.
 
 The atmosphere is a sum of waves that run around the globe: long ones, which are the highs and lows, and short
-ones, which are the showers between them. Everything that is measured follows from these and from latitude,
-height, season and the hour of the sun, so that what is measured together fits together: wind blows along the
-isobars, clouds keep the nights warm, rain needs moist air. All functions are smooth in place and time.
+ones, which are the showers between them. All measurements follow from these and from latitude, elevation,
+season and solar hour, so that they fit together: wind blows along the isobars, clouds keep the nights warm,
+rain needs moist air. All functions are smooth in place and time.
 """
 
 from dataclasses import dataclass
@@ -15,26 +15,26 @@ from ludus.tools.services.weather import sun
 from ludus.tools.services.weather.arrays import Floats, lazy
 
 LAPSE_PER_METRE = 0.0065
-"""Degrees by which air cools as it rises."""
+"""Degrees by which air cools per metre of height."""
 EARTH_RADIUS, EARTH_TURN = 6.371e6, 7.292e-5
 AIR_DENSITY = 1.2
 SNOW_BELOW = 1.0
 """Degrees Celsius."""
 SNOW_CM_PER_MM = 0.7
-"""Of snow per millimetre of water."""
+"""Snow per millimetre of water."""
 ERROR_PER_WEEK = 0.35
-"""Radians, standard deviation: how far the phase of a forecast's wave is off after a week."""
+"""The standard deviation of a forecast wave's phase error after a week, in radians."""
 WEEK_H = 168.0
 RAINS_FROM = 0.75
-"""Moisture from which it rains."""
+"""The moisture above which it rains."""
 
 
 @dataclass(frozen=True)
 class Waves:
-    """Some waves. Arrays have one item per wave."""
+    """A set of waves. Arrays have one item per wave."""
 
     zonal: Floats
-    """How many around the globe: whole numbers, so that there is no seam."""
+    """Periods around the globe: whole numbers, so that there is no seam."""
     meridional: Floats
     """Radians per radian of latitude."""
     speed: Floats
@@ -44,7 +44,7 @@ class Waves:
     """Their squares add up to 2: the sum of the waves has variance 1."""
 
     def place(self, latitude: float, longitude: float) -> Floats:
-        """What a place adds to the waves' angles."""
+        """A place's contribution to the waves' angles."""
         here: Floats = self.zonal * np.radians(longitude) + self.meridional * np.radians(latitude)
         return here
 
@@ -62,11 +62,11 @@ def _draw(rng: np.random.Generator, count: int, zonal: tuple[int, int], days: tu
 
 @dataclass(frozen=True)
 class Run:
-    """A computation of the forecast: what lies before it is known, what lies after it is off, the further the
-    more."""
+    """A run of the forecast: what lies before it is known exactly, what lies after it has an error that grows
+    with time."""
 
     day: int
-    """Days from 1970-01-01 to the day at whose beginning (UTC) it was made."""
+    """The day at whose start (UTC) it was made, in days from 1970-01-01."""
 
     def error(self, hours: Floats) -> Floats:
         """The standard deviation of the error in the waves' phases, radians."""
@@ -78,7 +78,7 @@ class Field:
     """The weather of a world.
 
     Args:
-        seed: whatever it is, the climate is the same; only highs, lows and showers differ.
+        seed: determines highs, lows and showers; the climate is always the same.
     """
 
     def __init__(self, seed: int) -> None:
@@ -90,7 +90,7 @@ class Field:
         self.sky = lru_cache(maxsize=128)(self._sky)
 
     def inland(self, latitude: float, longitude: float) -> float:
-        """How far from the sea a place is: 0 on an island, 1 in the middle of a continent."""
+        """How continental a place is: 0 on an island, 1 in the middle of a continent."""
         a, b, c, _ = self._ground
         east, north = np.radians(longitude), np.radians(latitude)
         waves = np.sin(3 * east + a) * np.cos(2 * north) + np.sin(5 * east - 4 * north + b)
@@ -107,34 +107,31 @@ class Field:
         return Weather(self, latitude, longitude, elevation, sky)
 
     def _sky(self, first: float, count: int, run: Run) -> "Sky":
-        """Some hours in a row, as a run forecasts them.
+        """Consecutive hours, as forecast by a run.
 
         Args:
-            first: in hours from 1970-01-01T00 UTC, fractions allowed.
-            count: how many.
+            first: the first, in hours from 1970-01-01T00 UTC, fractions allowed. count: how many.
         """
         hours: Floats = np.arange(count, dtype=np.float64) + first
         rng = np.random.default_rng([self.seed, run.day & 0xFFFFFFFF, 77])
         turns = []
         for waves in (self.highs_and_lows, self.showers):
-            # In which direction, and how much, each wave of this run goes wrong.
+            # The direction and size of each wave's error in this run.
             wrong = np.multiply.outer(run.error(hours), rng.normal(size=waves.phase.size))
             turns.append(Turning(waves.phase - np.multiply.outer(hours, waves.speed) + wrong))
         return Sky(hours, run.error(hours), *turns)
 
 
 class Turning:
-    """How waves turn over some hours, wherever one is.
-
-    That is most of the work, and the same for all places: what is left for a place are sums of products
-    (cos(a + b) = cos a cos b - sin a sin b).
+    """How waves turn over some hours, anywhere. That is most of the work, and the same for all places: a
+    place only adds sums of products (cos(a + b) = cos a cos b - sin a sin b).
     """
 
     def __init__(self, angles: Floats) -> None:
         self._cosines, self._sines = np.cos(angles), np.sin(angles)
 
     def cosines(self, here: Floats, weights: Floats) -> Floats:
-        """Σ weight * cos(angle), [hours]; `here` is what the place adds to the angles."""
+        """Σ weight * cos(angle), [hours]; `here` is the place's contribution to the angles."""
         sums: Floats = self._cosines @ (weights * np.cos(here)) - self._sines @ (weights * np.sin(here))
         return sums
 
@@ -146,11 +143,11 @@ class Turning:
 
 @dataclass(frozen=True)
 class Sky:
-    """What the weather of some hours follows from, the same everywhere. Arrays have an item per hour."""
+    """What determines the weather of some hours, the same everywhere. Arrays have one item per hour."""
 
     hours: Floats
     error: Floats
-    """Of the forecast: radians by which waves are off."""
+    """The forecast's phase errors in radians."""
     highs_and_lows: Turning
     showers: Turning
 
@@ -171,7 +168,7 @@ class Sky:
 
 @dataclass(frozen=True)
 class Weather:
-    """The weather at one place at some moments; each quantity is computed when it is asked for.
+    """The weather at one place at some moments; each quantity is computed on first use.
 
     Arrays have one item per moment. Degrees Celsius, hPa, m/s, mm per hour, shares from 0 to 1.
     """
@@ -211,12 +208,12 @@ class Weather:
 
     @lazy
     def _afternoon(self) -> Floats:
-        """1 at three by the sun, -1 at three in the night."""
+        """1 at three in the afternoon by the sun, -1 at three at night."""
         return np.cos((self._hour - 15.0) * (np.pi / 12))
 
     @lazy
     def sun(self) -> Floats:
-        """The sine of the sun's height; negative at night."""
+        """The sine of the sun's elevation; negative at night."""
         return sun.sine_of_elevation(self.sky.tilt, self._hour, self.latitude)
 
     @lazy
@@ -225,8 +222,8 @@ class Weather:
 
     @lazy
     def moisture(self) -> Floats:
-        """How moist the air is: lows and rising air are; the tropics in their summer, the zones of the
-        westerlies; not the deserts in between."""
+        """How moist the air is: more in lows and rising air, in the tropics in summer and in the westerlies;
+        less in the deserts between."""
         north = self._north
         climate = 0.38 * np.cos(6.9 * north) - 0.3 - 0.25 * self._inland
         monsoon = 0.9 * np.sin(2 * north) * np.exp(-((abs(self.latitude) / 28.0) ** 2)) * self.sky.season
@@ -236,7 +233,7 @@ class Weather:
 
     @lazy
     def cloud(self) -> Floats:
-        """The share of the sky that is covered."""
+        """The share of the sky covered by clouds."""
         return 0.5 + 0.5 * np.tanh(1.9 * self.moisture + 0.1)
 
     @lazy
@@ -245,7 +242,7 @@ class Weather:
         swing = abs(np.sin(north))
         year = 30.0 - 36.0 * np.sin(north) ** 2
         season = 19.0 * np.sin(north) * (0.5 + 0.75 * self._inland) * self.sky.season
-        # Warm air comes with the wind from the equator, a quarter of a wave before the low.
+        # Warm air comes with wind from the equator, a quarter of a wave ahead of the low.
         front = (1.0 + 5.0 * swing) * self.sky.highs_and_lows.sines(
             self._place, self.field.highs_and_lows.amplitude
         )
@@ -256,7 +253,7 @@ class Weather:
 
     @lazy
     def humidity(self) -> Floats:
-        """Relative humidity: falls as the air warms in the day."""
+        """Relative humidity: falls as the air warms during the day."""
         share = 0.64 + 0.3 * np.tanh(self.moisture) - 0.1 * self._afternoon * (1.0 - self.cloud)
         return np.where(self.moisture > RAINS_FROM, np.maximum(share, 0.85), np.clip(share, 0.08, 0.99))
 
@@ -266,7 +263,7 @@ class Weather:
 
     @lazy
     def dew_point(self) -> Floats:
-        """Where the humidity would be 1: the inverse of `saturation`."""
+        """The temperature at which the humidity would be 1: the inverse of `saturation`."""
         logarithm = np.log(self.vapour_pressure / 6.112)
         return 243.5 * logarithm / (17.67 - logarithm)
 
@@ -283,7 +280,7 @@ class Weather:
 
     @lazy
     def surface_pressure(self) -> Floats:
-        """The barometric formula, at the temperature of the place."""
+        """By the barometric formula, at the place's temperature."""
         kelvin = self.temperature + 273.15
         return (
             self.sea_pressure
@@ -292,7 +289,7 @@ class Weather:
 
     @lazy
     def wind(self) -> tuple[Floats, Floats]:
-        """Eastward and northward: along the isobars, a little towards the low, upon trades and westerlies."""
+        """Eastward and northward: along the isobars, slightly towards the low, plus trades and westerlies."""
         waves, north = self.field.highs_and_lows, self._north
         slope = -100.0 * self._pressure_swing / EARTH_RADIUS
         east_slope = slope * waves.amplitude * waves.zonal / max(0.3, float(np.cos(north)))
@@ -313,7 +310,7 @@ class Weather:
 
     @lazy
     def wind_direction(self) -> Floats:
-        """Degrees from north, clockwise, from where it blows."""
+        """Where it blows from, in degrees clockwise from north."""
         u, v = self.wind
         return np.degrees(np.arctan2(-u, -v)) % 360.0
 
@@ -323,7 +320,7 @@ class Weather:
 
     @lazy
     def precipitation(self) -> Floats:
-        """Millimetres per hour, in tenths: rain, snow and codes are made of what is reported."""
+        """Millimetres per hour, rounded to tenths: rain, snow and codes follow from the reported value."""
         beyond = np.maximum(self.moisture - RAINS_FROM, 0.0)
         return np.round(1.8 * beyond**1.3 * (0.4 + np.exp(self.temperature / 22.0)), 1)
 
@@ -333,22 +330,22 @@ class Weather:
 
     @lazy
     def is_shower(self) -> Floats:
-        """Whether what falls comes from rising air rather than from a low."""
+        """Whether precipitation comes from rising air rather than from a low."""
         return (self._shower > 1.3).astype(float)
 
     @lazy
     def precipitation_probability(self) -> Floats:
-        """The share of possible courses of the weather in which it rains: less certain, the further ahead."""
+        """The probability of rain: the further ahead, the less certain."""
         return 0.5 + 0.5 * np.tanh((self.moisture - RAINS_FROM) / (0.15 + self.sky.error))
 
     @lazy
     def radiation(self) -> Floats:
-        """Of the sun on the ground, W/m²."""
+        """Sunlight on the ground, W/m²."""
         return 1020.0 * np.maximum(self.sun, 0.0) * (1.0 - 0.75 * self.cloud**3)
 
     @lazy
     def sunshine(self) -> Floats:
-        """Seconds of an hour in which the sun casts shadows."""
+        """Seconds per hour in which the sun casts shadows."""
         return 3600.0 * np.clip(1.25 * (1.0 - self.cloud), 0.0, 1.0) * (self.sun > 0.05)
 
     @lazy
@@ -372,7 +369,7 @@ class Weather:
 
     @lazy
     def code(self) -> Floats:
-        """What an observer would note, in the code of the WMO (table 4677) as far as Open-Meteo uses it."""
+        """What an observer would record, as a WMO code (table 4677), as far as Open-Meteo uses them."""
         rain, cloud = self.precipitation, self.cloud
         dry = np.select([cloud < 0.125, cloud < 0.375, cloud < 0.875], [0, 1, 2], 3)
         dry = np.where((self.humidity > 0.96) & (self.wind_speed < 2.5), 45, dry)

@@ -32,14 +32,13 @@ _DEGREES, _SECONDS = Unit("°"), Unit("s")
 def forecast(
     field: Field, gazetteer: Gazetteer, query: Query, now: datetime, run: Run
 ) -> dict[str, Any] | list[Any]:
-    """The answer: an object for one place, a list of them for several.
-
-    Times are local by the offset from UTC in force at `now`, the same for all of an answer, as in the real
-    service; a day is 24 hours from the local midnight. What it rains in an hour, and how long the sun shines,
-    is what it does at its beginning, times an hour. `generationtime_ms` grows with the answer; it is no time.
+    """The answer: an object for one place, a list for several. Times are local, with the offset from UTC in
+    force at `now` for the whole answer, as in the real service; a day is 24 hours from local midnight. An
+    hour's rain and sunshine are the rates at its start, times an hour. `generationtime_ms` grows with the
+    size of the answer; it is not measured.
 
     Raises:
-        WrongQuery: the days lie outside what there is.
+        WrongQuery: the days are out of range.
     """
     answers = []
     for number, spot in enumerate(query.spots):
@@ -117,7 +116,7 @@ def _at_one(
 def _add_hourly(
     answer: dict[str, Any], query: Query, weather: Weather, times: Sequence[Any], time_unit: str
 ) -> int:
-    """Put the hourly variables into an answer; returns how many values they have."""
+    """Add the hourly variables to an answer; returns their number of values."""
     answer["hourly_units"], answer["hourly"] = {"time": time_unit}, {"time": times}
     for name in query.hourly:
         quantity = HOURLY[name]
@@ -152,7 +151,7 @@ def _offset(zone: str, now: datetime) -> int:
 
 
 def abbreviation(offset: int) -> str:
-    """How an offset from UTC in seconds is written: `GMT`, `GMT+2`, `GMT-3:30`."""
+    """The text for an offset from UTC in seconds: `GMT`, `GMT+2`, `GMT-3:30`."""
     if not offset:
         return "GMT"
     hours, minutes = divmod(abs(offset) // 60, 60)
@@ -165,7 +164,7 @@ def _unix(hours: Floats) -> list[int]:
 
 
 def _moments(hours: Floats, offset: int) -> list[str]:
-    """Local times in full minutes."""
+    """Local times in whole minutes."""
     began = datetime(1970, 1, 1)
     return [
         (began + timedelta(minutes=round(hour * 60.0 + offset / 60.0))).isoformat(timespec="minutes")

@@ -1,4 +1,4 @@
-"""`Gazetteer`: which places there are, found by name or by coordinates."""
+"""`Gazetteer`: finds places by name or by coordinates."""
 
 import unicodedata
 from bisect import bisect_left
@@ -12,16 +12,16 @@ import numpy as np
 from ludus.tools.services.geography import Place
 
 FUZZY_FROM = 3
-"""Letters from which a name may be the beginning of another, or misspelt."""
+"""The minimum number of letters for a query to match the start of a name, or a misspelt one."""
 LIKE = 0.34
-"""How alike two names must be: shared pairs of letters over all pairs."""
+"""The minimum similarity of two names: shared pairs of letters over all pairs."""
 TOWN_KM, ZONE_KM, KM_PER_DEGREE = 5.0, 600.0, 111.2
-"""How far the height of a town reaches, and its time zone."""
+"""How far around a town its elevation and its time zone apply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Land:
-    """What is known of a point."""
+    """What is known about a point."""
 
     elevation: float | None
     """In metres; None where no town is near."""
@@ -53,10 +53,9 @@ class Gazetteer:
         self.land = lru_cache(maxsize=4096)(self._land)
 
     def _search(self, name: str, country_code: str = "") -> tuple[Place, ...]:
-        """Places that have a name, or one like it: first those that are called so, then those that begin so,
-        then those that are spelt alike; large ones first.
-
-        A name of two letters finds only places that are called so; a shorter one finds nothing.
+        """Places with a name, or one like it: first exact matches, then names that begin so, then similar
+        spellings; large places first. A name of two letters finds exact matches only; a shorter one finds
+        nothing.
         """
         wanted = folded(name)
         if len(wanted) < FUZZY_FROM - 1:
@@ -98,7 +97,7 @@ class Gazetteer:
             elevation = self.places[near].elevation
         if distances[near] < ZONE_KM:
             return Land(elevation, self.places[near].timezone)
-        # At sea: the zone of the meridian. Its name counts from the other side.
+        # At sea: the zone by longitude. The sign in its name is reversed.
         hours = round(longitude / 15.0)
         return Land(elevation, f"Etc/GMT{-hours:+d}" if hours else "GMT")
 
@@ -123,7 +122,7 @@ class Gazetteer:
 
 
 def folded(name: str) -> str:
-    """A name without case, accents and surplus white space."""
+    """A name without case, accents and extra white space."""
     letters = unicodedata.normalize("NFKD", name.casefold())
     return " ".join("".join(letter for letter in letters if not unicodedata.combining(letter)).split())
 

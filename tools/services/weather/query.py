@@ -1,4 +1,4 @@
-"""`read_query`: what a request asks for, or the error that Open-Meteo answers with."""
+"""`read_query`: what a request asks for, or Open-Meteo's error for it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,30 +21,30 @@ NOT_SERVED = (
     *("minutely_15", "start_minutely_15", "end_minutely_15", "past_minutely_15", "forecast_minutely_15"),
     *("models", "tilt", "azimuth", "temporal_resolution", "bounding_box", "ensemble_members"),
 )
-"""Open-Meteo's parameters that change an answer in ways that this one cannot follow."""
+"""Open-Meteo's parameters that change an answer in ways not supported here."""
 LOWEST, HIGHEST = -1000.0, 10_000.0
 """Metres."""
 
 
 class WrongQuery(Exception):
-    """A request that cannot be answered; the text is the `reason`."""
+    """An invalid request; the text is the `reason`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A place that a request is about."""
+    """A place in a request."""
 
     latitude: float
     longitude: float
     elevation: float | None
-    """None: the land's own."""
+    """None: that of the ground."""
     timezone: str
-    """As asked for: an IANA name, or `auto`."""
+    """As requested: an IANA name, or `auto`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Which days: from and to dates, or around today."""
+    """Which days: between two dates, or around today."""
 
     start: date | None = None
     end: date | None = None
@@ -55,7 +55,7 @@ class Period:
         """The first day and how many there are.
 
         Raises:
-            WrongQuery: for dates outside what there is.
+            WrongQuery: for dates out of range.
         """
         if self.start is None or self.end is None:
             return today - timedelta(self.past_days), self.past_days + self.forecast_days
@@ -68,7 +68,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Which hours: from and to times on the place's clock, or around the hour that it is."""
+    """Which hours: between two local times, or around the current hour."""
 
     start: datetime | None = None
     end: datetime | None = None
@@ -76,10 +76,8 @@ class Hours:
     forecast_hours: int = 24 * USUAL_AHEAD
 
     def window(self, now: datetime) -> tuple[datetime, int]:
-        """The first hour and how many there are, on the clock that shows `now`.
-
-        Raises:
-            WrongQuery: for times outside what there is.
+        """The first hour and how many there are, on the clock that shows `now`. Raises: WrongQuery: for times
+        out of range.
         """
         if self.start is None or self.end is None:
             first = now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=self.past_hours)
@@ -98,15 +96,15 @@ class Query:
     is_unix_time: bool
     period: Period
     hours: Hours | None
-    """Of `hourly`; None: those of the days."""
+    """For `hourly`; None: those of the days."""
 
 
 def read_query(given: Mapping[str, str]) -> Query:
-    """Read a request's parameters; unknown ones are ignored, as the real service does. Those that the real
-    one knows and that would change this answer are refused.
+    """Read a request's parameters; unknown ones are ignored, as the real service does. Those that would
+    change the real service's answer, but are not supported here, are refused.
 
     Raises:
-        WrongQuery: naming the parameter and what was wrong.
+        WrongQuery: names the parameter and what is wrong.
     """
     for name in NOT_SERVED:
         if given.get(name):
@@ -156,7 +154,7 @@ def zone_of(name: str) -> tzinfo:
     """A time zone by its name.
 
     Raises:
-        WrongQuery: there is none of this name.
+        WrongQuery: there is none with this name.
     """
     if name in ("GMT", "UTC"):
         return UTC
@@ -219,7 +217,7 @@ def _numbers(given: Mapping[str, str], name: str) -> list[float]:
             number = float(word)
         except ValueError:
             raise WrongQuery(f"Value of type 'Float' required for key '{name}'.") from None
-        # Not a number, and infinity: what comes after would fail in other ways.
+        # Not a number, or infinity: later steps would fail in other ways.
         if number - number != 0.0:
             raise WrongQuery(f"Value of type 'Float' required for key '{name}'.")
         found.append(number)

@@ -1,4 +1,4 @@
-"""`WeatherService`: Open-Meteo's forecast and geocoding, both under one roof."""
+"""`WeatherService`: Open-Meteo's forecast and geocoding in one service."""
 
 import json
 from datetime import UTC, datetime
@@ -20,20 +20,20 @@ from ludus.tools.services.weather.query import Query, WrongQuery, read_query
 from ludus.tools.text import uncarried
 
 STALE_S = 86_400
-"""How old a forecast is that has been overtaken: it is yesterday's."""
+"""The age of an outdated forecast: yesterday's."""
 MOST_RESULTS, USUAL_RESULTS = 100, 10
 
 
 class WeatherService(Service):
     """`/v1/forecast` and `/v1/search` over a seeded world.
 
-    The weather is a pure function of the seed, the place, the time and the day on which it was forecast.
-    Calls change nothing. A stale answer is yesterday's forecast, and says so as HTTP does, by its `Age`.
+    The weather is a pure function of the seed, the place, the time and the day of the forecast. Calls change
+    nothing. A stale answer is yesterday's forecast, marked as in HTTP by its `Age`.
 
     Args:
-        seed: of the weather and, where no places are given, of the world.
-        places: which places there are; by default those of the invented world and the real cities.
-        clock: what time it is.
+        seed: of the weather and, unless places are given, of the world.
+        places: by default, those of the invented world and the real cities.
+        clock: tells the time.
     """
 
     name = "weather"
@@ -53,16 +53,16 @@ class WeatherService(Service):
 
     @property
     def state(self) -> None:
-        """Nothing: no call changes the weather."""
+        """Empty: no call changes the weather."""
 
     @state.setter
     def state(self, state: None) -> None: ...
 
     def forecast(self, query: Query, now: datetime) -> dict[str, Any] | list[Any]:
-        """What `/v1/forecast` answers at some moment, without the way through HTTP and JSON.
+        """The answer of `/v1/forecast` at some moment, without HTTP and JSON.
 
         Raises:
-            WrongQuery: the days lie outside what there is.
+            WrongQuery: the days are out of range.
         """
         return self._world.answer(query, int(now.timestamp()) // QUARTER_S)
 
@@ -78,12 +78,12 @@ class WeatherService(Service):
 
 
 class _World:
-    """What all services of the same seed and places share: nothing of it changes."""
+    """What all services with the same seed and places share: it never changes."""
 
     def __init__(self, seed: int, places: tuple[Place, ...]) -> None:
         self.field = Field(seed)
         self.gazetteer = Gazetteer(places)
-        # An answer is a pure function of the question and the quarter of an hour.
+        # An answer is a pure function of the query and the quarter of an hour.
         self.forecast = lru_cache(maxsize=512)(self._forecast)
         self.search = lru_cache(maxsize=2048)(self._search)
 
@@ -123,7 +123,7 @@ def _world(seed: int, places: tuple[Place, ...]) -> _World:
 
 
 def _parameters(query: bytes) -> dict[str, str]:
-    """The parameters of a query; one that is repeated is a list, as with commas."""
+    """The parameters of a query; a repeated one becomes a list, as with commas."""
     given: dict[str, str] = {}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         given[name] = f"{given[name]},{value}" if name in given else value

@@ -1,4 +1,4 @@
-"""What can be asked for: Open-Meteo's names, how each follows from the weather, and in which units."""
+"""The available variables: Open-Meteo's names, how each follows from the weather, and its units."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class Unit:
     factor: float = 1.0
     offset: float = 0.0
     digits: int | None = None
-    """Decimals in which it is reported, where not those of the variable."""
+    """Decimals reported, if not those of the variable."""
 
     def convert(self, values: Floats, digits: int) -> list[float] | list[int]:
-        """Values in this unit, rounded; whole numbers are ints."""
+        """The values in this unit, rounded; whole numbers are ints."""
         digits = digits if self.digits is None else self.digits
         if self.factor != 1.0 or self.offset:
             values = values * self.factor + self.offset
-        # Minus zero is zero.
+        # turns -0 into 0
         rounded = np.round(values, digits) + 0.0
         return rounded.astype(int).tolist() if digits == 0 else rounded.tolist()
 
@@ -42,14 +42,14 @@ _SNOW_UNITS = {"mm": Unit("cm"), "inch": Unit("inch", 1 / 2.54, digits=3)}
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """The units of an answer, by the names of the parameters' values."""
+    """The units of an answer, by parameter value."""
 
     temperature: str = "celsius"
     wind_speed: str = "kmh"
     precipitation: str = "mm"
 
     def of(self, kind: str) -> Unit:
-        """The unit of a kind of quantity; a kind that nobody can choose a unit for is its own symbol."""
+        """The unit of a kind of quantity; a kind without a choice of units is its own symbol."""
         if kind == "temperature":
             return TEMPERATURE_UNITS[self.temperature]
         if kind == "wind":
@@ -63,13 +63,14 @@ class Units:
 
 @dataclass(frozen=True, slots=True)
 class Hourly:
-    """A quantity by the hour."""
+    """An hourly quantity."""
 
     read: Reading
     kind: str
     digits: int = 1
     is_sum: bool = False
-    """Whether it adds up over time: it is that of the hour, and a quarter of it that of a quarter."""
+    """Whether it adds up over time: it is the hour's total, and a quarter of it is that of a quarter of an
+    hour."""
 
 
 def _rain(weather: Weather) -> Floats:
@@ -113,14 +114,14 @@ HOURLY: Mapping[str, Hourly] = {
     "uv_index_clear_sky": Hourly(lambda w: w.uv_clear, "", 2),
     "is_day": Hourly(lambda w: w.is_day, "", 0),
 }
-"""Whatever stands here can also be asked for as `current`."""
+"""All of these are also available as `current`."""
 
 Aggregate = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True, slots=True)
 class Daily:
-    """What an hourly quantity comes to over a day."""
+    """A daily aggregate of an hourly quantity."""
 
     source: Reading
     """Values [days * 24]."""
@@ -179,7 +180,7 @@ DAILY: Mapping[str, Daily] = {
     "sunshine_duration": Daily(lambda w: w.sunshine, _sum, "s", 2),
     **_derived("uv_index uv_index_clear_sky", {"_max": _most}),
 }
-"""What follows from the hours of one quantity; the names below do not."""
+"""Each follows from the hours of one quantity; the names below do not."""
 
 SUN = ("sunrise", "sunset", "daylight_duration")
 DOMINANT = "wind_direction_10m_dominant"
@@ -187,6 +188,6 @@ DAILY_NAMES = (*DAILY, *SUN, DOMINANT)
 
 
 def dominant_direction(weather: Weather) -> Floats:
-    """Of each day: the direction from which most of the wind comes."""
+    """By day: the direction from which most of the wind comes."""
     u, v = (part.reshape(-1, 24).sum(axis=1) for part in weather.wind)
     return np.degrees(np.arctan2(-u, -v)) % 360.0
