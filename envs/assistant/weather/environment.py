@@ -61,9 +61,10 @@ class Weather(ServiceEnv):
     """Answer a question about the weather with a geocoder and a forecast.
 
     ## Task
-    One question, drawn from the seed: over a place (or three), a day ("next Friday", "on the 14th"), a unit
-    and a threshold. How warm or cold it gets, how much it rains, how strong gusts are; for how many hours it
-    is warmer than a threshold; which of three towns gets warmest; the first dry afternoon or calm day.
+    One question, drawn from the seed: over a place (or several), a day ("on Thursday, 26 August"), a unit and
+    a threshold. How warm or cold it gets, how much it rains, how strong gusts are; for how many hours it is
+    warmer than a threshold, or wet; four towns in order of their warmth; the first hour of rain or strong
+    gusts. No answer is one to bet on.
     Places whose name others have too are named with region and country, and the right one must be taken.
     The answer follows from what the service serves, and is clear: values near a threshold are not asked for.
     `task_name` is the kind with places, days, units and thresholds.
@@ -82,7 +83,7 @@ class Weather(ServiceEnv):
     - `forecast(latitude, longitude, start_date, end_date, hourly, daily, temperature_unit, wind_speed_unit,
       precipitation_unit)`: the forecast, up to two weeks ahead, hourly values for a week at most.
     - `submit(value, unit)`: the answer, once. A number may have any unit of its kind, and has the question's
-      where none is given; a day is `YYYY-MM-DD`, or `none`; a place is its name.
+      where none is given; an hour is `YYYY-MM-DDTHH:MM`; places are their names, in the order asked for.
 
     A service that fails or is busy answers with an error and may be asked again. A forecast that says that it
     is old is yesterday's; asking again gets today's.
@@ -104,7 +105,7 @@ class Weather(ServiceEnv):
 
     ## Arguments
     - `kinds` (all): which kinds of questions: `high`, `low`, `at_hour`, `rain`, `gusts`, `hours_above`,
-      `warmest`, `difference`, `dry_afternoon`, `calm_day`, `wet_days`; with `narrow`: `wind_on`, `windier`.
+      `warmest`, `difference`, `first_rain`, `first_gust`, `wet_hours`; with `narrow`: `wind_on`, `windier`.
     - `places` (`"invented"`): or `"real"`.
     - `world` (0): which invented world, and which weather.
     - `ambiguity` (0.3): the share of questions about places that share their name.
@@ -329,7 +330,7 @@ class Weather(ServiceEnv):
         """Hand in the answer; this ends the task.
 
         Args:
-            value: a number; a date as YYYY-MM-DD, or none; or the name of a place
+            value: a number; a date and an hour as YYYY-MM-DDTHH:MM; or names of places, separated by commas
             unit: of a number, if it is not the one that was asked for
         """
         return self.judge(state, str(value), unit)
@@ -371,7 +372,7 @@ class Weather(ServiceEnv):
 INSTRUCTIONS = (
     "Today is {today}. Answer the question about the weather with the tools: `geocode` finds places, "
     "`forecast` tells their weather, `submit` hands in the answer, once. Several places can have the same "
-    "name; take the one that is meant. Days and hours are in the place's local time. A service may fail or "
+    "name; take the one that is meant. Dates and hours are local to the place. A service may fail or "
     "answer from old data; then ask again."
 )
 

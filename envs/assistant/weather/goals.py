@@ -1,9 +1,9 @@
-"""What an answer must be: a number with a unit, a day, or one of several places."""
+"""What an answer must be: a number with a unit, an hour, one of several names, or all of them in order."""
 
 import math
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import TypeAlias
 
 from ludus.tools.services.weather.gazetteer import folded
@@ -53,16 +53,32 @@ class Number:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
-    """A day, or that there is none."""
+class Hour:
+    """An hour of a day."""
 
-    day: date | None
+    moment: datetime
 
     def is_met(self, value: str, unit: str) -> bool:
-        return value.strip().casefold() == str(self)
+        found = re.fullmatch(r"(\d{4}-\d\d-\d\d)(?:T| |, )(\d\d):00(?::00)?", value.strip(), re.IGNORECASE)
+        return found is not None and f"{found[1]}T{found[2]}:00" == str(self)
 
     def __str__(self) -> str:
-        return "none" if self.day is None else self.day.isoformat()
+        return self.moment.isoformat(timespec="minutes")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Several names, each once, in an order."""
+
+    names: tuple[str, ...]
+
+    def is_met(self, value: str, unit: str) -> bool:
+        said = folded(value[:400])
+        places = [[found.start() for found in _named(name, said)] for name in self.names]
+        return all(len(found) == 1 for found in places) and places == sorted(places)
+
+    def __str__(self) -> str:
+        return ", ".join(self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +91,18 @@ class OneOf:
     def is_met(self, value: str, unit: str) -> bool:
         said = folded(value[:200])
 
-        def is_named(name: str) -> bool:
-            return re.search(rf"(?<!\w){re.escape(folded(name))}(?!\w)", said) is not None
-
-        return is_named(self.right) and not any(map(is_named, self.wrong))
+        return bool(_named(self.right, said)) and not any(_named(name, said) for name in self.wrong)
 
     def __str__(self) -> str:
         return self.right
 
 
-Goal: TypeAlias = Number | Day | OneOf
+Goal: TypeAlias = Number | Hour | OneOf | Order
+
+
+def _named(name: str, said: str) -> list[re.Match[str]]:
+    """Where a name stands in a text that is folded."""
+    return [*re.finditer(rf"(?<!\w){re.escape(folded(name))}(?!\w)", said)]
 
 
 def read_unit(text: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
@@ -18,8 +18,8 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
         "I have plants outside in {place}. What is the lowest temperature {day}, in {unit}?",
     ),
     "at_hour": (
-        "What temperature will it have in {place} {day} at {hour}:00 local time, in {unit}?",
-        "I land in {place} {day} at {hour}:00 local time. Which temperature awaits me, in {unit}?",
+        "What will the temperature be in {place} {day} at {hour}:00 local time, in {unit}?",
+        "I land in {place} {day} at {hour}:00 local time. What temperature awaits me, in {unit}?",
     ),
     "rain": (
         "How much precipitation will fall in {place} {day}, in {unit}?",
@@ -27,7 +27,7 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "gusts": (
         "How strong will the strongest gust be in {place} {day}, in {unit}?",
-        "We put up a tent in {place}. Which gusts must it stand {day}, at most, in {unit}?",
+        "We are putting up a tent in {place}. What is the strongest gust it must stand {day}, in {unit}?",
     ),
     "hours_above": (
         "For how many hours of the day will it be warmer than {threshold} {unit} in {place} {day}? Count the "
@@ -35,34 +35,38 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
         "How many of the 24 hourly temperatures in {place} {day} are above {threshold} {unit}?",
     ),
     "warmest": (
-        "Where will it get warmest {day}: {places}?",
-        "We go to one of these towns {day}: {places}? The one with the highest temperature, please.",
+        "How warm will these towns get {day}: {places}? List all of them by their highest temperature, the "
+        "warmest first.",
+        "We can go to one of these towns {day}: {places}. Put them in order of their highest temperature, "
+        "the warmest first.",
     ),
     "difference": (
         "By how many {unit} will the highest temperature in {place} exceed that in {other} {day}? Negative "
         "if it is lower.",
     ),
-    "dry_afternoon": (
-        "Which is the first dry afternoon in {place} in the {days} days starting {first}? Dry means no "
-        "precipitation at any of the hours 12:00 to 17:00. Answer with the date, or none.",
-        "Is there a dry afternoon in {place} in the {days} days starting {first} (no precipitation at any "
-        "of the hours 12:00 to 17:00)? Answer with the date of the first one, or none.",
+    "first_rain": (
+        "When does it first rain in {place} in the {days} days starting {first}? Give the date and the hour "
+        "of the first hourly precipitation above 0 mm, as YYYY-MM-DDTHH:MM.",
+        "The hay in {place} has to be in before it rains. Of the {days} days starting {first}, which is the "
+        "first hour with precipitation above 0 mm? Answer as YYYY-MM-DDTHH:MM.",
     ),
-    "calm_day": (
-        "On which day, of the {days} days starting {first}, do gusts in {place} stay under {threshold} "
-        "{unit} for the first time? Answer with the date, or none.",
-        "We want to fly a kite in {place}. Give the first date of the {days} days starting {first} with "
-        "gusts under {threshold} {unit} all day, or none.",
+    "first_gust": (
+        "When do gusts in {place} first reach {threshold} {unit} in the {days} days starting {first}? Give "
+        "the date and the hour of the first such hourly value, as YYYY-MM-DDTHH:MM.",
+        "The crane in {place} must stop at gusts of {threshold} {unit} or more. In the {days} days starting "
+        "{first}, which is the first such hour? Answer as YYYY-MM-DDTHH:MM.",
     ),
-    "wet_days": (
-        "On how many of the {days} days starting {first} will there be at least 1 mm of precipitation in "
-        "{place}?",
+    "wet_hours": (
+        "In how many hours will there be precipitation above 0 mm in {place} in the {days} days starting "
+        "{first}? Count the hourly values.",
+        "How many of the hourly precipitation values in {place} are above 0 mm in the {days} days starting "
+        "{first}?",
     ),
 }
+_DAY = r"(?:today|tomorrow) \([\w ,]+\)|on [\w ,-]+?"
 _WORDS: Mapping[str, str] = {
     "unit": r"°C|°F|km/h|m/s|mph|kn|mm|inch", "threshold": r"-?\d+", "days": r"\d+", "hour": r"\d+",
-    "day": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
-    "first": r"today|tomorrow|the day after tomorrow|in \d+ days|next \w+|on [\w ,-]+?",
+    "day": _DAY, "first": _DAY,
     "place": r".+?", "other": r".+?", "places": r".+?",
 }  # fmt: skip
 
@@ -90,7 +94,8 @@ def read_question(text: str) -> tuple[str, dict[str, str]]:
 
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_AHEAD = ("today", "tomorrow", "the day after tomorrow")
+MONTHS = tuple(f"{date(2000, number, 1):%B}" for number in range(1, 13))
+_AHEAD = ("today", "tomorrow")
 
 
 def in_full(day: date) -> str:
@@ -103,53 +108,32 @@ def read_in_full(text: str) -> date:
     found = re.search(r"day, (\d+) (\w+) (\d{4})", text)
     if found is None:
         raise ValueError(f"no day in {text!r}")
-    month = next(number for number in range(1, 13) if f"{date(2000, number, 1):%B}" == found[2])
-    return date(int(found[3]), month, int(found[1]))
+    return date(int(found[3]), MONTHS.index(found[2]) + 1, int(found[1]))
 
 
 def say_day(rng: np.random.Generator, today: date, day: date) -> str:
-    """One of the ways to name a day up to two weeks ahead; each means only this day."""
+    """One of the ways to name a day: each says its date, so that nobody can take it for another."""
+    short = f"{WEEKDAYS[day.weekday()]}, {day.day} {day:%B}"
+    ways = [f"on {short}"] * 3 + [f"on {short} {day.year}", f"on {day.day} {day:%B} {day.year}", f"on {day}"]
     ahead = (day - today).days
-    weekday = WEEKDAYS[day.weekday()]
-    ways = [f"on {day.day} {day:%B}", f"on {day.isoformat()}"]
     if ahead < len(_AHEAD):
-        ways += [_AHEAD[ahead]] * 3
-    if ahead >= 2:
-        ways.append(f"in {ahead} days")
-        # Which month is meant follows: the next day of this number.
-        ways.append(f"on the {_ordinal(day.day)}")
-    if 1 <= ahead <= 7:
-        ways += [f"next {weekday}"] * 2
-    elif ahead >= 8:
-        ways.append(f"on {weekday} week, the {_ordinal(day.day)}")
+        ways += [f"{_AHEAD[ahead]} ({short})"] * 3
     return ways[int(rng.integers(len(ways)))]
 
 
 def read_day(text: str, today: date) -> date:
-    """The day that `say_day` named.
+    """The day that `say_day` named, within the year that begins today.
 
     Raises:
         ValueError: none of its ways.
     """
-    if text in _AHEAD:
-        return today + timedelta(_AHEAD.index(text))
-    if found := re.fullmatch(r"in (\d+) days", text):
-        return today + timedelta(int(found[1]))
-    for ahead in range(15):
-        day = today + timedelta(ahead)
-        weekday = WEEKDAYS[day.weekday()]
-        if text in (f"on {day.day} {day:%B}", f"on {day.isoformat()}"):
-            return day
-        if ahead and text in (f"on the {_ordinal(day.day)}", f"next {weekday}"):
-            return day
-        if text == f"on {weekday} week, the {_ordinal(day.day)}":
-            return day
-    raise ValueError(f"no day: {text!r}")
-
-
-def _ordinal(number: int) -> str:
-    ending = "th" if 10 < number < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
+    if found := re.search(r"\d{4}-\d\d-\d\d", text):
+        return date.fromisoformat(found[0])
+    found = re.search(r"(\d+) (\w+)", text)
+    if found is None or found[2] not in MONTHS:
+        raise ValueError(f"no day: {text!r}")
+    number, month = int(found[1]), MONTHS.index(found[2]) + 1
+    return date(today.year + ((month, number) < (today.month, today.day)), month, number)
 
 
 def say_place(place: Place, is_ambiguous: bool, rng: np.random.Generator) -> str:
@@ -167,5 +151,5 @@ def read_place(text: str) -> tuple[str, str, str]:
 
 
 def listed(names: list[str]) -> str:
-    """`A, B or C`, with semicolons: names of places have commas."""
-    return "; ".join(names[:-1]) + "; or " + names[-1]
+    """`A; B; C`: names of places have commas."""
+    return "; ".join(names)

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from ludus.envs.assistant.weather.goals import Day, Goal, Number, OneOf, convert
+from ludus.envs.assistant.weather.goals import Goal, Hour, Number, Order, convert
 from ludus.envs.assistant.weather.phrases import PHRASINGS, listed, say_day, say_place
 from ludus.tools.services.geography import Place
 
 TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
 PRECIPITATION = ("precipitation", "precipitation_sum", "precipitation_hours")
 GUSTS = ("wind_gusts_10m", "wind_gusts_10m_max")
-AFTERNOON = (12, 18)
-"""Its hours: from the first up to, but without, the second."""
-WET_MM = 1.0
+RANKED = 4
+"""Towns that are to be put in order."""
+EASY_HOURS = 16
+"""Fewer hours of rain than this are asked for the less often, the fewer they are."""
 TRIES = 30
 
 
@@ -160,14 +162,14 @@ def _hours_above(asker: Asker) -> Question | None:
 
 
 def _warmest(asker: Asker) -> Question | None:
-    places, day = asker.pick(3), asker.day()
-    highs = [max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places]
-    ranked = sorted(zip(highs, places, strict=True), key=lambda pair: -pair[0])
-    if ranked[0][0] - ranked[1][0] < 0.5:
+    places, day = asker.pick(RANKED), asker.day()
+    highs = {place.name: max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places}
+    ranked = sorted(highs, key=highs.__getitem__, reverse=True)
+    if any(highs[above] - highs[below] < 0.5 for above, below in pairwise(ranked)):
         return None
     text = asker.ask("warmest", day=asker.when(day), places=listed([asker.say(place) for place in places]))
-    goal = OneOf(ranked[0][1].name, tuple(place.name for _, place in ranked[1:]))
-    return Question("warmest", text, _needs(places, day, 1, TEMPERATURE), goal, _key("warmest", places, day))
+    key = _key("warmest", places, day)
+    return Question("warmest", text, _needs(places, day, 1, TEMPERATURE), Order(tuple(ranked)), key)
 
 
 def _difference(asker: Asker) -> Question | None:
@@ -182,59 +184,64 @@ def _difference(asker: Asker) -> Question | None:
     return Question("difference", text, _needs(places, day, 1, TEMPERATURE), goal, key)
 
 
-def _dry_afternoon(asker: Asker) -> Question | None:
+def _first_rain(asker: Asker) -> Question | None:
     (place,), (first, days) = asker.pick(1), asker.span()
-    rain = asker.hours(place, first, days, "precipitation")
-    dry = [number for number, day in enumerate(rain) if not any(day[slice(*AFTERNOON)])]
-    # That the first one is dry is too easy a guess.
-    if dry and dry[0] == 0 and asker.rng.random() < 0.9:
+    hours = [value for day in asker.hours(place, first, days, "precipitation") for value in day]
+    at = next((number for number, value in enumerate(hours) if value > 0.0), None)
+    # That it rains from the beginning on is too easy a guess.
+    if not at:
         return None
-    text = asker.ask("dry_afternoon", place=asker.say(place), first=asker.when(first), days=days)
-    goal = Day(first + timedelta(dry[0]) if dry else None)
-    until = dry[0] + 1 if dry else days
-    key = _key("dry_afternoon", [place], first, days)
-    return Question("dry_afternoon", text, _needs([place], first, until, PRECIPITATION[:1]), goal, key)
+    text = asker.ask("first_rain", place=asker.say(place), first=asker.when(first), days=days)
+    needs = _needs([place], first, at // 24 + 1, PRECIPITATION[:1])
+    return Question("first_rain", text, needs, _hour(first, at), _key("first_rain", [place], first, days))
 
 
-def _calm_day(asker: Asker) -> Question | None:
+def _first_gust(asker: Asker) -> Question | None:
     (place,), (first, days) = asker.pick(1), asker.span()
     unit = asker.choice(("km/h", "mph"))
-    gusts = asker.hours(place, first, days, "wind_gusts_10m")
-    strongest = [convert(max(day), "km/h", unit) for day in gusts]
-    clear = [
-        threshold
-        for threshold in range(int(min(strongest)), int(max(strongest)) + 2)
-        if min(abs(gust - threshold) for gust in strongest) >= 0.4 and strongest[0] > threshold
+    gusts = [
+        convert(value, "km/h", unit)
+        for day in asker.hours(place, first, days, "wind_gusts_10m")
+        for value in day
     ]
+    # The first hour that decides, by thresholds to which no earlier value comes near.
+    clear = {}
+    for threshold in range(int(gusts[0]) + 1, int(max(gusts)) + 1):
+        at = next(number for number, gust in enumerate(gusts) if gust >= threshold - 0.4)
+        if at and gusts[at] >= threshold + 0.4:
+            clear[at] = threshold
     if not clear:
         return None
-    threshold = asker.choice(clear)
-    calm = [number for number, one in enumerate(strongest) if one < threshold]
-    # That there is none is too easy a guess.
-    if not calm and asker.rng.random() < 0.7:
-        return None
+    at = asker.choice([*clear])
     text = asker.ask(
-        "calm_day", place=asker.say(place), first=asker.when(first), days=days, threshold=threshold, unit=unit
+        "first_gust",
+        place=asker.say(place),
+        first=asker.when(first),
+        days=days,
+        threshold=clear[at],
+        unit=unit,
     )
-    goal = Day(first + timedelta(calm[0]) if calm else None)
-    until = calm[0] + 1 if calm else days
-    key = _key("calm_day", [place], first, days, threshold, unit)
-    return Question("calm_day", text, _needs([place], first, until, GUSTS), goal, key)
+    needs = _needs([place], first, at // 24 + 1, GUSTS[:1])
+    key = _key("first_gust", [place], first, days, clear[at], unit)
+    return Question("first_gust", text, needs, _hour(first, at), key)
 
 
-def _wet_days(asker: Asker) -> Question | None:
+def _wet_hours(asker: Asker) -> Question | None:
     (place,), (first, days) = asker.pick(1), asker.span()
-    totals = [sum(day) for day in asker.hours(place, first, days, "precipitation")]
-    wet = sum(total >= WET_MM for total in totals)
-    if not wet or min(abs(total - WET_MM) for total in totals) < 0.15:
+    wet = sum(value > 0.0 for day in asker.hours(place, first, days, "precipitation") for value in day)
+    # As it seldom rains, small numbers are too easy a guess.
+    if asker.rng.random() > wet / EASY_HOURS:
         return None
-    # As it seldom rains, that there are one or two is too easy a guess.
-    if wet < 3 and asker.rng.random() < 0.8:
-        return None
-    text = asker.ask("wet_days", place=asker.say(place), first=asker.when(first), days=days)
-    needs = _needs([place], first, days, PRECIPITATION[:2])
-    key = _key("wet_days", [place], first, days)
-    return Question("wet_days", text, needs, Number(wet, "days", 0.0), key)
+    text = asker.ask("wet_hours", place=asker.say(place), first=asker.when(first), days=days)
+    needs = _needs([place], first, days, PRECIPITATION[:1])
+    return Question(
+        "wet_hours", text, needs, Number(wet, "hours", 0.0), _key("wet_hours", [place], first, days)
+    )
+
+
+def _hour(first: date, number: int) -> Hour:
+    """An hour, counted from the beginning of a day."""
+    return Hour(datetime.combine(first + timedelta(number // 24), time(number % 24)))
 
 
 KINDS: Mapping[str, Callable[[Asker], Question | None]] = {
@@ -246,9 +253,9 @@ KINDS: Mapping[str, Callable[[Asker], Question | None]] = {
     "hours_above": _hours_above,
     "warmest": _warmest,
     "difference": _difference,
-    "dry_afternoon": _dry_afternoon,
-    "calm_day": _calm_day,
-    "wet_days": _wet_days,
+    "first_rain": _first_rain,
+    "first_gust": _first_gust,
+    "wet_hours": _wet_hours,
 }
 """Each draws a question, or finds that its answer would not be clear and returns None."""
 

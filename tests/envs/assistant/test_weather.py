@@ -1,11 +1,12 @@
 """`ludus/Weather-v0`."""
 
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,9 +19,9 @@ from hypothesis import strategies as st
 import ludus  # noqa: F401 (registers the environments)
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.assistant.weather import narrow
-from ludus.envs.assistant.weather.goals import UNITS, Day, Number, OneOf, convert, read_unit
+from ludus.envs.assistant.weather.goals import UNITS, Hour, Number, OneOf, Order, convert, read_unit
 from ludus.envs.assistant.weather.phrases import read_day, read_place, read_question, say_day
-from ludus.envs.assistant.weather.questions import KINDS
+from ludus.envs.assistant.weather.questions import KINDS, RANKED
 from ludus.envs.assistant.weather.results import read_places
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.conformance import check
@@ -262,9 +263,9 @@ def test_one_reply_may_hold_several_calls() -> None:
     env = make(kinds="warmest")
     observation, _ = env.reset(seed=1)
     _, words = read_question(content_text(observation[-1]))
-    names = [read_place(one.removeprefix("or "))[0] for one in words["places"].split("; ")]
+    names = [read_place(place)[0] for place in words["places"].split("; ")]
     observation, *_ = env.step(calling(env, *(("geocode", {"name": name}) for name in names)))
-    assert [message["tool_call_id"] for message in observation] == ["call_0", "call_1", "call_2"]
+    assert [message["tool_call_id"] for message in observation] == [f"call_{i}" for i in range(RANKED)]
     for name, message in zip(names, observation, strict=True):
         assert name in content_text(message)
 
@@ -280,14 +281,32 @@ def test_days_are_read_as_they_were_said(ahead: int, today: date, seed: int) -> 
     assert read_day(said, today) == day
 
 
-def test_a_way_to_name_a_day_means_one_day_only() -> None:
-    rng, meant = np.random.default_rng(0), {}
-    today = date(2031, 2, 20)
+def test_every_way_to_name_a_day_says_its_date() -> None:
+    rng, today = np.random.default_rng(0), date(2031, 12, 25)
+    ways = set()
     for _ in range(3000):
         day = today + timedelta(int(rng.integers(14)))
         said = say_day(rng, today, day)
-        assert meant.setdefault(said, day) == day
-    assert {"tomorrow", "the day after tomorrow", "next Friday", "on the 1st", "in 3 days"} <= set(meant)
+        ways.add(said)
+        assert f"{day.day} {day:%B}" in said or day.isoformat() in said
+        if "day" in said.replace("today", ""):
+            assert f"{day:%A}, {day.day} {day:%B}" in said
+    assert {"today (Thursday, 25 December)", "on Friday, 2 January", "on Friday, 2 January 2032"} <= ways
+
+
+_RELATIVE = re.compile(
+    r"\b(?:next|this|last|coming|following) (?:\w*day|week\w*|month)\b|\bin \d+ days\b|\bday after\b"
+    r"|\bon the \d+(?:st|nd|rd|th)\b|\bweekend\b|\btonight\b"
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_question_leaves_open_which_day_is_meant(kind: str) -> None:
+    env = make(kinds=[kind], horizon=14)
+    for seed in range(40):
+        text = content_text(env.reset(seed=seed)[0][-1])
+        assert not _RELATIVE.search(text)
+        assert re.search(r"\d{1,2} (?:[A-Z][a-z]+)|\d{4}-\d\d-\d\d", text)
 
 
 @pytest.mark.parametrize(
@@ -324,12 +343,21 @@ def test_a_place_is_named_alone(value: str, is_met: bool) -> None:
 
 @pytest.mark.parametrize(
     ("value", "is_met"),
-    [("2031-03-04", True), (" 2031-03-04 ", True), ("2031-03-05", False), ("2031-03-04, 2031-03-05", False),
-     ("none", False), ("4 March", False)],
+    [("2031-03-04T15:00", True), (" 2031-03-04 15:00 ", True), ("2031-03-04T15:00:00", True),
+     ("2031-03-04", False), ("2031-03-04T16:00", False), ("2031-03-04T15:30", False), ("15:00", False),
+     ("2031-03-04T15:00, 2031-03-04T16:00", False)],
 )  # fmt: skip
-def test_a_day_is_a_date(value: str, is_met: bool) -> None:
-    assert Day(date(2031, 3, 4)).is_met(value, "") is is_met
-    assert Day(None).is_met(" None ", "")
+def test_an_hour_has_a_date_and_a_time(value: str, is_met: bool) -> None:
+    assert Hour(datetime(2031, 3, 4, 15)).is_met(value, "") is is_met
+
+
+@pytest.mark.parametrize(
+    ("value", "is_met"),
+    [("Mora, Lin, Pel", True), ("1. mora\n2. Lin\n3. Pel", True), ("Mora > Lin > Pel", True),
+     ("Lin, Mora, Pel", False), ("Mora, Lin", False), ("Mora, Lin, Pel, Lin, Mora", False), ("", False)],
+)  # fmt: skip
+def test_an_order_names_everything_once(value: str, is_met: bool) -> None:
+    assert Order(("Mora", "Lin", "Pel")).is_met(value, "") is is_met
 
 
 # The small form.
