@@ -30,9 +30,10 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
         "We are putting up a tent in {place}. What is the strongest gust it must stand {day}, in {unit}?",
     ),
     "hours_above": (
-        "For how many hours of the day will it be warmer than {threshold} {unit} in {place} {day}? Count the "
-        "hourly values.",
-        "How many of the 24 hourly temperatures in {place} {day} are above {threshold} {unit}?",
+        "For how many hours of the {days} days starting {first} will it be warmer than {threshold} {unit} in "
+        "{place}? Count the hourly values.",
+        "How many of the hourly temperatures in {place} in the {days} days starting {first} are above "
+        "{threshold} {unit}?",
     ),
     "warmest": (
         "How warm will these towns get {day}: {places}? List all of them by their highest temperature, the "
@@ -139,13 +140,13 @@ def read_day(text: str, today: date) -> date:
 def say_place(place: Place, is_ambiguous: bool, rng: np.random.Generator) -> str:
     """A place's name; with region and country where others have the same name."""
     if is_ambiguous:
-        return f"{place.name} in {place.region}, {place.country}"
-    return f"{place.name} in {place.country}" if rng.random() < 0.3 else place.name
+        return f"{place.name} ({place.region}, {place.country})"
+    return f"{place.name} ({place.country})" if rng.random() < 0.3 else place.name
 
 
 def read_place(text: str) -> tuple[str, str, str]:
     """Name, region and country; empty where they are not said."""
-    name, _, where = text.partition(" in ")
+    name, _, where = text.rstrip(")").partition(" (")
     region, _, country = where.rpartition(", ")
     return name, region, country
 

@@ -142,23 +142,30 @@ def _gusts(asker: Asker) -> Question | None:
 
 
 def _hours_above(asker: Asker) -> Question | None:
-    (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
-    values = [convert(value, "°C", unit) for value in asker.hours(place, day, 1, "temperature_2m")[0]]
+    (place,), unit = asker.pick(1), _temperature_unit(asker)
+    days, first = 2, asker.today + timedelta(int(asker.rng.integers(max(1, asker.horizon - 1))))
+    served = asker.hours(place, first, days, "temperature_2m")
+    values = [convert(value, "°C", unit) for day in served for value in day]
     # No value is so near that rounding or the unit could decide.
     clear = [
         threshold
         for threshold in range(int(np.ceil(min(values))), int(max(values)) + 1)
-        if min(abs(value - threshold) for value in values) >= 0.3
+        if min(abs(value - threshold) for value in values) >= 0.2
     ]
     if not clear:
         return None
     threshold = asker.choice(clear)
     text = asker.ask(
-        "hours_above", place=asker.say(place), day=asker.when(day), unit=unit, threshold=threshold
+        "hours_above",
+        place=asker.say(place),
+        first=asker.when(first),
+        days=days,
+        unit=unit,
+        threshold=threshold,
     )
     goal = Number(sum(value > threshold for value in values), "hours", 0.0)
-    key = _key("hours_above", [place], day, threshold, unit)
-    return Question("hours_above", text, _needs([place], day, 1, TEMPERATURE[:1]), goal, key)
+    key = _key("hours_above", [place], first, days, threshold, unit)
+    return Question("hours_above", text, _needs([place], first, days, TEMPERATURE[:1]), goal, key)
 
 
 def _warmest(asker: Asker) -> Question | None:

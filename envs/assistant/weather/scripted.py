@@ -111,16 +111,14 @@ class Oracle(ScriptedAgent):
             return values[0]
         if self.kind == "at_hour":
             return values[int(self.words["hour"])]
-        if self.kind == "hours_above":
-            return sum(value > threshold for value in values)
         if self.kind == "difference":
             return round(days[0][0][0] - days[1][0][0], 1)
         if self.kind == "warmest":
             highs = {place[0]: day[0][0] for place, day in zip(self.places, days, strict=True)}
             return ", ".join(sorted(highs, key=highs.__getitem__, reverse=True))
         hours = [value for day in days[0] for value in day]
-        if self.kind == "wet_hours":
-            return sum(value > 0.0 for value in hours)
+        if self.kind in ("hours_above", "wet_hours"):
+            return sum(value > threshold for value in hours)
         at = next(
             number
             for number, value in enumerate(hours)
