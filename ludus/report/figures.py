@@ -1,7 +1,4 @@
-"""How the report writes names and untrusted text.
-
-`report.js` does the same for text under the pointer.
-"""
+"""Names and untrusted text, as the report writes them. `report.js` does the same under the pointer."""
 
 
 def words(name: str) -> str:
@@ -10,7 +7,7 @@ def words(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with control and bidi characters, unseen or deceptive otherwise, made visible."""
+    """The text with invisible and deceptive characters (control, bidi) made visible."""
     return text.encode("utf-8", "replace").decode("utf-8").translate(_VISIBLE)
 
 

@@ -1,6 +1,6 @@
 "use strict";
 
-// The same as ludus/report/figures.py writes.
+// As in ludus/report/figures.py.
 function figure(value, unit) {
   if (unit === "percent") return (100 * value).toFixed(1) + "%";
   const size = Math.abs(value);
@@ -35,7 +35,7 @@ function svgElement(name, attributes) {
   return element;
 }
 
-// The cursor moves in every chart over the same steps, so that one moment of the run can be read off all of them.
+// The cursor moves in all charts over the same steps, so that a moment of the run can be read off all.
 function point(group, step) {
   for (const chart of charts) {
     if (chart.data.group !== group) continue;

@@ -1,4 +1,4 @@
-"""From a template to one self-contained page, which loads nothing and runs no script but its own."""
+"""Renders a template to a self-contained page, which loads nothing and runs only its own script."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from ludus.tools.wording import number, signed
 
 
 def render_page(template: str, styles: Sequence[str] = (), **values: Any) -> str:
-    """A whole page; everything it shows is escaped, and invisible characters are made visible.
+    """A whole page; all text in it is escaped, with invisible characters made visible.
 
     Args:
         template: A file of this package, such as `run/page.html.jinja`.

@@ -1,4 +1,4 @@
-"""Episodes as a page shows them: turns, blocks of text, shaded tokens. Escaping is the page's affair."""
+"""Episodes for a page: turns, blocks of text, shaded tokens. The page does the escaping."""
 
 import contextlib
 import json
@@ -15,28 +15,28 @@ from ludus.report.figures import words
 from ludus.tools.wording import number, signed
 
 Decode = Callable[[Sequence[int]], list[str]]
-"""Token ids to the text of each, as `ChatFormat.decode`."""
+"""From token ids to the text of each, like `ChatFormat.decode`."""
 
 SHADES = (0.9, 0.7, 0.5, 0.3, 0.15, 0.05, 0.01)
-"""A token sampled with at least the first probability has shade 0, at least the second shade 1, and so on."""
+"""A token with at least the first probability has shade 0, with at least the second shade 1, and so on."""
 FIRST_TURNS, LAST_TURNS = 12, 6
 TOKENS = 1500
-"""Most tokens of one episode that are shown one by one."""
+"""The maximum number of single tokens shown per episode."""
 CHARACTERS = 30_000
-"""Most characters of one episode's messages."""
+"""The maximum number of characters in an episode's messages."""
 IMAGE_CHARACTERS = 500_000
-"""Most characters of one episode's images, as data URLs."""
+"""The maximum number of characters in an episode's images, as data URLs."""
 
 
 @dataclass(frozen=True)
 class Block:
     text: str
     board: bool
-    """Lines of one width, to be set in a monospaced face without wrapping."""
+    """Lines of equal width, to be set in a monospaced font without wrapping."""
 
     @property
     def pieces(self) -> list[tuple[str, bool]]:
-        """The text in pieces, each with whether it is letters: on a board, what moves and matters."""
+        """The text in pieces, each with whether it consists of letters: on a board, those move and matter."""
         return [
             ("".join(run), letters)
             for letters, run in groupby(self.text, key=lambda character: character.isalpha())
@@ -50,7 +50,7 @@ class ShownCall:
     name: str
     arguments: tuple[tuple[str, str], ...]
     raw: str
-    """What the model wrote, where it is no JSON object."""
+    """The arguments as the model wrote them, if they are not a JSON object."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Term:
     name: str
     value: str
     form: bool
-    """It judges the form of the reply."""
+    """Whether it judges the form of the reply."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class ShownTurn:
     observed: tuple[Said, ...]
     tokens: tuple[Token, ...]
     reply: tuple[Block, ...]
-    """The parsed reply, where there are no tokens to show."""
+    """The parsed reply, if there are no tokens to show."""
     calls: tuple[ShownCall, ...]
-    """Its tool calls, where there are no tokens to show."""
+    """Its tool calls, if there are no tokens to show."""
     unshown_tokens: int
     cut_off: bool
     fork: bool
     reward: str
     terms: tuple[Term, ...]
-    """Those that are not 0."""
+    """The nonzero ones."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,11 @@ class ShownEpisode:
     unshown_turns: int
     tail: tuple[ShownTurn, ...]
     closing: tuple[Said, ...]
-    """The last observation, after which the agent did not act."""
+    """The final observation, after which the agent did not act."""
 
 
 class _Budget:
-    """How much more of one episode fits."""
+    """How much more of an episode fits."""
 
     def __init__(self) -> None:
         self.tokens = TOKENS
@@ -141,7 +141,7 @@ class _Budget:
 
 def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
     """Args:
-    decode: None where the run's tokenizer is not at hand; replies are then shown as text, without shades.
+    decode: None if the run's tokenizer is unavailable; replies are then shown as text, without shades.
     """
     budget = _Budget()
     shown = len(episode.turns) <= FIRST_TURNS + LAST_TURNS
@@ -178,7 +178,8 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
 
 
 def blocks(text: str) -> tuple[Block, ...]:
-    """Split into running text and boards: three or more lines of one width, fewer than half of it letters."""
+    """Split into running text and boards: three or more lines of equal width, less than half of it
+    letters."""
     parts: list[Block] = []
     for width, run in groupby(text.split("\n"), key=len):
         lines = list(run)
@@ -194,7 +195,8 @@ def blocks(text: str) -> tuple[Block, ...]:
 
 
 def shade(logprob: float) -> int:
-    """The index of the first of `SHADES` that the probability reaches; their number if it reaches none."""
+    """The index of the first of `SHADES` that the probability reaches; the number of shades if it reaches
+    none."""
     return next((i for i, least in enumerate(SHADES) if logprob >= math.log(least)), len(SHADES))
 
 
@@ -243,7 +245,7 @@ def _call(call: Mapping[str, Any], budget: _Budget) -> ShownCall:
         return ShownCall("malformed call", (), budget.cut(json.dumps(call, ensure_ascii=False, default=str)))
     name, arguments = str(function.get("name")), function.get("arguments", {})
     if isinstance(arguments, str):
-        with contextlib.suppress(ValueError, RecursionError):  # a malformed one is shown as it is
+        with contextlib.suppress(ValueError, RecursionError):  # malformed arguments are shown as they are
             arguments = json.loads(arguments or "{}")
     if not isinstance(arguments, Mapping):
         return ShownCall(name, (), budget.cut(str(arguments)))

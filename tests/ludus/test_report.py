@@ -557,7 +557,7 @@ def test_the_weights_are_not_needed(run: Path) -> None:
 def test_without_a_tokenizer_replies_are_text(run: Path) -> None:
     shutil.rmtree(run / "models")
     page = Page(run)
-    assert "replies are shown as text, without their tokens" in page.text
+    assert "replies are shown as text, without tokens" in page.text
     assert not any(attributes.get("class") == "tokens" for attributes in page.all("div"))
     assert "<answer>" in page.text
 

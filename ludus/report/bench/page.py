@@ -20,23 +20,23 @@ from ludus.tools.wording import environment_title, number
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 EPISODES_RULE = (
-    "Shown below are the first two episodes that failed, the first two that succeeded, and the first with a "
-    "wrong tool call, the first that a limit cut off and the first fault; all the others are in the run's "
-    "episodes folder."
+    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a "
+    "failed tool call, the first cut off by a limit, and the first fault; all others are in the run's episodes "
+    "folder."
 )
 _INTERVALS = (
-    "Every figure is a mean over tasks, and small print is its 95% interval. Repeats of one task are not "
-    "independent, so intervals cluster by task: a bootstrap over tasks, and for shares Wilson's interval at "
+    "Each figure is a mean over tasks; the small print is its 95% interval. Repeats of a task are not "
+    "independent, so intervals cluster by task: a bootstrap over tasks and, for shares, Wilson's interval at "
     "the effective sample size. The scripted agents below each row played the same tasks, once each."
 )
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One task in the row of tasks."""
+    """A task's square in the row of tasks."""
 
     shade: str
-    """0 to 3 by the share of successes; x if all its episodes are faults."""
+    """0 to 3 by the share of successes; x if all episodes are faults."""
     title: str
 
 
@@ -57,7 +57,7 @@ class ShownEnvironment:
 
 
 def write_bench_report(outcome: Outcome) -> Path:
-    """Write `report.html` into the run's folder, from its journal alone.
+    """Write `report.html` into the run's folder, from its journal only.
 
     Raises:
         OSError: it cannot be written.
@@ -100,7 +100,7 @@ def render(outcome: Outcome) -> str:
 
 
 def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
-    """The episodes whose transcripts are shown, each with the reason, without duplicates."""
+    """The episodes to show as transcripts, each with the reason, without duplicates."""
     whole = [result for result in results if not result.is_fault]
     kinds = (
         ("Failed", [r for r in whole if not r.success], 2),
@@ -218,14 +218,14 @@ def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:
     facts = [
         ("Model", settings.model, ""),
         ("Agent", settings.agent, ""),
-        ("Task list", folder.tasks.digest, "figures on the same hash are comparable"),
-        ("Repeats", str(settings.repeats), f"episode{'s' * (settings.repeats > 1)} a task"),
-        ("Seed", str(settings.seed), "of the model's own randomness"),
+        ("Task list", folder.tasks.digest, "figures with the same hash are comparable"),
+        ("Repeats", str(settings.repeats), f"episode{'s' * (settings.repeats > 1)} per task"),
+        ("Seed", str(settings.seed), "for the model's own randomness"),
         ("Begun", folder.begun, ""),
         ("Versions", ", ".join(f"{name} {version}" for name, version in folder.versions.items()), ""),
     ]
     if not settings.model.startswith("scripted:"):
         how = "greedy" if settings.temperature == 0 else f"temperature {settings.temperature}"
-        facts.insert(2, ("Sampling", how, f"at most {settings.max_tokens} tokens a reply"))
+        facts.insert(2, ("Sampling", how, f"at most {settings.max_tokens} tokens per reply"))
         facts.append(("Tokens", f"{sampled:,} sampled", f"{read:,} read"))
     return facts

@@ -25,7 +25,7 @@ class Legend:
     label: str
     colour: str
     latest: str
-    """The curve's last value, written out."""
+    """The curve's last value, as text."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ def chart(panel: Panel, curves: Sequence[Curve], group: str, marks: Sequence[Mar
     """One panel.
 
     Args:
-        curves: One for each of the panel's lines.
-        group: Charts with the same name share their steps, and the pointer in one moves the cursor in all.
+        curves: One for each of the panel's lines. group: Charts with the same group share their steps; the
+            pointer in one moves the cursor in all.
     """
     base = (
         [np.zeros(len(curves[0].at)), *np.cumsum([c.smooth for c in curves], axis=0)] if panel.stacked else []
@@ -105,7 +105,7 @@ def chart(panel: Panel, curves: Sequence[Curve], group: str, marks: Sequence[Mar
 
 
 def dumbbell(before: Interval | None, after: Interval | None, low: float, high: float, label: str) -> Markup:
-    """Two estimates with their intervals over one axis from `low` to `high`."""
+    """Two estimates with their intervals on one axis from `low` to `high`."""
     x = _Scale(low, high, 3, 97)
     parts = [_rule("axis", 0, 100)]
     if before and after:
@@ -126,12 +126,12 @@ def dumbbell(before: Interval | None, after: Interval | None, low: float, high: 
 
 
 def _rule(css: str, start: float, end: float) -> Markup:
-    """A horizontal line at half height; in percent, so that it fills whatever width the page has."""
+    """A horizontal line at half height; in percent, so that it fills any page width."""
     return Markup('<line class="{}" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/>').format(css, start, end)
 
 
 def axis_range(intervals: Sequence[Interval]) -> tuple[float, float]:
-    """An axis that holds zero and all the intervals, with some air beyond them."""
+    """An axis that covers zero and all intervals, with some space beyond."""
     low, high = min(0.0, *(i.low for i in intervals)), max(0.0, *(i.high for i in intervals))
     if high == low:
         return 0.0, 1.0
@@ -199,7 +199,7 @@ def _band(at: Floats, low: Floats, high: Floats, x: _Scale, y: _Scale) -> str:
 
 
 def _dots(at: Floats, values: Floats, x: _Scale, y: _Scale) -> str:
-    """Lines of no length, which round caps turn into dots: one element for all of them."""
+    """Lines of zero length, which round caps turn into dots: one element for all of them."""
     return "".join(f"M{x(a):.1f} {y(v):.1f}h0" for a, v in zip(at, values, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""Before and after on the held-out tasks, and what may be concluded from it."""
+"""Before and after on the held-out tasks, and what follows from it."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from ludus.tools.wording import number
 
 @dataclass(frozen=True)
 class Row:
-    """One measure before and after; intervals are at 95%, and an end that is not known is NaN."""
+    """A measure before and after, with 95% intervals, whose unknown ends are NaN."""
 
     name: str
     kind: Literal["outcome", "achieved", "form"]
@@ -23,7 +23,7 @@ class Row:
     before: Interval | None
     after: Interval | None
     change: Interval | None
-    """Mean over tasks of after minus before, on the tasks that both played."""
+    """After minus before, as a mean over the tasks that both played."""
 
     @property
     def apart(self) -> bool:
@@ -34,7 +34,7 @@ class Row:
 
     @property
     def way(self) -> str:
-        """`rose` or `fell`, of a row that is known on both sides."""
+        """`rose` or `fell`, for a row known on both sides."""
         assert self.before is not None
         assert self.after is not None
         return "rose" if self.after.value > self.before.value else "fell"
@@ -44,11 +44,11 @@ class Row:
 class Verdict:
     headline: str
     remarks: tuple[str, ...]
-    """Caveats that a reader needs to judge the headline."""
+    """Caveats that readers need to judge the headline."""
 
 
 def compare(run: Run) -> list[Row]:
-    """Success and return as the run's evaluation states them, then every reward term from the episodes."""
+    """Success and return from the run's evaluation, then every reward term from the episodes."""
     before, after = run.evaluation.get("primed"), run.evaluation.get("final")
     if before is None and after is None:
         return []
@@ -66,7 +66,7 @@ def compare(run: Run) -> list[Row]:
 
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
-    """The headline and its caveats, among them what the results leave out."""
+    """The headline and its caveats, including what the results leave out."""
     if not rows:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
     found = _one_sided(run, rows[0]) if None in (rows[0].before, rows[0].after) else _two_sided(rows)
@@ -95,12 +95,12 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
         )
     else:
         headline = f"Held-out success: {before} before, {after} after."
-        remarks.append("The 95% intervals overlap, of success and of return: the difference may be chance.")
+        remarks.append("The 95% intervals of success and of return overlap: the difference may be chance.")
     form = [row.name for row in rows if row.kind == "form" and row.apart]
     if form and not success.apart and not any(row.apart for row in rows if row.kind == "achieved"):
         remarks.append(
             f"Only the form of the replies changed ({', '.join(form)}): what they achieve did not, "
-            "as far as the intervals tell."
+            "as far as the intervals show."
         )
     return Verdict(headline, tuple(remarks))
 
@@ -108,7 +108,7 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
 def _one_sided(run: Run, success: Row) -> Verdict:
     stage, missing = ("primed", "final") if success.after is None else ("final", "primed")
     known = success.before or success.after
-    headline = "No held-out episode came to its end."
+    headline = "No held-out episode was completed."
     if known is not None:
         headline = f"The {stage} model succeeds on {number(known.value, 'percent')} of the held-out tasks."
     if missing == "final" and run.config.get("grpo", {}).get("steps") == 0:
@@ -144,7 +144,7 @@ def _term_row(
 
 
 def _term(name: str, episodes: Sequence[Episode], summary: Mapping[str, Any] | None) -> Interval | None:
-    """From the episodes; if they are not stored, the summary's mean without an interval."""
+    """From the episodes or, if none are stored, the summary's mean without an interval."""
     if summary is None:
         return None
     whole = [episode for episode in episodes if episode.is_scored]

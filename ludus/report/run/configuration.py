@@ -1,4 +1,4 @@
-"""A run's configuration for readers: each key's value, its meaning, and whether it is the default."""
+"""A run's configuration for readers: each key's value and meaning, and whether it is the default."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def readable(config: Mapping[str, Mapping[str, Any]]) -> list[Section]:
 
 
 def written(value: Any) -> str:
-    """A value as in a TOML file, without the quotes."""
+    """A value as in a TOML file, without quotes."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):

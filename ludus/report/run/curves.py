@@ -25,7 +25,7 @@ COLOURS = {
     "rose": "#b23a5b",
     "grey": "#6f7783",
 }
-"""The page's own, on its light ground."""
+"""The page's colours on a light background."""
 STEPS = [1, 2, 2.5, 5, 10]
 SHOWN = (
     ("grpo", "Success"),

@@ -1,4 +1,5 @@
-"""The contents of a run's folder, as frozen records. Nothing here draws, and only the folder is read."""
+"""The contents of a run's folder, as frozen records. Nothing is drawn here, and nothing outside the folder is
+read."""
 
 import json
 import tomllib
@@ -38,7 +39,7 @@ class Metrics:
 
     @property
     def points(self) -> int:
-        """How many steps have a value."""
+        """The number of steps with a value."""
         return max((len(steps) for steps, _ in self.columns.values()), default=0)
 
 
@@ -49,7 +50,7 @@ class Run:
     sft: Metrics
     grpo: Metrics
     evaluation: dict[str, dict[str, Any]]
-    """`primed` and `final`, as far as they have been reached."""
+    """`primed` and `final`, if reached."""
     primed: list[Episode]
     """The evaluation's episodes before GRPO; empty if there are none yet."""
     final: list[Episode]
@@ -61,7 +62,7 @@ class Run:
     late_step: int
     started: datetime
     ended: datetime
-    """Modification time of the newest file that the report is made from."""
+    """Modification time of the newest file that goes into the report."""
     notes: tuple[str, ...]
     """Notes for the reader about the files themselves."""
 
@@ -141,9 +142,8 @@ def _read_config(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
-    """The metrics by phase. A step that was done again after a resume counts as it was done last.
-
-    The last line of a killed run may be torn: no newline, no closing brace. It is left out, with a note.
+    """The metrics by phase. For a step repeated after a resume, the last record counts. The last line of a
+    killed run may be torn (no newline, no closing brace): it is left out, with a note.
     """
     if not file.is_file():
         return {}, ()
@@ -182,7 +182,7 @@ def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
 
 
 def _columns(by_step: dict[int, dict[str, float]]) -> Metrics:
-    """By name. A part of a whole (`stop/…`, `seconds/…`) that a step does not mention was 0 there."""
+    """By name. A part of a whole (`stop/…`, `seconds/…`) that a step's record lacks was 0."""
     steps = sorted(by_step)
     names = dict.fromkeys(name for step in steps for name in by_step[step])
     columns = {}

@@ -1,4 +1,4 @@
-"""Two games as GIFs: the same start, played before and after."""
+"""Two games as GIFs: the same start, before and after training."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.wording import number
 
 LARGEST = 1_000_000
-"""Bytes of one GIF; a game that needs more is drawn smaller."""
+"""Maximum bytes of a GIF; a game that needs more is drawn smaller."""
 FRAME_SECONDS = 0.35
 LAST_FRAME_SECONDS = 2.0
 MOST_FRAMES = 240
@@ -53,10 +53,10 @@ def _render_modes(episode: Episode) -> list[str]:
 
 
 def game(episode: Episode, stage: str, title: str) -> Gif:
-    """Play a recorded episode again, and draw it.
+    """Replay a recorded episode, and draw it.
 
     Raises:
-        ValueError: the environment is no longer the one that was recorded.
+        ValueError: the environment is no longer the recorded one.
     """
     every_move = "rgb_array_list" in _render_modes(episode)
     pictures = replay(episode, "rgb_array_list" if every_move else "rgb_array")
@@ -72,9 +72,8 @@ def game(episode: Episode, stage: str, title: str) -> Gif:
 
 
 def encode(frames: Sequence[np.ndarray[Any, Any]]) -> bytes:
-    """Pictures (height, width, 3) of 0 to 255 as a GIF of at most `LARGEST` bytes that repeats.
-
-    A longer game than `MOST_FRAMES` leaves out frames evenly, never the first and the last.
+    """Pictures (height, width, 3) with values 0 to 255 as a looping GIF of at most `LARGEST` bytes. A game
+    longer than `MOST_FRAMES` skips frames evenly, but never the first or last.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), MOST_FRAMES)).round().astype(int))
     pictures = [Image.fromarray(frames[i]) for i in chosen]
@@ -89,7 +88,7 @@ def encode(frames: Sequence[np.ndarray[Any, Any]]) -> bytes:
 def _encode(pictures: Sequence[Image.Image], scale: float) -> bytes:
     size = (max(1, round(pictures[0].width * scale)), max(1, round(pictures[0].height * scale)))
     drawn = [picture.resize(size, Image.Resampling.BOX) for picture in pictures]
-    # One palette for all frames: they then differ only where the game does, and the encoder stores just that.
+    # One palette for all frames: they then differ only where the game does, and only that is stored.
     sampled = drawn[:: -(-len(drawn) // 16)]
     together = Image.new("RGB", (size[0], size[1] * len(sampled)))
     for i, picture in enumerate(sampled):

@@ -1,4 +1,4 @@
-"""The report's facts about the model, from the folder in `transformers`' form that the run saved."""
+"""The report's facts about the model, from the run's saved folder in `transformers`' form."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ class Model:
 
 
 def describe(run: Run) -> Model:
-    """The final model, else the primed one, else the one in the configuration if none is saved yet."""
+    """The final model, else the primed one, else, if none is saved yet, the one in the configuration."""
     path = str(run.config.get("model", {}).get("path", "small"))
     name = "Small model made from scratch" if path == "small" else Path(path).name
     folder = saved_model(run.directory)
@@ -56,7 +56,7 @@ def saved_model(directory: Path) -> Path | None:
 
 
 def parameters(folder: Path) -> int:
-    """Counted from the headers of the safetensors files, without reading a weight."""
+    """Counted from the headers of the safetensors files, without reading any weights."""
     return sum(_count(file) for file in folder.glob("*.safetensors"))
 
 

@@ -1,4 +1,4 @@
-"""The report's page: from the gathered data to one HTML file."""
+"""The report's page: from the collected data to one HTML file."""
 
 import math
 from collections.abc import Sequence
@@ -56,7 +56,7 @@ class DrawnGroup:
     title: str
     note: str
     resting: str
-    """The text in a chart's corner while no pointer is in it."""
+    """The text in a chart's corner while the pointer is elsewhere."""
     panels: tuple[DrawnPanel, ...]
     constants: str
 
@@ -217,13 +217,13 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
 
 
 def _curves_note(run: Run) -> str:
-    how = "Point at a chart, or focus it and use the arrow keys, to read one step off all of them."
+    how = "Point at a chart, or focus it and use the arrow keys, to read a step off all of them."
     if max(run.grpo.points, run.sft.points) < FEWEST:
-        return f"One dot a step. The run is too short to smooth, and for a confidence band. {how}"
+        return f"One dot per step. The run is too short for smoothing and a confidence band. {how}"
     return (
         "Dots: single steps. Line: local linear regression over a rolling window, whose width "
-        "cross-validation chooses for each curve. Band: the 95% confidence interval of the line, from the "
-        f"scatter within the window. {how}"
+        "is chosen by cross-validation for each curve. Band: the 95% confidence interval of the line, from "
+        f"the scatter within the window. {how}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which episodes the report shows, by a rule that it states: improvements and failures alike."""
+"""Which episodes the report shows, by a stated rule: improvements and failures alike."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Pair:
     kind: str
     """Its class of pairs, such as `solved after training`."""
     count: int
-    """How many pairs are in the class, itself included."""
+    """The number of pairs in the class, this one included."""
     left: Episode | None
     right: Episode | None
 
@@ -31,15 +31,15 @@ class Matched:
 
 
 HELDOUT_RULE = (
-    "One task of each kind: the largest gain in return among the tasks that only the final model solves, "
-    "the largest loss among those that only the primed one solves, the middle one, in seed order, of those "
-    "that neither or both solve; then the largest gain and the largest loss of all, if they are others. Ties "
-    "go to the lower seed."
+    "One task of each kind: the largest gain in return among tasks that only the final model solves, the "
+    "largest loss among those that only the primed model solves, and the middle one, in seed order, of those "
+    "that neither or both solve; then the largest gain and loss overall, unless already shown. Ties go to "
+    "the lower seed."
 )
 TRAINING_RULE = (
     "From the first and the last stored training batch: the episodes with the median, the lowest and the "
-    "highest return, and the first one that was cut off, forked or ended in a fault. These are not the same "
-    "tasks."
+    "highest return, and the first that was cut off, forked or ended in a fault. The tasks on the two sides "
+    "differ."
 )
 
 
@@ -81,7 +81,7 @@ def heldout_pairs(matched: Matched) -> list[Pair]:
 
 
 def training_pairs(early: Sequence[Episode], late: Sequence[Episode]) -> list[Pair]:
-    """At most four pairs, by `TRAINING_RULE`; none if nothing was stored."""
+    """At most four pairs, by `TRAINING_RULE`; none if nothing is stored."""
     if not early and not late:
         return []
     pairs = [
@@ -98,7 +98,7 @@ def training_pairs(early: Sequence[Episode], late: Sequence[Episode]) -> list[Pa
 
 
 def typical(matched: Matched) -> tuple[Episode, Episode] | None:
-    """The task whose two returns lie closest to the two means: what to expect, not the best there was."""
+    """The task whose two returns are closest to the two means: typical, not the best."""
     if not matched.pairs:
         return None
     count = len(matched.pairs)
@@ -111,7 +111,7 @@ def typical(matched: Matched) -> tuple[Episode, Episode] | None:
 
 
 def is_odd(episode: Episode) -> bool:
-    """Whether something about the episode deserves a flag."""
+    """Whether the episode deserves a flag."""
     return not episode.is_scored or any(turn.fork or turn.finish == "length" for turn in episode.turns)
 
 

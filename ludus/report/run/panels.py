@@ -24,15 +24,15 @@ class Line:
 class Panel:
     title: str
     note: str
-    """One sentence: what it is, and what to look for."""
+    """A sentence: what it is, and what to look for."""
     lines: tuple[Line, ...]
     unit: str = ""
     limits: Limits = None
-    """The range that the metric cannot leave."""
+    """The metric's possible range."""
     from_zero: bool = False
     stacked: bool = False
     exact: bool = False
-    """It is set, not measured: nothing to smooth."""
+    """Set, not measured: there is nothing to smooth."""
     heldout: str = ""
     """The outcome (see `comparison`) whose held-out values are marked before and after the steps."""
 
@@ -44,7 +44,7 @@ class Group:
     phase: Literal["sft", "grpo"]
     panels: tuple[Panel, ...]
     constants: tuple[tuple[str, float, str], ...] = ()
-    """Title, value and unit of metrics that never changed: a sentence says that better than a chart."""
+    """Title, value and unit of metrics that never changed, which a sentence tells better than a chart."""
 
 
 def learning_curves(run: Run) -> list[Group]:
@@ -55,7 +55,7 @@ def learning_curves(run: Run) -> list[Group]:
         "Why episodes ended", "Share of the batch by stop reason.", run.grpo.names("stop/"), "percent", (0, 1)
     )
     phases = [name for name in run.grpo.names("seconds/") if name != "seconds/total"]
-    seconds = _stacked("Seconds by phase", "Wall time of one step.", phases, "s")
+    seconds = _stacked("Seconds by phase", "Wall time per step.", phases, "s")
     groups = [
         Group("Earned", "Means over the episodes of each training batch.", "grpo", _EARNED),
         Group(
@@ -63,7 +63,7 @@ def learning_curves(run: Run) -> list[Group]:
         ),
         Group(
             "Reward terms: form of the reply",
-            "Kept apart, so that a run which only learns the format can be seen as one.",
+            "Shown apart, to reveal a run that only learns the format.",
             "grpo",
             form,
         ),
@@ -71,7 +71,7 @@ def learning_curves(run: Run) -> list[Group]:
         Group("Episodes", "What is played.", "grpo", (*_EPISODES, stops)),
         Group(
             "Numerical health and speed",
-            "Whether the figures can be trusted, and what they cost.",
+            "Can the figures be trusted, and what did they cost?",
             "grpo",
             (*_HEALTH, seconds),
         ),
@@ -108,16 +108,16 @@ def _existing(panel: Panel, metrics: Metrics) -> Panel:
 
 
 def _term(metric: str, colour: Colour) -> Panel:
-    return _one(metric, words(metric.partition("/")[2]).capitalize(), "", "", colour)
+    return _single(metric, words(metric.partition("/")[2]).capitalize(), "", "", colour)
 
 
 def _stacked(title: str, note: str, names: Iterable[str], unit: str, limits: Limits = None) -> Panel:
-    """What adds up to a whole, each metric on top of the one before it."""
+    """The parts of a whole, each metric stacked on the one before it."""
     lines = tuple(Line(name, name.partition("/")[2], colour) for name, colour in zip(names, cycle(CYCLE)))
     return Panel(title, note, lines, unit, limits, from_zero=True, stacked=True)
 
 
-def _one(
+def _single(
     metric: str,
     title: str,
     note: str,
@@ -132,13 +132,13 @@ def _one(
 
 
 _EARNED = (
-    _one(
+    _single(
         "reward",
         "Return",
         "Reward summed over an episode; a diamond is a held-out evaluation.",
         heldout="Mean return",
     ),
-    _one(
+    _single(
         "success",
         "Success",
         "Share of episodes that succeed; a diamond is a held-out evaluation.",
@@ -147,7 +147,7 @@ _EARNED = (
         from_zero=True,
         heldout="Success",
     ),
-    _one(
+    _single(
         "reward_std",
         "Spread of returns",
         "Standard deviation over a batch's episodes; no spread, no signal.",
@@ -155,7 +155,7 @@ _EARNED = (
     ),
 )
 _POLICY = (
-    _one(
+    _single(
         "entropy",
         "Entropy",
         "Nats per sampled token; a collapse to 0 ends exploration.",
@@ -163,7 +163,7 @@ _POLICY = (
         "teal",
         from_zero=True,
     ),
-    _one(
+    _single(
         "kl",
         "KL to the primed model",
         "Nats per token: how far the policy has moved.",
@@ -171,17 +171,17 @@ _POLICY = (
         "teal",
         from_zero=True,
     ),
-    _one(
+    _single(
         "ratio_mean",
         "Ratio, mean",
         "New over old probability of the sampled tokens; near 1 on policy.",
         "",
         "teal",
     ),
-    _one(
+    _single(
         "ratio_max_deviation",
         "Ratio, farthest from 1",
-        "Over a batch's tokens and updates; with one update a batch it is exactly 0.",
+        "Over a batch's tokens and updates; exactly 0 with one update per batch.",
         "",
         "rose",
         from_zero=True,
@@ -194,21 +194,21 @@ _POLICY = (
         (0, 1),
         True,
     ),
-    _one("grad_norm", "Gradient norm", "Before clipping.", "", "teal", from_zero=True),
-    _one("loss", "Loss", "Of the surrogate; its level says little.", "", "teal"),
+    _single("grad_norm", "Gradient norm", "Before clipping.", "", "teal", from_zero=True),
+    _single("loss", "Loss", "The surrogate loss; its level says little.", "", "teal"),
     Panel("Learning rate", "", (Line("learning_rate", "", "grey"),), from_zero=True, exact=True),
 )
 _EPISODES = (
     Panel(
         "Completion length",
-        "Tokens in one turn, mean and longest.",
+        "Tokens per turn, mean and longest.",
         (Line("completion_tokens", "mean", "blue"), Line("completion_tokens_max", "longest", "grey")),
         "tokens",
         None,
         True,
     ),
-    _one("turns", "Turns", "Of one episode.", "", from_zero=True),
-    _one(
+    _single("turns", "Turns", "Per episode.", "", from_zero=True),
+    _single(
         "flat_groups",
         "Flat groups",
         "Share of groups whose returns are all equal: they teach nothing.",
@@ -216,10 +216,10 @@ _EPISODES = (
         limits=(0, 1),
         from_zero=True,
     ),
-    _one(
+    _single(
         "fault_share",
         "Faults",
-        "Share of episodes that broke on our side; they are left out of training.",
+        "Share of episodes that broke on our side, which training leaves out.",
         "percent",
         "rose",
         limits=(0, 1),
@@ -229,13 +229,13 @@ _EPISODES = (
 _HEALTH = (
     Panel(
         "Engine and trainer",
-        "Difference of their log-probabilities for the same tokens, mean and largest.",
+        "Difference between their log-probabilities for the same tokens, mean and largest.",
         (Line("mismatch_mean", "mean", "blue"), Line("mismatch_max", "largest", "rose")),
         "nats",
         None,
         True,
     ),
-    _one(
+    _single(
         "tokens_per_second",
         "Tokens per second",
         "Sampled tokens over the whole step's wall time.",
@@ -253,5 +253,5 @@ _PRIMING = (
         None,
         True,
     ),
-    _one("tokens_per_second", "Tokens per second", "", "/s", "grey", from_zero=True),
+    _single("tokens_per_second", "Tokens per second", "", "/s", "grey", from_zero=True),
 )

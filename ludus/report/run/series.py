@@ -1,4 +1,4 @@
-"""From a panel to its contents: a curve for each line, and the held-out evaluations."""
+"""A panel's contents: a curve for each line, and the held-out evaluations."""
 
 import math
 from collections.abc import Sequence

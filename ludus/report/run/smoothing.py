@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 WINDOWS = (0.05, 0.1, 0.2, 0.3, 0.5)
-"""Candidate window sizes, as shares of a run's steps; cross-validation chooses."""
+"""Candidate window sizes, as shares of a run's steps; cross-validation picks one."""
 FEWEST = 8
-"""The smallest window. Fewer steps are drawn as they are: a line and a band would claim too much."""
+"""The smallest window. A run with fewer steps is not smoothed: a line and a band would claim too much."""
 MOST_POSITIONS = 200
-"""A curve is evaluated at no more positions than the eye can tell apart."""
+"""A curve is evaluated at no more positions than the eye can distinguish."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric over the steps."""
+    """A metric over the steps."""
 
     steps: Floats
     """(points,)"""
@@ -36,8 +36,8 @@ class Curve:
 def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = None) -> Curve:
     """Local linear regression with tricube weights (W. S. Cleveland, JASA 74, 1979), and its 95% band.
 
-    A line rather than a mean, so that the ends of the curve do not lag behind the data. A fitted value is a
-    weighted sum `h · values`; its standard error is `noise · ‖h‖`, the noise estimated from the window's
+    A local line rather than a mean, so that the ends of the curve do not lag behind the data. A fitted value
+    is a weighted sum `h · values`; its standard error is `noise · ‖h‖`, the noise estimated from the window's
     residuals. The window is the one of `WINDOWS` with the least error in leave-one-out cross-validation.
 
     Args:
@@ -59,7 +59,7 @@ def smooth(steps: Floats, values: Floats, limits: tuple[float, float] | None = N
 
 
 def exact(steps: Floats, values: Floats) -> Curve:
-    """A metric drawn as it is: the line goes through every value."""
+    """An unsmoothed metric: the line goes through every value."""
     none = np.full(len(steps), np.nan)
     return Curve(steps, values, steps, values, none, none)
 
@@ -75,9 +75,8 @@ class _Fit:
 
 
 def _fit(steps: Floats, values: Floats, chosen: NDArray[np.int_], size: int) -> _Fit:
-    """At each chosen step, the weighted line through the `size` nearest points.
-
-    Suffixes: P positions, W points of a window.
+    """The weighted line through the `size` nearest points, at each chosen step. Suffixes: P positions, W
+    points in a window.
     """
     first_P = np.clip(chosen - size // 2, 0, len(steps) - size)
     window_PW = first_P[:, None] + np.arange(size)

@@ -20,7 +20,7 @@ GIFS = {"primed": "before.gif", "final": "after.gif"}
 
 def write_report(run_directory: Path) -> Path:
     """Write a run's `report.html` and `curves.png`; where the environment draws pictures, `before.gif` and
-    `after.gif` too. Made from the run's files alone; it may be called while the run goes on.
+    `after.gif` too. It reads only the run's files, and may be called while the run goes on.
 
     Returns:
         The report's path.
@@ -39,7 +39,7 @@ def write_report(run_directory: Path) -> Path:
 
 
 def gather(run_directory: Path) -> Gathered:
-    """Read and compute everything that the page is made from; nothing is written.
+    """Read and compute everything that the page needs; writes nothing.
 
     Raises:
         ReportError: as `write_report`.
@@ -52,7 +52,7 @@ def gather(run_directory: Path) -> Gathered:
 
 
 def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
-    """How to turn token ids into text: with the tokenizer stored beside the run's model."""
+    """The function from token ids to text, from the tokenizer stored with the run's model."""
     sampled = any(
         turn.completion_ids for e in (*run.primed, *run.final, *run.early, *run.late) for turn in e.turns
     )
@@ -60,9 +60,7 @@ def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
         return None, []
     folder = saved_model(run.directory)
     if folder is None:
-        return None, [
-            "No model is saved in this run yet, so replies are shown as text, without their tokens."
-        ]
+        return None, ["No model is saved in this run yet, so replies are shown as text, without tokens."]
     from ludus.agents.models import load_format
 
     return load_format(folder).decode, []
@@ -81,7 +79,7 @@ def _games(run: Run) -> tuple[list[Gif], list[str]]:
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Whole or not at all: an existing file stays until the new one is complete."""
+    """Write whole or not at all: an existing file stays until the new one is complete."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         unfinished.write_bytes(content)
