@@ -21,8 +21,8 @@ from ludus.tools.wording import environment_title, number
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 EPISODES_RULE = (
     "Shown below are the first two episodes that failed, the first two that succeeded, the first with a "
-    "failed tool call, the first cut off by a limit, and the first fault; all others are in the run's episodes "
-    "folder."
+    "failed tool call, the first cut off by a limit, and the first fault; all others are in the run's "
+    "episodes folder."
 )
 _INTERVALS = (
     "Each figure is a mean over tasks; the small print is its 95% interval. Repeats of a task are not "
