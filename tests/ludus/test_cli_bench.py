@@ -53,7 +53,7 @@ def test_no_name_and_no_figure_is_cut_off_and_few_columns_fit_in_80_characters(
         assert repeats > 1 or max(map(len, table)) <= 90
         assert "–" in next(line for line in table if "oracle" in line)  # of tokens, it has none
     page = (tmp_path / "1/report.html").read_text()
-    assert "<small>episode a task</small>" in page
+    assert "<small>episode per task</small>" in page
     assert "e−" not in page
 
 
