@@ -37,7 +37,7 @@ def test_the_page_names_paths() -> None:
 
 @pytest.mark.parametrize("path", NAMED)
 def test_a_path_that_the_page_names_exists(path: str) -> None:
-    for one in spelled_out(path):
-        pattern = one.rstrip("/")
+    for name in spelled_out(path):
+        pattern = name.rstrip("/")
         found = any(ROOT.glob(pattern)) or any(any(ROOT.glob(f"{top}/**/{pattern}")) for top in FOLDERS)
-        assert found, f"docs/architecture.md names {path}, and there is no {one}"
+        assert found, f"docs/architecture.md names {path}, and there is no {name}"

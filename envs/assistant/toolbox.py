@@ -123,8 +123,8 @@ def _renamed(original: Tool, naming: Naming, called: Mapping[str, str]) -> Tool:
             parameters.append(parameter.replace(name=new, kind=inspect.Parameter.KEYWORD_ONLY))
     words = {**called, **naming.arguments}
     described = [
-        f"    {naming.arguments[key]}: {_worded(one['description'], words)}"
-        for key, one in original.parameters["properties"].items()
+        f"    {naming.arguments[key]}: {_worded(schema['description'], words)}"
+        for key, schema in original.parameters["properties"].items()
     ]
     carry_out.__name__ = naming.name
     arguments = ["", "Args:", *described] if described else []

@@ -238,7 +238,7 @@ def test_the_sdks_own_client_reads_prompt_reward_and_terms(url: str) -> None:
             (prompt,) = (await client.list_prompts()).prompts
             messages = (await client.get_prompt(prompt.name)).messages
             assert messages[0].content.text == "Count."
-            assert {str(one.uri) for one in (await client.list_resources()).resources} == {
+            assert {str(resource.uri) for resource in (await client.list_resources()).resources} == {
                 "ludus://task",
                 "ludus://episode",
             }
@@ -307,7 +307,7 @@ def test_a_tool_called_as_ours_is_refused() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.use_tools([replace(one, name="episode_next") for one in self.tools[:1]])
+            self.use_tools([replace(tool, name="episode_next") for tool in self.tools[:1]])
 
     with pytest.raises(UserError, match="a tool 'episode_next', which the server needs"):
         environment_server("Clash", Clash)

@@ -201,13 +201,13 @@ def test_text_in_dictionaries_vectorises(context: str, copied: bool) -> None:
     try:
         steps = [(synchronous.reset(seed=1)[0], shared.reset(seed=1)[0])]
         for actions in (("a", "né 🦊"), ({"role": "assistant", "content": "b"}, "")):
-            one, other = synchronous.step(actions)[0], shared.step(actions)[0]
-            steps.append((one, copy.deepcopy(other)))
-        for one, other in steps[0 if copied else 1 :]:
-            assert one["chat"] == other["chat"]
-            assert one["note"] == other["note"]
-            assert np.array_equal(one["grid"], other["grid"])
-            assert other in shared.observation_space
-        assert len({repr(one["chat"]) for one, _ in steps}) == 3
+            expected, observation = synchronous.step(actions)[0], shared.step(actions)[0]
+            steps.append((expected, copy.deepcopy(observation)))
+        for expected, observation in steps[0 if copied else 1 :]:
+            assert expected["chat"] == observation["chat"]
+            assert expected["note"] == observation["note"]
+            assert np.array_equal(expected["grid"], observation["grid"])
+            assert observation in shared.observation_space
+        assert len({repr(expected["chat"]) for expected, _ in steps}) == 3
     finally:
         shared.close()

@@ -67,7 +67,7 @@ def test_calls_are_carried_out_in_order(env):
     messages, reward, terminated, _, info = env.step(
         reply(call("add", "a", number=1), call("add", "b", number=2), call("stop", "c"))
     )
-    assert [(one["tool_call_id"], one["content"]) for one in messages] == [
+    assert [(message["tool_call_id"], message["content"]) for message in messages] == [
         ("a", "1"),
         ("b", "3"),
         ("c", "stopped"),

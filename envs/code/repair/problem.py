@@ -110,8 +110,8 @@ def _judged(
 def _split(rng: Random, wrong: list[bool]) -> list[int]:
     """An order of the calls, the visible ones first. Of those one to three are wrong, or more where few are
     right."""
-    failing = [index for index, one in enumerate(wrong) if one]
-    passing = [index for index, one in enumerate(wrong) if not one]
+    failing = [index for index, is_wrong in enumerate(wrong) if is_wrong]
+    passing = [index for index, is_wrong in enumerate(wrong) if not is_wrong]
     kept = passing[: min(len(passing) - 1, VISIBLE - rng.randint(1, min(3, len(failing) - 1)))]
     visible = sorted([*kept, *failing[: VISIBLE - len(kept)]])
     return [*visible, *(index for index in range(len(wrong)) if index not in visible)]

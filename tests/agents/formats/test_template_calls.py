@@ -40,8 +40,8 @@ SEVERAL = [name for name in FAMILIES if name != "llama"]
 
 def says(text: str, *arguments: Any, ids: Any = "call_{}".format) -> Any:
     calls = [
-        {"id": ids(n), "type": "function", "function": {"name": "forecast", "arguments": one}}
-        for n, one in enumerate(arguments)
+        {"id": ids(n), "type": "function", "function": {"name": "forecast", "arguments": given}}
+        for n, given in enumerate(arguments)
     ]
     return {"role": "assistant", "content": text, "tool_calls": calls}
 

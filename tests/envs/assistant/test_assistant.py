@@ -252,7 +252,7 @@ def test_a_letter_says_whether_it_takes_place_but_not_both(text: str, off: bool,
         Letter("a@office.example", says=OFF, never=IS_ON),
         Letter("a@office.example", says=ON, never=IS_OFF),
     ]
-    assert [one.is_said_by(text) for one in letters] == [off, on]
+    assert [letter.is_said_by(text) for letter in letters] == [off, on]
 
 
 def test_a_letter_that_lists_every_day_says_nothing() -> None:
@@ -366,15 +366,15 @@ def test_no_name_of_a_wrong_answer_may_stand_in_the_letter() -> None:
         env.reset(seed=seed)
         (letter,) = env.snapshot()[0].task.goal.letters
         if letter.names:
-            wrong = [one for one in entities if one.title.casefold() in letter.names]
-            assert {name.casefold() for one in wrong for name in one.names} <= {*letter.names}
+            wrong = [entity for entity in entities if entity.title.casefold() in letter.names]
+            assert {name.casefold() for entity in wrong for name in entity.names} <= {*letter.names}
 
 
 def test_what_is_moved_and_moved_back_is_no_damage() -> None:
     env = Assistant(kinds=["meeting"])
     env.reset(seed=1)
     owner = env.snapshot()[0].office.owner.address
-    own = next(one for one in env.snapshot()[0].office.engagements if one.people == (owner,))
+    own = next(item for item in env.snapshot()[0].office.engagements if item.people == (owner,))
     for hour, damage in (("20:00", 1.0), (f"{own.start:%H:%M}", -1.0)):
         start = f"{own.start:%Y-%m-%d}T{hour}"
         _, _, info = done(env, ("move_event", {"id": own.uid, "start": start}))

@@ -169,12 +169,12 @@ def test_distractors_answer_and_change_nothing() -> None:
     env.reset(seed=0)
     before = env.worlds()
     words = {"string": "Arn", "integer": 3}
-    for one in DISTRACTORS:
+    for distractor in DISTRACTORS:
         arguments = {
             key: value.get("enum", [words.get(value["type"])])[0]
-            for key, value in one.parameters["properties"].items()
+            for key, value in distractor.parameters["properties"].items()
         }
-        call = {"id": "a", "function": {"name": one.name, "arguments": arguments}}
+        call = {"id": "a", "function": {"name": distractor.name, "arguments": arguments}}
         env.reset(seed=0)
         first, _, _, _, info = env.step({"role": "assistant", "content": "", "tool_calls": [call]})
         env.reset(seed=9)

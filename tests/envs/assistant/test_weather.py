@@ -124,8 +124,8 @@ def test_the_forecast_of_a_namesake_is_not_the_one_that_was_asked_for() -> None:
         assert country
         observation, *_ = env.step(calling(env, ("geocode", {"name": name})))
         found = read_places(content_text(observation[0]))
-        assert sum(one[0] == name for one in found) > 1
-        assert sum(one[1:3] == (region, country) for one in found) == 1
+        assert sum(place[0] == name for place in found) > 1
+        assert sum(place[1:3] == (region, country) for place in found) == 1
         # The first hit, whatever the question says.
         _, first_region, first_country, latitude, longitude = found[0]
         need = env.snapshot()[0].question.needs[0]
@@ -178,7 +178,7 @@ def test_an_old_forecast_says_so_and_may_mislead() -> None:
     with pytest.raises(EnvironmentFault, match="none of 40 questions could be answered"):
         env.reset(seed=0)
     env = make(kinds="high", faults={"stale": 0.5})
-    told = [content_text(one[0]) for seed in range(12) for one in play(env, seed=seed)[2][1:]]
+    told = [content_text(messages[0]) for seed in range(12) for messages in play(env, seed=seed)[2][1:]]
     assert any("24 hours old: ask again" in text for text in told)
 
 

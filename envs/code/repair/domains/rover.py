@@ -226,7 +226,9 @@ def calls(rng: Random, parameters: Parameters) -> Draft:
 
 def _program(rng: Random, most: int) -> str:
     commands = rng.choices("FFFFffBLRltTCcx", k=rng.randint(3, most))
-    return "".join(rng.choice(("", "", "2", "3", "12")) + one + rng.choice(("", "", " ")) for one in commands)
+    return "".join(
+        rng.choice(("", "", "2", "3", "12")) + command + rng.choice(("", "", " ")) for command in commands
+    )
 
 
 DOMAIN = Domain(
