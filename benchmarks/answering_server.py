@@ -1,9 +1,9 @@
-"""A server with OpenAI's interface that takes a fixed time per answer, for measuring those who ask it.
+"""A server with OpenAI's interface that takes a fixed time per answer, for measuring its clients.
 
     python benchmarks/answering_server.py [--seconds 0.2] [--log FILE]
 
-Prints the port it listens on, on loopback. Its answers follow from the request alone, so that a run that is
-repeated gets the same ones. The log gets one line a request, its `request_key`, as soon as it has been read.
+Prints its port, on loopback. Its answers follow from the request alone, so that a repeated run gets the same
+ones. The log gets a line per request, its `request_key`, as soon as it has been read.
 """
 
 import argparse
@@ -38,7 +38,8 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def request_key(body: dict[str, Any]) -> str:
-    """The request's seed and a hash of the conversation's first message: one turn of one episode."""
+    """The request's seed and a hash of the conversation's first message, which identify a turn of an
+    episode."""
     first = hashlib.sha256(body["messages"][0]["content"].encode()).hexdigest()[:16]
     return f"{body['seed']} {first}"
 
@@ -82,7 +83,7 @@ async def serve(seconds: float, log: TextIO | None) -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(seconds, log), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # Whoever started us holds the other end of stdin: when they are gone, so are we.
+    # The process that started us holds the other end of stdin: when it is gone, so are we.
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 

@@ -37,7 +37,7 @@ CASES: dict[str, tuple[str, dict[str, Any], bool]] = {
 
 
 def episodes_per_second(env: gymnasium.Env[Any, Any]) -> float:
-    """The median over repeats, each over seeds of its own."""
+    """The median over repeats, each with its own seeds."""
     rates = []
     for repeat in range(REPEATS):
         begun = time.perf_counter()

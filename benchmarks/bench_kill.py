@@ -3,11 +3,11 @@ an unkilled run.
 
     python benchmarks/bench_kill.py [--seed 0] [--n 60]
 
-A server in another process answers by a hash of the request, and logs each request as it comes in, with its
-seed and a hash of the conversation's first message, which together only one turn of one episode has. After
-each kill the journal is read: no request of an episode that is in it may ever come in again. At the end the
-figures, the answers and the order of the episodes must be those of the unkilled run; only measured seconds
-may differ. Prints a table and writes `benchmarks/results/bench_kill.json`.
+A server in another process answers by a hash of the request, and logs each request as it arrives, with its
+seed and a hash of the conversation's first message, which together identify a turn of an episode. After each
+kill the journal is read: no request of an episode in it may ever arrive again. At the end the figures, the
+answers and the order of the episodes must equal those of the unkilled run; only measured seconds may differ.
+Prints a table and writes `benchmarks/results/bench_kill.json`.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def start(url: str, folder: Path, count: int) -> "subprocess.Popen[bytes]":
 
 
 def timeless(value: Any) -> Any:
-    """Without what a clock measured, and without the port."""
+    """Without measured times, and without the port."""
     if isinstance(value, dict):
         return {key: timeless(item) for key, item in value.items() if key not in (*TIMES, "model")}
     return [timeless(item) for item in value] if isinstance(value, list) else value
@@ -61,7 +61,7 @@ def size(file: Path) -> int:
 
 
 def asked(journal: Path) -> set[str]:
-    """All requests that the journal's finished episodes made, as the server's log writes them."""
+    """All requests of the journal's finished episodes, in the form of the server's log."""
     return {
         request_key(
             {
@@ -91,7 +91,7 @@ def main() -> None:
         os.environ["XDG_CACHE_HOME"] = str(Path(scratch) / "cache")
         whole, killed = Path(scratch) / "whole", Path(scratch) / "killed"
         with answering("--seconds", "0.05") as url:
-            for folder in (Path(scratch) / "warm", whole):  # the first one fills the caches
+            for folder in (Path(scratch) / "warm", whole):  # the first run fills the caches
                 began = time.perf_counter()
                 if code := start(url, folder, arguments.n).wait():
                     raise SystemExit(f"the unkilled run failed with exit code {code}")
@@ -109,7 +109,7 @@ def main() -> None:
                 process.send_signal(signal.SIGKILL)
                 if process.wait() != -signal.SIGKILL:
                     raise SystemExit("the run ended before it could be killed five times: give a larger --n")
-                time.sleep(0.5)  # what was on its way to the server is there
+                time.sleep(0.5)  # requests in transit have reached the server
                 finished, before = asked(killed / "journal.jsonl"), received(log)
                 kills.append(
                     {"after_seconds": seconds, "requests": len(before), "finished_requests": len(finished)}

@@ -1,13 +1,13 @@
-"""How fast `ludus bench` plays: the scripted oracle through the tools suite, and a served model at 200 ms an
+"""How fast `ludus bench` plays: the scripted oracle on the tools suite, and a served model at 200 ms per
 answer.
 
     python benchmarks/bench_speed.py [--suite tools] [--n 1000] [--served 20000]
 
-Oracle: episodes a second while playing, over all worker processes, for the suite and for each of its
-environments; beside it the whole command with its start-up, task lists, baselines and report. Served: a
-server in another process takes 200 ms for each answer, 256 requests are in flight, and every episode is one
-turn, so the ideal is 256 / 0.2 s = 1,280 episodes a second from the first request to the last answer. Prints
-a table and writes `benchmarks/results/bench_speed.json`.
+Oracle: episodes per second while playing, over all worker processes, for the suite and for each of its
+environments; also for the whole command, with start-up, task lists, baselines and report. Served: a server in
+another process takes 200 ms per answer, 256 requests are in flight, and every episode is one turn, so the
+ideal is 256 / 0.2 s = 1,280 episodes per second from the first request to the last answer. Prints a table and
+writes `benchmarks/results/bench_speed.json`.
 """
 
 import argparse
@@ -32,7 +32,7 @@ SERVED = "ludus/Arithmetic-v0"
 
 
 class Watch(Listener):
-    """How many episodes of the model itself were played, and how long that took."""
+    """How many of the model's own episodes were played, and how long that took."""
 
     def __init__(self) -> None:
         self.episodes, self.seconds, self.notes = 0, 0.0, list[str]()
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--served", type=int, default=20_000, help="episodes of the served model")
     arguments = parser.parse_args()
     oracle = PlayerChoice("scripted:oracle")
-    measure(Plan(arguments.suite, oracle, count=20))  # builds the worlds that are cached on the disk
+    measure(Plan(arguments.suite, oracle, count=20))  # builds the worlds that are cached on disk
     results: dict[str, Any] = {"suite": measure(Plan(arguments.suite, oracle, count=arguments.n))}
     results["environments"] = [
         measure(Plan(spec.id, oracle, count=arguments.n)) for spec in suite(arguments.suite)[0]

@@ -1,4 +1,4 @@
-"""Solve an environment's tasks by hand, seeing what a model sees; what was expected is told at the end.
+"""Solve an environment's tasks by hand, seeing what a model sees; the expected answer is shown at the end.
 
     blind_tasks.py show ludus/Weather-v0 7                              # what the model sees so far
     blind_tasks.py call ludus/Weather-v0 7 geocode '{"name": "Ulm"}'    # act, and read what comes back
@@ -6,9 +6,9 @@
     blind_tasks.py expected ludus/Weather-v0 7     # after the end: the verdict, and what the oracle does
     blind_tasks.py table                           # all that was played, and how it ended
 
-An episode is the list of its replies, a file in `--folder`, and is played again from the start for each
-command, so that it can be left and taken up again. A reply can also be written into that file by hand, as a
-line of JSON.
+An episode is the list of its replies, a file in `--folder`, and is replayed from the start for each command,
+so that it can be interrupted and continued. A reply can also be written into that file by hand, as a line of
+JSON.
 """
 
 import argparse
@@ -31,11 +31,11 @@ RESULTS = Path(__file__).resolve().parent / "results" / "blind_tasks.json"
 
 @dataclass(frozen=True)
 class Played:
-    """An episode as far as it was played."""
+    """An episode as played so far."""
 
     env: Any
     seen: list[Chat]
-    """The first messages, then what each reply led to."""
+    """The first messages, then those after each reply."""
     ended: bool
     success: bool
 

@@ -2,9 +2,9 @@
 
     python benchmarks/code_batch.py
 
-A batch in which every reply is a right solution, and one in which every tenth is hostile (endless loops, fork
-bombs, floods of output, early exits, forged reports, …) take turns, each on tasks of its own. Prints a table
-and writes `benchmarks/results/code-batch.json`. The project's limit is 80% of the harmless batch's
+A batch in which every reply is a correct solution, and one in which every tenth is hostile (endless loops,
+fork bombs, floods of output, early exits, forged reports, …) take turns, each on its own tasks. Prints a
+table and writes `benchmarks/results/code-batch.json`. The project's limit is 80% of the harmless batch's
 throughput.
 """
 
@@ -34,10 +34,10 @@ LIMIT = 0.8
 
 @dataclass(frozen=True)
 class Visitors:
-    """Right solutions, and hostile programs where a player's seed is among `hostile`."""
+    """Correct solutions, or hostile programs if a player's seed is in `hostile`."""
 
     hostile: Mapping[int, str]
-    """Kinds of hostile programs by the player's seed."""
+    """Kinds of hostile programs, by player seed."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> ScriptedPlayer:
         kind = self.hostile.get(seed)
@@ -48,7 +48,7 @@ def batch(number: int, hostile: bool) -> float:
     """Episodes per second.
 
     Raises:
-        RuntimeError: a right solution did not succeed, or a hostile program did.
+        RuntimeError: a correct solution failed, or a hostile program succeeded.
     """
     starts = [EpisodeStart(number * EPISODES + i) for i in range(EPISODES)]
     kinds = list(HOSTILE)

@@ -4,10 +4,10 @@
 
 64 concurrent episodes of 10 turns of `ludus/PacManChat-v0` with the small model, greedy, on two threads. The
 contestants share model, chat format and environments, and both times include the environments' steps.
-`generate` gets its best form for the job: every turn one call for all 64 episodes, left-padded, with its
-key-value cache and the model's own attention; it has no way to keep the cache of ragged episodes from one
-turn to the next, so it computes each context anew. Without `--model` the weights are random: no completion
-ends early, which suits `generate`, whose batch runs until its last row has ended.
+`generate` is used in its best form for the job: each turn, one call for all 64 episodes, left-padded, with
+its key-value cache and the model's own attention; it cannot keep the cache of ragged episodes between turns,
+so it recomputes each context. Without `--model` the weights are random: no completion ends early, which
+favours `generate`, whose batch runs until its last row has ended.
 
 Prints a table and writes `benchmarks/results/engine.json`. The project's limit is twice the tokens/s of
 `generate`, with the same tokens.
@@ -35,7 +35,7 @@ EPISODES, TURNS, MAX_TOKENS, REPEATS, THREADS = 64, 10, 16, 3, 2
 SPEC = EnvironmentSpec("ludus/PacManChat-v0", {"max_turns": TURNS})
 LIMIT = 2.0
 Completions = list[list[tuple[int, ...]]]
-"""What was sampled, by episode and turn."""
+"""The sampled ids, by episode and turn."""
 
 
 def play_with_engine(loaded: LoadedModel) -> Completions:
@@ -113,7 +113,7 @@ def main() -> None:
         for name, play in contestants.items():
             rate, played[name] = measure(play, loaded)
             rates[name].append(rate)
-    # the first round warms up
+    # the first round is a warm-up
     medians = {name: statistics.median(values[1:]) for name, values in rates.items()}
     ratio = medians["ludus"] / medians["transformers generate"]
     pairs = list(zip(*played.values(), strict=True))

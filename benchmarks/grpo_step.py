@@ -2,15 +2,13 @@
 
     python benchmarks/grpo_step.py --trl-python /path/to/venv/bin/python
 
-TRL runs in an environment of its own (`pip install torch==2.13.0 trl==1.16.0`); without the option it is
-left out. Weights, rows, advantages and old log-probabilities are made once, from a seed, and read by every
-contestant from the same files. The loss is that of `grpo` (mean over rows of each row's mean), with clipping
-that bites.
-
-Each contestant runs in a fresh process on two threads. Time: median over the steps after the first. Memory:
-the kernel's peak resident size (VmHWM in /proc/self/status) over all steps, less the resident size before
-them, when the model is loaded and a forward and backward on four tokens has loaded the code; gradients are
-freed again by then, so they count.
+TRL runs in its own environment (`pip install torch==2.13.0 trl==1.16.0`); without the option it is left out.
+Weights, rows, advantages and old log-probabilities are made once, from a seed, and every contestant reads
+them from the same files. The loss is that of `grpo` (mean over rows of each row's mean), with clipping that
+takes effect. Each contestant runs in a fresh process on two threads. Time: median over the steps after the
+first. Memory: the kernel's peak resident size (VmHWM in /proc/self/status) over all steps, less the resident
+size before them, when the model is loaded and a forward and backward on four tokens has loaded the code.
+Gradients have been freed by then, so they count.
 """
 
 import argparse
@@ -41,7 +39,7 @@ GIB = 2**30
 
 
 def make_inputs(folder: Path) -> None:
-    """A random model with a spread of logits like a trained one's, and a batch a few updates off-policy."""
+    """A random model whose logits are spread like a trained one's, and a batch a few updates off-policy."""
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=WORDS,

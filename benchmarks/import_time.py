@@ -1,7 +1,7 @@
-"""What `import ludus` adds to `import gymnasium`: fresh processes in turns, medians.
+"""What `import ludus` adds to `import gymnasium`: medians over fresh processes, alternating.
 
-`python benchmarks/import_time.py` prints a table and writes `benchmarks/results/import_time.json`. The limit
-that the project has set itself is 0.3 s.
+`python benchmarks/import_time.py` prints a table and writes `benchmarks/results/import_time.json`. The
+project's limit is 0.3 s.
 """
 
 import json
@@ -23,13 +23,13 @@ TIMER = "import time; begun = time.perf_counter(); {}; print(time.perf_counter()
 
 
 def seconds(statement: str) -> float:
-    """How long `statement` takes in a fresh interpreter, whose own start is not counted."""
+    """How long `statement` takes in a fresh interpreter, not counting its start."""
     command = [sys.executable, "-c", TIMER.format(statement)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def main() -> None:
-    for statement in STATEMENTS.values():  # so that no process pays for a cold disk or for compiling bytecode
+    for statement in STATEMENTS.values():  # so that no process pays for a cold disk or bytecode compilation
         seconds(statement)
     samples: dict[str, list[float]] = {name: [] for name in STATEMENTS}
     for _ in range(PROCESSES):

@@ -1,4 +1,4 @@
-"""A load generator for HTTP servers and WebSocket servers: as little as answers can be checked with."""
+"""A load generator for HTTP and WebSocket servers: the minimum that can check answers."""
 
 import asyncio
 import base64
@@ -17,14 +17,14 @@ Check = Callable[[bytes], bool]
 
 @dataclass(frozen=True)
 class Load:
-    """What came back within the window."""
+    """The answers within the window."""
 
     answers_per_s: float
     answers: int
     total: int
-    """Answers from the beginning on, those before and after the window included."""
+    """All answers, including those before and after the window."""
     wrong: int
-    """Answers with another status than 200, or that the check refuses."""
+    """Answers with a status other than 200, or refused by the check."""
     median_ms: float
     p99_ms: float
 
@@ -64,7 +64,7 @@ class Client(asyncio.Protocol):
 
 
 class HttpClient(Client):
-    """Requests are whole HTTP/1.1 requests, answers have a Content-Length."""
+    """Requests are complete HTTP/1.1 requests; answers have a Content-Length."""
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -82,7 +82,7 @@ class HttpClient(Client):
 
 
 class WebSocketClient(Client):
-    """Requests are texts, answers are unmasked frames; the first request opens what is played."""
+    """Requests are texts, answers are unmasked frames; the first request starts the episode."""
 
     path = "/ws"
 
@@ -138,7 +138,7 @@ def load(
     clients: int = 32,
     kind: type[Client] = HttpClient,
 ) -> Load:
-    """Ask from so many clients at the same time, each with one request in flight."""
+    """Ask from this many clients at once, each with one request in flight."""
 
     async def run() -> Load:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Where a figure was measured."""
+"""The machine on which a figure was measured."""
 
 import datetime
 import os

@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         clone = Path(scratch) / "ludus"
         subprocess.run(["git", "clone", "--quiet", str(HERE.parent), str(clone)], check=True)
-        # A cached small model would spare the clone some work that a newcomer has to do.
+        # A cached small model would spare the clone work that a newcomer has to do.
         cache = ["XDG_CACHE_HOME=" + str(Path(scratch) / "cache"), "PIP_CACHE_DIR=" + pip_cache()]
         seconds = {"make train": timed(["env", *cache, "make", "train", "NAME=timed"], clone)}
         evaluation: dict[str, Any] = json.loads((clone / "runs/timed/evaluation.json").read_text())

@@ -1,11 +1,10 @@
-"""Episodes against a server that takes 200 ms an answer: how near the client comes to the ideal.
+"""Episodes against a server that takes 200 ms per answer: how close the client comes to the ideal.
 
     python benchmarks/openai_engine.py [--answers 40] [--in-flight 256]
 
-A server on loopback (uvicorn, in a process of its own) answers every chat request after 200 ms; `rollout`
-plays `ludus/Arithmetic-v0` through `ChatPolicy` with 256 requests in flight. Ideal is one answer per request
-in flight every 200 ms. The client is one process: what it spends on a request, the episode included, is given
-too.
+A server on loopback (uvicorn, in its own process) answers every chat request after 200 ms; `rollout` plays
+`ludus/Arithmetic-v0` through `ChatPolicy` with 256 requests in flight. The ideal is one answer per request in
+flight every 200 ms. The client is one process; its time per request, episode included, is shown too.
 
 Prints a table and writes `benchmarks/results/openai_engine.json`. The project's limit is 90% of the ideal.
 """
@@ -67,7 +66,7 @@ def serve(ready: Connection) -> None:
 
 
 def play(url: str, episodes: int, in_flight: int) -> tuple[float, float]:
-    """Episodes a second, and seconds of processor time an episode."""
+    """Episodes per second, and seconds of processor time per episode."""
     policy = ChatPolicy(OpenAIServer.connect(url, concurrency=in_flight), Sampling(max_tokens=64))
     starts = [EpisodeStart(seed) for seed in range(episodes)]
     began, used = time.perf_counter(), time.process_time()

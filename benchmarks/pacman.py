@@ -2,8 +2,8 @@
 
     python benchmarks/pacman.py --envpool-python /path/to/venv/bin/python
 
-EnvPool's `Jumanji/PacMan-v1` runs beside it in an environment of its own (`pip install envpool`); without the
-option it is left out. Actions are random, episodes that end begin anew with a new maze. Prints a table and
+EnvPool's `Jumanji/PacMan-v1` runs beside it in its own environment (`pip install envpool`); without the
+option it is left out. Actions are random; finished episodes restart with a new maze. Prints a table and
 writes `benchmarks/results/pacman.json`. The project's limits are 2,000,000 steps/s at 1,024 environments and
 100,000 steps/s for the single one, unwrapped.
 """
@@ -28,7 +28,7 @@ LIMITS = {"single": 100_000, "1024": 2_000_000}
 
 
 def steps_per_second(step: Callable[[int], Any], size: int) -> float:
-    """Calls of `step(number)` a second, times the games that each one plays: the median over repeats."""
+    """Calls of `step(number)` per second, times the games in each: the median over repeats."""
     for number in range(8):
         step(number)
     rates = []

@@ -1,4 +1,4 @@
-"""The first Pac-Man on a machine: what compiling costs one process, and four that begin together.
+"""The first Pac-Man on a machine: what compiling costs one process, and four that start together.
 
 `python benchmarks/pacman_cold.py` prints a table and writes `benchmarks/results/pacman_cold.json`. Each row
 starts with an empty cache (`cold`) or with the one that the row before left (`warm`).
@@ -19,7 +19,7 @@ START = "import gymnasium, ludus; env = gymnasium.make('ludus/PacMan-v0'); env.r
 
 
 def seconds(processes: int, cache: str) -> float:
-    """Until the last of so many fresh processes has played its first step."""
+    """The time until the last of this many fresh processes has played its first step."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
     begun = time.perf_counter()
     started = [subprocess.Popen([sys.executable, "-c", START], env=environment) for _ in range(processes)]

@@ -1,9 +1,9 @@
-"""Kill a run with SIGKILL in each of its phases, resume it, and compare what it ends in with an unkilled run.
+"""Kill a run with SIGKILL in each of its phases, resume it, and compare its result with an unkilled run's.
 
     python benchmarks/resume.py [--seed 0] [--config configs/arithmetic.toml] [--set KEY=VALUE …]
 
-Each trial is a fresh process that is killed once, at a moment drawn between 5% and 90% of a phase (two of
-priming, two of GRPO, one of each evaluation), then resumed in another process. "Equal" means every byte of
+Each trial is a fresh process, killed once at a moment drawn between 5% and 90% of a phase (two in priming,
+two in GRPO, one in each evaluation), then resumed in another process. "Equal" means every byte of
 `models/primed` and `models/final`, every metric that is not a time, and the evaluations. Prints a table and
 writes `benchmarks/results/resume.json`.
 """
@@ -24,7 +24,7 @@ from machine import machine
 
 HERE = Path(__file__).parent
 PHASES = ("sft", "sft", "evaluation-primed", "grpo", "grpo", "evaluation-final")
-"""In which the trials are killed."""
+"""The phases in which trials are killed."""
 TRIES = 5
 """Moments drawn for a trial before the phase counts as too short to hit."""
 SHORT = {
@@ -61,7 +61,7 @@ def start(config: Path, run: Path, overrides: dict[str, str], resume: bool = Fal
 
 
 def finish(process: Process) -> dict[str, float]:
-    """Wait for the end; the seconds of each phase."""
+    """Wait for the end; return the seconds of each phase."""
     told, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"the run failed with exit code {process.returncode}")
@@ -70,7 +70,7 @@ def finish(process: Process) -> dict[str, float]:
 
 
 def kill_within(process: Process, phase: str, seconds: float) -> bool:
-    """Kill the process so many seconds after the phase began; whether it was still in it."""
+    """Kill the process this many seconds after the phase began; return whether it was still in that phase."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.split() == ["begun", phase]:
@@ -82,7 +82,7 @@ def kill_within(process: Process, phase: str, seconds: float) -> bool:
 
 
 def outcome(run: Path) -> str:
-    """A hash of all that must not depend on whether the run was killed."""
+    """A hash of all that must not depend on kills."""
     found = hashlib.sha256()
     for stage in ("primed", "final"):
         found.update((run / "models" / stage / "model.safetensors").read_bytes())
@@ -98,7 +98,7 @@ def outcome(run: Path) -> str:
 
 
 def where(run: Path) -> str:
-    """What the killed run had done."""
+    """What the killed run had completed."""
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     steps = {name: sum(f'"phase": "{name}"' in line for line in lines) for name in ("sft", "grpo")}

@@ -1,11 +1,11 @@
-"""What a program in a sandbox costs: the first one, a warm one, many from four threads; beside other ways.
+"""What a program in a sandbox costs: the first, a warm one, many from four threads; beside alternatives.
 
     python benchmarks/sandbox.py [--engine unix:///path/docker.sock]
 
 The program is `print(1 + 1)`. "First" opens a sandbox and runs one program; "warm" is every later one, back
 to back, in the same sandbox; "throughput" goes through a pool of four, each program in an emptied work
-directory. The others, in the same run: a fresh `python -I -c`, a fresh `python -I -c` in bubblewrap with the
-same namespaces, and `docker exec` into a running container, where there is an engine (`DOCKER_HOST` or
+directory. The alternatives, in the same run: a fresh `python -I -c`, a fresh `python -I -c` in bubblewrap
+with the same namespaces, and `docker exec` into a running container, if there is an engine (`DOCKER_HOST` or
 `--engine`). Prints a table and writes `benchmarks/results/sandbox.json`.
 """
 
@@ -35,7 +35,7 @@ FIRST, WARM, THREADS, PROGRAMS, FRESH = 20, 3000, 4, 8000, 40
 
 
 def timed(action: Callable[[], Any], times: int) -> dict[str, float]:
-    """Milliseconds of one action: median and 99th percentile of `times` in a row."""
+    """Milliseconds per action: median and 99th percentile of `times` in a row."""
     taken = []
     for _ in range(times):
         begun = time.perf_counter()

@@ -1,11 +1,11 @@
-"""SIGKILL the owner of sandboxes under load at random moments, and look for what is left.
+"""SIGKILL the owner of sandboxes under load at random moments, and look for leftovers.
 
     python benchmarks/sandbox_kill.py [--moments 20] [--engine unix:///path/docker.sock]
 
 The owner opens a pool and runs programs from four threads, some of which fork and hide. It is killed between
-a tenth of a second and three seconds after it began, so also while sandboxes start. Ten seconds later at most
-there must be no process of its sandboxes, no mount, no cgroup, no temporary file, and no container. Prints a
-table and writes `benchmarks/results/sandbox-kill.json`; exits with 1 when anything is left.
+a tenth of a second and three seconds after its start, so also while sandboxes start. At most ten seconds
+later, no process, mount, cgroup, temporary file or container of its sandboxes may be left. Prints a table and
+writes `benchmarks/results/sandbox-kill.json`; exits with 1 if anything is left.
 """
 
 import argparse
@@ -47,7 +47,7 @@ for number in range(4):
 
 
 def left(owner: int, processes: set[str], docker: bool) -> dict[str, list[str]]:
-    """What of an owner is still there."""
+    """What is left of an owner."""
     mark = f"ludus-{owner}."
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found = {
@@ -66,7 +66,7 @@ def left(owner: int, processes: set[str], docker: bool) -> dict[str, list[str]]:
 
 
 def started() -> dict[int, str]:
-    """Every process, with its number and the time that it started, which no other will ever have."""
+    """Every process, as its number and start time, which together no other will ever have."""
     return {pid: f"{pid}@{fields[19]}" for pid, fields in statuses().items() if fields[0] not in "ZX"}
 
 
@@ -81,7 +81,7 @@ def statuses() -> dict[int, list[str]]:
 
 
 def family(owner: int) -> set[str]:
-    """All that a stopped owner has started, and all that those have started."""
+    """All descendants of a stopped owner."""
     children: dict[int, list[int]] = {}
     for pid, fields in statuses().items():
         children.setdefault(int(fields[1]), []).append(pid)
@@ -106,7 +106,7 @@ def containers(mark: str) -> list[str]:
 def trial(backend: str, moment: float) -> dict[str, Any]:
     owner = subprocess.Popen([sys.executable, "-c", OWNER, backend])
     time.sleep(moment)
-    owner.send_signal(signal.SIGSTOP)  # so that its family can be written down as it is at this moment
+    owner.send_signal(signal.SIGSTOP)  # so that its descendants can be recorded as they are now
     processes = family(owner.pid)
     owner.kill()
     if owner.wait() != -signal.SIGKILL:

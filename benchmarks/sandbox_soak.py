@@ -1,12 +1,11 @@
-"""Many programs through one pool, and what they leave: processes, descriptors, mounts, files, memory.
+"""Many programs in one pool, and what they leave: processes, descriptors, mounts, files, memory.
 
     python benchmarks/sandbox_soak.py [--runs 100000]
 
 One program in fifty is hostile (a daemonised grandchild, a fork bomb, a flood of output, files in every
 writable place, a segmentation fault, an endless loop). Before and after, the owner's descriptors, its
 resident memory and that of the fork servers, and the host's processes, mounts, cgroups and temporary files
-are counted. Prints a table and writes `benchmarks/results/sandbox-soak.json`; exits with 1 when anything
-grew.
+are counted. Prints a table and writes `benchmarks/results/sandbox-soak.json`; exits with 1 if anything grew.
 """
 
 import argparse
@@ -41,13 +40,13 @@ def resident(process: int | str) -> int:
 
 
 def servers() -> list[int]:
-    """The fork servers of this process: their command line is all that tells them."""
+    """The fork servers of this process, identified by their command line alone."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             if Path(f"/proc/{name}/cmdline").read_bytes().startswith(b"/python/bin/python3\0"):
                 status = Path(f"/proc/{name}/status").read_text()
-                # The first in its own namespace; the forks that wait have other numbers there.
+                # The first in its own namespace; waiting forks have other numbers there.
                 if status.split("NSpid:")[1].split("\n")[0].split()[-1] == "1":
                     found.append(int(name))
         except OSError:
@@ -99,7 +98,7 @@ def main() -> None:
             for thread in threads:
                 thread.join()
 
-        spread(range(2000))  # what is made once is there after this
+        spread(range(2000))  # after this, everything made only once exists
         verdicts.update(dict.fromkeys(verdicts, 0))
         before = count()
         begun = time.perf_counter()

@@ -2,9 +2,9 @@
 
     python benchmarks/services.py [--calls 2000]
 
-A call goes through the client, httpx and the ASGI application, and back; the calls are all different. The
-search world of 10,000 pages is built in an empty cache folder ("cold"), then taken from it by a new process
-("warm"). A snapshot is taken, pickled where it goes to another process, and gone back to after the world has
+A call goes through the client, httpx and the ASGI application, and back; all calls are different. The search
+world of 10,000 pages is built in an empty cache folder ("cold"), then loaded from it by a new process
+("warm"). A snapshot is taken, pickled if it goes to another process, and restored after the world has
 changed. Prints a table and writes `benchmarks/results/services.json`.
 """
 
@@ -85,8 +85,8 @@ def main() -> None:
 
 
 def timed(calls: Iterable[Call]) -> dict[str, float]:
-    """Milliseconds of each call, one after the other; and of the processor, which other programs on the
-    machine disturb less."""
+    """Milliseconds of each call in turn, and of processor time, which other programs on the machine disturb
+    less."""
     taken, computed = [], []
     for call in calls:
         begun, began = time.perf_counter(), time.thread_time()
@@ -141,7 +141,7 @@ def weather(service: Any, client: WeatherClient, number: int) -> dict[str, list[
 
 
 def calendars(client: CalendarClient, number: int) -> dict[str, list[Call]]:
-    """Nine people's calendars, which fill up with events and series."""
+    """Calendars of nine people, which fill up with events and series."""
     rng = random.Random(SEED)
     people = [calendar.person for calendar in client.calendars()]
 
@@ -169,7 +169,7 @@ def calendars(client: CalendarClient, number: int) -> dict[str, list[Call]]:
 
 
 def mails(client: MailClient, number: int) -> dict[str, list[Call]]:
-    """Mails that are searched for by different words, read and sent; not part of the bars."""
+    """Mails searched by different words, read and sent; not part of the targets."""
     return {
         "mail search": [lambda n=n: client.search(f"the {n % 7} {n}") for n in range(number)],  # type: ignore[misc]
         "mail send": [
@@ -180,7 +180,7 @@ def mails(client: MailClient, number: int) -> dict[str, list[Call]]:
 
 
 def changes(name: str, clients: dict[str, Any]) -> Call:
-    """A call that changes the world, where one does."""
+    """A call that changes the world, if any does."""
     if name == "mail":
         client = MailClient(clients["mail"])
         return lambda: client.send(to=["somebody@office.example"], subject="More", text="Hello.")
@@ -194,7 +194,7 @@ def changes(name: str, clients: dict[str, Any]) -> Call:
 
 
 def snapshots(service: Service, change: Call, times: int) -> Iterable[Call]:
-    """Take, and go back to the one before; the world changes in between."""
+    """Take a snapshot, and restore the one before; the world changes in between."""
     last = [service.snapshot()]
     assert pickle.loads(pickle.dumps(last[0])) == last[0], "a snapshot must survive being pickled"
 

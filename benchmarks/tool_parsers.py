@@ -1,9 +1,9 @@
-"""Replies that each parser of tool calls reads in a second, on one core.
+"""Replies per second that each parser of tool calls reads, on one core.
 
-`python benchmarks/tool_parsers.py` prints a table and writes `benchmarks/results/tool_parsers.json`. The
-mix is what models write: text alone, one call behind a thought, several calls at once, long arguments, and
-every fourth reply malformed or cut off. The limit that the project has set itself is 20,000 replies a
-second for each format. A `response_template`, which `transformers` reads, describes what Hermes writes.
+`python benchmarks/tool_parsers.py` prints a table and writes `benchmarks/results/tool_parsers.json`. The mix
+is what models write: text alone, a call after thinking, several calls at once, long arguments, and one reply
+in four malformed or cut off. The project's limit is 20,000 replies per second for each format. A
+`response_template`, which `transformers` reads, describes what Hermes writes.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def spoiled(text: str, rng: random.Random) -> str:
 
 
 def rate(read: Callable[[str, Any], Any], replies: list[str], seconds: float) -> float:
-    """Replies in a second of processor time: the median of five measurements that together take `seconds`."""
+    """Replies per second of processor time: the median of five measurements that together take `seconds`."""
     rates = []
     for _ in range(5):
         done, began = 0, time.process_time()

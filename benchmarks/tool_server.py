@@ -1,15 +1,15 @@
-"""How many tool calls `ludus serve tools` answers on loopback, beside an environment server of OpenEnv.
+"""How many tool calls per second `ludus serve tools` answers on loopback, beside an OpenEnv environment
+server.
 
     python benchmarks/tool_server.py [--seconds 10] [--peer DIR/bin/python]
 
-32 clients in one process, each with one call in flight; every answer's status and JSON are checked. The calls
-are all different, so that no answer comes from a cache: searches for two words, pages, forecasts of random
-places, names to geocode; and these in turn. The processor's time that an answer took the server is told, too,
-because other programs disturb it less.
-
-The peer is asked in the same run, by the same load generator (`load.py`), over HTTP (`POST /step`) and over
-its WebSocket, for an environment that does nothing (`peers/openenv_server.py`). It needs a Python
-environment of its own: `python -m venv DIR && DIR/bin/pip install openenv-core uvloop httptools`.
+32 clients in one process, each with one call in flight; every answer's status and JSON are checked. All calls
+are different, so that no answer comes from a cache: searches for two words, pages, forecasts of random
+places, names to geocode; and these in turn. The server's processor time per answer is shown too, because
+other programs disturb it less. The peer is measured in the same run, by the same load generator (`load.py`),
+over HTTP (`POST /step`) and over its WebSocket, for an environment that does nothing
+(`peers/openenv_server.py`). It needs its own Python environment: `python -m venv DIR && DIR/bin/pip install
+openenv-core uvloop httptools`.
 
 Prints a table and writes `benchmarks/results/tool_server.json`.
 """
@@ -69,14 +69,14 @@ def calls(seed: int) -> dict[str, list[bytes]]:
     }
     for requests in found.values():
         rng.shuffle(requests)
-    # What agents do, in turn; others than those above, where there are so many.
+    # What agents do, in turn; calls other than those above, if there are enough.
     late = [requests[len(requests) // 2 :] for requests in found.values()]
     found["in turn"] = [late[n % 4][n // 4 % len(late[n % 4])] for n in range(CALLS)]
     return found
 
 
 def forecast(rng: random.Random) -> dict[str, Any]:
-    """What a model asks: a place, one or two variables, a day or a few."""
+    """A model's typical query: a place, one or two variables, one or a few days."""
     kind, names = rng.choice((("hourly", HOURLY), ("daily", DAILY), ("current", HOURLY)))
     return {
         "latitude": round(rng.uniform(-60, 70), 3),
@@ -103,7 +103,7 @@ def ours(workers: int) -> Iterator[tuple[int, int]]:
     try:
         assert process.stdout is not None
         url = process.stdout.readline().split("http://")[1].split()[0]
-        for _ in range(20):  # every process has to come up
+        for _ in range(20):  # every process has to start
             urlopen(f"http://{url}/health", timeout=60).close()
             time.sleep(0.2)
         yield int(url.rpartition(":")[2]), process.pid
@@ -138,14 +138,14 @@ def peer(python: str) -> Iterator[tuple[int, int]]:
 def measure(
     port: int, pid: int, requests: list[bytes], check: Check, seconds: float, kind: type[Client] = HttpClient
 ) -> dict[str, Any]:
-    """The load, and the microseconds of processor that an answer took the server."""
+    """The load, and the server's microseconds of processor time per answer."""
     before = cpu_s(pid)
     done = load("127.0.0.1", port, requests, check, seconds=seconds, kind=kind)
     return {**asdict(done), "server_cpu_us": (cpu_s(pid) - before) / done.total * 1e6}
 
 
 def cpu_s(pid: int) -> float:
-    """Seconds of processor that a process and its children have used."""
+    """Seconds of processor time used by a process and its children."""
     ticks = 0
     for folder in Path("/proc").glob("[0-9]*"):
         try:

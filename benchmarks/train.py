@@ -1,14 +1,13 @@
-"""The main job over three seeds: how long it takes, and how much better the policy is afterwards.
+"""The main job over three seeds: how long it takes, and how much the policy gains.
 
     python benchmarks/train.py [--seeds 0 1 2] [--config configs/arithmetic.toml]
     python benchmarks/train.py --config configs/pacman.toml --finished runs/pacman
 
-Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds
-are then those between its first and its last file. Prints a table and writes
-`benchmarks/results/train-CONFIG.json`. The project's figures: success on held-out tasks up by at least 0.25,
-the 95% intervals of primed and final disjoint (arithmetic), by 0.2 likewise (weather); intervals of the
-return disjoint (code, Pac-Man). The same tasks are then played greedily by both models, whatever the
-configuration evaluates with.
+Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds are
+those between its first and last file. Prints a table and writes `benchmarks/results/train-CONFIG.json`. The
+project's figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final
+disjoint (arithmetic), by 0.2 likewise (weather); intervals of the return disjoint (code, Pac-Man). The same
+tasks are then played greedily by both models, whatever the configuration evaluates with.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How many questions the user automaton of `ludus/Assistant-v0` answers, and with what they ask for.
+"""How many questions the user automaton of `ludus/Assistant-v0` answers, and whether with what they ask for.
 
     user_phrasings.py LABEL      measure, and keep the figures under this label
     user_phrasings.py --compose  write the second set again
@@ -96,7 +96,7 @@ def read(name: str) -> list[tuple[set[str], str]]:
 
 
 def answered(text: str) -> set[str]:
-    """The facts that a user tells who knows one for every slot."""
+    """The facts given by a user who knows one for every slot."""
     brief = Brief("Ada", "Please set up a meeting.", tuple((slot, f"<{slot}>") for slot in SLOTS))
     said = Automaton().answer(brief, [user(brief.request)], text)
     return {slot for slot in SLOTS if f"<{slot}>" in said}

@@ -32,8 +32,8 @@ def eager(x: Tensor, weight: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def work(shape: Shape, phase: Phase) -> Work:
-    """Forward: two tensors read, two written. Backward: the sum and the gradients of both outputs read, one
-    gradient, which x and the residual share, written."""
+    """Forward: two tensors read, two written. Backward: the sum and the gradients of both outputs read, and
+    one gradient, shared by x and the residual, written."""
     tensor = shape.tokens * shape.hidden * shape.dtype.itemsize
     return Work(bytes=4 * tensor)
 

@@ -1,4 +1,4 @@
-"""Every operator's benchmark, each in a process of its own: a kernel that crashes takes no other along.
+"""Every operator's benchmark, each in its own process: a kernel that crashes affects no other.
 
 python benchmarks/kernels/all.py                      # on a GPU, about eight minutes
 python benchmarks/kernels/all.py --device cpu --shapes tiny --out /tmp/smoke

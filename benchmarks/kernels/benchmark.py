@@ -1,6 +1,5 @@
-"""What an operator's script says about itself, and the run of it: every contestant at every shape.
-
-A contestant's failure (no memory, a kernel that does not compile) is the text of its cell; the rest goes on.
+"""How an operator's script describes itself, and its run: every contestant at every shape. If a contestant
+fails (no memory, a kernel that does not compile), its cell says so, and the rest continues.
 """
 
 import argparse
@@ -20,22 +19,22 @@ Phase = Literal["forward", "backward", "forward+backward", "replayed"]
 """`replayed`: forward and backward, from a CUDA graph."""
 
 Problem = dict[str, Any]
-"""The arguments of an operator, by name; those that require a gradient get one."""
+"""The arguments of an operator, by name; those that require a gradient receive one."""
 
 Contestant = Callable[..., tuple[Tensor, ...]]
-"""Takes a problem's values by name and returns what is to be compared and differentiated."""
+"""Takes a problem's values by name and returns what to compare and differentiate."""
 
 OURS, EAGER, COMPILED = "ludus", "eager", "torch.compile"
 
 
 @dataclass(frozen=True)
 class Work:
-    """What an operator cannot do without."""
+    """The least work an operator can do."""
 
     bytes: int = 0
-    """Read and written, each tensor once."""
+    """Bytes read and written, each tensor once."""
     flops: int = 0
-    """Of its matrix products."""
+    """FLOP of its matrix products."""
 
 
 @dataclass(frozen=True)
@@ -49,25 +48,27 @@ class Cell:
     seconds: float | None = None
     repetitions: int = 0
     peak_bytes: int | None = None
-    """Extra memory of the whole step, results included; in the phase `backward`, of forward and backward."""
+    """Extra memory of the whole step, results included; in the phase `backward`, that of forward and
+    backward."""
     bytes_per_second: float | None = None
     flop_per_second: float | None = None
     fraction: float | None = None
-    """Of the ceiling measured in the same run: the copy's bytes, or the bare product's FLOP, per second."""
+    """The share of the ceiling measured in the same run: the copy's bytes, or the bare product's FLOP, per
+    second."""
     error: str | None = None
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for, and how to read it from the cells."""
+    """A target, and how to read its value from the cells."""
 
     text: str
     value: Callable[["Table"], float | None]
     limit: float
     at_least: bool = False
-    """Otherwise at most."""
+    """If false, at most."""
     unit: float = 1.0
-    """What the printed figures are divided by."""
+    """The divisor of printed figures."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Table:
     cells: list[Cell]
 
     def cell(self, phase: Phase, contestant: str = OURS, **size: int) -> Cell | None:
-        """The cell of that size, or None: not measured, or failed."""
+        """The cell with that size; None if not measured or failed."""
         for cell in self.cells:
             same = all(getattr(cell, name) == value for name, value in size.items())
             if same and (cell.contestant, cell.phase) == (contestant, phase) and cell.error is None:
@@ -83,12 +84,12 @@ class Table:
         return None
 
     def value(self, name: str, phase: Phase, contestant: str = OURS, **size: int) -> float | None:
-        """A field of that cell, or None."""
+        """A field of that cell; None without one."""
         cell = self.cell(phase, contestant, **size)
         return None if cell is None else getattr(cell, name)
 
     def smallest(self, name: str, phases: tuple[Phase, ...], **size: int) -> float | None:
-        """Ours at its worst over that size and these phases, or None if one is missing."""
+        """Our worst value over that size and these phases; None if one is missing."""
         chosen = [
             cell
             for cell in self.cells
@@ -104,26 +105,25 @@ class Table:
 class Benchmark:
     operator: str
     summary: str
-    """What is measured, in a sentence under the table."""
+    """What is measured, in a sentence below the table."""
     problem: Callable[[Shape, torch.device], Problem]
     ours: Contestant
     eager: Contestant
     phases: tuple[Phase, ...]
     work: Callable[[Shape, Phase], Work]
     dimensions: tuple[str, ...]
-    """The sizes of a shape that the operator depends on; shapes that differ only in the
-    others count as one."""
+    """The sizes on which the operator depends; shapes that differ only in other sizes count as one."""
     peers: Mapping[str, Callable[[], Contestant]] = field(default_factory=dict)
-    """By name, what loads them: raises peers.Missing if not installed, or cannot run here."""
+    """Loaders by name; one raises peers.Missing if its peer is not installed or cannot run here."""
     fresh: tuple[str, ...] = ()
-    """Arguments that a contestant may overwrite; cloned before each repetition, which is not timed."""
+    """Arguments that a contestant may overwrite; they are cloned before each repetition, untimed."""
     targets: tuple[Target, ...] = ()
     tokens: tuple[int, ...] | None = None
-    """Measured at these only, if not at all of the table's."""
+    """The only sizes to measure; by default, all in the table."""
 
 
 def run(benchmark: Benchmark, shapes: tuple[Shape, ...], device: torch.device) -> dict[str, Any]:
-    """The figures, as they are written."""
+    """The figures, as written."""
     contestants, left_out = _contestants(benchmark)
     ceilings: dict[str, float] = {"copy_bytes_per_second": copy_rate(device)}
     cells: list[Cell] = []
@@ -176,7 +176,7 @@ def main(benchmark: Benchmark) -> int:
 
 
 def _contestants(benchmark: Benchmark) -> tuple[dict[str, Contestant], list[str]]:
-    """Who takes part, by name, and why others do not."""
+    """The contestants by name, and why others are missing."""
     found = {
         OURS: benchmark.ours,
         EAGER: benchmark.eager,
@@ -192,7 +192,7 @@ def _contestants(benchmark: Benchmark) -> tuple[dict[str, Contestant], list[str]
 
 
 def _distinct(benchmark: Benchmark, shapes: tuple[Shape, ...]) -> list[Shape]:
-    """The first of those that look the same to the operator."""
+    """The first of the shapes that look the same to the operator."""
     distinct: dict[tuple[Any, ...], Shape] = {}
     for shape in shapes:
         if benchmark.tokens is None or len(shapes) == 1 or shape.tokens in benchmark.tokens:
@@ -201,7 +201,7 @@ def _distinct(benchmark: Benchmark, shapes: tuple[Shape, ...]) -> list[Shape]:
 
 
 def _ceiling(benchmark: Benchmark, shape: Shape, device: torch.device, ceilings: dict[str, float]) -> float:
-    """The rate that this shape's figures are held against; kept in `ceilings`."""
+    """The rate against which this shape's figures are measured; kept in `ceilings`."""
     if not benchmark.work(shape, benchmark.phases[0]).flops:
         return ceilings["copy_bytes_per_second"]
     name = f"product_flop_per_second {shape.tokens}x{shape.hidden}x{shape.vocabulary}"
@@ -282,7 +282,7 @@ def _upstream(outputs: tuple[Tensor, ...]) -> list[Tensor]:
 
 
 def _values(benchmark: Benchmark, contestant: Contestant, problem: Problem) -> dict[str, Tensor] | str:
-    """A contestant's outputs and gradients, by name; or why there are none."""
+    """A contestant's outputs and gradients, by name, or why there are none."""
     try:
         outputs = contestant(**{k: x.clone() if k in benchmark.fresh else x for k, x in problem.items()})
         values = {f"output {i}": x.detach().clone() for i, x in enumerate(outputs)}
@@ -299,7 +299,7 @@ def _values(benchmark: Benchmark, contestant: Contestant, problem: Problem) -> d
 def _differences(
     name: str, shape: Shape, values: dict[str, Tensor] | str, expected: dict[str, Tensor] | str
 ) -> list[dict[str, Any]]:
-    """How far a contestant's numbers are from ours: the norm of the difference over that of ours."""
+    """How far a contestant's numbers are from ours: the norm of the difference relative to that of ours."""
     if isinstance(values, str) or isinstance(expected, str):
         return []
     row: dict[str, Any] = {"contestant": name, "tokens": shape.tokens, "hidden": shape.hidden}

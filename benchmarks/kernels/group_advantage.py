@@ -13,7 +13,7 @@ MEMBERS = 8
 
 
 def problem(shape: Shape, device: torch.device) -> Problem:
-    """As many episodes as the shape has tokens, in groups of eight."""
+    """As many episodes as tokens in the shape, in groups of eight."""
     episodes = shape.tokens
     group_ids = torch.arange(episodes, device=device) // MEMBERS
     order = torch.randperm(episodes, device=device)

@@ -32,7 +32,7 @@ def eager(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tens
 
 
 def work(shape: Shape, phase: Phase) -> Work:
-    """One product forward; two backward. What is computed again does not count."""
+    """One product forward, two backward. Recomputation does not count."""
     product = 2 * shape.tokens * shape.hidden * shape.vocabulary
     return Work(flops=product if phase == "forward" else 3 * product)
 

@@ -2,14 +2,14 @@
 
     python benchmarks/kernels/linear_logprob_cpu.py --trl-python /path/to/venv/bin/python
 
-M = 2,048 tokens, H = 256, V = 32,768 words, float32; log-probability and entropy both have gradients, and
-hidden states and weight both train. TRL's chunked path runs in an environment of its own (`pip install
-torch==2.13.0 trl==1.16.0`); without the option it is left out.
+M = 2,048 tokens, H = 256, V = 32,768 tokens in the vocabulary, float32; log-probability and entropy both have
+gradients, and hidden states and weight are both trained. TRL's chunked path runs in its own environment (`pip
+install torch==2.13.0 trl==1.16.0`); without the option it is left out.
 
 Each contestant runs in a fresh process. Time: median over the steps after the first. Memory: the peak
 resident size over all steps, less the resident size before them, when inputs are made and a step on four
-tokens and 64 words has loaded the code; gradients are freed again by then, so they count. (torch.compile
-compiles for the real shape first, since compiling takes more memory than running.)
+tokens with a vocabulary of 64 has loaded the code. Gradients have been freed by then, so they count.
+(torch.compile compiles for the real shape first, since compiling takes more memory than running.)
 """
 
 import argparse
@@ -32,7 +32,7 @@ from machine import machine
 TOKENS, HIDDEN, VOCABULARY, THREADS = 2048, 256, 32_768, 2
 LIMITS = {"seconds / eager": 0.9, "peak memory / eager": 0.15, "seconds / TRL": 1.0}
 AGREEMENT = 1e-4
-"""Relative, of the loss and of each gradient's norm; sums in another order stay below."""
+"""Relative, for the loss and each gradient's norm; sums in another order stay below."""
 PACKAGES = {"ludus": ["ludus"], "trl": ["trl"]}
 MIB = 2**20
 
@@ -134,7 +134,7 @@ def disagreement(result: dict[str, Any], other: dict[str, Any]) -> float:
 
 
 def judge(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was asked for, beside what was reached; without a contestant its row is unanswered."""
+    """Targets beside measured values; without a contestant, its row has no answer."""
     by_name = {r["contestant"]: r for r in results if "error" not in r}
     ours = by_name.get("ludus")
     fields = {

@@ -1,8 +1,8 @@
 """Time, memory and the device's own ceilings.
 
 Time on a GPU is the device's, between two events: caches are flushed before each repetition, and the device
-is kept busy while the host prepares the launches, so that a slow host does not count. (Where the host
-matters, as in operators of microseconds, a graph is replayed.) Medians over the repetitions.
+is kept busy while the host prepares the launches, so that a slow host does not matter. (If the host matters,
+as for operators of microseconds, a graph is replayed.) Medians over the repetitions.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 SECONDS = 0.25
-"""What one figure may take, not counting the first calls, which compile."""
+"""How long measuring a figure may take, not counting the first calls, which compile."""
 REPETITIONS = 5, 40
 FLUSH_BYTES = 256 * 2**20
 """Five times the L2 cache of an H100."""
@@ -26,7 +26,7 @@ REPLAYS = 20
 def median_seconds(
     prepare: Callable[[], Any], step: Callable[[Any], object], device: torch.device
 ) -> tuple[float, int]:
-    """(median time of `step(prepare())`, the preparation not counted; how many repetitions)."""
+    """(median time of `step(prepare())`, without the preparation; number of repetitions)."""
     for _ in range(2):
         step(prepare())
     if device.type == "cpu":
@@ -52,8 +52,8 @@ def median_seconds(
 
 
 def replayed_seconds(step: Callable[[], object]) -> tuple[float, int]:
-    """(time of one replay of `step` captured in a CUDA graph, the median over runs of `REPLAYS` in a row; how
-    many runs)."""
+    """(time per replay of `step` in a CUDA graph, the median over runs of `REPLAYS` replays; number of
+    runs)."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -79,8 +79,8 @@ def replayed_seconds(step: Callable[[], object]) -> tuple[float, int]:
 
 
 def peak_bytes(step: Callable[[], object], device: torch.device) -> int | None:
-    """What `step` allocates at most beyond what was there, results included. None on a CPU, where only a
-    fresh process tells (see linear_logprob_cpu.py)."""
+    """The peak of what `step` allocates, results included. None on a CPU, where only a fresh process can tell
+    (see linear_logprob_cpu.py)."""
     if device.type == "cpu":
         return None
     torch.cuda.synchronize()
@@ -93,7 +93,7 @@ def peak_bytes(step: Callable[[], object], device: torch.device) -> int | None:
 
 
 def copy_rate(device: torch.device) -> float:
-    """Bytes read and written per second by a copy on the device."""
+    """Bytes per second read and written by a copy on the device."""
     size = COPY_BYTES if device.type == "cuda" else COPY_BYTES // 16
     source, target = (torch.ones(size, dtype=torch.int8, device=device) for _ in range(2))
     seconds, _ = median_seconds(lambda: None, lambda _: target.copy_(source), device)

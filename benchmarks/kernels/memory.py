@@ -1,4 +1,4 @@
-"""The resident memory of this process, as the kernel of the operating system counts it."""
+"""The resident memory of this process, as counted by the operating system's kernel."""
 
 from pathlib import Path
 
@@ -12,5 +12,5 @@ def resident(field: str) -> int:
 
 
 def forget_peak() -> None:
-    """VmHWM counts from now."""
+    """Let VmHWM count from now."""
     Path("/proc/self/clear_refs").write_text("5")

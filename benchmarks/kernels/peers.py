@@ -1,12 +1,12 @@
-"""Other people's operators, where they are installed. Each function here loads one and returns a contestant.
+"""Other projects' operators, if installed. Each function here loads one and returns a contestant.
 
-Measured against, in an environment of their own together with Ludus:
+The versions measured, in an environment with Ludus:
 
     pip install torch==2.13.0 triton==3.6.0 numpy==2.3.5 transformers==5.23.0 trl==1.16.0
     pip install --no-deps liger-kernel==0.8.5 verl==0.9.1
     pip install "nvidia-cutlass-dsl>=4.6" apache-tvm-ffi    # for Liger's linear operator on sm_90
 
-Of verl only the modules of its kernel are loaded: the package itself imports Ray and a training framework.
+Only the modules of verl's kernel are loaded: the package itself imports Ray and a training framework.
 """
 
 import importlib
@@ -23,7 +23,7 @@ DISTRIBUTIONS = ("liger-kernel", "trl", "verl")
 
 
 class Missing(Exception):
-    """A peer is not installed, or does not run on this device. The message says which."""
+    """A peer is not installed or does not run on this device; the message says which."""
 
 
 def versions() -> dict[str, str]:
@@ -43,7 +43,7 @@ def trl_logprob_entropy():
 
 
 def trl_linear_logprob():
-    """TRL's chunked path, in the chunks that its trainer uses."""
+    """TRL's chunked path, with its trainer's chunk size."""
     require("trl")
     from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
@@ -145,7 +145,7 @@ def require(distribution: str) -> None:
 
 
 def require_triton(distribution: str) -> None:
-    """For operators that are Triton kernels only."""
+    """For operators that exist only as Triton kernels."""
     require(distribution)
     if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
         raise Missing("needs a GPU, or TRITON_INTERPRET=1")

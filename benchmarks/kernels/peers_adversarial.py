@@ -1,12 +1,12 @@
-"""Inputs that operators get wrong: what eager torch, the peers and Ludus make of them.
+"""Inputs that operators get wrong: the results of eager torch, the peers and Ludus.
 
     TRITON_INTERPRET=1 python benchmarks/kernels/peers_adversarial.py       # without the variable on a GPU
 
 The inputs are those of tests/kernels/logits.py, in float32; the oracle is the stable form in float64.
 Operators over hidden states get the logits as hidden states and the identity as weight, so that the product
-is exact; logits of -inf cannot come out of a product, and are left out there. Each of log-probability,
-entropy and the logits' gradient (of a random sum of both) is right within 2e-5 absolute plus relative, or
-the worst that was seen is named. Kernels run in Triton's interpreter where there is no GPU.
+is exact; logits of -inf cannot result from a product, and are left out there. Log-probability, entropy and
+the logits' gradient (of a random sum of both) must each be right within 2e-5 absolute plus relative, or the
+worst error is named. Without a GPU, kernels run in Triton's interpreter.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ TOLERANCE = 2e-5
 FINE = "right"
 
 OverLogits = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-"""(logits [M, V], targets [M]) -> (logprobs [M], entropy [M]), the second only if it has one."""
+"""(logits [M, V], targets [M]) -> (logprobs [M], entropy [M]), without the second if it has none."""
 
 
 @contextlib.contextmanager
@@ -99,7 +99,7 @@ def ludus_linear(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tenso
 
 
 def contestants(device: torch.device) -> tuple[dict[str, OverLogits], dict[str, OverLogits], list[str]]:
-    """(those over logits, those over hidden states, who is left out and why)."""
+    """(contestants over logits, contestants over hidden states, who is left out and why)."""
     paths = ("cpu",) if triton_problem(device) else ("cpu", "triton")
     logits: dict[str, OverLogits] = {f"ludus {name}": ours(logprob_entropy, name) for name in paths}
     linear: dict[str, OverLogits] = {
@@ -123,7 +123,7 @@ def contestants(device: torch.device) -> tuple[dict[str, OverLogits], dict[str, 
 
 
 def verdict(got: Tensor, expected: Tensor) -> str:
-    """`right`, or the worst that is wrong."""
+    """`right`, or the worst error."""
     got, expected = got.detach().double().cpu(), expected.detach().double().cpu()
     if bool((got.isnan() & ~expected.isnan()).any()):
         return "NaN"
@@ -140,7 +140,7 @@ def verdict(got: Tensor, expected: Tensor) -> str:
 
 
 def judge(contestant: OverLogits, case: str, device: torch.device) -> dict[str, str]:
-    """Verdicts on what a contestant returns for a case."""
+    """Verdicts on a contestant's results for a case."""
     logits, targets = adversarial(case, ROWS, VOCABULARY, seed=3)
     generator = torch.Generator().manual_seed(4)
     upstream = [torch.randn(ROWS, generator=generator, dtype=torch.float64) for _ in range(2)]

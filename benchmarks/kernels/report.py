@@ -1,4 +1,4 @@
-"""Figures as JSON beside where they were measured, and as a table."""
+"""Figures as JSON, with the machine they were measured on, and as a table."""
 
 import argparse
 import json
@@ -33,7 +33,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def judged(target: "Target", value: float | None) -> dict[str, Any]:
-    """A target beside what was measured; unanswered where nothing was."""
+    """A target beside the measured value, if there is one."""
     met = None
     if value is not None:
         met = value >= target.limit if target.at_least else value <= target.limit
@@ -59,7 +59,7 @@ def line(cell: "Cell") -> str:
 
 
 def show(results: dict[str, Any]) -> None:
-    """What stands below the cells, which were printed as they came."""
+    """The text below the cells, which were printed as they came."""
     print(f"\n{results['operator']} on {results['device']}: {results['summary']}")
     for name, rate in results["ceilings"].items():
         print(f"ceiling: {name}: {rate:.4g}")

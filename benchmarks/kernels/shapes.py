@@ -1,4 +1,4 @@
-"""The shapes that every operator is measured at."""
+"""The shapes at which every operator is measured."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Shape:
     """V"""
     dtype: torch.dtype
     sequences: int
-    """How many the tokens are cut into."""
+    """The number of sequences in the tokens."""
 
 
 def _model(tokens: int, hidden: int, intermediate: int, heads: int, key_heads: int, head_size: int) -> Shape:
@@ -41,10 +41,10 @@ MODELS = (
 )
 TOKENS = (1024, 8192, 16_384)
 COMPILED_TOKENS = 8192
-"""torch.compile is measured at this many tokens only: it compiles anew for every shape, for seconds."""
+"""torch.compile is measured at this many tokens only: it recompiles for every shape, for seconds."""
 
 SHAPES = {
     "full": tuple(_model(tokens, *model) for model in MODELS for tokens in TOKENS),
     "tiny": (Shape(24, 64, 96, 4, 2, 32, 320, torch.float32, 3),),
 }
-"""`tiny` shows on a CPU that a script runs; its figures mean nothing."""
+"""`tiny` checks on a CPU that a script runs; its figures mean nothing."""

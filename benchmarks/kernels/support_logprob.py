@@ -12,7 +12,7 @@ from ludus.kernels import Support, linear_logprob, support_logprob
 
 FULL = "full softmax"
 LEAST, MOST = 4, 28
-"""Sizes of the kept sets, evenly spread, so that their mean is 16."""
+"""Sizes of the kept sets, evenly spread, with a mean of 16."""
 
 
 def problem(shape: Shape, device: torch.device) -> Problem:
@@ -22,7 +22,7 @@ def problem(shape: Shape, device: torch.device) -> Problem:
     first = torch.randint(0, shape.vocabulary, (shape.tokens,), device=device)
     row = torch.repeat_interleave(torch.arange(shape.tokens, device=device), sizes)
     place = torch.arange(len(row), device=device) - offsets[row]
-    # Ids a fixed stride apart, from a random one: distinct, and scattered over the weight.
+    # Ids at a fixed stride from a random start: distinct, and scattered over the weight.
     ids = (first[row] + place * (shape.vocabulary // MOST)) % shape.vocabulary
     return {
         "hidden": values["hidden"],
@@ -37,7 +37,7 @@ def ours(hidden: Tensor, weight: Tensor, targets: Tensor, support: Support) -> t
 
 
 def eager(hidden: Tensor, weight: Tensor, targets: Tensor, support: Support) -> tuple[Tensor, Tensor]:
-    """Kept ids padded to the longest set, as indices and a mask."""
+    """Kept ids padded to the largest set, as indices and a mask."""
     sizes = support.offsets.diff()
     place = torch.arange(MOST, device=hidden.device)
     kept = place < sizes[:, None]
@@ -50,7 +50,8 @@ def eager(hidden: Tensor, weight: Tensor, targets: Tensor, support: Support) -> 
 
 
 def full() -> Contestant:
-    """The operator over the whole vocabulary, which computes another distribution: only its cost compares."""
+    """The operator over the whole vocabulary, which computes another distribution: only its cost is
+    comparable."""
 
     def contestant(
         hidden: Tensor, weight: Tensor, targets: Tensor, support: Support

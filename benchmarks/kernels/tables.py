@@ -33,7 +33,7 @@ def lines(results: Any) -> list[str]:
 
 
 def measured(results: dict[str, Any]) -> list[str]:
-    """Time, share of the ceiling and memory: a row for a shape and phase, a column for a contestant."""
+    """Time, share of the ceiling and memory: a row per shape and phase, a column per contestant."""
     cells = results["cells"]
     names = list(dict.fromkeys(cell["contestant"] for cell in cells))
     rows: dict[tuple[int, int, str], dict[str, str]] = {}
@@ -64,7 +64,7 @@ def two_cores(results: dict[str, Any]) -> list[str]:
 
 
 def compiled(rows: list[dict[str, Any]]) -> list[str]:
-    """Registers from least to most over the specialisations, the spills of all of them together."""
+    """Registers from least to most over the specialisations, and their spills in total."""
     kernels: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         kernels.setdefault((row["operator"], row["kernel"]), []).append(row)
@@ -83,7 +83,7 @@ def compiled(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def adversarial(verdicts: dict[str, dict[str, dict[str, str]]]) -> list[str]:
-    """What is wrong, a row for each input, a column for each contestant."""
+    """What is wrong: a row per input, a column per contestant."""
     names = list(dict.fromkeys(name for row in verdicts.values() for name in row))
     table = [_row("", *names), _row(*["---"] * (1 + len(names)))]
     for case, row in verdicts.items():

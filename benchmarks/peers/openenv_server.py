@@ -2,8 +2,8 @@
 
     python openenv_server.py PORT
 
-Its environment does next to nothing, so that what is measured is the serving: an action with a text, an
-observation with a text of the length of a search result. It runs in an environment of its own.
+Its environment does next to nothing, so that only the serving is measured: an action with a text, and an
+observation with a text as long as a search result. It runs in its own environment.
 """
 
 import sys
