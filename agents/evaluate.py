@@ -1,43 +1,33 @@
 """Metrics of a policy from a set of episodes, with 95% intervals."""
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from statistics import NormalDist
 from typing import Any
 
-import numpy as np
-
 from ludus.agents.episode import Episode
+from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, mean, plain, share_bounds, wilson
 
-_Z = NormalDist().inv_cdf(0.975)
-_RESAMPLES = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate and the ends of its 95% interval; nan if there was nothing to estimate from."""
-
-    value: float
-    low: float
-    high: float
+UNSCORED_LIMIT = 0.02
+"""A run with a larger share of episodes without a score says so first, and by its exit code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """All but the counts of episodes and `stop_reasons` cover only the scored episodes."""
+    """All but `episodes`, `faults`, `refusals` and `stop_reasons` cover only the episodes with a score."""
 
     episodes: int
-    """All episodes, faults and refusals included."""
+    """All episodes."""
     faults: int
     """What broke on our side. Never counted as failures."""
     refusals: int
-    """Episodes that the server would not answer. Never counted as failures."""
+    """What the server refused to answer."""
     mean_return: Interval
-    """Percentile bootstrap over episodes, 2,000 resamples from a fixed seed."""
+    """Percentile bootstrap over episodes, 10,000 resamples from a fixed seed."""
     success: Interval
     """Share of successes; Wilson's score interval."""
+    success_bounds: Bounds
+    """The share of successes if every episode without a score is a failure, and if it is a success."""
     reward_terms: dict[str, float]
     """Mean over episodes of each unweighted term, summed over the turns."""
     form_terms: tuple[str, ...]
@@ -51,13 +41,22 @@ class Summary:
     stop_reasons: dict[str, int]
 
     @property
+    def scored(self) -> int:
+        return self.episodes - self.faults - self.refusals
+
+    @property
     def left_out(self) -> str:
         """See `left_out`."""
         return left_out(self.faults, self.episodes, self.refusals)
 
+    @property
+    def is_incomplete(self) -> bool:
+        """More episodes lack a score than `UNSCORED_LIMIT`."""
+        return is_incomplete(self.faults + self.refusals, self.episodes)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: nan becomes None."""
-        return _plain(asdict(self))
+        return {name: plain(value) for name, value in asdict(self).items()}
 
 
 def fault_share(faults: int, episodes: int) -> str:
@@ -66,76 +65,42 @@ def fault_share(faults: int, episodes: int) -> str:
 
 
 def left_out(faults: int, episodes: int, refusals: int = 0) -> str:
-    """A note for beside the metrics: how many episodes they leave out. Empty without faults and refusals."""
-    parts = []
-    for count, how in ((faults, "ended in a fault"), (refusals, "was refused by the server")):
-        if count:
-            how = how if count == 1 else how.replace("was", "were")
-            parts.append(
-                f"{count} of {episodes} episode{'s' * (episodes != 1)} ({count / episodes:.1%}) {how}"
-            )
-    counts = "counts" if faults + refusals == 1 else "count"
-    return f"{' and '.join(parts)} and {counts} in no figure" if parts else ""
+    """A note for beside the metrics: how many episodes they leave out, and why. Empty if none."""
+    unscored = faults + refusals
+    if not unscored:
+        return ""
+    share = f"{unscored} of {episodes} episode{'s' * (episodes != 1)} ({unscored / episodes:.1%})"
+    if faults and refusals:
+        how = f"ended in a fault ({faults}) or a refusal of the server ({refusals})"
+    else:
+        how = "ended in a fault" if faults else "ended in a refusal of the server"
+    return f"{share} {how} and count{'s' * (unscored == 1)} in no figure"
+
+
+def is_incomplete(unscored: int, episodes: int) -> bool:
+    return unscored > UNSCORED_LIMIT * episodes
 
 
 def summarise(episodes: Iterable[Episode]) -> Summary:
     """Intervals assume independent episodes: for many samples of few tasks they are too narrow."""
     episodes = list(episodes)
-    whole = [episode for episode in episodes if episode.is_scored]
-    terms = [episode.reward_terms() for episode in whole]
+    scored = [episode for episode in episodes if episode.is_scored]
+    faults = sum(episode.is_fault for episode in episodes)
+    unscored, successes = len(episodes) - len(scored), sum(episode.success for episode in scored)
+    terms = [episode.reward_terms() for episode in scored]
     names = dict.fromkeys(name for episode_terms in terms for name in episode_terms)
-    finishes = [turn.finish for episode in whole for turn in episode.turns if turn.finish]
+    finishes = [turn.finish for episode in scored for turn in episode.turns if turn.finish]
     return Summary(
         episodes=len(episodes),
-        faults=sum(episode.is_fault for episode in episodes),
-        refusals=sum(episode.is_refusal for episode in episodes),
-        mean_return=bootstrap_mean([episode.episode_return for episode in whole]),
-        success=wilson(sum(episode.success for episode in whole), len(whole)),
-        reward_terms={
-            name: _mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
-        },
-        form_terms=tuple(dict.fromkeys(name for episode in whole for name in episode.form_terms)),
-        turns=_mean([len(episode.turns) for episode in whole]),
-        completion_tokens=_mean([sum(turn.completion_tokens for turn in episode.turns) for episode in whole]),
-        cut=_mean([finish == "length" for finish in finishes]) if finishes else 0.0,
+        faults=faults,
+        refusals=unscored - faults,
+        mean_return=bootstrap_mean([episode.episode_return for episode in scored]),
+        success=wilson(successes, len(scored)),
+        success_bounds=share_bounds(successes, unscored, len(episodes)),
+        reward_terms={name: mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names},
+        form_terms=tuple(dict.fromkeys(name for episode in scored for name in episode.form_terms)),
+        turns=mean([len(episode.turns) for episode in scored]),
+        completion_tokens=mean([sum(turn.completion_tokens for turn in episode.turns) for episode in scored]),
+        cut=mean([finish == "length" for finish in finishes]) if finishes else 0.0,
         stop_reasons=dict(sorted(Counter(episode.stop.value for episode in episodes).items())),
     )
-
-
-def wilson(successes: int, trials: int) -> Interval:
-    """Wilson's score interval of a proportion (E. B. Wilson, JASA 22, 1927), which stays within [0, 1] and
-    does not collapse at 0 or at 1."""
-    return wilson_share(successes / trials if trials else math.nan, trials)
-
-
-def wilson_share(share: float, trials: float) -> Interval:
-    """`wilson` for a share of `trials`, which need not be an integer."""
-    if trials == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    spread = _Z**2 / trials
-    centre = (share + spread / 2) / (1 + spread)
-    half = _Z * math.sqrt(share * (1 - share) / trials + spread / (4 * trials)) / (1 + spread)
-    return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
-
-
-def bootstrap_mean(values: Sequence[float]) -> Interval:
-    """Percentile bootstrap of the mean (B. Efron, Annals of Statistics 7, 1979), from a fixed seed."""
-    if not values:
-        return Interval(math.nan, math.nan, math.nan)
-    sample = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(0)
-    # Drawing how often each value occurs gives the resampled means without an array of resamples × values
-    # indices.
-    counts = rng.multinomial(len(sample), np.full(len(sample), 1 / len(sample)), size=_RESAMPLES)
-    low, high = np.quantile(counts @ sample / len(sample), [0.025, 0.975])
-    return Interval(float(sample.mean()), float(low), float(high))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value

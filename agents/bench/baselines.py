@@ -34,8 +34,8 @@ def cached(task_set: TaskSet, agent: str) -> list[Result] | None:
     """The agent's results on these tasks, numbered from 0; None if they are not cached."""
     try:
         content = json.loads(_file(task_set, agent).read_text(encoding="utf-8"))
-        return [Result(**result) for result in content]
-    except (OSError, ValueError, TypeError, RecursionError):
+        return [Result.from_dict(result) for result in content]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         # Absent or damaged: the baseline is played and written again.
         return None
 

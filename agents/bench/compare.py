@@ -2,14 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ludus.agents.bench.directory import BenchError, Folder
 from ludus.agents.bench.result import Result
-from ludus.agents.evaluate import Interval, bootstrap_mean, left_out
+from ludus.agents.evaluate import left_out
+from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, mean, plain, sign_flip_p
 
 Place = tuple[str, str, int, str]
 """A task: environment, its arguments, seed, content key."""
@@ -17,20 +17,43 @@ Place = tuple[str, str, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """B minus A on the tasks that both have results for."""
+    """B minus A on the tasks that both have a score for."""
 
     environment: str
     arguments: dict[str, Any]
     tasks: int
+    a_scored: int
+    """Episodes of A with a score, on all tasks that are in both lists."""
+    b_scored: int
+    a_episodes: int
+    """Episodes of A that its plan has on those tasks."""
+    b_episodes: int
     a_reward: float
     b_reward: float
     reward: Interval
     a_success: float
     b_success: float
+    a_bounds: Bounds
+    """Success of A on all tasks in both lists, episodes without a score counted as failures, and as
+    successes."""
+    b_bounds: Bounds
     success: Interval
+    p: float
+    """p-value of the difference in success: random changes of sign, task by task."""
     better: int
     """Tasks on which B succeeds more often."""
     worse: int
+
+    @property
+    def winner(self) -> str:
+        """`A` or `B`; `undecided`, if episodes without a score could turn it around; empty if the difference
+        may be chance: its interval contains zero, or its p-value is above 0.05."""
+        if not self.success.excludes_zero or self.p > 0.05:
+            return ""
+        name, lower, upper = "B", self.a_bounds, self.b_bounds
+        if self.success.value < 0:
+            name, lower, upper = "A", self.b_bounds, self.a_bounds
+        return name if upper.low > lower.high else "undecided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +67,7 @@ class Comparison:
         return {
             "notes": list(self.notes),
             "differences": [
-                {name: _plain(getattr(difference, name)) for name in difference.__slots__}
+                {name: plain(getattr(difference, name)) for name in (*difference.__slots__, "winner")}
                 for difference in self.differences
             ],
         }
@@ -55,78 +78,86 @@ def compare(a: Folder, b: Folder) -> Comparison:
     Raises:
         BenchError: the runs have no task in common.
     """
-    results_a, results_b = a.results(), b.results()
-    left, right = _by_place(a, results_a), _by_place(b, results_b)
-    listed_a, listed_b = _places(a), _places(b)
-    other = {*listed_b}
-    common = [place for place in listed_a if place in other]
+    sides = [_Side.of(a), _Side.of(b)]
+    both_list = [place for place in sides[0].places if place in sides[1].places]
     notes = []
     if a.tasks.digest != b.tasks.digest:
-        if not common:
+        if not both_list:
             raise BenchError(
                 f"{a.path} was played on the tasks {a.tasks.digest}, {b.path} on {b.tasks.digest}, and they "
                 "have no task in common: play both on one list"
             )
         notes.append(
-            f"THE TASK LISTS DIFFER: {a.tasks.digest} has {len(listed_a)} tasks, {b.tasks.digest} has "
-            f"{len(listed_b)}. Only the {len(common)} tasks in both are compared"
+            f"THE TASK LISTS DIFFER: {a.tasks.digest} has {len(sides[0].places)} tasks, {b.tasks.digest} has "
+            f"{len(sides[1].places)}. Only the {len(both_list)} tasks in both are compared"
         )
     if a.settings.ludus != b.settings.ludus:
         notes.append(f"the versions of Ludus differ: {a.settings.ludus}, {b.settings.ludus}")
-    for folder, results in ((a, results_a), (b, results_b)):
-        if missing := left_out(sum(result.is_fault for result in results), len(results)):
+    for folder, side in ((a, sides[0]), (b, sides[1])):
+        faults = sum(result.is_fault for result in side.results)
+        refusals = sum(result.is_refusal for result in side.results)
+        if missing := left_out(faults, len(side.results), refusals):
             notes.append(f"{folder.path}: {missing}")
-    both = [place for place in common if place in left and place in right]
-    if len(both) < len(common):
+    scored = [place for place in both_list if all(side.scored.get(place) for side in sides)]
+    if len(scored) < len(both_list):
         notes.append(
-            f"{len(common) - len(both)} tasks are left out: one of the runs has no results for them, "
-            "or only faults"
+            f"{len(both_list) - len(scored)} tasks have no score in one of the runs: they count in the bounds "
+            "alone"
         )
-    if not both:
-        raise BenchError(f"{a.path} and {b.path} have no task on which both have a result: finish them first")
+    if not scored:
+        raise BenchError(f"{a.path} and {b.path} have no task on which both have a score: finish them first")
     groups: dict[tuple[str, str], list[Place]] = defaultdict(list)
-    for place in both:
+    for place in both_list:
         groups[place[:2]].append(place)
     found = [
-        _difference(environment, json.loads(arguments), places, left, right)
+        _difference(environment, json.loads(arguments), places, sides)
         for (environment, arguments), places in groups.items()
+        if any(place in scored for place in places)
     ]
     if len(found) > 1:
-        found.append(_difference("all", {}, both, left, right))
+        found.append(_difference("all", {}, both_list, sides))
     return Comparison(tuple(found), tuple(notes))
 
 
-def _difference(
-    environment: str,
-    arguments: dict[str, Any],
-    places: list[Place],
-    left: dict[Place, list[Result]],
-    right: dict[Place, list[Result]],
-) -> Difference:
-    rewards, successes = (
-        [
-            [_mean([float(getattr(r, name)) for r in side[place]]) for place in places]
-            for side in (left, right)
-        ]
-        for name in ("reward", "success")
-    )
-    gained = [b - a for a, b in zip(*successes, strict=True)]
-    return Difference(
-        environment=environment,
-        arguments=arguments,
-        tasks=len(places),
-        a_reward=_mean(rewards[0]),
-        b_reward=_mean(rewards[1]),
-        reward=bootstrap_mean([b - a for a, b in zip(*rewards, strict=True)]),
-        a_success=_mean(successes[0]),
-        b_success=_mean(successes[1]),
-        success=bootstrap_mean(gained),
-        better=sum(gain > 0 for gain in gained),
-        worse=sum(gain < 0 for gain in gained),
-    )
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One of the runs."""
+
+    places: dict[Place, None]
+    """Its task list, in order."""
+    repeats: int
+    results: list[Result]
+    scored: dict[Place, list[Result]]
+    """The results with a score, by task; if the environment gave a task other than the listed one, by the
+    task it gave."""
+
+    @classmethod
+    def of(cls, folder: Folder) -> "_Side":
+        places = places_of(folder)
+        results = folder.results()
+        scored: dict[Place, list[Result]] = defaultdict(list)
+        for result in results:
+            if result.is_scored:
+                scored[(*places[result.task][:3], result.key)].append(result)
+        return cls(dict.fromkeys(places), folder.settings.repeats, results, dict(scored))
+
+    def means(self, places: Sequence[Place], name: str) -> list[float]:
+        return [mean([float(getattr(result, name)) for result in self.scored[place]]) for place in places]
+
+    def bounds(self, places: Sequence[Place]) -> Bounds:
+        won = [sum(result.success for result in self.scored.get(place, ())) for place in places]
+        unscored = [self.repeats - len(self.scored.get(place, ())) for place in places]
+        return Bounds(
+            mean([c / self.repeats for c in won]),
+            mean([(c + u) / self.repeats for c, u in zip(won, unscored, strict=True)]),
+        )
+
+    def count(self, places: Sequence[Place]) -> int:
+        return sum(len(self.scored.get(place, ())) for place in places)
 
 
-def _places(folder: Folder) -> list[Place]:
+def places_of(folder: Folder) -> list[Place]:
+    """The folder's tasks, in the order of the list."""
     return [
         (listed.id, json.dumps(listed.arguments, sort_keys=True), seed, task)
         for listed in folder.tasks.sets
@@ -134,22 +165,31 @@ def _places(folder: Folder) -> list[Place]:
     ]
 
 
-def _by_place(folder: Folder, results: list[Result]) -> dict[Place, list[Result]]:
-    """The results without faults, by task; if the environment gave a task other than the listed one, by the
-    task it gave."""
-    places = _places(folder)
-    found: dict[Place, list[Result]] = defaultdict(list)
-    for result in results:
-        if not result.is_fault:
-            found[(*places[result.task][:3], result.key)].append(result)
-    return found
-
-
-def _mean(values: list[float]) -> float:
-    return float(np.mean(values))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Interval):
-        return {"value": value.value, "low": value.low, "high": value.high}
-    return value
+def _difference(
+    environment: str, arguments: dict[str, Any], listed: list[Place], sides: Sequence[_Side]
+) -> Difference:
+    a, b = sides
+    places = [place for place in listed if all(side.scored.get(place) for side in sides)]
+    a_reward, b_reward = (side.means(places, "reward") for side in sides)
+    a_success, b_success = (side.means(places, "success") for side in sides)
+    gained = [right - left for left, right in zip(a_success, b_success, strict=True)]
+    return Difference(
+        environment=environment,
+        arguments=arguments,
+        tasks=len(places),
+        a_scored=a.count(listed),
+        b_scored=b.count(listed),
+        a_episodes=a.repeats * len(listed),
+        b_episodes=b.repeats * len(listed),
+        a_reward=mean(a_reward),
+        b_reward=mean(b_reward),
+        reward=bootstrap_mean([right - left for left, right in zip(a_reward, b_reward, strict=True)]),
+        a_success=mean(a_success),
+        b_success=mean(b_success),
+        a_bounds=a.bounds(listed),
+        b_bounds=b.bounds(listed),
+        success=bootstrap_mean(gained),
+        p=sign_flip_p(gained),
+        better=sum(gain > 1e-12 for gain in gained),
+        worse=sum(gain < -1e-12 for gain in gained),
+    )

@@ -19,7 +19,7 @@ from typing import Any
 
 from ludus.agents.bench.journal import Journal, read_journal
 from ludus.agents.bench.result import Result, measure
-from ludus.agents.bench.tasks import TaskList, read_tasks
+from ludus.agents.bench.tasks import Shard, TaskList, read_tasks
 from ludus.agents.episode import Episode
 from ludus.tools.errors import UserError
 from ludus.tools.files import write_file
@@ -50,6 +50,8 @@ class Settings:
     """Hash of the task list."""
     ludus: str
     """Version of Ludus."""
+    shard: str = ""
+    """`i/n` if the run plays a share of the tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,13 @@ class Folder:
     @property
     def journal(self) -> Path:
         return self.path / JOURNAL
+
+    @property
+    def own_tasks(self) -> list[int]:
+        """The tasks that this run plays, as indices of `TaskList.starts`: all, unless it is a shard."""
+        tasks = range(len(self.tasks.starts))
+        shard = Shard.read(self.settings.shard) if self.settings.shard else None
+        return [task for task in tasks if shard is None or task in shard]
 
     @property
     def is_begun(self) -> bool:

@@ -2,89 +2,146 @@
 
 Every metric is a mean over tasks of a per-task value, so the bootstrap draws tasks, with all their repeats
 (B. Efron, Annals of Statistics 7, 1979; the cluster bootstrap). Shares are often 0 or 1, where a bootstrap
-interval would have no width, so they get Wilson's interval at the effective sample size (E. L. Korn and B. I.
-Graubard, Survey Methodology 24, 1998). Faults are left out of all of them.
+interval would have no width, so they get Wilson's interval at the effective sample size
+(`ludus.agents.statistics.clustered_share`).
+
+Episodes without a score (faults, refusals of the server) are left out of the estimates. As they may not be
+like the others, each share of successes has bounds beside it, over all tasks: without a score counted as
+failures, and as successes.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ludus.agents.bench.result import ERROR_KINDS, Result
-from ludus.agents.evaluate import Interval, bootstrap_mean, wilson_share
+from ludus.agents.bench.answers import Vote, is_voted_on, majority
+from ludus.agents.bench.prices import Price
+from ludus.agents.bench.result import ERROR_KINDS, VERDICTS, Result
+from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, clustered_share, mean, plain
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of successes."""
+
+    estimate: Interval
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All but `episodes`, `faults` and `stops` cover only the episodes without a fault."""
+    """All estimates cover only the episodes with a score."""
 
     tasks: int
-    """Tasks with at least one episode without a fault."""
+    """Tasks with at least one scored episode."""
     episodes: int
+    """All that were played."""
+    scored: int
     faults: int
+    refusals: int
     reward: Interval
     success: Interval
+    success_bounds: Bounds
     repeats: int
-    """The most samples of any one task: the k of the next three."""
-    pass_at: dict[int, Interval]
-    """k → chance that at least one of k samples succeeds (M. Chen et al., 2021, unbiased)."""
-    pass_hat: dict[int, Interval]
-    """k → chance that all of k samples succeed (S. Yao et al., τ-bench, 2024, unbiased)."""
-    majority: Interval | None
+    """The most episodes of any one task: the k of the next three."""
+    pass_at: dict[int, Share]
+    """k → chance that at least one of k samples succeeds (M. Chen et al., 2021)."""
+    pass_hat: dict[int, Share]
+    """k → chance that all of k samples succeed (S. Yao et al., τ-bench, 2024)."""
+    majority: Share | None
     """Success of the most common answer among a task's samples; None if there is no answer to vote on."""
     turns: float
     prompt_tokens: float
     completion_tokens: float
+    reasoning_tokens: float
+    cached_tokens: float
     seconds: float
-    """Seconds per episode, generation and steps together; a mean, like the three before."""
+    """Seconds per episode, generation and steps together; a mean, like the five before."""
     model_seconds: float
+    turn_seconds: dict[int, float]
+    """Percentile → seconds that the model took for a turn, over all turns."""
     calls: float
     errors: dict[str, int]
     """Total number of failed tool calls, by kind."""
+    cut: int
+    """Replies that the token limit cut off."""
+    malformed: int
+    """Replies that the server itself refused as malformed."""
+    verdicts: dict[str, int]
+    """How many episodes became what; every episode counts once."""
     stops: dict[str, int]
+    cost: float | None
+    """US dollars for all episodes, without a score or not; None without prices."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: nan becomes None."""
         return {name: _plain(getattr(self, name)) for name in self.__slots__}
 
 
-def figures(results: Iterable[Result]) -> Figures:
+def figures(results: Iterable[Result], price: Price | None = None) -> Figures:
     results = list(results)
-    whole = [result for result in results if not result.is_fault]
-    by_task: dict[int, list[Result]] = defaultdict(list)
-    for result in whole:
-        by_task[result.task].append(result)
-    groups = [by_task[task] for task in sorted(by_task)]
-    won = [(len(group), sum(result.success for result in group)) for group in groups]
-    repeats = max((n for n, _ in won), default=0)
+    scored = [result for result in results if result.is_scored]
+    faults = sum(result.is_fault for result in results)
+    groups = _groups(results)
+    kept = [group for group in groups if group.scored]
+    repeats = max((group.size for group in groups), default=0)
     powers = sorted({1, *(2**i for i in range(1, 20) if 2**i < repeats), repeats} - {0})
-    votes = [vote for group in groups if (vote := majority_success(group)) is not None]
-    errors = Counter[str]()
-    for result in whole:
-        errors.update(result.errors)
-    return Figures(
-        tasks=len(groups),
-        episodes=len(results),
-        faults=len(results) - len(whole),
-        reward=bootstrap_mean([_mean([result.reward for result in group]) for group in groups]),
-        success=clustered_share([c / n for n, c in won], len(whole)),
-        repeats=repeats,
-        pass_at={k: _share([pass_at_k(n, c, k) for n, c in won if n >= k]) for k in powers},
-        pass_hat={k: _share([pass_hat_k(n, c, k) for n, c in won if n >= k]) for k in powers},
-        majority=_share(votes) if votes and repeats > 1 else None,
-        turns=_mean([result.turns for result in whole]),
-        prompt_tokens=_mean([result.prompt_tokens for result in whole]),
-        completion_tokens=_mean([result.completion_tokens for result in whole]),
-        seconds=_mean([result.model_seconds + result.step_seconds for result in whole]),
-        model_seconds=_mean([result.model_seconds for result in whole]),
-        calls=_mean([result.calls for result in whole]),
-        errors={kind: errors[kind] for kind in ERROR_KINDS if errors[kind]},
-        stops=dict(sorted(Counter(result.stop for result in results).items())),
+    success = _share(
+        groups, lambda group: group.won / len(group.scored), lambda n, c: c / n, trials=len(scored)
     )
+    errors = Counter[str]()
+    for result in scored:
+        errors.update(result.errors)
+    verdicts = Counter(result.verdict for result in results)
+    turn_seconds = [seconds for result in results for seconds in result.turn_seconds]
+    return Figures(
+        tasks=len(kept),
+        episodes=len(results),
+        scored=len(scored),
+        faults=faults,
+        refusals=len(results) - len(scored) - faults,
+        reward=bootstrap_mean([mean([result.reward for result in group.scored]) for group in kept]),
+        success=success.estimate,
+        success_bounds=success.bounds,
+        repeats=repeats,
+        pass_at={k: _share_at(groups, pass_at_k, k) for k in powers},
+        pass_hat={k: _share_at(groups, pass_hat_k, k) for k in powers},
+        majority=_majority(groups) if repeats > 1 else None,
+        turns=mean([result.turns for result in scored]),
+        prompt_tokens=mean([result.prompt_tokens for result in scored]),
+        completion_tokens=mean([result.completion_tokens for result in scored]),
+        reasoning_tokens=mean([result.reasoning_tokens for result in scored]),
+        cached_tokens=mean([result.cached_tokens for result in scored]),
+        seconds=mean([result.model_seconds + result.step_seconds for result in scored]),
+        model_seconds=mean([result.model_seconds for result in scored]),
+        turn_seconds=_percentiles(turn_seconds),
+        calls=mean([result.calls for result in scored]),
+        errors={kind: errors[kind] for kind in ERROR_KINDS if errors[kind]},
+        cut=sum(result.cut for result in results),
+        malformed=sum(result.malformed for result in results),
+        verdicts={verdict: verdicts[verdict] for verdict in VERDICTS if verdicts[verdict]},
+        stops=dict(sorted(Counter(result.stop for result in results).items())),
+        cost=None if price is None else sum(price.of(result) for result in results),
+    )
+
+
+def by_kind(results: Iterable[Result], price: Price | None = None) -> dict[str, Figures]:
+    """Figures for each kind of task; none where there is one kind. An episode that broke before its task was
+    known has the kind that the task's other episodes have."""
+    results = list(results)
+    kinds = {result.task: result.kind for result in results if result.kind}
+    members: dict[str, list[Result]] = defaultdict(list)
+    for result in results:
+        members[kinds.get(result.task, "unknown")].append(result)
+    if len(kinds) == 0 or len(members) < 2:
+        return {}
+    return {kind: figures(members[kind], price) for kind in sorted(members)}
 
 
 def pass_at_k(n: int, c: int, k: int) -> float:
@@ -98,50 +155,99 @@ def pass_hat_k(n: int, c: int, k: int) -> float:
     return math.comb(c, k) / math.comb(n, k)
 
 
-def majority_success(group: Sequence[Result]) -> float | None:
-    """Success of the most common answer among a task's samples. Samples that share it may still differ in
-    success, and answers may tie; the result is then the mean over them. An episode without an answer has no
-    vote.
+Estimator = Callable[[int, int, int], float]
 
-    Returns:
-        None if no sample has an answer.
+
+def completed(estimator: Estimator, n: int, c: int, k: int, unscored: int) -> float:
+    """An estimate for a task with too few scored samples, `n` < `k` ≤ `n` + `unscored`: the mean over what
+    the unscored ones may be, each a success with the chance `c / n`. Leaving such tasks out would favour
+    those on which nothing broke."""
+    chance = c / n
+    return sum(
+        math.comb(unscored, more)
+        * chance**more
+        * (1 - chance) ** (unscored - more)
+        * estimator(n + unscored, c + more, k)
+        for more in range(unscored + 1)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """One task's episodes."""
+
+    size: int
+    scored: list[Result]
+
+    @property
+    def won(self) -> int:
+        return sum(result.success for result in self.scored)
+
+    @property
+    def unscored(self) -> int:
+        return self.size - len(self.scored)
+
+    @property
+    def votes(self) -> list[Vote]:
+        return [Vote(result.answer, result.success) for result in self.scored]
+
+
+def _groups(results: Sequence[Result]) -> list[_Group]:
+    by_task: dict[int, list[Result]] = defaultdict(list)
+    for result in results:
+        by_task[result.task].append(result)
+    return [
+        _Group(len(by_task[task]), [result for result in by_task[task] if result.is_scored])
+        for task in sorted(by_task)
+    ]
+
+
+def _share_at(groups: Sequence[_Group], estimator: Estimator, k: int) -> Share:
+    """Over the tasks that were played `k` times."""
+
+    def estimate(group: _Group) -> float:
+        n, c = len(group.scored), group.won
+        return estimator(n, c, k) if n >= k else completed(estimator, n, c, k, group.unscored)
+
+    return _share([group for group in groups if group.size >= k], estimate, lambda n, c: estimator(n, c, k))
+
+
+def _share(
+    groups: Sequence[_Group],
+    estimate: Callable[[_Group], float],
+    of: Callable[[int, int], float],
+    trials: int | None = None,
+) -> Share:
     """
-    votes: dict[str, list[bool]] = defaultdict(list)
-    for result in group:
-        if result.answer is not None:
-            votes[result.answer].append(result.success)
-    if not votes:
+    Args:
+        estimate: of a task with at least one scored episode.
+        of: the share of a task whose episodes are all scored, from their number and that of successes.
+        trials: how many independent trials there are at most; None: as many as tasks.
+    """
+    shares = [estimate(group) for group in groups if group.scored]
+    low = mean([of(group.size, group.won) for group in groups])
+    high = mean([of(group.size, group.won + group.unscored) for group in groups])
+    return Share(clustered_share(shares, len(shares) if trials is None else trials), Bounds(low, high))
+
+
+def _majority(groups: Sequence[_Group]) -> Share | None:
+    if not is_voted_on([vote for group in groups for vote in group.votes]):
         return None
-    most = max(map(len, votes.values()))
-    return _mean([_mean(successes) for successes in votes.values() if len(successes) == most])
+    voted = [(group, *majority(group.votes, group.unscored)) for group in groups]
+    shares = [value for group, value, _ in voted if group.scored]
+    bounds = Bounds(mean([ends.low for *_, ends in voted]), mean([ends.high for *_, ends in voted]))
+    return Share(clustered_share(shares, len(shares)), bounds)
 
 
-def clustered_share(shares: Sequence[float], trials: int) -> Interval:
-    """The mean of the tasks' shares (each from 0 to 1), with Wilson's interval at the effective sample size.
-
-    The variance of the mean is taken between tasks; the effective size is the number of independent trials
-    with the same variance, at most `trials`. If all tasks came out alike, there is no variance to estimate it
-    from: each task counts once.
-    """
-    if not shares:
-        return Interval(math.nan, math.nan, math.nan)
-    share, tasks = float(np.mean(shares)), len(shares)
-    variance = float(np.var(shares)) / tasks
-    size = share * (1 - share) / variance if variance > 0 else float(tasks)
-    return wilson_share(share, min(size, float(trials)))
-
-
-def _share(shares: Sequence[float]) -> Interval:
-    return clustered_share(shares, len(shares))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else math.nan
+def _percentiles(values: Sequence[float]) -> dict[int, float]:
+    if not values:
+        return {}
+    return dict(zip(PERCENTILES, map(float, np.percentile(values, PERCENTILES)), strict=True))
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Interval):
-        return {"value": _plain(value.value), "low": _plain(value.low), "high": _plain(value.high)}
+    if isinstance(value, Share):
+        return {"estimate": plain(value.estimate), "bounds": plain(value.bounds)}
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return plain(value)

@@ -1,14 +1,13 @@
 """What one episode contributes to the metrics: a small record, computed from the episode alone."""
 
-import json
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ludus.agents.bench.answers import final_answer
 from ludus.agents.episode import Episode, StopReason
-from ludus.envs.chat import content_text, reply_text, reply_tool_calls
+from ludus.envs.chat import content_text, reply_tool_calls
 
 UNKNOWN_TOOL = "unknown tool"
 MALFORMED = "malformed JSON"
@@ -18,8 +17,18 @@ REFUSED = "tool said no"
 ERROR_KINDS = (UNKNOWN_TOOL, MALFORMED, WRONG_ARGUMENTS, TOO_MANY, REFUSED)
 """The kinds of failed tool calls, told apart by who answered: the environment or the tool itself."""
 
-_ANSWER_TAGS = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
-_FINAL_TOOLS = frozenset({"submit", "answer", "submit_answer", "final_answer"})
+_VERDICTS = {
+    StopReason.TERMINATED: "wrong",
+    StopReason.TRUNCATED: "out of turns",
+    StopReason.TURN_LIMIT: "out of turns",
+    StopReason.TOKEN_LIMIT: "out of tokens",
+    StopReason.TIME_LIMIT: "out of time",
+    StopReason.REFUSED: "refused by the server",
+    StopReason.ENVIRONMENT_FAULT: "fault of the environment",
+    StopReason.ENGINE_FAULT: "fault of the engine",
+}
+VERDICTS = ("success", *dict.fromkeys(_VERDICTS.values()))
+"""What became of an episode: every episode has exactly one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +48,54 @@ class Result:
     turns: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    model_seconds: float = 0.0
+    reasoning_tokens: int = 0
+    """Part of the completion tokens."""
+    cached_tokens: int = 0
+    """Part of the prompt tokens."""
+    turn_seconds: tuple[float, ...] = ()
+    """How long the model took, turn by turn."""
     step_seconds: float = 0.0
+    cut: int = 0
+    """Replies that the token limit cut off."""
+    malformed: int = 0
+    """Replies that the server itself refused as malformed."""
     calls: int = 0
     """Tool calls."""
     errors: dict[str, int] = field(default_factory=dict)
     """Failed tool calls, by `ERROR_KINDS`."""
     answer: str | None = None
-    """The final answer, normalised; None if there is nothing to vote on."""
+    """The final answer in its form for votes; None if there is nothing to vote on."""
+    kind: str = ""
+    """The kind of task, such as `warmest`; empty if the environment has one kind."""
+    expected: str = ""
+    failure: str = ""
+    """Why it failed."""
+
+    @property
+    def model_seconds(self) -> float:
+        return sum(self.turn_seconds)
 
     @property
     def is_fault(self) -> bool:
         return self.stop in (StopReason.ENVIRONMENT_FAULT, StopReason.ENGINE_FAULT)
+
+    @property
+    def is_refusal(self) -> bool:
+        return self.stop == StopReason.REFUSED
+
+    @property
+    def is_scored(self) -> bool:
+        return not (self.is_fault or self.is_refusal)
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`."""
+        return "success" if self.is_scored and self.success else _VERDICTS[StopReason(self.stop)]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Result":
+        """Of what `to_dict` gave, also after JSON."""
+        return cls(**{**fields, "turn_seconds": tuple(fields["turn_seconds"])})
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,27 +114,19 @@ def measure(episode: Episode) -> Result:
         turns=len(episode.turns),
         prompt_tokens=sum(turn.prompt_tokens for turn in episode.turns),
         completion_tokens=sum(turn.completion_tokens for turn in episode.turns),
-        model_seconds=sum(turn.generate_seconds for turn in episode.turns),
+        reasoning_tokens=sum(turn.reasoning_tokens for turn in episode.turns),
+        cached_tokens=sum(turn.cached_tokens for turn in episode.turns),
+        turn_seconds=tuple(turn.generate_seconds for turn in episode.turns),
         step_seconds=sum(turn.step_seconds for turn in episode.turns),
+        cut=sum(turn.finish == "length" for turn in episode.turns),
+        malformed=sum(turn.finish == "malformed" for turn in episode.turns),
         calls=sum(len(reply_tool_calls(turn.reply)) for turn in episode.turns),
         errors=dict(errors),
         answer=final_answer(episode),
+        kind=episode.task_kind,
+        expected=episode.expected,
+        failure=episode.failure,
     )
-
-
-def final_answer(episode: Episode) -> str | None:
-    """The answer in the last reply: the text between its only pair of answer tags, or the arguments of its
-    last call to a tool that submits. Submitted programs and patches count as answers too; an episode that
-    ends in a state of the world rather than a statement has none."""
-    if episode.is_fault or not episode.turns:
-        return None
-    reply = episode.turns[-1].reply
-    for call in reversed(reply_tool_calls(reply)):
-        function = call.get("function")
-        if isinstance(function, Mapping) and function.get("name") in _FINAL_TOOLS:
-            return _spelled(function.get("arguments", {})) or None
-    tagged = _ANSWER_TAGS.findall(reply_text(reply))
-    return " ".join(tagged[0].split()).casefold() or None if len(tagged) == 1 else None
 
 
 def call_errors(episode: Episode) -> list[str]:
@@ -122,13 +159,3 @@ def _kind(call: Mapping[str, Any], answer: str) -> str:
         return REFUSED
     malformed = ("arguments are not valid JSON", "arguments must be a JSON object", "nested too deeply")
     return MALFORMED if any(words in text for words in malformed) else WRONG_ARGUMENTS
-
-
-def _spelled(arguments: Any) -> str:
-    """One form for arguments that mean the same: keys sorted, letters in one case."""
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments)
-        except (ValueError, RecursionError):
-            return " ".join(str(arguments).split()).casefold()
-    return json.dumps(arguments, sort_keys=True, ensure_ascii=False, default=str).casefold()

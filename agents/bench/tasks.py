@@ -3,6 +3,7 @@ comparable."""
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -87,6 +88,37 @@ class TaskList:
             for task_set in self.sets
         ]
         return json.dumps({"hash": self.digest, "environments": sets}, indent=1) + "\n"
+
+
+class ShardError(UserError):
+    """A shard is not written as one."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `count` shares of a task list, `number` from 1: every `count`-th task, with all its repeats."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def read(cls, text: str) -> "Shard":
+        """
+        Raises:
+            ShardError: it is not of the form `i/n` with i from 1 to n.
+        """
+        match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            raise ShardError(f"--shard {text}: write i/n, the i-th of n shards, such as 1/4")
+        return cls(int(match[1]), int(match[2]))
+
+    def __contains__(self, task: int) -> bool:
+        return task % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
 
 
 def read_tasks(text: str, name: str) -> TaskList:

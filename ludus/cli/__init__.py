@@ -52,7 +52,8 @@ _COMMANDS: dict[str, tuple[type, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 on failure, 2 on bad usage, 130 on Ctrl-C.
+    """Run one command and return its exit code: 0, 1 on failure, 2 on bad usage, 3 if too many episodes of a
+    measurement have no score, 130 on Ctrl-C.
 
     A problem that the user can fix is one line on stderr; a bug keeps its traceback.
     """

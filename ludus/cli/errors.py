@@ -8,6 +8,8 @@ import gymnasium
 from ludus.tools.errors import UserError
 from ludus.tools.extras import EXTRAS, how_to_install
 
+INCOMPLETE = 3
+"""The exit code of a measurement of which too many episodes have no score; its results are written."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 

@@ -12,7 +12,7 @@ from ludus.agents.episode import Episode
 from ludus.agents.evaluate import Summary, fault_share, summarise
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.cli.environments import make, resolve
-from ludus.cli.errors import UsageError
+from ludus.cli.errors import INCOMPLETE, UsageError
 from ludus.cli.models import arguments_for, choose_model, model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
 from ludus.cli.values import parse_arguments
@@ -24,7 +24,8 @@ CONCURRENCY = 64
 class Evaluate:
     """Measure a scripted agent or a model: return and success with 95% intervals, reward terms, stop reasons.
 
-    The default seeds are held out: training uses those below 2**32 only.
+    The default seeds are held out: training uses those below 2**32 only. The exit code is 3 if more than 2%
+    of the episodes have no score, because something broke or the server refused them.
     """
 
     id: EnvironmentId
@@ -94,10 +95,11 @@ class Evaluate:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         made = f"{name}({given})" if given else name
         player = " · ".join(name for name in (self.model, self.agent) if name)
-        show(f"{made} · {player}", summarise(episodes))
+        summary = summarise(episodes)
+        show(f"{made} · {player}", summary)
         if self.out is not None:
             print(f"episodes: {write_episodes(self.out, episodes)}")
-        return 0
+        return INCOMPLETE if summary.is_incomplete else 0
 
 
 @contextmanager
@@ -139,12 +141,17 @@ def show(title: str, summary: Summary) -> None:
     table.add_section()
     for reason, count in summary.stop_reasons.items():
         table.add_row(reason, str(count), f"{count / summary.episodes:.1%}")
-    table.add_row(
-        "faults", fault_share(summary.faults, summary.episodes), style="red" if summary.faults else ""
-    )
+    table.add_row("scored", f"{summary.scored} of {summary.episodes}")
+    for label, count in (("faults", summary.faults), ("refused", summary.refusals)):
+        table.add_row(label, fault_share(count, summary.episodes), style="red" if count else "")
     # Not the table's own title, which would wrap at the width of the table.
     console = Console()
+    if summary.left_out:
+        grave = "INCOMPLETE: " if summary.is_incomplete else ""
+        bounds = f"between {figure(summary.success_bounds.low)} and {figure(summary.success_bounds.high)}"
+        console.print(
+            Text(f"note: {grave}{summary.left_out}; with them success is {bounds}", style="red"),
+            soft_wrap=True,
+        )
     console.print(Text(title, style="bold"), soft_wrap=True)
-    if summary.faults:
-        console.print(Text(summary.left_out, style="red"), soft_wrap=True)
     print_whole(table)

@@ -104,6 +104,8 @@ def outcome(directory: Path) -> list[str]:
         ]
         lines.append(f"{title:<8} {' → '.join(stages)}")
     for stage, summary in evaluation.items():
-        if summary is not None and summary.get("faults"):
-            lines.append(f"{stage}: {left_out(summary['faults'], summary['episodes'])}")
+        if summary is None:
+            continue
+        if missing := left_out(summary["faults"], summary["episodes"], summary.get("refusals", 0)):
+            lines.append(f"{stage}: {missing}")
     return lines

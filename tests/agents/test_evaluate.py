@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.agents.evaluate import bootstrap_mean, fault_share, left_out, summarise, wilson
+from ludus.agents.evaluate import fault_share, left_out, summarise
+from ludus.agents.statistics import bootstrap_mean, wilson
 from ludus.envs.chat import assistant
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.agents.evaluate import Interval
+from ludus.agents.statistics import Interval
 from ludus.envs.chat import content_images, image_part, text_part, tool_result
 from ludus.report.figures import visible
 from ludus.report.run.charts import axis_range, chart, dumbbell

@@ -46,8 +46,8 @@ def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, list
         success, earned = summary.success, summary.mean_return
         listener.note(
             f"{stage}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), mean return "
-            f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f}) on {count} held-out tasks"
-            f"{f'; {summary.left_out}' if summary.faults else ''}"
+            f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f}) on {summary.scored} held-out tasks"
+            f"{f'; {summary.left_out}' if summary.left_out else ''}"
         )
 
 

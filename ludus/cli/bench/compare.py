@@ -54,13 +54,11 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from ludus.cli.bench.table import print_notes
     from ludus.cli.tables import figure, print_whole, signed_figure
 
     console = Console()
-    for note in comparison.notes:
-        console.print(
-            Text(f"note: {note}", style="bold red" if "DIFFER" in note else "yellow"), soft_wrap=True
-        )
+    print_notes(console, comparison.notes)
     for letter, folder in (("A", a), ("B", b)):
         settings = folder.settings
         console.print(Text(f"{letter}  {folder.path}: {settings.model} · {settings.agent}"), soft_wrap=True)
@@ -78,6 +76,9 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
         "95%",
         "better",
         "worse",
+        "scored A",
+        "B",
+        "winner",
     ):
         table.add_column(name, justify="right", no_wrap=True)
     for difference in comparison.differences:
@@ -88,8 +89,32 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
         ):
             interval = f"{signed_figure(change.low)} to {signed_figure(change.high)}"
             cells += [figure(left), figure(right), signed_figure(change.value), interval]
-        table.add_row(*cells, str(difference.better), str(difference.worse))
+        table.add_row(
+            *cells,
+            str(difference.better),
+            str(difference.worse),
+            f"{difference.a_scored}/{difference.a_episodes}",
+            f"{difference.b_scored}/{difference.b_episodes}",
+            difference.winner or "not significant",
+        )
     print_whole(table)
+    for difference in comparison.differences:
+        if difference.winner == "undecided":
+            a_bounds, b_bounds = difference.a_bounds, difference.b_bounds
+            console.print(
+                Text(
+                    f"{environment_title(difference.environment)}: undecided, as episodes without a score "
+                    f"could turn it around: success of A is from {figure(a_bounds.low)} to "
+                    f"{figure(a_bounds.high)}, of B from {figure(b_bounds.low)} to {figure(b_bounds.high)}",
+                    style="yellow",
+                ),
+                soft_wrap=True,
+            )
     console.print(
-        Text("Intervals: bootstrap over tasks of the difference; each task counts once.", style="dim")
+        Text(
+            "Intervals: bootstrap over tasks of the difference; each task counts once. A winner: the interval "
+            "excludes 0, and random changes of sign give p ≤ 0.05.",
+            style="dim",
+        ),
+        soft_wrap=True,
     )

@@ -33,6 +33,7 @@ class Tally:
     total: int
     episodes: int = 0
     faults: int = 0
+    refusals: int = 0
     reward: float = 0.0
     successes: int = 0
     turns: int = 0
@@ -40,8 +41,9 @@ class Tally:
 
     def add(self, result: Result) -> None:
         self.episodes += 1
-        if result.is_fault:
-            self.faults += 1
+        self.faults += result.is_fault
+        self.refusals += result.is_refusal
+        if not result.is_scored:
             return
         self.reward += result.reward
         self.successes += result.success
@@ -49,11 +51,11 @@ class Tally:
         self.tokens += result.completion_tokens
 
     @property
-    def whole(self) -> int:
-        return self.episodes - self.faults
+    def scored(self) -> int:
+        return self.episodes - self.faults - self.refusals
 
     def mean(self, total: float) -> str:
-        return figure(total / self.whole if self.whole else math.nan)
+        return figure(total / self.scored if self.scored else math.nan)
 
 
 class BenchProgress(Listener):
@@ -118,11 +120,13 @@ class PlainBench(BenchProgress):
             rate, left = self.pace(now)
             done, total = self.counts
             faults = sum(tally.faults for tally in self.tallies)
-            whole = sum(tally.whole for tally in self.tallies)
-            success = sum(tally.successes for tally in self.tallies) / whole if whole else 0.0
+            refusals = sum(tally.refusals for tally in self.tallies)
+            scored = sum(tally.scored for tally in self.tallies)
+            success = sum(tally.successes for tally in self.tallies) / scored if scored else math.nan
             self._line(
-                f"{done}/{total}  success {success:.3f}  {rate:.1f} episodes/s"
+                f"{done}/{total}  success {figure(success)} of {scored}  {rate:.1f} episodes/s"
                 f"{f'  faults {fault_share(faults, done)}' if faults else ''}"
+                f"{f'  refused {fault_share(refusals, done)}' if refusals else ''}"
                 f"{f'  left {duration(left)}' if left else ''}"
             )
 
@@ -184,18 +188,21 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column("environment")
     table.add_column("", ratio=1)
-    for name in ("played", "reward", "success", "turns", "tokens", "faults"):
+    for name in ("scored", "reward", "success", "turns", "tokens", "faults", "refused"):
         table.add_column(name, justify="right")
     for tally in progress.tallies:
         table.add_row(
             environment_title(tally.label),
             ProgressBar(total=max(tally.total, 1), completed=tally.episodes),
-            f"{tally.episodes}/{tally.total}",
+            f"{tally.scored}/{tally.total}",
             tally.mean(tally.reward),
             tally.mean(tally.successes),
-            figure(tally.turns / tally.whole if tally.whole else math.nan, 1),
-            figure(tally.tokens / tally.whole if tally.tokens else math.nan, 0),
-            Text(fault_share(tally.faults, tally.episodes), style="red" if tally.faults else "dim"),
+            figure(tally.turns / tally.scored if tally.scored else math.nan, 1),
+            figure(tally.tokens / tally.scored if tally.tokens else math.nan, 0),
+            *(
+                Text(fault_share(count, tally.episodes), style="red" if count else "dim")
+                for count in (tally.faults, tally.refusals)
+            ),
         )
     return Group(head, table)
 

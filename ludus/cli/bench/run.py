@@ -9,7 +9,7 @@ from typing import Annotated
 import tyro
 
 from ludus.cli.environments import resolve
-from ludus.cli.errors import UsageError
+from ludus.cli.errors import INCOMPLETE, UsageError
 from ludus.cli.models import choose_model
 from ludus.cli.options import OutputFolder
 from ludus.cli.runs import RUNS
@@ -23,7 +23,8 @@ class Bench:
     """Measure a model, or a scripted agent, on frozen tasks, beside the null, random and oracle agents.
 
     If a run was interrupted or killed, the same command continues it: no finished episode is played twice.
-    `ludus bench compare A B` compares two runs.
+    `ludus bench compare A B` compares two runs. The exit code is 3 if more than 2% of the episodes have no
+    score, because something broke or the server refused them; the results are written all the same.
     """
 
     suite: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SUITE", help_behavior_hint="")]
@@ -45,6 +46,11 @@ class Bench:
     """The most tokens in one reply. Default: the value that the model's run was trained with, else 1024."""
     seed: int = 0
     """Seed of the model's or the agent's own randomness; the tasks stay the same."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="")] = None
+    """Play only the I-th of N shares of the tasks, say on another machine; `ludus bench merge` joins them."""
+    prices: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+    """A TOML file of prices, with US dollars for a million tokens: ["MODEL"] input = 0.1, output = 0.5, and
+    cached if it differs."""
     out: OutputFolder = None
     """The run's folder. Default: runs/bench/SUITE-MODEL, followed by the agent if it is not direct."""
 
@@ -62,14 +68,21 @@ class Bench:
             player = PlayerChoice(choice.path, self.agent, self.temperature, limit, self.seed)
 
         from ludus.agents.bench.directory import BenchError
+        from ludus.agents.bench.prices import read_prices
         from ludus.agents.bench.run import Plan, bench
+        from ludus.agents.bench.tasks import Shard
         from ludus.cli.bench.progress import watch
         from ludus.cli.bench.table import print_outcome
         from ludus.report.bench.page import write_bench_report
 
         agent = "" if self.agent == "direct" else f"-{_slug(self.agent)}"
-        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}"
-        plan = Plan(suite, player, self.n, self.repeats, self.concurrency, modules=modules)
+        shard = None if self.shard is None else Shard.read(self.shard)
+        share = "" if shard is None else f"-{shard.number}-of-{shard.count}"
+        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}{share}"
+        prices = None if self.prices is None else read_prices(self.prices)
+        plan = Plan(
+            suite, player, self.n, self.repeats, self.concurrency, shard=shard, prices=prices, modules=modules
+        )
         try:
             with watch(suite) as listener:
                 outcome = bench(plan, path, listener)
@@ -84,7 +97,7 @@ class Bench:
             raise
         print_outcome(outcome)
         print(f"report: {write_bench_report(outcome)}")
-        return 0
+        return INCOMPLETE if outcome.is_incomplete else 0
 
     def _refuse(self) -> None:
         """

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ludus.agents.bench.directory import REPORT
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.result import Result
-from ludus.agents.bench.run import Outcome, Row
+from ludus.agents.bench.outcome import Outcome, Row
 from ludus.agents.episode import Episode
 from ludus.report.templates import render_page
 from ludus.report.transcript import ShownEpisode, show
@@ -101,13 +101,13 @@ def render(outcome: Outcome) -> str:
 
 def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
     """The episodes to show as transcripts, each with the reason, without duplicates."""
-    whole = [result for result in results if not result.is_fault]
+    whole = [result for result in results if result.is_scored]
     kinds = (
         ("Failed", [r for r in whole if not r.success], 2),
         ("Succeeded", [r for r in whole if r.success], 2),
         ("Wrong tool call", [r for r in whole if r.errors], 1),
         ("Cut off", [r for r in whole if not r.stop.endswith("terminated")], 1),
-        ("Fault", [r for r in results if r.is_fault], 1),
+        ("Without a score", [r for r in results if not r.is_scored], 1),
     )
     picked: list[tuple[str, Result]] = []
     for kind, members, count in kinds:
@@ -154,7 +154,7 @@ def _marks(row: Row, results: Sequence[Result]) -> tuple[Mark, ...]:
         by_task[result.task].append(result)
     marks = []
     for task in sorted(by_task):
-        whole = [result for result in by_task[task] if not result.is_fault]
+        whole = [result for result in by_task[task] if result.is_scored]
         won = sum(result.success for result in whole)
         share = won / len(whole) if whole else 0.0
         shade = "x" if not whole else "0" if not won else "3" if share == 1 else "1" if share < 0.5 else "2"

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import MaxNLocator
 
-from ludus.agents.evaluate import Interval
+from ludus.agents.statistics import Interval
 from ludus.report.run.panels import Panel
 from ludus.report.run.series import Mark
 from ludus.report.run.smoothing import Curve, Floats

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ludus.agents.episode import Episode
-from ludus.agents.evaluate import Interval, bootstrap_mean, left_out
+from ludus.agents.evaluate import left_out
+from ludus.agents.statistics import Interval, bootstrap_mean
 from ludus.report.figures import words
 from ludus.report.run.files import Run
 from ludus.report.run.pairs import Matched, match
@@ -71,9 +72,9 @@ def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
     found = _one_sided(run, rows[0]) if None in (rows[0].before, rows[0].after) else _two_sided(rows)
     faults = [
-        f"Of the {stage} model's evaluation, {left_out(summary['faults'], summary['episodes'])}."
+        f"Of the {stage} model's evaluation, {missing}."
         for stage, summary in run.evaluation.items()
-        if summary.get("faults")
+        if (missing := left_out(summary.get("faults", 0), summary["episodes"], summary.get("refusals", 0)))
     ]
     return replace(found, remarks=(*found.remarks, *faults))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ludus.agents.evaluate import Interval
+from ludus.agents.statistics import Interval
 from ludus.report.run.charts import Chart, axis_range, chart, dumbbell
 from ludus.report.run.comparison import Row, Verdict
 from ludus.report.run.configuration import readable, written

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ludus.agents.evaluate import Interval
+from ludus.agents.statistics import Interval
 from ludus.report.run.comparison import Row
 from ludus.report.run.files import Metrics
 from ludus.report.run.panels import Colour, Line, Panel

@@ -12,8 +12,8 @@ from ludus.agents.bench.result import (
     TOO_MANY,
     UNKNOWN_TOOL,
     WRONG_ARGUMENTS,
+    Result,
     call_errors,
-    final_answer,
     measure,
 )
 from ludus.agents.episode import Episode, StopReason, Turn
@@ -118,26 +118,12 @@ def test_errors_and_tokens_are_counted() -> None:
     assert (measured.task, measured.sample, measured.turns, measured.calls) == (4, 2, 2, 2)
     assert measured.errors == {UNKNOWN_TOOL: 1, WRONG_ARGUMENTS: 1}
     assert (measured.prompt_tokens, measured.completion_tokens, measured.model_seconds) == (20, 6, 1.0)
-    assert json.loads(json.dumps(measured.to_dict())) == measured.to_dict()
+    assert Result.from_dict(json.loads(json.dumps(measured.to_dict()))) == measured
 
 
-@pytest.mark.parametrize(
-    ("reply", "answer"),
-    [
-        (says("<think>2+2</think><answer> 4 </answer>"), "4"),
-        (says("<answer>4</answer> or <answer>5</answer>"), None),
-        (says("four"), None),
-        (says("", call("submit", '{"b": 1, "a": "X"}')), '{"a": "x", "b": 1}'),
-        (says("", call("submit", {"a": "x", "b": 1})), '{"a": "x", "b": 1}'),
-        (says("", call("fetch", {"title": "Emma"})), None),
-    ],
-)
-def test_the_final_answer_is_what_was_stated_last(reply: Message, answer: str | None) -> None:
-    assert final_answer(episode(says("<answer>1</answer>"), reply)) == answer
-
-
-def test_a_fault_has_no_answer() -> None:
-    assert final_answer(episode(says("<answer>4</answer>"), stop=StopReason.ENGINE_FAULT)) is None
+def test_the_last_reply_holds_the_answer() -> None:
+    assert measure(episode(says("<answer>1</answer>"), says("<answer>2</answer>"))).answer == "2"
+    assert measure(episode(says("<answer>1</answer>"), says("four"))).answer is None
 
 
 def test_an_episode_that_broke_before_its_first_reply_is_measured() -> None:

@@ -13,7 +13,7 @@ import pytest
 from ludus.agents.choose import AgentError, choose_policy
 from ludus.agents.engines.base import EngineFault
 from ludus.agents.episode import Episode, StopReason
-from ludus.agents.evaluate import wilson
+from ludus.agents.statistics import wilson
 from ludus.agents.policy import Action, Policy, ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.search.beam import Beam
