@@ -97,7 +97,9 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
         mean_return=bootstrap_mean([episode.episode_return for episode in scored]),
         success=wilson(successes, len(scored)),
         success_bounds=share_bounds(successes, unscored, len(episodes)),
-        reward_terms={name: mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names},
+        reward_terms={
+            name: mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
+        },
         form_terms=tuple(dict.fromkeys(name for episode in scored for name in episode.form_terms)),
         turns=mean([len(episode.turns) for episode in scored]),
         completion_tokens=mean([sum(turn.completion_tokens for turn in episode.turns) for episode in scored]),

@@ -17,7 +17,8 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and the ends of its interval, 95% unless said; nan if there was nothing to estimate from."""
+    """An estimate and the ends of its interval, 95% unless said; nan if there was nothing to estimate
+    from."""
 
     value: float
     low: float
@@ -74,8 +75,10 @@ def clustered_share(shares: Sequence[float], trials: int) -> Interval:
     if not shares:
         return NOTHING
     share, tasks = float(np.mean(shares)), len(shares)
+    share = min(max(share, 0.0), 1.0)
     variance = float(np.var(shares)) / tasks
-    size = share * (1 - share) / variance if variance > 0 else float(tasks)
+    # What rounding leaves of no variance would make an effective size of zero.
+    size = share * (1 - share) / variance if variance > _ROUNDING**2 else float(tasks)
     return wilson_share(share, min(size, float(trials)))
 
 

@@ -1,8 +1,8 @@
 """The final answer of an episode, and votes over answers.
 
-Answers that a judge takes for the same have one form: numbers by value, however they are written; a unit given
-apart, after the number, or not at all; lists as sets; texts without case, spaces, an article and marks around
-them.
+Answers that a judge takes for the same have one form: numbers by value, however they are written; a unit
+given apart, after the number, or not at all; lists as sets; texts without case, spaces, an article and marks
+around them.
 """
 
 import json

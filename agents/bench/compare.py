@@ -101,8 +101,8 @@ def compare(a: Folder, b: Folder) -> Comparison:
     scored = [place for place in both_list if all(side.scored.get(place) for side in sides)]
     if len(scored) < len(both_list):
         notes.append(
-            f"{len(both_list) - len(scored)} tasks have no score in one of the runs: they count in the bounds "
-            "alone"
+            f"{len(both_list) - len(scored)} tasks have no score in one of the runs: they count in the "
+            "bounds alone"
         )
     if not scored:
         raise BenchError(f"{a.path} and {b.path} have no task on which both have a score: finish them first")

@@ -1,9 +1,9 @@
 """What a model's tokens cost, from a table that the user gives.
 
-    ["gpt-oss-120b"]
-    input = 0.10      # US dollars for a million tokens
-    cached = 0.05     # of the prompt's, those that the server had in its cache; default: as input
-    output = 0.50
+["gpt-oss-120b"]
+input = 0.10      # US dollars for a million tokens
+cached = 0.05     # of the prompt's, those that the server had in its cache; default: as input
+output = 0.50
 """
 
 import tomllib
@@ -73,7 +73,11 @@ def _price(path: Path, model: str, fields: Any) -> Price:
         f"{path}: [{model!r}] needs input and output, and may have cached: US dollars for a million tokens, "
         "such as input = 0.1"
     )
-    if not isinstance(fields, dict) or not {"input", "output"} <= fields.keys() <= {"input", "output", "cached"}:
+    if not isinstance(fields, dict) or not {"input", "output"} <= fields.keys() <= {
+        "input",
+        "output",
+        "cached",
+    }:
         raise wrong
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in fields.values()):
         raise wrong

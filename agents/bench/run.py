@@ -142,9 +142,7 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
     whole = {place for place, result in kept.items() if not result.is_fault}
     # Task by task within each environment; the repeats of one task are asked for together, so that a server
     # with a prefix cache reads their common beginning once.
-    wanted = [
-        Job(task, sample) for task in folder.own_tasks for sample in range(plan.repeats)
-    ]
+    wanted = [Job(task, sample) for task in folder.own_tasks for sample in range(plan.repeats)]
     jobs = [job for job in wanted if (job.task, job.sample) not in whole]
     again = sum((job.task, job.sample) in kept for job in jobs)
     if kept and jobs:

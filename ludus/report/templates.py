@@ -9,7 +9,6 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from ludus.agents.evaluate import fault_share
 from ludus.report.figures import visible
 from ludus.tools.wording import number, signed
 
@@ -31,7 +30,7 @@ def render_page(template: str, styles: Sequence[str] = (), **values: Any) -> str
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.globals.update(number=number, signed=signed, fault_share=fault_share)
+    environment.globals.update(number=number, signed=signed)
     return environment.get_template(template).render(
         style=Markup("".join(map(_resource, ("report.css", *styles)))),
         script=Markup(script),

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from ludus.agents.statistics import bootstrap_mean, holm, holm_levels, sign_flip_p
+from ludus.agents.statistics import bootstrap_mean, clustered_share, holm, holm_levels, sign_flip_p
 
 
 def test_pairs_that_all_tie_differ_by_exactly_zero() -> None:
@@ -56,3 +56,9 @@ def test_holm_gives_the_textbook_values() -> None:
     assert holm([]) == []
     assert holm([0.9, 0.8]) == pytest.approx([1.0, 1.0])
     assert holm_levels([0.04, 0.01]) == pytest.approx([0.95, 0.975])
+
+
+def test_shares_that_differ_by_rounding_alone_are_alike() -> None:
+    interval = clustered_share([1.0, 1.0 - 1e-16 * 3], 2)
+    assert interval.value == pytest.approx(1.0)
+    assert 0 < interval.low < interval.high <= 1

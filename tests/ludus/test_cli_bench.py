@@ -27,7 +27,7 @@ def test_a_run_prints_its_table_and_writes_a_report_that_loads_nothing(run: Run,
         "pass^2",
         "maj@2",
         "oracle",
-        "8 environment:terminated",
+        "8 wrong",
         "report.html",
     ):
         assert text in result.out
@@ -224,8 +224,8 @@ def test_no_figure_is_printed_without_the_faults_that_it_leaves_out(
     folder.journal.write_bytes(folder.journal.read_bytes() + encode(fault))
     outcome = read_outcome(tmp_path / "run")
     print_outcome(outcome)
-    assert "1 (25.0%)" in render(outcome)
-    (note, _, _) = compare(outcome.folder, outcome.folder).notes
+    assert "3 of 4<small>1 fault</small>" in render(outcome)
+    note, *_ = compare(outcome.folder, outcome.folder).notes
     assert "1 of 4 episodes (25.0%) ended in a fault" in note
 
 

@@ -112,8 +112,8 @@ def _show(a: "Folder", b: "Folder", comparison: "Comparison") -> None:
             )
     console.print(
         Text(
-            "Intervals: bootstrap over tasks of the difference; each task counts once. A winner: the interval "
-            "excludes 0, and random changes of sign give p ≤ 0.05.",
+            "Intervals: bootstrap over tasks of the difference; each task counts once. A winner: the "
+            "interval excludes 0, and random changes of sign give p ≤ 0.05.",
             style="dim",
         ),
         soft_wrap=True,

@@ -33,9 +33,7 @@ def print_outcome(outcome: Outcome) -> None:
         console.print(Text(missing, style="red"), soft_wrap=True)
     for line in trouble_lines(outcome):
         console.print(Text(line), soft_wrap=True)
-    how = (
-        "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
-    )
+    how = "95% intervals cluster by task: bootstrap over tasks; shares: Wilson's at the effective sample size"
     if faults + refusals:
         how += "; [bounds]: episodes without a score as failures, and as successes"
     console.print(Text(how, style="dim"), soft_wrap=True)
@@ -57,16 +55,15 @@ def figures_table(outcome: Outcome) -> Table:
         columns.append("[bounds]")
     if repeats > 1:
         columns += [f"pass@{repeats}", f"pass^{repeats}", f"maj@{repeats}"]
-    for name in (*columns, "turns", "tokens", "seconds", "scored", "faults"):
+    columns += ["turns", "tokens", "seconds", "scored"]
+    for name in columns if is_whole else [*columns, "faults", "refused"]:
         table.add_column(Text(name), justify="right", no_wrap=True)
-    if not is_whole:
-        table.add_column("refused", justify="right", no_wrap=True)
     for row in outcome.rows:
         table.add_row(*_cells(environment_title(row.tasks.label), row.figures, repeats, is_whole))
         for name, figures in row.kinds.items():
-            table.add_row(*_cells(f"  {name}", figures, repeats, is_whole))
+            table.add_row(*_cells(f"  · {name}", figures, repeats, is_whole))
         for name, figures in row.baselines.items():
-            table.add_row(*_cells(f"  {name} agent", figures, repeats, is_whole), style="dim")
+            table.add_row(*_cells(f"  {name}", figures, repeats, is_whole), style="dim")
     return table
 
 
@@ -88,9 +85,10 @@ def _cells(name: str, figures: Figures, repeats: int, is_whole: bool) -> list[Te
         figure(figures.completion_tokens or math.nan, 0),  # a scripted agent has none
         figure(figures.seconds, 3),
         f"{figures.scored}/{figures.episodes}",
-        str(figures.faults),
     ]
-    return [Text(cell) for cell in (cells if is_whole else [*cells, str(figures.refusals)])]
+    if not is_whole:
+        cells += [str(figures.faults), str(figures.refusals)]
+    return [Text(cell) for cell in cells]
 
 
 def trouble_lines(outcome: Outcome) -> list[str]:

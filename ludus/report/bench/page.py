@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from ludus.agents.bench.directory import REPORT
 from ludus.agents.bench.metrics import Figures
-from ludus.agents.bench.result import Result
 from ludus.agents.bench.outcome import Outcome, Row
+from ludus.agents.bench.result import Result
 from ludus.agents.episode import Episode
+from ludus.agents.evaluate import left_out
 from ludus.report.templates import render_page
 from ludus.report.transcript import ShownEpisode, show
 from ludus.tools.files import write_file
@@ -47,6 +48,7 @@ class ShownEnvironment:
     anchor: str
     hash: str
     figures: Figures
+    kinds: tuple[tuple[str, Figures], ...]
     baselines: tuple[tuple[str, Figures], ...]
     success_svg: Markup
     marks: tuple[Mark, ...]
@@ -139,6 +141,7 @@ def _environment(
         anchor=f"e{which}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}",
         hash=row.tasks.digest,
         figures=row.figures,
+        kinds=tuple(row.kinds.items()),
         baselines=tuple(row.baselines.items()),
         success_svg=_forest(row),
         marks=marks,
@@ -204,11 +207,13 @@ def _headline(outcome: Outcome) -> str:
 
 def _lede(outcome: Outcome) -> str:
     settings = outcome.folder.settings
-    tasks, episodes = sum(row.figures.tasks for row in outcome.rows), len(outcome.results)
-    faults = sum(row.figures.faults for row in outcome.rows)
+    tasks, scored = (sum(getattr(row.figures, name) for row in outcome.rows) for name in ("tasks", "scored"))
+    faults, refusals = (
+        sum(getattr(row.figures, name) for row in outcome.rows) for name in ("faults", "refusals")
+    )
     repeats = f", each {settings.repeats} times" if settings.repeats > 1 else ""
-    broken = f" {faults} more ended in a fault and count in no figure." if faults else ""
-    return f"{episodes - faults:,} episodes of {tasks:,} tasks{repeats}.{broken}"
+    missing = left_out(faults, len(outcome.results), refusals)
+    return f"{scored:,} episodes of {tasks:,} tasks{repeats}.{f' {missing}.' if missing else ''}"
 
 
 def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:

@@ -20,7 +20,13 @@ def answer(arguments: Any = None, text: str = "", stop: StopReason = StopReason.
 @pytest.mark.parametrize(
     "alike",
     [
-        [{"value": 4.2}, {"value": "4.2"}, '{"value": "4.20"}', {"value": '"4.2"'}, {"value": 4.2, "unit": ""}],
+        [
+            {"value": 4.2},
+            {"value": "4.2"},
+            '{"value": "4.20"}',
+            {"value": '"4.2"'},
+            {"value": 4.2, "unit": ""},
+        ],
         [{"value": "4.2 °C"}, {"value": 4.2, "unit": "celsius"}, {"value": "4.2", "unit": "°C"}],
         [{"value": "−3"}, {"value": -3}, {"value": "-3.0"}],
         [{"answer": "The Harbour.", "pages": ["b", "a"]}, {"pages": ["a", "b", "a"], "answer": "harbour"}],

@@ -34,7 +34,12 @@ def test_figures_are_means_over_tasks() -> None:
     results = [result(0, s, success=s < 3) for s in range(4)] + [result(1, s) for s in range(4)]
     found = figures(results)
     assert (found.tasks, found.episodes, found.repeats) == (2, 8, 4)
-    assert found.success.value == found.pass_at[1].estimate.value == found.pass_hat[1].estimate.value == pytest.approx(3 / 8)
+    assert (
+        found.success.value
+        == found.pass_at[1].estimate.value
+        == found.pass_hat[1].estimate.value
+        == pytest.approx(3 / 8)
+    )
     assert found.pass_at[4].estimate.value == pytest.approx(1 / 2)
     assert found.pass_at[2].estimate.value == pytest.approx(1 / 2)
     assert found.pass_hat[4].estimate.value == 0
@@ -51,7 +56,7 @@ def test_faults_count_in_nothing_but_are_shown() -> None:
 
 
 def test_a_task_on_which_something_broke_stays_in_every_share() -> None:
-    """Those whose repeats were all intact are the easy ones here: without the other task, pass^2 would be 1."""
+    """The tasks whose repeats were all intact are the easy ones: from them alone, pass^2 would be 1."""
     fault = {"stop": "fault:environment"}
     found = figures([result(0, 0, True), result(0, 1, True), result(1, 0), result(1, 1, **fault)])
     assert found.pass_hat[2].estimate.value == 0.5
@@ -96,7 +101,9 @@ def test_every_share_lies_between_its_bounds_and_every_episode_counts_once(resul
     assert sum(found.verdicts.values()) == sum(found.stops.values()) == found.episodes == len(results)
     assert found.scored + found.faults + found.refusals == found.episodes
     shares = [(found.success, found.success_bounds)]
-    shares += [(share.estimate, share.bounds) for share in (*found.pass_at.values(), *found.pass_hat.values())]
+    shares += [
+        (share.estimate, share.bounds) for share in (*found.pass_at.values(), *found.pass_hat.values())
+    ]
     for estimate, bounds in shares:
         assert 0 <= bounds.low <= bounds.high <= 1 + 1e-9
         assert not found.scored or bounds.low - 1e-9 <= estimate.value <= bounds.high + 1e-9
@@ -167,7 +174,12 @@ def test_a_task_to_which_nobody_gave_an_answer_is_a_failed_vote() -> None:
 
 def test_kinds_of_tasks_have_figures_of_their_own() -> None:
     broken = {"stop": "fault:environment", "key": "", "kind": ""}
-    results = [result(0, 0, True, kind="room"), result(0, 1, **broken), result(1, 0, kind="trip"), result(2, 0)]
+    results = [
+        result(0, 0, True, kind="room"),
+        result(0, 1, **broken),
+        result(1, 0, kind="trip"),
+        result(2, 0),
+    ]
     found = by_kind(results)
     assert {kind: figures.episodes for kind, figures in found.items()} == {"room": 2, "trip": 1, "unknown": 1}
     assert found["room"].success.value == 1

@@ -23,7 +23,7 @@ from ludus.agents.store import read_episodes
 from ludus.tools.errors import UserError
 
 ARITHMETIC = "ludus/Arithmetic-v0"
-TIMES = ("seconds", "model_seconds", "step_seconds")
+TIMES = ("seconds", "model_seconds", "step_seconds", "turn_seconds")
 
 
 def timeless(value: Any) -> Any:

@@ -13,7 +13,6 @@ import pytest
 from ludus.agents.choose import AgentError, choose_policy
 from ludus.agents.engines.base import EngineFault
 from ludus.agents.episode import Episode, StopReason
-from ludus.agents.statistics import wilson
 from ludus.agents.policy import Action, Policy, ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.search.beam import Beam
@@ -23,6 +22,7 @@ from ludus.agents.search.lines import final_answer, likelihood
 from ludus.agents.search.majority import Majority
 from ludus.agents.search.mcts import MCTS
 from ludus.agents.search.react import ReAct, final_words, written_calls
+from ludus.agents.statistics import wilson
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import Chat, assistant, system, user
 from ludus.envs.faults import EnvironmentFault
