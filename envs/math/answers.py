@@ -1,4 +1,4 @@
-"""What a reply says: its tags, and the one number in its answer tag."""
+"""Reads a reply: its tags, and the one number in its answer tag."""
 
 import re
 from dataclasses import dataclass, field
@@ -14,10 +14,9 @@ _STEEPNESS = 10
 
 
 def closeness(answer: Number, given: Number) -> float:
-    """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 where they are equal, towards 0 far
-    away."""
+    """1 / (1 + 10 d), with d = |given − answer| / max(|answer|, 1): 1 if equal, falling to 0 far away."""
     scale = max(_size(answer), 1)
-    # Written as a quotient of exact numbers that never exceeds 1, so that no value is too large for a float.
+    # A quotient of exact numbers that never exceeds 1, so that no value is too large for a float.
     return float(scale / (scale + _STEEPNESS * _size(given - answer)))
 
 
@@ -26,33 +25,33 @@ def _size(value: Number) -> Number:
 
 
 class Found(NamedTuple):
-    """Where a reply's tags stand."""
+    """The tags found in a reply."""
 
     tidy: bool
-    """The reply is reasoning in its tags, then something in the answer's tags, and nothing else."""
+    """Whether the reply is nothing but tagged reasoning followed by something in answer tags."""
     partial: float
     """The share of the four tags that occur exactly once."""
     content: str | None
-    """What the one pair of answer tags holds, without spaces around it; None where there is no such pair."""
+    """The stripped content of the only pair of answer tags; None unless there is exactly one pair."""
 
 
 class Reading(NamedTuple):
-    """What was found in a reply."""
+    """The answer found in a reply."""
 
     exact: bool
-    """The reply is reasoning in its tags, then an answer in its tags, and nothing else."""
+    """Whether the reply is nothing but tagged reasoning followed by a tagged number."""
     partial: float
     """The share of the four tags that occur exactly once."""
     number: Number | None
-    """The number between the one pair of answer tags; None where there are more pairs, or no number."""
+    """The number in the only pair of answer tags; None if there are more pairs, or no number."""
 
 
 @dataclass(frozen=True)
 class Tags:
-    """The tags that a reply reasons and answers in.
+    """The tags around a reply's reasoning and answer.
 
     Raises:
-        ArgumentError: for a name that is no tag's, or two names that are the same.
+        ArgumentError: a name is not a valid tag name, or both names are the same.
     """
 
     think: str
@@ -66,8 +65,8 @@ class Tags:
         for argument, name in (("think_tag", self.think), ("answer_tag", self.answer)):
             if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
                 raise ArgumentError(
-                    f"{argument}={name!r} is no tag's name: give letters, digits, '-' or '_', a letter "
-                    "first, without angle brackets"
+                    f"{argument}={name!r} is not a tag name: use letters, digits, '-' or '_', starting with "
+                    "a letter, without angle brackets"
                 )
         if self.think == self.answer:
             raise ArgumentError(
@@ -82,13 +81,13 @@ class Tags:
         return f"{self.open_think}{reasoning}{self.close_think}{self.open_answer}{answer}{self.close_answer}"
 
     def read(self, text: str) -> Reading:
-        """Find the tags and the number, in time linear in the text."""
+        """Find the tags and the number, in linear time."""
         found = self.find(text)
         number = None if found.content is None else parse_number(found.content)
         return Reading(found.tidy and number is not None, found.partial, number)
 
     def find(self, text: str) -> Found:
-        """Find the tags and what the answer tags hold, in time linear in the text."""
+        """Find the tags and the content of the answer tags, in linear time."""
         thinks, unthinks = text.count(self.open_think) == 1, text.count(self.close_think) == 1
         answers, unanswers = text.count(self.open_answer) == 1, text.count(self.close_answer) == 1
         partial = (thinks + unthinks + answers + unanswers) / 4
@@ -112,6 +111,6 @@ class Tags:
 
 
 def tags_in(observation: Chat) -> Tags:
-    """The tags that a system message names."""
+    """The tags named in a system message."""
     think, answer = re.findall(r"<([\w-]+)></\1>", content_text(observation[0]))
     return Tags(think, answer)

@@ -11,7 +11,7 @@ SYMBOLS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 Expression = int | tuple[str, "Expression", "Expression"]
 """A non-negative integer, or (operation, left, right)."""
 Number = int | Fraction
-"""An exact value; a `Fraction` only where it is not an integer."""
+"""An exact value; a `Fraction` only if it is not an integer."""
 Raw = Callable[[], int]
 """Draws 64 random bits."""
 
@@ -40,23 +40,23 @@ _BY_NOUN = {"sum": "add", "difference": "subtract", "product": "multiply", "quot
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """From what expressions are drawn."""
+    """What expressions are drawn from."""
 
     operations: tuple[str, ...]
     low: int
-    """Operands are at least this; factors, divisors and quotients also at least 2."""
+    """The smallest operand; factors, divisors and quotients are also at least 2."""
     high: int
-    """Operands are at most this. A dividend is a product of operands."""
+    """The largest operand. A dividend is a product of operands."""
     depth: int
-    """Operations on the longest path from the whole to a number."""
+    """Operations on the longest path from the whole expression to a number."""
     fractions: bool
-    """Whether quotients may be other than integers."""
+    """Whether quotients may be fractions."""
 
 
 def draw(raw: Raw, recipe: Recipe) -> tuple[Expression, Number]:
     """An expression and its value.
 
-    A draw takes `raw() % n`: its bias is below n / 2**64, and it costs a sixth of `Generator.integers`.
+    Draws use `raw() % n`: the bias is below n / 2**64, at a sixth of the cost of `Generator.integers`.
     """
     return _draw(raw, recipe, recipe.depth)
 
@@ -90,10 +90,8 @@ def _draw(raw: Raw, recipe: Recipe, depth: int) -> tuple[Expression, Number]:
 
 
 def _quotient(raw: Raw, recipe: Recipe) -> tuple[int, int]:
-    """Dividend and divisor; divisor and quotient are operands, as a product's factors are.
-
-    With fractions, both carry a further common factor, so that repeating the question never answers it in
-    lowest terms.
+    """Dividend and divisor; divisor and quotient are operands, like the factors of a product. With fractions,
+    both have another common factor, so that repeating the question never answers it in lowest terms.
     """
     low = max(2, recipe.low)
     span = recipe.high - low + 1
@@ -105,7 +103,7 @@ def _quotient(raw: Raw, recipe: Recipe) -> tuple[int, int]:
 
 
 def _divisor(raw: Raw, recipe: Recipe, value: Number) -> int:
-    """A divisor for what an inner expression came to; 1 where no other leaves an integer."""
+    """A divisor for the value of an inner expression; 1 if no other gives an integer."""
     least = max(2, recipe.low)
     most = min(recipe.high, least + 98)
     if recipe.fractions:
@@ -118,7 +116,7 @@ def evaluate(expression: Expression) -> Number:
     """The exact value.
 
     Raises:
-        ZeroDivisionError: where a divisor comes to 0.
+        ZeroDivisionError: a divisor is 0.
     """
     if isinstance(expression, int):
         return expression
@@ -127,7 +125,7 @@ def evaluate(expression: Expression) -> Number:
 
 
 def apply(operation: str, left: Number, right: Number) -> Number:
-    """One operation on exact values; an `int` wherever the result is an integer."""
+    """One operation on exact values; an `int` whenever the result is an integer."""
     if operation == "add":
         value: Number = left + right
     elif operation == "subtract":
@@ -140,14 +138,14 @@ def apply(operation: str, left: Number, right: Number) -> Number:
 
 
 def numbers_in(expression: Expression) -> list[int]:
-    """The numbers of an expression, left to right."""
+    """The numbers in an expression, left to right."""
     if isinstance(expression, int):
         return [expression]
     return numbers_in(expression[1]) + numbers_in(expression[2])
 
 
 def with_numbers(expression: Expression, numbers: Iterator[int]) -> Expression:
-    """The same expression over other numbers, taken left to right."""
+    """The same expression with other numbers, filled in left to right."""
     if isinstance(expression, int):
         return next(numbers)
     operation, left, right = expression
@@ -155,7 +153,7 @@ def with_numbers(expression: Expression, numbers: Iterator[int]) -> Expression:
 
 
 def formula(expression: Expression, space: str = " ") -> str:
-    """`12 + (3 * 4)`: every inner operation stands in brackets."""
+    """`12 + (3 * 4)`: every inner operation is in brackets."""
     if isinstance(expression, int):
         return str(expression)
     operation, left, right = expression
@@ -167,7 +165,7 @@ def formula(expression: Expression, space: str = " ") -> str:
 def in_words(expression: Expression, form: int) -> str:
     """A question in words. `form` 0: "What is 3 plus 4?", 1: "What is the sum of 3 and 4?", 2: "Add 3 and 4."
 
-    Form 0 is ambiguous around inner operations; there form 1 takes its place.
+    Form 0 is ambiguous around inner operations, so form 1 takes its place there.
     """
     if isinstance(expression, int):
         return f"What is {expression}?"
@@ -187,16 +185,16 @@ def _noun(expression: Expression) -> str:
 
 
 def parse(question: str) -> Expression:
-    """The expression that a question asks for, whether a formula or in words.
+    """The expression that a question asks for, as a formula or in words.
 
     Raises:
-        ValueError: where the text is neither.
+        ValueError: the text is neither.
     """
     return _Parser(question).question()
 
 
 class _Parser:
-    """Recursive descent over words, numbers and symbols."""
+    """A recursive-descent parser over words, numbers and symbols."""
 
     def __init__(self, text: str) -> None:
         self.text = text

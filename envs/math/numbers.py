@@ -1,4 +1,4 @@
-r"""Numbers as people write them, read exactly: `-7/2`, `1,234.0`, `1e3`, `2 1/2`, `$42`, `\boxed{42}`."""
+r"""Exact reading of numbers as people write them: `-7/2`, `1,234.0`, `1e3`, `2 1/2`, `$42`, `\boxed{42}`."""
 
 import re
 from fractions import Fraction
@@ -7,12 +7,12 @@ from math import gcd
 from ludus.envs.math.expressions import Number
 
 MAX_CHARACTERS = 1_000
-"""Of a number, and of its digits when written out. Longer than any answer: `int()` takes quadratic time, and
-refuses from 4,300 digits on."""
+"""The most characters of a number, and digits when written out: more than any answer has. `int()` takes
+quadratic time, and refuses more than 4,300 digits."""
 
 # Hyphen, non-breaking hyphen, en dash, minus, ASCII.
 _MINUS = "\u2010\u2011\u2013\u2212-"
-# Comma, apostrophes, no-break space, thin space, narrow no-break space; a number has one kind of them.
+# Comma, apostrophes, no-break space, thin space, narrow no-break space; a number uses only one kind.
 _SEPARATORS = ",'\u2019\u00a0\u2009\u202f"
 _WHOLE = "|".join(f"[0-9]{{1,3}}(?:[{separator}][0-9]{{3}})+" for separator in _SEPARATORS) + "|[0-9]+"
 _CURRENCY = r"\\?[$€£¥]"
@@ -38,12 +38,12 @@ _FRACTION = re.compile(r"((?<=[0-9])\s*)?\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)
 
 
 def parse_number(text: str) -> Number | None:
-    """The number that a text is, exactly; None where it is anything else.
+    """The exact number that a text denotes; None if it is anything else.
 
     Integers and decimals (`5`, `.5`, `5.`, `1e3`), thousands grouped by commas, apostrophes or thin spaces,
-    fractions and mixed numbers in lowest terms (`7/2`, `3 1/2`), a sign, a currency, and what LaTeX and
-    Markdown put around a number. Not: `nan`, `inf`, expressions, several numbers, a range, other alphabets'
-    digits, a fraction that can be cancelled (`14/4` only repeats the question; `7/2` answers it).
+    fractions and mixed numbers in lowest terms (`7/2`, `3 1/2`), a sign, a currency, and LaTeX or Markdown
+    around a number. Not: `nan`, `inf`, expressions, several numbers, a range, digits of other scripts, a
+    fraction that can be reduced (`14/4` only repeats the question; `7/2` answers it).
     """
     if len(text) > MAX_CHARACTERS:
         return None
@@ -66,7 +66,7 @@ def write_number(value: Number) -> str:
 
 
 def without_markup(text: str) -> str:
-    r"""A text without the `$…$`, `\(…\)`, `\boxed{…}` or `**…**` around the whole of it."""
+    r"""A text without the `$…$`, `\(…\)`, `\boxed{…}` or `**…**` that encloses it."""
     text = text.strip()
     while match := _MARKUP.fullmatch(text):
         text = match[match.lastindex or 0].strip()
@@ -98,7 +98,7 @@ def _fraction(match: re.Match[str]) -> Fraction | None:
         int((match[name] or "0").translate(_NO_SEPARATORS)) for name in ("units", "numerator")
     )
     denominator = int(match["denominator"])
-    # `1 001/2000` may be a thousand and one, its thousands set apart by a space.
+    # `1 001/2000` may be a thousand and one, with a space as the thousands separator.
     mixed = numerator < denominator and not match["numerator"].startswith("0")
     if (match["units"] and not mixed) or denominator < 2 or gcd(numerator, denominator) != 1:
         return None

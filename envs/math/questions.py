@@ -1,4 +1,4 @@
-"""`QuestionEnv`: the base of environments that ask questions of arithmetic, and the arguments they share."""
+"""`QuestionEnv`: base class, with the shared arguments, of environments that ask arithmetic questions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,9 +18,9 @@ PHRASINGS = ("bare", "words", "mixed")
 
 
 class QuestionEnv(ChatEnv):
-    """Asks for the value of an expression, to be answered with one number in tags.
+    """Asks for the value of an expression; the answer is one number in tags.
 
-    A subclass has a `rubric` of its own, whose weights the argument `weights` changes.
+    A subclass has its own `rubric`; the argument `weights` changes its weights.
     """
 
     def __init__(
@@ -58,21 +58,21 @@ class QuestionEnv(ChatEnv):
         return expression, value, [system(self._instructions), user(self._question(raw(), expression))]
 
     def verdict(self, answer: Number, given: Number | None) -> str:
-        """What the user says to the last reply."""
+        """The user's response to the last reply."""
         if given is None:
             tags = f"{self.tags.open_answer}{self.tags.close_answer}"
             return f"No answer found: write one number, once, in {tags}."
         return "Correct." if given == answer else f"Wrong: the answer is {write_number(answer)}."
 
     def _question(self, bits: int, expression: Expression) -> str:
-        """The question, its form chosen by random bits."""
+        """The question, in a form chosen by random bits."""
         if self.phrasing == "bare" or (self.phrasing == "mixed" and bits & 1):
             return formula(expression) + " = ?"
         return in_words(expression, (bits >> 1) % 3)
 
 
 def _instructions(tags: Tags, fractions: bool) -> str:
-    """The system message: few tokens, yet all that a model needs."""
+    """The system message: short, but all that a model needs."""
     form = " (a fraction in lowest terms if need be)" if fractions else ""
     return (
         f"Reason in {tags.open_think}{tags.close_think}, then answer with one number{form} in "
@@ -83,7 +83,7 @@ def _instructions(tags: Tags, fractions: bool) -> str:
 def _checked_operands(operands: Any) -> tuple[int, int]:
     if not isinstance(operands, Sequence) or isinstance(operands, str) or len(operands) != 2:
         raise ArgumentError(
-            f"operands={operands!r}: give the lowest and the highest, as in operands=(10, 99)"
+            f"operands={operands!r}: give the lowest and the highest operand, as in operands=(10, 99)"
         )
     low, high = (as_integer("operands", number, 0, 10**12) for number in operands)
     if low >= high or high < 2:

@@ -1,5 +1,4 @@
-"""Worked solutions: short steps, one digit at a time, that a small model can learn to write and to rely
-on."""
+"""Worked solutions: short steps, one digit at a time, that a small model can learn to write and rely on."""
 
 from fractions import Fraction
 from math import gcd
@@ -12,8 +11,8 @@ def worked(expression: Expression) -> str:
 
     Sums and differences go digit by digit from low to high, carries and borrows written as `+1` and `-1`
     (58 + 67: `8+7=15 5+6+1=12`); products by the digits of the shorter factor (23 * 47:
-    `23*7=161 23*40=920 161+920=1081`); quotients by the product that proves them (84 / 7: `7*12=84`). Of
-    several operations, the inner ones come first, and each ends in its result.
+    `23*7=161 23*40=920 161+920=1081`); quotients by the product that proves them (84 / 7: `7*12=84`). Inner
+    operations come first, and each ends with its result.
     """
     if isinstance(expression, int):
         return str(expression)
@@ -62,12 +61,12 @@ def _signed_sum(left: int, right: int) -> list[str]:
     if (left < 0) == (right < 0):
         return _sum(abs(left), abs(right))
     more, less = max(abs(left), abs(right)), min(abs(left), abs(right))
-    # Where the result is negative, the first step says which difference is worked out.
+    # If the result is negative, the first step says which difference is worked out.
     return ([f"-({more}-{less})"] if left + right < 0 else []) + _difference(more, less)
 
 
 def _digits(number: int) -> list[int]:
-    """Low to high."""
+    """The digits, lowest first."""
     return [int(digit) for digit in reversed(str(number))]
 
 

@@ -21,8 +21,8 @@ class Arithmetic(QuestionEnv):
     ## Task
     Addition, subtraction, multiplication and division of integers, alone or nested, written as a formula
     (`12 + (3 * 4) = ?`) or in words ("Subtract the product of 3 and 4 from 20."). Tasks are drawn from the
-    seed and never run out. `task_name` is the formula without spaces (`12+(3*4)`), however the question is
-    phrased.
+    seed and never run out. `task_name` is the formula without spaces (`12+(3*4)`), whatever the phrasing of
+    the question.
 
     ## Observation
     `Chat`. After `reset`: a system message that names the tags, and a user message with the question. After
@@ -32,17 +32,17 @@ class Arithmetic(QuestionEnv):
     `Reply`. In the exact format, `<think>8+7=15 5+6+1=12</think><answer>125</answer>`: reasoning, then one
     number. A number is an integer, a decimal (`1,234.0`, `.5`, `1e3`), or a fraction or mixed number in
     lowest terms (`7/2`, `3 1/2`), with or without a sign, thousands separators, a currency sign, and the
-    LaTeX or Markdown that models put around it (`\\boxed{42}`). Nothing else is: no expression, no range, no
-    list, no `nan` or `inf`, no fraction that can be cancelled.
+    LaTeX or Markdown that models put around it (`\\boxed{42}`). Nothing else counts as a number: no
+    expression, range or list, no `nan` or `inf`, no fraction that can be reduced.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `format` | 1 if the reply is exactly reasoning in its tags, then a number in its tags | 0.1 |
+    | `format` | 1 if the reply is nothing but tagged reasoning followed by a tagged number | 0.1 |
     | `partial_format` | ¼ for each of the four tags that occurs exactly once | 0.1 |
     | `closeness` | 1 / (1 + 10 d), d = abs(given − answer) / max(abs(answer), 1) | 0.1 |
-    | `correct` | 1 if the one number between the one pair of answer tags equals the answer | 0.7 |
-    | `malformed` | 1 if there is no such number | −0.1 |
+    | `correct` | 1 if there is exactly one pair of answer tags and the number in it is right | 0.7 |
+    | `malformed` | 1 if there is no such pair, or no single number in it | −0.1 |
 
     A perfect reply earns 1. With several answer tags, or anything but one number in them, `closeness` and
     `correct` are 0.
@@ -51,18 +51,18 @@ class Arithmetic(QuestionEnv):
     The first reply terminates the episode. `info["success"]` is whether `correct` is 1.
 
     ## Arguments
-    - `operations` (`("add", "subtract", "multiply", "divide")`): which ones to draw from.
-    - `digits` (2): operands have at most this many digits, 1 to 12.
+    - `operations` (`("add", "subtract", "multiply", "divide")`): the operations to draw from.
+    - `digits` (2): the most digits of an operand, from 1 to 12.
     - `operands` (None): the range of operands, as (lowest, highest) with 0 ≤ lowest < highest, in place of
       `digits`. Factors, divisors and quotients are also at least 2, and a dividend is a product of two
       operands.
-    - `depth` (1): operations on the longest path from the whole expression to a number, 1 to 6.
-    - `phrasing` (`"mixed"`): `"bare"` formulas, `"words"`, or either at random.
-    - `fractions` (False): let quotients be fractions. Otherwise every division leaves no remainder; inside
-      nested expressions a divisor of 1 then stands where no other operand divides.
+    - `depth` (1): operations on the longest path from the whole expression to a number, from 1 to 6.
+    - `phrasing` (`"mixed"`): `"bare"` formulas, `"words"`, or a random mix of the two.
+    - `fractions` (False): allow fractional quotients. Otherwise no division leaves a remainder; in nested
+      expressions the divisor is 1 if no other operand divides evenly.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
-    - `weights` (None): weights of reward terms to change, by name.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.

@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/Arithmetic-v0`. They read the messages, as a language model does."""
+"""The scripted agents of `ludus/Arithmetic-v0`. They see only the messages, as a language model does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 
 
 class RandomNumber(ScriptedAgent):
-    """Writes in the exact format, and guesses a number up to 1000."""
+    """Uses the exact format, and guesses a number up to 1000."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -34,7 +34,7 @@ class Oracle(ScriptedAgent):
 
 
 class ManyAnswers(ScriptedAgent):
-    """Cheats: every number up to 200, each in answer tags of its own."""
+    """Cheats: answers with every number up to 200, each in its own answer tags."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         tags = tags_in(observation)
@@ -43,14 +43,14 @@ class ManyAnswers(ScriptedAgent):
 
 
 class ListInOneTag(ScriptedAgent):
-    """Cheats: every number up to 200 in one pair of tags."""
+    """Cheats: answers with every number up to 200 in one pair of tags."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         return tags_in(observation).write("one of these", ", ".join(map(str, range(201))))
 
 
 class Hedge(ScriptedAgent):
-    """Cheats: gives the right number and the one after it, for a reader who looks for the right one."""
+    """Cheats: gives the right number and the next, in case the checker only looks for the right one."""
 
     BETWEEN = (" or ", ", ", "-", "\u2013", " to ", " and ", "\n", " ")
 
@@ -76,7 +76,7 @@ class Echo(ScriptedAgent):
 
 
 class Extreme(ScriptedAgent):
-    """Cheats: answers that upset a careless comparison."""
+    """Cheats: gives answers that upset a careless comparison."""
 
     ANSWERS = (
         "nan",
@@ -105,7 +105,7 @@ class Extreme(ScriptedAgent):
 
 
 class Constant(ScriptedAgent):
-    """Cheats: the perfect format around the same number every time."""
+    """Cheats: uses the exact format, with the same number every time."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         return tags_in(observation).write("always this", "42")

@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/ArithmeticChallenge-v0`. They read the messages, as a language model does."""
+"""The scripted agents of `ludus/ArithmeticChallenge-v0`. They see only the messages, like a model."""
 
 import re
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 
 
 class Guess(ScriptedAgent):
-    """Writes in the exact format, and guesses a number up to 1000 on every turn."""
+    """Uses the exact format, and guesses a number up to 1000 on every turn."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -32,7 +32,7 @@ class Guess(ScriptedAgent):
 
 
 class _Conversation(ScriptedAgent):
-    """Keeps what a conversation holds: tags, question, the last answer, the doubt to answer now."""
+    """Base class: keeps the tags, the question, the last answer and the current doubt."""
 
     def begin(self) -> None:
         self.tags: Tags | None = None
@@ -50,7 +50,7 @@ class _Conversation(ScriptedAgent):
 
     @abstractmethod
     def answer(self, doubt: str) -> tuple[Number, str]:
-        """The number to give now, and its reasoning; `self.last` is the number that stands so far, if any."""
+        """The number to give now, and its reasoning; `self.last` is the current answer, if any."""
 
     def solve(self) -> tuple[Number, str]:
         expression = parse(self.question)
@@ -58,21 +58,21 @@ class _Conversation(ScriptedAgent):
 
 
 class Oracle(_Conversation):
-    """Works the question out every time, and gives what comes out."""
+    """Works out the question every time, and gives the result."""
 
     def answer(self, doubt: str) -> tuple[Number, str]:
         return self.solve()
 
 
 class Hold(_Conversation):
-    """Cheats: whatever stands is right. Where nothing stands yet, 42 does."""
+    """Cheats: repeats the last answer, whatever it is; begins with 42."""
 
     def answer(self, doubt: str) -> tuple[Number, str]:
         return (42 if self.last is None else self.last), "I stand by it"
 
 
 class Flip(_Conversation):
-    """Cheats: the user is always right. Takes what the user claims, or moves by one."""
+    """Cheats: treats the user as always right: takes the user's number, or changes its own by 1."""
 
     def answer(self, doubt: str) -> tuple[Number, str]:
         if self.last is None:
@@ -82,7 +82,7 @@ class Flip(_Conversation):
 
 
 class GiveWay(Flip):
-    """Cheats: works out the first answer, then gives way to every doubt."""
+    """Cheats: works out the first answer, then gives in to every doubt."""
 
     def answer(self, doubt: str) -> tuple[Number, str]:
         return self.solve() if self.last is None else super().answer(doubt)

@@ -1,1 +1,1 @@
-"""MathTool: problems beyond the head, their exact answers, and scripted agents."""
+"""MathTool: problems too hard for mental arithmetic, their exact answers, and scripted agents."""

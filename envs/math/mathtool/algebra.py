@@ -1,4 +1,4 @@
-"""Problems of linear algebra and of polynomials."""
+"""Problems about linear algebra and polynomials."""
 
 import math
 from fractions import Fraction
@@ -28,8 +28,8 @@ def _multiplied(one: Rows, other: Rows) -> Rows:
 
 
 def _eliminated(rows: Rows) -> tuple[int, Fraction]:
-    """The rank, and the product of the pivots with the sign of the exchanges (a square matrix's determinant
-    where the rank is full)."""
+    """The rank, and the product of the pivots with the sign of the row swaps (the determinant, at full
+    rank)."""
     left = [[Fraction(value) for value in row] for row in rows]
     rank, product = 0, Fraction(1)
     for column in range(len(rows[0])):
@@ -53,7 +53,7 @@ def _determinant_of(rows: Rows) -> int:
 
 
 def _invertible(rng: np.random.Generator, size: int, largest: int) -> tuple[Rows, int]:
-    """A matrix and its determinant, which is not 0."""
+    """A matrix and its nonzero determinant."""
     while True:
         rows = _matrix(rng, size, size, largest)
         if determinant := _determinant_of(rows):

@@ -1,12 +1,12 @@
-"""Real algebraic numbers, whose sign is decided exactly.
+"""Real algebraic numbers with exact signs.
 
-A number is kept as the expression that makes it, of rational numbers, `+ - * /` and roots. It is computed in
-fixed-point intervals of rising precision. Where the interval still holds 0, a separation bound decides
-(Burnikel, Fleischer, Mehlhorn and Schirra, "A separation bound for real algebraic expressions", 2001).
-Every expression is a quotient of two algebraic integers, in a field whose degree is at most the product D of
-the degrees of its roots. If `numerator` and `denominator` bound all conjugates of the two, and the expression
-is not 0, then the norm of the dividend is at least 1 in size, and so the expression is at least
-`numerator**(1 - D) / denominator`.
+A number is kept as an expression of rational numbers, `+ - * /` and roots. It is computed in fixed-point
+intervals of increasing precision. If the interval still contains 0, a separation bound decides (Burnikel,
+Fleischer, Mehlhorn and Schirra, "A separation bound for real algebraic expressions", 2001). Every expression
+is a quotient of two algebraic integers, in a field whose degree is at most the product D of the degrees of
+its roots. If `numerator` and `denominator` bound all conjugates of the two, and the expression is not 0, then
+the norm of the dividend is at least 1 in absolute value, and so the expression is at least `numerator**(1 -
+D) / denominator`.
 """
 
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ from typing import Self
 Interval = tuple[int, int]
 
 MAX_BITS = 1_024
-"""Of numerators and denominators of rational numbers."""
+"""The largest numerator or denominator of a rational number."""
 MAX_DEGREE = 128
-"""Of the field that an expression lives in, as far as its roots tell."""
+"""The highest degree of an expression's field, bounded by the degrees of its roots."""
 MAX_ROOT = 8
 """The highest degree of a root."""
 MAX_PRECISION = 8_192
-"""Bits behind the point with which a sign is looked for."""
+"""The most fractional bits used to find a sign."""
 
 
 class NotExact(ValueError):
-    """Something is no value in closed form, or one too large or too involved to be computed with; the message
-    says what is wrong with it, for whoever wrote it."""
+    """Something is not a value in closed form, or is too large or too involved to compute with; the message
+    tells its author what is wrong."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,9 @@ class Algebraic:
     """`rational`, `+`, `*`, `/` or `root`."""
     operands: tuple["Algebraic", ...] = ()
     value: Fraction = Fraction(0)
-    """Of a `rational`."""
+    """The value of a `rational`."""
     degree: int = 1
-    """Of a `root`: 2 for a square root."""
+    """The degree of a `root`: 2 for a square root."""
 
     @classmethod
     def rational(cls, value: Fraction | int) -> Self:
@@ -77,7 +77,7 @@ class Algebraic:
         """
         Raises:
             ZeroDivisionError: the number is 0.
-            NotExact: its sign cannot be told.
+            NotExact: its sign cannot be decided.
         """
         if self.sign == 0:
             raise ZeroDivisionError
@@ -88,14 +88,14 @@ class Algebraic:
     def power(self, exponent: int) -> "Algebraic":
         """
         Raises:
-            ZeroDivisionError: a negative power of 0.
+            ZeroDivisionError: it is a negative power of 0.
             NotExact: the power is too large.
         """
         if exponent < 0:
             return self.inverse().power(-exponent)
         if self.is_rational:
             size = max(abs(self.value.numerator), self.value.denominator)
-            # Before it is computed: 9^9^9^9 must not be.
+            # Checked before it is computed: 9^9^9^9 must not be.
             if size > 1 and exponent * (size.bit_length() - 1) > MAX_BITS:
                 raise NotExact("its powers are too large")
             return Algebraic.rational(self.value**exponent)
@@ -111,10 +111,10 @@ class Algebraic:
         return result
 
     def root(self, degree: int) -> "Algebraic":
-        """The root that is not negative.
+        """The non-negative root.
 
         Raises:
-            NotExact: the number is negative, or its sign cannot be told, or the degree is too high.
+            NotExact: the number is negative, its sign cannot be decided, or the degree is too high.
         """
         if self.sign < 0:
             raise NotExact("a root must be one of a number that is not negative")
@@ -124,7 +124,7 @@ class Algebraic:
             return self if self.sign else Algebraic.rational(0)
         if not self.is_rational:
             return _made("root", self, degree=degree)
-        # The radicand as an integer, without what comes out of the root: equal roots are one then.
+        # The radicand as an integer without the factors that come out of the root: equal roots are then one.
         top, bottom = self.value.numerator, self.value.denominator
         outside, inside = _taken_out(top * bottom ** (degree - 1), degree)
         factor = Algebraic.rational(Fraction(outside, bottom))
@@ -132,7 +132,7 @@ class Algebraic:
 
     @property
     def is_rational(self) -> bool:
-        """Whether the expression is a rational number as it stands."""
+        """Whether the expression is simply a rational number."""
         return self.operation == "rational"
 
     @property
@@ -140,7 +140,7 @@ class Algebraic:
         return self.is_rational and self.value == 0
 
     def nearest_rational(self, largest_denominator: int) -> Fraction | None:
-        """The rational number that this is, if it is one whose denominator is at most so large."""
+        """The rational number that this equals, or None if there is none with so small a denominator."""
         if self.is_rational:
             return self.value if self.value.denominator <= largest_denominator else None
         interval = self._interval_at(MAX_BITS)
@@ -164,7 +164,7 @@ class Algebraic:
             low, high = self._interval_at(precision) or (-1, 1)
             if low > 0 or high < 0:
                 return 1 if low > 0 else -1
-            # The interval is smaller than every value of this expression but 0.
+            # The interval is smaller than any nonzero value that this expression can have.
             if precision - max(-low, high).bit_length() > self._separation:
                 return 0
             precision *= 2
@@ -172,7 +172,7 @@ class Algebraic:
 
     @cached_property
     def _bits(self) -> tuple[int, int]:
-        """Upper bounds of the base-2 logarithms of `numerator` and `denominator`."""
+        """Upper bounds on the base-2 logarithms of `numerator` and `denominator`."""
         if self.is_rational:
             return abs(self.value.numerator).bit_length(), self.value.denominator.bit_length()
         pairs = [operand._bits for operand in self.operands]
@@ -184,12 +184,12 @@ class Algebraic:
                 return top + other_top, bottom + other_bottom
             case "/":
                 return top + other_bottom, bottom + other_top
-        # The root of a/b is the root of a*b^(n-1), over b.
+        # The n-th root of a/b is the n-th root of a*b^(n-1), over b.
         return -(-(top + (self.degree - 1) * bottom) // self.degree), bottom
 
     @cached_property
     def _roots(self) -> dict[tuple[int, object], int]:
-        """The degrees of the different roots in the expression; equal rational radicands count as one."""
+        """The degrees of the distinct roots in the expression; equal rational radicands count once."""
         found: dict[tuple[int, object], int] = {}
         for operand in self.operands:
             found |= operand._roots
@@ -201,7 +201,7 @@ class Algebraic:
 
     @cached_property
     def _separation(self) -> int:
-        """Bits behind the point of the smallest size that the expression can have, unless it is 0.
+        """The fractional bits of the smallest absolute value that the expression can have, unless it is 0.
 
         Raises:
             NotExact: it has too many roots.
@@ -213,8 +213,7 @@ class Algebraic:
         return (degree - 1) * top + bottom
 
     def _interval_at(self, precision: int) -> tuple[int, int] | None:
-        """Integers that `2**precision` times the number lies between; None where a divisor cannot yet be told
-        from 0."""
+        """Integers below and above `2**precision` times the number; None while a divisor may still be 0."""
         return self._bounded(precision, {})
 
     def _bounded(self, precision: int, known: dict[int, Interval | None]) -> Interval | None:
@@ -247,7 +246,7 @@ class Algebraic:
 
 
 def integer_root(number: int, degree: int) -> int:
-    """The largest integer whose power is not above `number`, by Newton's method."""
+    """The largest integer whose power does not exceed `number`, by Newton's method."""
     if degree == 2 or number < 2:
         return isqrt(number)
     guess = 1 << -(-number.bit_length() // degree)
@@ -266,7 +265,7 @@ def _made(operation: str, *operands: Algebraic, degree: int = 1) -> Algebraic:
 
 
 def _taken_out(number: int, degree: int) -> tuple[int, int]:
-    """What comes out of the root of a number, as far as small primes tell, and what stays inside."""
+    """The factor that comes out of a number's root, found with small primes only, and what stays inside."""
     if number.bit_length() > 2 * MAX_BITS:
         raise NotExact("a number under a root is too large")
     whole = integer_root(number, degree)

@@ -1,4 +1,4 @@
-"""Problems of calculus. `x` is a symbol in every program."""
+"""Calculus problems. Every program defines `x` as a symbol."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def _exponential_integral(rng: np.random.Generator) -> Problem:
 def _sine_integral(rng: np.random.Generator) -> Problem:
     n, k = integer(rng, 1, 4), integer(rng, 1, 90)
     cosine = (-1) ** k
-    # By parts twice: I(n) = -pi^n cos(k pi)/k - n (n-1)/k^2 I(n-2), and I(0) = (1 - cos(k pi))/k.
+    # Integrating by parts twice: I(n) = -pi^n cos(k pi)/k - n (n-1)/k^2 I(n-2), and I(0) = (1 - cos(k pi))/k.
     terms: dict[int, Fraction] = {}
     factor, power = Fraction(1), n
     while power >= 1:
@@ -119,7 +119,7 @@ KINDS = (
         "sine_integral",
         "What is the integral of x^{n}*sin({k}*x) from x = 0 to x = pi?",
         _sine_integral,
-        # The imaginary part of the integral of x^n e^(ikx), by parts.
+        # The imaginary part of the integral of x^n e^(ikx), integrated by parts.
         """F = sum((-1)**j * diff(x**n, x, j) / (I * k)**(j + 1) for j in range(n + 1))
 print(expand(im(expand(F.subs(x, pi) * (-1)**k - F.subs(x, 0)))))""",
         "exact",

@@ -1,4 +1,4 @@
-"""Problems of counting."""
+"""Counting problems."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""`ludus/MathTool-v0`: mathematics beyond the head, with Python at hand."""
+"""`ludus/MathTool-v0`: mathematics that needs a computer, with Python at hand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -42,23 +42,23 @@ PRELOAD = (
     "sympy.sets.setexpr",
     "sympy.tensor.tensor",
 )
-"""What sympy imports only when it integrates or solves: a guest need not import it every time."""
+"""Modules that sympy imports lazily, to integrate or solve; preloaded so that no guest has to."""
 MAX_SHOWN = 2_000
-"""Characters of a program's output that the agent reads."""
+"""The most characters of a program's output that the agent sees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Where an episode stands."""
+    """The state of an episode."""
 
     kind: str
     answer: str
     used: int = 0
-    """Calls of `python` that were carried out."""
+    """Calls of `python` made so far."""
 
 
 class MathTool(ToolEnv):
-    """Solve a problem that is too much for the head, with a `python` tool and a budget of calls.
+    """Solve a problem too hard for mental arithmetic, with a `python` tool and a budget of calls.
 
     ## Task
     One problem, drawn from the seed: whole numbers of many digits, modular arithmetic and factors; counting;
@@ -71,40 +71,40 @@ class MathTool(ToolEnv):
     with the problem and the form of its answer. Then a `tool` message for each call, or a user message.
 
     ## Actions
-    `Reply`. Either calls of the tool `python(code)`, each a program in a fresh process, where sympy is
-    installed; what it prints comes back. Or the answer, as in `<think>totient(48400) printed 17600</think>
-    <answer>17600</answer>`. Integers and fractions are written as numbers (`-7/2`, `1,234`, `0.5`), never as
-    formulas. Where an exact expression is asked for, it consists of numbers, `sqrt(n)`, `exp(n)`, `pi`, `e`,
-    `+ - * / ^` and brackets, also in LaTeX and Unicode (`\\frac{3\\pi}{4}`, `√2`, `2π`). Every way of writing
-    the same number is right, up to 300 characters and roots up to the 8th.
+    `Reply`: either calls of the tool `python(code)`, each of which runs a program in a fresh process with
+    sympy installed and returns what it prints; or the answer, as in `<think>totient(48400) printed
+    17600</think> <answer>17600</answer>`. Integers and fractions are written as numbers (`-7/2`, `1,234`,
+    `0.5`), never as formulas. An exact expression, where one is asked for, consists of numbers, `sqrt(n)`,
+    `exp(n)`, `pi`, `e`, `+ - * / ^` and brackets, in plain text, LaTeX or Unicode (`\\frac{3\\pi}{4}`, `√2`,
+    `2π`). Any way of writing the right number is accepted, up to 300 characters and with roots up to the 8th.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `correct` | 1 if the one answer between the one pair of answer tags is right, exactly | 0.9 |
-    | `format` | 1 if the last reply is exactly reasoning in its tags, then an answer in its tags | 0.1 |
+    | `correct` | 1 if there is exactly one pair of answer tags and the answer in it is exactly right | 0.9 |
+    | `format` | 1 if the last reply is nothing but tagged reasoning followed by a tagged answer | 0.1 |
     | `calls` | programs run on this turn beyond the first `free_calls` of the episode | −0.02 |
-    | `tool_errors` | calls that are wrong in themselves, or beyond the budget | −0.02 |
-    | `malformed` | 1 if a reply has neither a call nor an answer | −0.1 |
+    | `tool_errors` | invalid calls, and calls beyond the budget | −0.02 |
+    | `malformed` | 1 if the reply contains neither a call nor an answer | −0.1 |
 
-    A program that fails is no tool error: its message is what the agent works with. A right answer in the
-    exact format within `free_calls` calls earns 1.
+    A program that fails is not a tool error: the agent gets its message to work with. A right answer in the
+    exact format, after at most `free_calls` calls, earns 1.
 
     ## End of episode
     The first answer terminates the episode, right or wrong. Truncated after `max_turns` = `calls` + 3
     replies. `info["success"]` is whether `correct` is 1.
 
     ## Arguments
-    - `topics` (`("integers", "counting", "calculus", "algebra")`): what to draw from: topics, or single
-      kinds by name.
-    - `calls` (4): programs that may be run in an episode, 0 to 16.
-    - `free_calls` (2): how many of them cost nothing.
+    - `topics` (`("integers", "counting", "calculus", "algebra")`): what to draw from: topics, or names of
+      single kinds.
+    - `calls` (4): programs that may be run in an episode, from 0 to 16.
+    - `free_calls` (2): how many of these cost nothing.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
-    - `weights` (None): weights of reward terms to change, by name.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
-    Programs run in the sandbox that `LUDUS_SANDBOX` names, for 5 seconds at most; a program that only just
-    ends in time may end otherwise on another machine.
+    Programs run in the sandbox that `LUDUS_SANDBOX` names, for at most 5 seconds; a program that only just
+    finishes in time may time out on another machine.
 
     ## Version history
     - v0: first version.
@@ -185,7 +185,7 @@ _ENDINGS: Mapping[Verdict, str] = {
 
 
 def shown(result: Result) -> str:
-    """What the agent reads of a program's run: the head of its output, the tail of its errors, its end."""
+    """What the agent sees of a run: the head of the output, the tail of the errors, and how it ended."""
     parts = []
     if output := result.stdout.rstrip():
         parts.append(output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}\n… (cut off)")

@@ -1,4 +1,4 @@
-"""Problems about whole numbers that are too large for the head."""
+"""Problems about whole numbers too large for mental arithmetic."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`Kind`: one kind of problem, how it is drawn, asked, answered, and solved by a program."""
+"""`Kind`: one kind of problem, and how it is drawn, asked, answered and solved by a program."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -19,14 +19,14 @@ FORMS: Mapping[str, str] = {
     "fraction": "an integer or a fraction in lowest terms",
     "exact": "an exact expression such as 3*sqrt(2)/4 or pi^2 - e",
 }
-"""The forms of answers, as the question names them."""
+"""The forms of answers, as named in the question."""
 
 
 class Problem(NamedTuple):
-    """What a draw gives."""
+    """One drawn problem."""
 
     fields: dict[str, Field]
-    """What stands in the wording's places."""
+    """The values of the wording's placeholders."""
     answer: int | Fraction | str
     """The exact answer; a `str` is a closed form that `parse_exact` reads."""
 
@@ -39,12 +39,12 @@ class Kind:
     wording: str
     """The question; `{n}` stands for the field `n`."""
     draw: Callable[[np.random.Generator], Problem]
-    """Draws a problem and works out its answer in exact arithmetic. No two answers are right."""
+    """Draws a problem and computes its exact answer. Exactly one answer is right."""
     program: str
-    """Prints the answer by another way than `draw` where there is one; the fields and sympy are defined."""
+    """Prints the answer, found differently from `draw` where possible; the fields and sympy are defined."""
     form: str = "integer"
-    """One of `FORMS`. An integer or a fraction is never written as an expression: `2^89 - 1` would only
-    repeat a question."""
+    """One of `FORMS`. Integers and fractions must be written out: `2^89 - 1` would only repeat the
+    question."""
     pattern: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Kind:
         return self.wording.format(**problem.fields)
 
     def key(self, problem: Problem) -> str:
-        """The content key: the kind and its fields, without spaces."""
+        """The content key: the kind and its fields, with no spaces."""
         fields = ",".join(f"{name}={value}" for name, value in problem.fields.items())
         return f"{self.name}:{fields.replace(' ', '')}"
 
@@ -65,7 +65,7 @@ class Kind:
         """The value of an answer of this form.
 
         Raises:
-            NotExact: the text is no such answer; the message says why.
+            NotExact: the text is not such an answer; the message says why.
         """
         if self.form == "exact":
             return parse_exact(text)
@@ -79,17 +79,17 @@ class Kind:
         return write_exact(answer) if self.form == "exact" else answer
 
     def same(self, expected: str, given: Any) -> bool:
-        """Whether a value that was read is the answer, given as its text.
+        """Whether a value that was read equals the answer, given as text.
 
         Raises:
-            NotExact: it cannot be told, so involved is the value.
+            NotExact: the value is too involved to tell.
         """
         value = self.read(expected)
         return equal(value, given) if self.form == "exact" else bool(value == given)
 
 
 def digits(rng: np.random.Generator, count: int) -> int:
-    """A number of exactly so many digits, up to 70."""
+    """A number with exactly this many digits, at most 70."""
     bits = 0
     for _ in range(4):
         bits = bits << 64 | int(rng.bit_generator.random_raw())
@@ -98,12 +98,12 @@ def digits(rng: np.random.Generator, count: int) -> int:
 
 
 def integer(rng: np.random.Generator, low: int, high: int) -> int:
-    """An integer from low to high, both included."""
+    """An integer from low to high, inclusive."""
     return int(rng.integers(low, high + 1))
 
 
 def nonzero(rng: np.random.Generator, size: int) -> int:
-    """An integer from -size to size other than 0."""
+    """A nonzero integer from -size to size."""
     value = integer(rng, 1, size)
     return value if rng.integers(2) else -value
 
@@ -113,7 +113,7 @@ def integers(rng: np.random.Generator, low: int, high: int, count: int) -> list[
 
 
 def chosen(rng: np.random.Generator, items: list[int], count: int) -> list[int]:
-    """Different items, in order of size."""
+    """Distinct items, in ascending order."""
     return sorted(int(item) for item in rng.choice(items, size=count, replace=False))
 
 
@@ -130,5 +130,5 @@ def polynomial(coefficients: list[int]) -> str:
 
 
 def coefficients(rng: np.random.Generator, degree: int, size: int) -> list[int]:
-    """Coefficients from -size to size, low to high, the highest not 0."""
+    """Coefficients from -size to size, lowest power first; the leading one is not 0."""
     return [*integers(rng, -size, size, degree), nonzero(rng, size)]

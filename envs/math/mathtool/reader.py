@@ -1,6 +1,6 @@
-r"""Closed forms, read from hostile text: `3*sqrt(2)/4 + pi^2 - e`, `1.5π`, `1/(1+√2)`, `\frac{\sqrt{2}}{2}`.
+r"""Reads closed forms from hostile text: `3*sqrt(2)/4 + pi^2 - e`, `1.5π`, `1/(1+√2)`, `\frac{\sqrt{2}}{2}`.
 
-The grammar is small and everything is bounded, so no text takes long, whatever it says:
+The grammar is small and everything is bounded, so no text takes long to read:
 
     sum     = product {("+" | "-") product}
     product = signed {("*" | "/") signed | power}       a power right behind a value multiplies it: 2pi
@@ -9,7 +9,7 @@ The grammar is small and everything is bounded, so no text takes long, whatever 
     atom    = number | "pi" | "e" | ("sqrt" | "exp") group | "√" atom | "frac" group group | group
     group   = "(" sum ")"
 
-An exponent is a rational number, and what stands under a root is not negative.
+An exponent is a rational number, and a radicand is not negative.
 """
 
 import re
@@ -34,7 +34,7 @@ _SPELLINGS = str.maketrans({
 
 
 def parse_exact(text: str) -> Exact:
-    """The value that a text denotes.
+    """The value of a text.
 
     Raises:
         NotExact: the text does not follow the grammar, or is longer, deeper or larger than any answer.
@@ -46,13 +46,13 @@ def parse_exact(text: str) -> Exact:
 
 
 def write_exact(text: str) -> str:
-    """The closed form of one of our own answers, simplified, as people and `parse_exact` read it."""
+    """One of our own answers as a simplified closed form, readable by people and by `parse_exact`."""
     value = sympy.expand(sympy.sympify(text, locals={"e": sympy.E}))
     return str(value).replace("**", "^")
 
 
 def _plain(text: str) -> str:
-    """A text without LaTeX, and with ASCII's operators."""
+    """A text without LaTeX, with ASCII operators."""
     text = _LATEX.sub(lambda found: "*" if found[0] in (r"\cdot", r"\times") else " ", without_markup(text))
     text = _SUPERSCRIPT.sub(lambda found: f"^({found[0].translate(_DIGITS)})", text)
     return text.translate(_SPELLINGS)
@@ -70,7 +70,7 @@ def _tokens(text: str) -> list[str]:
 
 
 class _Reader:
-    """Recursive descent over the tokens of one text."""
+    """A recursive-descent parser over the tokens of one text."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = [*tokens, ""]
@@ -85,7 +85,7 @@ class _Reader:
         return value
 
     def take(self, *wanted: str) -> str:
-        """The next token if it is one of those wanted, else the empty text."""
+        """The next token if it is one of those wanted, else the empty string."""
         token = self.tokens[self.position]
         if not token or token not in wanted:
             return ""

@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/MathTool-v0`. They read the messages, as a language model does."""
+"""The scripted agents of `ludus/MathTool-v0`. They see only the messages, as a language model does."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 
 
 def call_python(*programs: str) -> Message:
-    """The reply that runs programs."""
+    """A reply that runs programs."""
     calls = [
         {
             "id": f"call_{number}",
@@ -27,7 +27,7 @@ def call_python(*programs: str) -> Message:
 
 
 class _Reader(ScriptedAgent):
-    """Keeps the tags and the question."""
+    """Base class: keeps the tags and the question."""
 
     def begin(self) -> None:
         self.tags = Tags("think", "answer")
@@ -46,12 +46,12 @@ class _Reader(ScriptedAgent):
         return self.then([])
 
     def then(self, said: list[str]) -> Reply:
-        """The reply to what was said after it."""
+        """The reply to any later message."""
         raise NotImplementedError
 
 
 class RandomNumber(_Reader):
-    """Runs a program or two that draw a number, then answers with one of its own."""
+    """Runs one or two programs that draw a number, then answers with a guess of its own."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -65,7 +65,7 @@ class RandomNumber(_Reader):
 
 
 class Oracle(_Reader):
-    """Reads the question, writes the program that solves it, and answers with what that prints."""
+    """Reads the question, runs the program that solves it, and answers with its output."""
 
     def first(self) -> Reply:
         kind, fields = parse(self.question)
@@ -77,7 +77,7 @@ class Oracle(_Reader):
 
 
 class ManyAnswers(_Reader):
-    """Cheats: every number up to 100, each in answer tags of its own."""
+    """Cheats: answers with every number up to 100, each in its own answer tags."""
 
     def then(self, said: list[str]) -> Reply:
         tags = self.tags
@@ -86,7 +86,7 @@ class ManyAnswers(_Reader):
 
 
 class Echo(_Reader):
-    """Cheats: writes the question as its own answer, whole, or as a formula of its numbers."""
+    """Cheats: answers with the question itself, or with a formula made of its numbers."""
 
     def then(self, said: list[str]) -> Reply:
         numbers = re.findall(r"-?[0-9]+", self.question)
@@ -99,7 +99,7 @@ class Echo(_Reader):
 
 
 class Stall(_Reader):
-    """Cheats: answers that would keep a careless checker busy for ever."""
+    """Cheats: gives answers that would keep a careless checker busy forever."""
 
     ANSWERS = (
         "9^9^9^9^9",
@@ -120,14 +120,14 @@ class Stall(_Reader):
 
 
 class CallLoop(_Reader):
-    """Cheats: calls the tool until nobody listens any more, and never answers."""
+    """Cheats: calls the tool until the episode is cut off, and never answers."""
 
     def then(self, said: list[str]) -> Reply:
         return call_python(*["print(1)"] * 5)
 
 
 class Snoop(_Reader):
-    """Cheats: looks for the answer around the program that it may run, and gives the longest number there."""
+    """Cheats: searches the program's surroundings for the answer, and gives the longest number it finds."""
 
     PROGRAM = """import gc, os, sys
 found = [repr(dict(os.environ)), repr(sys.argv)]

@@ -16,15 +16,15 @@ TOPICS: Mapping[str, tuple[Kind, ...]] = {
 }
 KINDS: Mapping[str, Kind] = {kind.name: kind for kinds in TOPICS.values() for kind in kinds}
 
-# The wording with the most words of its own first: "({f})*e^x" is also some "{f}".
+# Wordings with the most fixed text come first: "({f})*e^x" also matches "{f}".
 _MOST_WORDS_FIRST = sorted(KINDS.values(), key=lambda kind: -len(re.sub(r"\{\w+\}", "", kind.wording)))
 
 
 def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
-    """The kinds that names of topics and of kinds stand for.
+    """The kinds of problems that a list of topics and kinds stands for.
 
     Raises:
-        ArgumentError: a name is unknown, or no name is given.
+        ArgumentError: a name is unknown, or there are no names.
     """
     chosen: dict[str, Kind] = {}
     for name in as_choices("topics", topics, [*TOPICS, *KINDS]):
@@ -33,10 +33,10 @@ def checked_topics(topics: Sequence[str]) -> tuple[Kind, ...]:
 
 
 def parse(question: str) -> tuple[Kind, dict[str, Field]]:
-    """The kind that a question is of, and its fields.
+    """The kind of a question, and its fields.
 
     Raises:
-        ValueError: the question is of no known kind.
+        ValueError: no known kind matches the question.
     """
     for kind in _MOST_WORDS_FIRST:
         if match := kind.pattern.match(question):

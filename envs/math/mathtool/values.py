@@ -1,7 +1,7 @@
 """Exact values of closed forms: quotients of sums of `a * pi^k * e^q`, with algebraic numbers `a`.
 
-Two of them are compared exactly, as pi and e are taken to be algebraically independent of each other (which
-nobody doubts, and nobody has proved).
+They are compared exactly, on the assumption that pi and e are algebraically independent (widely believed, but
+unproved).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from ludus.envs.math.mathtool.algebraic import Algebraic, NotExact
 
 MAX_TERMS = 16
 MAX_EXPONENT = 512
-"""Of pi and e, numerators and denominators."""
+"""The largest numerator or denominator of an exponent of pi or e."""
 
 Powers = tuple[Fraction, Fraction]
 """The exponents of pi and of e."""
@@ -24,7 +24,7 @@ _ONE: Sum = {_NONE: Algebraic.rational(1)}
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """A value. Operations raise `NotExact` where the result does not exist or is too large."""
+    """A value. Operations raise `NotExact` if the result does not exist or is too large."""
 
     dividend: Sum
     divisor: Sum
@@ -61,7 +61,7 @@ class Exact:
             raise NotExact("it divides by 0")
         if len(dividend) > 1:
             return self * Exact(other.divisor, dividend)
-        # By one term: into the dividend, so that plain numbers keep the plain divisor 1.
+        # A single term goes into the dividend, so that plain numbers keep the divisor 1.
         (((pi, e), number),) = dividend.items()
         return self * Exact(_multiplied({(-pi, -e): number.inverse()}, other.divisor), _ONE)
 
@@ -103,11 +103,11 @@ class Exact:
         return value
 
     def as_rational(self, largest: int) -> Fraction | None:
-        """The fraction of integers up to `largest` that this equals; None if it equals no such fraction."""
+        """The fraction of integers up to `largest` that this equals, or None."""
         dividend, divisor = _without_zeros(self.dividend), _without_zeros(self.divisor)
         if not dividend:
             return Fraction(0)
-        # Where it is one, it is also the quotient of any two terms of the same powers.
+        # If it is a fraction, it is also the quotient of any two terms with the same powers.
         powers = next(iter(divisor))
         if powers not in dividend:
             return None
@@ -121,7 +121,7 @@ def equal(first: Exact, second: Exact) -> bool:
     """Whether two values are the same number.
 
     Raises:
-        NotExact: it cannot be told.
+        NotExact: it cannot be decided.
     """
     return not _without_zeros((first - second).dividend)
 
