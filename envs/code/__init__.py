@@ -1,1 +1,1 @@
-"""Environments in which the agent writes programs that are run in a sandbox."""
+"""Environments in which the agent writes programs, which run in a sandbox."""

@@ -1,4 +1,4 @@
-"""What a broken sandbox means to an environment."""
+"""How environments report a broken sandbox."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ def sandbox_faults() -> Iterator[None]:
     """Turn a `SandboxFault` into an `EnvironmentFault`.
 
     Raises:
-        EnvironmentFault: the sandbox broke, and not because of the agent.
+        EnvironmentFault: the sandbox broke, through no fault of the agent.
     """
     try:
         yield

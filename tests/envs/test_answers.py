@@ -91,9 +91,9 @@ def test_tags_can_be_renamed(number: int, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "<think>", "9th", "é", "a/b", None, 3])
 def test_other_names_are_refused(name: object) -> None:
-    with pytest.raises(ArgumentError, match=r"think_tag=.*no tag's name"):
+    with pytest.raises(ArgumentError, match=r"think_tag=.*not a tag name"):
         Tags(name, "answer")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match=r"answer_tag=.*no tag's name"):
+    with pytest.raises(ArgumentError, match=r"answer_tag=.*not a tag name"):
         Tags("think", name)  # type: ignore[arg-type]
 
 

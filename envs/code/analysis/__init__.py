@@ -1,1 +1,1 @@
-"""Data analysis: worlds of dirty tables, questions about them, and the environment that asks."""
+"""Data analysis: worlds of dirty tables, questions about them, and the environment that asks them."""

@@ -7,10 +7,10 @@ from fractions import Fraction
 from typing import Literal
 
 Value = int | Fraction | str | date | tuple[str, ...]
-"""Of an integer, a decimal, a text, a date, a list."""
+"""The types of answers: integer, decimal, text, date, list."""
 
 LONGEST = 1000
-"""Characters of an answer."""
+"""The most characters of an answer."""
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,30}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,30}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
@@ -19,14 +19,14 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True)
 class Form:
-    """The type of an answer, and how far off a decimal may be."""
+    """The type of an answer, and a decimal's tolerance."""
 
     kind: Literal["integer", "decimal", "text", "date", "list"]
     tolerance: Fraction = Fraction(0)
 
     @property
     def described(self) -> str:
-        """For the agent."""
+        """The type, described for the agent."""
         match self.kind:
             case "integer":
                 return "an integer, such as 42"
@@ -40,7 +40,7 @@ class Form:
                 return "a list: its items on one line, with commas between them, in the order asked for"
 
     def read(self, printed: str) -> Value:
-        """The one answer that a program printed.
+        """The single answer printed by a program.
 
         Raises:
             ValueError: it printed nothing, several lines, or something of another type.
@@ -73,7 +73,7 @@ class Form:
         raise ValueError
 
     def same(self, given: Value, expected: Value) -> bool:
-        """Whether an answer that `read` gave is the expected one, or another reference."""
+        """Whether an answer, as returned by `read`, equals the expected one; both may also be references."""
         if self.kind == "decimal":
             assert isinstance(given, Fraction)
             assert isinstance(expected, Fraction | int)
@@ -82,7 +82,7 @@ class Form:
 
 
 def folded(text: str) -> str:
-    """A text without case and extra whitespace, which do not matter."""
+    """A text without the differences that do not matter: case and extra whitespace."""
     return " ".join(text.split()).casefold()
 
 
@@ -93,7 +93,7 @@ def _comparable(value: Value) -> Value:
 
 
 def written(value: Value) -> str:
-    """An answer as a program should print it, decimals to six places."""
+    """An answer as a program should print it, with decimals to six places."""
     if isinstance(value, tuple):
         return ", ".join(value)
     return f"{float(value):.6f}" if isinstance(value, Fraction) else str(value)

@@ -1,4 +1,4 @@
-"""Runs of a running club: distances and times in several notations, uploads that came twice, guests."""
+"""A running club's runs: distances and times in several notations, duplicate uploads, guests."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -45,12 +45,12 @@ class Run:
 @dataclass(frozen=True)
 class Club:
     runs: tuple[Run, ...]
-    """Of members only."""
+    """The runs of members only."""
     team: dict[str, str]
-    """Of each member."""
+    """The team of each member."""
 
     def metres(self, team: str) -> Counter[str]:
-        """What each member of a team ran."""
+        """The distance run by each member of a team."""
         totals = Counter({name: 0 for name, of in self.team.items() if of == team})
         for run in self.runs:
             if run.runner in totals:

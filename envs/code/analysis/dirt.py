@@ -1,17 +1,17 @@
-"""How clean values are written by people and devices: the same value in many ways."""
+"""Writes clean values as people and devices do: the same value in many ways."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from random import Random
 
 MISSING = ("", "NA", "n/a", "?")
-"""What is written for an unknown value."""
+"""Spellings of an unknown value."""
 OFFSETS = (0, 120, -300, 330, 540)
-"""Minutes ahead of UTC, of the clocks that write time stamps."""
+"""UTC offsets, in minutes, of the clocks that write time stamps."""
 
 
 class Dirt:
-    """Writes values untidily, but so that the data dictionary says how to read each of them back exactly."""
+    """Writes values untidily, but in ways that the data dictionary tells how to read back exactly."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -23,7 +23,7 @@ class Dirt:
         return self.rng.choice(MISSING)
 
     def label(self, text: str) -> str:
-        """A name or an id: in capitals or not, with stray whitespace."""
+        """A name or an id, in random case and with stray whitespace."""
         draw = self.rng.random()
         if draw < 0.15:
             text = text.upper()

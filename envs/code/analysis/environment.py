@@ -32,7 +32,7 @@ WEIGHTS: Mapping[str, float] = {
 }
 FEWEST_ROWS, MOST_ROWS = 80, 2000
 SHOWN = 4000
-"""Characters of one output that the agent reads."""
+"""The most characters of an output that the agent sees."""
 ENDED_WELL = (Verdict.OK, Verdict.RUNTIME_ERROR)
 
 INSTRUCTIONS = (
@@ -46,7 +46,7 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The question, and the notebook's history: the cells that ran since it last began."""
+    """The question, and the notebook's history: the cells run since it last started."""
 
     task: Task
     cells: tuple[str, ...] = ()
@@ -60,13 +60,13 @@ class DataAnalysis(ToolEnv):
     """Answer a question about dirty tables by writing the program that answers it.
 
     ## Task
-    Tables as people and devices leave them: missing values in several spellings, decimal commas, mixed units
-    and time zones, corrected and repeated rows, stray whitespace. A data dictionary says how each is to be
-    read, so that every question has one answer. There are four worlds (a shop's orders, weather stations, a
+    Tables as people and devices leave them: missing values spelt in several ways, decimal commas, mixed units
+    and time zones, corrected and repeated rows, stray whitespace. A data dictionary says how to read each of
+    them, so that every question has one answer. There are four worlds (a shop's orders, weather stations, a
     running club, a library) with 21 kinds of questions; tables are drawn from the seed and never run out.
-    What counts is the program: it runs on the tables that the agent sees and on tables drawn anew, whose
-    answer is another one, so that a number that was typed in is wrong. `task_name` names the kind of
-    question, its parameters and the draw.
+    The program is what counts: it runs on the tables that the agent sees and on freshly drawn ones with a
+    different answer, so that a hard-coded number fails. `task_name` names the kind of question, its
+    parameters and the draw.
 
     ## Observation
     `Chat`. After `reset`: a system message, and a user message with the files, their dictionary, the question
@@ -78,37 +78,36 @@ class DataAnalysis(ToolEnv):
     `Reply`. An assistant message with `tool_calls`:
 
     - `python(code)` runs a cell in a notebook that lasts for the episode; the value of its last expression is
-      printed. The notebook has no network; a cell has 10 seconds (5 of processor time) and 512 MiB. One that
-      is stopped, or that ends the interpreter, begins the notebook anew: variables and written files are
-      gone.
+      printed. The notebook has no network; a cell has 10 seconds (5 of processor time) and 512 MiB. A cell
+      that exceeds them, or ends the interpreter, restarts the notebook: variables and written files are lost.
     - `sql(query)` runs one read-only query on the SQLite file and returns at most 50 rows.
-    - `submit(program)` runs a program, in a folder that holds the original files and nothing else. It must
+    - `submit(program)` runs a program in a folder with only the original files. It must
       print one answer of the right type: an integer, a decimal number, a text, a date (2024-01-31) or a list
-      (its items on one line, separated by commas). If it fails or prints something else it can be mended and
-      submitted again; nothing is said about an answer before the episode ends.
+      (its items on one line, separated by commas). If it fails or prints something else, it can be fixed and
+      submitted again; nothing is revealed about an answer before the episode ends.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
     | `answer` | 1 if the submitted program's answer on the given tables is right | 0.1 |
-    | `transfers` | 1 if it is right on the tables drawn anew | 0.1 |
+    | `transfers` | 1 if its answer on the freshly drawn tables is right | 0.1 |
     | `solved` | 1 if both are right | 0.8 |
-    | `calls` | calls of `python` and `sql`, and of `submit` with a program that gave no answer | −0.01 |
-    | `tool_errors` | calls that are wrong in themselves: no such tool, malformed arguments | −0.05 |
+    | `calls` | calls of `python` and `sql`, and of `submit` with a program that gives no answer | −0.01 |
+    | `tool_errors` | invalid calls: no such tool, malformed arguments | −0.05 |
     | `malformed` | 1 for a reply that calls no tool | −0.1 |
 
-    Integers, texts, dates and lists must be equal (texts without regard to case), decimals within the
-    tolerance that the question states.
+    Integers, texts, dates and lists must be equal (ignoring the case of texts); decimals must be within the
+    tolerance stated in the question.
 
     ## End of episode
     The first submitted program that prints an answer of the right type terminates the episode;
     `info["success"]` is whether `solved` is 1. After `max_turns` replies it is truncated.
 
     ## Arguments
-    - `worlds` (`("shop", "weather", "club", "library")`): which ones to ask about.
-    - `rows` (200): about how many rows the largest table has, 80 to 2000.
-    - `max_turns` (12): replies until the episode is cut off, at least 1.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `worlds` (`("shop", "weather", "club", "library")`): the worlds to ask about.
+    - `rows` (200): roughly how many rows the largest table has, 80 to 2000.
+    - `max_turns` (12): the most replies in an episode, at least 1.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -131,7 +130,7 @@ class DataAnalysis(ToolEnv):
         most_images = MAX_CALLS * PLOTS * (PLOT_BYTES * 4 // 3 + 100)
         self.observation_space = spaces.Chat(MAX_CALLS * 3 * SHOWN, max_image_length=most_images)
         self._owner = NOTEBOOKS.new_owner()
-        # Whoever forgets to close an environment holds no sandbox for ever.
+        # An environment that is never closed must not hold a sandbox forever.
         weakref.finalize(self, NOTEBOOKS.close, self._owner).atexit = False
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
@@ -188,7 +187,7 @@ class DataAnalysis(ToolEnv):
             form.read(result.stdout)
         except ValueError as error:
             return Answer(state, f"No answer: {error}.", {"calls": 1.0})
-        # What the program does with the other tables must not reach the agent: it could type that answer in.
+        # The result on the other tables must not reach the agent, who could hard-code it.
         other = other_case(task)
         with sandbox_faults():
             again = pool().run(program, "", other.files)
@@ -219,7 +218,7 @@ def _right(task: Task, result: Result, case: Case) -> bool:
 
 
 def _shown(ran: Ran) -> Content:
-    """What the agent reads and sees after a cell."""
+    """The text and images that the agent gets after a cell."""
     texts = [_clipped(text.rstrip()) for text in (ran.result.stdout, ran.result.stderr) if text.strip()]
     if ran.complaint:
         texts.append(f"The figures cannot be drawn: {_clipped(ran.complaint)}")
@@ -246,7 +245,7 @@ def _how(result: Result) -> str:
 
 
 def _complaint(result: Result) -> str:
-    """Why a program did not answer."""
+    """Why a program gave no answer."""
     if result.verdict in ENDED_WELL and result.stderr.strip():
         return result.stderr.strip()
     return f"the program was stopped: {_how(result)}"
@@ -264,7 +263,7 @@ _ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
 def _clipped(text: str) -> str:
-    """Its beginning and its end, without addresses of memory, which are not the same twice."""
+    """The beginning and end of a text, without memory addresses, which differ from run to run."""
     text = _ADDRESS.sub("at 0x…", text)
     if len(text) <= SHOWN:
         return text

@@ -1,4 +1,4 @@
-"""Our own programs for the sandbox, whose output is not trusted either."""
+"""Our own programs for the sandbox; their output is not trusted either."""
 
 import json
 import struct
@@ -13,13 +13,13 @@ PRELOAD = ("pandas", "matplotlib.pyplot")
 
 SQL_ROWS = 50
 SQL_CELL = 60
-"""Most rows of a result, and most characters of each value."""
+"""The most rows of a result, and the most characters of a value."""
 
 PLOTS = 2
-"""Figures of one cell that are shown."""
+"""The most figures shown for a cell."""
 PLOT_BYTES = 48 * 1024
 PLOT_PIXELS = 640
-"""The longer side."""
+"""The most pixels of a figure's longer side."""
 PLOT_FILES = tuple(f".plot-{number}.png" for number in range(PLOTS))
 
 SQL_PROGRAM = f"""
@@ -50,7 +50,7 @@ import matplotlib.pyplot
 matplotlib.pyplot.show = lambda *args, **kwargs: None
 del matplotlib
 """
-"""`show` leaves figures as they are, since the cell's end shows them."""
+"""`show` does nothing, since figures are shown at the end of the cell."""
 
 PLOT_CELL = f"""
 def _show_figures():
@@ -74,19 +74,18 @@ def _show_figures():
 _show_figures()
 del _show_figures
 """
-"""Run behind every cell: writes the open figures to `PLOT_FILES`."""
+"""Runs after every cell, and writes the open figures to `PLOT_FILES`."""
 
 
 def sql_order(database: str, query: str) -> str:
-    """Stdin of `SQL_PROGRAM`."""
+    """The input of `SQL_PROGRAM`."""
     return json.dumps({"database": database, "query": query})
 
 
 def is_plot(data: bytes) -> bool:
-    """Whether bytes are a whole PNG file, not too large and of the kind that matplotlib writes (eight bits
-    for each of red, green, blue and alpha), so that no viewer stumbles over what a program put in its place.
-
-    After the PNG specification: a signature; then chunks of length, kind, data and checksum.
+    """Whether bytes are a complete PNG file, not too large and of the kind that matplotlib writes (eight bits
+    each of red, green, blue and alpha), so that no forgery can trip up a viewer. From the PNG specification:
+    a signature; then chunks of length, kind, data and checksum.
     """
     if not 33 <= len(data) <= PLOT_BYTES or data[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":
         return False
@@ -109,7 +108,7 @@ def is_plot(data: bytes) -> bool:
 
 
 def _are_rows(packed: bytes, size: int, count: int) -> bool:
-    """Whether this unpacks to so many rows, each of a filter's number and the pixels, and nothing more."""
+    """Whether this unpacks to exactly this many rows, each a filter number followed by the pixels."""
     stream = zlib.decompressobj()
     try:
         rows = stream.decompress(packed, size * count + 1)
@@ -120,5 +119,5 @@ def _are_rows(packed: bytes, size: int, count: int) -> bool:
 
 
 def plots(files: Mapping[str, bytes]) -> tuple[bytes, ...]:
-    """The figures among the files that a cell left."""
+    """The figures among the files left by a cell."""
     return tuple(files[name] for name in PLOT_FILES if name in files and is_plot(files[name]))

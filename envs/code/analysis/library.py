@@ -1,4 +1,4 @@
-"""A library's loans: two ways to write a date, books that are still out, editions, fines in two units."""
+"""A library's loans: two date formats, books still on loan, editions, fines in two units."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Library:
     genre: dict[str, str]
 
     def out(self, day: date) -> int:
-        """Loans that are out at the end of a day."""
+        """The number of books on loan at the end of a day."""
         return sum(
             loan.borrowed <= day and (loan.returned is None or loan.returned > day) for loan in self.loans
         )

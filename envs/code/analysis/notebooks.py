@@ -1,8 +1,7 @@
-"""Live notebooks: interpreters in sandboxes, kept for the history that made them what they are.
-
-A notebook is its history: the files, and the cells that ran. A live interpreter is a cache of that. Whoever
-goes on from a history that no live interpreter has (after `restore`, in another process, after an eviction)
-gets a new one, in which the cells run again.
+"""Live notebooks: interpreters in sandboxes, cached by the history that produced them. A notebook is its
+history: the files, and the cells that ran. A live interpreter is a cache of it. Continuing from a history
+that no live interpreter has (after `restore`, in another process, after an eviction) starts a new one, in
+which the cells run again.
 """
 
 import atexit
@@ -29,10 +28,10 @@ from ludus.tools.sandbox import Result, SandboxPool, Session, Verdict, shared_po
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How a notebook came about."""
+    """The history of a notebook."""
 
     key: str
-    """Names the files."""
+    """Identifies the files."""
     cells: tuple[str, ...] = ()
 
 
@@ -42,23 +41,22 @@ class Ran:
 
     result: Result
     history: History
-    """Without cells if the interpreter ended: the next cell begins a new notebook."""
+    """Empty of cells if the interpreter ended: the next cell starts a new notebook."""
     plots: tuple[bytes, ...] = ()
-    """PNG files of the figures that it left open."""
+    """The figures that it left open, as PNG files."""
     complaint: str = ""
-    """Why they could not be drawn, or nothing."""
+    """Why they could not be drawn, or empty."""
     ended: Result | None = None
-    """How the interpreter ended (a limit, a crash, an exit), if it did: in the cell, or while its
-    figures were drawn."""
+    """How the interpreter ended (limit, crash, exit), if it did, in the cell or while drawing its figures."""
 
 
 def pool() -> SandboxPool:
-    """This process's sandboxes in which pandas and matplotlib are loaded."""
+    """This process's pool of sandboxes with pandas and matplotlib loaded."""
     return shared_pool(LIMITS, PACKAGES, PRELOAD)
 
 
 class _Live:
-    """An interpreter in a sandbox, and the history that it has."""
+    """An interpreter in a sandbox, and its history."""
 
     def __init__(self, history: History, files: Mapping[str, bytes]) -> None:
         self.history = History(history.key)
@@ -75,7 +73,7 @@ class _Live:
     def run(self, code: str) -> Ran:
         result = last = self._session.run(code)
         if self._session.alive:
-            # Not in the same cell: the value of the agent's last expression is to be printed.
+            # Not in the same cell, since the value of the agent's last expression must be printed.
             last = self._session.run(PLOT_CELL, PLOT_FILES)
         if not self._session.alive:
             return Ran(result, History(self.history.key), ended=last)
@@ -88,10 +86,9 @@ class _Live:
 
 
 class Notebooks:
-    """The live notebooks of this process, at most one for each owner and `most` in all.
-
-    A live notebook holds a sandbox of the pool, so `most` leaves some for everything else. With more owners
-    than that, the one that has been idle longest loses its interpreter. Thread-safe.
+    """The live notebooks of this process, at most one for each owner and `most` in total. A live notebook
+    holds a sandbox from the pool, so `most` leaves some for other uses. With more owners than that, the one
+    idle for longest loses its interpreter. Thread-safe.
     """
 
     def __init__(self) -> None:
@@ -108,7 +105,7 @@ class Notebooks:
         return next(self._owners)
 
     def run(self, owner: int, history: History, files: Mapping[str, bytes], code: str) -> Ran:
-        """Run a cell as the next one of a history.
+        """Run a cell as the next one in a history.
 
         Raises:
             SandboxFault: the sandbox broke.
@@ -149,7 +146,7 @@ class Notebooks:
         return max(1, pool().size // 2)
 
     def _take(self, owner: int, history: History) -> _Live | None:
-        """The owner's notebook if it has this history, else None and the right to open one."""
+        """The owner's notebook if it has this history; otherwise None, and a place is reserved."""
         most = self.most
         with self._changed:
             live = self._idle.pop(owner, None)
@@ -163,7 +160,7 @@ class Notebooks:
             if live is None:
                 self._held += 1
         if live is not None:
-            # Its place is ours: `_held` stays.
+            # We take over its place, so `_held` is unchanged.
             try:
                 live.close()
             except BaseException:
@@ -189,8 +186,8 @@ class Notebooks:
             self._changed.notify()
 
     def forget(self) -> None:
-        """In a forked child: the notebooks are the parent's. They are kept alive: closing them would
-        reach the parent's sandboxes."""
+        """In a forked child the notebooks belong to the parent. They are kept alive, since closing them would
+        affect the parent's sandboxes."""
         _inherited.append(self._idle)
         self._begin()
 

@@ -12,7 +12,7 @@ from ludus.envs.code.analysis.solutions import solution
 from ludus.envs.code.analysis.tasks import recognise
 from ludus.envs.scripted import ScriptedAgent, Silent
 
-# What an answer of each type may look like; the question names the type.
+# Plausible answers of each type; the question names the type.
 GUESSES = {
     "an integer": ("7", "42", "12", "5"),
     "a decimal number": ("100.0", "12.5", "0.0"),
@@ -30,19 +30,19 @@ def call(name: str, id: str = "call_0", **arguments: str) -> Message:
 
 
 def guesses(observation: Chat) -> tuple[str, ...]:
-    """Answers of the type that the first messages ask for."""
+    """Plausible answers of the type that the first messages ask for."""
     asked = content_text(observation[-1])
     return next(values for kind, values in GUESSES.items() if f"The answer is {kind}" in asked)
 
 
 def right_program(observation: Chat) -> str:
-    """The program that answers what the first messages ask."""
+    """The program that answers the question in the first messages."""
     kind, parameters = recognise(content_text(observation[-1]))
     return solution(kind.name, parameters)
 
 
 class Planned(ScriptedAgent):
-    """Plays what `plan` yields, and sends it the observations; says nothing when the plan is over."""
+    """Plays the replies that `plan` yields, sending it the observations; says nothing once it is over."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -54,7 +54,7 @@ class Planned(ScriptedAgent):
 
     @abstractmethod
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
-        """Replies; each `yield` gives what the environment answered."""
+        """Yield replies; each `yield` returns the next observation."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
         if self.running is None:
@@ -67,7 +67,7 @@ class Planned(ScriptedAgent):
 
 
 class RandomCalls(Planned):
-    """Looks around with all tools, plots something now and then, and submits a guess."""
+    """Explores with all tools, sometimes plots something, and submits a guess."""
 
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
         guess = self.rng.choice(guesses(observation))
@@ -91,14 +91,14 @@ class Oracle(Planned):
 
 
 class Constant(Planned):
-    """Cheats: submits a likely answer, typed in."""
+    """Cheats: submits a hard-coded, likely answer."""
 
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
         yield call("submit", program=f"print({guesses(observation)[0]!r})")
 
 
 class TypedIn(Planned):
-    """Cheats: works the answer out in the notebook and submits a program that prints just that."""
+    """Cheats: works out the answer in the notebook, and submits a program that merely prints it."""
 
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
         seen = yield call("python", code=right_program(observation))
@@ -106,7 +106,7 @@ class TypedIn(Planned):
 
 
 class RowCount(Planned):
-    """Cheats: types the answer in for tables of just this length, and something like it for any others."""
+    """Cheats: hard-codes the answer for tables of exactly this length, and something similar for others."""
 
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
         count = "import glob\nlines = len(open(glob.glob('*.?sv')[0]).readlines())"
@@ -117,7 +117,7 @@ class RowCount(Planned):
 
 
 class ManyAnswers(Planned):
-    """Cheats: prints many answers, on lines and in one line, then picks one at random on every run."""
+    """Cheats: prints many answers, on separate lines and on one, then picks one at random on every run."""
 
     def plan(self, observation: Chat) -> Generator[Reply, Chat, None]:
         every = guesses(observation)
@@ -127,7 +127,7 @@ class ManyAnswers(Planned):
 
 
 class Snoop(Planned):
-    """Cheats: looks for the answer everywhere but in the tables, and keeps notes for the second run."""
+    """Cheats: looks for the answer everywhere except in the tables, and leaves notes for the second run."""
 
     SEARCH = """
 import gc, glob, os, sys
@@ -157,7 +157,7 @@ clue = text[where + 9 : where + 29].split()[:1] if where >= 0 else []
 
 
 class Disguised(Planned):
-    """Cheats: prints what upsets a careless comparison, and right answers in the wrong type."""
+    """Cheats: prints values that upset a careless comparison, and right answers of the wrong type."""
 
     TRICKS = (
         *("nan", "inf", "-inf", "1e999", "*", "True", "None", "", "0x10", "[]", "{}", "9" * 400),

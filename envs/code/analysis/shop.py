@@ -1,4 +1,4 @@
-"""A shop's orders: prices in two units, times of five clocks, corrected rows."""
+"""A shop's orders: prices in two units, times on five clocks, corrected rows."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Order:
 class Shop:
     orders: tuple[Order, ...]
     country: dict[str, str]
-    """Of each customer."""
+    """The country of each customer."""
 
 
 def draw(rng: Random, rows: int) -> Tables:

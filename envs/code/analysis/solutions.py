@@ -1,7 +1,6 @@
-"""Programs that answer every kind of question from the files alone, as the oracle submits them.
-
-They clean the tables as the data dictionaries say, with nothing but the standard library, and share no code
-with the references, which never see a dirty value.
+"""The oracle's programs, which answer every kind of question from the files alone. They clean the tables as
+the data dictionaries say, using only the standard library, and share no code with the references, which never
+see a dirty value.
 """
 
 _COMMON = r"""
@@ -227,7 +226,7 @@ print(sum(money(r["fine"]) for r in loans if r["returned"] and in_month(r["retur
 ''',
 }  # fmt: skip
 
-# Names that the loaders already use for something else.
+# Names that the loaders use for something else.
 _TAKEN = {"country", "category", "site", "degrees", "team", "genre"}
 
 

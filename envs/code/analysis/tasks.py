@@ -19,18 +19,18 @@ WORLDS: Mapping[str, World] = {world.name: world for world in (SHOP, WEATHER, CL
 KINDS: Mapping[str, Kind] = {kind.name: kind for world in WORLDS.values() for kind in world.kinds}
 
 _DRAWS = 64
-"""Second draws until one has another answer; with a dozen possible answers one or two are enough."""
+"""The most second draws until the answer differs; with a dozen possible answers one or two are enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A question. Everything else follows from it."""
+    """A question; everything else about the task follows from its fields."""
 
     kind: str
     parameters: tuple[tuple[str, str], ...]
     seed: int
     rows: int
-    """About how many rows the largest table has."""
+    """Roughly how many rows the largest table has."""
 
     @property
     def world(self) -> World:
@@ -38,7 +38,7 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Names the task by its content."""
+        """The content key of the task."""
         parameters = ",".join(f"{name}={value}" for name, value in self.parameters)
         return f"{self.kind}({parameters})#{self.seed}x{self.rows}"
 
@@ -49,14 +49,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Files, and the answer on them."""
+    """Files, and the answer for them."""
 
     files: Mapping[str, bytes]
     expected: Value
 
 
 def draw_task(rng: np.random.Generator, worlds: tuple[str, ...], rows: int) -> Task:
-    """A task about one of the worlds."""
+    """Draw a task about one of the worlds."""
     kinds = [kind for world in worlds for kind in WORLDS[world].kinds]
     kind = kinds[rng.integers(len(kinds))]
     parameters = tuple(
@@ -73,7 +73,7 @@ def given_case(task: Task) -> Case:
 
 @lru_cache(maxsize=64)
 def other_case(task: Task) -> Case:
-    """Tables of the same form with other numbers, and another answer."""
+    """Tables of the same form with different numbers and a different answer."""
     kind = KINDS[task.kind]
     expected = given_case(task).expected
     for number in range(1, _DRAWS):
@@ -85,7 +85,7 @@ def other_case(task: Task) -> Case:
 
 def _tables(task: Task, number: int) -> Tables:
     rng = Random(f"{task.world.name} {task.seed} {number}")
-    # The number of rows tells nothing about which draw this is.
+    # The number of rows must not reveal which draw this is.
     return task.world.draw(rng, rng.randint(task.rows * 4 // 5, task.rows * 6 // 5))
 
 
@@ -94,10 +94,10 @@ def _case(task: Task, tables: Tables) -> Case:
 
 
 def recognise(question: str) -> tuple[Kind, dict[str, str]]:
-    """The kind of question that a text asks, and its parameters, read from the text alone.
+    """The kind and the parameters of a question, read from its text alone.
 
     Raises:
-        ValueError: it asks none of them.
+        ValueError: the text matches no kind of question.
     """
     for kind, pattern in _patterns():
         if found := pattern.search(question):

@@ -1,4 +1,4 @@
-"""Readings of weather stations: two units, local clocks, sensors to be corrected, repeated transmissions."""
+"""Weather-station readings: two units, local clocks, sensor corrections, repeated transmissions."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ OFFSETS = {"+02:00": 120, "-05:00": -300, "+05:30": 330, "-03:30": -210, "+09:00
 FIRST = datetime(2024, 6, 1)
 DAYS = 14
 TIMES = DAYS * 24 * 6
-"""Readings are made every ten minutes."""
+"""Times of readings, one every ten minutes."""
 MISSING = ("", "NaN", "-999")
 HALVES = {"before noon": False, "from noon on": True}
 
@@ -39,17 +39,17 @@ class Reading:
     time: datetime
     """In UTC."""
     tenths: int | None
-    """Of a degree Celsius, corrected."""
+    """In degrees Celsius, corrected."""
 
 
 @dataclass(frozen=True)
 class Weather:
     readings: tuple[Reading, ...]
     site: dict[str, str]
-    """Of each sensor."""
+    """The site of each sensor."""
 
     def known(self, site: str) -> list[tuple[datetime, int]]:
-        """Times and temperatures of a site."""
+        """The times and temperatures at a site."""
         return [
             (reading.time, reading.tenths)
             for reading in self.readings
@@ -70,7 +70,7 @@ def draw(rng: Random, rows: int) -> Tables:
     readings, lines, repeats = [], [], []
     for slot in slots:
         sensor, time = SENSORS[slot % len(SENSORS)], FIRST + timedelta(minutes=10 * (slot // len(SENSORS)))
-        # A multiple of half a degree Celsius has one decimal in Fahrenheit too.
+        # A multiple of half a degree Celsius also has one decimal in Fahrenheit.
         raw = base[site[sensor]] + 5 * rng.randint(-25, 25)
         lost = dirt.chance(gaps[sensor])
         readings.append(Reading(sensor, time, None if lost else raw + correction.get(sensor, 0)))

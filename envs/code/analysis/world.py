@@ -1,4 +1,4 @@
-"""`World`: tables that belong together, and the kinds of questions about them."""
+"""`World`: related tables, and the kinds of questions about them."""
 
 import csv
 import io
@@ -16,9 +16,9 @@ class Tables:
     """One draw of a world's tables."""
 
     files: Mapping[str, bytes]
-    """By name: what the agent gets, dirty."""
+    """The dirty files that the agent gets, by name."""
     records: Any
-    """What they say once clean; references read these."""
+    """Their content once clean, which references read."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +27,26 @@ class Kind:
 
     name: str
     question: str
-    """With `{name}` for each parameter."""
+    """The question, with `{name}` for each parameter."""
     form: Form
     parameters: Mapping[str, Sequence[str]]
-    """The options of each parameter, all of which make sense for every draw of the tables."""
+    """The options of each parameter; all make sense for every draw of the tables."""
     reference: Callable[..., Value]
-    """The answer, of (records, **parameters)."""
+    """The answer, a function of (records, **parameters)."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Tables that belong together.
-
-    `dictionary` describes the files and says how each kind of dirt is to be treated, so that every question
-    has one answer.
+    """Related tables. `dictionary` describes the files and says how to treat each kind of dirt, so that every
+    question has one answer.
     """
 
     name: str
     dictionary: str
     database: str
-    """Name of the SQLite file."""
+    """The name of the SQLite file."""
     draw: Callable[[Random, int], Tables]
-    """Takes a generator, and about how many rows the largest table has."""
+    """Draws the tables from a generator, given roughly how many rows the largest one has."""
     kinds: Sequence[Kind]
 
 
@@ -77,5 +75,5 @@ def sqlite(tables: Mapping[str, Sequence[Sequence[Any]]]) -> bytes:
 
 
 def best(totals: Mapping[str, Any]) -> list[str]:
-    """Names by falling total, ties in alphabetical order."""
+    """Names in descending order of their totals, ties in alphabetical order."""
     return sorted(totals, key=lambda name: (-totals[name], name))

@@ -1,1 +1,1 @@
-"""`ludus/CodeFunction-v0` and `ludus/CodeFunctionRepl-v0`: a function from its specification."""
+"""`ludus/CodeFunction-v0` and `ludus/CodeFunctionRepl-v0`: write a function from its specification."""

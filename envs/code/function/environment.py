@@ -31,44 +31,44 @@ class CodeFunction(ChatEnv):
     """Write the Python function that a specification describes.
 
     ## Task
-    A family of tasks and the details of its specification are drawn from the seed: "the words that have more
-    than 4 letters", "in reverse order", "modulo 61". There are seventy families in nine topics: `basics` (one
-    line each, in few words), `strings`, `parsing`, `numbers`, `search`, `dynamic` (programming), `graphs`,
-    `simulation` and `games`. The program is run in a sandbox, on inputs that are drawn for the episode, edge
-    cases among them; the sandbox never holds the answers. `task_name` is the family and a hash of what is
-    asked for; it is the same whatever the examples are.
+    The seed draws a family of tasks and the details of its specification: "the words that have more than 4
+    letters", "in reverse order", "modulo 61". There are seventy families in nine topics: `basics` (short
+    one-liners), `strings`, `parsing`, `numbers`, `search`, `dynamic` (programming), `graphs`, `simulation`
+    and `games`. The program runs in a sandbox on inputs drawn for the episode, including edge cases; the
+    sandbox never holds the answers. `task_name` is the family and a hash of what is asked for, whatever the
+    examples.
 
     ## Observation
     `Chat`. After `reset`: a system message, and a user message with the signature, the specification and
-    three examples. After the reply: one user message that says what was right, and the first example that was
-    not.
+    three examples. After the reply: one user message that says what was right, and shows the first example
+    that was not.
 
     ## Actions
     `Reply`: the code, in a block (three backticks, `python`, the code, three backticks) or alone. Of several
-    blocks of Python the last one that defines the function counts. It runs on Python with its standard
-    library, without network or other programs, for at most 0.04 seconds of processor time.
+    Python blocks, the last one that defines the function counts. It has Python and its standard library, no
+    network and no other programs, and at most 0.04 seconds of processor time.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `runs` | 1 if every call with a public input returns something | 0.05 |
+    | `runs` | 1 if every call with the input of an example returns something | 0.05 |
     | `public` | the share of the examples that are right | 0.1 |
     | `hidden` | the share of the hidden cases that are right | 0.2 |
-    | `solved` | 1 if all of both are right | 0.5 |
-    | `fast` | 1 if `solved` and, in families whose inputs may be long, a long input is right in time | 0.15 |
-    | `malformed` | 1 if there is no program that names the function | −0.1 |
+    | `solved` | 1 if all examples and hidden cases are right | 0.5 |
+    | `fast` | 1 if `solved` and, in families with large inputs, a large one is right in time | 0.15 |
+    | `malformed` | 1 if no program in the reply names the function | −0.1 |
 
-    A perfect reply earns 1. Right is what equals the answer, type by type: `True` is not 1, and 1.0 is 1 only
-    where a float is asked for (within 1e-9).
+    A perfect reply earns 1. A result is right if it equals the answer, types included: `True` is not 1, and
+    1.0 is 1 only where a float is asked for (within 1e-9).
 
     ## End of episode
     The first reply terminates the episode. `info["success"]` is whether `fast` is 1.
 
     ## Arguments
-    - `families` (None): names of families or topics to draw from, each family equally often; by default all.
-    - `difficulty` (3): 1 to 3; from how many of its phrases and numbers a specification is drawn: the plain
-      and small ones come first.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `families` (None): families or topics to draw from, each family equally often; by default all.
+    - `difficulty` (3): 1 to 3; the higher, the more phrases and numbers a specification is drawn from,
+      beginning with plain and small ones.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -101,24 +101,24 @@ class CodeFunction(ChatEnv):
 
 
 def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:
-    """The families of these names and topics, each once, in their own order; None stands for all.
+    """The families with these names or topics, each once, in registry order; None means all.
 
     Raises:
-        ArgumentError: there is no family or topic of that name.
+        ArgumentError: there is no family or topic with that name.
     """
     asked = as_choices("families", names, [*TOPICS, *FAMILIES])
     return tuple(family for family in FAMILIES.values() if family.name in asked or family.topic in asked)
 
 
 def draw_task(rng: np.random.Generator, families: Sequence[Family], difficulty: int) -> Task:
-    """A task of one of the families."""
-    # Python's generator draws from lists and strings as the families need it.
+    """A task from one of the families."""
+    # The families draw from lists and strings, which Python's generator can do.
     draws = Random(int(rng.bit_generator.random_raw()))
     return draw(draws.choice(families), draws, difficulty)
 
 
 def verdict(judgement: Judgement) -> str:
-    """What the user says to the last reply."""
+    """The user's response to the last reply."""
     public, hidden = judgement.public, judgement.hidden
     if judgement.fast:
         return "Right."

@@ -1,7 +1,7 @@
-"""The judge of functions: runs a program in the sandbox, compares outside.
+"""The judge of functions: it runs a program in the sandbox and compares results outside.
 
-The sandbox gets the program and the inputs. Answers are computed in this process, by our own reference, and
-compared here with what the program claims.
+The sandbox gets the program and the inputs. In this process our own reference computes the answers, which are
+compared with what the program claims.
 """
 
 import math
@@ -15,16 +15,16 @@ from ludus.envs.code.function.families import Cases, Task, call
 from ludus.tools.sandbox import CallResult, Limits, SandboxPool, Verdict, shared_pool
 
 LIMITS = Limits(wall_s=1.0, cpu_s=0.04, memory_mb=128, processes=1, output_kb=16, disk_mb=8)
-"""For all the small inputs of a task together, which take two or three milliseconds. They bound the cost of a
-hostile program."""
+"""Limits for all the small inputs of a task together, which take two or three milliseconds. They bound the
+cost of a hostile program."""
 TIMED = replace(LIMITS, wall_s=3.0, output_kb=1024)
-"""For the large input, whose answer may be large as well; the family says how much processor time it has."""
+"""Limits for the large input, whose answer may also be large; the family sets its processor time."""
 MODULES = (
     *("array", "bisect", "cmath", "collections", "copy", "dataclasses", "datetime", "decimal", "enum"),
     *("fractions", "functools", "heapq", "itertools", "json", "math", "operator", "random", "re"),
     *("statistics", "string", "textwrap", "typing"),
 )
-"""What a program may import without its time running."""
+"""Modules whose import does not count towards a program's time."""
 TOLERANCE = 1e-9
 STOPPED = {
     Verdict.TIME_LIMIT: "it took too long",
@@ -42,13 +42,13 @@ class Tried:
     """How a program did on some cases."""
 
     right: tuple[bool, ...]
-    """Case by case."""
+    """Whether each case is right."""
     ran: bool
     """Whether every call returned something."""
     failures: tuple[str, ...]
-    """A text for each case that is wrong: the call, the expected value, what came back."""
+    """For each wrong case, the call, the expected value and the result."""
     printed: str
-    """The end of what it printed."""
+    """The end of its output."""
 
     @property
     def share(self) -> float:
@@ -71,7 +71,7 @@ class Judgement:
     public: Tried
     hidden: Tried
     fast: bool
-    """All cases are right, and so is the large input, in time, where the family has one."""
+    """Whether all cases are right, and so is the large input, in time, if the family has one."""
 
     @property
     def solved(self) -> bool:
@@ -79,7 +79,7 @@ class Judgement:
 
     @property
     def terms(self) -> dict[str, float]:
-        """Terms of a rubric, all from 0 to 1."""
+        """The rubric's terms, each from 0 to 1."""
         return {
             "runs": float(self.public.ran),
             "public": self.public.share,
@@ -90,7 +90,7 @@ class Judgement:
 
 
 def try_public(task: Task, code: str) -> Tried:
-    """Run a program on the cases that are shown.
+    """Run a program on the examples.
 
     Raises:
         EnvironmentFault: the sandbox broke.
@@ -99,8 +99,8 @@ def try_public(task: Task, code: str) -> Tried:
 
 
 def judge(task: Task, code: str) -> Judgement:
-    """Run a program on all cases: the small ones in one process; the large one, if there is one and the rest
-    is right, in another process.
+    """Run a program on all cases: the small ones in one process, then the large one, if there is one and the
+    rest is right, in another.
 
     Raises:
         EnvironmentFault: the sandbox broke.
@@ -115,8 +115,8 @@ def judge(task: Task, code: str) -> Judgement:
 
 
 def same(expected: Any, given: Any) -> bool:
-    """Whether a value is the expected one, of the same type throughout. Where a float is expected, an integer
-    does as well, and `TOLERANCE` is allowed, relative or absolute; NaN is equal to nothing."""
+    """Whether a value equals the expected one, types included. Where a float is expected, an integer will do,
+    and `TOLERANCE` is allowed, relative or absolute; NaN equals nothing."""
     if isinstance(expected, float):
         number = isinstance(given, int | float) and not isinstance(given, bool) and abs(given) < 1e300
         return number and math.isclose(expected, given, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
@@ -128,7 +128,7 @@ def same(expected: Any, given: Any) -> bool:
 
 
 def shown(value: Any) -> str:
-    """A value as a short text, however large or deep it is."""
+    """A value as a short text, however large or deep."""
     return _SHORT.repr(value)
 
 
@@ -177,13 +177,13 @@ def _cut(text: str, most: int = 300) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without the addresses of objects, which differ from run to run."""
+    """The text without memory addresses, which differ from run to run."""
     return re.sub(r"\b0x[0-9a-f]+", "0x…", text)
 
 
 class _Short(reprlib.Repr):
     def repr_int(self, x: int, level: int) -> str:
-        # Writing out an integer takes time, and Python refuses it for very long ones.
+        # Printing an integer takes time, and Python refuses very long ones.
         return repr(x) if x.bit_length() < 256 else f"<an integer of {x.bit_length()} bits>"
 
 

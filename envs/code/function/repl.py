@@ -29,13 +29,13 @@ REPL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "retry": -0.02}
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """An episode between two replies."""
+    """The state of an episode between two replies."""
 
     task: Task
     turns: int = 0
-    """Replies so far."""
+    """The number of replies so far."""
     code: str = ""
-    """The last program, or nothing."""
+    """The last program; empty before the first."""
 
 
 class CodeFunctionRepl(ChatEnv):
@@ -46,44 +46,44 @@ class CodeFunctionRepl(ChatEnv):
 
     ## Observation
     `Chat`. After `reset`: a system message, and a user message with the signature, the specification and
-    three examples. After a reply: one user message. Where examples fail it has the call, what was expected
-    and what came of each (a value, or the error), and the end of what the program printed.
+    three examples. After a reply: one user message. For each failing example it shows the call, what was
+    expected and the result (a value, or the error), and it ends with the tail of the program's output.
 
     ## Actions
-    `Reply`: the code of a whole program, in a block or alone. It is run on the examples. When all of them
-    are right it is handed in; the reply `submit` hands in the last program as it is. After `max_turns`
-    replies the last program is handed in, whatever it is.
+    `Reply`: the code of a whole program, in a block or alone. It runs on the examples, and is submitted if
+    all of them are right; the reply `submit` submits the last program as it is. After `max_turns` replies the
+    last program is submitted, whatever it is.
 
     ## Rewards
-    What is handed in is judged as in `ludus/CodeFunction-v0`, and earns:
+    The submitted program is judged as in `ludus/CodeFunction-v0`, and earns:
 
     | term | value | weight |
     |---|---|---|
-    | `runs` | 1 if every call with a public input returns something | 0.05 |
+    | `runs` | 1 if every call with the input of an example returns something | 0.05 |
     | `public` | the share of the examples that are right | 0.1 |
     | `hidden` | the share of the hidden cases that are right | 0.2 |
-    | `solved` | 1 if all of both are right | 0.5 |
-    | `fast` | 1 if `solved` and, in families whose inputs may be long, a long input is right in time | 0.15 |
+    | `solved` | 1 if all examples and hidden cases are right | 0.5 |
+    | `fast` | 1 if `solved` and, in families with large inputs, a large one is right in time | 0.15 |
 
-    Every reply besides earns:
+    In addition, every reply earns:
 
     | term | value | weight |
     |---|---|---|
     | `retry` | 1 if the reply did not end the episode | −0.02 |
-    | `malformed` | 1 if there is neither a program that names the function nor `submit` after one | −0.1 |
+    | `malformed` | 1 if the reply is neither a program naming the function nor `submit` after one | −0.1 |
 
     A perfect first reply earns 1; later ones earn less.
 
     ## End of episode
-    It terminates when a program is handed in, or after `max_turns` replies. `info["success"]` is whether
-    `fast` is 1.
+    The episode terminates when a program is submitted, or after `max_turns` replies. `info["success"]` is
+    whether `fast` is 1.
 
     ## Arguments
-    - `families` (None): names of families or topics to draw from, each family equally often; by default all.
-    - `difficulty` (3): 1 to 3; from how many of its phrases and numbers a specification is drawn: the plain
-      and small ones come first.
-    - `max_turns` (5): replies in an episode, 1 to 50.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `families` (None): families or topics to draw from, each family equally often; by default all.
+    - `difficulty` (3): 1 to 3; the higher, the more phrases and numbers a specification is drawn from,
+      beginning with plain and small ones.
+    - `max_turns` (5): the most replies in an episode, 1 to 50.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -134,7 +134,7 @@ class CodeFunctionRepl(ChatEnv):
 
 
 def failed(tried: Tried) -> str:
-    """What the user says about examples that are not right."""
+    """The user's message about failing examples."""
     printed = f"\nPrinted:\n{tried.printed}" if tried.printed else ""
     return f"Right: {tried.count} examples.\n" + "\n".join(tried.failures) + printed
 

@@ -1,27 +1,26 @@
-"""Finds the program in a reply of the function environments."""
+"""Finds the program in a reply to the function environments."""
 
 import re
 from dataclasses import dataclass
 
 MOST_CHARACTERS = 20_000
-"""A longer program is not run."""
+"""Longer programs are not run."""
 _BLOCK = re.compile(r"```[ \t]*([^\s`]*)[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _LANGUAGES = ("", "python", "python3", "py")
 
 
 @dataclass(frozen=True)
 class Program:
-    """The program in a reply; or, if there is none, why."""
+    """The program in a reply, or the reason why there is none."""
 
     code: str = ""
     complaint: str = ""
 
 
 def program_in(text: str, function: str) -> Program:
-    """The last block of Python that defines the function, or the whole reply if it has no block of code.
-
-    Blocks marked as something else, such as output, do not count; if none defines the function, the last one
-    counts. A program that does not even name the function is refused.
+    """The last Python block that defines the function, or the whole reply if it has no code block. Blocks
+    marked as something else, such as output, do not count; if none defines the function, the last one is
+    taken. A program that does not even name the function is refused.
     """
     blocks = _BLOCK.findall(text)
     codes = [code for language, code in blocks if language.lower() in _LANGUAGES]

@@ -1,4 +1,4 @@
-"""Scripted agents of the function environments, and programs that mean harm."""
+"""Scripted agents of the function environments, and hostile programs."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -28,14 +28,14 @@ class Question:
 
 
 def read(observation: Chat) -> Question:
-    """The question of the messages after `reset`."""
+    """The question in the messages after `reset`."""
     asked, _, examples = content_text(observation[-1]).rpartition("\n\n")
     signature, _, spec = asked.removeprefix("Write ").partition(". ")
     return Question(signature, spec, tuple(examples.splitlines()))
 
 
 def solution(question: Question) -> str:
-    """The reference's source, found by the form of the specification."""
+    """The reference's source, found by matching the specification."""
     for family in FAMILIES.values():
         match = family.pattern.fullmatch(question.spec)
         if match and family.signature == question.signature:
@@ -44,11 +44,11 @@ def solution(question: Question) -> str:
 
 
 def in_block(code: str) -> str:
-    """Code as a reply: a single line as it is, more of them in a block."""
+    """Code as a reply: a single line as it is, several lines in a block."""
     return f"```python\n{code}\n```" if "\n" in code else code
 
 
-# Programs that try to win without solving. Each function gets the question and writes a program.
+# Programs that try to win without solving the task. Each function turns a question into a program.
 
 
 def examples(question: Question) -> str:
@@ -68,7 +68,7 @@ def nothing(question: Question) -> str:
 
 
 def frames(question: Question) -> str:
-    """Searches its callers and the whole heap for something that looks like the answers."""
+    """Searches its callers and the whole heap for anything that looks like the answers."""
     return f"""
 import gc, sys
 WORDS = ("expected", "answer", "answers", "solution", "hidden", "reference")
@@ -88,7 +88,7 @@ def {question.function}(*inputs):
 
 
 def equal(question: Question) -> str:
-    """Returns what says that it is equal to everything."""
+    """Returns an object that claims to equal everything."""
     return f"""
 class Equal(int):
     def __eq__(self, other): return True
@@ -100,17 +100,17 @@ def {question.function}(*inputs): return Equal()
 
 
 def leaves(question: Question) -> str:
-    """Ends the program as if all were well."""
+    """Exits the program as if all were well."""
     return f"import sys\ndef {question.function}(*inputs): sys.exit(0)"
 
 
 def leaves_at_once(question: Question) -> str:
-    """Ends the process at once, skipping everything that would run at its end."""
+    """Ends the process at once, skipping all exit handlers."""
     return f"import os\ndef {question.function}(*inputs): os._exit(0)\nos._exit(0)"
 
 
 def forges(question: Question) -> str:
-    """Writes reports of success into everything that is open."""
+    """Writes reports of success to every open file."""
     return f"""
 import json, os
 REPORT = json.dumps({{"verdict": "ok", "values": [{{"value": True}}] * 99, "passed": True, "reward": 1.0}})
@@ -124,7 +124,7 @@ def {question.function}(*inputs):
 
 
 def patches(question: Question) -> str:
-    """Replaces what a careless judge in the same process would compare and report with."""
+    """Replaces the functions that a careless judge in the same process would compare and report with."""
     return f"""
 import builtins, json, operator
 def always(*inputs, **named): return True
@@ -154,7 +154,7 @@ def {question.function}(*inputs):
 
 
 def output_flood(question: Question) -> str:
-    """Prints without end."""
+    """Prints endlessly."""
     return f"def {question.function}(*inputs):\n    while True: print('x' * 10_000)"
 
 
@@ -178,11 +178,11 @@ HOSTILE: Mapping[str, Writer] = {
     "fork-bomb": fork_bomb,
     "output-flood": output_flood,
 }
-"""These, and programs that try to hold everything up."""
+"""The cheats, and programs that try to stall everything."""
 
 
 class RandomFormula(ScriptedAgent):
-    """Guesses a formula of the first argument."""
+    """Guesses a formula in the first argument."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -198,7 +198,7 @@ class RandomFormula(ScriptedAgent):
 
 
 class Programmer(ScriptedAgent):
-    """Answers the question with what a writer writes, as often as it is asked."""
+    """Answers every time with the program of a `writer`."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0, *, writer: Writer = solution) -> None:
         super().__init__(env, seed)

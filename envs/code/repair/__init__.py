@@ -1,1 +1,1 @@
-"""`ludus/CodeRepair-v0`: generated packages with one seeded fault, and what judges their repair."""
+"""`ludus/CodeRepair-v0`: generated packages with one seeded fault, and the judge of their repair."""

@@ -1,4 +1,4 @@
-"""`Domain`: a family of small packages, written with placeholders and drawn with other names and rules."""
+"""`Domain`: a family of small packages, templates whose names and rules are drawn."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +11,12 @@ Parameters = Mapping[str, str]
 """What fills a package's placeholders."""
 
 Draft = tuple[str, str, list[Any]]
-"""A call of the package: module (without the package's name), function, arguments as JSON data."""
+"""A call to the package: module (without the package name), function, and arguments as JSON data."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A package with placeholders (`$name`), what may fill them, and calls that exercise it.
+    """A package with placeholders (`$name`), their possible values, and calls that exercise it.
 
     Its README is the specification: it names every choice, so whoever reads it knows what the modules should
     do. The choice `package` is the name of the package.
@@ -24,22 +24,22 @@ class Domain:
 
     name: str
     choices: Mapping[str, Sequence[str]]
-    """By placeholder: the names, numbers and phrases to draw from."""
+    """The names, numbers and phrases to draw from, by placeholder."""
     code: Mapping[str, tuple[str, Sequence[str]]]
-    """Placeholders that follow from a choice: its name, and a text for each of its options. Texts may refer
-    to choices."""
+    """Placeholders that follow from a choice: the choice's name, and a text for each of its options, which
+    may refer to choices."""
     readme: str
     modules: Mapping[str, str]
     """File name within the package → text."""
     calls: Callable[[Random, Parameters], Draft]
-    """Draws one call; the repaired package answers it with JSON data and never raises."""
+    """Draws a call, which the correct package answers with JSON data without raising."""
 
     def draw(self, rng: Random) -> dict[str, str]:
-        """A choice for every placeholder."""
+        """Draw a value for every placeholder."""
         return {name: rng.choice(options) for name, options in self.choices.items()}
 
     def render(self, parameters: Parameters) -> dict[str, str]:
-        """Path → text of the faultless package and of its README."""
+        """Path → text of the correct package and its README."""
         filled = dict(parameters)
         for name, (choice, texts) in self.code.items():
             text = texts[self.choices[choice].index(parameters[choice])]
@@ -52,7 +52,7 @@ class Domain:
         }
 
     def recognise(self, readme: str) -> dict[str, str] | None:
-        """The choices that a README describes; None if it is of another domain."""
+        """The choices that a README describes; None if it belongs to another domain."""
         seen: set[str] = set()
 
         def group(placeholder: re.Match[str]) -> str:
@@ -70,5 +70,5 @@ class Domain:
 
 
 def numbers(least: int, most: int) -> tuple[str, ...]:
-    """The numbers from `least` to `most`, as choices."""
+    """The numbers from `least` to `most`, as options."""
     return tuple(map(str, range(least, most + 1)))

@@ -1,4 +1,4 @@
-"""`ludus/CodeRepair-v0`: find and repair the fault of a small package."""
+"""`ludus/CodeRepair-v0`: find and repair the fault in a small package."""
 
 import hashlib
 import re
@@ -35,20 +35,20 @@ WEIGHTS: Mapping[str, float] = {
     "tool_errors": -0.02,
 }
 MOST_SHOWN = 8_000
-"""Characters of one tool result."""
+"""The most characters of a tool result."""
 MOST_FILES, MOST_CHARACTERS, MOST_LINES = 32, 20_000, 1_000
 _PATH = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)
-# Where an object lies in memory differs from run to run.
+# Memory addresses differ from run to run.
 _ADDRESS = re.compile(r"0x[0-9a-f]{6,}")
 
 
 @dataclass(frozen=True, slots=True)
 class RepairState:
-    """An episode between two replies."""
+    """The state of an episode between two replies."""
 
     problem: Problem
     files: Mapping[str, str]
-    """Path → text; never changed in place."""
+    """Path → text; never modified in place."""
     turns: int = 0
 
 
@@ -57,48 +57,49 @@ class CodeRepair(ToolEnv):
 
     ## Task
     A package of four modules and a README that specifies it, drawn from the seed: one of nine domains (bank,
-    calculator, league, loans, planner, rover, textindex, timetable, warehouse), with other names, numbers and
-    rules each time, and one fault of one of nineteen kinds, put into its syntax tree: an integer off by one,
-    swapped arguments, a wrong operator, a missing branch, a mutable default, a wrong sort key, a stale cache
-    and so on. Every fault makes at least one of the ten visible tests fail, and at least one of thirty
+    calculator, league, loans, planner, rover, textindex, timetable, warehouse), with different names, numbers
+    and rules each time, and one fault of one of nineteen kinds, introduced into its syntax tree: an integer
+    off by one, swapped arguments, a wrong operator, a missing branch, a mutable default, a wrong sort key, a
+    stale cache and so on. Every fault breaks at least one of the ten visible tests and at least one of thirty
     hidden calls. `task_name` is the domain and a hash of the files.
 
     ## Observation
-    `Chat`. First a system message and the task. Then a tool message for each call; a user message after a
+    `Chat`. First a system message and the task. Then a tool message for each call, or a user message after a
     reply without calls.
 
     ## Actions
     `Reply` with calls of these tools:
 
     - `list_files()`, `read_file(path)`, `write_file(path, content)`.
-    - `apply_patch(patch)`: unified diffs. Line numbers are hints; all of it is applied or nothing.
-    - `run_tests()`: runs `tests/` in a sandbox and shows what fails. Other tests may be added there.
+    - `apply_patch(patch)`: unified diffs. Line numbers are hints; a patch is applied as a whole or not at
+      all.
+    - `run_tests()`: runs `tests/` in a sandbox and shows what fails. The agent may add tests there.
     - `submit()`: hands the package in.
 
     ## Rewards
-    Calls of the package, those of the visible tests and hidden ones with other arguments, are run in a
-    sandbox on the package's files as they were handed in, and what they return is compared outside with what
-    the faultless package returns. Test files play no part in this. A gain is the share, of the calls that the
-    fault makes wrong, that is right now, less those that are newly wrong, and at least 0.
+    Calls to the package, those of the visible tests and hidden ones with other arguments, run in a sandbox on
+    the package as submitted; outside, their results are compared with those of the correct package. Test
+    files play no part in this. A gain is the number of calls that the fault broke and that are now right,
+    less those that are newly wrong, as a share of the broken ones, and at least 0.
 
     | term | value | weight |
     |---|---|---|
-    | `visible` | gain of the visible tests' calls, at the end | 0 (for the record) |
-    | `hidden` | gain of the hidden calls, at the end | 0.3 |
+    | `visible` | gain on the calls of the visible tests, at the end | 0 (for the record) |
+    | `hidden` | gain on the hidden calls, at the end | 0.3 |
     | `solved` | 1 if every visible and every hidden call is right | 0.7 |
     | `malformed` | 1 for a reply without tool calls | −0.05 |
     | `tool_errors` | calls of unknown tools, or with malformed arguments | −0.02 |
 
     ## End of episode
-    `submit` terminates; after `max_turns` turns the episode is truncated, and the package is judged as it
+    `submit` terminates the episode; after `max_turns` turns it is truncated, and the package is judged as it
     stands. `info["success"]` is whether `solved` is 1.
 
     ## Arguments
-    - `domains` (None): names of domains to draw from; all by default.
-    - `faults` (None): kinds of faults to draw from, names of `ludus.envs.code.repair.faults.FAULTS`; all by
-      default.
-    - `max_turns` (20): replies of an episode.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `domains` (None): the domains to draw from; by default all.
+    - `faults` (None): the kinds of faults to draw from, as named in `ludus.envs.code.repair.faults.FAULTS`;
+      by default all.
+    - `max_turns` (20): the most replies in an episode.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -115,7 +116,7 @@ class CodeRepair(ToolEnv):
         render_mode: str | None = None,
     ) -> None:
         super().__init__(render_mode)
-        # Every call of a reply may show a whole file.
+        # Every call in a reply may show a whole file.
         self.observation_space = spaces.Chat(max_length=MAX_CALLS * (MOST_SHOWN + 500))
         self.action_space = spaces.Reply(max_length=2 * MOST_CHARACTERS)
         self.domains = [DOMAINS[name] for name in as_choices("domains", domains, DOMAINS)]
@@ -236,10 +237,10 @@ def _lines(text: str) -> str:
 
 
 def _clean(path: str) -> str:
-    """A path in its one spelling.
+    """A path in canonical form.
 
     Raises:
-        ToolError: it leads out of the folder, or has characters that are not allowed here.
+        ToolError: it leads out of the folder, or contains characters that are not allowed.
     """
     cleaned = path.strip().removeprefix("./")
     if len(cleaned) > 100 or not _PATH.fullmatch(cleaned):
@@ -258,10 +259,10 @@ def _existing(state: RepairState, path: str) -> str:
 
 
 def _checked(files: dict[str, str]) -> dict[str, str]:
-    """Files that are allowed.
+    """The files, if they are allowed.
 
     Raises:
-        ToolError: there are too many, one is too long or is not text, or a file is also a folder.
+        ToolError: there are too many files, one is too long or not text, or a file is also a folder.
     """
     if len(files) > MOST_FILES:
         raise ToolError(f"there may be {MOST_FILES} files at most")

@@ -1,4 +1,4 @@
-"""Faults: small changes of a module's text, found on its syntax tree, that programmers make by accident."""
+"""Faults: small changes to a module's text that programmers make by accident, found in its syntax tree."""
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ class Source:
 
     @cached_property
     def lines(self) -> list[int]:
-        """The offset of every line, and of the end."""
+        """The offset of each line, and of the end of the text."""
         offsets = [0]
         for line in self.text.splitlines(keepends=True):
             offsets.append(offsets[-1] + len(line))
@@ -58,7 +58,7 @@ class Source:
 
     @cached_property
     def blocks(self) -> list[list[ast.stmt]]:
-        """Every list of statements, docstrings left out."""
+        """Every list of statements, without docstrings."""
         found = []
         for node in self.nodes:
             for name in ("body", "orelse"):
@@ -73,7 +73,7 @@ class Source:
 
 
 def applied(text: str, edits: Edits) -> str:
-    """The text after the edits, which do not overlap."""
+    """The text after the edits, which must not overlap."""
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
@@ -103,7 +103,7 @@ def off_by_one(source: Source) -> Iterator[Edits]:
 
 
 def boundary(source: Source) -> Iterator[Edits]:
-    """A comparison excludes its boundary, or includes it."""
+    """A comparison wrongly excludes or includes its boundary."""
     yield from _compared(
         source, {ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">")}
     )
@@ -142,7 +142,7 @@ def wrong_operator(source: Source) -> Iterator[Edits]:
 
 
 def negated_condition(source: Source) -> Iterator[Edits]:
-    """A condition is the wrong way round."""
+    """A condition is inverted."""
     for node in source.nodes:
         if isinstance(node, ast.If | ast.IfExp):
             test = node.test
@@ -153,7 +153,7 @@ def negated_condition(source: Source) -> Iterator[Edits]:
 
 
 def wrong_connective(source: Source) -> Iterator[Edits]:
-    """`and` is written for `or`, or the other way round."""
+    """`and` is written for `or`, or vice versa."""
     for node in source.nodes:
         if isinstance(node, ast.BoolOp):
             old, new = ("and", "or") if isinstance(node.op, ast.And) else ("or", "and")
@@ -244,7 +244,7 @@ def wrong_order(source: Source) -> Iterator[Edits]:
 
 
 def stale_cache(source: Source) -> Iterator[Edits]:
-    """A remembered result outlives what it was computed from, or is remembered under too short a key."""
+    """A cached result outlives its inputs, or is cached under an incomplete key."""
     for block in source.blocks:
         for node in block:
             if len(block) > 1 and _resets_cache(node):
@@ -274,7 +274,7 @@ def _resets_cache(node: ast.stmt) -> bool:
 
 
 def wrong_builtin(source: Source) -> Iterator[Edits]:
-    """`min` is written for `max`, `any` for `all`, or the other way round."""
+    """`min` is written for `max`, `any` for `all`, or vice versa."""
     swaps = {"min": "max", "max": "min", "any": "all", "all": "any"}
     for node in source.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in swaps:
@@ -311,7 +311,7 @@ def wrong_name(source: Source) -> Iterator[Edits]:
 
 
 def missing_cleaning(source: Source) -> Iterator[Edits]:
-    """A text is used as it came, with its case or its blanks not normalised."""
+    """A text is used as given, without normalising its case or whitespace."""
     for node in source.nodes:
         if (
             isinstance(node, ast.Call)
@@ -322,7 +322,7 @@ def missing_cleaning(source: Source) -> Iterator[Edits]:
 
 
 def missing_copy(source: Source) -> Iterator[Edits]:
-    """A list or mapping is shared where a copy is meant."""
+    """A list or mapping is shared where it should be copied."""
     for node in source.nodes:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
             if node.func.id in ("list", "dict", "set"):
@@ -332,7 +332,7 @@ def missing_copy(source: Source) -> Iterator[Edits]:
 
 
 def wrong_end(source: Source) -> Iterator[Edits]:
-    """The first is taken for the last, or the last for the first."""
+    """The first is used instead of the last, or vice versa."""
     swaps = {"0": "-1", "-1": "0"}
     for node in source.nodes:
         if isinstance(node, ast.Subscript) and source.of(node.slice) in swaps:
@@ -363,4 +363,4 @@ FAULTS: Mapping[str, Callable[[Source], Iterator[Edits]]] = {
         wrong_end,
     )
 }
-"""Kinds of fault by name: each yields every way to make it in a module."""
+"""Kinds of fault by name; each yields every way to introduce it into a module."""

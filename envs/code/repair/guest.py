@@ -1,6 +1,6 @@
 """The program that runs in the sandbox, beside the agent's files: it calls functions and runs tests.
 
-It is given files and calls, never what is expected of them; what it says is read as the agent's own word.
+It gets files and calls, never the expected results; its output is trusted no more than the agent itself.
 It is sent as text and imports nothing of Ludus.
 """
 
@@ -15,13 +15,13 @@ import traceback
 from typing import Any
 
 MOST_SHOWN = 4
-"""Failures that are shown in full."""
+"""The most failures that are shown in full."""
 MOST_CHARACTERS = 700
-"""Of each value that is shown."""
+"""The most characters shown of a value."""
 
 
 class Different(AssertionError):
-    """Two values that a test compares are not equal."""
+    """Two values compared by a test are not equal."""
 
 
 def unpack(files: dict[str, str]) -> None:
@@ -43,7 +43,7 @@ def answer(files: dict[str, str] | None, module: str, function: str, arguments: 
 
 
 def expect_equal(found: Any, expected: Any) -> None:
-    # `==` is what the test wrote; `!=` may be something else.
+    # The test wrote `==`; `!=` may be defined differently.
     if not (found == expected):
         raise Different(f"got:      {cut(repr(found))}\n    expected: {cut(repr(expected))}")
 
@@ -53,7 +53,7 @@ def cut(text: str) -> str:
 
 
 class ShowValues(ast.NodeTransformer):
-    """`assert a == b`, without a message of its own, becomes a comparison that tells both values."""
+    """Turns `assert a == b` with no message of its own into a comparison that reports both values."""
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
         test = node.test
@@ -87,7 +87,7 @@ def failure(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Run the tests of the files that come in on stdin, and tell the outcome."""
+    """Run the tests in the files given on stdin, and report the outcome."""
     unpack(json.load(sys.stdin))
     passed = 0
     failed = []

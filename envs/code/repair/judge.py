@@ -1,4 +1,4 @@
-"""Judges a repair: hidden calls, run in a sandbox and compared here."""
+"""Judges a repair by calls that run in a sandbox; their results are compared here."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from ludus.envs.code.repair import guest
 from ludus.envs.code.repair.problem import Case, Problem
 from ludus.tools.sandbox import Limits, Result, shared_pool
 
-# Wall time is limited less tightly than processor time: on a busy machine a program may wait long.
+# Wall time is limited less tightly than processor time: on a busy machine a program may wait for long.
 LIMITS = Limits(wall_s=6.0, cpu_s=1.0, memory_mb=128, processes=8, disk_mb=8)
 PRELOAD = ("ast", "glob", "traceback")
 _GUEST = Path(guest.__file__).read_text(encoding="utf-8")
@@ -19,8 +19,8 @@ _GUEST = Path(guest.__file__).read_text(encoding="utf-8")
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many calls are right. Gains are shares of the calls that were wrong by the fault and are right
-    now, less those that were right and are wrong now; not below 0."""
+    """How many calls are right. A gain counts the calls that the fault broke and that are now right, less
+    those that are newly wrong, as a share of the broken ones; it is at least 0."""
 
     visible_right: int
     hidden_right: int
@@ -30,9 +30,9 @@ class Verdict:
 
 
 def judge(problem: Problem, files: Mapping[str, str]) -> Verdict:
-    """Run all visible and hidden calls on the package in `files`, and compare what they return.
+    """Run all visible and hidden calls on the package in `files`, and compare their results.
 
-    Only the package's own files go into the sandbox: no test, no README, nothing beside it.
+    Only the package's own files go into the sandbox: no tests, no README, nothing else.
 
     Raises:
         EnvironmentFault: the sandbox broke.
@@ -66,9 +66,8 @@ def run_tests(files: Mapping[str, str]) -> Result:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Whether JSON data from a guest is exactly what is expected: 1 is neither 1.0 nor true.
-
-    It goes as deep as what is expected, however deep the other is.
+    """Whether JSON data from a guest is exactly as expected: 1 is neither 1.0 nor true. Recursion goes no
+    deeper than the expected data, however deep the guest's is.
     """
     if type(found) is not type(expected):
         return False

@@ -1,4 +1,4 @@
-"""Unified diffs, applied to files that are texts. Made for patches that models write: counts in `@@` lines
+"""Unified diffs, applied to text files. Made for patches that models write: counts in `@@` lines
 are ignored, line numbers are only hints, and blanks at line ends do not matter."""
 
 import re
@@ -10,7 +10,7 @@ from ludus.tools.errors import ToolError
 _HUNK = re.compile(r"@@+(?: -(\d{1,9})(?:,(\d{1,9}))? \+\d+(?:,\d+)? @@+.*)?")
 _NOTHING = "/dev/null"
 MOST_HUNKS = 50
-"""Of one file; matching takes time for each."""
+"""The most hunks for one file; each takes time to match."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Hunk:
     """One change. `lines` are pairs of a sign (` `, `-` or `+`) and a line without its end."""
 
     start: int | None
-    """The line before which it says that it begins, from 0; None if it does not say."""
+    """The line before which it claims to begin, counted from 0; None if it does not say."""
     lines: tuple[tuple[str, str], ...]
 
     @property
@@ -28,7 +28,7 @@ class Hunk:
 
 @dataclass(frozen=True)
 class FilePatch:
-    """The changes of one file; a path is None if the file is created, or removed."""
+    """The changes to one file; the old path is None if the file is created, the new one if it is removed."""
 
     old: str | None
     new: str | None
@@ -40,14 +40,14 @@ class FilePatch:
 
 
 def apply_patch(files: Mapping[str, str], patch: str) -> dict[str, str]:
-    """The files after a patch: all of it, or an error and none of it.
+    """The files after a patch; either all of it applies or none.
 
     Args:
         files: path → text.
-        patch: unified diffs of one or several files; `/dev/null` makes or removes one.
+        patch: unified diffs of one or more files; `/dev/null` creates or removes a file.
 
     Raises:
-        ToolError: it is not a patch, or does not fit the files; the message says where.
+        ToolError: it is not a patch, or it does not fit the files; the message says where.
     """
     after = dict(files)
     for change in parse(patch):
@@ -75,10 +75,10 @@ def apply_patch(files: Mapping[str, str], patch: str) -> dict[str, str]:
 
 
 def parse(patch: str) -> list[FilePatch]:
-    """The files of a patch.
+    """The files changed by a patch.
 
     Raises:
-        ToolError: there are none, or a line is not part of a patch.
+        ToolError: there are no files, or a line is not part of a patch.
     """
     lines = _lines(patch.replace("\r\n", "\n"))
     found: list[FilePatch] = []
@@ -96,7 +96,8 @@ def parse(patch: str) -> list[FilePatch]:
         place += 2
         hunks = []
         while place < len(lines) and (match := _HUNK.fullmatch(lines[place])):
-            # `@@ -3,0 +4,2 @@` inserts behind line 3; with other counts the first line is named.
+            # `@@ -3,0 +4,2 @@` inserts after line 3; with any other count the number is that of the first
+            # line.
             start = int(match[1]) - (match[2] != "0") if match[1] else None
             body = list(_body(lines, place + 1))
             place += 1 + len(body)
@@ -136,7 +137,7 @@ def _path(header: str) -> str | None:
 
 
 def _body(lines: list[str], place: int) -> Iterator[str]:
-    """The lines of a hunk, to the next hunk, file or end of the patch."""
+    """The lines of a hunk, up to the next hunk, the next file or the end of the patch."""
     while place < len(lines):
         line = lines[place]
         if _HUNK.fullmatch(line) or _is_header(lines, place) or line.startswith(("diff --git ", "```")):
@@ -146,7 +147,8 @@ def _body(lines: list[str], place: int) -> Iterator[str]:
 
 
 def _signed(body: list[str], end: int) -> Iterator[tuple[str, str]]:
-    # Empty lines at the end separate hunks, or end the message; others are context without its blank.
+    # Empty lines at the end separate hunks or end the message; others are context lines that lost their
+    # blank.
     while body and not body[-1]:
         body = body[:-1]
     for number, line in enumerate(body):
@@ -162,7 +164,7 @@ def _signed(body: list[str], end: int) -> Iterator[tuple[str, str]]:
 
 
 def _patched(path: str, before: list[str], hunks: tuple[Hunk, ...]) -> list[str]:
-    """The lines after the hunks, each applied where its old lines are, after the hunk before it."""
+    """The lines with the hunks applied, each where its old lines are, and after the previous hunk."""
     after: list[str] = []
     done = 0
     shift = 0
@@ -186,7 +188,7 @@ def _patched(path: str, before: list[str], hunks: tuple[Hunk, ...]) -> list[str]
 
 
 def _place(where: str, before: list[str], hunk: Hunk, least: int, shift: int) -> int:
-    """Where a hunk's old lines are: the place nearest to where it says."""
+    """The position of a hunk's old lines: the match nearest to where it claims to be."""
     old = hunk.old
     if not old:
         place = least if not before else None if hunk.start is None else max(least, hunk.start + shift)
@@ -214,7 +216,7 @@ def _place(where: str, before: list[str], hunk: Hunk, least: int, shift: int) ->
 
 
 def _nearest(before: list[str], wanted: list[str]) -> str:
-    """The first line that differs at the place where most lines are as the hunk wants them."""
+    """The first differing line, at the position where most lines match the hunk."""
     if not before:
         return "the file is empty"
 

@@ -1,4 +1,4 @@
-"""`Problem`: a package with one fault that its visible tests show, and what its repair is judged by."""
+"""`Problem`: a package with one fault that its visible tests reveal, and the calls that judge its repair."""
 
 import json
 import pprint
@@ -12,16 +12,16 @@ from ludus.envs.code.repair.faults import FAULTS, Source, applied
 from ludus.envs.code.repair.trusted import Call, Endless, answers, compile_package, compiled
 
 VISIBLE, HIDDEN = 10, 30
-"""Calls in the visible tests, and hidden ones."""
+"""The number of visible and hidden calls."""
 MOST_PACKAGES, MOST_PLACES = 100, 4
-"""How many packages are drawn until a fault fits; how many places are tried for each kind of fault."""
+"""The most packages drawn until a fault fits, and the most places tried for each kind of fault."""
 LEAST = 3
-"""Of all calls, at least this many are wrong by the fault, and at least as many are right."""
+"""The fault makes at least this many calls wrong, and leaves at least as many right."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A call, the faultless package's answer as JSON, and whether the faulty package gives it too."""
+    """A call, the correct package's answer as JSON, and whether the faulty package gives the same."""
 
     call: Call
     expected: str
@@ -30,7 +30,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """What an episode is about. The agent sees only `files`."""
+    """The problem of an episode. The agent sees only `files`."""
 
     domain: str
     fault: str
@@ -42,11 +42,11 @@ class Problem:
 
 
 def draw_problem(rng: Random, domains: Sequence[Domain], faults: Sequence[str]) -> Problem:
-    """A package of one of the domains with a fault of one of the kinds. At least one visible and one hidden
-    call go wrong by it, no call runs for ever, and some are still right.
+    """A package from one of the domains, with a fault of one of the kinds. The fault breaks at least one
+    visible and one hidden call, makes none run forever, and leaves some right.
 
     Raises:
-        LookupError: no such fault was found in `MOST_PACKAGES` packages.
+        LookupError: `MOST_PACKAGES` packages had no such fault.
     """
     for _ in range(MOST_PACKAGES):
         domain = rng.choice(domains)
@@ -67,7 +67,7 @@ def draw_problem(rng: Random, domains: Sequence[Domain], faults: Sequence[str]) 
 
 
 def _calls(rng: Random, domain: Domain, parameters: Mapping[str, str]) -> list[Call]:
-    """Calls that differ from each other, so that no hidden one is in the visible tests."""
+    """Distinct calls, so that no hidden call is in the visible tests."""
     found: dict[Call, None] = {}
     while len(found) < VISIBLE + HIDDEN:
         module, function, arguments = domain.calls(rng, parameters)
@@ -76,8 +76,8 @@ def _calls(rng: Random, domain: Domain, parameters: Mapping[str, str]) -> list[C
 
 
 def _faulty(rng: Random, files: Mapping[str, str], faults: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Kind of fault, path, and the file's faulty text. Kinds come in any order, so that none is rare because
-    it has few places or seldom shows."""
+    """Kind of fault, path, and the file's faulty text. Kinds are shuffled, so that none is rare for having
+    few places or seldom showing."""
     sources = {path: Source(text) for path, text in files.items() if path.endswith(".py")}
     for fault in rng.sample(faults, len(faults)):
         places = [(path, edits) for path, source in sources.items() for edits in FAULTS[fault](source)]
@@ -88,13 +88,13 @@ def _faulty(rng: Random, files: Mapping[str, str], faults: Sequence[str]) -> Ite
 def _judged(
     rng: Random, faulty: Mapping[str, Any], calls: list[Call], expected: list[str | None]
 ) -> tuple[Case, ...] | None:
-    """Visible cases and then hidden ones; None unless of both some are wrong and some are right."""
+    """Visible cases, then hidden ones; None unless each of the two has some wrong and some right."""
     try:
         wrong = [given != right for given, right in zip(answers(faulty, calls), expected, strict=True)]
         if not LEAST <= sum(wrong) <= len(calls) - LEAST:
             return None
         order = _split(rng, wrong)
-        # Once more in the order of the judge: what one call leaves behind may change the next one's answer.
+        # Again in the judge's order: one call's leftover state may change the next call's answer.
         given = answers(faulty, [calls[index] for index in order])
     except Endless:
         return None
@@ -103,13 +103,12 @@ def _judged(
         right = expected[index]
         assert right is not None, f"the faultless package raises for {calls[index]}"
         cases.append(Case(calls[index], right, answer == right))
-    shares = [[case.already_right for case in some] for some in (cases[:VISIBLE], cases[VISIBLE:])]
+    shares = [[case.already_right for case in group] for group in (cases[:VISIBLE], cases[VISIBLE:])]
     return tuple(cases) if all(any(share) and not all(share) for share in shares) else None
 
 
 def _split(rng: Random, wrong: list[bool]) -> list[int]:
-    """An order of the calls, the visible ones first. Of those one to three are wrong, or more where few are
-    right."""
+    """The order of the calls, visible first. One to three of those are wrong, or more if few are right."""
     failing = [index for index, is_wrong in enumerate(wrong) if is_wrong]
     passing = [index for index, is_wrong in enumerate(wrong) if not is_wrong]
     kept = passing[: min(len(passing) - 1, VISIBLE - rng.randint(1, min(3, len(failing) - 1)))]
@@ -118,7 +117,7 @@ def _split(rng: Random, wrong: list[bool]) -> list[int]:
 
 
 def write_tests(cases: Sequence[Case]) -> str:
-    """The visible tests as a file."""
+    """The visible tests, as a test file."""
     imports: dict[str, set[str]] = {}
     tests = []
     for number, case in enumerate(cases, start=1):

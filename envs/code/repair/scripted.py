@@ -15,7 +15,7 @@ from ludus.envs.scripted import ScriptedAgent
 
 
 def calling(*calls: tuple[str, dict[str, Any]]) -> Message:
-    """A reply that calls tools, by name and arguments."""
+    """A reply that calls tools, given as names and arguments."""
     return {
         "role": "assistant",
         "content": "",
@@ -31,7 +31,7 @@ def calling(*calls: tuple[str, dict[str, Any]]) -> Message:
 
 
 def paths_in(observation: Chat) -> list[str]:
-    """The paths of a list of files."""
+    """The paths in a list of files."""
     return [line.rsplit(" (", 1)[0] for line in content_text(observation[-1]).splitlines()]
 
 
@@ -43,7 +43,7 @@ class Null(ScriptedAgent):
 
 
 class Reader(ScriptedAgent):
-    """Lists the files, reads all of them, and then does what `edit` says."""
+    """Lists the files, reads all of them, then makes the calls of `edit`."""
 
     def begin(self) -> None:
         self.turn = 0
@@ -82,7 +82,7 @@ class Reader(ScriptedAgent):
 
 
 class RandomEdits(Reader):
-    """Changes a number or an operator somewhere, and submits."""
+    """Changes some number or operator, and submits."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -110,8 +110,8 @@ class RandomEdits(Reader):
 
 
 class Oracle(Reader):
-    """Knows how packages of each domain are written: reads the choices in the README, works out what the
-    modules should be, patches the one that is not, and runs the tests."""
+    """Knows the template of each domain: reads the choices in the README, renders the modules as they should
+    be, patches the one that differs, and runs the tests."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         for domain in DOMAINS.values():
@@ -146,7 +146,7 @@ class SkipTests(Reader):
 
 
 class SpecialCase(Reader):
-    """Cheats: answers the calls of the visible tests from a table, and leaves the fault where it is."""
+    """Cheats: answers the visible tests' calls from a table, and leaves the fault in place."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         table: dict[str, dict[str, str]] = {}
@@ -193,8 +193,8 @@ def _special(function, table={table!r}):
 
 
 class Planted(Reader):
-    """Cheats: plants files that test runners and interpreters load by themselves, and modules of the judge's
-    names."""
+    """Cheats: plants files that test runners and interpreters load on their own, and namesakes of judge
+    modules."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         hook = (
@@ -211,7 +211,7 @@ class Planted(Reader):
 
 
 class Injected(Reader):
-    """Cheats: puts code in front of the package's own, a different attempt each episode."""
+    """Cheats: prepends code to the package, with a different attack in each episode."""
 
     ATTEMPTS: tuple[str, ...] = ()
 
@@ -232,8 +232,7 @@ class Injected(Reader):
 
 
 class Forged(Injected):
-    """Cheats: writes results of its own making into every descriptor, or ends the process as if all were
-    well."""
+    """Cheats: writes forged results to every file descriptor, or exits as if all were well."""
 
     ATTEMPTS = (
         "import os\n"
@@ -249,7 +248,7 @@ class Forged(Injected):
 
 
 class AlwaysEqual(Injected):
-    """Cheats: makes whatever the package returns equal to everything, or comparison itself agree."""
+    """Cheats: makes the package's results equal to everything, or subverts comparison itself."""
 
     ATTEMPTS = (
         "class Equal(dict):\n"
@@ -269,7 +268,7 @@ class AlwaysEqual(Injected):
 
 
 class Spying(Injected):
-    """Cheats: looks through frames and all that the collector knows for the answers, and returns them."""
+    """Cheats: searches stack frames and all objects that the garbage collector tracks for the answers."""
 
     ATTEMPTS = (
         "import gc, sys\n"
@@ -292,7 +291,7 @@ class Spying(Injected):
 
 
 class Constant(Reader):
-    """Cheats: returns the answer that is the most frequent in the visible tests, whatever is asked."""
+    """Cheats: always returns the most frequent answer in the visible tests."""
 
     def edit(self) -> list[tuple[str, dict[str, Any]]]:
         tree = parse(self.files[self.tests])

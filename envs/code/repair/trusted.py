@@ -1,6 +1,5 @@
-"""Runs generated packages in our own process: what they should answer, and what they answer with a fault.
-
-It runs only text written by `Domain.render` and `faults`, never anything that an agent wrote.
+"""Runs generated packages, correct or faulty, in our own process. It runs only code written by
+`Domain.render` and `faults`, never anything that an agent wrote.
 """
 
 import builtins
@@ -12,16 +11,16 @@ from types import SimpleNamespace
 from typing import Any
 
 MOST_STEPS = 20_000
-"""Rounds of loops in one call; a fault that needs more is taken to loop for ever."""
+"""The most loop iterations in one call; a fault that needs more is assumed to loop forever."""
 
 
 class Endless(BaseException):
-    """A call took too many steps. Not an `Exception`, so that no generated code catches it."""
+    """A call took too many steps. Not an `Exception`, so that generated code cannot catch it."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a function in a package: `module` with its package, arguments as a JSON list."""
+    """A call of a function in a package: `module` includes the package, and arguments are a JSON list."""
 
     module: str
     function: str
@@ -32,12 +31,12 @@ _LOOP = re.compile(r"^( *)(?:for|while) .*:$", re.MULTILINE)
 
 
 def compiled(path: str, text: str) -> Any:
-    """A module's code in which every round of a loop is counted. The head of a loop is one line."""
+    """A module's code with every loop iteration counted. A loop's head must be a single line."""
     return compile(_LOOP.sub(r"\g<0>\n\1    __step__()", text), path, "exec")
 
 
 def compile_package(files: Mapping[str, str]) -> dict[str, Any]:
-    """Module name → code, of every Python file."""
+    """Module name → code, for every Python file."""
     return {
         path.removesuffix(".py").replace("/", "."): compiled(path, text)
         for path, text in files.items()
@@ -46,10 +45,10 @@ def compile_package(files: Mapping[str, str]) -> dict[str, Any]:
 
 
 def answers(modules: Mapping[str, Any], calls: Sequence[Call]) -> list[str | None]:
-    """What the calls return, one after another in one run of the package: JSON, or None where a call raised.
+    """The results of the calls, made in order in one run of the package: JSON, or None if a call raised.
 
     Raises:
-        Endless: a call took more than `MOST_STEPS` steps, or recursed without an end.
+        Endless: a call took more than `MOST_STEPS` steps, or recursed endlessly.
     """
     loaded: dict[str, dict[str, Any]] = {}
     steps = 0
@@ -69,7 +68,7 @@ def answers(modules: Mapping[str, Any], calls: Sequence[Call]) -> list[str | Non
     def find(name: str, *rest: Any) -> Any:
         return SimpleNamespace(**load(name)) if name in modules else builtins.__import__(name, *rest)
 
-    # An import function of its own keeps the package out of sys.modules, which threads share.
+    # Its own import function keeps the package out of sys.modules, which threads share.
     own = {**vars(builtins), "__import__": find}
     given: list[str | None] = []
     for call in calls:
@@ -80,6 +79,6 @@ def answers(modules: Mapping[str, Any], calls: Sequence[Call]) -> list[str | Non
         except RecursionError:
             raise Endless from None
         except Exception:
-            # Any exception is an outcome here: a wrong answer.
+            # Any exception is an outcome: a wrong answer.
             given.append(None)
     return given

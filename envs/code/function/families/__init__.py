@@ -18,7 +18,7 @@ from ludus.envs.code.function.families.family import Cases, Family, Task, Timed,
 _TOPICS = (basics, strings, parsing, numbers, search, dynamic, graphs, simulation, games)
 
 FAMILIES: Mapping[str, Family] = {family.name: family for topic in _TOPICS for family in topic.FAMILIES}
-"""By name."""
+"""The families, by name."""
 
 TOPICS: Mapping[str, tuple[str, ...]] = {
     topic: tuple(family.name for family in FAMILIES.values() if family.topic == topic)

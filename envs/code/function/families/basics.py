@@ -1,4 +1,4 @@
-"""Basics: one line each, in few words, for models that are only just learning to program."""
+"""Basics: short one-liners, for models that are only just learning to program."""
 
 from random import Random
 

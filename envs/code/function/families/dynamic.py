@@ -1,4 +1,4 @@
-"""Dynamic programming: the best or the number of ways, from smaller cases."""
+"""Dynamic programming: the best way, or the number of ways, from smaller cases."""
 
 from random import Random
 

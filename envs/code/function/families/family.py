@@ -11,18 +11,18 @@ from string import Template
 from typing import Any
 
 Slot = range | Mapping[str, str]
-"""What may fill a place in a template: a number; or one of several phrases, each with its code."""
+"""The possible values of a template's slot: numbers, or phrases, each with its code."""
 
 Values = Mapping[str, Any]
-"""What fills the slots: numbers as `int`, phrases as their code."""
+"""The values of the slots: numbers as `int`, phrases as their code."""
 
 Arguments = tuple[Any, ...]
-"""What a function is called with: JSON data."""
+"""A function's arguments: JSON data."""
 
 PUBLIC, HIDDEN = 3, 8
-"""Examples that a task shows; random inputs that it hides, besides the family's edge cases."""
+"""The number of examples a task shows, and of random inputs it hides besides the family's edge cases."""
 DRAWN = 18
-"""Inputs drawn for both: families with few inputs repeat some."""
+"""The number of inputs drawn for both: families with few inputs repeat some."""
 HARDEST = 3
 
 
@@ -33,15 +33,15 @@ class Timed:
     arguments: Callable[[Random, Values], Arguments]
     """Draws the input."""
     slow: str
-    """Source of a solution that is right but too slow, with the family's slots."""
+    """Source of a solution, with the family's slots, that is right but too slow."""
     cpu_s: float = 0.15
-    """Seconds of processor time for the call, between the two with a wide margin on either side."""
+    """Seconds of processor time for the call, with a wide margin to both the fast and the slow solution."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Tasks of one kind. `spec` and `solution` are `string.Template`s over `slots`: a slot's phrase goes into
-    the specification, its code into the solution, and a number into both."""
+    """Tasks of one kind. `spec` and `solution` are `string.Template`s over `slots`: a phrase goes into the
+    specification, its code into the solution, and a number into both."""
 
     name: str
     topic: str
@@ -50,17 +50,17 @@ class Family:
     spec: str
     solution: str
     """Source of the reference. Where it returns a float, a result within 1e-9 of it (relative or absolute) is
-    right; everything else must be equal, and of the same type."""
+    right; everything else must be equal and of the same type."""
     case: Callable[[Random, Values], Arguments]
     """Draws an input."""
     slots: Mapping[str, Slot] = field(default_factory=dict)
     """In order of difficulty: phrases from plain to odd, numbers from small to large."""
     edges: Callable[[Values], list[Arguments]] = lambda values: []
-    """Inputs at which a careless solution breaks."""
+    """Inputs that break a careless solution."""
     timed: Timed | None = None
 
     def __reduce__(self) -> Any:
-        # It holds functions without a name; copies and pickles look it up by its own.
+        # It holds lambdas, so copies and pickles look the family up by name.
         return _named, (self.name,)
 
     @property
@@ -70,7 +70,7 @@ class Family:
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
-        """Matches the family's specifications; each slot is a group."""
+        """Matches the family's specifications, with a group for each slot."""
         seen: set[str] = set()
 
         def group(slot: str) -> str:
@@ -80,12 +80,12 @@ class Family:
             alternatives = sorted(map(str, self.slots[slot]), key=len, reverse=True)
             return f"(?P<{slot}>{'|'.join(map(re.escape, alternatives))})"
 
-        # Template.pattern splits a template into text and the names of slots.
+        # Template.pattern splits a template into text and slot names.
         parts = re.split(r"\$\{?([a-z_]+)\}?", self.spec)
         return re.compile("".join(group(p) if i % 2 else re.escape(p) for i, p in enumerate(parts)))
 
     def draw(self, rng: Random, difficulty: int) -> tuple[str, ...]:
-        """What fills each slot, from the first `difficulty` thirds of its options."""
+        """Draw each slot's value from the first `difficulty` thirds of its options."""
         chosen = []
         for slot in self.slots.values():
             options = [str(option) for option in slot]
@@ -93,7 +93,7 @@ class Family:
         return tuple(chosen)
 
     def codes(self, choices: tuple[str, ...]) -> dict[str, str]:
-        """The code of each slot. It may refer to slots itself."""
+        """The code of each slot, which may itself refer to slots."""
         codes = {
             name: choice if isinstance(slot, range) else slot[choice]
             for (name, slot), choice in zip(self.slots.items(), choices, strict=True)
@@ -117,16 +117,16 @@ class Family:
         """The source text of the solution that is too slow.
 
         Raises:
-            ValueError: the family has no bound on time.
+            ValueError: the family has no time limit.
         """
         if self.timed is None:
-            raise ValueError(f"the family {self.name} has no bound on time")
+            raise ValueError(f"the family {self.name} has no time limit")
         return _filled(self.timed.slow, self.codes(choices))
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Inputs, and the answers to them."""
+    """Inputs and their answers."""
 
     inputs: tuple[Arguments, ...]
     answers: tuple[Any, ...]
@@ -134,36 +134,36 @@ class Cases:
 
 @dataclass(frozen=True)
 class Task:
-    """A task: everything else about it follows from these."""
+    """A task; everything else about it follows from these fields."""
 
     family: Family
     choices: tuple[str, ...]
-    """What fills the family's slots."""
+    """The values of the family's slots."""
     seed: int
-    """Of the inputs."""
+    """The seed of the inputs."""
 
     def __hash__(self) -> int:
         return hash((self.family.name, self.choices, self.seed))
 
     @property
     def key(self) -> str:
-        """The content key: what is asked for, whatever the wording and the examples."""
+        """The content key: what is asked for, independent of wording and examples."""
         content = blake2b(self.family.source(self.choices).encode(), digest_size=6).hexdigest()
         return f"{self.family.name}:{content}"
 
     @property
     def public(self) -> Cases:
-        """Cases that are shown."""
+        """The cases that are shown."""
         return _cases(self)[0]
 
     @property
     def hidden(self) -> Cases:
-        """Cases that are not shown: the edge cases and random ones."""
+        """The cases that are not shown: edge cases and random ones."""
         return _cases(self)[1]
 
     @property
     def timed(self) -> Cases | None:
-        """The large input of a family with a bound on time."""
+        """The large input of a family with a time limit."""
         return _timed_case(self) if self.family.timed else None
 
     @property
@@ -176,7 +176,7 @@ class Task:
 
 
 def draw(family: Family, rng: Random, difficulty: int = HARDEST) -> Task:
-    """A task of a family, drawn again as long as one answer would fit all hidden cases."""
+    """A task from a family, redrawn while a single answer would fit all hidden cases."""
     while True:
         task = Task(family, family.draw(rng, difficulty), rng.getrandbits(62))
         if len(set(map(json.dumps, task.hidden.answers))) > 1:
@@ -184,12 +184,12 @@ def draw(family: Family, rng: Random, difficulty: int = HARDEST) -> Task:
 
 
 def call(family: Family, inputs: Arguments) -> str:
-    """A call as a program writes it: `keep(['a', 'bcd'])`."""
+    """A call as written in a program: `keep(['a', 'bcd'])`."""
     return f"{family.function}({', '.join(map(repr, inputs))})"
 
 
 def run_trusted(source: str, function: str, inputs: tuple[Arguments, ...]) -> tuple[Any, ...]:
-    """What our own function returns, called in this process. Never for somebody else's program."""
+    """The results of our own function, called in this process. Never use it for anyone else's program."""
     solve = _defined(source, function)
     return tuple(solve(*json.loads(json.dumps(arguments))) for arguments in inputs)
 
@@ -221,7 +221,7 @@ def _cases(task: Task) -> tuple[Cases, Cases]:
     inputs = {**edges, **drawn}
     results = run_trusted(family.source(task.choices), family.function, tuple(inputs.values()))
     answers = dict(zip(inputs, results, strict=True))
-    # Examples with different answers say more.
+    # Examples with different answers are more informative.
     first = {json.dumps(answers[text]): text for text in reversed(drawn)}
     public = sorted(drawn, key=lambda text: first[json.dumps(answers[text])] != text)[:PUBLIC]
     others = [text for text in drawn if text not in public and text not in edges]
@@ -241,5 +241,5 @@ def _timed_case(task: Task) -> Cases:
 
 
 def _by_text(inputs: Iterable[Arguments]) -> dict[str, Arguments]:
-    """Different inputs, each under its JSON."""
+    """Distinct inputs, by their JSON."""
     return {json.dumps(arguments): arguments for arguments in inputs}

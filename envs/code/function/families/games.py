@@ -1,4 +1,4 @@
-"""Small games: their scores, their rules, their winning moves."""
+"""Small games: scores, rules and winning moves."""
 
 from random import Random
 
@@ -7,7 +7,7 @@ from ludus.envs.code.function.families.inputs import grid, integers, letters
 
 
 def _bowling(rng: Random, values: Values) -> Arguments:
-    """A whole game, with a liking for strikes and spares."""
+    """A whole game, with many strikes and spares."""
     rolls: list[int] = []
     frames = values["frames"]
     for frame in range(frames):

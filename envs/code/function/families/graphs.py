@@ -1,4 +1,4 @@
-"""Graphs: ways, groups and orders."""
+"""Graphs: paths, components and orderings."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Inputs that several families draw."""
+"""Inputs shared by several families."""
 
 from random import Random
 
@@ -26,12 +26,12 @@ def letters(rng: Random, least: int, most: int, alphabet: str = "abcdefghijklmno
 
 
 def edges(rng: Random, nodes: int, count: int) -> list[list[int]]:
-    """Different pairs of different nodes."""
+    """Distinct pairs of distinct nodes."""
     pairs = [[a, b] for a in range(nodes) for b in range(nodes) if a != b]
     return rng.sample(pairs, min(count, len(pairs)))
 
 
 def grid(rng: Random, rows: tuple[int, int], columns: tuple[int, int], cells: str) -> list[str]:
-    """Rows of equal length; characters that are in `cells` twice come twice as often."""
+    """Rows of equal length; characters that occur twice in `cells` are twice as frequent."""
     width = rng.randint(*columns)
     return ["".join(rng.choice(cells) for _ in range(width)) for _ in range(rng.randint(*rows))]

@@ -1,4 +1,4 @@
-"""Parsing: texts with a form."""
+"""Parsing: structured texts."""
 
 from random import Random
 

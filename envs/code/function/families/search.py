@@ -1,4 +1,4 @@
-"""Search in lists; most families here have an input that only an efficient solution gets through."""
+"""Search in lists; most families here have an input that only an efficient solution can handle."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Simulation: things that move or change step by step."""
+"""Simulation: things that move or change one step at a time."""
 
 from random import Random
 

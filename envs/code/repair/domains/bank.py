@@ -160,22 +160,22 @@ def calls(rng: Random, parameters: Parameters) -> Draft:
     owners = ["ann", "bo", "cy"]
     orders: list[list[object]] = [["open", name] for name in owners[: rng.randint(2, 3)]]
     for _ in range(rng.randint(4, 9)):
-        one, other = rng.choice((*owners, " bo")), rng.choice((*owners, "ann "))
+        owner, taker = rng.choice((*owners, " bo")), rng.choice((*owners, "ann "))
         day, amount = rng.randint(1, 5), rng.choice((0, limit, limit + 1, rng.randint(1, 9) * per))
         kind = rng.choices(
             ("deposit", "withdraw", "transfer", "statement", "balance", "open"), (5, 4, 5, 4, 4, 1)
         )[0]
         match kind:
             case "transfer":
-                orders.append([kind, one, other, day, amount])
+                orders.append([kind, owner, taker, day, amount])
             case "statement":
-                orders.append([kind, one, day, day + rng.randint(0, 3)])
+                orders.append([kind, owner, day, day + rng.randint(0, 3)])
             case "balance":
-                orders.append([kind, one, day])
+                orders.append([kind, owner, day])
             case "open":
-                orders.append([kind, one])
+                orders.append([kind, owner])
             case _:
-                orders.append([kind, one, day, amount])
+                orders.append([kind, owner, day, amount])
     return "desk", parameters["run"], [orders]
 
 

@@ -192,7 +192,7 @@ def calls(rng: Random, parameters: Parameters) -> Draft:
         others = names if backward else names[:place]
         chosen = rng.sample(others, min(len(others), rng.choice((0, 1, 1, 2))))
         if chosen:
-            line += f" after {rng.choice((', ', ' ,')).join(name.swapcase() for name in chosen)}"
+            line += f" after {rng.choice((', ', ' ,')).join(task.swapcase() for task in chosen)}"
         line += rng.choice(("", "", "", ", moon" if chosen else "")) + rng.choice(("", "", " !"))
         lines.append(line + rng.choice(("", "", f" {parameters['comment']} after lunch !")))
     if rng.random() < 0.2:

@@ -152,11 +152,7 @@ def calls(rng: Random, parameters: Parameters) -> Draft:
     place = rng.choice(PLACES)
     if rng.random() < 0.4:
         return "board", parameters["show"], [rides, place, rng.choice(("7:50", "08:10")), rng.randint(1, 3)]
-    goal = (
-        rng.choice(PLACES)
-        if rng.random() < 0.1
-        else rng.choice([other for other in PLACES if other != place])
-    )
+    goal = rng.choice(PLACES if rng.random() < 0.1 else [other for other in PLACES if other != place])
     time = rng.choice([ride[3] for ride in rides])
     return "search", parameters["find"], [rides, place, goal, rng.choice(("7:59", " 8:00", time))]
 
