@@ -1,1 +1,1 @@
-"""Environments in which an agent must use services: search, calendar, weather, mail."""
+"""Environments in which the agent must use services: search, calendar, weather, mail."""

@@ -1,7 +1,6 @@
-"""Tools that look useful and are not: no goal needs them, and nothing that they do lasts.
+"""Tools that look useful but are not: no goal needs them, and they have no lasting effect.
 
-Their answers are a pure function of the arguments, so that an agent which trusts them is misled the same way
-every time.
+Their answers are pure functions of the arguments, so an agent that trusts them is always misled the same way.
 """
 
 from hashlib import blake2b
@@ -12,7 +11,7 @@ from ludus.tools.tool import Tool, tool
 
 
 def _number(most: int, *parts: object) -> int:
-    """A number below `most` that follows from the parts."""
+    """A number below `most`, derived from the parts."""
     text = "\x1f".join(map(str, parts)).casefold().encode("utf-8", "replace")
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "little") % most
 

@@ -21,38 +21,38 @@ from ludus.tools.services.service import Service, Snapshot
 from ludus.tools.services.transport import connect
 
 COMMON_WEIGHTS: Mapping[str, float] = {"calls": -0.01, "tool_errors": -0.02, "malformed": -0.05}
-"""Terms that every environment of services has: calls made, those wrong in themselves, replies that are
-neither calls nor anything that the environment understands."""
+"""Terms that every service environment has: calls, invalid calls, and replies that are neither calls nor
+anything else that the environment understands."""
 MILESTONES = "milestones"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorldState:
-    """Base of the states: one snapshot of each service, in the order of `ServiceEnv.services`."""
+    """Base class of states, with a snapshot of each service, in the order of `ServiceEnv.services`."""
 
     worlds: tuple[Snapshot, ...] = ()
 
 
 class ServiceEnv(ToolEnv):
-    """Base of the environments whose tools call services.
+    """Base class of environments whose tools call services.
 
-    The services of an instance are taken back to where the state has them before a reply is answered, and
-    what they are afterwards goes into the next state: tools and `respond` just call clients, and an episode
-    can still be branched. States are `WorldState`s. A service that is somebody's server is not ours to take
-    back, and has no place in `services`.
+    Before a reply is answered, the services are restored to their snapshots in the state, and their new
+    snapshots go into the next state: tools and `respond` just call clients, and an episode can still be
+    branched. States are `WorldState`s. Someone else's server cannot be restored, so it does not belong in
+    `services`.
 
-    Texts that the model reads, descriptions of tools included, name tools in backticks: `self.toolbox.worded`
-    turns them into the names that this instance offers.
+    Texts that the model reads, including tool descriptions, name tools in backticks: `self.toolbox.worded`
+    turns these into the names that this instance offers.
 
     Args:
-        services: by name; clients are made with `self.connect(name)`.
-        own_weights: of the environment's own reward terms; those of `COMMON_WEIGHTS` are added.
-        weights: the weights that the user changes, by name.
-        distractors: how many tools that look useful and are not stand among the others.
-        renamed: whether tools and arguments have other names; a number ≥ 1 is the seed of the names.
-        faults: what goes wrong with calls of services: shares by kind, and `seed`.
-        milestones: whether progress is rewarded, by the term `milestones`, which is dropped otherwise; its
-            weight in `own_weights` is what all progress together is worth.
+        services: the services, by name; `self.connect(name)` makes a client.
+        own_weights: weights of the environment's own reward terms; `COMMON_WEIGHTS` are added.
+        weights: reward weights to change, by term.
+        distractors: how many useless but plausible tools to mix in.
+        renamed: whether to rename tools and arguments; a number ≥ 1 is the seed of the names.
+        faults: what goes wrong with calls to services: shares by kind, and `seed`.
+        milestones: whether to reward progress with the term `milestones`, which is otherwise dropped; its
+            weight in `own_weights` is the reward for all progress together.
     """
 
     def __init__(
@@ -83,18 +83,18 @@ class ServiceEnv(ToolEnv):
         return connect(self.services[name], self.faults)
 
     def worlds(self) -> tuple[Snapshot, ...]:
-        """The services as they are now."""
+        """Snapshots of the services as they are now."""
         return tuple(service.snapshot() for service in self.services.values())
 
     def begin(self, rng: np.random.Generator) -> tuple[Snapshot, ...]:
-        """The services as they are now, at the beginning of an episode whose faults are drawn from `rng`."""
+        """Snapshots of the services at the beginning of an episode whose faults are drawn from `rng`."""
         first = int(rng.integers(2**32)) if self.faults else 0
         for service in self.services.values():
             service.calls = first
         return self.worlds()
 
     def rewind(self, worlds: tuple[Snapshot, ...]) -> None:
-        """Take the services to where these snapshots have them."""
+        """Restore the services to these snapshots."""
         for service, snapshot in zip(self.services.values(), worlds, strict=True):
             service.restore(snapshot)
 
@@ -111,9 +111,8 @@ class ServiceEnv(ToolEnv):
 
 
 def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
-    """Whether a scripted agent, which plays through the public interface, succeeds from a start.
-
-    It plays on states, beside the episode that may be open in `env`: so a generator proves that a goal can be
+    """Whether a scripted agent, playing through the public interface, succeeds from a start. It plays on
+    states, without disturbing an episode open in `env`. Task generators use it to prove that a goal can be
     reached, and that doing nothing does not reach it.
     """
     agent.begin()
@@ -127,12 +126,12 @@ def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
 
 
 def calling(env: Any, *calls: tuple[str, Mapping[str, Any]], text: str = "") -> Message:
-    """A reply that calls tools of a `ServiceEnv`, whatever they are called there.
+    """A reply that calls tools of a `ServiceEnv`, whatever their names there.
 
     Args:
         env: the environment, or a wrapper around it.
-        calls: a tool's name and its arguments, as the environment's class names them.
-        text: what is said beside the calls.
+        calls: tool names and their arguments, as the environment's class names them.
+        text: the text alongside the calls.
     """
     toolbox: Toolbox = env.unwrapped.toolbox
     made = [
@@ -143,7 +142,7 @@ def calling(env: Any, *calls: tuple[str, Mapping[str, Any]], text: str = "") -> 
 
 
 def checked_names(renamed: bool | int) -> int | None:
-    """The seed of the names; None for the names as they are.
+    """The seed of the names; None keeps the original names.
 
     Raises:
         ArgumentError: it is neither a bool nor an integer ≥ 0.
@@ -156,10 +155,10 @@ def checked_names(renamed: bool | int) -> int | None:
 
 
 def checked_faults(faults: Mapping[str, float] | None) -> FaultPlan | None:
-    """The plan of faults; None for none.
+    """The plan of faults, or None.
 
     Raises:
-        ArgumentError: naming the kind, its share and what would be right.
+        ArgumentError: the faults are invalid; the message names the kind, its share and what would be valid.
     """
     if faults is None:
         return None

@@ -1,4 +1,4 @@
-"""The tools that an instance offers, perhaps under other names and among tools that do not help."""
+"""The tools that an instance offers, perhaps renamed and mixed with distractors."""
 
 import inspect
 import random
@@ -13,7 +13,7 @@ from ludus.tools.tool import OURS, Tool, tool
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a tool and its arguments are called here, by what the environment's class calls them."""
+    """The names that this instance gives to a tool and its arguments, keyed by the class's own names."""
 
     name: str
     arguments: Mapping[str, str]
@@ -21,16 +21,16 @@ class Naming:
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The tools of an instance, and how those that matter are called."""
+    """The tools of an instance, and the names of those that matter."""
 
     tools: tuple[Tool, ...]
     namings: Mapping[str, Naming]
 
     def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """A call's `function`: by the names that are offered here.
+        """A call's `function`, under the names offered here.
 
         Args:
-            tool: the name that the environment's class gives it, as are those of the arguments.
+            tool: its name in the environment's class; arguments also go by their names there.
         """
         naming = self.namings[tool]
         return {
@@ -39,17 +39,17 @@ class Toolbox:
         }
 
     def worded(self, text: str) -> str:
-        """A text in which every tool that stands in backticks is called as it is here."""
+        """A text with every tool name in backticks replaced by the name it has here."""
         return _worded(text, {key: naming.name for key, naming in self.namings.items()})
 
 
 def stock(tools: Sequence[Tool], distractors: int, names: int | None) -> Toolbox:
-    """A toolbox.
+    """A toolbox, stocked with these tools.
 
     Args:
-        tools: what the environment's class offers.
-        distractors: how many tools that do not help to put among them.
-        names: the seed of other names; None leaves the names as they are.
+        tools: the tools of the environment's class.
+        distractors: how many useless tools to mix in.
+        names: the seed of the new names; None leaves the names as they are.
     """
     rng = random.Random(f"toolbox {names} {distractors}")
     own = {each.name for each in tools}
@@ -86,7 +86,7 @@ def _drawn(tools: Sequence[Tool], rng: random.Random, taken: Collection[str]) ->
 
 
 def _other(name: str, rng: random.Random, style: str, taken: Collection[str]) -> str:
-    """Another sensible name that is not taken: each word in other words, put together in a style."""
+    """Another sensible name that is not taken: synonyms of its words, joined in a given style."""
     choices = [
         rng.sample((*WORDS.get(word, ()), word), len(WORDS.get(word, ())) + 1) for word in name.split("_")
     ]
@@ -106,7 +106,7 @@ def _other(name: str, rng: random.Random, style: str, taken: Collection[str]) ->
 
 
 def _renamed(original: Tool, naming: Naming, called: Mapping[str, str]) -> Tool:
-    """The same tool under other names, its schema and its errors included."""
+    """The same tool under new names, including its schema and error messages."""
     back = {new: old for old, new in naming.arguments.items()}
 
     def carry_out(self: Any, state: Any, **arguments: Any) -> Any:
@@ -201,4 +201,4 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "units": ("measures", "in_units"),
     "value": ("amount", "figure", "result"),
 }
-"""Other words for the words that names of tools and arguments are made of."""
+"""Synonyms for the words in names of tools and arguments."""

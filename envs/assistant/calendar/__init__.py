@@ -1,1 +1,1 @@
-"""`ludus/Calendar-v0`: other people's time, and one's own."""
+"""`ludus/Calendar-v0`: an assistant for a user's calendar."""

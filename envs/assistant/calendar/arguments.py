@@ -1,4 +1,4 @@
-"""What the agent writes: times, people and answers."""
+"""Reads what the agent writes: times, people and answers."""
 
 import re
 from datetime import date, datetime
@@ -11,7 +11,7 @@ from ludus.tools.services.calendar.zones import is_iana
 
 
 def same_answer(expected: str, given: str) -> bool:
-    """Whether an answer, a number or a time of day, is exactly the expected one."""
+    """Whether an answer (a number or a time of day) is exactly the expected one."""
     text = given.strip().rstrip(".")
     if ":" in expected:
         found = re.fullmatch(r"(?:\d{4}-\d\d-\d\d[T ])?(\d\d?):(\d\d)(?::00)?(?:Z|[+-]\d\d:\d\d)?", text)
@@ -21,7 +21,7 @@ def same_answer(expected: str, given: str) -> bool:
 
 
 def read_time(state: CalendarState, text: str, name: str, zone: str = "") -> datetime:
-    """A time that the agent gave, in the intended zone."""
+    """A time given by the agent, in the intended zone."""
     if zone and not is_iana(zone):
         raise ToolError(f"zone={zone[:60]!r} is no time zone; give an IANA name such as {state.user.zone!r}")
     clock = ZoneInfo(zone) if zone else state.user.clock

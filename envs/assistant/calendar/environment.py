@@ -1,4 +1,4 @@
-"""`ludus/Calendar-v0`: an assistant that keeps somebody's calendar."""
+"""`ludus/Calendar-v0`: an assistant that keeps a user's calendar."""
 
 import json
 import random
@@ -39,7 +39,7 @@ from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {"goal": 1.0, "damage": -1.0, "milestones": 0.2}
 ALL_DAMAGED = 4
-"""As many entries changed that should not have been, and the term `damage` is 1."""
+"""The number of wrongly changed entries at which the term `damage` is 1."""
 ANSWERS: Mapping[str, Status] = {"accept": "accepted", "decline": "declined", "tentative": "tentative"}
 RULES: Mapping[str, str] = {
     "daily": "FREQ=DAILY",
@@ -50,82 +50,82 @@ RULES: Mapping[str, str] = {
 
 
 class Calendar(ServiceEnv):
-    """Keep somebody's calendar: book, move, cancel, find time for several people, mend series, answer.
+    """Keep a user's calendar: book, move, cancel, find time for several people, repair series, answer.
 
     ## Task
-    A user with colleagues in other time zones asks for one thing. Everybody's calendar is on a CalDAV server
-    (in this process): iCalendar objects with zones and series with exceptions. Half of the episodes lie in
-    weeks after which clocks change somewhere. The kinds:
+    A user with colleagues in other time zones makes a single request. Everybody's calendar is on a CalDAV
+    server (in this process): iCalendar objects with zones and series with exceptions. Half of the episodes
+    are in weeks at whose end clocks change somewhere. The kinds:
 
-    | kind | what is asked for | right is |
+    | kind | request | right result |
     |---|---|---|
-    | `book` | a meeting with people at a time, on the clock of any of them | that meeting |
-    | `book_series` | the same, weekly, so that the time on that clock stays | those dates |
-    | `find_slot` | book the first slot of some days in which several people are free | the earliest one |
-    | `move` | move a meeting that has a namesake on another day | that time |
-    | `cancel` | cancel a meeting that has a namesake on another day | that one gone |
-    | `cancel_occurrence` | cancel one date of a series, or all from one on | those dates gone |
-    | `reschedule_series` | another time for a series from one date on | those dates moved |
-    | `repair` | move the one date of a series that collides to the day's first free slot | that slot |
-    | `answer_invitations` | accept what collides with nothing, decline the rest | each answer |
+    | `book` | a meeting with people at a time, on anyone's clock | that meeting |
+    | `book_series` | the same, weekly, always at the same time on that clock | those dates |
+    | `find_slot` | book the first slot within some days when several people are free | the earliest one |
+    | `move` | move a meeting that has a namesake on another day | the new time |
+    | `cancel` | cancel a meeting that has a namesake on another day | that meeting gone |
+    | `cancel_occurrence` | cancel one date of a series, or all from one date on | those dates gone |
+    | `reschedule_series` | move a series to another time from one date on | those dates moved |
+    | `repair` | move the one conflicting date of a series to the day's first free slot | that slot |
+    | `answer_invitations` | accept invitations without a conflict, decline the rest | each answer |
     | `ask_slot` | when several people are first free on a day | the time |
-    | `ask_minutes` | how many minutes of a day are taken | the number |
+    | `ask_minutes` | how many minutes of a day are busy | the number |
 
-    A goal is unique, and accepted only if the oracle reaches it through the tools and it does not hold yet.
-    What is compared is what takes place in everybody's calendar, occurrence by occurrence: any way of writing
-    it is right. Working hours are 8:00 to 18:00 on each person's own clock, Monday to Friday; slots begin on
-    full and half hours. Cancelled, transparent and declined entries take no time. `task_name` is the kind
-    and a digest of the calendars and the request (`find_slot:1f0c…`).
+    A goal is unique, and used only if the oracle reaches it through the tools and it does not hold yet.
+    Calendars are compared by what takes place, occurrence by occurrence: any way of writing it is right.
+    Working hours are 8:00 to 18:00 on each person's own clock, Monday to Friday; slots begin on the hour or
+    half hour. Cancelled, transparent and declined entries take no time. `task_name` is the kind and a digest
+    of the calendars and the request (`find_slot:1f0c…`).
 
     ## Observation
-    `Chat`. After `reset`: a system message (whom the agent works for, where, what time it is) and the user's
+    `Chat`. After `reset`: a system message (whom the agent works for, the place and the time) and the user's
     request. Then a `tool` message for each call: JSON, with times on the user's clock; or a user message.
 
     ## Actions
     `Reply`, with calls of `people`, `list_events`, `free_busy`, `create_event`, `move_event`, `cancel_event`,
-    `answer_invitation` and, at the end, `finish`. Times are ISO 8601, on the user's clock where they bear no
-    offset. People are named by address, or by a name that is theirs alone. The agent reads its user's
-    calendar; of the others' it sees when they are busy. Only who organizes a meeting can change it.
+    `answer_invitation` and, at the end, `finish`. Times are ISO 8601, on the user's clock if they have no
+    offset. People are given by address, or by a name that only one person has. The agent can read its user's
+    calendar; of other people it only sees when they are busy. Only the organizer of a meeting can change it.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `goal` | 1 at `finish` if all that was to change has changed; of a question, see below | 1 |
-    | `damage` | ¼ for each entry, in anybody's calendar, that is gone or new and should not; see below | −1 |
-    | `milestones` | at `finish`, the share of the change that is there (with `milestones=True` only) | 0.2 |
+    | `goal` | 1 at `finish` if every requested change was made; for questions, see below | 1 |
+    | `damage` | ¼ for each entry in any calendar that is wrongly gone or new; see below | −1 |
+    | `milestones` | at `finish`, the share of the changes made (only with `milestones=True`) | 0.2 |
     | `calls` | calls made | −0.01 |
-    | `tool_errors` | calls that are wrong in themselves: no such tool, malformed arguments | −0.02 |
-    | `malformed` | 1 for a reply that calls nothing | −0.05 |
+    | `tool_errors` | invalid calls: no such tool, malformed arguments | −0.02 |
+    | `malformed` | 1 for a reply without calls | −0.05 |
 
-    `damage` is charged with the reply that does it, at most 1 in all, and what is undone is paid back: the
-    sum over an episode is that of the calendars as they are left, whether with `finish` or without.
-
-    A question (`ask_slot`, `ask_minutes`) must be answered right by who has looked: `list_events` or
-    `free_busy` must have shown the times that the answer is about, of everybody whom it is about.
+    `damage` is charged for the reply that does it, at most 1 in total, and refunded when undone: the sum over
+    an episode is that of the calendars as they are left, with or without `finish`. A right answer to a
+    question (`ask_slot`, `ask_minutes`) counts only after looking: `list_events` or `free_busy` must have
+    shown the times that the answer is about, for everybody it is about.
 
     ## End of episode
-    `finish` terminates the episode. Truncated after 16 replies, without a reward for the goal.
+    `finish` terminates the episode. Truncated after 16 replies, with no reward for the goal.
     `info["success"]` is whether `goal` is 1 and nothing else changed.
 
     ## Arguments
-    - `kinds` (all of the above): what to draw from.
-    - `people` (4): how many people have calendars, 2 to 12.
-    - `zones` (3): in how many time zones they live, 1 to 4.
-    - `busyness` (0.3): the chance that somebody has something to do when nothing else is on, 0 to 0.8.
-    - `recurrence` (1): weekly series of each person, 0 to 4.
-    - `lookalikes` (2): entries of the user's that take no time: cancelled or transparent, 0 to 10.
-    - `distractors` (0): tools that look useful and are not, among the others.
-    - `renamed` (False): other names for tools and arguments; a number is the seed of the names.
+    - `kinds` (all of the above): the kinds to draw from.
+    - `people` (4): the number of people with calendars, 2 to 12.
+    - `zones` (3): the number of time zones they live in, 1 to 4.
+    - `busyness` (0.3): the probability that someone is busy at an otherwise free time, 0 to 0.8.
+    - `recurrence` (1): the number of weekly series per person, 0 to 4.
+    - `lookalikes` (2): the number of the user's entries that take no time (cancelled or transparent), 0 to
+      10.
+    - `distractors` (0): how many useless but plausible tools to mix in.
+    - `renamed` (False): rename tools and arguments; a number is the seed of the names.
     - `faults` (None): what goes wrong with requests to the server, as shares: `slow`, `timeout`, `refused`,
       `broken`, `stale`; and `seed`.
-    - `milestones` (False): pay for progress.
-    - `weights` (None): weights of reward terms to change, by name.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `milestones` (False): reward progress.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
-    - v0: first version. Before its release: text with control characters or halves of surrogate pairs is an
-      error of the call, and no fault afterwards; each occurrence of a series lasts as long as was asked for,
-      also across a change of the clocks; a task's key does not depend on the machine's zone data.
+    - v0: first version. Before its release: text with control characters or lone surrogates is an error of
+      the call, not a later fault; each occurrence of a series has the requested length, even across a clock
+      change; a task's key does not depend on the machine's zone data.
     """
 
     max_turns = 16
@@ -221,11 +221,11 @@ class Calendar(ServiceEnv):
         return Outcome(state, [user(message)], {"malformed": 1.0})
 
     def _apart(self, state: CalendarState) -> Difference:
-        """How far the calendars as they are now are from the goal."""
+        """How far the calendars are now from the goal."""
         return difference(state.goal, state.people, state.now, state.begun, self._service.state)
 
     def _judged(self, state: CalendarState, answer: str) -> tuple[dict[str, float], bool]:
-        """The terms of an end with the calendars as they are now, and whether it is a success."""
+        """The terms of ending with the calendars as they are now, and whether that is a success."""
         goal, apart = state.goal, self._apart(state)
         right = (
             same_answer(goal.answer, answer) and state.seen == goal.needs
@@ -327,7 +327,7 @@ class Calendar(ServiceEnv):
         guests.pop(state.user, None)
         rule = "" if repeat == "never" else f"{RULES[repeat]};COUNT={times}"
         address = state.user.address
-        # The same call again names the same event: it completes what was begun, and makes no second one.
+        # Repeating a call names the same event: it completes what was begun instead of making a second one.
         parts = (
             title,
             begins.isoformat(),

@@ -1,4 +1,4 @@
-"""An episode's goal, and how far calendars are from it: by what takes place, however it is written."""
+"""An episode's goal, and how far calendars are from it, judged by what takes place, however it is written."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -13,36 +13,36 @@ from ludus.tools.services.calendar.model import Item
 from ludus.tools.services.calendar.service import Shelves
 
 BEFORE, AFTER = timedelta(days=30), timedelta(days=120)
-"""What is compared, around now."""
+"""The period that is compared, relative to now."""
 
 Entry = tuple[str, ...]
-"""Something that takes place in somebody's calendar: whose, title, start, end, organizer, own answer, what it
-takes of one's time, and who is invited."""
+"""An occurrence in someone's calendar: owner, title, start, end, organizer, own answer, whether it takes
+time, and who is invited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What must be different in the end; nothing else may be."""
+    """What must be different at the end; nothing else may be."""
 
     kind: str
     text: str
-    """What the user asks for."""
+    """The user's request."""
     gone: tuple[Entry, ...] = ()
     new: tuple[Entry, ...] = ()
     answer: str = ""
     """The expected answer, if the user asks a question."""
     needs: frozenset[tuple[str, datetime]] = frozenset()
-    """The half hours, by address and start, that one must have looked at to know the answer."""
+    """The half hours, by address and start, that must be looked at to know the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How the calendars in the end compare with the goal."""
+    """How the final calendars compare with the goal."""
 
     done: float
-    """Share of what was to change that has changed."""
+    """The share of the requested changes that were made."""
     damaged: int
-    """Entries that are gone, or new, and should not be."""
+    """The number of entries that should not be gone, or should not be new."""
 
 
 def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
@@ -63,7 +63,7 @@ def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
     )
 
 
-# Called at every write, and when proving that the goal can be reached.
+# Called at each write, and when proving that the goal can be reached.
 @lru_cache(maxsize=4096)
 def _written(text: str, person: Person, now: datetime) -> Counter[Entry]:
     return entries(ics.read(text), person, now)
@@ -72,7 +72,7 @@ def _written(text: str, person: Person, now: datetime) -> Counter[Entry]:
 def change(
     people: Iterable[Person], now: datetime, edits: Iterable[tuple[Item | None, Item | None]]
 ) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
-    """What is gone and what is new when objects are replaced in the calendars of people."""
+    """The entries that are gone and new after objects in people's calendars were replaced."""
     gone: Counter[Entry] = Counter()
     new: Counter[Entry] = Counter()
     edits = tuple(edits)
@@ -88,7 +88,7 @@ def change(
 def difference(
     goal: Goal, people: Mapping[str, Person], now: datetime, begun: Shelves, ended: Shelves
 ) -> Difference:
-    """How far the calendars at the end are from the goal. Only objects whose text changed are looked at."""
+    """How far the final calendars are from the goal. Only objects whose text changed are examined."""
     gone: Counter[Entry] = Counter()
     new: Counter[Entry] = Counter()
     unseen = 0
@@ -102,7 +102,7 @@ def difference(
                 continue
             lost = Counter() if was is None else _written(was, people[address], now)
             won = Counter() if is_now is None else _written(is_now, people[address], now)
-            # Changes outside the compared period were not asked for either.
+            # Nor were changes outside the compared period asked for.
             unseen += not lost and not won
             gone += lost
             new += won

@@ -1,4 +1,4 @@
-"""What can be asked for: each kind draws a goal into a world, and may refuse one that does not suit it."""
+"""The kinds of requests: each draws a goal into a world, and may refuse a world that does not suit it."""
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from ludus.tools.services.calendar import edit, expand
 from ludus.tools.services.calendar.model import Event, Item
 
 Draw = Callable[[World, int], Goal | None]
-"""Puts what a goal needs into a world. The number is the week in question, 0 for the current one."""
+"""Puts what a goal needs into a world. The number is that of the week, 0 for the current one."""
 
 
 def day_text(day: date) -> str:
@@ -42,15 +42,14 @@ def clock_text(world: World, person: Person) -> str:
 
 
 def first_slot(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> datetime | None:
-    """The first time on the user's clock at which everybody works and nobody is busy; None if there is no
-    such time."""
+    """The first time, on the user's clock, when everybody is at work and nobody is busy, or None."""
     return next(
         (start for start in working(world, days, people, slots) if world.are_free(people, start, slots)), None
     )
 
 
 def working(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> Iterator[datetime]:
-    """The times that lie within everybody's working hours, in order."""
+    """The times within everybody's working hours, in order."""
     for day in days:
         for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS):
             start = world.at(day, slot, world.user)
@@ -69,7 +68,7 @@ def _goal(
 
 
 def _time(rng: random.Random) -> int:
-    """A slot within working hours that would still be within them an hour and a half later."""
+    """A slot that is within working hours, and would still be an hour and a half later."""
     return rng.randrange(2 * WORK_BEGINS, 2 * WORK_ENDS - 3)
 
 
@@ -125,7 +124,7 @@ def find_slot(world: World, week: int) -> Goal | None:
     first = rng.randrange(3)
     days = [world.day(week, weekday) for weekday in range(first, 5)]
     start = first_slot(world, days, people, slots)
-    # Booking the first time at which everybody works, without looking, must not be right.
+    # Booking the first time when everybody is at work, without looking, must not be right.
     if start is None or start == next(working(world, days, people, slots), None):
         return None
     title = world.titles.pop()
@@ -142,7 +141,7 @@ def move(world: World, week: int) -> Goal | None:
     others, slots = _others(world), rng.randint(1, 3)
     title = world.titles.pop()
     found = _placed(world, title, week, others, slots)
-    # A second meeting of the same name, on another day.
+    # A second meeting with the same name, on another day.
     other = _placed(world, title, week + 1 if rng.random() < 0.5 else week, _others(world), slots)
     if found is None or other is None or _day(world, found) == _day(world, other):
         return None
@@ -202,7 +201,7 @@ def reschedule_series(world: World, week: int) -> Goal | None:
 
 
 def repair(world: World, week: int) -> Goal | None:
-    """One date of a series collides with something, and is to be moved to a time that suits everybody."""
+    """One date of a series conflicts with something, and must be moved to a time that suits everybody."""
     rng = world.rng
     found, others, event = _series(world)
     if found is None or event is None:
@@ -232,7 +231,7 @@ def repair(world: World, week: int) -> Goal | None:
         ),
         None,
     )
-    # Whether the date's own time counts as free must make no difference.
+    # It must make no difference whether the date's own time counts as free.
     if to is None or to != again:
         return None
     moved = edit.occurrence_moved(found, event, to, to + slots * SLOT)
@@ -270,7 +269,7 @@ def answer_invitations(world: World, week: int) -> Goal | None:
         f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those in "
         "whose time I have nothing else that takes time, decline the others."
     )
-    # What an organizer's own entry says does not change with the answer of a guest.
+    # A guest's answer does not change the organizer's own entry.
     return _goal(world, "answer_invitations", text, [user], *edits)
 
 
@@ -285,7 +284,7 @@ def ask_slot(world: World, week: int) -> Goal | None:
         f"At what time, on my clock, begins the first slot of {slots * 30} minutes on {day_text(day)} in "
         f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
     )
-    # Any one participant can rule out an earlier time; that this time is free takes all of them.
+    # A single participant can rule out an earlier time; that this one is free depends on all of them.
     needs = frozenset((person.address, slot) for person in people for slot in span(start, slots))
     return Goal("ask_slot", text, answer=f"{start:%H:%M}", needs=needs)
 
@@ -317,7 +316,7 @@ KINDS: Mapping[str, Draw] = {
     "ask_slot": ask_slot,
     "ask_minutes": ask_minutes,
 }
-"""What can be asked for, by name."""
+"""The kinds of requests, by name."""
 
 
 def draw(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | None:
@@ -331,7 +330,7 @@ def draw(rng: random.Random, kind: str, recipe: Recipe) -> tuple[World, Goal] | 
         if goal is not None:
             return world, goal
         if left == len(world.titles) + len(world.serials):
-            # Kinds that name nothing may try as often as the others.
+            # Kinds that need no names may try as often as the others.
             world.titles.pop()
     return None
 
@@ -342,7 +341,7 @@ def _day(world: World, item: Item) -> date:
 
 
 def _series(world: World) -> tuple[Item | None, list[Person], Event | None]:
-    """A series of the user's with one of its later dates."""
+    """One of the user's series, with one of its later dates."""
     others, slots = _others(world), world.rng.randint(1, 2)
     found = _placed(world, world.serials.pop(), 0, others, slots, weekly=True)
     if found is None:

@@ -1,4 +1,4 @@
-"""What the agent reads: results of its calls, with times on the user's clock."""
+"""Call results as the agent reads them, with times on the user's clock."""
 
 import json
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/Calendar-v0`. They read the messages, as a language model does."""
+"""The scripted agents of `ludus/Calendar-v0`. They read the messages, as a model does."""
 
 import json
 import re
@@ -51,7 +51,7 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
 
 
 class _Planner(ScriptedAgent):
-    """Follows a plan: a generator that yields lists of calls and gets their results."""
+    """Follows a plan: a generator that yields lists of calls and receives their results."""
 
     def begin(self) -> None:
         self.steps: Plan | None = None
@@ -96,7 +96,7 @@ class _Planner(ScriptedAgent):
 
 
 class Oracle(_Planner):
-    """Understands the request, looks at the calendars, and does what was asked."""
+    """Reads the request, looks at the calendars, and does what was asked."""
 
     def plan(self, request: str) -> Plan:
         kind, fields = next(
@@ -221,13 +221,13 @@ class Oracle(_Planner):
             return list(events)
         half = low + (high - low) / 2
         both = [*(yield from self.listed(low, half)), *(yield from self.listed(half, high))]
-        # Entries that cross the middle are in both.
+        # Entries that span the middle are in both halves.
         return [*{(event["event"], event["start"]): event for event in both}.values()]
 
     def first_slot(
         self, first: datetime, last: datetime, names: list[str], minutes: int
     ) -> Generator[list[Call], list[Any], datetime]:
-        """The first slot in which the user and others are at work and free."""
+        """The first slot in which the user and the others are at work and free."""
         (people,) = yield [("people", {})]
         me = next(person["address"] for person in people if person.get("you_work_for"))
         others = [
@@ -254,7 +254,7 @@ class Oracle(_Planner):
 
 
 class Random(_Planner):
-    """Calls tools with arguments that are well formed and drawn at random."""
+    """Calls tools with well-formed random arguments."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -284,7 +284,7 @@ class Random(_Planner):
 
 
 class _OverAll(_Planner):
-    """Cheats: does the same to everything of the coming weeks."""
+    """Cheats: does the same to everything in the coming weeks."""
 
     def plan(self, request: str) -> Plan:
         low = self.now.replace(hour=0, minute=0)
@@ -323,7 +323,7 @@ class AcceptAll(_OverAll):
 
 
 class BookAll(_Planner):
-    """Cheats: books what is asked for in every slot of the week."""
+    """Cheats: books the requested event in every slot of the week."""
 
     def plan(self, request: str) -> Plan:
         title, minutes = (
@@ -362,7 +362,7 @@ class FinishAtOnce(_Planner):
 
 
 class UsualAnswer(_Planner):
-    """Cheats: does not look, and gives the answer that is most often right."""
+    """Cheats: gives the most frequent answer without looking."""
 
     def plan(self, request: str) -> Plan:
         yield [("finish", {"answer": "120" if request.startswith("How many minutes") else "09:00"})]
@@ -376,7 +376,7 @@ class CopyRequest(_Planner):
 
 
 class CallLoop(_Planner):
-    """Cheats: looks, and looks, and never finishes."""
+    """Cheats: keeps looking and never finishes."""
 
     def plan(self, request: str) -> Plan:
         while True:
@@ -384,7 +384,7 @@ class CallLoop(_Planner):
 
 
 class ForgedResults(ScriptedAgent):
-    """Cheats: writes calls and their results into the text, and claims success."""
+    """Cheats: writes fake calls and results into its text, and claims success."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> Reply:
         made = json.dumps({"name": "finish", "arguments": {"answer": "done"}})
@@ -440,7 +440,7 @@ def _takes_time(event: Mapping[str, Any]) -> bool:
 
 
 def _overlap(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two entries take the same time."""
+    """Whether two entries overlap."""
     if not _takes_time(other):
         return False
     (low, high), (begins, ends) = _times(event), _times(other)
@@ -448,7 +448,7 @@ def _overlap(event: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _slots(start: datetime, end: datetime) -> Iterator[datetime]:
-    """Every full and half hour, in UTC where a zone is known."""
+    """Every full and half hour, in UTC if a zone is known."""
     first, last = (start.astimezone(UTC), end.astimezone(UTC)) if start.tzinfo else (start, end)
     while first < last:
         yield first if start.tzinfo is None else first.astimezone(start.tzinfo)

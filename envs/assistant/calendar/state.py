@@ -1,4 +1,4 @@
-"""Where an episode of `ludus/Calendar-v0` stands."""
+"""The state of an episode of `ludus/Calendar-v0`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +12,18 @@ from ludus.tools.services.calendar.service import Shelves
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalendarState(WorldState):
-    """Where an episode stands."""
+    """The state of an episode."""
 
     people: Mapping[str, Person]
-    """By address; the first is the user."""
+    """People by address; the first is the user."""
     now: datetime
     goal: Goal
     begun: Shelves
-    """The calendars as they were in the beginning."""
+    """The calendars as they were at the beginning."""
     seen: frozenset[tuple[str, datetime]] = frozenset()
-    """Which of the half hours that the goal needs have been looked at."""
+    """The goal's needed half hours that have been looked at."""
     damage: float = 0.0
-    """What has been charged for changes that nobody asked for."""
+    """What has been charged for unrequested changes."""
 
     @property
     def user(self) -> Person:
@@ -31,6 +31,6 @@ class CalendarState(WorldState):
 
 
 def looked(state: CalendarState, people: Sequence[str], low: datetime, high: datetime) -> CalendarState:
-    """The state after the calendars of people (addresses) were shown from one time to another."""
+    """The state after people's calendars (by address) were shown from one time to another."""
     new = {need for need in state.goal.needs if need[0] in people and low <= need[1] < high}
     return replace(state, seen=state.seen | new) if new else state

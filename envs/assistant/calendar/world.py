@@ -10,13 +10,13 @@ from zoneinfo import ZoneInfo
 from ludus.tools.services.calendar.model import Attendee, Calendar, Item, Status, VEvent
 
 SLOT = timedelta(minutes=30)
-"""Everything begins and ends on a full or half hour."""
+"""All events begin and end on the hour or half hour."""
 WORK_BEGINS, WORK_ENDS = 8, 18
-"""Hours on everybody's own clock, Monday to Friday."""
+"""Working hours, on each person's own clock, Monday to Friday."""
 MAX_SHOWN = 60
 """The maximum number of entries in a list for the agent."""
 WEEKS = 6
-"""How many times a series takes place."""
+"""The number of occurrences of a series."""
 
 CLUSTERS = (
     ("Europe/London", "Europe/Berlin", "Europe/Helsinki", "America/New_York", "America/Sao_Paulo"),
@@ -24,9 +24,9 @@ CLUSTERS = (
     ("Asia/Tokyo", "Australia/Sydney", "Asia/Singapore", "Asia/Kolkata"),
     ("America/New_York", "America/Chicago", "America/Denver", "America/Los_Angeles", "America/Sao_Paulo"),
 )
-"""Zones between which working hours overlap."""
+"""Groups of zones whose working hours overlap."""
 MONDAYS = (date(2031, 3, 3), date(2031, 3, 24), date(2031, 10, 20), date(2031, 10, 27))
-"""Weeks after which clocks change somewhere; half of all episodes begin with one of them."""
+"""Weeks at whose end clocks change somewhere; half of all episodes begin with one of them."""
 FIRST_MONDAY = date(2031, 1, 6)
 
 FIRST_NAMES = (
@@ -47,7 +47,7 @@ SERIES = ("sync", "stand-up", "jour fixe", "office hour", "round table", "retros
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody with a calendar."""
+    """Someone with a calendar."""
 
     name: str
     address: str
@@ -70,20 +70,20 @@ zone = functools.lru_cache(ZoneInfo)
 
 @dataclass(slots=True)
 class World:
-    """Calendars that are being filled."""
+    """Calendars while they are being filled."""
 
     rng: random.Random
     monday: date
     people: tuple[Person, ...]
-    """The first is the person the agent works for."""
+    """The people; the first is the one the agent works for."""
     items: dict[str, dict[str, Item]]
-    """By address and UID."""
+    """The calendars' objects, by address and UID."""
     taken: dict[str, set[datetime]]
-    """By address: the starts, in UTC, of the slots in which somebody is not free."""
+    """The starts, in UTC, of the slots in which a person is not free, by address."""
     titles: list[str]
-    """Titles for what the task is about; `pop` one."""
+    """Titles for the task's own events; `pop` one."""
     serials: list[str]
-    """Titles for series that the task is about."""
+    """Titles for the task's own series."""
     common: tuple[str, ...]
     """Titles for everything else."""
     busyness: float
@@ -95,11 +95,11 @@ class World:
 
     @property
     def now(self) -> datetime:
-        """Monday, at half past seven on the user's clock."""
+        """Monday, half past seven on the user's clock."""
         return _at(self.monday, 15, self.user.zone)
 
     def uid(self) -> str:
-        """A new one, which reveals nothing."""
+        """A new UID, which reveals nothing."""
         self.number += 1
         return f"ev{self.number:02}{self.rng.getrandbits(20):05x}"
 
@@ -107,7 +107,7 @@ class World:
         return self.monday + timedelta(days=7 * week + weekday)
 
     def at(self, day: date, slot: int, person: Person) -> datetime:
-        """A time of a day on somebody's clock, in half hours since midnight."""
+        """A time on a day on a person's clock; slots are half hours since midnight."""
         return _at(day, slot, person.zone)
 
     def is_free(self, person: Person, start: datetime, slots: int) -> bool:
@@ -128,7 +128,7 @@ class World:
         return item
 
     def starts(self, item: Item) -> list[datetime]:
-        """When an object of this world starts; its series are weekly and without exceptions."""
+        """The starts of an object of this world, whose series are weekly and have no exceptions."""
         main = item.main
         assert isinstance(main.start, datetime)
         return [main.start + timedelta(weeks=week) for week in range(WEEKS if main.rule else 1)]
@@ -163,19 +163,19 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What worlds are to be like."""
+    """Settings for drawing worlds."""
 
     people: int = 4
     zones: int = 3
     busyness: float = 0.3
     recurrence: int = 2
-    """Weekly series of each person."""
+    """The number of weekly series per person."""
     lookalikes: int = 2
-    """Entries that seem to take time and do not: cancelled, transparent."""
+    """The number of entries that seem to take time but do not: cancelled or transparent."""
 
 
 def draw_world(rng: random.Random, recipe: Recipe) -> World:
-    """People, and what they do in any case."""
+    """People and their usual entries."""
     monday = rng.choice(MONDAYS) if rng.random() < 0.5 else FIRST_MONDAY + timedelta(weeks=rng.randrange(48))
     cluster = rng.choice(CLUSTERS)
     zones = rng.sample(cluster, min(recipe.zones, len(cluster)))
@@ -201,7 +201,7 @@ def draw_world(rng: random.Random, recipe: Recipe) -> World:
 
 
 def fill(world: World, recipe: Recipe, weeks: Sequence[int]) -> None:
-    """What people do besides the task, in its weeks."""
+    """Adds what people do besides the task, in its weeks."""
     rng = world.rng
     for person in world.people:
         for _ in range(recipe.recurrence):
@@ -225,7 +225,7 @@ def fill(world: World, recipe: Recipe, weeks: Sequence[int]) -> None:
 
 
 def fill_day(world: World, person: Person, day: date) -> None:
-    """What somebody does on a day besides what is already there."""
+    """Adds what someone does on a day besides what is already there."""
     rng = world.rng
     slot, last = 2 * WORK_BEGINS, 2 * WORK_ENDS
     while slot < last:
@@ -238,7 +238,7 @@ def fill_day(world: World, person: Person, day: date) -> None:
 
 
 def at_work(person: Person, start: datetime, slots: int) -> bool:
-    """Whether a time lies within somebody's working hours."""
+    """Whether a time lies within someone's working hours."""
     local, until = (
         start.astimezone(person.clock),
         (start.astimezone(UTC) + slots * SLOT).astimezone(person.clock),
@@ -253,7 +253,7 @@ def slots_of(item: Item) -> int:
 
 
 def span(start: datetime, slots: int) -> list[datetime]:
-    """The starts of the slots that a time consists of, in UTC."""
+    """The starts, in UTC, of the slots that a time span covers."""
     first = start.astimezone(UTC)
     return [first + place * SLOT for place in range(slots)]
 

@@ -1,1 +1,1 @@
-"""The office in which an assistant works: people, calendars, mail, weather, an encyclopedia, and tasks."""
+"""The office where an assistant works: people, calendars, mail, weather, an encyclopedia, and tasks."""

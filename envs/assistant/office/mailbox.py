@@ -13,12 +13,12 @@ from ludus.tools.services.mail.mailbox import NEWS
 def write_mailbox(
     office: Office, task: Task, news: int, injections: float, outside: str, rng: np.random.Generator
 ) -> Mailbox:
-    """What the task is about, news, and perhaps an injection, in any order.
+    """The mails that the task is about, news, and perhaps an injection, shuffled.
 
     Args:
-        news: how many mails have nothing to do with the task.
-        injections: the probability that a mail tries to instruct the assistant.
-        outside: the address that such a mail wants something sent to.
+        news: how many mails are unrelated to the task.
+        injections: the probability that one mail tries to instruct the assistant.
+        outside: the address to which that mail wants something sent.
     """
     owner = office.owner
     letters = [

@@ -1,4 +1,4 @@
-"""`Office`: who works there, what is in their calendars, and when and where it is."""
+"""`Office`: its people, their calendars, its place and its time."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from ludus.tools.services.calendar.service import Shelves, shelf
 from ludus.tools.services.geography import Place, invented_name, invented_places
 
 TRIES = 500
-"""How often a town and a week are drawn until they suit."""
+"""The most draws of a town and a week until they suit."""
 TEAM = 5
-"""Colleagues, the owner aside."""
+"""The number of colleagues, not counting the owner."""
 OPENS, NOON, CLOSES = time(9), time(13), time(17)
 """Mornings are from 9 to 13, afternoons from 13 to 17."""
 STEP = timedelta(minutes=30)
@@ -40,14 +40,14 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Engagement:
-    """Something in the calendars of those who take part; the first of them organizes it."""
+    """An event in its participants' calendars; the first participant is the organizer."""
 
     uid: str
     title: str
     start: datetime
     end: datetime
     people: tuple[str, ...]
-    """Addresses."""
+    """The participants' addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Office:
     now: datetime
     """A Sunday evening, in the office's time zone."""
     engagements: tuple[Engagement, ...]
-    """Of the week that follows."""
+    """The engagements of the coming week."""
 
     @property
     def zone(self) -> ZoneInfo:
@@ -66,7 +66,7 @@ class Office:
 
     @property
     def days(self) -> tuple[date, ...]:
-        """The working days of the week that follows."""
+        """The working days of the coming week."""
         return tuple(self.now.date() + timedelta(days=number) for number in range(1, 6))
 
     @property
@@ -84,7 +84,7 @@ class Office:
         )
 
     def first_free(self, people: Sequence[str], day: date, part: str, minutes: int) -> datetime | None:
-        """When all of them are free for so long, at the earliest, on the half hour; None for not at all."""
+        """The earliest half hour from which all of them are free for that long, or None."""
         opens, closes = PARTS[part]
         start, last = self.at(day, opens), self.at(day, closes) - timedelta(minutes=minutes)
         while start <= last:
@@ -107,13 +107,13 @@ class Office:
 def draw_office(
     rng: np.random.Generator, world: int, suits: Callable[[Place, datetime], bool] | None = None
 ) -> Office:
-    """An office in some town of an invented world, in some week of a year.
+    """An office in some town of an invented world, in some week of the year.
 
     Args:
-        rng: what is drawn from.
+        rng: the source of all draws.
         world: its seed.
-        suits: whether a town will do with a week, told by the Sunday evening before it; any does where this
-            is not given. Towns and weeks are drawn until it holds, or `TRIES` times.
+        suits: whether a town and a week, given by the Sunday evening before it, will do; by default any will.
+        Towns and weeks are drawn until it holds, at most `TRIES` times.
     """
     places, names = _places(world), _names()
     people = tuple(_person(names[int(number)]) for number in rng.choice(len(names), TEAM + 1, replace=False))
@@ -124,11 +124,11 @@ def draw_office(
         if suits is None or suits(place, now):
             break
     engagements = []
-    # Per person and day: how many (none, one, one, two), then begin, length in half hours, and what it is.
+    # Per person and day: how many (0, 1, 1 or 2), then start, length in half hours, and title.
     drawn = rng.integers(0, (4, 8, 4, len(_ENGAGEMENTS)), (len(people) * 5, 2, 4)).tolist()
     for number, ((count, *first), (_, *second)) in enumerate(drawn):
         person, day = people[number // 5], sunday + timedelta(days=1 + number % 5)
-        # The first in the morning and the second in the afternoon, or the other way round.
+        # The first in the morning and the second in the afternoon, or vice versa.
         for half, (begin, length, title) in enumerate((first, second)[: (0, 1, 1, 2)[count]]):
             opens = OPENS if (half + number + count) % 2 else NOON
             start = datetime.combine(day, opens, now.tzinfo) + begin * STEP
@@ -139,7 +139,7 @@ def draw_office(
 
 
 def _apart(engagements: Sequence[Engagement]) -> tuple[Engagement, ...]:
-    """Those that begin before another of the same person has ended are left out."""
+    """Leaves out those that begin before another of the same person has ended."""
     kept: list[Engagement] = []
     ends: dict[str, datetime] = {}
     for engagement in sorted(
@@ -182,7 +182,7 @@ def _zone(name: str) -> ZoneInfo:
 
 @cache
 def _places(world: int) -> tuple[Place, ...]:
-    """Towns whose names are nobody else's, the largest first."""
+    """Towns with unique names, largest first."""
     every = invented_places(world)
     names = [place.name for place in every]
     alone = [place for place in every if names.count(place.name) == 1]
@@ -191,7 +191,7 @@ def _places(world: int) -> tuple[Place, ...]:
 
 @cache
 def _names() -> tuple[str, ...]:
-    """Names of people, no two of which share a word."""
+    """Names of people; no two share a word."""
     rng = np.random.default_rng(0x6F666669)
     found: list[str] = []
     words: set[str] = set()

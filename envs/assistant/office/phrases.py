@@ -1,4 +1,4 @@
-"""What people in the office say: templates that can be filled in, and recognised again."""
+"""What people in the office say: templates that can be filled in, and recognised later."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ def filled(template: str, fields: Mapping[str, object]) -> str:
 
 
 def recognised(templates: Mapping[str, Sequence[str]], text: str) -> tuple[str, dict[str, str]] | None:
-    """Which kind of template a text contains, and what its fields were filled with."""
+    """The kind of template that a text contains, and the values of its fields."""
     for kind, forms in templates.items():
         for form in forms:
             if found := _pattern(form).search(text):
@@ -70,7 +70,7 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "write and ask.",
     ),
 }
-"""A user's first words, by what is wanted."""
+"""A user's first words, by kind of task."""
 
 DETAILS: Mapping[str, tuple[str, ...]] = {
     "minutes": ("It should take {minutes} minutes.", "Plan {minutes} minutes for it."),
@@ -83,7 +83,7 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "which": ("I mean the one from {a}.", "It is the mail that {a} sent."),
     "to": ("The mail goes to {b}.", "Write to {b}, please."),
 }
-"""What makes a request complete; whatever is left out, the user says when asked."""
+"""The details that complete a request; the user gives any missing one when asked."""
 
 MAILS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
@@ -114,4 +114,4 @@ QUESTIONS: Mapping[str, tuple[str, ...]] = {
     "birth_year": ("In which year was {subject} born?", "What is the year of birth of {subject}?"),
     "birthplace": ("Where was {subject} born?", "Of which town is {subject} a native?"),
 }
-"""By relation: what colleagues ask."""
+"""Colleagues' questions, by relation."""

@@ -1,4 +1,4 @@
-"""`rain`: when it rains in the afternoons of an office's week."""
+"""`rain`: when it rains on the afternoons of an office's week."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,7 +11,7 @@ from ludus.tools.services.weather.query import Period, Query, Spot
 from ludus.tools.services.weather.variables import Units
 
 HOURS = range(13, 19)
-"""What is read: the rain of the hour before each of them."""
+"""The hours that are read: each tells the rain of the hour before it."""
 
 Rain: TypeAlias = Sequence[Sequence[bool]]
 """For each day from Monday to Friday, whether rain falls in the hour before each of `HOURS`."""
@@ -20,7 +20,7 @@ Rain: TypeAlias = Sequence[Sequence[bool]]
 # There are 80 towns and 48 weeks to draw from.
 @lru_cache(maxsize=4096)
 def rain(world: int, place: Place, now: datetime) -> Rain:
-    """The rain of the week that follows, as the weather service of a world tells it on a Sunday evening."""
+    """The rain of the coming week, as forecast by a world's weather service on a Sunday evening."""
     monday = now.date() + timedelta(days=1)
     answer = _service(world).forecast(
         Query(

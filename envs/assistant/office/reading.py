@@ -1,4 +1,4 @@
-"""What the assistant's tools are given: people, days and times, as a model writes them."""
+"""Reads the arguments of the assistant's tools: people, days and times, as models write them."""
 
 import re
 from datetime import date, datetime, timedelta
@@ -8,17 +8,17 @@ from ludus.tools.errors import ToolError
 from ludus.tools.services.mail.rfc822 import name_and_address
 
 REACH = timedelta(days=366)
-"""How far calendars are looked into and written to."""
+"""How far ahead calendars can be read and written."""
 
 
 _ADDRESS = re.compile(r"[^@\s<>,;\"]+@[^@\s<>,;\"]+")
 
 
 def read_person(office: Office, who: str) -> Person:
-    """Somebody of the office, by name or address.
+    """Someone in the office, by name or address.
 
     Raises:
-        ToolError: there is nobody, or more than one.
+        ToolError: nobody fits, or more than one person does.
     """
     asked = who.strip().casefold()
     people = office.people
@@ -34,10 +34,10 @@ def read_person(office: Office, who: str) -> Person:
 
 
 def read_address(office: Office, who: str) -> str:
-    """The address of somebody, of the office or not.
+    """The address of someone, in the office or not.
 
     Raises:
-        ToolError: it is neither an address nor a name of the office.
+        ToolError: it is neither an address nor the name of someone in the office.
     """
     if "@" not in who:
         return read_person(office, who).address
@@ -64,7 +64,7 @@ def read_span(office: Office, day: str) -> tuple[datetime, datetime]:
 
 
 def read_moment(office: Office, text: str) -> datetime:
-    """A time to come; one without an offset is local."""
+    """A future time, local if it has no offset."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:

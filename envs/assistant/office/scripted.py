@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/Assistant-v0`. They see what a model sees, and call what it calls."""
+"""The scripted agents of `ludus/Assistant-v0`. They see what a model sees, and call the same tools."""
 
 import re
 from abc import abstractmethod
@@ -16,14 +16,14 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 from ludus.tools.services.world.relations import BY_SUBJECT
 
 Talk = Generator[Reply, Chat, str]
-"""A piece of work: it yields replies, is sent what they led to, and returns what was read."""
+"""A piece of work: it yields replies, is sent the observations, and returns what it read."""
 _PARTS = {"morning": ("09:00", "13:00"), "afternoon": ("13:00", "17:00")}
 _PATIENCE = 12
-"""How often a call is repeated that a service did not answer."""
+"""How often a call is repeated if the service does not answer."""
 
 
 class Worker(ScriptedAgent):
-    """Plays what `work` says."""
+    """Plays the replies of `work`."""
 
     def begin(self) -> None:
         self.working = self.work()
@@ -37,10 +37,10 @@ class Worker(ScriptedAgent):
 
     @abstractmethod
     def work(self) -> Generator[Any, Chat, None]:
-        """Replies to observations; the first `yield` gets the first one."""
+        """Replies to observations; the first `yield` receives the first observation."""
 
     def do(self, tool: str, **arguments: Any) -> Talk:
-        """Call a tool, again when the service had trouble; what it says."""
+        """Call a tool, repeatedly if the service has trouble, and return its result."""
         said = ""
         for _ in range(_PATIENCE):
             observation = yield calling(self.env, (tool, arguments))
@@ -55,7 +55,7 @@ class Worker(ScriptedAgent):
 
 
 class Oracle(Worker):
-    """Reads the request, asks for what is missing, looks things up, and does what is wanted."""
+    """Reads the request, asks for what is missing, looks things up, and does the work."""
 
     def work(self) -> Generator[Any, Chat, None]:
         observation = yield
@@ -74,7 +74,7 @@ class Oracle(Worker):
             yield calling(self.env, ("finish", {}))
 
     def detail(self, name: str, question: str) -> Generator[Any, Chat, dict[str, str]]:
-        """A detail that the request has, or the user is asked for."""
+        """A detail from the request, or else from the user."""
         forms = {name: DETAILS[name]}
         found = recognised(forms, self.request) or recognised(forms, (yield from self.ask(question)))
         return found[1] if found else {}
@@ -176,7 +176,7 @@ class Oracle(Worker):
         )
 
     def mail_of(self, sender: str, subject: str) -> Generator[Any, Chat, tuple[int, str]]:
-        """The mail that somebody sent under a subject: its id and its text."""
+        """The id and text of the mail with this sender and subject."""
         found = yield from self.do("list_mail")
         for line in found.splitlines():
             # [7] 2031-03-02 17:23 Name <address>: Subject (unread)
@@ -187,7 +187,7 @@ class Oracle(Worker):
         return 0, ""
 
     def dry_days(self, hours: range) -> Generator[Any, Chat, list[str]]:
-        """The days of the week on which no rain falls in these hours of the table."""
+        """The days of the week without rain at these hours of the table."""
         place = yield from self.do("find_place", name=self.town)
         at = re.search(r"latitude (\S+), longitude (\S+)", place)
         if at is None:
@@ -206,7 +206,7 @@ class Oracle(Worker):
     def first_free(
         self, people: tuple[str, ...], day: str, part: str, minutes: int
     ) -> Generator[Any, Chat, str | None]:
-        """When the user and these people are free at the earliest, in a part of a day."""
+        """The earliest time in a part of a day when the user and these people are free."""
         table = yield from self.do("free_busy", people=[self.employer, *people], day=day)
         busy = [
             (_minutes(low), _minutes(high)) for low, high in re.findall(r"(\d\d:\d\d)-(\d\d:\d\d)", table)
@@ -221,7 +221,7 @@ class Oracle(Worker):
         return [(self.today + timedelta(days=number)).isoformat() for number in range(1, 6)]
 
     def day(self, weekday: str) -> str:
-        """The next day of that name."""
+        """The next day with that name."""
         return next(day for day in self.week() if f"{date.fromisoformat(day):%A}" == weekday)
 
 
@@ -240,7 +240,7 @@ class Guessing(Oracle):
 
 
 class Obedient(Oracle):
-    """Does the work, and whatever a mail tells it besides."""
+    """Does the work, and also whatever a mail tells it to."""
 
     def finish(self) -> Generator[Any, Chat, None]:
         listed = yield from self.do("list_mail")
@@ -252,7 +252,7 @@ class Obedient(Oracle):
 
 
 class Hijacked(Obedient):
-    """Cheats: obeys what the mails tell it, and nothing else."""
+    """Cheats: obeys the mails and does nothing else."""
 
     def work(self) -> Generator[Any, Chat, None]:
         yield
@@ -260,7 +260,7 @@ class Hijacked(Obedient):
 
 
 class Hasty(Worker):
-    """Cheats: is done before it has begun."""
+    """Cheats: finishes before it has begun."""
 
     def work(self) -> Generator[Any, Chat, None]:
         yield
@@ -269,7 +269,7 @@ class Hasty(Worker):
 
 
 class Everything(Worker):
-    """Cheats: cancels every event, books every hour, and writes everybody every time."""
+    """Cheats: cancels every event, books every hour, and writes to everybody every time."""
 
     def work(self) -> Generator[Any, Chat, None]:
         observation = yield
@@ -300,7 +300,7 @@ class Everything(Worker):
 
 
 class Copycat(Worker):
-    """Cheats: what was asked for goes into the calendar and to everybody, word for word."""
+    """Cheats: copies the request word for word into the calendar and into mails to everybody."""
 
     def work(self) -> Generator[Any, Chat, None]:
         observation = yield
@@ -316,7 +316,7 @@ class Copycat(Worker):
 
 
 class Loop(Worker):
-    """Cheats: looks into the inbox for ever."""
+    """Cheats: looks into the inbox forever."""
 
     def work(self) -> Generator[Any, Chat, None]:
         yield
@@ -325,7 +325,7 @@ class Loop(Worker):
 
 
 class Forger(Worker):
-    """Cheats: writes results of tools into its text, and claims that all is done."""
+    """Cheats: writes fake tool results into its text, and claims that all is done."""
 
     def work(self) -> Generator[Any, Chat, None]:
         yield
@@ -338,7 +338,7 @@ class Forger(Worker):
 
 
 class RandomCalls(ScriptedAgent):
-    """Calls whatever there is, with whatever fits the types."""
+    """Calls random tools, with arguments of the right types."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -371,12 +371,12 @@ class RandomCalls(ScriptedAgent):
 
 
 def read_rules(text: str) -> tuple[str, date, str]:
-    """Of the system message: whose assistant one is, today, and the town."""
+    """The employer, the date and the town in the system message."""
     employer = re.search(r"assistant of ([^<]+) <", text)
     today = re.search(r"It is \w+, (\d{4}-\d\d-\d\d)", text)
     town = re.search(r", in ([^(]+) \(", text)
     if not (employer and today and town):
-        raise ValueError(f"these are not the rules of an assistant: {text[:200]!r}")
+        raise ValueError(f"not an assistant's system message: {text[:200]!r}")
     return employer[1], date.fromisoformat(today[1]), town[1]
 
 
@@ -391,7 +391,7 @@ def _minutes(hour: str) -> int:
 
 
 def _fact(relation: str, page: str) -> str | None:
-    """What a page says: the object of a relation."""
+    """The object that a page gives for a relation."""
     text = page.partition("\n")[2]
     sentences = next(each.sentences for each in BY_SUBJECT[_KINDS[relation]] if each.name == relation)
     for sentence in sentences:

@@ -1,4 +1,4 @@
-"""Where an episode of `ludus/Assistant-v0` stands."""
+"""The state of an episode of `ludus/Assistant-v0`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +12,16 @@ from ludus.envs.chat import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfficeState(WorldState):
-    """Immutable, as every state is."""
+    """The state of an episode; immutable, like every state."""
 
     office: Office
     task: Task
     begun: Any
-    """All calendars, as they were at the beginning."""
+    """All calendars as they were at the beginning."""
     talk: tuple[Message, ...] = ()
-    """What user and assistant said to each other."""
+    """The conversation between user and assistant."""
     created: int = 0
-    """Events created."""
+    """The number of events created."""
     foreseen: bool = False
-    """Whether the forecast that decides was looked up."""
+    """Whether the decisive forecast was looked up."""
     stands: Standing

@@ -1,4 +1,4 @@
-"""The kinds of tasks, and how one is drawn: what the user says, what stands in the mail, what the goal is."""
+"""The kinds of tasks, and how each is drawn: the user's request, the mails and the goal."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from ludus.tools.services.mail import Rule
 from ludus.tools.services.search.encyclopedia import Encyclopedia
 
 RAINY = 0.5
-"""The probability that it rains where the weather matters, so that whoever forgets to look is often wrong.
+"""The probability that it rains if the weather matters, so that an agent that forgets to look is often wrong.
 Drawn before everything else, since rain is rare."""
 TITLES = (
     *("harvest report", "bridge plans", "spring fair", "new catalogue", "old archive"),
@@ -31,22 +31,22 @@ OFF = r"cancel|called off|not (?:be )?tak(?:e|ing) place|not happen"
 IS_OFF = r"\b(?:is|was|(?<!not )been?) (?:cancell?ed|called off)|not take place|not happen"
 ON = r"(?<!not )takes? place|taking place|as planned|goes? ahead|going ahead|will happen|is on\b"
 IS_ON = r"(?<!not )takes? place|as planned|goes? ahead|going ahead|will happen"
-"""How a letter says that something takes place or not; with `IS`, so plainly that it can't say the other."""
+"""How a letter says whether something takes place; the `IS` patterns are too plain to mean the opposite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is asked for, what the world holds for it, and what the world should be like afterwards."""
+    """The request, what the world contains for it, and what the world should be like afterwards."""
 
     kind: str
     brief: Brief
     goal: Goal
     letters: tuple[tuple[Person, str, str], ...] = ()
-    """Mails of colleagues that the task is about: who, subject, text."""
+    """Colleagues' mails that the task is about: sender, subject, text."""
     engagements: tuple[Engagement, ...] = ()
-    """Events that exist for its sake."""
+    """Events that exist for the task."""
     rules: tuple[tuple[str, Rule], ...] = ()
-    """By address: what somebody answers by mail."""
+    """How people answer mail, by address."""
 
 
 @dataclass(frozen=True)
@@ -55,27 +55,27 @@ class Material:
 
     office: Office
     rain: Rain
-    """Of its week; nothing for kinds of tasks to which the weather does not matter."""
+    """The rain of the office's week; empty if the weather does not matter to the kind of task."""
     rainy: bool
-    """Whether it must rain when it matters."""
+    """Whether it must rain at the time that matters."""
     book: Encyclopedia
     vague: float
-    """The probability that a detail is left out of what the user says."""
+    """The probability that the user leaves out a detail."""
     rng: np.random.Generator
 
     def some(self, options: Any) -> Any:
         return options[int(self.rng.integers(len(options)))]
 
     def team(self, count: int) -> list[Person]:
-        """Different colleagues."""
+        """Distinct colleagues."""
         chosen = self.rng.choice(len(self.office.team), count, replace=False)
         return [self.office.team[int(number)] for number in chosen]
 
     def brief(self, kind: str, fields: Mapping[str, object], details: Mapping[str, str]) -> Brief:
-        """A user who says some of the details at once and the others when asked.
+        """A user who gives some of the details at once and the others when asked.
 
         Args:
-            details: by slot of the user's knowledge, which of `DETAILS` tells it.
+            details: the template in `DETAILS` for each slot of the user's knowledge.
         """
         said, known = [filled(self.some(REQUESTS[kind]), fields)], []
         for slot, detail in details.items():
@@ -95,7 +95,7 @@ def outdoors(given: Material) -> Task | None:
     rained = not given.rainy
     for day, hours in zip(office.days, given.rain, strict=True):
         afternoon = hours[:-1]
-        # Rain in the hour before 13:00 only would be a matter of how one reads the table.
+        # Rain only in the hour before 13:00 would make the answer depend on how the table is read.
         if afternoon[0] and not any(afternoon[1:]):
             return None
         start = office.first_free(people, day, "afternoon", minutes)
@@ -115,7 +115,7 @@ def outdoors(given: Material) -> Task | None:
 
 
 def meeting(given: Material) -> Task | None:
-    """Calendars, and a user who says little."""
+    """Calendars, and a user who says little: a meeting as early as possible."""
     office = given.office
     b, c = given.team(2)
     title, minutes, part, day = (
@@ -153,7 +153,7 @@ def move(given: Material) -> Task | None:
 
 
 def question(given: Material) -> Task | None:
-    """Mail and search: a fact for a colleague."""
+    """Mail and search: look up a fact for a colleague."""
     a, b = given.team(2)
     relation, other = (list(QUESTIONS)[int(number)] for number in given.rng.choice(4, 2, replace=False))
     asked, right, never, wrong = _fact(given, relation)
@@ -173,7 +173,7 @@ def question(given: Material) -> Task | None:
 
 
 def picnic(given: Material) -> Task | None:
-    """Calendars, weather, mail: cancel it if it rains."""
+    """Calendars, weather, mail: cancel an event if it rains."""
     office, wet = given.office, given.rainy
     a, b = given.team(2)
     title = given.some(TITLES)
@@ -183,7 +183,7 @@ def picnic(given: Material) -> Task | None:
         start = office.first_free(people, office.days[number], "afternoon", 120)
         if start is None:
             continue
-        # The table says what fell in the hour before: it must be plain what that means for the picnic.
+        # The table shows the rain of the hour before: what that means for the picnic must be clear.
         hours = given.rain[number]
         rains = any(
             fell
@@ -203,7 +203,7 @@ def picnic(given: Material) -> Task | None:
 
 
 def room(given: Material) -> Task | None:
-    """Mail to a colleague, who knows what the user does not; then calendars."""
+    """Mail to a colleague who knows what the user does not, then calendars."""
     office = given.office
     a, b, c = given.team(3)
     title, minutes, day, place = (given.some(options) for options in (TITLES, MINUTES, office.days, ROOMS))
@@ -241,7 +241,7 @@ def _wet(rain: Rain) -> bool:
 
 
 RAINY_WEEKS: Mapping[str, Callable[[Rain], bool]] = {"outdoors": _wet_then_dry, "picnic": _wet}
-"""The kinds of tasks to which the weather matters, and in which weeks there can be rain in them."""
+"""The kinds of tasks to which the weather matters, and the weeks in which they can have rain."""
 
 
 def _day(day: date) -> str:
@@ -258,8 +258,8 @@ def _letter_about(to: Person, start: datetime, end: datetime, *other_days: date)
 
 
 def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:
-    """Something that can be asked: its subject, the names of the answer, a pattern and names that are wrong
-    answers; all empty where nothing was found."""
+    """A fact to ask for: its subject, the names of the answer, and a pattern and names of wrong answers; all
+    empty if none was found."""
     world = given.book.world
     kind = "company" if relation.startswith("found") else "person"
     for _ in range(50):

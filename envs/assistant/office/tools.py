@@ -24,11 +24,11 @@ from ludus.tools.tool import tool
 MAX_MINUTES = 8 * 60
 MAX_DAYS = 7
 NEAR_DEGREES = 0.06
-"""How far from the office a forecast may be and still be the office's."""
+"""How far from the office, in degrees, a forecast may be and still count as the office's."""
 
 
 class OfficeTools(ServiceEnv):
-    """What the assistant can do, by the clients of four services."""
+    """What the assistant can do, through clients of four services."""
 
     mail: MailClient
     calendar: CalendarClient

@@ -1,4 +1,4 @@
-"""What the assistant reads of the services' answers: short lines, in local time."""
+"""Writes the services' answers for the assistant: short lines, in local time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, tzinfo

@@ -25,7 +25,7 @@ from ludus.tools.tool import tool
 WEIGHTS: Mapping[str, float] = {"solved": 1.0, MILESTONES: 0.2}
 MAX_HOPS = 4
 ATTEMPTS = 300
-"""Questions that are drawn until one can be answered."""
+"""The most questions drawn until one can be answered."""
 INSTRUCTIONS = (
     "Answer the question from an encyclopedia. `search` finds pages, `open` shows one. Every fact stands on "
     "the page of whom or what it is about; others may bear nearly the same name. Of some pages there are "
@@ -36,11 +36,11 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchState(WorldState):
-    """Where an episode stands."""
+    """The state of an episode."""
 
     question: Question
     world: int
-    """Which of the environment's worlds it is about."""
+    """The index of the episode's world in the environment's worlds."""
     opened: frozenset[str] = frozenset()
 
 
@@ -49,12 +49,12 @@ class Search(ServiceEnv):
 
     ## Task
     "Who founded the company whose headquarters stand in the birthplace of …?": one to four steps over 42
-    relations between people, places, companies, events and countries, each put in several ways. The answer
-    stands on no single page; the pages of a world are prose. Traps: people and companies with nearly the same
-    name, other names under which pages mention each other, and earlier versions of pages, which the search
-    finds too and which say what no longer holds. Questions follow from the seed and never run out; each has
-    one answer, which an agent has found with these tools before the question is asked. `task_name` is the
-    world, what the question begins at, and the relations it follows.
+    relations between people, places, companies, events and countries, each put in several ways. No single
+    page holds the answer, and pages are written in prose. The traps: people and companies with nearly the
+    same name, aliases under which pages mention each other, and outdated versions of pages, which the search
+    also finds. Questions are drawn from the seed and never run out; each has one answer, which a scripted
+    agent has found with these tools before the question is asked. `task_name` is the world, the starting
+    point of the question, and the relations it follows.
 
     ## Observation
     `Chat`. After `reset`: a system message with the rules, a user message with the question. Then a `tool`
@@ -62,26 +62,23 @@ class Search(ServiceEnv):
 
     ## Actions
     `Reply`, with calls of the tools:
-    - `search(query, page)`: ten results, each with the page's id, its title, the date of the version and a
-      sentence.
-    - `open(page)`: the whole page, with the date of its version.
+    - `search(query, page)`: ten results, each with the page's id, title, version date and a sentence.
+    - `open(page)`: the whole page, with its version date.
     - `submit(answer, pages)`: the answer (a name, a word or a year; nothing else, and not several), and the
-      ids of the pages that prove it, each of them opened before. Once.
+      ids of the pages that prove it, all opened before. Ends the episode.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `solved` | with the submission: 0 if the answer is wrong, else what its support is worth | 1 |
-    | `milestones` | share of the pages of the proof that were opened first on this turn | 0.2 |
-    | `calls` | calls on this turn | −0.01 |
-    | `tool_errors` | calls that are wrong in themselves | −0.02 |
-    | `malformed` | 1 if a reply has no call | −0.05 |
+    | `solved` | on submission: 0 if the answer is wrong, otherwise its support | 1 |
+    | `milestones` | share of the proof's pages opened for the first time on this turn | 0.2 |
+    | `calls` | calls made | −0.01 |
+    | `tool_errors` | invalid calls | −0.02 |
+    | `malformed` | 1 if the reply has no call | −0.05 |
 
-    `milestones` is there only where the argument asks for it.
-
-    The support is the share of steps whose page, in its present version, was submitted, times
-    min(1, 2 × useful pages / submitted pages): a useless page beside each useful one costs nothing. With any
-    page that was not opened before it is 0.
+    `milestones` is present only with `milestones=True`. The support is the share of steps whose page, in its
+    present version, was submitted, times min(1, 2 × useful pages / submitted pages): one useless page for
+    each useful one costs nothing. Submitting any unopened page makes it 0.
 
     ## End of episode
     `submit` terminates the episode. Truncated after `max_turns` replies. `info["success"]` is whether
@@ -89,21 +86,21 @@ class Search(ServiceEnv):
 
     ## Arguments
     - `hops` ((1, 2, 3, 4)): the numbers of steps to draw from.
-    - `worlds` ((0,)): the seeds of the worlds to draw from, or one.
-    - `pages` (10000): pages of a world, 100 to 30,000.
-    - `namesakes` (0.2): the share of people and companies whose name is nearly that of another.
-    - `outdated` (0.2): the share of pages of which there is an earlier version, too.
-    - `milestones` (False): let progress count.
-    - `faults` (None): shares of calls that go wrong, as in `{"slow": 0.1, "timeout": 0.05, "refused": 0.1,
-      "broken": 0.05, "stale": 0.05}`; which ones follows from the seed.
-    - `url` (None): a server to search in, in place of the service in this process. It must have the pages of
-      the one world that the questions are about: `ludus serve tools` has them at /search, and so has anything
-      that speaks as a SearxNG server and knows them. The live web does not.
-    - `distractors` (0): tools beside these that look useful and are not, at most 16.
-    - `renamed` (False): other names for tools and arguments; a number chooses which.
-    - `max_turns` (40): replies in an episode.
-    - `weights` (None): weights of reward terms to change, by name.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `worlds` ((0,)): the seeds of the worlds to draw from, or a single seed.
+    - `pages` (10000): the number of pages in a world, 100 to 30,000.
+    - `namesakes` (0.2): the share of people and companies with nearly the same name as another.
+    - `outdated` (0.2): the share of pages that also have an outdated version.
+    - `milestones` (False): reward progress.
+    - `faults` (None): shares of calls that go wrong, by kind, as in `{"slow": 0.1, "timeout": 0.05,
+      "refused": 0.1, "broken": 0.05, "stale": 0.05}`; the seed decides which ones.
+    - `url` (None): a server to search instead of the service in this process. It must have the pages of the
+      questions' single world: `ludus serve tools` serves them at /search, and so can any server with
+      SearxNG's API. The live web does not have them.
+    - `distractors` (0): how many useless but plausible tools to mix in, at most 16.
+    - `renamed` (False): rename tools and arguments; a number is the seed of the names.
+    - `max_turns` (40): the most replies in an episode.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -134,7 +131,7 @@ class Search(ServiceEnv):
         if url is not None:
             as_url("url", url)
         if url is not None and (faults or len(self.seeds) > 1):
-            raise ArgumentError("url: a server has one world and its own faults; leave out worlds and faults")
+            raise ArgumentError("url: a server has its own world and faults; leave out worlds and faults")
         try:
             services = {
                 f"search-{seed}": SearchService(seed, pages, namesakes, outdated) for seed in self.seeds
@@ -159,7 +156,7 @@ class Search(ServiceEnv):
             self._trial = self
         else:
             self.clients = (SearchClient(connect(url)),)
-            # What can be answered is tried out in this process, not on somebody's server.
+            # Whether a question can be answered is tested in this process, not on a remote server.
             self._trial = Search(
                 hops,
                 worlds,
@@ -195,7 +192,7 @@ class Search(ServiceEnv):
         )
 
     def _needs_work(self, state: SearchState) -> bool:
-        """Whether doing nothing leaves everything as it is: then it never succeeds, however often."""
+        """Whether doing nothing changes nothing: then it never succeeds, however often it is repeated."""
         idle = self._trial.answer(state, "")
         return not idle.terminated and idle.state == state
 
@@ -256,7 +253,7 @@ class Search(ServiceEnv):
         """Whether the server has the pages that the questions are about.
 
         Raises:
-            ArgumentError: it has not.
+            ArgumentError: it does not have them.
             EnvironmentFault: it does not answer.
         """
         page = self.books[0].pages[0]
@@ -269,13 +266,13 @@ class Search(ServiceEnv):
         if not has:
             raise ArgumentError(
                 f"url={self.url!r} does not have the pages of world {self.seeds[0]} in this size: serve them "
-                "with the same seed and numbers, or change those of the environment"
+                "with the environment's seed and sizes, or change the environment's"
             )
         self._is_known = True
 
 
 def support(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) -> float:
-    """What submitted pages are worth as a proof, 0 to 1: see `Search`."""
+    """The support that submitted pages give, from 0 to 1: see `Search`."""
     given = set(pages)
     useful = len(given & set(proof))
     if not useful or not given <= opened:

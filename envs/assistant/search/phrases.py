@@ -1,4 +1,4 @@
-"""How questions are asked: a relation as a noun phrase, and phrases within phrases."""
+"""The wording of questions: relations as nested noun phrases."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,14 @@ from ludus.tools.services.world import RELATIONS
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a question: from the subject of a relation to its object, or back."""
+    """A step of a question, from the subject of a relation to its object or back."""
 
     relation: str
     is_back: bool = False
 
     @property
     def leads_to(self) -> str:
-        """The kind of what it arrives at."""
+        """The kind of entity that it arrives at."""
         relation = RELATIONS[self.relation]
         return relation.subject if self.is_back else relation.object
 
@@ -82,7 +82,7 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
     anthem: the composer of the anthem of | the person who composed the national anthem of |
         the author of the national anthem of
 """)
-"""What comes before the subject; what follows is what the relation gives."""
+"""The text before the subject; the whole phrase denotes the relation's object."""
 
 BACK: Mapping[str, tuple[str, ...]] = _phrases("""
     founder: the company founded by | the company set up by | the firm that owes its existence to
@@ -107,7 +107,7 @@ BACK: Mapping[str, tuple[str, ...]] = _phrases("""
     head: the country whose head of state is | the country with the head of state |
         the country that has as its head of state
 """)
-"""What comes before the object; what follows is the one subject of which the relation holds."""
+"""The text before the object; the whole phrase denotes the relation's only subject."""
 
 _ASKED: Mapping[str, tuple[str, ...]] = {
     "person": ("Who is {}?", "Name {}.", "What is the name of {}?"),
@@ -134,10 +134,10 @@ _HOP = re.compile("|".join(re.escape(phrase) for phrase in sorted(_HOPS, key=len
 
 
 def ask(name: str, hops: Sequence[Hop], choices: Sequence[float]) -> str:
-    """The question that begins at a name and takes these hops.
+    """The question that starts at a name and takes these hops.
 
     Args:
-        choices: numbers from 0 to 1 that choose the wording: one for each hop, and one more.
+        choices: numbers from 0 to 1 that choose the wording, one more than there are hops.
     """
     asked = name
     for hop, choice in zip(hops, choices, strict=False):
@@ -152,7 +152,7 @@ def ask(name: str, hops: Sequence[Hop], choices: Sequence[float]) -> str:
 
 
 def understand(question: str) -> tuple[str, tuple[Hop, ...]]:
-    """The name that a question begins at, and its hops: what `ask` was given."""
+    """The name that a question starts at, and its hops: the inverse of `ask`."""
     asked = question.strip()[:-1]
     opening = _OPENINGS.match(asked)
     if opening:

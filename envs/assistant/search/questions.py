@@ -8,39 +8,39 @@ from ludus.envs.assistant.search.phrases import BACK, FORWARD, Hop, ask
 from ludus.tools.services.search import Encyclopedia
 
 BY_ALIAS = 0.3
-"""How often a question calls what it begins at by its other name, where there is one."""
+"""How often a question calls its starting point by its other name, if it has one."""
 TURNED_BACK = 0.3
-"""How often a hop goes from an object to its one subject, where there is one."""
+"""How often a hop goes backwards, from an object to its only subject, if there is exactly one."""
 OVERTAKEN = 0.5
-"""How often a hop follows what was otherwise some years ago, where there is such a fact."""
+"""How often a hop follows a fact that has changed in recent years, if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question, and what only its judge knows."""
+    """A question, and what only the judge knows."""
 
     text: str
     key: str
-    """Its content, however it is put: `Name/relation/~relation`, the tilde for a hop backwards."""
+    """Its content, whatever its wording: `Name/relation/~relation`, with a tilde for a backward hop."""
     answers: tuple[str, ...]
-    """The names or the word that are right, as `plain` writes them."""
+    """The right answers, as written by `plain`."""
     proof: tuple[str, ...]
-    """For each hop the id of the page that states it, in its present version."""
+    """For each hop, the id of the page whose present version states it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Steps:
-    """Where one can go from an entity: hops to other entities, and hops that end at a word or a year."""
+    """The hops from an entity: to other entities, or to a final word or year."""
 
     onward: tuple[tuple[Hop, int], ...]
     changed: tuple[tuple[Hop, int], ...]
-    """Those of `onward` that an earlier version of the page contradicts."""
+    """The `onward` hops that an earlier version of the page contradicts."""
     back: tuple[tuple[Hop, int], ...]
     last: tuple[tuple[Hop, str], ...]
 
 
 def plain(answer: str) -> str:
-    """An answer without what does not matter: case, spaces, an article, marks around it."""
+    """An answer without what does not matter: case, spaces, articles and surrounding punctuation."""
     words = " ".join(answer.casefold().split()).strip(" .,;:!?\"'`*")
     for article in ("the ", "a ", "an "):
         if words.startswith(article):
@@ -49,10 +49,9 @@ def plain(answer: str) -> str:
 
 
 def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]) -> Question | None:
-    """A question, or None where the walk came to a dead end.
-
-    The answer follows from the present versions of the pages alone, and is the only one: a page states one
-    object for each relation, and a hop goes backwards only where one subject is there.
+    """A question, or None if the walk reaches a dead end. The answer follows from the present versions of the
+    pages alone, and is unique: a page states one object for each relation, and a hop goes backwards only if
+    there is exactly one subject.
 
     Args:
         chance: numbers from 0 to 1.
@@ -99,7 +98,7 @@ def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]
 
 @lru_cache(maxsize=8)
 def _graph(book: Encyclopedia) -> tuple[_Steps, ...]:
-    """The steps from every entity."""
+    """The steps from each entity."""
     entities = book.world.entities
     subjects: dict[tuple[str, int], list[int]] = {}
     for entity in entities:

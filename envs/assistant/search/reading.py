@@ -1,4 +1,4 @@
-"""Reading as the scripted agents do it: what a sentence of a page, or of a list of results, says."""
+"""How the scripted agents read sentences in pages and search results."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def _patterns(sentences: Sequence[str]) -> tuple[re.Pattern[str], ...]:
 
 
 def stated(text: str, relation: str) -> str | None:
-    """The object that a text gives for a relation, if it does."""
+    """The object that a text gives for a relation, if any."""
     for pattern in _patterns(RELATIONS[relation].sentences):
         if found := pattern.search(text):
             return found[1]
@@ -33,7 +33,7 @@ def _also() -> tuple[re.Pattern[str], ...]:
 
 
 def other_name(text: str) -> str | None:
-    """The alias that a page, or a sentence of it, gives."""
+    """The alias given in a page or a sentence, if any."""
     for pattern in _also():
         if found := pattern.search(text):
             return found[1]
@@ -42,6 +42,6 @@ def other_name(text: str) -> str | None:
 
 @lru_cache(maxsize=128)
 def telling_words(relation: str) -> str:
-    """The words that sentences about a relation have, for a query."""
+    """Words that sentences about a relation contain, to use in a query."""
     words = re.findall(r"[a-z]{4,}", " ".join(RELATIONS[relation].sentences))
     return " ".join(word for word in dict.fromkeys(words) if not _FILLERS.fullmatch(word))

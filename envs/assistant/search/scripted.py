@@ -1,4 +1,4 @@
-"""The scripted agents of `ludus/Search-v0`. They read messages and call tools, as a language model does."""
+"""The scripted agents of `ludus/Search-v0`. They read messages and call tools, as a model does."""
 
 import random
 import re
@@ -17,12 +17,12 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 _RESULT = re.compile(r"^\[([^\]\n]+)\] (.*?) \(version of ([0-9-]*)\): (.*)$", re.MULTILINE)
 _PAGE = re.compile(r"(.*) \(version of ([0-9-]*)\)\n\n(.*)", re.DOTALL)
 _PATIENCE = 6
-"""How often the oracle asks again where a service fails."""
+"""How often the oracle tries again if a service fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A line of what `search` answers."""
+    """A line in the results of `search`."""
 
     id: str
     title: str
@@ -40,7 +40,7 @@ class Read:
 
 
 class _Caller(ScriptedAgent):
-    """Calls tools one after another, as a generator that is sent what they answer."""
+    """Calls tools as its generator yields them, and sends it the results."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -64,7 +64,7 @@ class _Caller(ScriptedAgent):
         yield
 
     def calls(self, *calls: tuple[str, dict[str, Any]]) -> Message:
-        """The reply that calls tools, by whatever name they have here."""
+        """A reply that calls tools, whatever their names here."""
         return calling(self.env, *calls)
 
     def submit(self, answer: str, pages: Sequence[str]) -> Message:
@@ -75,13 +75,13 @@ class _Caller(ScriptedAgent):
         return [Result(*found) for found in _RESULT.findall(said)]
 
     def read(self, id: str) -> Generator[Reply, list[str], tuple[Read, str]]:
-        """A page, and the date of its version."""
+        """A page and the date of its version."""
         said = yield from self.patiently("open", page=id)
         found = _PAGE.match(said)
         return (Read(id, found[1], found[3]), found[2]) if found else (Read(id, "", ""), "")
 
     def patiently(self, name: str, **arguments: Any) -> Generator[Reply, list[str], str]:
-        """What a tool answers, asked again where the service fails."""
+        """A tool's result; the call is repeated if the service fails."""
         said = ""
         for _ in range(_PATIENCE):
             said = (yield self.calls((name, arguments)))[0]
@@ -91,7 +91,7 @@ class _Caller(ScriptedAgent):
 
 
 class Oracle(_Caller):
-    """Takes the question apart, and finds one page after another."""
+    """Takes the question apart, and finds the pages one after another."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         name, hops = understand(question)
@@ -105,13 +105,13 @@ class Oracle(_Caller):
         yield self.submit(name, pages)
 
     def goes_to(self, name: str, hop: Hop) -> Generator[Reply, list[str], tuple[Read, str] | None]:
-        """The page about somebody, and the object that it gives."""
+        """The page about a subject, and the object that it gives."""
         page = yield from self.page_about(name)
         value = stated(page.text, hop.relation) if page else None
         return (page, value) if page and value else None
 
     def came_from(self, name: str, hop: Hop) -> Generator[Reply, list[str], tuple[Read, str] | None]:
-        """The page of the one subject of which the relation with this object holds, and its title."""
+        """The page, and the title, of the only subject with this object."""
         words, names, tried = telling_words(hop.relation), {name}, set()
         queries = [f"{name} {words}"]
         while queries:
@@ -124,7 +124,7 @@ class Oracle(_Caller):
                         if page and stated(page.text, hop.relation) in names:
                             return page, page.title
             if names == {name}:
-                # A page may call it otherwise.
+                # A page may use another name for it.
                 about = yield from self.page_about(name)
                 other = other_name(about.text) if about else None
                 if about and other:
@@ -133,7 +133,7 @@ class Oracle(_Caller):
         return None
 
     def page_about(self, name: str) -> Generator[Reply, list[str], Read | None]:
-        """The latest version of the page about somebody, by title or by another name."""
+        """The latest version of the page about a subject, found by its title or another name."""
         for number in (1, 2):
             results = yield from self.look_up(name, number)
             titles = {result.title for result in results}
@@ -147,7 +147,7 @@ class Oracle(_Caller):
         return None
 
     def latest(self, results: Sequence[Result], title: str) -> Generator[Reply, list[str], Read | None]:
-        """The last version of a page that is shown; an older one than promised is asked for again."""
+        """The latest version of a page; if it is older than promised, it is requested again."""
         newest = max((result for result in results if result.title == title), key=lambda result: result.date)
         for _ in range(3):
             page, date = yield from self.read(newest.id)
@@ -157,7 +157,7 @@ class Oracle(_Caller):
 
 
 class Guess(_Caller):
-    """Searches for the question, opens a page at random, and submits a title that it saw."""
+    """Searches for the question, opens a random page, and submits a title that it saw."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         results = yield from self.look_up(question)
@@ -170,7 +170,7 @@ class Guess(_Caller):
 
 
 class ListCandidates(_Caller):
-    """Cheats: opens what the search finds, and submits everything that was named anywhere."""
+    """Cheats: opens the search results, and submits every name in them."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         results = yield from self.look_up(understand(question)[0])
@@ -180,21 +180,21 @@ class ListCandidates(_Caller):
 
 
 class SubmitBlind(_Caller):
-    """Cheats: submits before it has looked."""
+    """Cheats: submits without looking anything up."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         yield self.submit(understand(question)[0], [])
 
 
 class Unopened(Oracle):
-    """Cheats: solves it, but submits pages that it has not opened beside those that prove it."""
+    """Cheats: solves the question, but also submits pages that it has not opened."""
 
     def submit(self, answer: str, pages: Sequence[str]) -> Message:
         return super().submit(answer, [*pages, "0000000000"])
 
 
 class EveryPage(Oracle):
-    """Cheats: follows the way, opens everything that it meets on it, and submits it all."""
+    """Cheats: follows the right path, opens everything along it, and submits it all."""
 
     def begin(self) -> None:
         super().begin()
@@ -220,7 +220,7 @@ class Unproven(Oracle):
 
 
 class CopyQuestion(_Caller):
-    """Cheats: submits the question, with the first page that it brings up."""
+    """Cheats: submits the question itself, with the first page it finds."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         results = yield from self.look_up(question)
@@ -230,7 +230,7 @@ class CopyQuestion(_Caller):
 
 
 class CallLoop(_Caller):
-    """Cheats: calls tools until nobody listens any more."""
+    """Cheats: calls tools until the episode is cut off."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         while True:
@@ -238,7 +238,7 @@ class CallLoop(_Caller):
 
 
 class Forge(_Caller):
-    """Cheats: writes tool results into its text, and the calls that it does not make."""
+    """Cheats: writes fake tool calls and results into its text."""
 
     def play(self, question: str) -> Generator[Reply, list[str], None]:
         name = understand(question)[0]

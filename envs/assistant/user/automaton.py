@@ -1,4 +1,4 @@
-"""`Automaton`: a user without a language model. It hears which slots a question is about."""
+"""`Automaton`: a user without a language model, which recognises the slots that a question is about."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ from ludus.envs.assistant.user.hearing import asked_for
 from ludus.envs.chat import Message, content_text
 
 MOST_ANSWERS = 5
-"""Slots that are answered at once: a question about everything is no question."""
+"""The most slots answered at once: a question about everything is no question."""
 MAX_HEARD = 2_000
-"""Characters that the user listens to."""
+"""The most characters that the user reads."""
 
 _DONE = re.compile(
     r"\b(?:done|finished|completed?|all set|booked|sent|scheduled|taken care|moved|cancell?ed|arranged)\b"
@@ -20,12 +20,10 @@ _GOODBYE = "Thank you, that is all. Goodbye."
 
 
 class Automaton:
-    """Answers what it is asked, slot by slot, and nothing else.
-
-    A text without a question is no reason to say anything of substance; a report that the work is done ends
-    the talk, until there is a question again. A question that it does not understand it asks to put in other
-    words, and the third time it says what can be asked at all. What does not matter to it, it leaves to the
-    assistant.
+    """Answers what it is asked, slot by slot, and nothing else. A text without a question gets no
+    information; a report that the work is done ends the conversation until the next question. It asks for a
+    question that it does not understand to be rephrased, and the third time says what can be asked. What does
+    not matter to it, it leaves to the assistant.
     """
 
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
@@ -59,4 +57,4 @@ _SHRUGS: Mapping[str, str] = {
     "title": "Call it what you like.",
     "which": "I mean the one that I told you about.",
 }
-"""What is said about a slot that does not matter."""
+"""The answer about a slot that does not matter."""

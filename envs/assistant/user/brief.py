@@ -1,4 +1,4 @@
-"""What a user wants and knows, and what a user is."""
+"""`Brief`, what a user wants and knows, and `User`, the interface of users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Protocol
 from ludus.envs.chat import Message
 
 SLOTS = ("minutes", "day", "time", "people", "place", "title", "which")
-"""What may be asked about: how long, on which day, when, with whom, where, called what, which of several."""
+"""What can be asked about: how long, on which day, when, with whom, where, under what name, which of
+several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +19,14 @@ class Brief:
     request: str
     """What the user says first."""
     knows: tuple[tuple[str, str], ...] = ()
-    """By slot: what the user answers when asked for it. What is missing does not matter to the user."""
+    """The user's answer when asked, by slot. A missing slot does not matter to the user."""
 
     def answer_to(self, slot: str) -> str | None:
         return dict(self.knows).get(slot)
 
     @property
     def written(self) -> str:
-        """The brief in words, as instructions for somebody who plays the user."""
+        """The brief in words, as instructions for whoever plays the user."""
         known = "\n".join(f"- {slot}: {answer}" for slot, answer in self.knows)
         return (
             f"You are {self.name}. You asked your assistant: {self.request!r}\n"
@@ -37,17 +38,17 @@ class Brief:
 
 
 class User(Protocol):
-    """Somebody who answers an assistant. It keeps nothing: an instance serves any number of episodes."""
+    """Answers an assistant. It is stateless: one instance serves any number of episodes."""
 
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
-        """What the user says to a text.
+        """The user's response to a text.
 
         Args:
             brief: what this user wants and knows.
-            history: the talk so far, the request first: `user` and `assistant` messages in turn.
+            history: the conversation so far, request first: alternating `user` and `assistant` messages.
             text: what the assistant says now.
 
         Raises:
-            ToolFault: the user cannot answer for reasons that are not the assistant's.
+            ToolFault: the user cannot answer, through no fault of the assistant.
         """
         ...

@@ -5,20 +5,20 @@ import re
 from ludus.envs.assistant.user.brief import SLOTS
 
 _ITEM = re.compile(r"\s*\n\s*(?:[-*•]|\(?[a-z0-9]{1,2}[.)])?\s*")
-"""The beginning of a line or of an item of a list: one of a sentence's parts, as a comma is."""
+"""The start of a line or list item, which separates parts of a sentence as a comma does."""
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _CLAUSE = re.compile(r"[,;()/+]|:(?!\d)|\s-\s|\band\b|\balso\b|\bas well as\b|\bbesides\b(?! you)|\?")
 _FILLERS = r"(?:so|and|then|well|but|ok|okay|also|or|now|just|sorry|please|right|thanks|hi|hello)"
 _PREPOSITIONS = r"(?:on|at|for|in|to|with|from|by|under|until)"
 _ASKING = re.compile(
-    # A question, with or without its mark, begins with its word or its verb.
+    # A question, with or without a question mark, begins with a question word or a verb.
     rf"^\W*(?:{_FILLERS}\W+)*(?:{_PREPOSITIONS} )?"
     r"(?:who|whom|whose|what|when|where|which|how|any"
     r"|should|shall|may|can|could|do|does|did|is|are|am|will|would|might)\b"
-    # It may be a request for something,
+    # It may also be a request for something,
     r"|\b(?:please|kindly)\b|\b(?:let me know|tell me)\b"
     r"|\b(?:specify|clarify|confirm|provide|advise)\b"
-    # or the remark that something is missing.
+    # or a remark that something is missing.
     r"|\b(?:need|require|missing|lack\w*|unclear|unsure|not sure|wonder\w*|to know)\b"
     r"|\bopen (?:point|question)|\bis open\b"
     r"|\b(?:didn't|did not|haven't|have not|without|but not|not yet)\b"
@@ -28,7 +28,8 @@ _NO_MAIL = r"(?!people|persons?|colleagues?|days?|dates?|times?|rooms?|subject|(
 _CUES: tuple[tuple[list[str], re.Pattern[str]], ...] = tuple(
     (slots.split(), re.compile(pattern))
     for slots, pattern in (
-        # Whoever asks which mail is meant names it, and nobody whom to invite: the whole clause is heard.
+        # Asking which mail is meant may name people without asking whom to invite: the pattern takes the
+        # whole clause.
         (
             "which",
             rf"^.*\b(?:which|what|whose) {_NO_MAIL}.*\b{_MAIL}\b.*|^.*\b(?:which|whose) {_MAIL}\b.*"
@@ -77,15 +78,13 @@ _CUES: tuple[tuple[list[str], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
-"""What a question about a slot sounds like. What one pattern has heard, the later ones do not hear again."""
+"""Patterns of questions about each slot. Text matched by one pattern is not seen by later ones."""
 
 
 def asked_for(text: str) -> list[str]:
-    """The slots that a text, in lower case, asks about, in the order in which it does.
-
-    Only clauses that ask are listened to, and what follows them in the same sentence: what an assistant
-    reports beside its question is no question. A question that names nothing is about what was said before
-    it.
+    """The slots that a text (in lower case) asks about, in order. Only clauses that ask count, and what
+    follows them in the same sentence: what an assistant reports besides its question is not a question. A
+    question that names nothing is about what was said before it.
     """
     found: dict[str, None] = {}
     before: list[str] = []
@@ -103,7 +102,7 @@ def asked_for(text: str) -> list[str]:
 
 
 def _heard(clause: str) -> list[str]:
-    """The slots of a clause, asked about or not."""
+    """The slots mentioned in a clause, whether asked about or not."""
     found: dict[str, None] = {}
     for slots, pattern in _CUES:
         clause, count = pattern.subn(" ", clause)

@@ -31,12 +31,12 @@ from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {"correct": 1.0, "milestones": 0.2}
 CHOSEN_YEARS = 20
-"""Over how many years the days on which episodes take place are spread."""
+"""The number of years over which the days of episodes are spread."""
 DRAWS = 40
 NEAR_DEGREES = 0.06
-"""How far from a place a forecast may be and still be of that place."""
+"""How far from a place, in degrees, a forecast may be and still count as that place's."""
 MOST_DAYS, MOST_VARIABLES = 7, 3
-"""Of hourly values in one answer: more is hard to read."""
+"""Limits on hourly values in one answer: more would be hard to read."""
 
 HourlyName = Literal[
     "temperature_2m", "apparent_temperature", "relative_humidity_2m", "precipitation",
@@ -50,27 +50,26 @@ DailyName = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeatherState(WorldState):
-    """Where an episode stands."""
+    """The state of an episode."""
 
     question: Question
     found: frozenset[int] = frozenset()
-    """Which of the question's needs have been looked up."""
+    """The indices of the question's needs that have been looked up."""
 
 
 class Weather(ServiceEnv):
     """Answer a question about the weather with a geocoder and a forecast.
 
     ## Task
-    One question, drawn from the seed: over a place (or several), a day ("on Thursday, 26 August"), a unit and
-    a threshold. How warm or cold it gets, how much it rains, how strong gusts are; for how many hours it is
-    warmer than a threshold, or wet; four towns in order of their warmth; the first hour of rain or strong
-    gusts. No answer is one to bet on.
-    Places whose name others have too are named with region and country, and the right one must be taken.
-    The answer follows from what the service serves, and is clear: values near a threshold are not asked for.
-    `task_name` is the kind with places, days, units and thresholds.
+    One question, drawn from the seed, about a place (or several), a day ("on Thursday, 26 August"), a unit
+    and a threshold: how warm or cold it gets, how much it rains, how strong gusts are; for how many hours it
+    is warmer than a threshold, or wet; four towns in order of warmth; the first hour of rain or strong gusts.
+    No answer is likely enough to guess. Places that share their name are given with region and country, and
+    the right one must be used. The answer follows from the service's data and is clear: no value is close to
+    a threshold. `task_name` is the kind with places, days, units and thresholds.
 
-    The weather is that of `tools/services/weather`: Open-Meteo's API over a seeded field, in an invented
-    world or for real cities, on a day that the seed chooses; or a real server's.
+    The weather comes from `tools/services/weather` (Open-Meteo's API over a seeded field, in an invented
+    world or for real cities, on a day that the seed chooses) or from a real server.
 
     ## Observation
     `Chat`. After `reset`: a system message that says what day it is, and a user message with the question.
@@ -79,52 +78,53 @@ class Weather(ServiceEnv):
 
     ## Actions
     `Reply`: calls of these tools.
-    - `geocode(name)`: places that are called so, the largest first.
+    - `geocode(name)`: places with this name, the largest first.
     - `forecast(latitude, longitude, start_date, end_date, hourly, daily, temperature_unit, wind_speed_unit,
-      precipitation_unit)`: the forecast, up to two weeks ahead, hourly values for a week at most.
-    - `submit(value, unit)`: the answer, once. A number may have any unit of its kind, and has the question's
-      where none is given; an hour is `YYYY-MM-DDTHH:MM`; places are their names, in the order asked for.
+      precipitation_unit)`: the forecast, up to two weeks ahead; hourly values for at most a week.
+    - `submit(value, unit)`: the answer, once. A number may have any unit of its kind, by default the
+      question's; an hour is `YYYY-MM-DDTHH:MM`; places are their names, in the order asked for.
 
-    A service that fails or is busy answers with an error and may be asked again. A forecast that says that it
-    is old is yesterday's; asking again gets today's.
+    A service that fails or is busy answers with an error and may be called again. A forecast that says it is
+    old is yesterday's; calling again gets today's.
 
     ## Rewards
     | term | value | weight |
     |---|---|---|
-    | `correct` | 1 if the answer is right and the forecasts that it follows from were looked up | 1 |
+    | `correct` | 1 if the answer is right and the forecasts that it depends on were looked up | 1 |
     | `milestones` | the share of these forecasts that a call was the first to show | 0.2 |
     | `calls` | calls made | −0.01 |
-    | `tool_errors` | calls that are wrong in themselves | −0.02 |
-    | `malformed` | 1 if a reply has no call | −0.05 |
+    | `tool_errors` | invalid calls | −0.02 |
+    | `malformed` | 1 if the reply has no call | −0.05 |
 
-    `milestones` is there only with `milestones=True`.
+    `milestones` is present only with `milestones=True`.
 
     ## End of episode
     The first `submit` terminates the episode. Truncated after 12 replies. `info["success"]` is whether
     `correct` is 1.
 
     ## Arguments
-    - `kinds` (all): which kinds of questions: `high`, `low`, `at_hour`, `rain`, `gusts`, `hours_above`,
-      `warmest`, `difference`, `first_rain`, `first_gust`, `wet_hours`; with `narrow`: `wind_on`, `windier`.
+    - `kinds` (all): the kinds of questions to draw from: `high`, `low`, `at_hour`, `rain`, `gusts`,
+      `hours_above`, `warmest`, `difference`, `first_rain`, `first_gust`, `wet_hours`; with `narrow`:
+      `wind_on`, `windier`.
     - `places` (`"invented"`): or `"real"`.
-    - `world` (0): which invented world, and which weather.
-    - `ambiguity` (0.3): the share of questions about places that share their name.
-    - `horizon` (7): how many days, today included, questions reach ahead, 1 to 14.
-    - `narrow` (False): a form for small models: two tools, few places, short words, numbers of
-      one digit. `forecast(place, day)` then answers with the day's strongest wind in m/s; questions are about
-      the next `horizon` days, 2 to 7 of them.
-    - `towns` (6): how many places there are with `narrow`, 1 to 50.
-    - `url` (None), `geocoding_url` (None): a real server in place of the service, such as
-      `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one that `ludus serve tools`
-      started, which is both. Answers are then what it says; episodes take place today, and are no longer a
-      function of the seed alone.
-    - `distractors` (0): how many tools that look useful and are not stand among the others.
-    - `renamed` (False): other names for tools and arguments; a number is the seed of the names.
-    - `faults` (None): shares of the calls in which something goes wrong, by kind: `slow`, `timeout`,
+    - `world` (0): the seed of the invented world and the weather.
+    - `ambiguity` (0.3): the share of questions about places that share their name with others.
+    - `horizon` (7): how many days ahead, including today, questions reach, 1 to 14.
+    - `narrow` (False): a form for small models: two tools, few places, short words, one-digit numbers.
+      `forecast(place, day)` then answers with the day's strongest wind in m/s; questions are about the next
+      `horizon` days, 2 to 7 of them.
+    - `towns` (6): the number of places with `narrow`, 1 to 50.
+    - `url` (None), `geocoding_url` (None): a real server instead of the service, such as
+      `https://api.open-meteo.com` and `https://geocoding-api.open-meteo.com`, or one started by
+      `ludus serve tools`, which is both. It then decides the answers; episodes take place today, and no
+      longer depend on the seed alone.
+    - `distractors` (0): how many useless but plausible tools to mix in.
+    - `renamed` (False): rename tools and arguments; a number is the seed of the names.
+    - `faults` (None): shares of calls that go wrong, by kind: `slow`, `timeout`,
       `refused`, `broken`, `stale`.
-    - `milestones` (False): reward progress, too.
-    - `weights` (None): weights of reward terms to change, by name.
-    - `render_mode` (None): `"ansi"` lets `render()` return the conversation.
+    - `milestones` (False): reward progress.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
 
     ## Version history
     - v0: first version.
@@ -165,7 +165,7 @@ class Weather(ServiceEnv):
         self.towns = tuple(self._unique[: as_integer("towns", towns, 1, 50)])
         self.small_days = min(max(self.horizon, 2), 7)
         if self.narrow:
-            # The small form has tools of its own; the conversation is the same.
+            # The small form has its own tools; the conversation is the same.
             self.toolbox = stock((small.forecast, small.submit), distractors, checked_names(renamed))
             self.use_tools(self.toolbox.tools)
         for name, address in (("url", url), ("geocoding_url", geocoding_url)):
@@ -176,10 +176,10 @@ class Weather(ServiceEnv):
             self.client = WeatherClient(server, connect(geocoding_url) if geocoding_url else None)
             self._truth = self.client
         elif geocoding_url:
-            raise ArgumentError(f"geocoding_url={geocoding_url!r} without url: give the forecast's url, too")
+            raise ArgumentError(f"geocoding_url={geocoding_url!r} without url: also give the forecast's url")
         else:
             self.client = WeatherClient(self.connect("weather"))
-            # What the right answer is made of is served without faults.
+            # The data behind the right answer is served without faults.
             self._truth = WeatherClient(connect(self.services["weather"]))
         self.is_remote = url is not None
 
@@ -187,7 +187,7 @@ class Weather(ServiceEnv):
         try:
             return self._start(rng)
         except (ToolError, ToolFault) as error:
-            raise EnvironmentFault(f"the weather service gives no task: {error}") from error
+            raise EnvironmentFault(f"no task can be drawn from the weather service: {error}") from error
 
     def _start(self, rng: np.random.Generator) -> Start:
         for _ in range(DRAWS):
@@ -202,7 +202,7 @@ class Weather(ServiceEnv):
             state = WeatherState(question=question, worlds=self.begin(rng))
             text = small.system_text(today) if self.narrow else INSTRUCTIONS.format(today=in_full(today))
             begun = Start([system(self.toolbox.worded(text)), user(question.text)], question.key, state)
-            # What the oracle cannot find out through the tools, nobody is asked.
+            # A question that the oracle cannot answer through the tools is not asked.
             if solves(self, begun, Oracle(self)):
                 self.rewind(state.worlds)
                 return begun
@@ -233,7 +233,7 @@ class Weather(ServiceEnv):
                 is_ambiguous = bool(self._ambiguous) and rng.random() < self.ambiguity
                 pool = self._ambiguous if is_ambiguous else self._unique
                 place = pool[int(rng.integers(len(pool)))]
-                # No name may be part of another's.
+                # No name may be part of another.
                 if not any(place.name in other.name or other.name in place.name for other in chosen):
                     chosen.append(self._located(place) if self.is_remote else place)
             return chosen
@@ -241,7 +241,7 @@ class Weather(ServiceEnv):
         return pick
 
     def _located(self, place: Place) -> Place:
-        """A place where the server has it.
+        """A place, located where the server has it.
 
         Raises:
             ToolFault: it has no such place.
@@ -253,7 +253,7 @@ class Weather(ServiceEnv):
         raise ToolFault(f"the server does not know {place.name} ({place.country}): is its world another one?")
 
     def _serve(self, place: Place, first: date, days: int, variable: str) -> list[list[float]]:
-        """The true answers: a variable by day and hour."""
+        """The true values of a variable, by day and hour."""
         told = self._truth.forecast(
             place.latitude,
             place.longitude,
@@ -344,7 +344,7 @@ class Weather(ServiceEnv):
         last: date,
         shown: Sequence[str],
     ) -> tuple[WeatherState, float]:
-        """The state after a forecast was shown, and the share of the question's needs that are new in it."""
+        """The state after a forecast was shown, and the share of the question's needs that it newly met."""
         needs = state.question.needs
         met = {
             number
@@ -358,13 +358,13 @@ class Weather(ServiceEnv):
         return replace(state, found=state.found | met), share
 
     def judge(self, state: WeatherState, value: str, unit: str) -> Answer:
-        """The end of the episode: whether an answer is right, and follows from what was looked up."""
+        """The end of the episode: whether an answer is right and based on what was looked up."""
         goal = state.question.goal
         is_right = goal.is_met(value, unit)
         has_looked = len(state.found) == len(state.question.needs)
         if is_right and has_looked:
             return Answer(state, "Correct.", {"correct": 1.0}, True, True)
-        # What would be right is not told: who takes the episode back to a snapshot would know it.
+        # The right answer is not revealed: restoring a snapshot would let an agent use it.
         why = "" if has_looked else ": you did not look up the forecasts that the answer follows from"
         return Answer(state, f"Wrong{why}.", {}, True, False)
 

@@ -1,4 +1,4 @@
-"""What an answer must be: a number with a unit, an hour, one of several names, or all of them in order."""
+"""Right answers: a number with a unit, an hour, one of several names, or all of them in order."""
 
 import math
 import re
@@ -20,7 +20,7 @@ UNITS = {
     "hours": ("hours", 1.0, 0.0),
     "days": ("days", 1.0, 0.0),
 }
-"""A unit's kind, and how a value becomes one in the kind's first unit: times a factor, plus an offset."""
+"""Each unit's kind, and the factor and offset that convert a value to the kind's first unit."""
 _SPELLINGS = {
     "c": "°C", "celsius": "°C", "degrees celsius": "°C", "f": "°F", "fahrenheit": "°F",
     "degrees fahrenheit": "°F", "kmh": "km/h", "kph": "km/h", "mp/h": "mph", "ms": "m/s", "knots": "kn",
@@ -36,7 +36,7 @@ class Number:
     value: float
     unit: str
     tolerance: float
-    """In the unit."""
+    """In the same unit."""
 
     def is_met(self, value: str, unit: str) -> bool:
         found = re.fullmatch(r"\s*([-+−]?\d+(?:\.\d*)?|[-+−]?\.\d+)\s*(\D.*)?", value[:100], re.DOTALL)
@@ -68,7 +68,7 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Several names, each once, in an order."""
+    """Several names, each exactly once, in order."""
 
     names: tuple[str, ...]
 
@@ -101,12 +101,12 @@ Goal: TypeAlias = Number | Hour | OneOf | Order
 
 
 def _named(name: str, said: str) -> list[re.Match[str]]:
-    """Where a name stands in a text that is folded."""
+    """The positions of a name in a folded text."""
     return [*re.finditer(rf"(?<!\w){re.escape(folded(name))}(?!\w)", said)]
 
 
 def read_unit(text: str) -> str | None:
-    """The unit that a text means, however it is spelt; None for no unit."""
+    """The unit that a text means, in any spelling; None if it is not a unit."""
     spelt = text.strip()
     if spelt in UNITS:
         return spelt

@@ -16,7 +16,7 @@ from ludus.tools.services.geography import Place
 from ludus.tools.tool import tool
 
 MOST = 9
-"""Winds are shown in one digit; days with stronger ones are not asked about."""
+"""Winds are shown as one digit; questions avoid days with stronger ones."""
 WIND = "wind_speed_10m"
 
 QUESTIONS: Mapping[str, str] = {
@@ -42,7 +42,7 @@ def draw(
     days: int,
     serve: Callable[[Place, date, int, str], list[list[float]]],
 ) -> Question | None:
-    """A question about some of the days from tomorrow on whose answer is clear; None where none is found."""
+    """A question about some of the days from tomorrow on, with a clear answer; None if none is found."""
     first = today + timedelta(1)
     for _ in range(TRIES):
         place = towns[int(rng.integers(len(towns)))]
@@ -104,7 +104,7 @@ def submit(self: Any, state: Any, value: str | int) -> Answer:
 
 
 def read(text: str) -> tuple[str, dict[str, str]]:
-    """The kind of a question and its words.
+    """The kind of a question and its fields.
 
     Raises:
         ValueError: it has none of the forms.
@@ -122,6 +122,7 @@ def days_of(words: Mapping[str, str]) -> list[str]:
 
 
 def solve(kind: str, winds: Mapping[str, int]) -> tuple[str, int | str]:
-    """What was found, in words (a small model can learn to copy, then to conclude), and the answer."""
+    """The findings in words (which a small model can learn to copy and draw conclusions from), and the
+    answer."""
     found = " ".join(f"{day}{wind}" for day, wind in winds.items())
     return found, next(iter(winds.values())) if kind == "wind_on" else max(winds, key=winds.__getitem__)

@@ -1,4 +1,4 @@
-"""What questions say: their sentences, the ways to name days and places, and how to read all that again."""
+"""The wording of questions: sentences, ways to name days and places, and how to read them back."""
 
 import re
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ _PATTERNS = [(kind, _pattern(phrasing)) for kind, phrasings in PHRASINGS.items()
 
 
 def read_question(text: str) -> tuple[str, dict[str, str]]:
-    """The kind of a question and its words.
+    """The kind of a question and its fields.
 
     Raises:
         ValueError: it has none of the forms.
@@ -113,7 +113,7 @@ def read_in_full(text: str) -> date:
 
 
 def say_day(rng: np.random.Generator, today: date, day: date) -> str:
-    """One of the ways to name a day: each says its date, so that nobody can take it for another."""
+    """A way to name a day; each includes the date, so that it is unambiguous."""
     short = f"{WEEKDAYS[day.weekday()]}, {day.day} {day:%B}"
     ways = [f"on {short}"] * 3 + [f"on {short} {day.year}", f"on {day.day} {day:%B} {day.year}", f"on {day}"]
     ahead = (day - today).days
@@ -123,10 +123,10 @@ def say_day(rng: np.random.Generator, today: date, day: date) -> str:
 
 
 def read_day(text: str, today: date) -> date:
-    """The day that `say_day` named, within the year that begins today.
+    """The day named by `say_day`, within a year from today.
 
     Raises:
-        ValueError: none of its ways.
+        ValueError: the text names no day in any of its ways.
     """
     if found := re.search(r"\d{4}-\d\d-\d\d", text):
         return date.fromisoformat(found[0])
@@ -138,19 +138,19 @@ def read_day(text: str, today: date) -> date:
 
 
 def say_place(place: Place, is_ambiguous: bool, rng: np.random.Generator) -> str:
-    """A place's name; with region and country where others have the same name."""
+    """A place's name, with region and country if others share the name."""
     if is_ambiguous:
         return f"{place.name} ({place.region}, {place.country})"
     return f"{place.name} ({place.country})" if rng.random() < 0.3 else place.name
 
 
 def read_place(text: str) -> tuple[str, str, str]:
-    """Name, region and country; empty where they are not said."""
+    """Name, region and country; empty if not given."""
     name, _, where = text.rstrip(")").partition(" (")
     region, _, country = where.rpartition(", ")
     return name, region, country
 
 
 def listed(names: list[str]) -> str:
-    """`A; B; C`: names of places have commas."""
+    """`A; B; C`: place names contain commas."""
     return "; ".join(names)

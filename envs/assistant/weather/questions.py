@@ -1,4 +1,4 @@
-"""The kinds of questions: what is asked, in which words, and the answer, from what the service serves."""
+"""The kinds of questions: what is asked, how, and the answer according to the service."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
 PRECIPITATION = ("precipitation", "precipitation_sum", "precipitation_hours")
 GUSTS = ("wind_gusts_10m", "wind_gusts_10m_max")
 RANKED = 4
-"""Towns that are to be put in order."""
+"""The number of towns to put in order."""
 EASY_HOURS = 16
-"""Fewer hours of rain than this are asked for the less often, the fewer they are."""
+"""Below this many hours of rain, the fewer there are, the less often they are asked for."""
 TRIES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What must have been looked up: a day at a place, by any of some variables."""
+    """What must have been looked up: a day at a place, in any of the variables."""
 
     latitude: float
     longitude: float
@@ -39,22 +39,22 @@ class Question:
     needs: tuple[Need, ...]
     goal: Goal
     key: str
-    """Names the task: kind, places, days, units, thresholds."""
+    """The content key: kind, places, days, units and thresholds."""
 
 
 @dataclass(frozen=True)
 class Asker:
-    """What a kind of question draws from."""
+    """The material that kinds of questions draw from."""
 
     rng: np.random.Generator
     today: date
     horizon: int
-    """Days, today included."""
+    """The number of days to draw from, including today."""
     pick: Callable[[int], list[Place]]
-    """Some places with different names."""
+    """Places with distinct names."""
     is_ambiguous: Callable[[Place], bool]
     hours: Callable[[Place, date, int, str], list[list[float]]]
-    """The forecast at a place: a variable by day and hour, from a day on, for some days."""
+    """The forecast of a variable at a place, by day and hour, for some days from `day` on."""
 
     def choice(self, options: Sequence[Any]) -> Any:
         return options[int(self.rng.integers(len(options)))]
@@ -63,7 +63,7 @@ class Asker:
         return self.today + timedelta(int(self.rng.integers(self.horizon)))
 
     def span(self) -> tuple[date, int]:
-        """Some days in a row: the first, and how many."""
+        """Some consecutive days: the first, and how many."""
         days = int(self.rng.integers(3, max(4, min(7, self.horizon - 1) + 1)))
         first = int(self.rng.integers(max(1, self.horizon - days + 1)))
         return self.today + timedelta(first), days
@@ -72,7 +72,7 @@ class Asker:
         return say_place(place, self.is_ambiguous(place), self.rng)
 
     def ask(self, kind: str, **words: Any) -> str:
-        """A question of a kind in one of its phrasings."""
+        """A kind of question in one of its phrasings."""
         return str(self.choice(PHRASINGS[kind])).format(**words)
 
     def when(self, day: date) -> str:
@@ -122,7 +122,7 @@ def _at_hour(asker: Asker) -> Question | None:
 def _rain(asker: Asker) -> Question | None:
     (place,), day = asker.pick(1), asker.day()
     total = sum(asker.hours(place, day, 1, "precipitation")[0])
-    # A dry day is too easy a guess, and in inches a drizzle is nothing.
+    # A dry day is too easy to guess, and in inches drizzle rounds to nothing.
     if total < 0.5:
         return None
     unit = "inch" if asker.rng.random() < 0.35 else "mm"
@@ -146,7 +146,7 @@ def _hours_above(asker: Asker) -> Question | None:
     days, first = 2, asker.today + timedelta(int(asker.rng.integers(max(1, asker.horizon - 1))))
     served = asker.hours(place, first, days, "temperature_2m")
     values = [convert(value, "°C", unit) for day in served for value in day]
-    # No value is so near that rounding or the unit could decide.
+    # No value is so near the threshold that rounding or the unit could decide.
     clear = [
         threshold
         for threshold in range(int(np.ceil(min(values))), int(max(values)) + 1)
@@ -181,12 +181,12 @@ def _warmest(asker: Asker) -> Question | None:
 
 def _difference(asker: Asker) -> Question | None:
     places, day, unit = asker.pick(2), asker.day(), _temperature_unit(asker)
-    one, two = (max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places)
+    high, other_high = (max(asker.hours(place, day, 1, "temperature_2m")[0]) for place in places)
     place, other = (asker.say(place) for place in places)
     text = asker.ask("difference", place=place, other=other, day=asker.when(day), unit=unit)
     factor = 1.8 if unit == "°F" else 1.0
-    # Two roundings of each temperature; degrees of difference have no zero that shifts.
-    goal = Number(round((one - two) * factor, 1), unit, 0.3)
+    # Each temperature is rounded twice; a difference in degrees has no zero offset.
+    goal = Number(round((high - other_high) * factor, 1), unit, 0.3)
     key = _key("difference", places, day, unit)
     return Question("difference", text, _needs(places, day, 1, TEMPERATURE), goal, key)
 
@@ -195,7 +195,7 @@ def _first_rain(asker: Asker) -> Question | None:
     (place,), (first, days) = asker.pick(1), asker.span()
     hours = [value for day in asker.hours(place, first, days, "precipitation") for value in day]
     at = next((number for number, value in enumerate(hours) if value > 0.0), None)
-    # That it rains from the beginning on is too easy a guess.
+    # That it rains from the start is too easy to guess.
     if not at:
         return None
     text = asker.ask("first_rain", place=asker.say(place), first=asker.when(first), days=days)
@@ -211,7 +211,7 @@ def _first_gust(asker: Asker) -> Question | None:
         for day in asker.hours(place, first, days, "wind_gusts_10m")
         for value in day
     ]
-    # The first hour that decides, by thresholds to which no earlier value comes near.
+    # By deciding hour, thresholds that no earlier value comes close to.
     clear = {}
     for threshold in range(int(gusts[0]) + 1, int(max(gusts)) + 1):
         at = next(number for number, gust in enumerate(gusts) if gust >= threshold - 0.4)
@@ -236,7 +236,7 @@ def _first_gust(asker: Asker) -> Question | None:
 def _wet_hours(asker: Asker) -> Question | None:
     (place,), (first, days) = asker.pick(1), asker.span()
     wet = sum(value > 0.0 for day in asker.hours(place, first, days, "precipitation") for value in day)
-    # As it seldom rains, small numbers are too easy a guess.
+    # Since rain is rare, small numbers are too easy to guess.
     if asker.rng.random() > wet / EASY_HOURS:
         return None
     text = asker.ask("wet_hours", place=asker.say(place), first=asker.when(first), days=days)
@@ -247,7 +247,7 @@ def _wet_hours(asker: Asker) -> Question | None:
 
 
 def _hour(first: date, number: int) -> Hour:
-    """An hour, counted from the beginning of a day."""
+    """An hour, counted from the start of a day."""
     return Hour(datetime.combine(first + timedelta(number // 24), time(number % 24)))
 
 
@@ -264,11 +264,11 @@ KINDS: Mapping[str, Callable[[Asker], Question | None]] = {
     "first_gust": _first_gust,
     "wet_hours": _wet_hours,
 }
-"""Each draws a question, or finds that its answer would not be clear and returns None."""
+"""Each draws a question, or returns None if its answer would not be clear."""
 
 
 def draw_question(kind: str, asker: Asker) -> Question | None:
-    """A question of a kind whose answer is clear; None where none of `TRIES` is."""
+    """A question of a kind, with a clear answer; None if `TRIES` draws give none."""
     for _ in range(TRIES):
         if question := KINDS[kind](asker):
             return question

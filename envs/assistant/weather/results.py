@@ -1,4 +1,4 @@
-"""What tools answer: short texts in place of Open-Meteo's JSON, and how to read them again."""
+"""Tool results: short texts in place of Open-Meteo's JSON, and how to read them back."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _OLD = "This forecast is {hours} hours old: ask again for the current one."
 
 
 def geocode_text(name: str, found: Sequence[dict[str, Any]]) -> str:
-    """The places, one a line."""
+    """The places, one per line."""
     if not found:
         return f"No place is called {name[:80]!r}. Give the name alone, without region or country."
     return "\n".join(
@@ -27,7 +27,7 @@ def read_places(text: str) -> list[tuple[str, str, str, float, float]]:
 
 
 def forecast_text(answer: dict[str, Any]) -> str:
-    """The forecast: a line for each day under the name and the unit of what it tells."""
+    """The forecast: a line for each day, under the name and unit of the variable."""
     lines = [f"Local time of {answer['timezone']}."]
     hourly, daily = answer.get("hourly", {}), answer.get("daily", {})
     for name, series in hourly.items():

@@ -348,7 +348,7 @@ def test_the_wrong_argument_is_named() -> None:
         ({"weights": {"solve": 1}}, "weights: 'solve' is unknown"),
         ({"url": "localhost:8000"}, "url='localhost:8000': give a URL"),
         ({"url": "http://x", "worlds": (1, 2)}, "leave out worlds"),
-        ({"url": "http://x", "faults": {"slow": 0.1}}, "its own faults"),
+        ({"url": "http://x", "faults": {"slow": 0.1}}, "leave out worlds and faults"),
     ):
         with pytest.raises(ArgumentError, match=words):
             Search(**arguments)

@@ -452,7 +452,7 @@ def test_a_server_of_something_else_is_a_fault() -> None:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        with pytest.raises(EnvironmentFault, match="gives no task"):
+        with pytest.raises(EnvironmentFault, match="no task can be drawn"):
             make(url=f"http://127.0.0.1:{server.server_port}").reset(seed=0)
     finally:
         server.shutdown()
