@@ -111,9 +111,10 @@ class ServiceEnv(ToolEnv):
 
 
 def solves(env: ToolEnv, begun: Start, agent: ScriptedAgent) -> bool:
-    """Whether a scripted agent, playing through the public interface, succeeds from a start. It plays on
-    states, without disturbing an episode open in `env`. Task generators use it to prove that a goal can be
-    reached, and that doing nothing does not reach it.
+    """Whether a scripted agent, playing through the public interface, succeeds from a start.
+
+    It plays on states, without disturbing an episode open in `env`. Task generators use it to prove that a
+    goal can be reached, and that doing nothing does not reach it.
     """
     agent.begin()
     observation, info, state = begun.messages, {"task": task_key(begun.task)}, begun.state

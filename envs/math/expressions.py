@@ -90,8 +90,10 @@ def _draw(raw: Raw, recipe: Recipe, depth: int) -> tuple[Expression, Number]:
 
 
 def _quotient(raw: Raw, recipe: Recipe) -> tuple[int, int]:
-    """Dividend and divisor; divisor and quotient are operands, like the factors of a product. With fractions,
-    both have another common factor, so that repeating the question never answers it in lowest terms.
+    """Dividend and divisor; divisor and quotient are operands, like the factors of a product.
+
+    With fractions, both have another common factor, so that repeating the question never answers it in lowest
+    terms.
     """
     low = max(2, recipe.low)
     span = recipe.high - low + 1

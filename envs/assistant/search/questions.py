@@ -49,9 +49,10 @@ def plain(answer: str) -> str:
 
 
 def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]) -> Question | None:
-    """A question, or None if the walk reaches a dead end. The answer follows from the present versions of the
-    pages alone, and is unique: a page states one object for each relation, and a hop goes backwards only if
-    there is exactly one subject.
+    """A question, or None if the walk reaches a dead end.
+
+    The answer follows from the present versions of the pages alone, and is unique: a page states one object
+    for each relation, and a hop goes backwards only if there is exactly one subject.
 
     Args:
         chance: numbers from 0 to 1.

@@ -20,10 +20,11 @@ _GOODBYE = "Thank you, that is all. Goodbye."
 
 
 class Automaton:
-    """Answers what it is asked, slot by slot, and nothing else. A text without a question gets no
-    information; a report that the work is done ends the conversation until the next question. It asks for a
-    question that it does not understand to be rephrased, and the third time says what can be asked. What does
-    not matter to it, it leaves to the assistant.
+    """Answers what it is asked, slot by slot, and nothing else.
+
+    A text without a question gets no information; a report that the work is done ends the conversation until
+    the next question. It asks for a question that it does not understand to be rephrased, and the third time
+    says what can be asked. What does not matter to it, it leaves to the assistant.
     """
 
     def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:

@@ -82,9 +82,10 @@ _CUES: tuple[tuple[list[str], re.Pattern[str]], ...] = tuple(
 
 
 def asked_for(text: str) -> list[str]:
-    """The slots that a text (in lower case) asks about, in order. Only clauses that ask count, and what
-    follows them in the same sentence: what an assistant reports besides its question is not a question. A
-    question that names nothing is about what was said before it.
+    """The slots that a text (in lower case) asks about, in order.
+
+    Only clauses that ask count, and what follows them in the same sentence: what an assistant reports besides
+    its question is not a question. A question that names nothing is about what was said before it.
     """
     found: dict[str, None] = {}
     before: list[str] = []

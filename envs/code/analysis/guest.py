@@ -84,8 +84,9 @@ def sql_order(database: str, query: str) -> str:
 
 def is_plot(data: bytes) -> bool:
     """Whether bytes are a complete PNG file, not too large and of the kind that matplotlib writes (eight bits
-    each of red, green, blue and alpha), so that no forgery can trip up a viewer. From the PNG specification:
-    a signature; then chunks of length, kind, data and checksum.
+    each of red, green, blue and alpha), so that no forgery can trip up a viewer.
+
+    From the PNG specification: a signature; then chunks of length, kind, data and checksum.
     """
     if not 33 <= len(data) <= PLOT_BYTES or data[:16] != b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR":
         return False

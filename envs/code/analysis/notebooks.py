@@ -1,7 +1,8 @@
-"""Live notebooks: interpreters in sandboxes, cached by the history that produced them. A notebook is its
-history: the files, and the cells that ran. A live interpreter is a cache of it. Continuing from a history
-that no live interpreter has (after `restore`, in another process, after an eviction) starts a new one, in
-which the cells run again.
+"""Live notebooks: interpreters in sandboxes, cached by the history that produced them.
+
+A notebook is its history: the files, and the cells that ran. A live interpreter is a cache of it. Continuing
+from a history that no live interpreter has (after `restore`, in another process, after an eviction) starts a
+new one, in which the cells run again.
 """
 
 import atexit
@@ -86,9 +87,10 @@ class _Live:
 
 
 class Notebooks:
-    """The live notebooks of this process, at most one for each owner and `most` in total. A live notebook
-    holds a sandbox from the pool, so `most` leaves some for other uses. With more owners than that, the one
-    idle for longest loses its interpreter. Thread-safe.
+    """The live notebooks of this process, at most one for each owner and `most` in total.
+
+    A live notebook holds a sandbox from the pool, so `most` leaves some for other uses. With more owners than
+    that, the one idle for longest loses its interpreter. Thread-safe.
     """
 
     def __init__(self) -> None:

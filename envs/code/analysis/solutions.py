@@ -1,6 +1,7 @@
-"""The oracle's programs, which answer every kind of question from the files alone. They clean the tables as
-the data dictionaries say, using only the standard library, and share no code with the references, which never
-see a dirty value.
+"""The oracle's programs, which answer every kind of question from the files alone.
+
+They clean the tables as the data dictionaries say, using only the standard library, and share no code with
+the references, which never see a dirty value.
 """
 
 _COMMON = r"""

@@ -37,8 +37,9 @@ class Kind:
 
 @dataclass(frozen=True)
 class World:
-    """Related tables. `dictionary` describes the files and says how to treat each kind of dirt, so that every
-    question has one answer.
+    """Related tables.
+
+    `dictionary` describes the files and how to treat each kind of dirt, so that every question has one answer.
     """
 
     name: str

@@ -18,9 +18,10 @@ class Program:
 
 
 def program_in(text: str, function: str) -> Program:
-    """The last Python block that defines the function, or the whole reply if it has no code block. Blocks
-    marked as something else, such as output, do not count; if none defines the function, the last one is
-    taken. A program that does not even name the function is refused.
+    """The last Python block that defines the function, or the whole reply if it has no code block.
+
+    Blocks marked as something else, such as output, do not count; if none defines the function, the last one
+    is taken. A program that does not even name the function is refused.
     """
     blocks = _BLOCK.findall(text)
     codes = [code for language, code in blocks if language.lower() in _LANGUAGES]

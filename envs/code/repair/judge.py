@@ -66,8 +66,9 @@ def run_tests(files: Mapping[str, str]) -> Result:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Whether JSON data from a guest is exactly as expected: 1 is neither 1.0 nor true. Recursion goes no
-    deeper than the expected data, however deep the guest's is.
+    """Whether JSON data from a guest is exactly as expected: 1 is neither 1.0 nor true.
+
+    Recursion goes no deeper than the expected data, however deep the guest's is.
     """
     if type(found) is not type(expected):
         return False

@@ -1,5 +1,6 @@
-"""Runs generated packages, correct or faulty, in our own process. It runs only code written by
-`Domain.render` and `faults`, never anything that an agent wrote.
+"""Runs generated packages, correct or faulty, in our own process.
+
+It runs only code written by `Domain.render` and `faults`, never anything that an agent wrote.
 """
 
 import builtins

@@ -156,8 +156,9 @@ def _doubt(raw: Raw, answer: Number) -> str:
 
 
 def misread(raw: Raw, expression: Expression) -> Expression:
-    """The expression with one number misread, which changes its value. An integer value stays an integer: a
-    fraction would reveal the slip.
+    """The expression with one number misread, which changes its value.
+
+    An integer value stays an integer: a fraction would reveal the slip.
     """
     value = evaluate(expression)
     numbers = numbers_in(expression)
