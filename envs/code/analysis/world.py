@@ -39,7 +39,7 @@ class Kind:
 class World:
     """Related tables.
 
-    `dictionary` describes the files and how to treat each kind of dirt, so that every question has one answer.
+    `dictionary` describes the files and how to treat each kind of dirt, so every question has one answer.
     """
 
     name: str
