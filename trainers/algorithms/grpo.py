@@ -20,11 +20,11 @@ from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatch, minibatch_metrics, split_groups
-from ludus.trainers.checks.reward_fall import check_collapse
 from ludus.trainers.checks.engine import check_engine
 from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.checks.ratio import check_ratio
+from ludus.trainers.checks.reward_fall import check_collapse
 from ludus.trainers.config import GrpoSection, RunConfig
 from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
