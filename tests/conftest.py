@@ -1,7 +1,7 @@
-"""What every test process starts with, and how a run ends: with what was missing.
+"""How every test process starts, and how a run ends: with what was missing.
 
-A test that cannot run here for want of something skips with `needs THING: what is wrong, or how to get it`.
-A test that does not apply (to this path, to this user) skips with any other reason.
+A test that cannot run here because something is missing skips with `needs THING: what is wrong, or how to get
+it`. A test that does not apply (to this path, to this user) skips with any other reason.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 # One thread for torch, so that pytest-xdist's workers do not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell starts background jobs with Ctrl-C ignored, and Python then leaves it so.
+# A shell starts background jobs with Ctrl-C ignored, and Python keeps it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -56,7 +56,7 @@ def needs_sandbox():
 
 @pytest.fixture
 def files_at_most() -> Callable[[int], AbstractContextManager[None]]:
-    """`with files_at_most(size):` writing a file beyond so many bytes fails, as on a full disk."""
+    """`with files_at_most(size):` writing a file beyond this many bytes fails, as on a full disk."""
 
     @contextmanager
     def limited(size: int) -> Iterator[None]:
@@ -71,7 +71,7 @@ def files_at_most() -> Callable[[int], AbstractContextManager[None]]:
 
 
 def pytest_terminal_summary(terminalreporter):
-    """A line for each missing thing, with the number of tests that were skipped for want of it."""
+    """A line for each missing thing, with the number of tests skipped because of it."""
     reasons = [
         report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped")
     ]

@@ -76,7 +76,7 @@ def _adding(product: Kernel) -> Kernel:
     """beta start + alpha a b"""
 
     def kernel(start: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-        # A start without weight is not read: it may be uninitialised memory.
+        # A start with weight 0 is not read: it may be uninitialised memory.
         return product(a if alpha == 1 else alpha * a, b, beta * start.detach() if beta else None)
 
     return kernel

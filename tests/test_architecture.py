@@ -1,4 +1,4 @@
-"""`docs/architecture.md` is the truth about the repository: every path that it names exists."""
+"""`docs/architecture.md` describes the repository: every path that it names exists."""
 
 import re
 from itertools import product

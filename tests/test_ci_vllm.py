@@ -1,4 +1,5 @@
-"""`.ci/vllm.sh` with a stand-in for vLLM: what is interrupted leaves nothing, what is running is asked."""
+"""`.ci/vllm.sh` with a stand-in for vLLM: an interrupted start leaves nothing, a running server is
+queried."""
 
 import os
 import shutil
@@ -28,7 +29,7 @@ http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """The script in a project of its own; its server answers once there is a file `up`."""
+    """The script in its own project; its server answers once there is a file `up`."""
     (tmp_path / ".ci").mkdir()
     script = Path(shutil.copy(SCRIPT, tmp_path / ".ci"))
     (tmp_path / "server.py").write_text(SERVER.format(up=tmp_path / "up"))

@@ -1,4 +1,4 @@
-"""Every package folder is in the wheel, and the floors are the ones that stand at the top level."""
+"""Every package folder is in the wheel, and the floors are those at the top level."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Tiny models with random weights, large enough in scale that their distributions are far from flat."""
+"""Tiny models with random weights, scaled so that their distributions are far from flat."""
 
 from collections.abc import Callable
 from typing import Any

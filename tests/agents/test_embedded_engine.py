@@ -129,7 +129,7 @@ def test_another_seed_draws_other_tokens(model: Any) -> None:
 def test_later_turns_compute_only_what_was_added(model: Any) -> None:
     passes = Passes(model)
     (context, completions), *_ = together(play(EmbeddedEngine(model), prompts(50)[0]))
-    computed = len(context) - 5  # the environment's last answer is never given to the model
+    computed = len(context) - 5  # the model never sees the environment's last answer
     # The last id of a completion is computed only when something follows it.
     assert passes.tokens == computed - 1
     assert len(completions) == 3
@@ -341,7 +341,7 @@ def test_the_trainers_model_runs_without_dropout_and_is_left_as_it_was(
 
 
 def test_batches_do_not_depend_on_timing(make_model: Callable[[str], Any]) -> None:
-    """What is computed together decides how floats round: the passes themselves must be the same."""
+    """Rounding depends on what is computed together: the passes themselves must be the same."""
     sampling = Sampling(max_tokens=9, temperature=1.2, stop_ids=tuple(range(100)))
     starts = prompts(5, 30, 30, 12, 44, 8, 19)
 
@@ -370,7 +370,7 @@ def test_a_session_that_stays_away_is_waited_for_no_longer_than_the_patience(mod
     async def slow() -> Completion:
         with engine.session() as session:
             first = await session.generate([1, 2, 3], GREEDY, 0)
-            await others_done.wait()  # for ever, if the others were to wait for this session
+            await others_done.wait()  # forever, if the others waited for this session
             return await session.generate([1, 2, 3, *first.ids, 9], GREEDY, 0)
 
     async def others() -> None:

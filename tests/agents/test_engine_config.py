@@ -1,4 +1,4 @@
-"""`[engine]`: one table, one function, and engines that all keep the same protocol."""
+"""`[engine]`: one table, one function, and engines that all follow the same protocol."""
 
 import inspect
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Models behind a server, against a small server on loopback that answers as it is told."""
+"""Models behind a server, against a small server on loopback with prescribed answers."""
 
 import asyncio
 import json
@@ -181,7 +181,7 @@ def talk(loopback: Loopback, respond: Respond, **options: Any) -> Episode:
     return episode
 
 
-# What goes well
+# Success
 
 
 def test_native_calls_go_out_and_back_with_their_ids_and_usage_is_counted(loopback: Loopback) -> None:
@@ -352,7 +352,7 @@ def test_proxies_of_the_environment_are_used(loopback: Loopback, monkeypatch: py
     assert loopback.heads[-1].startswith("POST http://model.invalid/v1/chat/completions ")
 
 
-# Trouble that may pass
+# Transient errors
 
 NOT_YET = {
     "500": http({"error": {"message": "oops"}}, 500),
@@ -444,7 +444,7 @@ def test_jitter_differs_between_requests() -> None:
     assert len({backoff_s(3, seed) for seed in range(50)}) == 50
 
 
-# What will not get better
+# Permanent errors
 
 
 def test_no_access_names_the_variable_and_never_the_key(
@@ -633,7 +633,7 @@ def test_log_probabilities_of_another_distribution_are_refused(loopback: Loopbac
         assert generate(loopback, respond, sampling, processed_logprobs=True).ids == (5, 6)
 
 
-# What no server should say
+# Invalid answers
 
 
 @pytest.mark.parametrize(
@@ -733,7 +733,7 @@ def test_connections_are_kept_where_their_server_is_forgotten(
 ) -> None:
     import gc
 
-    gc.collect()  # what earlier tests left, so that nothing is said of it below
+    gc.collect()  # leftovers of earlier tests, so that none are reported below
     caplog.clear()
 
     async def main() -> None:

@@ -218,7 +218,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.parametrize("source", ["small", "large"])
 def test_whatever_is_damaged_is_one_line_or_the_same_episodes(tmp_path: Path, source: str) -> None:
-    """Bytes flipped and files cut everywhere, densest in the footer, which no checksum of Parquet covers."""
+    """Bytes flipped and files cut everywhere, most densely in the footer, which no Parquet checksum
+    covers."""
     path = VERSION_3 if source == "small" else write_episodes(tmp_path / "e.parquet", [episode()] * 30)
     whole, data, damaged = read_episodes(path), path.read_bytes(), tmp_path / "damaged.parquet"
     footer = len(data) - int.from_bytes(data[-8:-4], "little") - 8

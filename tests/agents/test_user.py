@@ -1,4 +1,4 @@
-"""A model as the user: what it is told, and what becomes of its answers and faults."""
+"""A model as the user: what it is told, and what happens to its answers and faults."""
 
 import asyncio
 from dataclasses import dataclass, field

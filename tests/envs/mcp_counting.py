@@ -1,4 +1,4 @@
-"""An environment with tools, for the tests of what is served by MCP: `mcp_counting:Counting-v0`."""
+"""An environment with tools, for tests over MCP: `mcp_counting:Counting-v0`."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`ludus/Arithmetic-v0`: what it asks, what it pays, what it refuses."""
+"""`ludus/Arithmetic-v0`: its tasks, its rewards, what it refuses."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`ludus/ArithmeticChallenge-v0`: doubts say nothing, insisting and giving in lose, checking wins."""
+"""`ludus/ArithmeticChallenge-v0`: doubts reveal nothing, insisting and giving in lose, checking wins."""
 
 import itertools
 import random

@@ -59,7 +59,7 @@ def test_seeds_of_any_size_begin_different_streams(seeds: set[int]) -> None:
 
 
 def test_a_known_start_stays_what_it_is() -> None:
-    # Written down once: a start that changes means a new version of every environment.
+    # Recorded once: if a start changes, every environment needs a new version.
     env = Parrot()
     assert [env.task_name for seed in (0, 1) if env.reset(seed=seed)] == ["n272392689", "n859300110"]
     assert [env.reset(seed=seed)[1]["task"] for seed in (0, 1)] == [
@@ -223,7 +223,7 @@ def test_faults_propagate(where: str) -> None:
             env.reset(seed=0)
             env.step(action)
         finally:
-            # Workers of an AsyncVectorEnv end when they raise, so there is nobody left to say goodbye to.
+            # Workers of an AsyncVectorEnv end when they raise, so none is left to close.
             env.close(**({"terminate": True} if isinstance(env, AsyncVectorEnv) else {}))
 
     with pytest.raises(EnvironmentFault, match="no server"):

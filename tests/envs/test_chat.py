@@ -1,4 +1,4 @@
-"""Contents with images: what they read as, what the space holds, how they vectorise."""
+"""Contents with images: their text, their space, how they vectorise."""
 
 import multiprocessing
 from typing import Any

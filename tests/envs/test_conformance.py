@@ -105,7 +105,7 @@ def report(environment: Any, *names: str, **arguments: Any) -> Any:
 
 
 def test_a_good_environment_conforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # In a module of its own, since other processes import it.
+    # In its own module, since other processes import it.
     source = Path(__file__).read_text()
     (tmp_path / "doubling.py").write_text(source[: source.index("def report(")])
     monkeypatch.syspath_prepend(tmp_path)

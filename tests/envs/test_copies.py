@@ -35,7 +35,7 @@ def plain(value: Any) -> Any:
 
 
 class Player:
-    """Plays actions that are drawn once, in any number of environments."""
+    """Plays actions drawn once, in any number of environments."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         env.action_space.seed(3)

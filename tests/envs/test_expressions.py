@@ -1,4 +1,5 @@
-"""Expressions: what is drawn, how it is written, that it is read back, and that worked solutions are true."""
+"""Expressions: how they are drawn and written, that they can be read back, and that worked solutions are
+true."""
 
 import contextlib
 import random

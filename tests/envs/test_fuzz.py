@@ -82,7 +82,7 @@ class Faulty(Notes):
 
 
 class Buggy(Notes):
-    """The same with an exception that nobody expects."""
+    """The same with an unexpected exception."""
 
     breaks = KeyError
 

@@ -43,7 +43,7 @@ def test_one_compiles_and_the_others_wait() -> None:
 
 @pytest.mark.parametrize("home", ["home", "/dev/null/home"])
 def test_a_read_only_install_keeps_its_cache_elsewhere(tmp_path: Path, home: str) -> None:
-    """Even where the home cannot be written to; numba alone would refuse to compile there."""
+    """Even with a read-only home, where numba alone would refuse to compile."""
     code = (
         "import os; os.access = lambda *_: False\n"
         "from ludus.envs.grid import compiled; print(compiled.numba.config.CACHE_DIR)"

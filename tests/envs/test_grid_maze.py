@@ -30,7 +30,7 @@ def test_mazes_are_symmetric_looped_connected_and_narrow(rows: int, columns: int
     border = np.ones_like(maze, bool)
     border[1:-1, 1:-1] = False
     assert (maze[border] == WALL).all()
-    # No dead ends: whoever walks without turning back walks for ever, so there are loops everywhere.
+    # No dead ends: walking without turning back never ends, so there are loops everywhere.
     assert (ways(maze)[maze == FLOOR] >= 2).all()
     # Corridors are one cell wide.
     assert not (maze[:-1, :-1] & maze[1:, :-1] & maze[:-1, 1:] & maze[1:, 1:]).any()

@@ -1,4 +1,4 @@
-"""`ludus/MathTool-v0`: what it asks, what it pays, what programs may do."""
+"""`ludus/MathTool-v0`: its tasks, its rewards, what programs may do."""
 
 import json
 
@@ -23,7 +23,7 @@ def opened(**arguments) -> MathTool:
 
 
 def answer_of(env: MathTool) -> str:
-    """The right answer, as the verdict on a wrong one tells it."""
+    """The right answer, from the verdict on a wrong one."""
     state = env.snapshot()
     messages, *_ = env.step("<think>so</think><answer>-123456789</answer>")
     env.restore(state)
@@ -132,7 +132,7 @@ def test_nothing_of_the_answer_is_in_the_sandbox() -> None:
     snoop.begin()
     messages, *_ = env.step(snoop.act(messages, info))
     assert messages[0]["content"] not in ("", value)
-    # The same search finds what is there to be found: a line of the program itself.
+    # The same search finds what does exist: a line of the program itself.
     program = f"planted = {value}\n{snoop.PROGRAM}"
     assert env.step(call_python(program))[0][0]["content"] == value
 

@@ -135,7 +135,7 @@ def test_refused(text: str, words: str) -> None:
         ("sqrt(2)+sqrt(3)", "sqrt(5+2*sqrt(6))+10^-200"),
         ("2pi", "pi^2"),
         ("sqrt(10)", "pi"),
-        # Equal to 20 and more digits (Ramanujan's kind of coincidence).
+        # Equal to 20 digits or more (coincidences of Ramanujan's kind).
         (
             "sqrt(1000001025)+sqrt(1000031074)+sqrt(1000089)",
             "sqrt(1000001024)+sqrt(1000031075)+sqrt(1000089)",

@@ -78,7 +78,7 @@ def record(server: McpServer) -> dict[str, Any]:
 
 
 def play(server: McpServer, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
-    """Let the oracle play the session's episode; `env` is what it may look at."""
+    """Let the oracle play the session's episode; it may look at `env`."""
     began = record(server)
     env.reset(seed=began["seed"])
     agent = env.unwrapped.scripted["oracle"](env, began["seed"])
@@ -263,7 +263,7 @@ def test_an_ended_session_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
     monkeypatch.setattr(mcp_counting.Counting, "close", lambda self: closed.append(self))
     server = environment_server("Counting-v0", mcp_counting.Counting, 0)
-    assert len(closed) == 1  # the one that told of its tools
+    assert len(closed) == 1  # the one that listed its tools
     with served(server) as url, McpServer(url=url) as client:
         client.call("add", {"number": 1})
         assert len(closed) == 1
@@ -303,7 +303,7 @@ def test_a_tool_called_as_ours_is_refused() -> None:
     from mcp_counting import Counting
 
     class Clash(Counting):
-        """Counts, with a tool of a name that the server needs."""
+        """Counts, with a tool whose name the server needs."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -329,7 +329,7 @@ def test_at_standard_input_it_ends_when_told_or_left(ending: Any) -> None:
     try:
         process.stdin.write(json.dumps(ask) + "\n")
         process.stdin.flush()
-        # The module, the environment and a program of it print: nothing of it may stand here.
+        # The module, the environment and its program print: none of that may appear here.
         answer = json.loads(process.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "ludus: Counting-v0"
         if ending == "close":

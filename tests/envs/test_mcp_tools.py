@@ -1,4 +1,4 @@
-"""`McpTools`: tasks of one's own over the tools of a real MCP server."""
+"""`McpTools`: custom tasks over the tools of a real MCP server."""
 
 import sys
 from collections.abc import Iterator

@@ -229,7 +229,7 @@ def test_exponents_are_exact(mantissa: int, exponent: int) -> None:
 def test_several_numbers_are_none(several: list[int | Fraction], between: str) -> None:
     whole = [value for value in several if isinstance(value, int)]
     text = between.join(map(write_number, several))
-    # A whole number in front of a proper fraction is a mixed number, and so it is read.
+    # A whole number before a proper fraction is read as a mixed number.
     if len(whole) == len(several) or between != " ":
         assert parse_number(text) is None
 

@@ -30,7 +30,7 @@ ARGUMENTS: list[dict[str, Any]] = [
 
 
 def played(env: PacMan, seed: int, steps: int = 80) -> list[Any]:
-    """What a run of random actions returns, over several episodes."""
+    """The results of random actions over several episodes."""
     actions = np.random.default_rng(seed).integers(4, size=steps)
     observation, info = env.reset(seed=seed)
     told: list[Any] = [(observation.tobytes(), info["task"])]

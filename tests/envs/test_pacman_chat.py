@@ -1,4 +1,4 @@
-"""The chat form of Pac-Man: what it says, what it makes of replies, and that it is the same game."""
+"""The chat form of Pac-Man: what it says, how it reads replies, and that it is the same game."""
 
 import re
 import time
@@ -133,7 +133,7 @@ def test_no_text_breaks_it(text: str) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_it_is_the_same_game_as_the_native_one(seed: int) -> None:
-    """Its state, put into the native environment, plays on in the same way."""
+    """Its state, put into the native environment, plays on the same way."""
     chat = PacManChat(rows=9, columns=9, ghosts=2, ghost_speed=0.75, max_turns=100, plan_limit=1)
     native = PacMan(rows=9, columns=9, ghosts=2, ghost_speed=0.75, power_pellets=2, frightened_steps=10)
     messages, _ = chat.reset(seed=seed)
@@ -176,7 +176,7 @@ def test_turns_are_limited() -> None:
 
 
 def test_a_turn_on_the_smallest_board_is_at_most_eighty_tokens() -> None:
-    """With the split into words, numbers, marks and line ends that byte-level BPE tokenizers begin with."""
+    """With the split into words, numbers, marks and line ends with which byte-level BPE tokenizers begin."""
     env = PacManChat()
     longest = 0
     for seed in range(40):

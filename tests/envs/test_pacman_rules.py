@@ -100,7 +100,7 @@ def test_a_dangerous_ghost_catches_before_anything_is_eaten() -> None:
 def test_changing_places_with_a_ghost_is_being_caught() -> None:
     env = begun("#####\n#P.G#\n#.#.#\n#...#\n#####", ghosts=1, ghost_speed=1)
     assert env.step(LEFT)[1:3] == (0, False)  # into the wall; the ghost comes next to Pac-Man
-    assert env.step(RIGHT)[1:3] == (-10, True)  # he goes where it is, while it would go where he was
+    assert env.step(RIGHT)[1:3] == (-10, True)  # he moves to its cell, while it would move to his
 
 
 def test_a_ghost_that_comes_to_pacman_catches_him_after_his_meal() -> None:
@@ -144,7 +144,7 @@ FAR = """
 @pytest.mark.parametrize(
     ("layout", "kind", "goes_right"),
     [
-        # Pac-Man is below, facing left. Both ways are equally near to him; right is tried first.
+        # Pac-Man is below, facing left. Both ways are equally short; right is tried first.
         (CROSS, "chaser", True),
         (CROSS, "ambusher", False),  # aims four cells to his left
         (CROSS, "patroller", True),  # two cells away: chases

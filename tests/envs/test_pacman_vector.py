@@ -63,7 +63,7 @@ def test_many_games_are_the_single_ones(mode: AutoresetMode, threads: int, argum
         if mode == AutoresetMode.DISABLED and ended.any():
             options = {"reset_mask": ended}
             observations, infos = vector.reset(options=dict(options))
-            # The masks of the games that go on are there, too; `SyncVectorEnv` loses them.
+            # The masks of the continuing games are there, too; `SyncVectorEnv` loses them.
             infos["action_mask"] *= ended[:, None]
             infos["_action_mask"] = ended.copy()
             assert_same((observations, infos), single.reset(options=dict(options)))

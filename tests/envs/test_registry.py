@@ -15,7 +15,7 @@ RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool.")
 
 
 LONG = ("Assistant", "Calendar", "CodeFunctionRepl", "CodeRepair", "DataAnalysis", "MathTool")
-"""Environments whose episodes take long: a conformance suite of them takes ten seconds and more."""
+"""Environments with long episodes: their conformance suite takes ten seconds or more."""
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_conforms(id: str, request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("needs_sandbox")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        # From Python 3.12 on, for AsyncVectorEnv's workers; other tests of this process leave threads behind.
+        # From Python 3.12 on, for AsyncVectorEnv's workers: other tests in this process leave threads behind.
         warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         report = check(id, episodes=25)
     assert report.passed, str(report)
@@ -41,7 +41,7 @@ def test_conforms(id: str, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("id", environment_ids())
 def test_an_unknown_argument_is_a_type_error_in_pythons_words(id: str) -> None:
-    """Libraries try arguments such as Atari's `frameskip` out, and go on at a TypeError."""
+    """Libraries try out arguments such as Atari's `frameskip`, and continue after a TypeError."""
     with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'") as refused:
         gymnasium.make(id, frameskip=4)
     assert isinstance(refused.value, UserError)

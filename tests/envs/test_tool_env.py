@@ -135,7 +135,7 @@ def test_tools_of_one_name_are_refused():
 
 def test_a_rubric_need_not_count_tool_errors() -> None:
     class Lenient(Counter):
-        """Counts, and takes no offence."""
+        """Counts, without a penalty."""
 
         rubric = Rubric({"added": 1.0, "talk": -0.1})
 

@@ -1,4 +1,4 @@
-"""What Gymnasium's vector environments and their wrappers make of the environments' infos."""
+"""How Gymnasium's vector environments and their wrappers treat the environments' infos."""
 
 from typing import Any
 

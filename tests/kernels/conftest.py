@@ -1,4 +1,4 @@
-"""Every test of an operator runs on every path that this machine has.
+"""Every test of an operator runs on every path available on this machine.
 
 Without a GPU the Triton kernels run in Triton's interpreter, in a process of their own (`make test` starts
 it):
@@ -36,7 +36,7 @@ def path(request, monkeypatch):
 
 @pytest.fixture
 def fused_path(path):
-    """The paths with a backward of their own."""
+    """The paths with their own backward."""
     if path == "reference":
         pytest.skip("the reference is what the others are compared with")
     return path
@@ -44,13 +44,13 @@ def fused_path(path):
 
 @pytest.fixture
 def device(path):
-    """Where the path's tensors lie."""
+    """The device of the path's tensors."""
     return torch.device("cuda" if path == "triton" and not INTERPRETED else "cpu")
 
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch):
-    """Memory that is handed out uninitialised is NaN: a kernel that leaves some of it unwritten shows."""
+    """Uninitialised memory is NaN, which reveals a kernel that leaves some of it unwritten."""
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     torch.use_deterministic_algorithms(True)
     yield

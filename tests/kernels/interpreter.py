@@ -1,4 +1,4 @@
-"""What Triton's interpreter does otherwise than every GPU, mended."""
+"""Fixes for what Triton's interpreter does differently from every GPU."""
 
 from typing import Any
 

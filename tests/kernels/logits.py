@@ -1,4 +1,5 @@
-"""Distributions over words that operators get wrong, and measures of being right. M rows, V words."""
+"""Distributions over a vocabulary that operators get wrong, and measures of being right. M rows, V
+entries."""
 
 import math
 
@@ -17,7 +18,7 @@ def ordinary(rows: int, vocabulary: int, seed: int, spread: float = 3.0) -> tupl
 
 
 def adversarial(name: str, rows: int, vocabulary: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`ordinary` logits and targets, bent; see `ADVERSARIAL`."""
+    """`ordinary` logits and targets, distorted; see `ADVERSARIAL`."""
     logits, targets = ordinary(rows, vocabulary, seed)
     every = torch.arange(rows)
     third = max(vocabulary // 3, 1)

@@ -36,7 +36,7 @@ def compare(x, weight, residual, device, eps=EPS, seed=0):
         # The normalised row is rounded to x's dtype in between; the exact one is not.
         exact = [tensor.detach().double().requires_grad_() for tensor in given]
     else:
-        # The stream is rounded as well: the oracle begins with what was rounded.
+        # The stream is rounded, too: the oracle starts from the rounded one.
         s = (x + residual).double()
         exact = [s.requires_grad_(), weight.detach().double().requires_grad_()]
     outputs = add_rmsnorm(mine[0], mine[1], eps, *mine[2:])
@@ -49,7 +49,7 @@ def compare(x, weight, residual, device, eps=EPS, seed=0):
     got = torch.autograd.grad(outputs, mine, [u.to(device) for u in upstream])
     wanted = torch.autograd.grad(expected, exact, [u.double() for u in upstream])
     tolerance = TOLERANCE[x.dtype]
-    # What cancels in a gradient is up to the weight times 1 / rms.
+    # Cancelling terms in a gradient are up to the weight times 1 / rms.
     steepest = float(exact[0].detach().square().mean(-1).add(eps).rsqrt().amax()) if x.numel() else 0.0
     for value, oracle in zip(outputs, expected, strict=True):
         assert value.dtype == x.dtype
@@ -81,7 +81,8 @@ def test_each_head(device, size):
 
 
 def test_many_tiles_for_each_program(device):
-    """In the interpreter two processors stand for the GPU's, so its backward sums several tiles a program."""
+    """In the interpreter two processors stand for the GPU's, so its backward sums several tiles per
+    program."""
     compare(*inputs((64, 512)), device)
 
 
@@ -200,7 +201,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
 @pytest.mark.skipif(not INTERPRETED, reason="looks at the fused kernel's addresses")
 def test_rows_further_apart_than_32_bits(path, device, monkeypatch):
     """Two rows, 2³¹ + 64 elements apart: the address of the second does not fit into 32 bits."""
-    # The memory between them is never touched, so that it takes none.
+    # The memory between them is never touched, so it is never allocated.
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     stride = 2**31 + 64
     x = torch.empty(stride + 32, dtype=torch.float16).as_strided((2, 32), (stride, 1))

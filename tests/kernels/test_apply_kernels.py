@@ -34,7 +34,8 @@ SHAPE = {
     "eos_token_id": 2,
 }
 MODULES = {"llama": 11, "llama with biases": 11, "qwen2": 11, "qwen2 sliding": 11, "qwen3": 15}
-"""How many are replaced: per layer itself, attention, MLP and two norms (four in Qwen3); the last norm."""
+"""The number of replaced modules: per layer itself, attention, MLP and two norms (four in Qwen3); the final
+norm."""
 
 
 def build(family, dtype=torch.float32):
@@ -51,7 +52,7 @@ def build(family, dtype=torch.float32):
             model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, **sliding))
         case "qwen3":
             model = Qwen3ForCausalLM(Qwen3Config(**SHAPE, head_dim=16))
-    for parameter in model.parameters():  # norms begin as ones, biases as zeros: neither would show
+    for parameter in model.parameters():  # norms start as ones, biases as zeros: neither would have an effect
         parameter.data += 0.1 * torch.randn(parameter.shape)
     return model.to(dtype).eval()
 
@@ -87,7 +88,7 @@ def test_outputs_and_gradients(device, family):
 @pytest.mark.skipif(INTERPRETED, reason="bfloat16 arithmetic is silently wrong in the interpreter")
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 def test_bfloat16_is_no_further_from_the_truth(device, family):
-    """What two ways of rounding differ by is no measure; how far each is from float32 is."""
+    """The measure is not how two ways of rounding differ, but how far each is from float32."""
     ids = batch().to(device)
     rounded = build(family, torch.bfloat16).to(device)
     exact = outputs_and_gradients(copy.deepcopy(rounded).float(), input_ids=ids)
@@ -123,7 +124,7 @@ def test_padding_masks_attentions_and_hidden_states(device, family, attention):
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_packed_positions(device, family):
-    """Two rows end to end, with positions that begin anew, give what each gives alone."""
+    """Two rows end to end, with positions that restart, give the same as each alone."""
     model, ids = build(family).to(device), batch(1, 9).to(device)
     positions = torch.tensor([[0, 1, 2, 3, 0, 1, 2, 3, 4]], device=device)
     plain = outputs_and_gradients(model, input_ids=ids, position_ids=positions)

@@ -1,4 +1,4 @@
-"""The gates of ahead-of-time compilation: they must be able to fail."""
+"""The limits on ahead-of-time compilation: they must be able to fail."""
 
 import importlib.util
 from pathlib import Path

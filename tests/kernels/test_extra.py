@@ -1,4 +1,4 @@
-"""The operators without the extra that they need."""
+"""The operators without the extra they need."""
 
 import subprocess
 import sys

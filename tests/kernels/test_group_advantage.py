@@ -152,7 +152,7 @@ def test_bitwise_repeatable(device):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
 def test_a_reward_that_is_not_finite_spoils_its_own_group_only(path, kind, broken):
-    """Where rewards cannot be looked at beforehand, on a GPU."""
+    """If rewards cannot be inspected beforehand, as on a GPU."""
     rewards = torch.tensor([1.0, broken, 0.0, 2.0, broken, 5.0], dtype=torch.float32)
     groups = torch.tensor([0, 1, 0, 1, 2, 3])
     if path == "reference":

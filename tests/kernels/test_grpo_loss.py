@@ -155,7 +155,7 @@ def test_all_masked(device, ratio):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_what_has_no_weight_is_not_read(device, objective, ratio, garbage):
     case = ordinary()
-    case = replace(case, weights=case.weights * (torch.arange(3) != 1)[:, None])  # one row altogether
+    case = replace(case, weights=case.weights * (torch.arange(3) != 1)[:, None])  # a single row
     kept = case.weights != 0
     hidden = Case(
         *(torch.where(kept, t, garbage) for t in (case.logprobs, case.old, case.advantages)),
@@ -356,7 +356,7 @@ def test_offsets_of_32_bits(device):
 @pytest.mark.skipif(INTERPRETED or not GPU, reason="needs a GPU: for CUDA graphs")
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
-    """Nothing waits for the GPU, and a replay leaves nothing behind that the next one would trip over."""
+    """Nothing waits for the GPU, and a replay leaves nothing behind that would break the next."""
     monkeypatch.setenv("LUDUS_KERNELS", "triton")
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     first, second = (ordinary(9, 2000, seed) for seed in (1, 2))

@@ -107,7 +107,7 @@ def test_adversarial_logits(device, name, vocabulary):
 
 
 def test_rows_without_any_word(device):
-    """They are all alike when the bias does it, so one that is not stands beside them by itself."""
+    """Through the bias all rows are alike, so a different one is tested alone."""
     hidden, weight, targets, _ = make(3, 50, 16)
     inputs = [t.to(device).requires_grad_() for t in (hidden, weight, torch.full((50,), -INF))]
     outputs = linear_logprob(inputs[0], inputs[1], targets.to(device), 1.0, inputs[2])
@@ -178,9 +178,9 @@ def test_strides(device, layout):
     compare((hidden, weight, targets, bias), device)
 
 
-@pytest.mark.parametrize("offset", [0, 1])  # where there are descriptors, only what is aligned goes by them
+@pytest.mark.parametrize("offset", [0, 1])  # where there are descriptors, only aligned tensors use them
 def test_rows_beyond_2_to_the_31_elements(device, offset):
-    """Rows lie so far apart that 300 of them span 2.5 billion numbers, of which few are ever in memory."""
+    """Rows are so far apart that 300 of them span 2.5 billion numbers, few of which are ever in memory."""
     if device.type != "cpu":
         pytest.skip("memory on a GPU is not lazy")
     hidden, weight, targets, _ = make(6, 300, 16, torch.float16)
@@ -194,7 +194,7 @@ def test_rows_beyond_2_to_the_31_elements(device, offset):
 
 @pytest.mark.parametrize("output", [0, 1, 2])
 def test_each_output_alone(device, output):
-    """An output that nothing depends on hands no gradient down, and its part of the backward is left out."""
+    """An output on which nothing depends passes no gradient, and its part of the backward is left out."""
     hidden, weight, targets, bias = make(7, 300, 16, bias=True)
     mine = [t.clone().to(device).requires_grad_() for t in (hidden, weight, bias)]
     got = torch.autograd.grad(

@@ -120,7 +120,7 @@ def test_a_nan_is_not_hidden(device, vocabulary, place):
 @pytest.mark.parametrize("target", [0, 1, 7, 8, 4095, 4096, 8190, 8191])
 @pytest.mark.parametrize("first", [0, 3])
 def test_targets_at_the_ends_of_blocks(device, target, first):
-    """First and last words of rows, of 16-byte pieces and of the kernels' blocks."""
+    """First and last entries of rows, of 16-byte pieces and of the kernels' blocks."""
     logits, _ = ordinary(2, 8192, seed=12)
     targets = torch.tensor([max(target - first, 0), 8191 - first])
     compare(logits[:, first:].bfloat16(), targets, 1.0, device)

@@ -68,7 +68,7 @@ def test_hidden_gradient_of_a_large_vocabulary(device):
 
 @pytest.mark.parametrize("output", ["logprobs", "lse"])
 def test_weight_gradient_of_many_rows(device, output):
-    """With three equally likely words, of which every row's target is the last one."""
+    """With three equally likely entries, the last of which is every row's target."""
     hidden = torch.full((ROWS, 4), 0.1, device=device)
     weight = torch.zeros(3, 4, device=device, requires_grad=True)
     bias = torch.zeros(3, device=device, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Which path runs, and what is said when it cannot."""
+"""Which path runs, and the message if it cannot."""
 
 import logging
 

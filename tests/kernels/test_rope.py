@@ -19,7 +19,7 @@ TOLERANCE = {dtype: 16 * unit_roundoff(dtype) for dtype in (torch.float64, torch
 
 
 def inputs(tokens=7, heads=(4, 2), size=64, dtype=torch.float32, seed=0, batch=None):
-    """query, key, cos, sin; the angles are those of packed rows, of positions that begin anew."""
+    """query, key, cos, sin; the angles are those of packed rows, whose positions restart."""
     generator = torch.Generator().manual_seed(seed)
     lead = (tokens,) if batch is None else (batch, tokens)
     query, key = (torch.randn(*lead, count, size, generator=generator).to(dtype) for count in heads)
@@ -205,7 +205,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
 @pytest.mark.skipif(not INTERPRETED, reason="looks at the fused kernel's addresses")
 def test_tokens_further_apart_than_32_bits(path, device, monkeypatch):
     """Two tokens, 2³¹ + 64 elements apart: the address of the second does not fit into 32 bits."""
-    # The memory between them is never touched, so that it takes none.
+    # The memory between them is never touched, so it is never allocated.
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     stride = 2**31 + 64
     query = torch.empty(stride + 16, dtype=torch.float16).as_strided((2, 1, 16), (stride, 16, 1))

@@ -185,7 +185,7 @@ def test_shifted_logits(device, shift):
 
 @pytest.mark.parametrize("impossible", ["others", "target", "all"])
 def test_a_bias_of_minus_infinity(device, impossible):
-    """Kept ids that cannot be drawn are as good as not kept."""
+    """Kept ids with probability 0 count as not kept."""
     arguments = make(5, 30, 16, seed=4, kept=12.0, with_bias=True)
     arguments["targets"] = torch.full((5,), 3)
     arguments["support"] = Support.from_rows([range(i, i + 10) for i in (0, 1, 2, 3, 0)])
@@ -200,7 +200,7 @@ def test_a_bias_of_minus_infinity(device, impossible):
 
 
 def test_a_nan_is_not_hidden(device):
-    """A diverged model must not look healthy; tokens that do not keep the word are as they were."""
+    """A diverged model must not look healthy; tokens that do not keep the entry are unchanged."""
     arguments = make(3, 30, 16, seed=18) | {"targets": torch.tensor([3, 4, 5])}
     arguments["support"] = Support.from_rows([[3, 9], [4, 7, 1], [5, 9, 2]])
     arguments["weight"][7, 2] = float("nan")

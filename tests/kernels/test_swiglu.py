@@ -139,7 +139,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
 @pytest.mark.skipif(not INTERPRETED, reason="looks at the fused kernel's addresses")
 def test_rows_further_apart_than_32_bits(path, device, monkeypatch):
     """Two rows, 2³¹ + 64 elements apart: the address of the second does not fit into 32 bits."""
-    # The memory between them is never touched, so that it takes none.
+    # The memory between them is never touched, so it is never allocated.
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)
     stride = 2**31 + 64
     gate = torch.empty(stride + 32, dtype=torch.float16).as_strided((2, 32), (stride, 1))

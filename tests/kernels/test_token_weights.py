@@ -1,4 +1,4 @@
-"""What a token weighs, by hand: padded, packed, and cut into parts."""
+"""A token's weight, by hand: padded, packed, and split into parts."""
 
 import pytest
 import torch

@@ -11,7 +11,7 @@ from ludus.cli import main
 
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """What a command returned and printed."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""The command line, called in process: what it prints, what it exits with, what bad input gets."""
+"""The command line, called in process: its output, its exit codes, its answers to bad input."""
 
 import errno
 import json
@@ -403,7 +403,7 @@ def test_a_recording_has_a_picture_for_every_move(
     assert result.code == 0
     turns = int(re.search(r"in (\d+) turns", result.out)[1])  # type: ignore[index]
     pictures = int(re.search(r"(\d+) pictures", result.out)[1])  # type: ignore[index]
-    # A reply in words may hold several moves: each has its picture.
+    # A reply in words may contain several moves: each has its picture.
     assert pictures == turns + 1 if id == "ludus/PacMan-v0" else pictures > turns + 1
     with Image.open(path) as gif:
         assert gif.format == "GIF"

@@ -26,7 +26,7 @@ def config(**sections: object) -> RunConfig:
 
 
 def advance(tracker: Tracker, phase: str, start: float, each: float, units: range) -> float:
-    """Tell of units done every `each` seconds; returns the time after the last."""
+    """Report finished units every `each` seconds; returns the time after the last."""
     now = start
     for unit in units:
         now += each

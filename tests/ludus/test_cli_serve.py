@@ -1,4 +1,4 @@
-"""`ludus serve tools` and `ludus serve mcp`: the real commands, their ends and their refusals."""
+"""`ludus serve tools` and `ludus serve mcp`: the real commands, how they stop and what they refuse."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ MAIN = "import sys; from ludus.cli import main; sys.exit(main())"
 
 @contextmanager
 def served(*words: str, ending: int = signal.SIGTERM) -> Iterator[str]:
-    """The URL of `ludus serve tools`, which ends with 0 when it is told to."""
+    """The URL of `ludus serve tools`, which exits with 0 on a signal."""
     command = [sys.executable, "-c", MAIN, "serve", "tools", "--port", "0", *words]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -150,7 +150,7 @@ def test_pages_in_browsers_and_strangers_are_refused() -> None:
         own = {**key, "origin": "https://rig.example"}
         assert httpx.get(address).status_code == 401
         assert httpx.get(address, headers=key).status_code == 200
-        # A page that has had its name point to this machine.
+        # A page whose name was made to point to this machine.
         rebound = httpx.get(address, headers={**key, "host": "pages.example:8000"})
         assert (rebound.status_code, "--allow-host" in rebound.json()["reason"]) == (421, True)
         form = {"origin": "https://pages.example", "content-type": "text/plain"}

@@ -61,7 +61,7 @@ class PressesCtrlC(Listener):
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes the next runs be interrupted as a phase begins; "" for never."""
+    """Interrupts the following runs when a phase begins; "" for never."""
 
     def at(phase: str) -> None:
         @contextmanager

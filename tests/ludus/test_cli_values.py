@@ -1,4 +1,4 @@
-"""What is typed after `--arg` and as `--dotted.key value`."""
+"""Values of `--arg` and `--dotted.key value`."""
 
 import json
 from typing import Any

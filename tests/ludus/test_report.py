@@ -164,12 +164,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, finished: Path) -> Path:
-    """A copy of a finished run, to be spoiled."""
+    """A copy of a finished run, to be damaged."""
     return shutil.copytree(finished, tmp_path / "sums")
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements with their attributes, and the text outside of style and script."""
+    """What a browser would find: elements with their attributes, and the text outside style and script."""
 
     def __init__(self, run: Path) -> None:
         super().__init__(convert_charrefs=True)
@@ -397,7 +397,7 @@ def test_images_of_an_episode_are_in_the_page(run: Path) -> None:
     assert plot["image_url"]["url"] in images
 
 
-# Runs that are not whole.
+# Incomplete runs.
 
 
 def test_an_unfinished_run_says_so(run: Path) -> None:

@@ -246,13 +246,13 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "x"]), JSON))
 def test_the_own_validator_agrees_with_jsonschema(arguments):
     jsonschema = pytest.importorskip("jsonschema", reason="needs jsonschema")
-    # Texts of lists and objects are taken for them.
+    # Texts of lists and objects are read as such.
     meant = schema.unpacked(arguments, SCHEMA, SCHEMA)
     valid = jsonschema.Draft202012Validator({**SCHEMA, "additionalProperties": False}).is_valid(meant)
     try:
         foreign.read(arguments)
     except ToolError:
-        # Stricter in what is no JSON.
+        # Stricter about what is not JSON.
         assert not valid or "NaN" in repr(arguments) or "nan" in repr(arguments) or "inf" in repr(arguments)
     else:
         assert valid
@@ -392,7 +392,7 @@ ODD_SCHEMAS = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["properties", "required", "anyOf", "$ref"]), ODD_SCHEMAS), JSON)
 def test_no_schema_of_a_server_breaks_reading(parameters, value):
-    """A keyword whose value is not what it should be says nothing."""
+    """A keyword with an invalid value is ignored."""
     odd = Tool.from_schema("odd", "", parameters, lambda **_: None)
     for arguments in ({"x": value}, {"x": {"x": value}}, {}):
         with contextlib.suppress(ToolError):

@@ -1,4 +1,4 @@
-"""Alarms: a collapse stops the run, a healthy run never does; faults that follow actions are told."""
+"""Alarms: a collapse stops the run, a healthy run never does; faults caused by actions are reported."""
 
 import random
 from collections.abc import Callable

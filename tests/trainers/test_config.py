@@ -1,4 +1,4 @@
-"""Configurations: what is right survives a round trip, what is wrong is refused with its fix."""
+"""Configurations: valid ones survive a round trip, invalid ones are refused with a fix."""
 
 import subprocess
 import sys

@@ -75,7 +75,7 @@ def build(name):
 
 
 def make_rows(lengths=(9, 14, 4, 23, 9, 2, 12, 17), seed=0):
-    """Prompts of one to three tokens; sampled turns with the environment's words between them."""
+    """Prompts of one to three tokens; sampled turns with the environment's tokens between them."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for i, length in enumerate(lengths):
@@ -192,7 +192,7 @@ def test_gradients_are_those_of_full_logits():
 
 
 def test_nothing_of_the_environments_tokens_reaches_loss_kl_or_entropy():
-    """Perturb what stands at unscored places, and what follows the last sampled token: the bits stay."""
+    """Perturb unscored positions, and what follows the last sampled token: the bits stay the same."""
     model, rows = build("qwen3-tied"), make_rows()
     perturbed = [
         replace(

@@ -31,7 +31,7 @@ Make = Callable[..., Episode]
 
 
 def played(policy: LoadedModel, config: RunConfig, groups: int = 3) -> list[Episode]:
-    """Real episodes, with returns of our own so that no group is flat."""
+    """Real episodes, with returns chosen so that no group is flat."""
     player = engine_policy(run_engine(policy, config), policy, config, config.rollout.temperature)
     starts = [
         EpisodeStart(seed, seed, sample) for seed in range(groups) for sample in range(config.grpo.group_size)
@@ -260,7 +260,7 @@ def test_a_cut_off_answer_gets_no_end(policy: LoadedModel, tiny: RunConfig) -> N
 
 
 def script(*batches: list[Episode]) -> Callable[[int, int], list[Episode]]:
-    """Plays prepared batches, whatever is asked for, and says what was."""
+    """Plays prepared batches, whatever is requested, and records the requests."""
     waiting = list(batches)
 
     def play(count: int, first_group: int) -> list[Episode]:
@@ -318,7 +318,7 @@ def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny
 
 
 def test_dynamic_sampling_compares_shaped_rewards(episode: Make, tiny: RunConfig) -> None:
-    """Equal returns are not flat once length is penalised, so nothing is played again."""
+    """Equal returns are not flat once length is penalised, so nothing is replayed."""
     config = changed(tiny, "grpo", loss="dapo", groups=2, dynamic_sampling=True, overlong_tokens=4)
     config = changed(config, "rollout", max_tokens=10)
     batch = [episode(1.0, group=group, tokens=tokens) for group in range(2) for tokens in (5, 9)]

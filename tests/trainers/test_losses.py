@@ -1,4 +1,4 @@
-"""Losses: the operator and its weights give what the papers' formulas do, for every entry of the registry."""
+"""Losses: operator and weights agree with the papers' formulas, for every entry in the registry."""
 
 import math
 from itertools import pairwise

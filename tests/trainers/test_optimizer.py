@@ -1,4 +1,4 @@
-"""Learning rates by hand, clipping, and gradients that are no numbers."""
+"""Learning rates by hand, clipping, and gradients that are not numbers."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Packing: nothing lost, nothing twice, nothing of the environment's, in a stable order."""
+"""Packing: nothing lost, nothing twice, nothing from the environment, in a stable order."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The whole job: its folder, and that a run which was stopped anywhere ends in the same bits."""
+"""The whole job: its folder, and that a run stopped anywhere ends in the same bits."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ class Killed(Exception):
 
 
 class StopAt(Listener):
-    """Raises, or presses Ctrl-C, when a phase has come so far; remembers what it was told."""
+    """Raises, or presses Ctrl-C, at a given point of a phase; records what it was told."""
 
     def __init__(self, phase: Phase, completed: int, interrupt: bool = False) -> None:
         self.at = (phase, completed)
@@ -64,7 +64,7 @@ class Recorder(Listener):
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All of a run that must not depend on whether it was stopped."""
+    """The parts of a run that must not depend on whether it was stopped."""
     lines = [
         {name: value for name, value in line.items() if not name.startswith(SECONDS)}
         for line in read_metrics(run)
@@ -217,7 +217,7 @@ def test_a_run_stopped_anywhere_ends_in_the_same_bits(
 def test_a_run_goes_on_with_the_small_model_that_it_began_with(
     whole: Path, tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A later version may make another one: its environments say other things to the tokenizer."""
+    """A later version may make another: its environments give the tokenizer other texts."""
     run = tmp_path / "run"
     with pytest.raises(Killed):
         train(tiny, run, listener=StopAt("sft", 5))
@@ -347,7 +347,7 @@ def test_of_few_tasks_half_are_held_out_and_the_run_says_so(tmp_path: Path, tiny
 
 
 class Second(Listener):
-    """Tries to go on with a run while it is at work."""
+    """Tries to resume a run while it is running."""
 
     def __init__(self, config: RunConfig, run: Path) -> None:
         self.config, self.run = config, run

@@ -1,4 +1,4 @@
-"""Priming: what is scored, in what order, and gradients that do not depend on how a batch is cut."""
+"""Priming: what is scored, in what order, and gradients that do not depend on how a batch is split."""
 
 import pytest
 import torch

@@ -10,7 +10,7 @@ from ludus.trainers.tasks import TaskStream, hold_out, task_of, training_seed
 
 
 class Numbers(gymnasium.Env[int, int]):
-    """A start is one of `size` tasks."""
+    """Each start is one of `size` tasks."""
 
     def __init__(self, size: int) -> None:
         self.size = size

@@ -1,4 +1,4 @@
-"""Tool calls: from a scripted agent to a policy that is primed on them, samples and is trained on rewards."""
+"""Tool calls: from a scripted agent to a policy primed on them, which samples and is trained on rewards."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +26,7 @@ ID = "ludus-test/Lamps-v0"
 
 
 class Switching(ScriptedAgent):
-    """Switches on the lamps that are named, all in one reply."""
+    """Switches on the named lamps, all in one reply."""
 
     def act(self, observation: Any, info: dict[str, Any]) -> Any:
         calls = [
@@ -105,7 +105,7 @@ def test_scripted_calls_are_learnt_and_trained_on(lamps: RunConfig, tmp_path: Pa
     assert step["grad_norm"] > 0
     assert step["terms/lit"] > 0.5
     played = read_episodes(tmp_path / "run" / "episodes" / "evaluation-primed.parquet")
-    # What was sampled reached the environment as calls, under ids of their own, and was answered under them.
+    # Sampled calls reached the environment with their own ids, and the answers have the same ids.
     turns = [turn for episode in played for turn in episode.turns]
     calls = [call for turn in turns for call in turn.reply.get("tool_calls", [])]
     assert len(calls) >= len(played)

@@ -1,4 +1,4 @@
-"""A server that answers, a cache of its own for each test, and what runs say."""
+"""An answering server, a separate cache for each test, and the output of runs."""
 
 import json
 import threading
@@ -23,14 +23,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @dataclass
 class Server:
-    """Answers every chat with a number that follows from the request; counts what it is asked."""
+    """Answers every chat with a number that follows from the request; counts requests."""
 
     status: int = 200
     seconds: float = 0.0
     asked: list[tuple[int, str]] = field(default_factory=list)
     """Seed and last message of each request."""
     most: int = 0
-    """Most requests in flight at once."""
+    """The maximum number of requests in flight at once."""
     url: str = ""
 
     def answer(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def server() -> Iterator[Server]:
         daemon_threads = True
 
         def handle_error(self, *_: Any) -> None:
-            """A client that was interrupted in the middle is no news."""
+            """An interrupted client is not an error."""
 
     with Quiet(("127.0.0.1", 0), Handler) as http:
         state.url = f"http://127.0.0.1:{http.server_address[1]}/v1"

@@ -1,4 +1,4 @@
-"""The journal: lossless, one writer, and whatever is damaged costs itself alone."""
+"""The journal: lossless, one writer, and a damaged line costs only itself."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Task lists: different tasks only, the same for everybody, and a hash that tells when they are not."""
+"""Task lists: distinct tasks, the same for everybody, and a hash that shows when they are not."""
 
 import json
 from dataclasses import replace

@@ -29,7 +29,7 @@ HERMES = _CHATML.replace(
     "{{ call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}"
     "{{ '}\n</tool_call>' }}",
 )
-# As templates do that take arguments as text only.
+# Like templates that accept arguments only as text.
 HERMES_TEXT = _CHATML.replace(
     "CALL",
     '{{ \'<tool_call>\n{"name": "\' + call.function.name + \'", "arguments": \' + call.function.arguments }}'
@@ -122,7 +122,7 @@ FAMILIES = {
     "mistral-args": (MISTRAL_ARGS, "mistral"),
     "pythonic": (PYTHONIC, "pythonic"),
 }
-"""Template, and the format that it writes."""
+"""The template, and the format it writes."""
 
 # As the families do: the marks of a turn and of a call are tokens, special ones or not.
 _SPECIAL = [

@@ -49,8 +49,7 @@ def cases() -> list[Any]:
 
 @pytest.mark.parametrize("case", cases())
 def test_what_models_really_write(case: dict[str, Any]) -> None:
-    """A call of the corpus is [name, arguments]; where the arguments are a text, the tool must refuse
-    them."""
+    """A call in the corpus is [name, arguments]; if the arguments are a text, the tool must refuse them."""
     reply = named(case["format"]).read(case["text"], TOOLS)
     calls = calls_of(reply)
     assert [[call.name, call.arguments] for call in calls] == case["calls"]
@@ -197,8 +196,7 @@ BEGINNINGS = [
 
 @pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 def test_hostile_text_takes_no_time(form: CallFormat) -> None:
-    """A megabyte of beginnings; and much of anything, alone and behind an opening: time grows with length
-    only."""
+    """A megabyte of openings, or of anything, alone and after an opening: time is linear in the length."""
     texts = [beginning * (1_000_000 // len(beginning)) for beginning in BEGINNINGS]
     texts += [piece * (50_000 // len(piece)) for piece in HOSTILE]
     texts += [

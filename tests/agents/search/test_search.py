@@ -1,4 +1,4 @@
-"""Agents at test time, on environments in which what they gain can be worked out."""
+"""Test-time agents, on environments where their gain can be worked out."""
 
 import asyncio
 import threading
@@ -69,7 +69,7 @@ class Lock(ChatEnv):
 
 
 class Fickle(Lock):
-    """Says something else each time it is asked."""
+    """Gives a different answer each time it is asked."""
 
     count = 0
 
@@ -84,8 +84,8 @@ gymnasium.register("tests/Fickle-v0", entry_point=Fickle)
 
 @dataclass(frozen=True)
 class Model:
-    """A model that says what `say` makes of its own randomness and of what it has been told; it costs ten
-    tokens to read a message and one to reply."""
+    """A model that replies with `say`, given its own randomness and the conversation; reading a message costs
+    ten tokens, replying one."""
 
     say: Callable[[Random, Chat], str]
     logprob: Callable[[str], float] = lambda text: -1.0

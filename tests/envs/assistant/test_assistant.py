@@ -294,7 +294,7 @@ def test_nothing_said_is_malformed_and_a_question_costs_little(plain: Assistant)
 
 
 class Optimist(Oracle):
-    """Takes every afternoon for dry, and may have looked at the forecast before."""
+    """Assumes that every afternoon is dry, after looking at the forecast or not."""
 
     looks = True
 

@@ -1,4 +1,4 @@
-"""The user without a language model: hears slots, answers what it is asked, volunteers nothing."""
+"""The user without a language model: recognises slots, answers questions, volunteers nothing."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`ludus/Calendar-v0`: what it asks, what it pays, what damages it, its knobs."""
+"""`ludus/Calendar-v0`: its tasks, its rewards, damage, its options."""
 
 import json
 import pickle
@@ -351,7 +351,7 @@ def test_milestones_are_paid_for_what_is_there() -> None:
         call(env, "answer_invitation", event=pending[0]["event"], answer=answer)
         *_, info = call(env, "finish")
         progress.add(info["reward_terms"]["milestones"])
-    # The entry that waited is gone either way; only one of the answers is the one that was to come.
+    # The waiting entry is gone either way; only one of the answers is the right one.
     assert len(progress) == 2
     assert 0 < max(progress) < 1
     assert "milestones" not in Calendar().rubric.weights
@@ -415,7 +415,7 @@ VALUES = st.recursive(
 
 @pytest.mark.parametrize("name", [tool.name for tool in Calendar.tools])
 def test_no_call_breaks_the_environment_for_whoever_reads_afterwards(name: str) -> None:
-    """A fault that follows from what an agent does would take its failures out of the figures."""
+    """A fault caused by an agent's actions would remove its failures from the figures."""
     env = Calendar()
     env.reset(seed=3)
     begun = env.snapshot()

@@ -1,4 +1,4 @@
-"""`ludus/Search-v0`: what it asks, what it takes for a proof, what it pays."""
+"""`ludus/Search-v0`: its questions, what counts as proof, its rewards."""
 
 import random
 import re

@@ -1,4 +1,4 @@
-"""What environments of services share: renamed and distracting tools, faults, milestones, counted calls."""
+"""What service environments share: renamed and distracting tools, faults, milestones, counted calls."""
 
 import json
 import pickle

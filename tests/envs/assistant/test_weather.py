@@ -109,7 +109,7 @@ def test_what_would_have_been_right_is_not_told(narrow_form: bool) -> None:
         for submission in (wrong, action):
             env.restore(begun)
             said.add(content_text(env.step(submission)[0][0]))
-        # Who has not looked does not learn whether the guess was good, either.
+        # An agent that has not looked does not learn whether its guess was good, either.
         assert said == {"Wrong: you did not look up the forecasts that the answer follows from."}
 
 

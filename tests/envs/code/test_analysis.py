@@ -1,4 +1,4 @@
-"""`ludus/DataAnalysis-v0`: its tools, its notebooks across branches, its plots, what cheating comes to."""
+"""`ludus/DataAnalysis-v0`: its tools, its notebooks across branches, its plots, and that cheating fails."""
 
 import base64
 import gc
@@ -119,7 +119,7 @@ def test_a_program_without_an_answer_can_be_mended(program: str, said: str) -> N
 
 
 def test_nothing_of_the_other_tables_reaches_the_agent(env: DataAnalysis) -> None:
-    # Answers on the tables it knows; on any others it cries out what it sees.
+    # Answers on the tables it knows; on any others it prints what it sees.
     known = repr(given_case(env.snapshot()[0].task).files["orders.csv"].decode())
     answer = written(given_case(env.snapshot()[0].task).expected)
     program = f"seen = open('orders.csv').read()\nprint({answer!r} if seen == {known} else 1 / 0 or seen)"

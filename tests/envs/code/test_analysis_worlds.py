@@ -34,7 +34,7 @@ def tasks_of(kind: str, count: int, rows: int = 150) -> list[Task]:
 
 
 def answered(program: str, task: Task, case: Case, folder: Path) -> Value | None:
-    """What a program of ours answers, run right here; None where it fails."""
+    """The answer of one of our programs, run in this process; None if it fails."""
     for file in folder.iterdir():
         file.unlink()
     for name, data in case.files.items():
@@ -102,7 +102,7 @@ def test_the_dictionary_names_every_file_and_table() -> None:
                     assert f"{table} (" in task.world.dictionary
 
 
-# Programs that miss one rule of the dictionary each: (world, what stands in the solution, what it becomes).
+# Programs that each miss one rule of the dictionary: (world, code in the solution, its replacement).
 CARELESS = [
     ("shop", 'orders[row["order_id"]] = row', 'orders.setdefault(row["order_id"], row)', 0.2),
     ("shop", ".astimezone(timezone.utc)", ".replace(tzinfo=timezone.utc)", 0.1),

@@ -1,4 +1,4 @@
-"""Copies of `ludus/DataAnalysis-v0` go on where they were taken, each with a notebook of its own."""
+"""Copies of `ludus/DataAnalysis-v0` continue where they were taken, each with its own notebook."""
 
 import copy
 import pickle

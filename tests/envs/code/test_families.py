@@ -1,4 +1,4 @@
-"""The families of programming tasks: what they ask, how much they vary, that their references are right."""
+"""The families of programming tasks: their texts, how much they vary, and that their references are right."""
 
 import json
 import pickle
@@ -20,14 +20,14 @@ def drawn(tasks: Family, count: int, difficulty: int = 3) -> list[Task]:
 
 
 def plain(value: Any) -> bool:
-    """Whether a value is what JSON brings back as it is."""
+    """Whether a value survives a round trip through JSON."""
     if isinstance(value, list):
         return all(map(plain, value))
     return value is None or type(value) in (bool, int, float, str)
 
 
 def solves(source: str, task: Task) -> bool:
-    """Whether a program of ours solves a task; it may be made for another one, and raise."""
+    """Whether one of our programs solves a task; if made for another task, it may raise."""
     try:
         given = run_trusted(source, task.family.function, task.hidden.inputs)
     except Exception:
@@ -76,7 +76,7 @@ def test_what_is_asked_for_varies_with_the_seed(tasks: Family) -> None:
     played = drawn(tasks, 60)
     by_key = {task.key: task for task in played}
     assert len(by_key) >= 12
-    # A solution that was learned by heart fails where something else is asked for.
+    # A memorised solution fails on a different task.
     pairs = list(combinations(list(by_key.values())[:8], 2))
     fails = sum(not solves(tasks.source(known.choices), asked) for known, asked in pairs)
     assert fails >= 0.8 * len(pairs)

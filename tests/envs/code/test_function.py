@@ -1,4 +1,4 @@
-"""`ludus/CodeFunction-v0`: what it pays, what it refuses, what hostile programs get."""
+"""`ludus/CodeFunction-v0`: its rewards, what it refuses, what hostile programs achieve."""
 
 import copy
 import json
@@ -184,7 +184,7 @@ def test_hostile_programs_win_nothing(kind: str) -> None:
         assert reward < 0.4
         if kind != "examples":
             assert info["reward_terms"]["public"] < 1
-    # And nobody after them notices.
+    # And later programs notice nothing.
     assert judge(LINEAR, "def f(x): return x * 3 + 2").solved
 
 

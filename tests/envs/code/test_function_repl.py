@@ -1,4 +1,4 @@
-"""`ludus/CodeFunctionRepl-v0`: running, mending, handing in, and what more turns cost."""
+"""`ludus/CodeFunctionRepl-v0`: running, fixing, submitting, and the cost of more turns."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`ludus/CodeRepair-v0`: its tools, its judge, and what cheating comes to."""
+"""`ludus/CodeRepair-v0`: its tools, its judge, and that cheating fails."""
 
 import json
 from collections.abc import Mapping
@@ -70,7 +70,7 @@ def test_the_repaired_package_is_right_and_the_faulty_one_gains_nothing(seed: in
     assert solved.solved
     assert solved.visible_gain == solved.hidden_gain == 1
     path = next(iter(path for path in problem.files if path.startswith(f"{problem.package}/")))
-    # A comment, so that the package is really run.
+    # A comment, so that the package really runs.
     for files in (problem.files, {**problem.files, path: problem.files[path] + "# looked at\n"}):
         verdict = judge(problem, files)
         assert (verdict.visible_gain, verdict.hidden_gain, verdict.solved) == (0, 0, False)
@@ -196,12 +196,12 @@ def test_cheating_earns_nothing(name: str) -> None:
         assert total == 0
         assert info["success"] is False
         assert info["reward_terms"]["hidden"] == 0
-        # What the table of special cases is for, which is why this term has no weight.
+        # The table of special cases achieves this, which is why the term has no weight.
         assert info["reward_terms"]["visible"] == (name == "cheater-special-case")
 
 
 def test_cheaters_that_fool_the_tests_do_fool_them() -> None:
-    """Else their failure would prove nothing."""
+    """Otherwise their failure would prove nothing."""
     seen, _, _ = played("cheater-special-case", 0)
     assert seen[-2][-1]["content"] == "10 passed, 0 failed"
     passing = 0

@@ -1,4 +1,4 @@
-"""Unified diffs: what difflib writes is applied exactly; what models get wrong is mended or explained."""
+"""Unified diffs: difflib's output is applied exactly; models' mistakes are corrected or explained."""
 
 import contextlib
 import difflib

@@ -41,7 +41,7 @@ def test_every_choice_changes_the_package(name: str) -> None:
             if option == choices[choice]:
                 continue
             other = domain.render({**choices, choice: option})
-            # What only the README says would be a name that means nothing.
+            # A name found only in the README would mean nothing.
             if choice not in ("item", "ride", "task"):
                 assert modules != {path: text for path, text in other.items() if path != "README.md"}, choice
 
@@ -60,7 +60,7 @@ def test_the_faultless_package_answers_every_call_and_calls_do_not_meet(name: st
             calls.append(Call(f"{choices['package']}.{module}", function, json.dumps(arguments)))
         together = answers(modules, calls)
         assert None not in together
-        # Nothing is left behind by one call that another sees.
+        # No call leaves anything behind that another sees.
         assert answers(modules, calls[::-1]) == together[::-1]
 
 
@@ -73,7 +73,7 @@ def test_problems_show_their_fault_in_visible_and_in_hidden_calls() -> None:
             assert not all(case.already_right for case in cases)
             assert any(case.already_right for case in cases)
         assert not {case.call for case in problem.visible} & {case.call for case in problem.hidden}
-        # The agent's files hold no hidden call.
+        # The agent's files contain no hidden call.
         everything = "".join(problem.files.values())
         assert not any(
             case.call.arguments in everything and len(case.call.arguments) > 12 for case in problem.hidden
@@ -128,7 +128,7 @@ def test_every_loop_is_counted() -> None:
 
 
 class Garbage:
-    """Goes only when the collector runs, and lets another thread run then."""
+    """Freed only when the collector runs, and then lets another thread run."""
 
     def __init__(self) -> None:
         self.own = self

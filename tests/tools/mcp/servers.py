@@ -82,13 +82,13 @@ def _end_with_parent() -> None:
 
 
 def garbage() -> None:
-    """Answers every line with what is no MCP."""
+    """Answers every line with something other than MCP."""
     for _ in sys.stdin:
         print("Welcome to the garbage server", flush=True)
 
 
 def silent() -> None:
-    """Says nothing, and heeds neither the end of its input nor SIGTERM; it has a child."""
+    """Says nothing, and ignores the end of its input and SIGTERM; it has a child."""
     import signal
 
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -123,7 +123,7 @@ SCHEMA = {"type": "object", "properties": {"self": {"type": ["string", 7]}}}
 
 
 def odd() -> None:
-    """Answers by the protocol's rules of form, and by none of its others."""
+    """Follows the protocol's rules of form, and no others."""
     for line in sys.stdin:
         asked = json.loads(line)
         if "id" not in asked:

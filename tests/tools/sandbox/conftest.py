@@ -14,14 +14,14 @@ QUICK = Limits(wall_s=1.5, cpu_s=1.0, memory_mb=64, processes=16, output_kb=16, 
 
 
 def opened(backend, **arguments):
-    """A sandbox, or a skipped test with the reason why there can be none here."""
+    """A sandbox, or a skipped test with the reason why none can run here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             return Sandbox.open(backend, **{"limits": QUICK, **arguments})
         except UserError as error:
             if os.environ.get("CI") or (backend == "docker" and "DOCKER_HOST" in os.environ):
-                raise  # an engine that was named must do, and in CI there is everything
+                raise  # a named engine must work, and CI has everything
             thing = "a Docker engine" if backend == "docker" else "a sandbox"
             pytest.skip(f"needs {thing}: {error}")
 
@@ -41,5 +41,5 @@ def _as_new(request):
 
 
 def interrupt_soon(seconds: float = 0.2) -> None:
-    """Ctrl-C, in a moment."""
+    """Ctrl-C, after a moment."""
     threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGINT)).start()

@@ -1,4 +1,4 @@
-"""What cannot go into a sandbox is refused in one line, and the sandbox goes on."""
+"""What cannot go into a sandbox is refused in one line, and the sandbox stays usable."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which bubblewrap is used, and what is said where there is none or it may not work."""
+"""Which bubblewrap is used, and the message if there is none or it may not work."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`ludus sandbox build`: what it makes, and the one line that it says when it can't."""
+"""`ludus sandbox build`: what it makes, and its one-line errors."""
 
 import io
 import os
@@ -20,7 +20,7 @@ Refused = Callable[..., str]
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Calls `ludus sandbox build`, which must fail with one line, and returns that."""
+    """Calls `ludus sandbox build`, which must fail with one line, and returns that line."""
 
     def call(*words: object) -> str:
         assert main(["sandbox", "build", *map(str, words)]) == 1
@@ -107,7 +107,7 @@ def test_an_engine_that_is_not_for_this_user(tmp_path: Path, mode: int) -> None:
 
 
 def _as_nobody(address: str) -> str:
-    """What a user without rights is told."""
+    """The message for a user without permission."""
     import docker  # noqa: F401  (in the fork its files may be out of reach)
 
     reader, writer = os.pipe()

@@ -1,4 +1,4 @@
-"""The conformance suite: every backend that isolates passes it, and one that does not is found out."""
+"""The conformance suite: every backend that isolates passes it, and one that does not is exposed."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ class Broken:
 
 
 class AlwaysOk(Broken):
-    """Believes that whatever ended was well."""
+    """Reports success for whatever ended."""
 
     def run(self, *arguments, **options):
         return replace(self.inner.run(*arguments, **options), verdict=Verdict.OK)
@@ -109,7 +109,7 @@ class FollowsLinks(Broken):
 
 
 class Leaks(Broken):
-    """Loses a descriptor with every program, and a file."""
+    """Leaks a descriptor and a file with every program."""
 
     def run(self, *arguments, **options):
         os.dup(0)
@@ -132,7 +132,7 @@ class Faulty(Broken):
 
 
 class Slow(Broken):
-    """Waits for what was long over."""
+    """Waits for what ended long ago."""
 
     def run(self, *arguments, **options):
         result = self.inner.run(*arguments, **options)

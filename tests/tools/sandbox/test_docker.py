@@ -1,4 +1,4 @@
-"""The backend `docker`: what its containers may do, and that none is left behind."""
+"""The backend `docker`: what its containers may do, and that they leave nothing behind."""
 
 import os
 import random
@@ -36,7 +36,7 @@ def _problem() -> str | None:
 @pytest.fixture(scope="module", autouse=True)
 def _engine() -> None:
     if problem := _problem():
-        # An engine that was named must do: only where nobody spoke of one may its tests be left out.
+        # A named engine must work: only if none is named may its tests be skipped.
         (pytest.fail if "DOCKER_HOST" in os.environ else pytest.skip)(f"needs a Docker engine: {problem}")
 
 
@@ -268,7 +268,7 @@ def test_after_sigkill_of_a_busy_owner_there_is_no_container_and_no_folder(momen
     assert _soon(lambda: len(_containers(owner)) > 0)
     time.sleep(random.Random(moment).uniform(0.0, 0.8))
     _kill(process)
-    # Containers that were being made may still come: the engine is looked at until it has been quiet.
+    # Containers may still be in creation: the engine is watched until it has been quiet.
     end = time.monotonic() + 4
     assert _soon(lambda: time.monotonic() > end and not _containers(owner) and not _folders(owner))
 

@@ -1,4 +1,4 @@
-"""The janitor: owners are killed, and what they had is gone."""
+"""The janitor: when owners are killed, what they had is removed."""
 
 import os
 import signal
@@ -113,7 +113,7 @@ watched('b')
 def test_a_janitor_ignores_signals_to_end_before_its_owner(tmp_path: Path) -> None:
     owner = _owner("watched('a')", tmp_path)
     janitor = _ready(owner)
-    # It may not have come to its own code yet.
+    # It may not have reached its own code yet.
     assert _soon(lambda: _ignores(janitor, signal.SIGTERM))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(janitor, number)

@@ -1,4 +1,4 @@
-"""Root starts sandboxes in another way than ordinary users do: here root plays one."""
+"""Root starts sandboxes differently from ordinary users: here, root acts as one."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What becomes of sandboxes when their owner dies, is interrupted, or forks."""
+"""What happens to sandboxes when their owner dies, is interrupted, or forks."""
 
 import gc
 import os
@@ -140,7 +140,7 @@ while True: Sandbox.open("process")
 
 
 def _marked(mark):
-    """Processes with this mark in their command line, beside our own search for it."""
+    """Processes with this mark in their command line, without our own search for it."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -95,7 +95,7 @@ def test_a_wrong_size(size):
 
 
 def test_an_interrupted_start_leaves_no_descriptor(pool):
-    pool.run("print(1)")  # what is opened once for all sandboxes
+    pool.run("print(1)")  # opened once for all sandboxes
 
     def held():
         return len(os.listdir("/proc/self/fd"))

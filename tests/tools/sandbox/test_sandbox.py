@@ -469,6 +469,6 @@ def test_wrong_arguments_are_named_and_do_no_harm(box, do, said):
     held = len(os.listdir("/proc/self/fd"))
     with pytest.raises(UserError, match=said):
         do(box)
-    # A number is no descriptor: none of ours was given away.
+    # A number is not a descriptor: none of ours was passed on.
     assert len(os.listdir("/proc/self/fd")) == held
     assert box.run("print(1)").stdout == "1\n"

@@ -1,4 +1,4 @@
-"""Whatever an agent gives to a client: an answer, or an error that it can react to; no fault."""
+"""Whatever an agent passes to a client gets an answer, or an error to which it can react; no fault."""
 
 import contextlib
 from collections.abc import Callable
@@ -131,7 +131,7 @@ def test_any_input_is_answered_or_an_error_of_the_caller(name: str) -> None:
     def try_it(given: tuple[Any, ...]) -> None:
         with contextlib.suppress(ToolError):
             call(*given)
-        # And whoever reads what came of it finds a calendar.
+        # And what was stored can be read as a calendar.
         for person in (ANNA, BO):
             CALENDAR.events(person, NOW, NOW + timedelta(days=400))
 

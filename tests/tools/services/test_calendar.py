@@ -37,7 +37,7 @@ FIRST, LAST = datetime(2031, 3, 1, tzinfo=UTC), datetime(2031, 5, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def radicale(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server, which ends with the tests however they end."""
+    """A real server, which ends with the tests, however they end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -173,7 +173,7 @@ def test_what_is_written_is_read_again(client: CalendarClient) -> None:
     )
     client.put(ANNA, Item(main))
     read = client.get(ANNA, main.uid).item
-    # A server may add what it likes to what it does not know.
+    # A server may add what it likes to unknown objects.
     assert set(main.other) <= set(read.main.other)
     assert read.main.attendees[0].name.replace('"', "'") == "A 'quoted' name, x"
     plain = {"other": (), "attendees": ()}
@@ -229,7 +229,7 @@ def test_one_occurrence_is_moved_and_keeps_its_name(client: CalendarClient) -> N
     assert [(event.start, event.end, event.occurrence) for event in moved] == [
         (at(13, 15), at(13, 16), at(11))
     ]
-    # Again, by the name that it has always had, far away.
+    # Again, by its unchanged name, from far away.
     client.move(ANNA, "sync", at(28, 8, month=4), occurrence=at(11))
     assert starts(client)[1:] == ["03-18 09:00", "03-25 09:00", "04-01 09:00", "04-08 09:00", "04-28 08:00"]
     assert client.events(ANNA, at(11, 0), at(14, 0)) == []
@@ -294,7 +294,7 @@ def test_whole_days_are_those_of_the_person(client: CalendarClient) -> None:
         (event,) = client.events(person, FIRST, LAST)
         assert event.all_day
         assert (event.start, event.end) == (at(29, 0, zone=zone), at(31, 0, zone=zone))
-        # They have ended a second later wherever one is.
+        # A second later they have ended, in any zone.
         assert client.events(person, at(31, 0, zone=zone), LAST) == []
         assert client.events(person, FIRST, at(29, 0, zone=zone)) == []
         assert len(client.events(person, at(30, 23, 59, zone), at(31, 0, zone=zone))) == 1
@@ -343,7 +343,7 @@ def test_what_takes_time_and_what_does_not(client: CalendarClient) -> None:
 
     assert times(ANNA) == ["04 08:00-04 10:00", "04 15:00-04 16:00", "04 17:00-04 18:00"]
     assert times(CHI) == ["03 18:30-04 18:30", "05 08:00-05 09:00", "07 08:00-07 09:00"]
-    # What lies across an edge is cut there.
+    # What crosses an edge is cut there.
     assert times(ANNA, at(4, 9, 30), at(4, 10, 30)) == ["04 08:30-04 09:30"]
     assert times(ANNA, at(4, 11), at(4, 16)) == []
     both = client.free_busy([ANNA, BO], at(4, 17), at(4, 20))
@@ -418,7 +418,7 @@ def test_objects_that_other_programs_named_are_found_by_their_uid(
     client.move(ANNA, "their-uid", at(7))
     moved = client.get(ANNA, "their-uid")
     assert (moved.name, moved.item.main.start, moved.item.main.end) == ("some name.ics", at(7), at(7, 9, 45))
-    # What we do not know of stays as it was.
+    # Unknown content stays as it was.
     assert "TRIGGER:-PT15M" in moved.item.main.other[0]
     client.delete(ANNA, "their-uid")
     assert client.events(ANNA, FIRST, LAST) == []

@@ -1,4 +1,4 @@
-"""What calendars are made of: text and back, expansion, edits, what the service refuses, what is missing."""
+"""The parts of calendars: text and back, expansion, edits, what the service refuses, what is missing."""
 
 import pickle
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ walls = st.datetimes(datetime(2030, 1, 1), datetime(2032, 1, 1)).map(
 
 
 def fresh(text: str) -> Item:
-    """What a text says, for somebody who has never seen it."""
+    """The content of a text, read without a cache."""
     ics.read.cache_clear()
     return ics.read(text)
 
@@ -241,7 +241,7 @@ def test_a_snapshot_is_small_takes_everything_back_and_can_be_pickled(service: C
     client.cancel("a@x.example", "day5")
     changed = service.snapshot()
     assert changed != begun
-    # What was not written to is shared, not copied.
+    # Unwritten calendars are shared, not copied.
     assert (
         changed.state.by_person["a@x.example"].objects["day4.ics"]
         is begun.state.by_person["a@x.example"].objects["day4.ics"]
@@ -262,14 +262,14 @@ def test_stale_answers_are_those_before_the_last_write(service: CalendarService)
     client.cancel("a@x.example", "day6")
     assert len(client.events("a@x.example", LOW, HIGH)) == 3
     assert len(stale.events("a@x.example", LOW, HIGH)) == 4
-    # Who writes on the ground of an old version is told.
+    # A write based on an old version is refused.
     client.move("a@x.example", "day7", START.replace(day=20))
     with pytest.raises(ToolError, match="read it again"):
         stale.move("a@x.example", "day7", START.replace(day=21))
 
 
 def insist(act: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Do something until no fault is in its way."""
+    """Repeat something until no fault occurs."""
     for _ in range(200):
         try:
             act(*args, **kwargs)
@@ -389,6 +389,6 @@ def test_a_title_is_read_as_it_was_written_wherever_it_is_read(title: str) -> No
     start = datetime(2031, 3, 3, 10, tzinfo=UTC)
     written = client.create("a@example.org", "one", title, start, start + timedelta(hours=1))
     (text,) = service.state.by_person["a@example.org"].objects.values()
-    # Another text, which nothing remembers.
+    # Another text, which no cache has.
     again = ics.read(text.replace("PRODID:", "PRODID:again "))
     assert again.main.summary == written.main.summary

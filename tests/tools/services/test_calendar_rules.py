@@ -1,4 +1,4 @@
-"""Recurrence rules: followed as dateutil does it, bounded, refused where no calendar can mean them, moved."""
+"""Recurrence rules: followed as in dateutil, bounded, refused if they make no sense, moved."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -70,7 +70,7 @@ def test_rules_are_followed_as_dateutil_follows_them(text: str, first: datetime)
     except BadCalendar:
         return
     if len({which != 0 for which, _ in rule.weekdays}) == 2:
-        return  # A day that any of them names belongs to it; for dateutil, one that both kinds name.
+        return  # A day matches if any of them names it; for dateutil, if both kinds do.
     if rule.week_numbers and not rule.weekdays:
         return  # RFC 5545 takes the weekday from the start; dateutil takes every day.
     until = datetime(2037, 1, 1)

@@ -1,4 +1,4 @@
-"""Calendars and clocks that change; series of which all later occurrences are different."""
+"""Calendars and clock changes; series whose later occurrences all differ."""
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -101,7 +101,7 @@ def test_the_second_of_two_times_alike_keeps_its_offset(
 
 
 def test_what_is_in_the_process_is_what_was_written(service: CalendarService, client: CalendarClient) -> None:
-    """No object is handed over beside its text."""
+    """Objects are passed on only as text."""
     item = client.create(ANNA, "x", "X", NOW.astimezone(BERLIN), NOW.astimezone(BERLIN) + HOUR)
     (text,) = service.state.by_person[ANNA].objects.values()
     assert client.get(ANNA, "x").item is ics.read(text)
@@ -185,7 +185,7 @@ def test_a_change_of_all_that_follow_is_followed_and_survives_a_write(shifted: C
     shifted.move(ANNA, "x", at(7, 15), occurrence=at(7))
     assert shown(shifted) == [*NINES, *ELEVENS[:2], "07 15 Eleven", ELEVENS[3]]
     assert "RANGE=THISANDFUTURE" in ics.write(shifted.get(ANNA, "x").item)
-    # Only that time of it is asked for: what moved into it is found.
+    # Only that time is queried: what moved into it is found.
     assert [event.summary for event in shifted.events(ANNA, at(8, 11), at(8, 12))] == ["Eleven"]
 
 

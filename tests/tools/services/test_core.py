@@ -21,7 +21,7 @@ from ludus.tools.services.transport import DirectClient
 
 
 class Echo(Service):
-    """Counts what it is sent."""
+    """Counts the requests it gets."""
 
     name = "echo"
 

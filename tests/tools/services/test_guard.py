@@ -1,4 +1,4 @@
-"""Who may call what listens on a port: names, pages in browsers, tokens."""
+"""Who may call an application on a port: names, pages in browsers, tokens."""
 
 import base64
 

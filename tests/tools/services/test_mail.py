@@ -1,4 +1,4 @@
-"""Mail: headers, threads, people who answer, and a mailbox that is a value."""
+"""Mail: headers, threads, people who answer, and a mailbox as a value."""
 
 import contextlib
 import pickle
@@ -254,5 +254,5 @@ def test_two_addresses_in_one_are_refused_whatever_python_reads(to: str) -> None
 
 
 def test_a_quotation_without_end_takes_no_time() -> None:
-    """Each of its quotes could be its beginning: looked at one by one, they take quadratic time."""
+    """Each quote could open a quotation: trying each would take quadratic time."""
     assert name_and_address('"' + '\\"' * 100_000 + "@") == ("", "")

@@ -227,7 +227,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def encyclopedias_built() -> None:
-    """Forget what is in memory."""
+    """Clear the caches in memory."""
     sys.modules["ludus.tools.services.search.encyclopedia"]._encyclopedia.cache_clear()
 
 

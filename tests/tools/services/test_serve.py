@@ -1,4 +1,4 @@
-"""Services on a rack: worlds, control, faults that really wait; on a real port."""
+"""Services on a rack: worlds, control, faults that really wait, on a real port."""
 
 import threading
 import time
@@ -229,7 +229,7 @@ def test_what_is_slow_keeps_the_client_waiting_and_nobody_else() -> None:
         began = time.monotonic()
         for seconds in threads.map(ask, range(20)):
             assert seconds >= SLOW_S
-        assert time.monotonic() - began < 4 * SLOW_S  # one after the other they would take 20
+        assert time.monotonic() - began < 4 * SLOW_S  # in sequence they would take 20
 
 
 def test_a_call_that_its_client_gave_up_has_no_effect() -> None:

@@ -308,11 +308,11 @@ def test_weather_is_continuous_in_space_and_time(latitude: float, longitude: flo
     sky = field.sky(DAY_H + 24 * seed, 48, run)
     here = field.at(latitude, longitude, 100.0, sky)
     near = field.at(latitude + 0.01, (longitude + 0.01 + 180.0) % 360.0 - 180.0, 100.0, sky)
-    # A kilometre away; over the date line too.
+    # A kilometre away; across the date line, too.
     assert np.abs(here.temperature - near.temperature).max() < 0.3
     assert np.abs(here.sea_pressure - near.sea_pressure).max() < 0.3
     assert np.abs(here.cloud - near.cloud).max() < 0.1
-    # From an hour to the next.
+    # From one hour to the next.
     assert np.abs(np.diff(here.temperature)).max() < 5.0
     assert np.abs(np.diff(here.sea_pressure)).max() < 4.0
 
@@ -336,7 +336,7 @@ def test_what_is_measured_together_fits_together() -> None:
         assert (weather.temperature[np.isin(code, [51, 53, 61, 63, 65, 80, 81, 82, 95, 96])] >= 1.0).all()
         assert (cloud[code == 0] < 0.125).all()
         assert (weather.gusts > weather.wind_speed).all()
-        # It is damper, and a low is nearer, when it rains.
+        # Rain comes with humidity and a nearby low.
         if (rain > 0).sum() > 50:
             assert weather.humidity[rain > 0].mean() > weather.humidity[rain == 0].mean() + 0.1
             assert weather.sea_pressure[rain > 0].mean() < weather.sea_pressure[rain == 0].mean()
@@ -357,7 +357,7 @@ def test_climates_are_those_of_the_earth() -> None:
     lapse = temperature(40, 0.0) - temperature(40, 2000.0)
     assert lapse == pytest.approx(13.0)
     by_hour = temperature(30)[: 24 * 365].reshape(-1, 24).mean(axis=0)
-    # 20 degrees east: the clock of UTC is 80 minutes late.
+    # 20 degrees east: UTC is 80 minutes behind the sun.
     assert 12 <= int(by_hour.argmax()) <= 15
     assert 0 <= int(by_hour.argmin()) <= 5
 

@@ -47,7 +47,7 @@ def test_nobody_has_the_name_of_another(world: World) -> None:
 def test_some_names_are_nearly_the_same() -> None:
     def near(share: float) -> int:
         titles = [entity.title for entity in invent(1, SIZE, namesakes=share).entities]
-        # What is left without vowels, double letters folded, is the same for near namesakes.
+        # Without vowels and doubled letters, near namesakes are the same.
         bones = Counter(re.sub(r"(.)\1", r"\1", re.sub("[aeiou]", "", title)) for title in titles)
         return sum(count for count in bones.values() if count > 1)
 
@@ -72,7 +72,7 @@ def test_pages_are_prose_of_a_page_s_length(world: World) -> None:
     lengths = [len(page.text.split()) for page in pages(world, 5)]
     assert min(lengths) >= 60
     assert max(lengths) <= 220
-    # Letters keep their places when they become small ones.
+    # Lower-casing keeps the positions of letters.
     assert all(page.text.isascii() for page in pages(world, 5))
     assert all(": " not in page.text.split("\n\n")[0] for page in pages(world, 5) if "dish" not in page.text)
 
