@@ -1,6 +1,7 @@
 """`McpTools`: tasks of your own over the tools of any MCP server."""
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -18,6 +19,8 @@ from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.mcp import McpServer
 from ludus.tools.tool import Tool
+
+_LOG = logging.getLogger(__name__)
 
 SYSTEM = "Use the tools to do what you are asked. When you have done it, answer without calling a tool."
 
@@ -97,17 +100,24 @@ class McpTools(ToolEnv):
 
     ## State
 
-    Every episode has a session of its own: a new process where the server is a command, a new connection
-    where it is a URL. `snapshot` and `restore` work by playing the calls again in a new session, and what the
-    server answers must be what it answered before, else the episode is a fault. With `stateless=True` all
-    episodes share a session, and nothing is played again.
+    Every episode has a session of its own. Where the server is a command, that is a new process in a new,
+    empty folder, which is its HOME and TMPDIR, too (see `McpServer`): what one episode writes there, no
+    other finds. A server that keeps its files elsewhere must be told where to put them, by `{folder}` in its
+    command or environment. Where the server is a URL, a session is a new connection, and the server must keep
+    sessions apart. Whether they are apart is tried: the first calls of every tool are played again in a new
+    session, and a warning is logged if they are answered otherwise. Instances of the environment share
+    nothing, even if they are given the same `McpServer`.
+
+    `snapshot` and `restore` work by playing the calls again in a new session, and what the server answers
+    must be what it answered before, else the episode is a fault. With `stateless=True` all episodes share a
+    session, and nothing is played again.
 
     A server that cannot be reached, ends, hangs beyond its `timeout_s`, or changes its tools is a fault
     (`EnvironmentFault`).
 
     ## Arguments
 
-    - `server`: an `McpServer`, which the environment opens and closes.
+    - `server`: how to reach the server. The environment opens and closes sessions of its own.
     - `tasks`: the tasks.
     - `system`: the system message.
     - `max_turns`: replies.
@@ -136,11 +146,16 @@ class McpTools(ToolEnv):
             raise ArgumentError("McpTools: tasks is empty: give at least one Task(question, check)")
         self.max_turns = max_turns
         self._tasks, self._system, self._stateless = tuple(tasks), system, stateless
-        self._server = server.open()
+        # Sessions of its own: `server` may be given to several instances, as it is to copies of this one.
+        self._server = server.apart(own_folder=not stateless).open()
         self._played: tuple[Call, ...] | None = ()
         """The calls that the open session has seen; None if the session can no longer be used."""
-        self.use_tools(map(_offered, server.tools))
-        self._offered = [(tool.name, tool.parameters) for tool in server.tools]
+        self.use_tools(map(_offered, self._server.tools))
+        self._offered = [(tool.name, tool.parameters) for tool in self._server.tools]
+        self._last: tuple[Call, ...] = ()
+        """The calls that the last session has seen."""
+        self._untried = {tool.name for tool in self._server.tools}
+        """Tools of which it is not known whether one session sees what another has done by them."""
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         number = int(rng.integers(len(self._tasks)))
@@ -176,16 +191,47 @@ class McpTools(ToolEnv):
         if self._played is not None and (self._stateless or self._played == calls):
             return
         self._played = None
-        self._server.open()
-        if [(tool.name, tool.parameters) for tool in self._server.tools] != self._offered:
-            raise ToolFault(f"MCP server {self._server.name}: a new session lists other tools than the first")
+        if not self._stateless:
+            self._try_sessions()
+        self._connect()
         for call in () if self._stateless else calls:
             if self._ask(call.name, call.arguments) != call:
                 raise ToolFault(
                     f"MCP server {self._server.name}: {call.name} answered otherwise when it was called "
                     "again to restore an episode: such a server's episodes cannot be branched"
                 )
-        self._played = calls
+        self._played = self._last = calls
+
+    def _connect(self) -> None:
+        """Open a new session.
+
+        Raises:
+            ToolFault: that failed, or the tools are others than at first.
+        """
+        self._server.open()
+        if [(tool.name, tool.parameters) for tool in self._server.tools] != self._offered:
+            raise ToolFault(f"MCP server {self._server.name}: a new session lists other tools than the first")
+
+    def _try_sessions(self) -> None:
+        """Play the last session's calls again in a new one, if a tool is among them that was not tried
+        before, and warn if the server answers otherwise."""
+        called = {call.name for call in self._last}
+        if not called & self._untried:
+            return
+        self._untried -= called
+        self._connect()
+        for call in self._last:
+            if self._ask(call.name, call.arguments) != call:
+                self._untried.clear()
+                _LOG.warning(
+                    "MCP server %s: %s answered otherwise when an episode's calls were played again in a new "
+                    "session. Either the server keeps what one session did for the next, and episodes are "
+                    "not apart: tell it by {folder} in its command or env where to write; or its answers "
+                    "follow from more than the calls (a clock, random ids)",
+                    self._server.name,
+                    call.name,
+                )
+                return
 
     def _ask(self, name: str, arguments: str) -> Call:
         try:
@@ -196,7 +242,7 @@ class McpTools(ToolEnv):
     def _call_server(self, state: Progress, name: str, arguments: Mapping[str, Any]) -> Answer:
         self._played = None  # until the outcome is known
         called = self._ask(name, json.dumps(arguments, sort_keys=True))
-        self._played = (*state.calls, called)
+        self._played = self._last = (*state.calls, called)
         return Answer(replace(state, calls=self._played), called.result, {"calls": 1.0})
 
 

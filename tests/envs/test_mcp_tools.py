@@ -1,5 +1,7 @@
 """`McpTools`: custom tasks over the tools of a real MCP server."""
 
+import copy
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +14,8 @@ from ludus.envs.faults import EnvironmentFault
 from ludus.envs.mcp.environment import Attempt, McpTools, Task
 from ludus.tools.mcp import McpServer
 
-SERVER = [sys.executable, str(Path(__file__).parents[1] / "tools" / "mcp" / "servers.py"), "good"]
+SERVERS = [sys.executable, str(Path(__file__).parents[1] / "tools" / "mcp" / "servers.py")]
+SERVER = [*SERVERS, "good"]
 
 
 def is_five(attempt: Attempt) -> bool:
@@ -23,6 +26,11 @@ def remembers(attempt: Attempt) -> bool:
     return attempt.server.call("remember", {"state": "!"}) == "milk eggs !"
 
 
+def has_milk(attempt: Attempt) -> bool:
+    return attempt.server.call("read_notes") == "milk"
+
+
+MILK = Task("Write down: milk", has_milk)
 ADD, NOTE, NEVER = (
     Task("What is 2 + 3?", is_five),
     Task("Remember milk, then eggs.", remembers),
@@ -140,3 +148,116 @@ def test_the_seed_draws_the_task(make: Any) -> None:
 def test_a_task_is_needed(make: Any) -> None:
     with pytest.raises(ArgumentError, match="tasks is empty"):
         make()
+
+
+PLACES = ("works.txt", "~/home.txt", "{folder}/told.txt")
+"""Where a server may keep files: where it works, at home, and where it is told."""
+
+
+def notebook(*places: str) -> McpServer:
+    return McpServer([*SERVERS, "notes"], env={"NOTES": os.pathsep.join(places)}, timeout_s=30.0)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a server which is not kept apart writes here."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def write_milk(env: McpTools) -> Any:
+    return env.step(reply("write", note="milk"))[0][0]["content"]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_what_one_episode_wrote_the_next_does_not_find() -> None:
+    env = McpTools(notebook(*PLACES), [MILK])
+    try:
+        for seed in range(2):
+            env.reset(seed=seed)
+            assert write_milk(env) == "1 in all"
+            assert env.step("done")[4]["success"]
+            env.reset(seed=seed)
+            assert env.step("Nothing was done.")[4]["success"] is False
+    finally:
+        env.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_an_episode_that_was_left_half_way_leaves_nothing_behind() -> None:
+    env = McpTools(notebook("notes.txt"), [MILK])
+    try:
+        env.reset(seed=0)
+        write_milk(env)
+        env.reset(seed=1)
+        assert env.step("Nothing was done.")[4]["success"] is False
+    finally:
+        env.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_files_are_written_again_when_an_episode_is_restored() -> None:
+    env = McpTools(notebook(*PLACES), [MILK])
+    try:
+        env.reset(seed=0)
+        write_milk(env)
+        taken = env.snapshot()
+        assert env.step(reply("write", note="eggs"))[0][0]["content"] == "2 in all"
+        assert env.step("done")[4]["success"] is False
+        env.restore(taken)
+        assert env.step(reply("write", note="milk"))[0][0]["content"] == "nothing new"
+        assert env.step("done")[4]["success"]
+    finally:
+        env.close()
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_instances_that_are_given_the_same_server_share_nothing() -> None:
+    first = McpTools(notebook("notes.txt"), [MILK])
+    first.reset(seed=0)
+    write_milk(first)
+    second = copy.deepcopy(first)
+    third = McpTools(notebook("notes.txt"), [MILK])
+    try:
+        third.reset(seed=0)
+        assert third.step("Nothing was done.")[4]["success"] is False
+        assert [env.step("done")[4]["success"] for env in (second, first)] == [True, True]
+    finally:
+        for env in (first, second, third):
+            env.close()
+
+
+@pytest.mark.parametrize("place", ["{folder}/notes.txt", "outside"])
+def test_a_server_that_remembers_across_sessions_is_told_once(
+    place: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    env = McpTools(notebook(str(tmp_path / "notes.txt") if place == "outside" else place), [MILK])
+    try:
+        for seed in range(3):
+            env.reset(seed=seed)
+            env.step(reply("write", note=f"milk {seed}"))
+            env.step("done")
+    finally:
+        env.close()
+    warnings = [record.getMessage() for record in caplog.records]
+    assert len(warnings) == (place == "outside")
+    assert all("write answered otherwise" in told and "{folder}" in told for told in warnings)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_sessions_folder_is_deleted_with_it() -> None:
+    with notebook(*PLACES) as server:
+        folder = str(server.call("where"))
+        server.call("write", {"note": "milk"})
+        assert {*os.listdir(folder)} == {"works.txt", "home.txt", "told.txt"}
+    assert not os.path.exists(folder)
+
+
+def test_files_that_a_command_names_are_found_from_a_sessions_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").symlink_to(SERVERS[1])
+    python = os.path.relpath(sys.executable, tmp_path)
+    with McpServer([python, "mine.py", "good"], own_folder=True, timeout_s=30.0) as server:
+        assert server.call("add", {"a": 1}) == "2"

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import shutil
+import site
 import tempfile
 import threading
 import weakref
@@ -12,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TextIO
 
 from ludus.tools.errors import ToolError, ToolFault, UserError
@@ -35,6 +38,8 @@ TIMEOUT_S = 30.0
 CLOSING_S = 8.0
 """How long closing may take: the SDK gives a server 2 s to end by itself and 2 s after SIGTERM, then kills it
 and everything it started."""
+FOLDER = "{folder}"
+"""Stands for a session's own folder in a command and its environment."""
 IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 Content = str | list[dict[str, Any]]
@@ -55,15 +60,27 @@ class McpServer:
     The tools are those that the server lists when the connection opens. An agent is told of them once, so
     changing them later is the server's fault.
 
+    A server that keeps files shows one session what another one left behind, unless each session has a
+    folder of its own (`own_folder`): new and empty when the session opens, deleted when it closes. The
+    process starts in it and has it as HOME and TMPDIR; where a server wants a path, write `{folder}`:
+
+        McpServer(
+            ["npx", "-y", "@modelcontextprotocol/server-memory"],
+            env={"MEMORY_FILE_PATH": "{folder}/memory.jsonl"},
+        )
+
     Args:
         command: a program that speaks MCP on its standard input and output, and its arguments.
         url: an address that speaks "streamable HTTP", such as `http://127.0.0.1:8000/mcp`.
         env: environment variables of the command, besides PATH, HOME and the like, which it inherits.
         headers: for a URL: sent with every request, such as `{"Authorization": "Bearer …"}`.
         timeout_s: the time limit for opening the connection, and for every call.
+        own_folder: for a command: whether each session has a folder of its own; `{folder}` implies it.
+            Arguments that name existing files still mean these, and `npx`, `uvx` and Python find what they
+            have installed or cached; `env` overrides every variable that is set for that.
 
     Raises:
-        ValueError: not exactly one of `command` and `url` is given.
+        ValueError: not exactly one of `command` and `url` is given, or `own_folder` for a URL.
     """
 
     def __init__(
@@ -74,13 +91,17 @@ class McpServer:
         env: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = TIMEOUT_S,
+        own_folder: bool = False,
     ) -> None:
         if (not command) == (not url):
             raise ValueError("McpServer: give either a command or a url")
         if isinstance(command, str):
             raise ValueError(f"McpServer: the command {command!r} is a text; give a list of words")
+        if url and own_folder:
+            raise ValueError("McpServer: own_folder is for a command: the server at a url has its own files")
         self.command, self.url = tuple(command or ()), url or ""
         self.env, self.headers, self.timeout_s = dict(env or {}), dict(headers or {}), timeout_s
+        self.own_folder = own_folder or any(FOLDER in word for word in (*self.command, *self.env.values()))
         self.tools: tuple[Tool, ...] = ()
         self._listed: dict[str, Any] = {}
         self._connection: _Connection | None = None
@@ -90,6 +111,21 @@ class McpServer:
     def name(self) -> str:
         """The URL, or the command's words."""
         return self.url or " ".join(self.command)
+
+    def apart(self, own_folder: bool) -> "McpServer":
+        """The same server, not open yet, whose sessions are none of this object's.
+
+        Args:
+            own_folder: whether each session of a command has a folder of its own.
+        """
+        return McpServer(
+            self.command,
+            self.url,
+            env=self.env,
+            headers=self.headers,
+            timeout_s=self.timeout_s,
+            own_folder=own_folder and bool(self.command),
+        )
 
     def open(self) -> Self:
         """Connect, and list the tools. An open connection is closed first.
@@ -221,8 +257,7 @@ class McpServer:
     def _transport(self) -> "Transport":
         if self.url:
             return partial(_reach, self.url, self.headers, self.timeout_s)
-        program, *arguments = self.command
-        return partial(stdio_client, mcp.StdioServerParameters(command=program, args=arguments, env=self.env))
+        return partial(_start, self.command, self.env, self.own_folder)
 
     def _tool(self, listed: types.Tool) -> Tool:
         def call(**arguments: Any) -> Content:
@@ -243,6 +278,45 @@ async def _reach(url: str, headers: Mapping[str, str], timeout_s: float, _: Text
         streamable_http_client(url, http_client=http) as streams,
     ):
         yield streams
+
+
+@asynccontextmanager
+async def _start(
+    command: Sequence[str], env: Mapping[str, str], own_folder: bool, errors: TextIO
+) -> AsyncIterator[Any]:
+    if not own_folder:
+        program, *arguments = command
+        parameters = mcp.StdioServerParameters(command=program, args=arguments, env=dict(env))
+        async with stdio_client(parameters, errors) as streams:
+            yield streams
+        return
+    # What a server that was killed still writes must not keep the session from closing.
+    with tempfile.TemporaryDirectory(prefix="ludus-mcp-", ignore_cleanup_errors=True) as folder:
+        own = {"HOME": folder, "TMPDIR": folder, **_installed()}
+        own |= {name: value.replace(FOLDER, folder) for name, value in env.items()}
+        program = os.path.abspath(shutil.which(command[0]) or command[0])
+        arguments = [_elsewhere(word).replace(FOLDER, folder) for word in command[1:]]
+        parameters = mcp.StdioServerParameters(command=program, args=arguments, env=own, cwd=folder)
+        async with stdio_client(parameters, errors) as streams:
+            yield streams
+
+
+def _elsewhere(word: str) -> str:
+    """An argument as it must be written in another folder to name the same file."""
+    return os.path.abspath(word) if os.path.isfile(word) else word
+
+
+def _installed() -> dict[str, str]:
+    """Where the programs that start servers find what they have installed, if HOME is another folder."""
+    home = Path.home()
+    usual = {
+        "PYTHONUSERBASE": site.getuserbase(),
+        "UV_CACHE_DIR": home / ".cache" / "uv",
+        "UV_PYTHON_INSTALL_DIR": home / ".local" / "share" / "uv" / "python",
+        "UV_TOOL_DIR": home / ".local" / "share" / "uv" / "tools",
+        "npm_config_cache": home / ".npm",
+    }
+    return {name: os.environ.get(name) or str(place) for name, place in usual.items()}
 
 
 class _Connection:

@@ -74,6 +74,42 @@ def good() -> None:
         server.run("stdio")
 
 
+def notes() -> None:
+    """Keeps notes in each of the files that the environment names, as the reference server for a memory does
+    in one."""
+    from pathlib import Path
+
+    from mcp.server.mcpserver import MCPServer
+
+    server = MCPServer("notes")
+    files = [Path(file).expanduser() for file in os.environ["NOTES"].split(os.pathsep)]
+
+    def kept() -> list[str]:
+        return sorted({note for file in files if file.exists() for note in file.read_text().splitlines()})
+
+    @server.tool()
+    def write(note: str) -> str:
+        """Write a note down, unless it is there already."""
+        if note in kept():
+            return "nothing new"
+        for file in files:
+            with file.open("a") as lines:
+                lines.write(f"{note}\n")
+        return f"{len(kept())} in all"
+
+    @server.tool()
+    def read_notes() -> str:
+        """All notes."""
+        return ", ".join(kept()) or "none"
+
+    @server.tool()
+    def where() -> str:
+        """The folder in which the server works."""
+        return os.getcwd()
+
+    server.run("stdio")
+
+
 def _end_with_parent() -> None:
     parent = os.getppid()
     while os.getppid() == parent:
@@ -150,4 +186,11 @@ def odd() -> None:
 
 
 if __name__ == "__main__":
-    {"good": good, "odd": odd, "garbage": garbage, "silent": silent, "broken": broken}[KIND]()
+    {
+        "good": good,
+        "notes": notes,
+        "odd": odd,
+        "garbage": garbage,
+        "silent": silent,
+        "broken": broken,
+    }[KIND]()

@@ -255,7 +255,13 @@ def test_a_missing_program_is_the_users_to_mend() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"command": ["a"], "url": "http://b"}, {"command": "python server.py"}]
+    "arguments",
+    [
+        {},
+        {"command": ["a"], "url": "http://b"},
+        {"command": "python server.py"},
+        {"url": "http://b", "own_folder": True},
+    ],
 )
 def test_a_command_or_a_url_is_needed(arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="McpServer"):
