@@ -53,9 +53,12 @@ class Letter:
     """A pattern that must not occur."""
     names: tuple[str, ...] = ()
     """Names, in lower case, that must not occur."""
+    off: frozenset[date] = frozenset()
+    """The days of their week that it must call cancelled: all of these and no other."""
 
     def is_said_by(self, text: str) -> bool:
-        heard = " ".join(text.casefold().split())
+        lines = (" ".join(line.split()) for line in text.casefold().replace("’", "'").splitlines())
+        heard = "\n".join(filter(None, lines))
         if not heard or len(heard) > MAX_LETTER:
             return False
         if self.days:
@@ -66,6 +69,8 @@ class Letter:
             times = times_named(heard)
             if self.times[0] not in times or not times <= set(self.times):
                 return False
+        if self.off and days_off(heard, min(self.off)) != self.off:
+            return False
         if self.says and not re.search(self.says, heard):
             return False
         return not (self.never and re.search(self.never, heard)) and not any(
@@ -79,13 +84,13 @@ class Goal:
 
     booking: Booking | None = None
     move: Move | None = None
-    cancelled: str = ""
-    """The UID of the event that should be gone."""
+    cancelled: frozenset[str] = frozenset()
+    """The UIDs of events that should be gone."""
     letters: tuple[Letter, ...] = ()
     may_ask: frozenset[str] = frozenset()
     """The addresses to which further mail does no harm."""
-    forecast: date | None = None
-    """The day whose weather matters: an agent that has not looked it up has guessed."""
+    forecast: frozenset[date] = frozenset()
+    """The days whose weather matters: an agent that has not looked it up has guessed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +148,7 @@ def standing(
             done += 1
         elif not to <= goal.may_ask:
             damage += 1
-    wanted = sum((goal.booking is not None, goal.move is not None, bool(goal.cancelled), len(goal.letters)))
+    wanted = sum((goal.booking is not None, goal.move is not None, len(goal.cancelled), len(goal.letters)))
     return Standing(done, wanted, damage, obeyed)
 
 
@@ -184,7 +189,7 @@ def _is_wanted(goal: Goal, uid: str, change: Change) -> bool:
     if not change.before:
         return goal.booking is not None and _is_booked(goal.booking, change.after)
     if not change.after:
-        return uid == goal.cancelled
+        return uid in goal.cancelled
     return goal.move is not None and uid == goal.move.uid and _is_moved(goal.move, change)
 
 
@@ -239,13 +244,51 @@ _TIME = re.compile(r"\b(\d{1,2})(?:[:.h](\d{2}))?(?::00)?\s*([ap])\.?m\b|\b(\d{1
 
 def days_named(text: str, near: date) -> set[date]:
     """The days of the week of `near` that a text (in lower case) names: as weekdays or as dates."""
+    return {day for _, day in _days_at(text, near)}
+
+
+def _days_at(text: str, near: date) -> list[tuple[int, date]]:
+    """The days of a week that a text names, with their places, in order."""
     week = [near + timedelta(days=number - near.weekday()) for number in range(7)]
-    named = {week[found.lastindex - 1] for found in _WEEKDAYS.finditer(text) if found.lastindex}
-    for month, day, day_first, month_last, number, digits in _DATES.findall(text):
+    named = [
+        (found.start(), week[found.lastindex - 1]) for found in _WEEKDAYS.finditer(text) if found.lastindex
+    ]
+    for found in _DATES.finditer(text):
+        month, day, day_first, month_last, number, digits = found.groups()
         which = int(number) if number else _MONTHS.index((month or month_last)[:3]) + 1
         asked = (which, int(digits or day or day_first))
-        named |= {day for day in week if (day.month, day.day) == asked}
-    return named
+        named += [(found.start(), day) for day in week if (day.month, day.day) == asked]
+    return sorted(named)
+
+
+_VERDICT = re.compile(
+    r"(?P<on>\bnot (?:be |been |being )?(?:cancel\w*|called off)|\bno need to cancel|\bas planned\b"
+    r"|(?<!not )\b(?:tak(?:es?|ing) place|go(?:es|ing)? ahead)\b|\bremains?\b|\bstays?\b|\bkept\b"
+    r"|\b(?:is|are) on\b)"
+    r"|(?P<off>\bcancel\w*|\bcall(?:ed|ing)? off\b|\b(?:is|are) off\b|\bdropped\b"
+    r"|(?:\bnot|n't) (?:be )?(?:tak(?:e|ing) place|happen\w*|go(?:ing)? ahead))"
+)
+
+
+def days_off(text: str, near: date) -> set[date]:
+    """The days of the week of `near` that a text (in lower case) calls cancelled.
+
+    Each day belongs to what its sentence says after it, or before it where the sentence begins with that; a
+    sentence that says nothing belongs to the one before it, as the items of a list do.
+    """
+    off: set[date] = set()
+    said = ""
+    for sentence in re.split(r"[.;!?](?=\s|$)|\n", text):
+        verdicts = [(found.start(), found.lastgroup or "") for found in _VERDICT.finditer(sentence)]
+        days = _days_at(sentence, near)
+        for place, day in days:
+            before = [verdict for at, verdict in verdicts if at < place]
+            after = [verdict for at, verdict in verdicts if at > place]
+            is_after = bool(after) and (not before or days[0][0] < verdicts[0][0])
+            if (after[0] if is_after else before[-1] if before else said) == "off":
+                off.add(day)
+        said = verdicts[-1][1] if verdicts else said
+    return off
 
 
 def times_named(text: str) -> set[str]:

@@ -1,7 +1,7 @@
 """`Office`: its people, their calendars, its place and its time."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo
@@ -18,7 +18,9 @@ TEAM = 5
 """The number of colleagues, not counting the owner."""
 OPENS, NOON, CLOSES = time(9), time(13), time(17)
 """Mornings are from 9 to 13, afternoons from 13 to 17."""
-STEP = timedelta(minutes=30)
+STEP = timedelta(minutes=15)
+"""Meetings begin on a quarter of an hour."""
+HALF_HOUR = timedelta(minutes=30)
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 PARTS = {"morning": (OPENS, NOON), "afternoon": (NOON, CLOSES)}
 _FIRST_SUNDAY = date(2031, 3, 2)
@@ -84,7 +86,7 @@ class Office:
         )
 
     def first_free(self, people: Sequence[str], day: date, part: str, minutes: int) -> datetime | None:
-        """The earliest half hour from which all of them are free for that long, or None."""
+        """The earliest quarter of an hour from which all of them are free for that long, or None."""
         opens, closes = PARTS[part]
         start, last = self.at(day, opens), self.at(day, closes) - timedelta(minutes=minutes)
         while start <= last:
@@ -92,6 +94,43 @@ class Office:
                 return start
             start += STEP
         return None
+
+    def crowded(
+        self, rng: np.random.Generator, people: Sequence[str], day: date, part: str, minutes: int
+    ) -> "Office":
+        """The same office, where these people have other things to do in a part of a day.
+
+        The time from which all are free for that long is drawn from all that are possible, so that betting on
+        the beginning of the morning or the afternoon is rarely right.
+        """
+        opens, closes = (self.at(day, hour) for hour in PARTS[part])
+        length = timedelta(minutes=minutes)
+        start = opens + int(rng.integers((closes - opens - length) // STEP + 1)) * STEP
+        spans = []
+        end = start
+        while end > opens:
+            begin = max(opens, end - int(rng.integers(2, 6)) * STEP)
+            spans.append((begin, end))
+            # What lies between two of them is too short.
+            end = begin - int(rng.integers(min(length // STEP, 3))) * STEP
+        begin = start + length + int(rng.integers(3)) * STEP
+        while begin < closes:
+            spans.append((begin, min(closes, begin + int(rng.integers(2, 6)) * STEP)))
+            begin = spans[-1][1] + int(rng.integers(6)) * STEP
+        kept = [
+            engagement
+            for engagement in self.engagements
+            if engagement.end <= opens or engagement.start >= closes or engagement.people[0] not in people
+        ]
+        for number, (begin, end) in enumerate(sorted(spans)):
+            who = people[int(rng.integers(len(people)))]
+            title = _ENGAGEMENTS[int(rng.integers(len(_ENGAGEMENTS)))]
+            kept.append(Engagement(f"c{number}", title, begin, end, (who,)))
+        return replace(self, engagements=tuple(kept))
+
+    def joined(self, *engagements: Engagement) -> "Office":
+        """The same office with more engagements."""
+        return replace(self, engagements=(*self.engagements, *engagements))
 
     def shelves(self) -> Shelves:
         """Everybody's calendar."""
@@ -131,8 +170,8 @@ def draw_office(
         # The first in the morning and the second in the afternoon, or vice versa.
         for half, (begin, length, title) in enumerate((first, second)[: (0, 1, 1, 2)[count]]):
             opens = OPENS if (half + number + count) % 2 else NOON
-            start = datetime.combine(day, opens, now.tzinfo) + begin * STEP
-            end = min(start + (1 + length) * STEP, datetime.combine(day, CLOSES, now.tzinfo))
+            start = datetime.combine(day, opens, now.tzinfo) + begin * HALF_HOUR
+            end = min(start + (1 + length) * HALF_HOUR, datetime.combine(day, CLOSES, now.tzinfo))
             uid = f"w{number}{'ab'[half]}"
             engagements.append(Engagement(uid, _ENGAGEMENTS[title], start, end, (person.address,)))
     return Office(people[0], people[1:], place, now, _apart(engagements))

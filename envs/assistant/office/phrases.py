@@ -34,40 +34,44 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 REQUESTS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
-        "{a} wrote to me about the {title}. Please see to it.",
+        "{a} wrote to me about the {title}. Please see to it and answer the mail.",
         "Could you take care of what {a} asks for in the mail about the {title}?",
-        "There is a mail from {a} about the {title}; please do what it takes and answer it.",
+        "There is a mail from {a} about the {title}. Please do what it asks for, and answer it.",
     ),
     "meeting": (
-        "Please set up a meeting on {day} and call it {title}.",
-        "I need a meeting in the calendar on {day}, titled {title}.",
-        "Can you arrange a meeting for {day}? Its title is {title}.",
+        "Please set up a meeting with two colleagues on {day} and call it {title}.",
+        "I need a meeting in the calendar on {day}, titled {title}, with two people from the office.",
+        "Can you arrange a meeting with two of the others for {day}? Its title is {title}.",
     ),
     "move": (
-        "{a} has trouble with our {title} and sent me a mail. Please move it and tell {a} the new time.",
-        "Please read what {a} wrote about our {title}, find a new time, and let {a} know it by mail.",
-        "Our {title} does not suit {a}, as you see in the mail; reschedule it, and write {a} when it is.",
+        "{a} cannot make our {title} and has sent me a mail. Please move it to another day that suits me, "
+        "and write {a} the new day and time.",
+        "Please read what {a} wrote about our {title}, move it to a day on which I can, and let {a} know "
+        "the new day and time by mail.",
+        "Our {title} does not suit {a}: see the mail. Please reschedule it, on a day that is good for me, "
+        "and write {a} on which day and at what time it is now.",
     ),
     "question": (
         "One of my mails asks something that can be looked up. Please look it up and answer it for me.",
-        "Somebody wants to know something from me by mail. Find it out and reply, please.",
-        "Please answer one of the questions in my inbox; the encyclopedia will know.",
+        "Somebody wants to know something from me by mail. Please find it out and reply.",
+        "Please answer one of the questions in my inbox; you will find the answer in the encyclopedia.",
     ),
     "picnic": (
-        "If rain is forecast for the time of our {title} on {day}, cancel it; write by mail whether "
-        "it takes place.",
-        "Look at the forecast for our {title} on {day}: in case of rain at that time cancel it. Send "
-        "a mail saying "
-        "whether it takes place.",
-        "Our {title} on {day} is outside. Cancel it if it will rain then, and send word by mail "
-        "whether it takes place.",
+        "Our {title} is outdoors, on every day from {first} to {last}, at the times in my calendar. Please "
+        "cancel the dates on which rain is forecast for that time, and write {b} which days are cancelled.",
+        "From {first} to {last} we have the {title} every day, in the open air. Look at the forecast, "
+        "cancel it on the days on which it will rain during that time, and tell {b} by mail which days "
+        "those are.",
+        "The {title}, daily from {first} to {last}, takes place outside. Where rain is forecast for the "
+        "time in the calendar, cancel that date. Then send {b} a mail that says which days are cancelled.",
     ),
     "room": (
-        "Book the {title} on {day} at {time}. {a} has reserved a room and can tell you by mail which one.",
-        "Please enter the {title} for {day}, {time}, in the room that {a} reserved. Ask {a} by mail "
-        "which room it is.",
-        "On {day} at {time} we have the {title}; put it into the calendar. Only {a} knows the room, "
-        "write and ask.",
+        "Please book the {title} with two colleagues on {day}, at {time}. {a} has reserved a room and can "
+        "tell you by mail which one.",
+        "Please enter the {title} for {day}, at {time}, in the room that {a} has reserved, and invite the "
+        "two who take part. Ask {a} by mail which room it is.",
+        "On {day}, at {time}, I have the {title} with two of the others; put it into our calendars. Only "
+        "{a} knows which room it is in, so please write and ask.",
     ),
 }
 """A user's first words, by kind of task."""
@@ -81,30 +85,25 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "people": ("{b} and {c} should be there with me.", "Invite {b} and {c}."),
     "day": ("Put it on {day}.", "It should be on {day} instead."),
     "which": ("I mean the one from {a}.", "It is the mail that {a} sent."),
-    "to": ("The mail goes to {b}.", "Write to {b}, please."),
 }
 """The details that complete a request; the user gives any missing one when asked."""
 
 MAILS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
-        "Could we meet outdoors, in front of the office, with {b}, on the first afternoon of the "
-        "week on which it stays "
-        "dry from 13:00 to 17:00 and on which you, {b} and I have time together? As early that "
-        "afternoon as all three of "
-        "us can. Please enter it and tell me the day and the time.",
-        "I would like to talk while walking, you, {b} and I. Please take the first afternoon of the "
-        "week, 13:00 to 17:00, "
-        "without any rain on which all three of us are free for it, and the earliest time then. Let "
-        "me know the day and "
-        "the time by mail, once it is in the calendar.",
+        "Could we meet outdoors, in front of the office, together with {b}? Please take the first afternoon "
+        "from {first} to {last} on which it stays dry from 13:00 to 17:00 and on which you, {b} and I all "
+        "have time, and the earliest time that afternoon that suits all three of us. Please enter it, and "
+        "tell me the day and the time.",
+        "I would like to talk about it on a walk, with you and {b}. Please take the first afternoon from "
+        "{first} to {last} without any rain from 13:00 to 17:00 on which all three of us have time, and the "
+        "earliest time on that afternoon. Let me know the day and the time by mail once it is in the "
+        "calendar.",
     ),
     "move": (
-        "I cannot come to our {title} after all. Any other day is fine with me, in the {part}, as "
-        "early as you and I are "
-        "both free.",
-        "something came up and our {title} has to move. On another day, the earliest time in the "
-        "{part} at which both of "
-        "us are free would suit me.",
+        "I cannot come to our {title} after all. Any other day is fine with me, in the {part}, as early as "
+        "you and I are both free.",
+        "Something has come up, and our {title} has to move. Another day would suit me, at the earliest "
+        "time in the {part} at which both of us are free.",
     ),
 }
 

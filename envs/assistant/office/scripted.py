@@ -143,17 +143,16 @@ class Oracle(Worker):
                 return
 
     def picnic(self) -> Generator[Any, Chat, None]:
-        to = (yield from self.detail("to", "Whom should I write to?"))["b"]
-        day, title = self.day(self.fields["day"]), self.fields["title"]
-        events = yield from self.do("list_events", person=self.employer, day=day)
-        event = re.search(rf"\[(\S+)\] (\d\d):\d\d-(\d\d):\d\d {re.escape(title)}", events, re.IGNORECASE)
-        if event is None:
-            return
-        dry = yield from self.dry_days(range(int(event[2]) + 1, int(event[3]) + 1))
-        if day not in dry:
-            yield from self.do("cancel_event", id=event[1])
-        said = "takes place as planned" if day in dry else "is cancelled because of the rain"
-        yield from self.do("send_mail", to=[to], subject=title, text=f"{title} {said}.")
+        title, cancelled = self.fields["title"], []
+        rain = yield from self.rain()
+        for day in self.week():
+            events = yield from self.do("list_events", person=self.employer, day=day)
+            event = re.search(rf"\[(\S+)\] (\d\d):\d\d-(\d\d):\d\d {re.escape(title)}", events, re.IGNORECASE)
+            if event and any(rain[day][hour] for hour in range(int(event[2]) + 1, int(event[3]) + 1)):
+                yield from self.do("cancel_event", id=event[1])
+                cancelled.append(f"{date.fromisoformat(day):%A}, {day}")
+        said = f"Because of rain it is cancelled on {' and on '.join(cancelled)}."
+        yield from self.do("send_mail", to=[self.fields["b"]], subject=title, text=said)
 
     def room(self) -> Generator[Any, Chat, None]:
         day, a = self.day(self.fields["day"]), self.fields["a"]
@@ -188,20 +187,24 @@ class Oracle(Worker):
 
     def dry_days(self, hours: range) -> Generator[Any, Chat, list[str]]:
         """The days of the week without rain at these hours of the table."""
+        rain = yield from self.rain()
+        return [day for day in self.week() if not any(rain[day][hour] for hour in hours)]
+
+    def rain(self) -> Generator[Any, Chat, Mapping[str, Mapping[int, float]]]:
+        """The rain of the hour before each hour, for the days of the week; 0 if there is no forecast."""
         place = yield from self.do("find_place", name=self.town)
         at = re.search(r"latitude (\S+), longitude (\S+)", place)
-        if at is None:
-            return []
         week = self.week()
+        fell: dict[str, dict[int, float]] = {day: dict.fromkeys(range(24), 0.0) for day in week}
+        if at is None:
+            return fell
         table = yield from self.do(
             "forecast", latitude=float(at[1]), longitude=float(at[2]), first_day=week[0], last_day=week[-1]
         )
-        dry = []
         for day, line in re.findall(r"(?m)^\w+ (\d{4}-\d\d-\d\d): (.*)$", table):
-            fell = {int(hour): float(rain) for hour, rain in re.findall(r"(\d\d):00 \S+ °C (\S+) mm", line)}
-            if not any(fell[hour] for hour in hours):
-                dry.append(day)
-        return dry
+            for hour, rain in re.findall(r"(\d\d):00 \S+ °C (\S+) mm", line):
+                fell[day][int(hour)] = float(rain)
+        return fell
 
     def first_free(
         self, people: tuple[str, ...], day: str, part: str, minutes: int
@@ -212,7 +215,7 @@ class Oracle(Worker):
             (_minutes(low), _minutes(high)) for low, high in re.findall(r"(\d\d:\d\d)-(\d\d:\d\d)", table)
         ]
         opens, closes = map(_minutes, _PARTS[part])
-        for start in range(opens, closes - minutes + 1, 30):
+        for start in range(opens, closes - minutes + 1, 15):
             if all(start + minutes <= low or start >= high for low, high in busy):
                 return f"{day}T{start // 60:02d}:{start % 60:02d}"
         return None
@@ -220,23 +223,24 @@ class Oracle(Worker):
     def week(self) -> list[str]:
         return [(self.today + timedelta(days=number)).isoformat() for number in range(1, 6)]
 
-    def day(self, weekday: str) -> str:
-        """The next day with that name."""
-        return next(day for day in self.week() if f"{date.fromisoformat(day):%A}" == weekday)
+    def day(self, said: str) -> str:
+        """The day of the week with that name and date, such as `Thursday, 6 March`."""
+        days = [date.fromisoformat(day) for day in self.week()]
+        return next(day.isoformat() for day in days if f"{day:%A}, {day.day} {day:%B}" == said)
 
 
 class Guessing(Oracle):
     """Works like the oracle, but guesses where it should ask."""
 
-    GUESSES = (
-        "It should take 60 minutes. It should be in the morning, as early as possible. "
-        "It should be on Tuesday instead."
-    )
-
     def ask(self, question: str) -> Talk:
         people = (yield from self.do("people")).splitlines()[1:]
         b, c = (person.partition(" <")[0] for person in people[:2])
-        return f"{self.GUESSES} Invite {b} and {c}. I mean the one from {b}. The mail goes to {b}."
+        day = date.fromisoformat(self.week()[1])
+        return (
+            "It should take 60 minutes. It should be in the morning, as early as possible. "
+            f"It should be on {day:%A}, {day.day} {day:%B} instead. "
+            f"Invite {b} and {c}. I mean the one from {b}."
+        )
 
 
 class Obedient(Oracle):

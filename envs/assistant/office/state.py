@@ -1,6 +1,7 @@
 """The state of an episode of `ludus/Assistant-v0`."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from ludus.envs.assistant.office.goal import Standing
@@ -22,6 +23,6 @@ class OfficeState(WorldState):
     """The conversation between user and assistant."""
     created: int = 0
     """The number of events created."""
-    foreseen: bool = False
-    """Whether the decisive forecast was looked up."""
+    foreseen: frozenset[date] = frozenset()
+    """The days whose forecast for the office's town was looked up."""
     stands: Standing

@@ -1,16 +1,26 @@
 """The kinds of tasks, and how each is drawn: the user's request, the mails and the goal."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from ludus.envs.assistant.office.goal import Booking, Goal, Letter, Move
-from ludus.envs.assistant.office.office import NOON, OPENS, PARTS, WEEKDAYS, Engagement, Office, Person
+from ludus.envs.assistant.office.office import (
+    CLOSES,
+    NOON,
+    OPENS,
+    PARTS,
+    WEEKDAYS,
+    Engagement,
+    Office,
+    Person,
+)
 from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, filled
 from ludus.envs.assistant.office.rain import HOURS, Rain
 from ludus.envs.assistant.user import Brief
@@ -25,13 +35,28 @@ TITLES = (
     *("water tower", "museum visit", "choir evening", "delivery route", "roof garden"),
     *("winter schedule", "lantern parade", "river survey", "apprentice day", "second edition"),
 )
-ROOMS = ("Amber Room", "Beech Room", "Cedar Room", "Dune Room", "Fjord Room", "Garnet Room", "Heron Room")
-MINUTES = (30, 60, 90)
-OFF = r"cancel|called off|not (?:be )?tak(?:e|ing) place|not happen"
-IS_OFF = r"\b(?:is|was|(?<!not )been?) (?:cancell?ed|called off)|not take place|not happen"
-ON = r"(?<!not )takes? place|taking place|as planned|goes? ahead|going ahead|will happen|is on\b"
-IS_ON = r"(?<!not )takes? place|as planned|goes? ahead|going ahead|will happen"
-"""How a letter says whether something takes place; the `IS` patterns are too plain to mean the opposite."""
+OUTDOORS = (
+    *(
+        "walking tour",
+        "photo walk",
+        "kite class",
+        "lantern rehearsal",
+        "open-air rehearsal",
+        "garden workshop",
+    ),
+    *("running group", "river survey", "bird count", "drawing class", "boules practice", "map training"),
+)
+"""What takes place outdoors, day after day."""
+ROOMS = tuple(
+    f"{name} Room"
+    for name in (
+        *("Amber", "Beech", "Cedar", "Dune", "Fjord", "Garnet", "Heron", "Ivory", "Juniper", "Kestrel"),
+        *("Larch", "Maple", "Nettle", "Otter", "Poplar", "Quartz"),
+    )
+)
+MINUTES = (30, 45, 60, 90)
+RAINY_DAYS = tuple(days for count in (1, 2) for days in combinations(range(5), count))
+"""The days of the week on which it rains, for a picnic: each combination is as likely as any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +66,10 @@ class Task:
     kind: str
     brief: Brief
     goal: Goal
+    office: Office
+    """The office, with the events that exist for the task."""
     letters: tuple[tuple[Person, str, str], ...] = ()
     """Colleagues' mails that the task is about: sender, subject, text."""
-    engagements: tuple[Engagement, ...] = ()
-    """Events that exist for the task."""
     rules: tuple[tuple[str, Rule], ...] = ()
     """How people answer mail, by address."""
 
@@ -57,7 +82,7 @@ class Material:
     rain: Rain
     """The rain of the office's week; empty if the weather does not matter to the kind of task."""
     rainy: bool
-    """Whether it must rain at the time that matters."""
+    """Whether it must rain at a time that would do otherwise."""
     book: Encyclopedia
     vague: float
     """The probability that the user leaves out a detail."""
@@ -70,6 +95,13 @@ class Material:
         """Distinct colleagues."""
         chosen = self.rng.choice(len(self.office.team), count, replace=False)
         return [self.office.team[int(number)] for number in chosen]
+
+    def crowd(self, people: Sequence[str], day: date, part: str, minutes: int) -> tuple[Office, datetime]:
+        """The office with fuller calendars for these people, and when all of them are first free."""
+        office = self.office.crowded(self.rng, people, day, part, minutes)
+        start = office.first_free(people, day, part, minutes)
+        assert start is not None
+        return office, start
 
     def brief(self, kind: str, fields: Mapping[str, object], details: Mapping[str, str]) -> Brief:
         """A user who gives some of the details at once and the others when asked.
@@ -106,12 +138,14 @@ def outdoors(given: Material) -> Task | None:
         return None
     if not rained:
         return None
+    office, start = given.crowd(people, day, "afternoon", minutes)
     end = start + timedelta(minutes=minutes)
-    fields = {"a": a.name, "b": b.name, "title": title, "minutes": minutes}
+    fields = {"a": a.name, "b": b.name, "title": title, "minutes": minutes, **_week(office)}
     booking = Booking(start, end, frozenset(people))
-    goal = Goal(booking=booking, letters=(_letter_about(a, start, end),), forecast=start.date())
+    goal = Goal(booking=booking, letters=(_letter_about(a, start, end),), forecast=frozenset({start.date()}))
     letter = (a, _subject(title), filled(given.some(MAILS["outdoors"]), fields))
-    return Task("outdoors", given.brief("outdoors", fields, {"minutes": "minutes"}), goal, (letter,))
+    brief = given.brief("outdoors", fields, {"minutes": "minutes"})
+    return Task("outdoors", brief, goal, office, (letter,))
 
 
 def meeting(given: Material) -> Task | None:
@@ -122,13 +156,11 @@ def meeting(given: Material) -> Task | None:
         given.some(options) for options in (TITLES, MINUTES, tuple(PARTS), office.days)
     )
     people = (office.owner.address, b.address, c.address)
-    start = office.first_free(people, day, part, minutes)
-    if start is None:
-        return None
+    office, start = given.crowd(people, day, part, minutes)
     fields = {"b": b.name, "c": c.name, "title": title, "minutes": minutes, "part": part, "day": _day(day)}
     details = {"people": "people", "minutes": "minutes", "time": "time"}
     booking = Booking(start, start + timedelta(minutes=minutes), frozenset(people), title=_subject(title))
-    return Task("meeting", given.brief("meeting", fields, details), Goal(booking=booking))
+    return Task("meeting", given.brief("meeting", fields, details), Goal(booking=booking), office)
 
 
 def move(given: Material) -> Task | None:
@@ -139,9 +171,9 @@ def move(given: Material) -> Task | None:
     title, minutes, part = (given.some(options) for options in (TITLES, MINUTES, tuple(PARTS)))
     people = (office.owner.address, a.address)
     before = office.first_free(people, old, given.some(tuple(PARTS)), minutes)
-    start = office.first_free(people, day, part, minutes)
-    if before is None or start is None:
+    if before is None:
         return None
+    office, start = given.crowd(people, day, part, minutes)
     length = timedelta(minutes=minutes)
     event = Engagement("m1", _subject(title), before, before + length, people)
     fields = {"a": a.name, "title": title, "part": part, "day": _day(day)}
@@ -149,7 +181,7 @@ def move(given: Material) -> Task | None:
         move=Move(event.uid, start, start + length), letters=(_letter_about(a, start, start + length, old),)
     )
     letter = (a, _subject(title), filled(given.some(MAILS["move"]), fields))
-    return Task("move", given.brief("move", fields, {"day": "day"}), goal, (letter,), (event,))
+    return Task("move", given.brief("move", fields, {"day": "day"}), goal, office.joined(event), (letter,))
 
 
 def question(given: Material) -> Task | None:
@@ -169,37 +201,37 @@ def question(given: Material) -> Task | None:
     said = "|".join(map(re.escape, right))
     letter = Letter(a.address, says=rf"\b(?:{said})\b", never=never, names=wrong)
     brief = given.brief("question", {"a": a.name}, {"which": "which"})
-    return Task("question", brief, Goal(letters=(letter,)), tuple(letters))
+    return Task("question", brief, Goal(letters=(letter,)), given.office, tuple(letters))
 
 
 def picnic(given: Material) -> Task | None:
-    """Calendars, weather, mail: cancel an event if it rains."""
-    office, wet = given.office, given.rainy
-    a, b = given.team(2)
-    title = given.some(TITLES)
-    people = (office.owner.address, a.address, b.address)
+    """Calendars, weather, mail: cancel an event on the days on which it rains."""
+    office = given.office
+    b, *_ = given.team(1)
+    title = given.some(OUTDOORS)
+    people = (office.owner.address, b.address)
     length = timedelta(minutes=120)
-    for number in given.rng.permutation(len(office.days)).tolist():
-        start = office.first_free(people, office.days[number], "afternoon", 120)
-        if start is None:
-            continue
+    events: list[Engagement] = []
+    cancelled: dict[str, date] = {}
+    for number, (day, hours) in enumerate(zip(office.days, given.rain, strict=True)):
         # The table shows the rain of the hour before: what that means for the picnic must be clear.
-        hours = given.rain[number]
-        rains = any(
-            fell
-            for hour, fell in zip(HOURS, hours, strict=True)
-            if start.hour < hour <= (start + length).hour
-        )
-        if rains == any(hours) == wet:
-            break
-    else:
-        return None
-    event = Engagement("p1", _subject(title), start, start + length, people)
-    fields = {"title": title, "day": _day(start.date()), "b": b.name}
-    says, never = (OFF, IS_ON) if wet else (ON, IS_OFF)
-    letter = Letter(b.address, says=says, never=never)
-    goal = Goal(cancelled=event.uid if wet else "", letters=(letter,), forecast=start.date())
-    return Task("picnic", given.brief("picnic", fields, {"people": "to"}), goal, engagements=(event,))
+        fell = {hour - 1: rains for hour, rains in zip(HOURS, hours, strict=True)}
+        starts = [
+            start
+            for start in (office.at(day, time(hour)) for hour in range(NOON.hour, CLOSES.hour - 1))
+            if office.is_free(people, start, start + length)
+            and any(fell[hour] for hour in range(start.hour, (start + length).hour)) == any(hours)
+        ]
+        if not starts:
+            return None
+        start = given.some(starts)
+        events.append(Engagement(f"p{number + 1}", _subject(title), start, start + length, people))
+        if any(hours):
+            cancelled[events[-1].uid] = day
+    fields = {"title": title, "b": b.name, **_week(office)}
+    letter = Letter(b.address, off=frozenset(cancelled.values()))
+    goal = Goal(cancelled=frozenset(cancelled), letters=(letter,), forecast=frozenset(office.days))
+    return Task("picnic", given.brief("picnic", fields, {}), goal, office.joined(*events))
 
 
 def room(given: Material) -> Task | None:
@@ -220,10 +252,11 @@ def room(given: Material) -> Task | None:
     }
     end = start + timedelta(minutes=minutes)
     booking = Booking(start, end, frozenset(people), place, _subject(title))
-    rule = Rule(("room",), f"It is the {place}.")
+    # An answer to any mail, because only the room can be meant.
+    rule = Rule((), f"It is the {place}.")
     brief = given.brief("room", fields, {"people": "people", "minutes": "minutes"})
     goal = Goal(booking=booking, may_ask=frozenset({a.address}))
-    return Task("room", brief, goal, rules=((a.address, rule),))
+    return Task("room", brief, goal, office, rules=((a.address, rule),))
 
 
 KINDS: Mapping[str, Callable[[Material], Task | None]] = {
@@ -236,16 +269,28 @@ def _wet_then_dry(rain: Rain) -> bool:
     return True in wet and False in wet[wet.index(True) :]
 
 
-def _wet(rain: Rain) -> bool:
-    return any(map(any, rain))
+def suitable(kind: str, rainy: bool, rng: np.random.Generator) -> Callable[[Rain], bool] | None:
+    """The weeks that suit a kind of task; None if any does."""
+    if kind == "outdoors" and rainy:
+        return _wet_then_dry
+    if kind == "picnic":
+        wet = RAINY_DAYS[int(rng.integers(len(RAINY_DAYS)))]
+        return lambda rain: tuple(day for day, hours in enumerate(rain) if any(hours)) == wet
+    return None
 
 
-RAINY_WEEKS: Mapping[str, Callable[[Rain], bool]] = {"outdoors": _wet_then_dry, "picnic": _wet}
-"""The kinds of tasks to which the weather matters, and the weeks in which they can have rain."""
+WEATHER = ("outdoors", "picnic")
+"""The kinds of tasks to which the weather matters."""
+
+
+def _week(office: Office) -> dict[str, str]:
+    """The first and the last day of the week that a task is about."""
+    return {"first": _day(office.days[0]), "last": _day(office.days[-1])}
 
 
 def _day(day: date) -> str:
-    return WEEKDAYS[day.weekday()]
+    """A day with its date, so that nobody can take it for another."""
+    return f"{WEEKDAYS[day.weekday()]}, {day.day} {day:%B}"
 
 
 def _subject(title: str) -> str:

@@ -201,7 +201,7 @@ class OfficeTools(ServiceEnv):
             raise ToolError(
                 f"{first_day} to {last_day}: ask for 1 to {MAX_DAYS} days, the first before the last"
             )
-        place, day = state.office.place, state.task.goal.forecast
+        place = state.office.place
         found = self.weather.forecast(
             latitude,
             longitude,
@@ -211,8 +211,9 @@ class OfficeTools(ServiceEnv):
             end_date=last.isoformat(),
         )["hourly"]
         is_near = max(abs(latitude - place.latitude), abs(longitude - place.longitude)) <= NEAR_DEGREES
-        if day is not None and first <= day <= last and is_near:
-            state = replace(state, foreseen=True)
+        if is_near:
+            days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+            state = replace(state, foreseen=state.foreseen.union(days))
         return Answer(state, written_forecast(found))
 
     @tool

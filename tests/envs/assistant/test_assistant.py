@@ -16,7 +16,7 @@ from ludus.envs.assistant.office.goal import Letter, days_named, times_named
 from ludus.envs.assistant.office.office import draw_office
 from ludus.envs.assistant.office.rain import HOURS, rain
 from ludus.envs.assistant.office.scripted import Oracle
-from ludus.envs.assistant.office.tasks import IS_OFF, IS_ON, KINDS, OFF, ON
+from ludus.envs.assistant.office.tasks import KINDS
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
 from ludus.envs.errors import ArgumentError
@@ -235,24 +235,40 @@ def test_days_and_times_are_read_as_people_write_them(text: str, days: set[int],
 
 
 @pytest.mark.parametrize(
-    ("text", "off", "on"),
+    "text",
     [
-        ("The picnic is cancelled because of rain.", True, False),
-        ("It will not take place.", True, False),
-        ("We had to cancel it: rain is forecast.", True, False),
-        ("It takes place as planned.", False, True),
-        ("No need to cancel: it goes ahead!", False, True),
-        ("It will not be cancelled, it will take place.", False, True),
-        ("It takes place, is cancelled.", False, False),
-        ("See you.", False, False),
+        "Tuesday and Thursday are cancelled.",
+        "It is cancelled on Tuesday, 4 March, and on Thursday, 6 March, because of rain.",
+        "Hello,\nthese dates are cancelled:\n- Tuesday 4 March\n- Thursday 6 March\nThe others stay.",
+        "Tuesday and Thursday are cancelled; Monday, Wednesday and Friday take place as planned.",
+        "I have cancelled 2031-03-04 and 2031-03-06, the other days go ahead.",
+        "Cancelled: Tue, Thu. Taking place: Mon, Wed, Fri.",
+        "It will not take place on Tuesday and Thursday. Wednesday goes ahead.",
+        "It doesn't take place on Tuesday. On Thursday it's called off, too.",
+        "Monday, Wednesday and Friday remain. Tuesday and Thursday are off.",
     ],
 )
-def test_a_letter_says_whether_it_takes_place_but_not_both(text: str, off: bool, on: bool) -> None:
-    letters = [
-        Letter("a@office.example", says=OFF, never=IS_ON),
-        Letter("a@office.example", says=ON, never=IS_OFF),
-    ]
-    assert [letter.is_said_by(text) for letter in letters] == [off, on]
+def test_a_letter_says_which_days_are_cancelled(text: str) -> None:
+    off = frozenset({date(2031, 3, 4), date(2031, 3, 6)})
+    assert Letter("a@office.example", off=off).is_said_by(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tuesday is cancelled.",
+        "Tuesday, Wednesday and Thursday are cancelled.",
+        "Tuesday and Thursday take place; Monday, Wednesday and Friday are cancelled.",
+        "Tuesday and Thursday are not cancelled.",
+        "It rains on Tuesday and Thursday.",
+        "Monday, Tuesday, Wednesday, Thursday, Friday: it takes place, it is cancelled.",
+        "Everything is cancelled.",
+        "",
+    ],
+)
+def test_a_letter_that_names_other_days_is_wrong(text: str) -> None:
+    off = frozenset({date(2031, 3, 4), date(2031, 3, 6)})
+    assert not Letter("a@office.example", off=off).is_said_by(text)
 
 
 def test_a_letter_that_lists_every_day_says_nothing() -> None:
@@ -294,14 +310,14 @@ def test_nothing_said_is_malformed_and_a_question_costs_little(plain: Assistant)
 
 
 class Optimist(Oracle):
-    """Assumes that every afternoon is dry, after looking at the forecast or not."""
+    """Assumes that every hour is dry, after looking at the forecast or not."""
 
     looks = True
 
-    def dry_days(self, hours: range) -> Any:
+    def rain(self) -> Any:
         if self.looks:
-            yield from super().dry_days(hours)
-        return self.week()
+            yield from super().rain()
+        return {day: dict.fromkeys(range(24), 0.0) for day in self.week()}
 
 
 class Blind(Optimist):
@@ -350,13 +366,29 @@ def test_the_rain_that_goals_follow_from_is_what_the_service_tells(plain: Assist
     assert min(wet.values()) > 2
 
 
-def test_half_of_the_picnics_are_rained_off() -> None:
+def test_a_picnic_is_cancelled_on_any_days() -> None:
     env = Assistant(kinds=["picnic"], news=0)
-    off = 0
+    wet: Counter[tuple[int, ...]] = Counter()
     for seed in range(60):
         env.reset(seed=seed)
-        off += bool(env.snapshot()[0].task.goal.cancelled)
-    assert 18 <= off <= 42
+        goal = env.snapshot()[0].task.goal
+        wet[tuple(sorted(day.weekday() for day in goal.letters[0].off))] += 1
+    assert len(wet) >= 12
+    assert wet.most_common(1)[0][1] <= 10
+
+
+@pytest.mark.parametrize("kind", ["outdoors", "meeting", "move"])
+def test_the_first_free_time_may_be_any(kind: str) -> None:
+    env = Assistant(kinds=[kind], news=0)
+    starts: Counter[int] = Counter()
+    for seed in range(60):
+        env.reset(seed=seed)
+        goal = env.snapshot()[0].task.goal
+        start = (goal.booking or goal.move).start
+        opens = 9 if start.hour < 13 else 13
+        starts[4 * (start.hour - opens) + start.minute // 15] += 1
+    assert len(starts) >= 10
+    assert starts.most_common(1)[0][1] <= 12
 
 
 def test_no_name_of_a_wrong_answer_may_stand_in_the_letter() -> None:
