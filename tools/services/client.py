@@ -1,5 +1,6 @@
 """How every client of a service handles errors."""
 
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -15,10 +16,19 @@ class Refused(ToolError):
         self.status = status
 
 
-def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.Response:
+def ask(
+    http: httpx.Client,
+    method: str,
+    path: str,
+    *,
+    explain: Callable[[httpx.Response], str] | None = None,
+    **arguments: Any,
+) -> httpx.Response:
     """Send a request, and return a response that carries an answer (status below 400).
 
     Args:
+        explain: reads what a refusal says in the service's own protocol; empty if it says nothing. With it, a
+            403 that is explained is a refusal, too.
         arguments: of `httpx.Client.request`: `params`, `json`, `content`, `headers`.
 
     Raises:
@@ -43,11 +53,12 @@ def ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.R
         raise ToolError(f"the service is busy (status {response.status_code}); try again {when}")
     if response.status_code >= 500:
         raise ToolError(f"the service failed (status {response.status_code}); try again")
-    if response.status_code in (401, 403, 407):
+    explained = explain(response) if explain else ""
+    if response.status_code in (401, 407) or (response.status_code == 403 and not explained):
         raise ToolFault(
             f"{response.url} refuses access (status {response.status_code}): check the credentials"
         )
-    raise Refused(_reason(response), response.status_code)
+    raise Refused(explained or _reason(response), response.status_code)
 
 
 def ask_json(http: httpx.Client, method: str, path: str, **arguments: Any) -> Any:

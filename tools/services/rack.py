@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,6 +43,11 @@ class Rack:
     ) -> None:
         self._control = control
         self._hosts = {name: _Host(service, faults or FaultPlan()) for name, service in services.items()}
+        self._well_known = {
+            f"/.well-known/{service.well_known}": name
+            for name, service in services.items()
+            if service.well_known
+        }
         self._about = {
             "services": {
                 name: {"url": f"/{name}/", "about": about(service)} for name, service in services.items()
@@ -74,6 +79,9 @@ class Rack:
             await _answer(send, 200, self._about)
         elif path == "/health":
             await _answer(send, 200, {"status": "ok"})
+        elif (name := self._well_known.get(path.rstrip("/"))) is not None:
+            location = [(b"location", f"/{name}/".encode())]
+            await _answer(send, 301, {"url": f"/{name}/"}, location)
         else:
             names = ", ".join(f"/{name}" for name in self._hosts)
             reason = f"there is nothing at {path[:100]}; there are: {names}"
@@ -245,8 +253,10 @@ async def _refuse(send: Send, status: int, reason: str) -> None:
     await _answer(send, status, {"error": True, "reason": reason})
 
 
-async def _answer(send: Send, status: int, answer: Mapping[str, Any]) -> None:
+async def _answer(
+    send: Send, status: int, answer: Mapping[str, Any], more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     body = json.dumps(answer, ensure_ascii=False, indent=2).encode() + b"\n"
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -43,6 +43,8 @@ class Service(ABC):
 
     name: str
     """Its path under `ludus serve tools`; faults are drawn from the name, too."""
+    well_known = ""
+    """The name under `/.well-known/` at which clients look for it (RFC 8615); empty if there is none."""
 
     def __init__(self, clock: VirtualClock | None = None) -> None:
         self.clock = clock or VirtualClock()

@@ -34,7 +34,7 @@ from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
 from ludus.tools.services.calendar import CalendarClient, CalendarService
 from ludus.tools.services.calendar.model import Status
-from ludus.tools.services.calendar.service import Shelves, shelf
+from ludus.tools.services.calendar.shelves import Shelves, shelf
 from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {"goal": 1.0, "damage": -1.0, "milestones": 0.2}

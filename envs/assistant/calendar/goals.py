@@ -10,7 +10,7 @@ from hashlib import blake2b
 from ludus.envs.assistant.calendar.world import Person
 from ludus.tools.services.calendar import expand, ics
 from ludus.tools.services.calendar.model import Item
-from ludus.tools.services.calendar.service import Shelves
+from ludus.tools.services.calendar.shelves import Shelves
 
 BEFORE, AFTER = timedelta(days=30), timedelta(days=120)
 """The period that is compared, relative to now."""

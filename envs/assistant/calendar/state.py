@@ -7,7 +7,7 @@ from datetime import datetime
 from ludus.envs.assistant.calendar.goals import Goal
 from ludus.envs.assistant.calendar.world import Person
 from ludus.envs.assistant.service_env import WorldState
-from ludus.tools.services.calendar.service import Shelves
+from ludus.tools.services.calendar.shelves import Shelves
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

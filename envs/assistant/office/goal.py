@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ludus.tools.services.calendar import Item, VEvent, ics
-from ludus.tools.services.calendar.service import Shelves
+from ludus.tools.services.calendar.shelves import Shelves
 from ludus.tools.services.mail.rfc822 import name_and_address
 
 MAX_LETTER = 1_000

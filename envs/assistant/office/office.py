@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from ludus.tools.services.calendar import Attendee, Calendar, Item, VEvent
-from ludus.tools.services.calendar.service import Shelves, shelf
+from ludus.tools.services.calendar.shelves import Shelves, shelf
 from ludus.tools.services.geography import Place, invented_name, invented_places
 
 TRIES = 500

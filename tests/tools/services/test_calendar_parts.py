@@ -21,12 +21,13 @@ from ludus.tools.services.calendar import (
     CalendarService,
     Item,
     VEvent,
-    dav,
     edit,
     expand,
     ics,
 )
+from ludus.tools.services.calendar.dav import requests, xml
 from ludus.tools.services.calendar.model import STATUSES, resource_name
+from ludus.tools.services.calendar.service import METHODS
 from ludus.tools.services.client import Refused
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -105,8 +106,8 @@ def test_what_we_write_the_library_reads_the_same(item: Item) -> None:
 def test_no_text_breaks_the_reader(body: bytes) -> None:
     with pytest.raises(ics.BadCalendar):
         ics.read(body.decode("utf-8", errors="replace"))
-    with pytest.raises(dav.BadXml):
-        dav.parse(b"<" + body)
+    with pytest.raises(xml.BadXml):
+        xml.parse(b"<" + body)
 
 
 good = ics.write(Item(VEvent(uid="x", start=START, end=START + HOUR, rule="FREQ=DAILY;COUNT=3")))
@@ -140,8 +141,9 @@ def test_objects_that_make_no_sense_are_refused_with_the_reason(line: str, words
     service = CalendarService({Calendar("a@x", "A", "UTC"): ()})
     with connect(service) as http:
         answer = http.put("a@x/x.ics", content=body)
-    assert answer.status_code == 400
-    assert answer.json()["reason"]
+    assert answer.status_code == 403
+    assert "valid-calendar-data" in answer.text
+    assert words in requests.read_refusal(answer)
 
 
 @settings(deadline=None, max_examples=60)
@@ -310,53 +312,181 @@ BOMB = XML + '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><x>&b;</x>'
 QUERY = '<C:calendar-query xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav">{}</C:calendar-query>'
 
 
+SYNC = '<sync-collection xmlns="DAV:"><sync-token>{}</sync-token><sync-level>1</sync-level></sync-collection>'
+FILTER = QUERY.format('<C:filter><C:comp-filter name="VCALENDAR">{}</C:comp-filter></C:filter>')
+EVENT = FILTER.format('<C:comp-filter name="VEVENT">{}</C:comp-filter>')
+DATA = QUERY.format('<prop><C:calendar-data {}</prop><C:filter><C:comp-filter name="VCALENDAR"/></C:filter>')
+PATCH = '<propertyupdate xmlns="DAV:"><set><prop>{}</prop></set></propertyupdate>'
+KINDS = '<C:supported-calendar-component-set><C:comp name="{}"/></C:supported-calendar-component-set>'
+MKCOL = '<mkcol xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><set><prop>{}</prop></set></mkcol>'
+
+
 @pytest.mark.parametrize(
-    ("method", "path", "body", "status", "words"),
+    ("method", "path", "body", "status", "precondition", "words"),
     [
-        ("REPORT", "a@x.example/", BOMB, 400, "DTD"),
-        ("REPORT", "a@x.example/", BOMB.encode("utf-16"), 400, "no XML"),
-        ("MKCALENDAR", "new@x.example/", BOMB, 400, "DTD"),
-        ("REPORT", "a@x.example/", "<html>", 400, "no XML"),
-        ("REPORT", "a@x.example/", "", 400, "no XML"),
+        ("REPORT", "a@x.example/", BOMB, 400, "", "DTD"),
+        ("REPORT", "a@x.example/", BOMB.encode("utf-16"), 400, "", "not XML"),
+        ("MKCALENDAR", "new@x.example/", BOMB, 400, "", "DTD"),
+        ("REPORT", "a@x.example/", "<html>", 400, "", "not XML"),
+        ("REPORT", "a@x.example/", "", 400, "", "not XML"),
+        ("PROPFIND", "a@x.example/", "<a>" * 60 + "</a>" * 60, 400, "", "nested more than 50 deep"),
+        ("REPORT", "a@x.example/", "<a/>", 403, "supported-report", "the report a on a calendar"),
+        ("REPORT", "", EVENT, 403, "supported-report", "the home"),
+        ("REPORT", "a@x.example/day4.ics", SYNC, 403, "supported-report", "on an object"),
+        ("REPORT", "a@x.example/", SYNC.format("urn:x"), 403, "valid-sync-token", "begin without one"),
         (
             "REPORT",
             "a@x.example/",
-            '<sync-collection xmlns="DAV:"/>',
-            400,
-            "sync-collection is not supported",
+            SYNC.format("").replace("</sync-c", "<limit><nresults>2</nresults></limit></sync-c"),
+            507,
+            "number-of-matches-within-limits",
+            "5 objects",
         ),
-        ("REPORT", "a@x.example/", QUERY.format(""), 400, "must filter VEVENTs"),
-        ("REPORT", "nobody/", QUERY.format(""), 404, "no calendar of 'nobody'"),
+        ("REPORT", "a@x.example/", QUERY.format(""), 403, "valid-filter", "one filter"),
+        ("REPORT", "a@x.example/", FILTER.format("<C:comp-filter/>"), 403, "valid-filter", "no name"),
+        ("REPORT", "a@x.example/", EVENT.format("<C:time-range/>"), 403, "valid-filter", "neither a start"),
+        (
+            "REPORT",
+            "a@x.example/",
+            EVENT.format('<C:time-range start="20310303"/>'),
+            403,
+            "valid-filter",
+            "not a time of the form",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            EVENT.format('<C:time-range start="20310303T000000Z" end="20310303T000000Z"/>'),
+            403,
+            "valid-filter",
+            "end must come after",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            FILTER.format('<C:time-range start="20310303T000000Z"/>'),
+            403,
+            "valid-filter",
+            "VCALENDAR has no time",
+        ),
+        ("REPORT", "a@x.example/", EVENT.format("<C:dreams/>"), 403, "supported-filter", "filter dreams"),
+        ("REPORT", "a@x.example/", EVENT.format("<C:x/>" * 60), 403, "supported-filter", "at most 50"),
+        (
+            "REPORT",
+            "a@x.example/",
+            EVENT.format(
+                '<C:comp-filter name="VALARM"><C:time-range start="20310303T000000Z"/></C:comp-filter>'
+            ),
+            403,
+            "supported-filter",
+            "VALARM",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            EVENT.format(
+                '<C:prop-filter name="SUMMARY"><C:text-match collation="i;x">a</C:text-match></C:prop-filter>'
+            ),
+            403,
+            "supported-collation",
+            "'i;x' is not supported; there are i;ascii-casemap",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            DATA.format('content-type="application/json"/>'),
+            403,
+            "supported-calendar-data",
+            "text/calendar",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            DATA.format('><C:expand start="20310101T000000Z"/></C:calendar-data>'),
+            403,
+            "supported-calendar-data",
+            "needs a start and an end",
+        ),
+        (
+            "REPORT",
+            "a@x.example/",
+            DATA.format('><C:expand start="19800101T000000Z" end="20990101T000000Z"/></C:calendar-data>'),
+            403,
+            "number-of-matches-within-limits",
+            "4000 days",
+        ),
+        ("REPORT", "nobody/", QUERY.format(""), 404, "", "no calendar of 'nobody'"),
         (
             "PUT",
             "a@x.example/y.ics",
             good.replace("UID:x", "UID:day4"),
             409,
+            "no-uid-conflict",
             "belongs to the object 'day4.ics'",
         ),
-        ("PUT", "a@x.example/y.ics", b"\xff\xfe", 400, "iCalendar"),
-        ("PUT", "a@x.example/y.ics", b"x" * 1_000_001, 413, "longer than"),
-        ("PUT", "nobody/y.ics", good, 409, "no calendar of 'nobody'"),
-        ("GET", "a@x.example/none.ics", "", 404, "no object 'none.ics'"),
-        ("DELETE", "a@x.example/", "", 405, "not for this address"),
-        ("MKCALENDAR", "a@x.example/", "", 405, "already"),
-        ("MKCALENDAR", "a@x.example/x/y", "", 403, "made at"),
-        ("PROPFIND", "nobody/", "", 404, "no calendar"),
+        ("PUT", "a@x.example/day4.ics", good, 409, "no-uid-conflict", "has another UID"),
+        ("PUT", "a@x.example/y.ics", b"\xff\xfe", 403, "valid-calendar-data", "iCalendar"),
+        (
+            "PUT",
+            "a@x.example/y.ics",
+            good.replace("VEVENT", "VJOURNAL"),
+            403,
+            "supported-calendar-component",
+            "VEVENT and VTODO",
+        ),
+        ("PUT", "a@x.example/y.ics", b"x" * 1_000_001, 413, "max-resource-size", "longer than"),
+        ("PUT", "nobody/y.ics", good, 409, "", "no calendar of 'nobody'"),
+        ("PUT", "a@x.example/", good, 405, "", "PUT is not for a calendar"),
+        ("GET", "a@x.example/none.ics", "", 404, "", "no object 'none.ics'"),
+        ("DELETE", "", "", 405, "", "not for the home"),
+        ("MKCALENDAR", "a@x.example/", "", 405, "resource-must-be-null", "already"),
+        ("MKCALENDAR", "a@x.example/x/y", "", 403, "calendar-collection-location-ok", "made at"),
+        ("MKCALENDAR", ".well-known/", "", 403, "calendar-collection-location-ok", "made at"),
+        ("MKCOL", "new/", "", 403, "valid-resourcetype", "only calendars"),
+        ("MKCOL", "new/", MKCOL.format("<resourcetype/>"), 403, "valid-resourcetype", "only calendars"),
+        (
+            "MKCALENDAR",
+            "new/",
+            MKCOL.format("<C:calendar-timezone>TZID:Mars</C:calendar-timezone>"),
+            403,
+            "valid-calendar-data",
+            "'Mars' has no IANA name",
+        ),
+        (
+            "MKCALENDAR",
+            "new/",
+            MKCOL.format(KINDS.format("VJOURNAL")),
+            403,
+            "supported-calendar-component",
+            "VEVENT and VTODO",
+        ),
+        ("PROPFIND", "nobody/", "", 404, "", "no calendar"),
+        (
+            "PROPPATCH",
+            "a@x.example/day4.ics",
+            PATCH.format("<displayname/>"),
+            403,
+            "cannot-modify-protected-property",
+            "follow from its text",
+        ),
     ],
 )
 def test_what_the_service_refuses(
-    service: CalendarService, method: str, path: str, body, status: int, words: str
+    service: CalendarService, method: str, path: str, body, status: int, precondition: str, words: str
 ) -> None:
     before = service.state
     with connect(service) as http:
         answer = http.request(method, path, content=body)
     assert answer.status_code == status, answer.text
-    assert words in answer.json()["reason"]
+    assert words in requests.read_refusal(answer)
+    assert [xml.local_name(inner.tag) for inner in xml.parse(answer.content)][:-1] == [precondition] * bool(
+        precondition
+    )
     assert service.state is before
 
 
 @given(
-    st.sampled_from(["GET", "PUT", "DELETE", "REPORT", "PROPFIND", "MKCALENDAR"]),
+    st.sampled_from(METHODS),
     st.text(max_size=40),
     st.binary(max_size=60),
 )

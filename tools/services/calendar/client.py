@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from ludus.tools.errors import ToolError, ToolFault
-from ludus.tools.services.calendar import dav, edit, expand, ics
+from ludus.tools.services.calendar import edit, expand, ics
+from ludus.tools.services.calendar.dav import requests
+from ludus.tools.services.calendar.dav.xml import BadXml
 from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import (
     STATUSES,
@@ -83,12 +85,11 @@ class CalendarClient:
 
     def calendars(self) -> list[Calendar]:
         """All calendars, ordered by address."""
-        body = ask(
-            self._http, "PROPFIND", "", content=dav.COLLECTIONS, headers={**_XML, "depth": "1"}
-        ).content
+        headers = {**_XML, "depth": "1"}
+        body = _ask(self._http, "PROPFIND", "", content=requests.COLLECTIONS, headers=headers).content
         found = [
             _calendar(member)
-            for member in _read(self._http, dav.read_collections, body)
+            for member in _read(self._http, requests.read_collections, body)
             if member.is_calendar
         ]
         return sorted(found, key=lambda calendar: calendar.person)
@@ -96,8 +97,8 @@ class CalendarClient:
     def calendar(self, person: str) -> Calendar:
         """One person's calendar."""
         headers = {**_XML, "depth": "0"}
-        body = self._ask("PROPFIND", person, content=dav.COLLECTIONS, headers=headers).content
-        found = _read(self._http, dav.read_collections, body)
+        body = self._ask("PROPFIND", person, content=requests.COLLECTIONS, headers=headers).content
+        found = _read(self._http, requests.read_collections, body)
         if not found:
             raise Refused(f"there is no calendar of {person!r}", 404)
         return _calendar(found[0])
@@ -111,7 +112,8 @@ class CalendarClient:
         if not is_iana(carried("zone", zone)):
             raise ToolError(f"there is no time zone {zone[:60]!r}; give an IANA name such as 'Europe/Berlin'")
         name = carried("name", name)
-        self._ask("MKCALENDAR", person, content=dav.make_calendar(name, ics.timezone(zone)), headers=_XML)
+        body = requests.make_calendar(name, ics.timezone(zone))
+        self._ask("MKCALENDAR", person, content=body, headers=_XML)
         return Calendar(person, name, zone)
 
     # Objects
@@ -132,7 +134,7 @@ class CalendarClient:
             item = self._item(response.text, str(response.url))
             return Stored(item, response.headers.get("etag", ""), name)
         # Other programs name their resources as they like.
-        for found in self._query(person, dav.query_uid(uid)):
+        for found in self._query(person, requests.query_uid(uid)):
             other = self._understood(found)
             if other is not None and other.uid == uid:
                 return Stored(other, found.etag, unquote(found.href.rstrip("/").rpartition("/")[2]))
@@ -176,7 +178,7 @@ class CalendarClient:
         cancelled and declined ones. An event counts if any part of it lies between the two."""
         # Servers disagree on when a whole day begins: an extra day on either side makes that irrelevant.
         start, end = _time("start", start), _time("end", end)
-        query = dav.query_time(start - expand.MARGIN, end + expand.MARGIN)
+        query = requests.query_time(start - expand.MARGIN, end + expand.MARGIN)
         understood = (self._understood(found) for found in self._query(person, query))
         items = [item for item in understood if item is not None]
         zone = self._zone(person) if any(map(_is_floating, items)) else UTC
@@ -393,9 +395,9 @@ class CalendarClient:
     def _zone(self, person: str) -> tzinfo:
         return ZoneInfo(self.calendar(person).zone)
 
-    def _query(self, person: str, body: bytes) -> list[dav.Found]:
+    def _query(self, person: str, body: bytes) -> list[requests.Found]:
         content = self._ask("REPORT", person, content=body, headers={**_XML, "depth": "1"}).content
-        return _read(self._http, dav.read_objects, content)
+        return _read(self._http, requests.read_objects, content)
 
     def _item(self, text: str, place: str) -> Item:
         try:
@@ -405,7 +407,7 @@ class CalendarClient:
                 raise ToolFault(f"{place} is no calendar object: {error}; is the URL right?") from None
             raise ToolError(f"{place} is on the server, and cannot be understood: {error}") from None
 
-    def _understood(self, found: dav.Found) -> Item | None:
+    def _understood(self, found: requests.Found) -> Item | None:
         """An object from the server; None if it must be left out."""
         try:
             return ics.read(found.text)
@@ -418,10 +420,14 @@ class CalendarClient:
     def _ask(self, method: str, person: str, name: str = "", **arguments: Any) -> httpx.Response:
         if not person or "/" in person or carried("person", person) in (".", ".."):
             raise ToolError(f"{person[:100]!r} is nobody: a person is an address such as 'anna@example.org'")
-        return ask(self._http, method, f"{quote(person)}/{quote(name, safe='')}", **arguments)
+        return _ask(self._http, method, f"{quote(person)}/{quote(name, safe='')}", **arguments)
 
 
-def _calendar(found: dav.Collection) -> Calendar:
+def _ask(http: httpx.Client, method: str, path: str, **arguments: Any) -> httpx.Response:
+    return ask(http, method, path, explain=requests.read_refusal, **arguments)
+
+
+def _calendar(found: requests.Collection) -> Calendar:
     person = unquote(found.href.rstrip("/").rpartition("/")[2])
     return Calendar(person, found.name or person, found.zone if is_iana(found.zone) else "UTC")
 
@@ -435,7 +441,7 @@ def _read(http: httpx.Client, read: Callable[[bytes], list[Any]], body: bytes) -
     """The content of an XML body."""
     try:
         return read(body)
-    except dav.BadXml as error:
+    except BadXml as error:
         raise ToolFault(f"{http.base_url} answered with no CalDAV: {error}; is the URL right?") from None
 
 

@@ -56,13 +56,17 @@ def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) 
 
 def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> bool:
     """Whether any part of an object lies between two times."""
+    return next(stepped(item, start, end, zone), None) is not None
+
+
+def stepped(item: Item, start: datetime, end: datetime, zone: tzinfo) -> Iterator[Event]:
+    """The events of an object between two times, however far apart, step by step. Those that reach from one
+    step into the next come twice."""
     low, end = start.astimezone(UTC), end.astimezone(UTC)
     while low < end:
         high = min(end, low + STEP)
-        if next(_of(item, low, high, zone), None) is not None:
-            return True
+        yield from _of(item, low, high, zone)
         low = high
-    return False
 
 
 def busy(found: Iterable[Event], person: str, start: datetime, end: datetime) -> list[Busy]:

@@ -61,21 +61,26 @@ def read(text: str) -> Item:
         BadCalendar: it is not a VCALENDAR with VEVENTs of one UID, has a character that calendars cannot
             carry, or a date or rule that makes no sense.
     """
+    check_characters(text)
+    return item_of(component(text))
+
+
+def check_characters(text: str) -> None:
+    """
+    Raises:
+        BadCalendar: it contains a character that calendars cannot carry.
+    """
     if wrong := UNCARRIED.search(text.replace("\r\n", "\n")):
         raise BadCalendar(f"no iCalendar text: it has the character U+{ord(wrong[0]):04X}")
-    try:
-        return _item(text)
-    except OverflowError as error:
-        raise BadCalendar(f"a date or duration is too large: {error}") from None
 
 
 @dataclass(slots=True)
-class _Component:
-    """One component: its properties and the components inside it."""
+class Component:
+    """One component: its properties, as unfolded lines, and the components inside it."""
 
     name: str
     lines: list[str] = field(default_factory=list)
-    inner: list["_Component"] = field(default_factory=list)
+    inner: list["Component"] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -83,12 +88,14 @@ class _Component:
         return "\r\n".join([f"BEGIN:{self.name}", *self.lines, *inner, f"END:{self.name}"])
 
 
-def _component(text: str) -> _Component:
-    """
+@functools.lru_cache(maxsize=256)
+def component(text: str) -> Component:
+    """The VCALENDAR that a text is. Results are cached, and must not be changed.
+
     Raises:
         BadCalendar: it is not a single VCALENDAR whose components begin and end in order.
     """
-    root = _Component("")
+    root = Component("")
     stack = [root]
     for line in unfolded(text):
         head, _, value = line.partition(":")
@@ -96,7 +103,7 @@ def _component(text: str) -> _Component:
         if head == "BEGIN":
             if len(stack) > 20:
                 raise BadCalendar("no iCalendar text: its components stand too deep in each other")
-            begun = _Component(value.strip().upper())
+            begun = Component(value.strip().upper())
             stack[-1].inner.append(begun)
             stack.append(begun)
         elif head == "END":
@@ -113,15 +120,36 @@ def _component(text: str) -> _Component:
     return root.inner[0]
 
 
-def _item(text: str) -> Item:
-    calendar = _component(text)
-    own_zones: dict[str, WrittenZone] = {}
-    for component in calendar.inner:
-        if component.name == "VTIMEZONE":
-            name = next((line.value for line in map(read_line, component.lines) if line.name == "TZID"), "")
+def own_zones(calendar: Component) -> dict[str, WrittenZone]:
+    """The zones without IANA names that a calendar defines, by name.
+
+    Raises:
+        BadCalendar: one of them makes no sense.
+    """
+    zones: dict[str, WrittenZone] = {}
+    for inner in calendar.inner:
+        if inner.name == "VTIMEZONE":
+            name = next((line.value for line in map(read_line, inner.lines) if line.name == "TZID"), "")
             if not is_iana(name):
-                own_zones[name] = written_zone(component.text)
-    events = [_event(component, own_zones) for component in calendar.inner if component.name == "VEVENT"]
+                zones[name] = written_zone(inner.text)
+    return zones
+
+
+def item_of(calendar: Component) -> Item:
+    """The object that a VCALENDAR holds.
+
+    Raises:
+        BadCalendar: see `read`.
+    """
+    try:
+        return _item(calendar)
+    except OverflowError as error:
+        raise BadCalendar(f"a date or duration is too large: {error}") from None
+
+
+def _item(calendar: Component) -> Item:
+    zones = own_zones(calendar)
+    events = [_event(inner, zones) for inner in calendar.inner if inner.name == "VEVENT"]
     if not events:
         raise BadCalendar("there is no VEVENT in it")
     if len({event.uid for event in events}) > 1:
@@ -132,10 +160,10 @@ def _item(text: str) -> Item:
     changes = tuple(event for event in events if event.occurrence is not None)
     # Somebody invited to one occurrence only has an object without the series.
     main, changes = (mains[0], changes) if mains else (changes[0], changes[1:])
-    return Item(main, changes, tuple(zone.text for zone in own_zones.values()))
+    return Item(main, changes, tuple(zone.text for zone in zones.values()))
 
 
-def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
+def _event(component: Component, zones: Mapping[str, tzinfo]) -> VEvent:
     found: dict[str, list[Line]] = {}
     other = []
     for raw in component.lines:
@@ -157,7 +185,7 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
     for name in ONCE:
         if len(found.get(name, ())) > 1:
             raise BadCalendar(f"it has two {name}s")
-    start = _moment(found["DTSTART"][0], zones)
+    start = moment_of(found["DTSTART"][0], zones)
     end = _end(start, found, zones)
     rule = value("RRULE").upper().rstrip(";")
     if rule:
@@ -167,8 +195,8 @@ def _event(component: _Component, zones: Mapping[str, tzinfo]) -> VEvent:
     sequence = value("SEQUENCE", "0")
     if not re.fullmatch(r"\d{1,9}", sequence, re.ASCII):
         raise BadCalendar(f"SEQUENCE:{sequence[:20]} is no number")
-    stamp = _moment(found["DTSTAMP"][0], zones) if "DTSTAMP" in found else None
-    which = None if occurrence is None else _moment(occurrence, zones)
+    stamp = moment_of(found["DTSTAMP"][0], zones) if "DTSTAMP" in found else None
+    which = None if occurrence is None else moment_of(occurrence, zones)
     following = occurrence is not None and occurrence.parameters.get("RANGE", "").upper() == "THISANDFUTURE"
     if which is not None and following and abs(_wall(start) - _wall(which)) > LONGEST:
         raise BadCalendar(f"RECURRENCE-ID: what follows is moved by more than {LONGEST.days} days")
@@ -209,7 +237,7 @@ def _check_length(rule: Rule, start: Moment, end: Moment) -> None:
 def _end(start: Moment, found: Mapping[str, list[Line]], zones: Mapping[str, tzinfo]) -> Moment:
     """DTEND, or the end given by DURATION: calendar days, exact hours (RFC 5545, 3.3.6)."""
     if "DTEND" in found:
-        end = _moment(found["DTEND"][0], zones)
+        end = moment_of(found["DTEND"][0], zones)
     elif "DURATION" in found:
         days, rest = _duration(found["DURATION"][0].value)
         if not isinstance(start, datetime) and rest:
@@ -241,7 +269,15 @@ def _is_floating(moment: Moment) -> bool:
     return isinstance(moment, datetime) and moment.tzinfo is None
 
 
-def _moment(line: Line, zones: Mapping[str, tzinfo]) -> Moment:
+def moment_of(line: Line, zones: Mapping[str, tzinfo]) -> Moment:
+    """The moment that a property says.
+
+    Args:
+        zones: those that the calendar defines.
+
+    Raises:
+        BadCalendar: it is not one, or in a zone that does not exist.
+    """
     return _in_zone(line.value, line, zones)
 
 
@@ -323,24 +359,24 @@ def _checked(line: str) -> str:
 def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterator[str]:
     yield "BEGIN:VEVENT"
     yield f"UID:{escaped(event.uid)}"
-    yield _moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
-    start = _moment_line("DTSTART", event.start, zones)
+    yield moment_line("DTSTAMP", event.stamp.astimezone(UTC), zones)
+    start = moment_line("DTSTART", event.start, zones)
     if event.rule and start.endswith("Z") and zone_name(event.start) != "UTC":  # type: ignore[arg-type]
         # In UTC it would not keep its local time when the clocks change again.
         raise BadCalendar(
             f"a series cannot begin at {event.start}, which the clocks show twice: begin it another day"
         )
     yield start
-    yield _moment_line("DTEND", event.end, zones)
+    yield moment_line("DTEND", event.end, zones)
     if event.rule:
         yield f"RRULE:{event.rule}"
     for moment in event.excluded:
-        yield _moment_line("EXDATE", moment, zones)
+        yield moment_line("EXDATE", moment, zones)
     for moment in event.added:
-        yield _moment_line("RDATE", moment, zones)
+        yield moment_line("RDATE", moment, zones)
     if event.occurrence is not None:
         name = "RECURRENCE-ID;RANGE=THISANDFUTURE" if event.following else "RECURRENCE-ID"
-        yield _moment_line(name, event.occurrence, zones)
+        yield moment_line(name, event.occurrence, zones)
     for name, value in (
         ("SUMMARY", event.summary),
         ("LOCATION", event.location),
@@ -367,7 +403,7 @@ def _attendee_line(attendee: Attendee) -> str:
     return f"ATTENDEE;{name}PARTSTAT={attendee.status.upper()}:{_calendar_address(attendee.address)}"
 
 
-def _moment_line(name: str, moment: Moment, zones: dict[str, None]) -> str:
+def moment_line(name: str, moment: Moment, zones: dict[str, None]) -> str:
     if not isinstance(moment, datetime):
         return f"{name};VALUE=DATE:{_day(moment)}"
     zone = None if moment.tzinfo is None else zone_name(moment)

@@ -1,63 +1,50 @@
 """The calendar service: CalDAV over calendars in memory."""
 
-import functools
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from hashlib import blake2b
+from dataclasses import replace
 from urllib.parse import quote
-from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ludus.tools.services.calendar import dav, expand, ics
+from ludus.tools.services.calendar import objects
+from ludus.tools.services.calendar.dav import properties, reports
+from ludus.tools.services.calendar.dav.properties import MAX_BODY, Resource
+from ludus.tools.services.calendar.dav.xml import (
+    CALDAV,
+    DAV,
+    MEDIA_TYPE,
+    BadXml,
+    Refusal,
+    href,
+    multistatus,
+    parse,
+    response,
+)
 from ludus.tools.services.calendar.lines import BadCalendar
-from ludus.tools.services.calendar.model import Calendar, Item, resource_name
-from ludus.tools.services.calendar.zones import is_iana
+from ludus.tools.services.calendar.model import Calendar, Item
+from ludus.tools.services.calendar.shelves import Shelf, Shelves, etag, shelf
 from ludus.tools.services.service import Service, VirtualClock
 
-METHODS = ("OPTIONS", "PROPFIND", "MKCALENDAR", "REPORT", "GET", "PUT", "DELETE")
-MAX_BODY = 1_000_000
-"""Bytes of a request."""
-EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """A person's calendar: its objects as text, by resource name."""
-
-    calendar: Calendar
-    objects: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Shelves:
-    """All calendars, by person, and their state before the last write. It is immutable: a write makes a new
-    one."""
-
-    by_person: Mapping[str, Shelf] = field(default_factory=dict)
-    before: "Shelves | None" = None
-
-    def with_shelf(self, shelf: Shelf) -> "Shelves":
-        by_person = {**self.by_person, shelf.calendar.person: shelf}
-        return Shelves(by_person, Shelves(self.by_person))
-
-
-def shelf(calendar: Calendar, items: Iterable[Item] = ()) -> Shelf:
-    """A calendar with objects in it."""
-    return Shelf(calendar, {resource_name(item.uid): ics.write(item) for item in items})
+READING = ("OPTIONS", "GET", "HEAD", "PROPFIND", "REPORT")
+METHODS = (*READING, "PUT", "DELETE", "PROPPATCH", "MKCALENDAR", "MKCOL")
+WELL_KNOWN = ".well-known/caldav"
+"""Where clients look first (RFC 6764, 5)."""
+MAX_CALENDARS, MAX_OBJECTS = 1000, 20_000
+"""The maximum number of calendars, and of objects in each."""
 
 
 class CalendarService(Service):
     """Calendars of several people over CalDAV: a collection each, `/PERSON/`, with `/PERSON/UID.ics`.
 
-    It understands what `CalendarClient` sends: PROPFIND, MKCALENDAR, REPORT (calendar-query by time-range and
-    UID), GET, PUT and DELETE with ETag, If-Match and If-None-Match. A REPORT answers with whole objects;
-    expanding series is up to the client, so that every server gives the same results.
+    It speaks CalDAV as real clients do: discovery (`/` is everybody's principal, and the home of all
+    calendars), PROPFIND, PROPPATCH, MKCALENDAR, MKCOL, the reports calendar-query, calendar-multiget,
+    free-busy-query and sync-collection, GET, HEAD, PUT and DELETE with ETag, If-Match and If-None-Match.
+    What it refuses it refuses with the precondition that the RFCs name.
 
     Args:
         calendars: the initial calendars and their contents.
@@ -65,6 +52,7 @@ class CalendarService(Service):
     """
 
     name = "calendar"
+    well_known = "caldav"
 
     def __init__(
         self,
@@ -90,126 +78,197 @@ class CalendarService(Service):
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        if len(body) > MAX_BODY:
-            return _refusal(413, f"the request is longer than {MAX_BODY} bytes")
-        person, _, name = request.path_params["path"].partition("/")
-        root = quote(request.scope.get("root_path", ""))
+        root = quote(request.scope.get("root_path", "")) + "/"
+        path = request.path_params["path"]
+        if path.rstrip("/") == WELL_KNOWN:
+            return RedirectResponse(root, 301)
+        person, _, name = path.partition("/")
         try:
-            return self._of(request, root, person, name, body)
-        except (dav.BadXml, BadCalendar) as error:
-            return _refusal(400, str(error))
+            if len(body) > MAX_BODY:
+                raise Refusal(
+                    413, f"the request is longer than {MAX_BODY} bytes", f"{CALDAV}max-resource-size"
+                )
+            answer = self._of(request, root, person, name, body)
+        except BadXml as error:
+            answer = _refused(Refusal(400, str(error)))
+        except Refusal as refusal:
+            answer = _refused(refusal)
+        if request.method == "HEAD":
+            answer.body = b""
+        return answer
 
     def _of(self, request: Request, root: str, person: str, name: str, body: bytes) -> Response:
-        method = request.method
-        shelves = self._state
-        if self.is_stale and method in ("GET", "PROPFIND", "REPORT"):
-            shelves = shelves.before or shelves
+        method, shelves = request.method, self._state
         if method == "OPTIONS":
-            return Response(headers={"dav": "1, calendar-access", "allow": ", ".join(METHODS)})
-        if method == "PROPFIND" and not name:
-            return _members(shelves, root, person, request.headers.get("depth", "0"))
-        if method == "MKCALENDAR":
-            return self._make(person, name, body)
-        if person not in shelves.by_person:
+            return Response(headers={"dav": "1, 3, calendar-access", "allow": ", ".join(METHODS)})
+        if self.is_stale and method in READING:
+            shelves = shelves.before or shelves
+        if method in ("MKCALENDAR", "MKCOL"):
+            return self._make(method, person, name, body)
+        held = shelves.by_person.get(person)
+        if held is None:
+            if not person and method == "PROPFIND":
+                return self._find(request, shelves, Resource(root), body)
+            if not person and method == "REPORT":
+                return self._report(Resource(root), body)
+            if not person:
+                raise Refusal(405, f"{method} is not for the home of all calendars")
             # Writing into a missing collection is a conflict (RFC 4918, 9.7.1).
-            return _refusal(409 if method == "PUT" else 404, f"there is no calendar of {person!r}")
-        shelf = shelves.by_person[person]
-        if method == "REPORT":
-            return _report(shelf, root, dav.read_query(body))
-        if not name or method not in ("GET", "PUT", "DELETE"):
-            return _refusal(405, f"{method} is not for this address")
-        return self._resource(request, shelf, name, body)
+            raise Refusal(409 if method == "PUT" else 404, f"there is no calendar of {person!r}")
+        resource = Resource(root, held, name)
+        if name and method != "PUT" and name not in held.objects:
+            raise Refusal(404, f"there is no object {name!r}")
+        match method:
+            case "PROPFIND":
+                return self._find(request, shelves, resource, body)
+            case "REPORT":
+                return self._report(resource, body)
+            case "PROPPATCH":
+                return self._change(resource, held, body)
+            case "DELETE" if not name:
+                self._state = self._state.without(person)
+                return Response(status_code=204)
+            case "GET" | "HEAD" if name:
+                return _read(request, resource.text)
+            case "PUT" if name:
+                return self._put(request, held, name, body)
+            case "DELETE":
+                _check_version(request, held.objects[name])
+                self._state = self._state.with_shelf(held.with_object(name, None))
+                return Response(status_code=204)
+        raise Refusal(405, f"{method} is not for a calendar")
 
-    def _make(self, person: str, name: str, body: bytes) -> Response:
-        if not person or name:
-            return _refusal(403, "calendars are made at /PERSON/")
+    # Collections
+
+    def _make(self, method: str, person: str, name: str, body: bytes) -> Response:
+        if not person or name or person == WELL_KNOWN.partition("/")[0]:
+            raise Refusal(403, "calendars are made at /PERSON/", f"{CALDAV}calendar-collection-location-ok")
         if person in self._state.by_person:
-            return _refusal(405, f"there is a calendar of {person!r} already")
-        title, zone = dav.read_make_calendar(body)
-        if zone and not is_iana(zone):
-            return _refusal(403, f"the time zone {zone!r} has no IANA name")
-        self._state = self._state.with_shelf(Shelf(Calendar(person, title or person, zone or "UTC")))
+            raise Refusal(405, f"there is a calendar of {person!r} already", f"{DAV}resource-must-be-null")
+        if len(self._state.by_person) >= MAX_CALENDARS:
+            raise Refusal(507, f"there are {MAX_CALENDARS} calendars already", f"{DAV}quota-not-exceeded")
+        request = parse(body) if body else None
+        says_what = request is not None and request.find(f"{DAV}set/{DAV}prop/{DAV}resourcetype") is not None
+        if method == "MKCOL" and not says_what:
+            raise Refusal(403, "only calendars are made here", f"{DAV}valid-resourcetype")
+        made, outcomes = properties.changed(Shelf(Calendar(person, person, "UTC")), request, is_new=True)
+        for refusal in outcomes.values():
+            if refusal is not None:
+                raise refusal
+        self._state = self._state.with_shelf(made)
         return Response(status_code=201)
 
-    def _resource(self, request: Request, shelf: Shelf, name: str, body: bytes) -> Response:
-        text = shelf.objects.get(name)
-        asked = request.headers.get("if-match")
-        if request.method == "PUT":
-            if text is not None and request.headers.get("if-none-match") == "*":
-                return _refusal(412, f"there is an object {name!r} already")
-            if asked is not None and (text is None or asked not in ("*", etag(text))):
-                return _refusal(412, f"{name!r} has been changed or removed since it was read; read it again")
-            try:
-                new = body.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise BadCalendar(f"no iCalendar text: {error}") from None
-            uid = ics.read(new).uid
-            holder = next((key for key, text in shelf.objects.items() if ics.read(text).uid == uid), name)
-            if holder != name:
-                return _refusal(409, f"the UID {uid!r} belongs to the object {holder!r}")
-            self._state = self._state.with_shelf(replace(shelf, objects={**shelf.objects, name: new}))
-            return Response(status_code=201 if text is None else 204, headers={"etag": etag(new)})
-        if text is None:
-            return _refusal(404, f"there is no object {name!r}")
-        if request.method == "GET":
-            return Response(text, media_type="text/calendar", headers={"etag": etag(text)})
-        if asked is not None and asked not in ("*", etag(text)):
-            return _refusal(412, f"{name!r} has been changed since it was read; read it again")
-        rest = {key: text for key, text in shelf.objects.items() if key != name}
-        self._state = self._state.with_shelf(replace(shelf, objects=rest))
-        return Response(status_code=204)
+    def _find(self, request: Request, shelves: Shelves, resource: Resource, body: bytes) -> Response:
+        wanted = properties.read_wanted(parse(body) if body else None)
+        depth = request.headers.get("depth", "0")
+        if depth not in ("0", "1"):
+            raise Refusal(403, "PROPFIND is answered to depth 0 or 1", f"{DAV}propfind-finite-depth")
+        resources = [resource]
+        if depth == "1":
+            resources += resource.members()
+            if resource.shelf is None:
+                resources += (replace(resource, shelf=held) for held in shelves.by_person.values())
+        return _multistatus(multistatus(properties.found(each, wanted) for each in resources))
+
+    def _change(self, resource: Resource, held: Shelf, body: bytes) -> Response:
+        if resource.name:
+            raise Refusal(
+                403,
+                "the properties of an object follow from its text",
+                f"{DAV}cannot-modify-protected-property",
+            )
+        new, outcomes = properties.changed(held, parse(body))
+        if not any(outcomes.values()):
+            self._state = self._state.with_shelf(new)
+        return _multistatus(multistatus([response(resource.href, properties.propstats(outcomes))]))
+
+    def _report(self, resource: Resource, body: bytes) -> Response:
+        answer = reports.answer(resource, parse(body), self.clock.now)
+        return Response(answer.body, answer.status, media_type=answer.media_type)
+
+    # Objects
+
+    def _put(self, request: Request, held: Shelf, name: str, body: bytes) -> Response:
+        text = held.objects.get(name)
+        _check_version(request, text)
+        media_type = request.headers.get("content-type", "text/calendar").partition(";")[0].strip().lower()
+        if media_type != "text/calendar":
+            raise Refusal(
+                403, f"an object is text/calendar, not {media_type[:60]}", f"{CALDAV}supported-calendar-data"
+            )
+        new = _checked(held, name, body)
+        if text is None and len(held.objects) >= MAX_OBJECTS:
+            raise Refusal(507, f"the calendar has {MAX_OBJECTS} objects already", f"{DAV}quota-not-exceeded")
+        self._state = self._state.with_shelf(held.with_object(name, new))
+        return Response(status_code=201 if text is None else 204, headers={"etag": etag(new)})
 
 
-def _members(shelves: Shelves, root: str, person: str, depth: str) -> Response:
-    if person and person not in shelves.by_person:
-        return _refusal(404, f"there is no calendar of {person!r}")
-    if depth not in ("0", "1"):
-        return _refusal(403, "PROPFIND is answered to depth 0 or 1")
-    members = []
-    if not person:
-        members.append((dav.Collection(f"{root}/", False, "", ""), ""))
-    if person or depth == "1":
-        for shelf in shelves.by_person.values():
-            if person in ("", shelf.calendar.person):
-                calendar = shelf.calendar
-                entry = dav.Collection(
-                    f"{root}/{quote(calendar.person)}/", True, calendar.name, calendar.zone
-                )
-                members.append((entry, ics.timezone(calendar.zone)))
-    return _multistatus(dav.collections(members))
+def _checked(held: Shelf, name: str, body: bytes) -> str:
+    """A text that can be stored under a name.
+
+    Raises:
+        Refusal: it is not a calendar object, or its UID belongs to another one.
+    """
+    try:
+        text = body.decode("utf-8")
+        new = objects.read(text)
+    except objects.BadKind as error:
+        raise Refusal(403, str(error), f"{CALDAV}supported-calendar-component") from None
+    except BadCalendar as error:
+        raise Refusal(403, str(error), f"{CALDAV}valid-calendar-data") from None
+    except UnicodeDecodeError as error:
+        raise Refusal(403, f"no iCalendar text: {error}", f"{CALDAV}valid-calendar-data") from None
+    if new.kind not in held.kinds:
+        kinds = ", ".join(held.kinds)
+        raise Refusal(403, f"this calendar takes {kinds}", f"{CALDAV}supported-calendar-component")
+    holder = next((key for key, text in held.objects.items() if objects.read(text).uid == new.uid), name)
+    old = held.objects.get(name)
+    if old is not None and objects.read(old).uid != new.uid:
+        raise Refusal(
+            409,
+            f"the object {name!r} has another UID",
+            f"{CALDAV}no-uid-conflict",
+            href(quote(name, safe="")),
+        )
+    if holder != name:
+        raise Refusal(
+            409,
+            f"the UID {new.uid!r} belongs to the object {holder!r}",
+            f"{CALDAV}no-uid-conflict",
+            href(quote(holder, safe="")),
+        )
+    return text
 
 
-def _report(shelf: Shelf, root: str, query: dav.Query) -> Response:
-    start, end = query.start or EARLIEST, query.end or LATEST
-    if not start < end:
-        return _refusal(400, "time-range: the end must come after the start")
-    any_time = query.start is None and query.end is None
-    zone = _zone(shelf.calendar.zone)
-    found = []
-    for name, text in shelf.objects.items():
-        item = ics.read(text)
-        if query.uid not in (None, item.uid):
-            continue
-        if any_time or expand.takes_place(item, start, end, zone):
-            href = f"{root}/{quote(shelf.calendar.person)}/{quote(name, safe='')}"
-            found.append(dav.Found(href, etag(text), text))
-    return _multistatus(dav.objects(found))
+def _read(request: Request, text: str) -> Response:
+    headers = {"etag": etag(text)}
+    asked = request.headers.get("if-none-match")
+    if asked is not None and _names(asked, text):
+        return Response(status_code=304, headers=headers)
+    return Response(text, media_type="text/calendar", headers=headers)
 
 
-@functools.lru_cache(maxsize=8192)
-def etag(text: str) -> str:
-    """A strong entity tag: equal texts have equal tags."""
-    return f'"{blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
+def _check_version(request: Request, text: str | None) -> None:
+    """Whether an object, or None, is what If-Match and If-None-Match expect (RFC 9110, 13.1).
+
+    Raises:
+        Refusal: it is not.
+    """
+    expected, unexpected = request.headers.get("if-match"), request.headers.get("if-none-match")
+    if expected is not None and (text is None or not _names(expected, text)):
+        raise Refusal(412, "the object has been changed or removed since it was read; read it again")
+    if unexpected is not None and text is not None and _names(unexpected, text):
+        raise Refusal(412, "there is such an object already")
 
 
-@functools.lru_cache
-def _zone(name: str) -> ZoneInfo:
-    return ZoneInfo(name)
+def _names(header: str, text: str) -> bool:
+    """Whether a list of entity tags names a text's."""
+    return header.strip() == "*" or etag(text) in re.findall(r'"[^"]*"', header)
 
 
 def _multistatus(body: bytes) -> Response:
-    return Response(body, 207, media_type="application/xml; charset=utf-8")
+    return Response(body, 207, media_type=MEDIA_TYPE)
 
 
-def _refusal(status: int, reason: str) -> Response:
-    return JSONResponse({"error": True, "reason": reason}, status)
+def _refused(refusal: Refusal) -> Response:
+    return Response(refusal.body, refusal.status, media_type=MEDIA_TYPE)
