@@ -109,22 +109,25 @@ def _read(arguments: Any) -> Any:
 
 def _form(value: Any) -> str:
     try:
-        return _form_of(value)
+        form = _canonical(value)
     except RecursionError:  # nested as no judge reads it
         return ""
+    return form if isinstance(form, str) else json.dumps(form, ensure_ascii=False)
 
 
-def _form_of(value: Any) -> str:
+def _canonical(value: Any) -> Any:
+    """Texts, sorted lists, and tables of at least two fields."""
     if isinstance(value, Mapping):
         fields = {str(key): item for key, item in value.items() if item not in _ABSENT}
         unit = fields.pop("unit", "") if len(fields) == 2 else ""
-        forms = {key: _form_of(item) for key, item in sorted(fields.items())}
-        if len(forms) == 1:
-            (form,) = forms.values()
-            return _quantity(form, unit) if unit and isinstance(unit, str) else form
-        return json.dumps(forms, ensure_ascii=False) if forms else ""
+        forms = {key: _canonical(item) for key, item in sorted(fields.items())}
+        if len(forms) != 1:
+            return forms or ""
+        (form,) = forms.values()
+        return _quantity(form, unit) if isinstance(unit, str) and unit and isinstance(form, str) else form
     if isinstance(value, list | tuple):
-        return json.dumps(sorted({_form_of(item) for item in value}), ensure_ascii=False)
+        forms_by_text = {json.dumps(form): form for form in map(_canonical, value)}
+        return [forms_by_text[text] for text in sorted(forms_by_text)]
     if isinstance(value, bool) or value is None:
         return json.dumps(value)
     return _text(value if isinstance(value, str) else repr(value))

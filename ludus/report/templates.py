@@ -13,15 +13,16 @@ from ludus.report.figures import visible
 from ludus.tools.wording import number, signed
 
 
-def render_page(template: str, styles: Sequence[str] = (), **values: Any) -> str:
+def render_page(template: str, styles: Sequence[str] = (), scripts: Sequence[str] = (), **values: Any) -> str:
     """A whole page; all text in it is escaped, with invisible characters made visible.
 
     Args:
         template: A file of this package, such as `run/page.html.jinja`.
         styles: Style sheets of this package besides `report.css`.
+        scripts: Scripts of this package besides `report.js`.
         values: What the template uses.
     """
-    script = _resource("report.js")
+    script = "".join(map(_resource, ("report.js", *scripts)))
     environment = Environment(
         loader=FunctionLoader(_resource),
         autoescape=True,

@@ -115,12 +115,12 @@ class ShownEpisode:
     """The final observation, after which the agent did not act."""
 
 
-class _Budget:
+class Budget:
     """How much more of an episode fits."""
 
-    def __init__(self) -> None:
+    def __init__(self, characters: int = CHARACTERS) -> None:
         self.tokens = TOKENS
-        self.characters = CHARACTERS
+        self.characters = characters
         self.image_characters = IMAGE_CHARACTERS
 
     def cut(self, text: str) -> str:
@@ -143,7 +143,7 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
     """Args:
     decode: None if the run's tokenizer is unavailable; replies are then shown as text, without shades.
     """
-    budget = _Budget()
+    budget = Budget()
     shown = len(episode.turns) <= FIRST_TURNS + LAST_TURNS
     head = episode.turns if shown else episode.turns[:FIRST_TURNS]
     tail = () if shown else episode.turns[-LAST_TURNS:]
@@ -173,7 +173,7 @@ def show(episode: Episode, decode: Decode | None) -> ShownEpisode:
         head=tuple(shown_turn(turn, i) for i, turn in enumerate(head, 1)),
         unshown_turns=len(episode.turns) - len(head) - len(tail),
         tail=tuple(shown_turn(turn, i) for i, turn in enumerate(tail, len(episode.turns) - len(tail) + 1)),
-        closing=tuple(_said(message, budget) for message in episode.final_observation),
+        closing=tuple(read_message(message, budget) for message in episode.final_observation),
     )
 
 
@@ -184,8 +184,7 @@ def blocks(text: str) -> tuple[Block, ...]:
     for width, run in groupby(text.split("\n"), key=len):
         lines = list(run)
         joined = "\n".join(lines)
-        letters = sum(character.isalpha() for character in joined)
-        board = width >= 3 and len(lines) >= 3 and letters < len(joined) / 2
+        board = width >= 3 and len(lines) >= 3 and sum(map(str.isalpha, joined)) < len(joined) / 2
         if parts and parts[-1].board == board and not board:
             parts[-1] = Block(f"{parts[-1].text}\n{joined}", False)
         else:
@@ -201,7 +200,7 @@ def shade(logprob: float) -> int:
 
 
 def _turn(
-    turn: Turn, position: int, form: Collection[str], decode: Decode | None, budget: _Budget
+    turn: Turn, position: int, form: Collection[str], decode: Decode | None, budget: Budget
 ) -> ShownTurn:
     tokens: tuple[Token, ...] = ()
     reply: tuple[Block, ...] = ()
@@ -216,11 +215,11 @@ def _turn(
             for text, logprob, id in zip(decode(kept), turn.logprobs, kept, strict=False)
         )
     else:
-        said = _said(turn.reply, budget)
+        said = read_message(turn.reply, budget)
         reply, calls = said.blocks, said.calls
     return ShownTurn(
         number=position,
-        observed=tuple(_said(message, budget) for message in turn.observation),
+        observed=tuple(read_message(message, budget) for message in turn.observation),
         tokens=tokens,
         reply=reply,
         calls=calls,
@@ -232,14 +231,14 @@ def _turn(
     )
 
 
-def _said(message: Message, budget: _Budget) -> Said:
+def read_message(message: Message, budget: Budget) -> Said:
     said = blocks(budget.cut(content_text(message)))
     calls = tuple(_call(call, budget) for call in reply_tool_calls(message))
     images = tuple(image for image in content_images(message) if budget.fits(image))
     return Said(message["role"], said, calls, images)
 
 
-def _call(call: Mapping[str, Any], budget: _Budget) -> ShownCall:
+def _call(call: Mapping[str, Any], budget: Budget) -> ShownCall:
     function = call.get("function")
     if not isinstance(function, Mapping):
         return ShownCall("malformed call", (), budget.cut(json.dumps(call, ensure_ascii=False, default=str)))

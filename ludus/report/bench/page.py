@@ -1,6 +1,5 @@
-"""A benchmark's report: one self-contained page with the figures, what went wrong, and transcripts."""
+"""A benchmark's report: one self-contained page with the figures, what went wrong, and all episodes."""
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,19 +11,13 @@ from ludus.agents.bench.directory import REPORT
 from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.outcome import Outcome, Row
 from ludus.agents.bench.result import Result
-from ludus.agents.episode import Episode
 from ludus.agents.evaluate import left_out
+from ludus.report.bench.records import records
 from ludus.report.templates import render_page
-from ludus.report.transcript import ShownEpisode, show
 from ludus.tools.files import write_file
 from ludus.tools.wording import environment_title, number
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
-EPISODES_RULE = (
-    "Shown below are the first two episodes that failed, the first two that succeeded, the first with a "
-    "failed tool call, the first cut off by a limit, and the first fault; all others are in the run's "
-    "episodes folder."
-)
 _INTERVALS = (
     "Each figure is a mean over tasks; the small print is its 95% interval. Repeats of a task are not "
     "independent, so intervals cluster by task: a bootstrap over tasks and, for shares, Wilson's interval at "
@@ -39,13 +32,14 @@ class Mark:
     shade: str
     """0 to 3 by the share of successes; x if all episodes are faults."""
     title: str
+    number: int
+    """Of its first episode."""
 
 
 @dataclass(frozen=True)
 class ShownEnvironment:
     name: str
     label: str
-    anchor: str
     hash: str
     figures: Figures
     kinds: tuple[tuple[str, Figures], ...]
@@ -55,7 +49,6 @@ class ShownEnvironment:
     marks_label: str
     voted: str | None
     """The note on maj@k for this environment, if there were repeats."""
-    episodes: tuple[tuple[str, ShownEpisode], ...]
 
 
 def write_bench_report(outcome: Outcome) -> Path:
@@ -73,16 +66,19 @@ def render(outcome: Outcome) -> str:
     results: dict[int, list[Result]] = defaultdict(list)
     for result in outcome.results:
         results[starts[result.task][0]].append(result)
-    picked = {which: pick(members) for which, members in results.items()}
-    wanted = {(r.task, r.sample) for members in picked.values() for _, r in members}
-    episodes = {(e.group, e.sample): e for e in folder.episodes() if (e.group, e.sample) in wanted}
+    numbers: dict[int, int] = {}
+    for number_, result in enumerate(outcome.results):
+        numbers.setdefault(result.task, number_)
     environments = [
-        _environment(i, row, results[i], picked.get(i, []), episodes, settings.repeats)
-        for i, row in enumerate(outcome.rows)
+        _environment(row, results[which], numbers, settings.repeats) for which, row in enumerate(outcome.rows)
     ]
+    names = [environment.name for environment in environments]
+    by_place = {(result.task, result.sample): result for result in outcome.results}
+    listed = records(folder.episodes(), by_place, [names[which] for which, _ in starts])
     return render_page(
         "bench/page.html.jinja",
-        styles=["bench/page.css"],
+        styles=["bench/page.css", "bench/browser.css"],
+        scripts=["bench/browser.js"],
         settings=settings,
         repeats=settings.repeats,
         hash=folder.tasks.digest,
@@ -91,9 +87,12 @@ def render(outcome: Outcome) -> str:
         facts=_facts(outcome),
         notes=outcome.notes,
         environments=environments,
+        timed=any(row.figures.completion_tokens > 0 for row in outcome.rows),
+        priced=outcome.cost is not None,
         baseline_colours=COLOURS,
         intervals_note=_INTERVALS,
-        episodes_rule=EPISODES_RULE,
+        index=Markup(listed.index),
+        chunks=[Markup(chunk) for chunk in listed.chunks],
         footer=(
             f"Written by ludus {settings.ludus} from the files of {folder.path.name}; begun on "
             f"{folder.begun}. This page is one file and loads nothing from elsewhere."
@@ -101,32 +100,9 @@ def render(outcome: Outcome) -> str:
     )
 
 
-def pick(results: Sequence[Result]) -> list[tuple[str, Result]]:
-    """The episodes to show as transcripts, each with the reason, without duplicates."""
-    whole = [result for result in results if result.is_scored]
-    kinds = (
-        ("Failed", [r for r in whole if not r.success], 2),
-        ("Succeeded", [r for r in whole if r.success], 2),
-        ("Wrong tool call", [r for r in whole if r.errors], 1),
-        ("Cut off", [r for r in whole if not r.stop.endswith("terminated")], 1),
-        ("Without a score", [r for r in results if not r.is_scored], 1),
-    )
-    picked: list[tuple[str, Result]] = []
-    for kind, members, count in kinds:
-        new = [r for r in members if all(r is not other for _, other in picked)][:count]
-        picked += [(f"{kind} {i}" if count > 1 else kind, result) for i, result in enumerate(new, 1)]
-    return picked
-
-
 def _environment(
-    which: int,
-    row: Row,
-    results: Sequence[Result],
-    picked: Sequence[tuple[str, Result]],
-    episodes: Mapping[tuple[int, int], Episode],
-    repeats: int,
+    row: Row, results: Sequence[Result], numbers: Mapping[int, int], repeats: int
 ) -> ShownEnvironment:
-    name = environment_title(row.tasks.label)
     voted = None
     if repeats > 1:
         voted = (
@@ -134,11 +110,10 @@ def _environment(
             if row.figures.majority is not None
             else "no final answer to vote on, so no maj@k"
         )
-    marks = _marks(row, results)
+    marks = _marks(results, numbers)
     return ShownEnvironment(
-        name=name,
+        name=environment_title(row.tasks.label),
         label=row.tasks.label,
-        anchor=f"e{which}-{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')}",
         hash=row.tasks.digest,
         figures=row.figures,
         kinds=tuple(row.kinds.items()),
@@ -147,11 +122,10 @@ def _environment(
         marks=marks,
         marks_label=f"{sum(mark.shade == '3' for mark in marks)} of {len(marks)} tasks always succeeded",
         voted=voted,
-        episodes=tuple((kind, show(episodes[r.task, r.sample], None)) for kind, r in picked),
     )
 
 
-def _marks(row: Row, results: Sequence[Result]) -> tuple[Mark, ...]:
+def _marks(results: Sequence[Result], numbers: Mapping[int, int]) -> tuple[Mark, ...]:
     by_task: dict[int, list[Result]] = defaultdict(list)
     for result in results:
         by_task[result.task].append(result)
@@ -161,7 +135,7 @@ def _marks(row: Row, results: Sequence[Result]) -> tuple[Mark, ...]:
         won = sum(result.success for result in whole)
         share = won / len(whole) if whole else 0.0
         shade = "x" if not whole else "0" if not won else "3" if share == 1 else "1" if share < 0.5 else "2"
-        marks.append(Mark(shade, f"{by_task[task][0].key[:80]}: {won} of {len(whole)}"))
+        marks.append(Mark(shade, f"{by_task[task][0].key[:80]}: {won} of {len(whole)}", numbers[task]))
     return tuple(marks)
 
 
