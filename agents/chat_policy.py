@@ -1,19 +1,25 @@
 """`ChatPolicy`: a model behind `/v1/chat/completions`, which renders messages and reads tool calls itself."""
 
-import json
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
 
-from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
+from ludus.agents.chat_messages import read_action, wire_message, with_ids
 from ludus.agents.engines.base import Sampling
-from ludus.agents.engines.server import ContextTooLong, OpenAIServer
-from ludus.agents.formats.calls.reply import distinct_ids, read_json
+from ludus.agents.engines.server import ContextTooLong, MalformedOutput, OpenAIServer
 from ludus.agents.policy import Action, derive_seed
-from ludus.agents.written_calls import WrittenCalls
-from ludus.envs.chat import Chat, Message, content_text
+from ludus.agents.written_calls import AUTO, WrittenCalls, call_marker, read_any
+from ludus.envs.chat import Chat, content_text
+
+SERVED_MAX_TOKENS = 16_384
+"""The most tokens in a reply of a model behind a server, where nobody says otherwise: models that reason need
+thousands before they answer."""
+_OPTIONAL = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "logprobs", "return_token_ids")
+_TOKEN = 4
+"""Characters in a token, about."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +31,49 @@ class ChatPolicy:
     """
 
     server: OpenAIServer
-    sampling: Sampling = field(default_factory=lambda: Sampling(max_tokens=1024, temperature=0.0))
+    sampling: Sampling = field(
+        default_factory=lambda: Sampling(max_tokens=SERVED_MAX_TOKENS, temperature=0.0)
+    )
     """Without stop ids. `top_p`, `top_k` and `min_p` are sent only if they cut something off."""
     seed: int = 0
     token_ids: bool = False
     """Ask for token ids and log-probabilities (vLLM gives them), so that the episodes can be trained on.
     If the server renders a history differently from what was sampled, the episode forks."""
     written_calls: str = ""
-    """Empty: the server is told the tools and reads the calls. Or the name of a format (`hermes`, `openai`,
-    …): the tools stand in the system message, and calls are read from the reply's text."""
+    """How calls in the text of a reply are read. Empty: not at all; the server reads the calls. `auto`: in
+    whatever format they are, where the server left them in the text. The name of a format (`hermes`,
+    `openai`, …): the server is not told of the tools, which stand in the system message instead."""
     images: bool = False
     """Send images; otherwise the model reads `[image]`."""
+
+    _told: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
+    """Set once it was told that calls stand in the text."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "ChatPlayer":
         return ChatPlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
 
+    def tell_of_calls_in_text(self, marker: str) -> None:
+        """Tell whoever watches, once, that calls are not read."""
+        if not self._told.is_set():
+            self._told.set()
+            self.server.listener.note(
+                f"{self.server.name} leaves tool calls in the text ({marker}), where they do not count as "
+                "calls: give --written-calls auto to have them read"
+            )
+
 
 class ChatPlayer:
     def __init__(self, policy: ChatPolicy, tools: Sequence[Any], seed: int) -> None:
+        form = policy.written_calls if tools else ""
         self._policy = policy
         self._tools = tools
-        self._written = WrittenCalls(policy.written_calls, tools) if policy.written_calls and tools else None
+        self._written = WrittenCalls(form, tools) if form not in ("", AUTO) else None
         self._seed = seed
         self._sent: list[dict[str, Any]] = []
         """The conversation as it goes over the wire."""
         self._context: tuple[int, ...] = ()
+        self._tokens = 0
+        """About how long the conversation is: as the server counted, before the latest messages."""
         self._turn = 0
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
@@ -59,13 +83,27 @@ class ChatPlayer:
             observation = (
                 self._written.observe(observation) if self._turn else self._written.introduce(observation)
             )
-        self._sent = [*self._sent, *(_sent(message, policy.images) for message in observation)]
+        self._sent = [*self._sent, *(wire_message(message, {}, policy.images) for message in observation)]
+        self._tokens += sum(len(content_text(message)) for message in observation) // _TOKEN
         self._turn += 1
         try:
-            action = await policy.server.post("chat/completions", self._request(seed), self._read, seed)
+            action = await policy.server.post(
+                "chat/completions",
+                self._request(seed),
+                self._read,
+                seed,
+                optional=_OPTIONAL,
+                prompt_tokens=self._tokens,
+            )
         except ContextTooLong:
             return Action({"role": "assistant", "content": ""}, finish="length")
-        self._sent = [*self._sent, _sent(action.reply)]
+        except MalformedOutput as failure:
+            action = Action({"role": "assistant", "content": failure.written}, finish="malformed")
+        if (action.prompt_tokens or 0) + (action.completion_tokens or 0):
+            self._tokens = (action.prompt_tokens or 0) + (action.completion_tokens or 0)
+        if self._written is None and self._tools:
+            action = self._with_calls_of_text(action)
+        self._sent = [*self._sent, wire_message(action.reply, action.vendor)]
         if self._written is not None:
             action = replace(action, reply=self._written.read(action.reply))
         return self._continued(action) if action.prompt_ids else action
@@ -73,6 +111,7 @@ class ChatPlayer:
     def branch(self, seed: int) -> "ChatPlayer":
         twin = ChatPlayer(self._policy, self._tools, seed)
         twin._sent, twin._context, twin._turn = self._sent, self._context, self._turn
+        twin._tokens = self._tokens
         return twin
 
     def close(self) -> None:
@@ -97,9 +136,20 @@ class ChatPlayer:
 
         Raises:
             BadAnswer: it cannot be used.
+            ServerRefusal: a filter ended the reply.
         """
-        action = _action(answer, self._policy.sampling.max_tokens)
-        return _with_ids(action, answer) if self._policy.token_ids else action
+        action = read_action(answer, self._policy.sampling.max_tokens)
+        return with_ids(action, answer) if self._policy.token_ids else action
+
+    def _with_calls_of_text(self, action: Action) -> Action:
+        """The action with the calls that the server left in the text, if they are to be read."""
+        if action.reply.get("tool_calls"):
+            return action
+        if self._policy.written_calls == AUTO:
+            return replace(action, reply=read_any(action.reply, self._tools))
+        if marker := call_marker(content_text(action.reply)):
+            self._policy.tell_of_calls_in_text(marker)
+        return action
 
     def _continued(self, action: Action) -> Action:
         """The action with the ids that its prompt adds; a prompt that does not begin with the ids seen so far
@@ -108,99 +158,3 @@ class ChatPlayer:
         appended = prompt[: len(seen)] == seen
         self._context = (*prompt, *action.completion_ids)
         return replace(action, prompt_ids=prompt[len(seen) :] if appended else prompt, fork=not appended)
-
-
-def _sent(message: Mapping[str, Any], images: bool = False) -> dict[str, Any]:
-    """A message as servers expect it: arguments are the text of a JSON object, whatever the model wrote.
-
-    Malformed arguments go back under the key `malformed`: a server whose template reads the arguments refuses
-    the whole conversation if it cannot read them.
-    """
-    sent: dict[str, Any] = {**message, "content": message["content"] if images else content_text(message)}
-    if "tool_calls" in sent:
-        sent["tool_calls"] = [_sent_call(call) for call in sent["tool_calls"]]
-    return sent
-
-
-def _sent_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    function = call["function"]
-    try:
-        read = read_json(function["arguments"] or "{}")
-    except ValueError:
-        read = None
-    arguments = read if isinstance(read, dict) else {"malformed": function["arguments"]}
-    return {**call, "function": {**function, "arguments": json.dumps(arguments)}}
-
-
-def _action(answer: Any, max_tokens: int) -> Action:
-    """
-    Raises:
-        BadAnswer: it has no choice with a message.
-    """
-    try:
-        choice = answer["choices"][0]
-        message = choice["message"]
-    except (LookupError, TypeError):
-        raise BadAnswer(f"an answer without a choice: {json.dumps(answer)[:200]}") from None
-    if not isinstance(message, dict):
-        raise BadAnswer("a choice without a message")
-    cut = choice.get("finish_reason") == "length"
-    usage = answer.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    sampled = _count(usage.get("completion_tokens"))
-    return Action(
-        reply=_reply(message),
-        finish="length" if cut else "stop",
-        prompt_tokens=_count(usage.get("prompt_tokens")) or 0,
-        completion_tokens=sampled if sampled is not None else max_tokens if cut else 0,
-    )
-
-
-def _count(value: Any) -> int | None:
-    """A number of tokens; None if it is not a number."""
-    return value if type(value) is int and 0 <= value < 2**31 else None
-
-
-def _with_ids(action: Action, answer: Any) -> Action:
-    """The action with the server's ids, if it gives all of them.
-
-    Raises:
-        BadAnswer: they are not ids, or not log-probabilities.
-    """
-    choice = answer["choices"][0]
-    prompt, ids = read_ids(answer.get("prompt_token_ids")), read_ids(choice.get("token_ids"))
-    given = choice.get("logprobs")
-    tokens = given.get("content") if isinstance(given, dict) else None
-    if isinstance(tokens, list):
-        tokens = [token.get("logprob") if isinstance(token, dict) else token for token in tokens]
-    logprobs = read_logprobs(tokens)
-    if not prompt or len(ids) != len(logprobs):
-        return action
-    return replace(action, prompt_ids=prompt, completion_ids=ids, logprobs=logprobs)
-
-
-def _reply(message: Mapping[str, Any]) -> Message:
-    """The assistant's message, reduced to the keys of a conversation, with each call in OpenAI's form."""
-    content = message.get("content") or message.get("refusal") or ""
-    reply: Message = {"role": "assistant", "content": content_text({"content": content})}
-    calls = message.get("tool_calls")
-    if calls and isinstance(calls, list):
-        calls = [call if isinstance(call, Mapping) else {} for call in calls]
-        ids = distinct_ids([str(call.get("id") or "") for call in calls])
-        reply["tool_calls"] = [_call(id, call) for id, call in zip(ids, calls, strict=True)]
-    return reply
-
-
-def _call(id: str, call: Mapping[str, Any]) -> dict[str, Any]:
-    """A call in OpenAI's form, whatever the server left out."""
-    function = call.get("function")
-    function = function if isinstance(function, Mapping) else {}
-    arguments = function.get("arguments")
-    return {
-        "id": id,
-        "type": "function",
-        "function": {
-            "name": str(function.get("name") or ""),
-            "arguments": arguments if isinstance(arguments, str) else json.dumps(arguments or {}),
-        },
-    }

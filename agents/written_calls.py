@@ -1,12 +1,36 @@
-"""Tools for models whose server does not support them: listed in the system message, called in the text."""
+"""Calls in the text of a reply: of models whose server does not support tools, so that they are listed in the
+system message, and of models whose server does not recognise their calls."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.agents.formats.calls.registry import named
-from ludus.agents.formats.calls.reply import Call, message, write_json
+from ludus.agents.formats.calls.json_calls import malformed
+from ludus.agents.formats.calls.registry import FORMATS, named
+from ludus.agents.formats.calls.reply import (
+    MAX_MALFORMED,
+    Call,
+    ParsedReply,
+    around,
+    message,
+    scan_json,
+    thinking,
+    write_json,
+)
 from ludus.envs.chat import Chat, Message, content_text, reply_text, system, user
+
+AUTO = "auto"
+_MARKERS = {
+    "[TOOL_CALLS]": "mistral",
+    "<function=": "qwen_coder",
+    "<tool_call>": "hermes",
+    "<|python_tag|>": "llama",
+    "to=functions.": "openai",
+}
+"""How calls begin, and the format of each."""
+_TAG = re.compile(r"<function=([^<>\n]{1,200})>\s*(?=\{)")
+_TAG_END = re.compile(r"\s*</function>")
 
 
 @dataclass(frozen=True)
@@ -44,6 +68,46 @@ class WrittenCalls:
     def read(self, reply: Message) -> Message:
         """The reply with the calls found in its text."""
         return message(named(self.format).parse(reply_text(reply), self.tools))
+
+
+def call_marker(text: str) -> str:
+    """How a call in the text begins; empty if there seems to be none."""
+    return next((marker for marker in _MARKERS if marker in text[thinking(text) :]), "")
+
+
+def read_any(reply: Message, tools: Sequence[Any]) -> Message:
+    """The reply with the calls in its text, in the first format in which all of them are calls of `tools`;
+    else in the format that its marker belongs to; else as it is."""
+    text = reply_text(reply)
+    thought, names = thinking(text), {tool["function"]["name"] for tool in tools}
+    readings = [_read_tags(text[thought:])]
+    readings += [form.parse(text[thought:], tools) for form in FORMATS.values()]
+    for parsed in readings:
+        if parsed.calls and all(call.name in names for call in parsed.calls):
+            return message(ParsedReply(text[:thought] + parsed.text, parsed.calls))
+    marker = call_marker(text)
+    return named(_MARKERS[marker]).read(text, tools) if marker else reply
+
+
+def _read_tags(text: str) -> ParsedReply:
+    """Calls such as `<function=press>{"button": "left"}</function>`, which Llama models write."""
+    pieces, calls, done, errors = [], list[Call](), 0, 0
+    for opened in _TAG.finditer(text):
+        if opened.start() < done or errors == MAX_MALFORMED:
+            continue
+        pieces.append(text[done : opened.start()])
+        scanned = scan_json(text, opened.end())
+        if scanned is None or not isinstance(scanned[0], dict):
+            errors += 1
+            end = text.find("</function>", opened.end())
+            done = end if end >= 0 else len(text)
+            calls.append(malformed(text[opened.start() : done]))
+        else:
+            calls.append(Call(opened[1].strip(), scanned[0]))
+            done = scanned[1]
+        if closed := _TAG_END.match(text, done):
+            done = closed.end()
+    return ParsedReply(around([*pieces, text[done:]]), tuple(calls)) if calls else ParsedReply(text)
 
 
 def with_preface(messages: Chat, preface: str) -> Chat:

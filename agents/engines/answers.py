@@ -1,12 +1,9 @@
-"""Reading the answers of servers: ids, log-probabilities, and reasons for a refusal."""
+"""Reading the answers of servers: ids, log-probabilities, and bodies that are not JSON."""
 
-import json
 import math
-import os
 import re
+from collections.abc import Mapping
 from typing import Any
-
-import httpx
 
 
 class BadAnswer(Exception):
@@ -37,33 +34,14 @@ def read_logprobs(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value or ()))
 
 
-def media_type(response: httpx.Response) -> str:
-    """The media type that the response claims."""
-    return response.headers.get("content-type", "").partition(";")[0] or "of no type"
+def media_type(headers: Mapping[str, str]) -> str:
+    """The media type that a response claims."""
+    return headers.get("content-type", "").partition(";")[0] or "of no type"
 
 
-def body_text(response: httpx.Response) -> str:
-    """The body as text, whatever encoding it claims to have."""
-    # Not `response.text`: it believes whatever encoding the server names, such as `hex`.
-    return response.content.decode("utf-8", "replace")
-
-
-def without_key(said: str, key_variable: str) -> str:
-    """The text without the key: some servers repeat it, and it would end up in logs and results."""
-    key = os.environ.get(key_variable, "").strip()
-    return said.replace(key, f"${key_variable}") if len(key) >= 8 else said
-
-
-def reason(response: httpx.Response, key_variable: str) -> str:
-    """The server's reason for its refusal, on one line; of an HTML page, the title."""
-    body = without_key(body_text(response), key_variable)
-    try:
-        said: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        title = re.search(r"<title>(.*?)</title>", body, re.I | re.S)
-        said = title[1] if title else "" if "<html" in body.lower() else body
-    for key in ("error", "message", "detail"):
-        if isinstance(said, dict) and said.get(key):
-            said = said[key]
-    line = " ".join(str(said).split())[:300]
-    return line or f"{response.reason_phrase or 'no reason given'}"
+def plain_text(content: bytes) -> str:
+    """A body that is not JSON, as text; of an HTML page, the title."""
+    # Whatever encoding the server claims: it may claim one such as `hex`.
+    body = content.decode("utf-8", "replace")
+    title = re.search(r"<title>(.*?)</title>", body, re.I | re.S)
+    return title[1] if title else "" if "<html" in body.lower() else body

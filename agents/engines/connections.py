@@ -1,15 +1,35 @@
 """`Connections`: kept open between requests to one server."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
 
+from ludus.tools.errors import UserError
+
 Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
 _KEEPERS: set[asyncio.Future[None]] = set()
+
+
+@cache  # loading the certificates takes longer than a hundred requests
+def tls_context(ca: Path | None = None) -> ssl.SSLContext:
+    """Trusts the usual authorities, or those of a file.
+
+    Raises:
+        UserError: the file cannot be read, or holds no certificates.
+    """
+    if ca is None:
+        return httpx.create_ssl_context()
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one, too
+        raise UserError(f"{ca} holds no certificates in PEM form ({error.strerror or error})") from None
 
 
 class Connections:
@@ -19,14 +39,13 @@ class Connections:
     request, which with 256 connections takes ten times as long as the request.
     """
 
-    def __init__(self, url: str, concurrency: int) -> None:
+    def __init__(self, url: str, concurrency: int, ca: Path | None = None) -> None:
         target = httpx.URL(url)
         self._origin = httpcore.URL(
             scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=b"/"
         ).origin
         self._proxy = None if proxy_bypass(target.host) else getproxies().get(target.scheme)
-        # Shared by all: loading the CA certificates takes longer than a hundred requests.
-        self._tls = httpx.create_ssl_context() if target.scheme == "https" else None
+        self._tls = tls_context(ca) if target.scheme == "https" else None
         self._turn = asyncio.Semaphore(concurrency)
         self._free: list[Connection] = []
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
-from ludus.agents.engines.base import Completion, EngineError, Sampling
-from ludus.agents.engines.server import ContextTooLong, OpenAIServer
+from ludus.agents.engines.base import Completion, EngineError, EngineFault, Sampling
+from ludus.agents.engines.server import ContextTooLong, MalformedOutput, OpenAIServer
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class OpenAISession:
 
         Raises:
             EngineFault: the server did not answer in several attempts.
+            ServerRefusal: it will not answer this prompt.
             EngineError: it gives no ids, or its log-probabilities are not those of `sampling`.
             UserError: it refuses to answer.
         """
@@ -104,6 +105,8 @@ class OpenAISession:
             )
         except ContextTooLong:
             return empty
+        except MalformedOutput as failure:  # it was asked for ids alone
+            raise EngineFault(str(failure)) from failure
 
     def close(self) -> None:
         pass

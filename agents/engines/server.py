@@ -1,41 +1,53 @@
 """`OpenAIServer`: a server with OpenAI's interface, used by many requests at once.
 
-There are three kinds of failures. Transient ones (no connection, a broken connection, no answer in time, 408,
-429, 5xx, an unreadable answer) are retried and finally become an `EngineFault` of that episode. Permanent
-ones (no access, no such model) are a `UserError`, and so is any refusal before the server's first good
-answer. A conversation that does not fit the model is a `ContextTooLong`.
+Every request ends in one of four ways. It is answered. Or the failure is the model's: what it wrote could not
+be read by its own server (`MalformedOutput`), or the conversation does not fit it (`ContextTooLong`). Or the
+server refuses the conversation (`ServerRefusal`). Or the failure is ours: transient ones (no connection, a
+broken connection, no answer in time, an overload, an unreadable answer) are retried, and limits on requests
+waited for, before they become an `EngineFault` of that episode; permanent ones (no access, no credit, no such
+model) are a `UserError`, and so is any other refusal before the server's first good answer.
 """
 
 import asyncio
 import json
-import os
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import httpcore
 import httpx
 
-from ludus.agents.engines.answers import BadAnswer, body_text, media_type, reason, without_key
-from ludus.agents.engines.base import EngineFault
+from ludus.agents.engines import catalogue
+from ludus.agents.engines.answers import BadAnswer, media_type
+from ludus.agents.engines.base import EngineFault, ServerRefusal
 from ludus.agents.engines.connections import Connection, Connections
-from ludus.agents.engines.retries import backoff_s, retry_after_s
+from ludus.agents.engines.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Dialect, room
+from ludus.agents.engines.failures import Failure, Kind, failure_within, read_failure
+from ludus.agents.engines.options import ServerListener, ServerOptions
+from ludus.agents.engines.pace import Pace, pace_of
+from ludus.agents.engines.retries import backoff_s
+from ludus.agents.formats.calls.reply import mended
 from ludus.tools.errors import UserError
 
-KEY_VARIABLE = "OPENAI_API_KEY"
-CONNECT_S = 10.0
-LONGEST_RETRY_AFTER_S = 300.0
+LONGEST_WAIT_S = 300.0
+"""A server that asks for a longer wait is not waited for."""
+PATIENCE_S = 600.0
+"""A server that limits requests is asked again until it has answered none for so long."""
 MAX_ANSWER = 64 * 2**20
 """The most bytes of one answer."""
 _TIME_OUTS = 2
 """A request that times out is sent at most this many times, however many retries are left."""
-_TOO_LONG = re.compile(
-    r"context[ _](length|size|window)|maximum context|max_model_len|too many tokens|prompt is too long", re.I
-)
+_NEARLY_FULL = 0.9
+"""A request that a server refuses for an unknown reason is too long if it fills so much of the context."""
+_OVERLOADED = (503, 529)
+_HALF_CHARACTER = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
+"""An escaped surrogate, or one in bytes, which Python reads although UTF-8 has none."""
+_NO_TOOLS = re.compile(r"tool|function", re.I)
+_TOOLS_ADVICE = "; for a model whose server reads no tool calls, give --written-calls hermes"
 
 T = TypeVar("T")
 _BROKEN = (
@@ -51,245 +63,329 @@ class ContextTooLong(Exception):
     """The prompt, or the prompt plus the tokens that may be sampled, exceeds the model's context."""
 
 
-class _Trouble(Exception):
-    """A transient failure. `wait_s`: how long the server asks us to wait."""
+class MalformedOutput(Exception):
+    """The server could not read what its model wrote, mostly a tool call; the message says why."""
 
-    def __init__(self, what: str, wait_s: float | None = None, is_time_out: bool = False) -> None:
-        super().__init__(what)
-        self.wait_s = wait_s
+    def __init__(self, why: str, written: str) -> None:
+        super().__init__(why)
+        self.written = written
+        """The model's text, as far as the server shows it."""
+
+
+class _Again(Exception):
+    """A failure that may pass."""
+
+    def __init__(self, failure: Failure, is_time_out: bool = False) -> None:
+        super().__init__(failure.said)
+        self.failure = failure
         self.is_time_out = is_time_out
+
+
+class _Refused(Exception):
+    """A refusal of the request as it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.said)
+        self.failure = failure
 
 
 @dataclass(frozen=True)
 class OpenAIServer:
-    """The address of a model, and how requests to it are sent.
-
-    The key is read from its environment variable for each request and never stored.
-    """
+    """The address of a model, and how requests to it are sent."""
 
     url: str
     """Up to and including the version: `http://localhost:8000/v1`."""
     model: str
     """The server's name for the model."""
     max_context: int | None = None
-    """Prompt and completion together, in tokens, if the server tells (vLLM does)."""
-    key_variable: str = KEY_VARIABLE
-    concurrency: int = 64
-    """Requests in flight; the others wait."""
-    timeout_s: float = 600.0
-    """Time limit for one answer."""
-    retries: int = 6
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    """Fields for the body of every request; they override the usual ones, and None removes a field."""
+    """Prompt and completion together, in tokens, if the server tells."""
+    options: ServerOptions = field(default_factory=ServerOptions)
+    listener: ServerListener = field(default_factory=ServerListener, compare=False, repr=False)
+    dialect: Dialect = field(default_factory=Dialect, init=False, repr=False, compare=False)
     _connections: "dict[asyncio.AbstractEventLoop, Connections]" = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _targets: "dict[str, _Target]" = field(default_factory=dict, init=False, repr=False, compare=False)
     _answered: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     """Set at the first good answer: what the server refuses before that, it will always refuse."""
 
     @classmethod
-    def connect(cls, url: str, model: str | None = None, **options: Any) -> "OpenAIServer":
+    def connect(
+        cls,
+        url: str,
+        model: str | None = None,
+        *,
+        max_context: int | None = None,
+        options: ServerOptions | None = None,
+        listener: ServerListener | None = None,
+        **changes: Any,
+    ) -> "OpenAIServer":
         """Ask the server which models it has, and choose the one with that name, or the only one.
 
         Args:
             url: of the server, with or without `/v1`; a name after `#` is the model's.
-            options: further fields, such as `concurrency`.
+            changes: fields of `ServerOptions`, such as `concurrency`.
 
         Raises:
             UserError: no answer, access is refused, it is another kind of server, or it lacks the model.
         """
-        url, _, fragment = url.partition("#")
-        model = model or fragment or None
-        url = _normal(url)
-        listed = _models(url, options.get("key_variable", KEY_VARIABLE))
-        names = [str(entry["id"]) for entry in listed]
-        if model is None:
-            if len(names) != 1:
-                raise UserError(
-                    f"{url} has {len(names) or 'no list of its'} models: name one as {url}#NAME"
-                    + _listing(names)
-                )
-            model = names[0]
-        elif names and model not in names:
-            raise UserError(f"{url} has no model {model!r}: name one that it has" + _listing(names))
-        length = next((entry.get("max_model_len") for entry in listed if entry["id"] == model), None)
-        return cls(url, model, **{"max_context": length if isinstance(length, int) else None, **options})
+        options = replace(options or ServerOptions(), **changes)
+        address, _, fragment = url.partition("#")
+        found, name, length = catalogue.find_model(
+            catalogue.normal_url(address), model or fragment or None, options
+        )
+        return cls(found, name, max_context or length, options, listener or ServerListener())
+
+    def __post_init__(self) -> None:
+        self._pace.listeners.add(self.listener)
 
     @property
     def name(self) -> str:
         return f"{self.url}#{self.model}"
 
-    async def post(self, path: str, body: Mapping[str, Any], read: Callable[[Any], T], seed: int = 0) -> T:
+    @property
+    def _pace(self) -> Pace:
+        return pace_of(self.name)
+
+    async def post(
+        self,
+        path: str,
+        body: Mapping[str, Any],
+        read: Callable[[Any], T],
+        seed: int = 0,
+        *,
+        optional: Collection[str] = (),
+        prompt_tokens: int = 0,
+    ) -> T:
         """Send a request until it is answered, and return what `read` makes of the answer's JSON.
 
         Args:
             path: below the URL, such as `completions`.
-            body: `model` and `extra` are added.
+            body: `model` and the options' `extra` are added; fields that are None are not sent.
             read: raises `BadAnswer` if the JSON cannot be used, which counts as a transient failure.
             seed: of the jitter between the attempts.
+            optional: fields of the body that may be left out, renamed or made smaller where the server does
+                not take them.
+            prompt_tokens: about how long the prompt is.
 
         Raises:
             EngineFault: every attempt failed.
-            ContextTooLong: the server says that the prompt is too long.
+            ContextTooLong: the conversation does not fit the model.
+            MalformedOutput: the server could not read its own model's output.
+            ServerRefusal: the server will not answer this conversation.
             UserError: no attempt would succeed.
         """
-        whole = {"model": self.model, **body, **self.extra}
-        content = _encode({key: value for key, value in whole.items() if value is not None})
-        time_outs = 0
-        for attempt in range(self.retries + 1):
+        whole = {"model": self.model, **body, **self.options.extra}
+        optional = {*optional} - self.options.extra.keys()
+        pace, began = self._pace, time.monotonic()
+        attempts = retried = time_outs = 0
+        is_limited = False
+        while True:
+            attempts += 1
+            spoken = self.dialect.applied(whole)
+            sent_at = await pace.enter(first=is_limited)
+            is_limited = False
             try:
-                return self._read(await self._exchange(path, content), read)
-            except _Trouble as trouble:
-                time_outs += trouble.is_time_out
-                wait_s = backoff_s(attempt, seed) if trouble.wait_s is None else trouble.wait_s
-                last = attempt == self.retries or time_outs == _TIME_OUTS or wait_s > LONGEST_RETRY_AFTER_S
-                if last:
-                    tries = f"{attempt + 1} attempt{'s' * (attempt > 0)}"
-                    raise EngineFault(f"{self.name}: {trouble} ({tries})") from trouble
-            await asyncio.sleep(wait_s)
-        raise AssertionError("the last attempt returns or raises")
+                answer = self._read(await self._exchange(path, _encode(spoken)), read)
+                pace.answered(sent_at)
+                return answer
+            except _Again as again:
+                failure, is_limited = again.failure, again.failure.kind is Kind.LIMITED
+                time_outs += again.is_time_out
+            except _Refused as refused:
+                pace.answered(sent_at)
+                whole = self._mended(refused.failure, whole, spoken, optional, prompt_tokens)
+                continue
+            finally:
+                if is_limited:
+                    pace.limited(sent_at, _bearable(failure.wait_s))
+                pace.leave()
+            if is_limited:
+                is_last = time.monotonic() - max(began, pace.answered_at) > PATIENCE_S
+            else:
+                if failure.status in _OVERLOADED:
+                    pace.overloaded(sent_at)
+                is_last = retried == self.options.retries or time_outs == _TIME_OUTS
+            if is_last or (failure.wait_s or 0.0) > LONGEST_WAIT_S:
+                tries = f"{attempts} attempt{'s' * (attempts > 1)}"
+                raise EngineFault(f"{self.name}: {self._told(failure)} ({tries})")
+            if not is_limited:  # where it is, the pace keeps all requests back
+                await asyncio.sleep(backoff_s(retried, seed) if failure.wait_s is None else failure.wait_s)
+                retried += 1
 
-    async def _exchange(self, path: str, content: bytes) -> httpx.Response:
+    async def _exchange(self, path: str, content: bytes) -> "_Response":
         """One request and its whole answer.
 
         Raises:
-            _Trouble: no answer came, or only part of one.
+            _Again: no answer came, or only part of one.
         """
-        url = httpx.URL(f"{self.url}/{path}")
+        target = self._target(path)
         headers = {
-            "host": url.netloc.decode(),
+            "host": target.netloc,
             "content-type": "application/json",
             "content-length": str(len(content)),
-            **_headers(self.key_variable),
+            **self.options.all_headers(target.host),
         }
         request = httpcore.Request(
             "POST",
-            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            target.url,
             headers=list(headers.items()),
             content=content,
-            extensions={"timeout": {"connect": CONNECT_S}},
+            extensions={"timeout": {"connect": catalogue.CONNECT_S}},
         )
         try:
-            async with self._connection() as connection, asyncio.timeout(self.timeout_s):
+            async with self._connection() as connection, asyncio.timeout(self.options.timeout_s):
                 response = await connection.handle_async_request(request)
                 try:
                     body = await _whole(response)
                 finally:
                     await response.aclose()
-            return httpx.Response(response.status, headers=response.headers, content=body)
+            return _response(response, body)
         except TimeoutError:
-            raise _Trouble(f"no answer within {self.timeout_s:g} s", is_time_out=True) from None
+            raise _Again(
+                _trouble(f"no answer within {self.options.timeout_s:g} s"), is_time_out=True
+            ) from None
         except (*_BROKEN, httpx.DecodingError) as error:
-            raise _Trouble(_said(error)) from error
+            raise _Again(_trouble(catalogue.said(error))) from error
+
+    def _target(self, path: str) -> "_Target":
+        """Where requests for a path go; parsed once."""
+        if path not in self._targets:
+            url = httpx.URL(f"{self.url}/{path}", params=dict(self.options.query) or None)
+            self._targets[path] = _Target(
+                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+                url.netloc.decode(),
+                url.host,
+            )
+        return self._targets[path]
 
     def _connection(self) -> AbstractAsyncContextManager[Connection]:
         loop = asyncio.get_running_loop()
         connections = self._connections.get(loop)
         if connections is None:
-            connections = self._connections[loop] = Connections(self.url, self.concurrency)
+            connections = Connections(self.url, self.options.concurrency, self.options.ca)
+            self._connections[loop] = connections
             connections.keep(when_done=lambda: self._connections.pop(loop))
         return connections.borrow()
 
-    def _read(self, response: httpx.Response, read: Callable[[Any], T]) -> T:
-        status = response.status_code
-        if status in (408, 409, 425, 429) or status >= 500:
-            wait_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
-            raise _Trouble(f"status {status}: {reason(response, self.key_variable)}", wait_s)
-        if status in (401, 403):
-            raise UserError(
-                f"{self.name} refuses access ({reason(response, self.key_variable)}): "
-                f"{_key_advice(self.key_variable)}"
-            )
-        if status >= 300:
-            self._refused(response)
+    def _read(self, response: "_Response", read: Callable[[Any], T]) -> T:
+        """
+        Raises:
+            _Again: the failure may pass.
+            _Refused: it will not.
+            UserError: it is another kind of server.
+        """
+        if response.status >= 300:
+            failure = read_failure(response.status, response.headers, response.content, time.time())
+            if response.status < 400 and "location" in response.headers:
+                where = response.headers["location"]
+                failure = replace(failure, said=f"it points to {where}: use that URL")
+            raise _unanswered(failure)
         try:
-            answer = read(json.loads(response.content))
+            answer = json.loads(response.content)
+            if _HALF_CHARACTER.search(response.content):
+                answer = mended(answer)
         except (ValueError, RecursionError):
-            said = f"an answer that is not JSON ({media_type(response)})"
-            if not self._answered.is_set() and "json" not in media_type(response):
-                raise UserError(f"{self.name}: {said}: is the URL right? It usually ends in /v1") from None
-            raise _Trouble(said) from None
+            kind = media_type(response.headers)
+            problem = f"an answer that is not JSON ({kind})"
+            if not self._answered.is_set() and "json" not in kind:
+                raise UserError(f"{self.name}: {problem}: is the URL right? It usually ends in /v1") from None
+            raise _Again(_trouble(problem)) from None
+        if failure_inside := failure_within(answer, time.time()):
+            raise _unanswered(failure_inside)
+        try:
+            read_answer = read(answer)
         except BadAnswer as bad:
-            raise _Trouble(without_key(str(bad), self.key_variable)) from None
+            raise _Again(_trouble(str(bad))) from None
         self._answered.set()
-        return answer
+        return read_answer
 
-    def _refused(self, response: httpx.Response) -> None:
-        """Raise the error that a status from 300 to 499 stands for."""
-        said = reason(response, self.key_variable)
-        if response.status_code in (400, 413, 422) and _TOO_LONG.search(body_text(response)):
-            raise ContextTooLong(said)
-        if response.status_code == 404 and "model" in said.lower():
-            names = [str(entry["id"]) for entry in _models(self.url, self.key_variable)]
-            raise UserError(f"{self.url} has no model {self.model!r}: name another" + _listing(names))
-        what = f"{self.name} refuses the request (status {response.status_code}): {said}"
-        if self._answered.is_set():
-            raise EngineFault(what)
-        where = response.headers.get("location")
-        raise UserError(what + (f"; it points to {where}: use that URL" if where else ""))
+    def _mended(
+        self,
+        failure: Failure,
+        whole: dict[str, Any],
+        spoken: dict[str, Any],
+        optional: Collection[str],
+        prompt_tokens: int,
+    ) -> dict[str, Any]:
+        """The request with which to try again after the refusal of `spoken`, which is `whole` in the server's
+        dialect.
 
+        Raises:
+            ContextTooLong, MalformedOutput, ServerRefusal, EngineFault, UserError: there is none; see `post`.
+        """
+        if failure.kind is Kind.MALFORMED:
+            raise MalformedOutput(self._told(failure), failure.written)
+        if failure.kind is Kind.REFUSAL:
+            raise ServerRefusal(f"{self.name}: {self._told(failure)}")
+        if note := self.dialect.learn(failure, spoken, optional):
+            self.listener.note(f"{self.name}: {note}")
+        if self.dialect.applied(whole) != spoken:
+            return whole
+        if failure.kind is Kind.TOO_LONG:
+            limit = next((name for name in (MAX_COMPLETION_TOKENS, MAX_TOKENS) if name in spoken), None)
+            if limit is not None and optional:
+                left = room(failure, spoken[limit])
+                if 0 < left < spoken[limit]:
+                    return {**whole, (MAX_TOKENS if MAX_TOKENS in whole else limit): left}
+            raise ContextTooLong(self._told(failure))
+        is_full = self.max_context is not None and prompt_tokens > _NEARLY_FULL * self.max_context
+        if failure.kind is Kind.OTHER and failure.status in (400, 413, 422) and is_full:
+            raise ContextTooLong(self._told(failure))
+        raise self._error(failure)
 
-def _models(url: str, key_variable: str) -> list[dict[str, Any]]:
-    """The models that `GET /models` lists; empty if the server has no such list.
+    def _error(self, failure: Failure) -> Exception:
+        """What a refusal means that is neither about the conversation nor about the form of the request."""
+        told, is_answered = self._told(failure), self._answered.is_set()
+        if failure.kind is Kind.NO_CREDIT:
+            return UserError(f"{self.name}: the account has no credit for this request: {told}")
+        if failure.kind is Kind.NO_ACCESS and not (failure.status == 403 and is_answered):
+            return UserError(f"{self.name} refuses access ({told}): {catalogue.key_advice(self.options)}")
+        if failure.kind is Kind.NO_MODEL:
+            names = catalogue.listing(catalogue.model_names(self.url, self.options))
+            return UserError(f"{self.url} has no model {self.model!r}: name another{names}")
+        what = f"{self.name} refuses the request (status {failure.status}): {told}"
+        if is_answered:
+            return EngineFault(what)
+        return UserError(f"{what}{_TOOLS_ADVICE if _NO_TOOLS.search(failure.message) else ''}")
 
-    Raises:
-        UserError: no answer, access is refused, or it is another kind of server.
-    """
-    try:
-        response = httpx.get(f"{url}/models", headers=_headers(key_variable), timeout=CONNECT_S)
-    except httpx.UnsupportedProtocol:
-        raise UserError(f"{url} is not the URL of a server, such as http://localhost:8000/v1") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UserError(f"no answer from {url} ({_said(error)}): is the server running there?") from error
-    if response.status_code in (401, 403):
-        raise UserError(
-            f"{url} refuses access ({reason(response, key_variable)}): {_key_advice(key_variable)}"
-        )
-    if response.status_code in (404, 405, 501) and "json" in media_type(response):
-        return []
-    try:
-        response.raise_for_status()
-        listed = response.json()["data"]
-        return [entry for entry in listed if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
-    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
-        raise UserError(
-            f"{url}/models is not a list of models (status {response.status_code}, {media_type(response)}): "
-            "give the URL of a server with OpenAI's interface, usually ending in /v1"
-        ) from None
-
-
-def _normal(url: str) -> str:
-    """The URL up to the version, without the usual endpoints.
-
-    Raises:
-        UserError: it is not a URL, or contains a password, which every message would show.
-    """
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise UserError(f"{url!r} is not a URL ({error}): give one like http://localhost:8000/v1") from None
-    if not parsed.host:
-        raise UserError(f"{url!r} names no server: give a URL like http://localhost:8000/v1")
-    if parsed.userinfo:
-        raise UserError(f"the URL for {parsed.host} holds a name or a password: set {KEY_VARIABLE} instead")
-    url = re.sub(r"/(chat/completions|completions|models)$", "", url.strip().rstrip("/"))
-    return url if httpx.URL(url).path.strip("/") else f"{url}/v1"
+    def _told(self, failure: Failure) -> str:
+        return self.options.without_secrets(failure.said)
 
 
-def _headers(key_variable: str) -> dict[str, str]:
-    key = os.environ.get(key_variable, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the key in {key_variable} has characters that no key can have: set it again")
-    return {"user-agent": "ludus", **({"authorization": f"Bearer {key}"} if key else {})}
+@dataclass(frozen=True, slots=True)
+class _Target:
+    url: httpcore.URL
+    netloc: str
+    host: str
 
 
-def _key_advice(key_variable: str) -> str:
-    is_set = bool(os.environ.get(key_variable, "").strip())
-    return f"the key in {key_variable} is not valid there" if is_set else f"set its key in {key_variable}"
+@dataclass(frozen=True, slots=True)
+class _Response:
+    status: int
+    headers: dict[str, str]
+    """With names in lower case."""
+    content: bytes
 
 
-def _listing(names: list[str]) -> str:
-    return f" ({', '.join(names[:20])}{', …' * (len(names) > 20)})" if names else ""
+def _response(response: httpcore.Response, body: bytes) -> _Response:
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+    if "content-encoding" in headers:
+        body = httpx.Response(response.status, headers=response.headers, content=body).content
+    return _Response(response.status, headers, body)
+
+
+def _unanswered(failure: Failure) -> Exception:
+    may_pass = failure.kind in (Kind.TROUBLE, Kind.LIMITED)
+    return _Again(failure) if may_pass else _Refused(failure)
+
+
+def _trouble(said: str) -> Failure:
+    return Failure(Kind.TROUBLE, said, 0)
+
+
+def _bearable(wait_s: float | None) -> float | None:
+    return None if wait_s is None else 0.0 if wait_s > LONGEST_WAIT_S else wait_s
 
 
 def _encode(body: Mapping[str, Any]) -> bytes:
@@ -300,17 +396,12 @@ def _encode(body: Mapping[str, Any]) -> bytes:
 async def _whole(response: httpcore.Response) -> bytes:
     """
     Raises:
-        _Trouble: it is too large.
+        _Again: it is too large.
     """
     parts, length = [], 0
     async for part in response.aiter_stream():
         parts.append(part)
         length += len(part)
         if length > MAX_ANSWER:
-            raise _Trouble(f"an answer of more than {MAX_ANSWER >> 20} MiB")
+            raise _Again(_trouble(f"an answer of more than {MAX_ANSWER >> 20} MiB"))
     return b"".join(parts)
-
-
-def _said(error: Exception) -> str:
-    """An exception's message, or its type: most of httpx's exceptions have no message."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

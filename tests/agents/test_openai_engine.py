@@ -18,6 +18,7 @@ from ludus.agents.choose import choose_policy
 from ludus.agents.engines import retries
 from ludus.agents.engines.base import EngineFault, Sampling
 from ludus.agents.engines.openai import OpenAIEngine
+from ludus.agents.engines.options import ServerOptions
 from ludus.agents.engines.retries import LONGEST_S, backoff_s, retry_after_s
 from ludus.agents.engines.server import OpenAIServer
 from ludus.agents.episode import Episode, StopReason
@@ -195,7 +196,7 @@ def test_native_calls_go_out_and_back_with_their_ids_and_usage_is_counted(loopba
     assert [(turn.prompt_tokens, turn.completion_tokens) for turn in episode.turns] == [(7, 3)] * 2
     first, second = loopback.bodies
     assert first["tools"] == [Lamp.tools[0].openai]
-    assert (first["model"], first["temperature"], first["max_tokens"]) == ("m", 0.0, 1024)
+    assert (first["model"], first["temperature"], first["max_tokens"]) == ("m", 0.0, 16384)
     assert second["messages"][1:] == [
         {"role": "assistant", "content": "", "tool_calls": calls(*[("press", '{"button": "left"}')] * 2)},
         {"role": "tool", "tool_call_id": "id-0", "content": "dark"},
@@ -237,7 +238,7 @@ def test_calls_of_any_form_are_no_crash(loopback: Loopback, strange: Any) -> Non
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, ""), ("", ""), ([{"type": "text", "text": "hi"}], "hi"), ("\ud800", "\ud800")],
+    [(None, ""), ("", ""), ([{"type": "text", "text": "hi"}], "hi"), ("\ud800", "\ufffd")],
 )
 def test_whatever_was_said_is_a_text(loopback: Loopback, content: Any, text: str) -> None:
     episode = talk(loopback, lambda number, body: http(chat(content)))
@@ -249,7 +250,7 @@ def test_a_reply_that_is_cut_off_is_still_a_reply(loopback: Loopback) -> None:
     answer = {"choices": chat("I would", "length")["choices"]}
     episode = talk(loopback, lambda number, body: http(answer))
     assert episode.stop == StopReason.TRUNCATED
-    assert {(turn.finish, turn.completion_tokens) for turn in episode.turns} == {("length", 1024)}
+    assert {(turn.finish, turn.completion_tokens) for turn in episode.turns} == {("length", 16384)}
 
 
 @pytest.mark.parametrize("form", ["hermes", "qwen_coder", "mistral", "llama", "pythonic", "openai"])
@@ -357,7 +358,6 @@ def test_proxies_of_the_environment_are_used(loopback: Loopback, monkeypatch: py
 NOT_YET = {
     "500": http({"error": {"message": "oops"}}, 500),
     "an error page": http(b"<html><title>Bad gateway</title></html>", 502, "text/html"),
-    "429": http({}, 429, retry_after="0"),
     "html": http(b"<html>we are down</html>", 200, "text/html"),
     "no choice": http({"choices": []}),
     "a list": http([1, 2]),
@@ -393,7 +393,7 @@ def test_no_answer_is_waited_for_twice(loopback: Loopback) -> None:
 
 
 def test_a_server_that_dies_is_a_fault(loopback: Loopback) -> None:
-    server = OpenAIServer("http://127.0.0.1:9/v1", "m", retries=2)
+    server = OpenAIServer("http://127.0.0.1:9/v1", "m", options=ServerOptions(retries=2))
     (episode,) = play(ChatPolicy(server))
     assert episode.stop == StopReason.ENGINE_FAULT
     assert "ConnectError" in episode.fault
@@ -536,10 +536,10 @@ def test_what_is_refused_from_the_beginning_ends_the_rollout(loopback: Loopback)
 
 
 def test_what_is_refused_later_is_one_episodes_fault(loopback: Loopback) -> None:
-    refusal = http({"error": {"message": "content filter"}}, 400)
+    refusal = http({"error": {"message": "no such thing"}}, 400)
     episode = talk(loopback, lambda number, body: refusal if number else http(chat()))
     assert episode.stop == StopReason.ENGINE_FAULT
-    assert "content filter" in episode.fault
+    assert "no such thing" in episode.fault
 
 
 @pytest.mark.parametrize(
