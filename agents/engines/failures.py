@@ -77,6 +77,8 @@ def failure_of(status: int, headers: Mapping[str, str], body: Any, now_s: float)
         told.add(key, value)
     message = " · ".join(dict.fromkeys(text for text in told.texts if text))
     kind = _kind(status, told, message)
+    if kind is Kind.NO_ACCESS and status == 403 and isinstance(body, str):
+        kind = Kind.OTHER  # a page of a firewall, which dislikes this prompt
     return Failure(
         kind,
         " ".join(message.split())[:300] or f"status {status}, without a reason",

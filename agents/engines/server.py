@@ -339,7 +339,7 @@ class OpenAIServer:
         told, is_answered = self._told(failure), self._answered.is_set()
         if failure.kind is Kind.NO_CREDIT:
             return UserError(f"{self.name}: the account has no credit for this request: {told}")
-        if failure.kind is Kind.NO_ACCESS and not (failure.status == 403 and is_answered):
+        if failure.kind is Kind.NO_ACCESS:
             return UserError(f"{self.name} refuses access ({told}): {catalogue.key_advice(self.options)}")
         if failure.kind is Kind.NO_MODEL:
             names = catalogue.listing(catalogue.model_names(self.url, self.options))

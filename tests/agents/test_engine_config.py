@@ -28,7 +28,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     def connect(url: str, **options: Any) -> OpenAIServer:
         calls.append((url, options))
-        return OpenAIServer(url, "m", **options)
+        return OpenAIServer(url, "m", options.get("max_context"))
 
     monkeypatch.setattr(OpenAIServer, "connect", connect)
     return calls

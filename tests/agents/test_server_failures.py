@@ -135,6 +135,7 @@ KINDS = {
     ),
     "no key": (401, {"error": {"message": "Incorrect API key provided"}}, Kind.NO_ACCESS),
     "no right": (403, {"error": {"message": "You have insufficient permissions"}}, Kind.NO_ACCESS),
+    "a firewall": (403, "<html><title>Attention Required!</title></html>", Kind.OTHER),
     "no model": (404, {"error": {"message": "model 'x' not found, try pulling it first"}}, Kind.NO_MODEL),
     "Gemini's list": (
         400,
