@@ -39,6 +39,8 @@ class Start:
     """A name of the task's content, for people and records: the same content has the same name. The agent is
     never shown it, since it may say what the answer is."""
     state: Any
+    kind: str = ""
+    """Which of the environment's kinds of task it is; empty if there is only one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ class Outcome:
     terms: dict[str, float]
     terminated: bool = False
     success: bool = False
+    failure: str = ""
+    """What is still wrong, if the episode ends here without success: for people and records."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How an episode was judged, in words for people and records; the agent is never shown it."""
+
+    expected: str = ""
+    """What is right."""
+    failure: str = ""
+    """Why the episode failed; empty while it is open, and after a success."""
 
 
 def task_key(name: str) -> int:
@@ -87,6 +101,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     _made_with: tuple[tuple[Any, ...], dict[str, Any]]
     task_name: str
     """`Start.task` of the open episode, for records."""
+    task_kind: str
+    """`Start.kind` of the open episode, for records."""
 
     @abstractmethod
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start: ...
@@ -110,7 +126,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._turn = 0
         self._open = False
         self._state: Any = None
-        self.task_name = ""
+        self.task_name = self.task_kind = self._failure = ""
         self._task = 0
         self._messages: tuple[Message, ...] = ()
 
@@ -146,6 +162,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         begun = self.start(self._rng, options or {})
         self._state, self._turn, self._open = begun.state, 0, True
         self.task_name, self._task = begun.task, task_key(begun.task)
+        self.task_kind, self._failure = begun.kind, ""
         if self.render_mode is not None:
             self._messages = _copied(begun.messages)
         return begun.messages, {"task": self._task}
@@ -179,9 +196,26 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if terminated or truncated:
             self._open = False
             info["success"] = outcome.success
+            if not outcome.success:
+                cut = f"no end within {self.max_turns} replies" if truncated else ""
+                why = outcome.failure or (self.unfinished(outcome.state) if truncated else "")
+                self._failure = ": ".join(filter(None, (cut, why)))
         if self.render_mode is not None:
             self._messages += (assistant(reply_text(action)), *_copied(messages))
         return messages, self.rubric(terms), terminated, truncated, info
+
+    def expected(self, state: Any) -> str:
+        """What is right, in words; empty if there are none for it."""
+        return ""
+
+    def unfinished(self, state: Any) -> str:
+        """What is still missing where the replies have run out, in words; empty if nothing can be named."""
+        return ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the episode that has just ended was judged, or the open one stands."""
+        return Verdict(self.expected(self._state), self._failure)
 
     def render(self) -> str | None:
         """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
@@ -195,12 +229,14 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
         Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()`, `env.unwrapped.restore(…)`.
         """
-        return (self._state, self.task_name, self._turn, self._open, self._messages)
+        task = (self.task_name, self.task_kind, self._failure)
+        return (self._state, task, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
         """Go back to where `snapshot` was taken, in this instance or in another one with the same
         arguments."""
-        self._state, self.task_name, self._turn, self._open, self._messages = snapshot
+        self._state, task, self._turn, self._open, self._messages = snapshot
+        self.task_name, self.task_kind, self._failure = task
         self._task = task_key(self.task_name)
 
     @property

@@ -30,6 +30,8 @@ class Answer:
     terms: dict[str, float] = field(default_factory=dict)
     terminated: bool = False
     success: bool = False
+    failure: str = ""
+    """As in `Outcome`."""
 
 
 class ToolEnv(ChatEnv):
@@ -103,7 +105,7 @@ class ToolEnv(ChatEnv):
             messages.append(tool_result(call, done.content))
         if ended is None:
             return Outcome(state, messages, terms)
-        return Outcome(state, messages, terms, True, ended.success)
+        return Outcome(state, messages, terms, True, ended.success, ended.failure)
 
     def _call(self, state: Any, call: Mapping[str, Any]) -> Answer:
         function = call.get("function")

@@ -57,12 +57,18 @@ class QuestionEnv(ChatEnv):
         expression, value = draw(raw, self.recipe)
         return expression, value, [system(self._instructions), user(self._question(raw(), expression))]
 
-    def verdict(self, answer: Number, given: Number | None) -> str:
+    def feedback(self, answer: Number, given: Number | None) -> str:
         """The user's response to the last reply."""
         if given is None:
             tags = f"{self.tags.open_answer}{self.tags.close_answer}"
             return f"No answer found: write one number, once, in {tags}."
         return "Correct." if given == answer else f"Wrong: the answer is {write_number(answer)}."
+
+    def failure(self, answer: Number, given: Number | None) -> str:
+        """Why an answer is wrong; empty if it is right."""
+        if given is None:
+            return "no number that could be read"
+        return "" if given == answer else f"answered {write_number(given)}"
 
     def _question(self, bits: int, expression: Expression) -> str:
         """The question, in a form chosen by random bits."""

@@ -352,7 +352,8 @@ class NoSnapshot(gymnasium.Wrapper):
 
 class ForgetsTheTurn(Double):
     def snapshot(self) -> Any:
-        return (self._state, self.task_name, 0, True, ())
+        state, task, *_ = super().snapshot()
+        return (state, task, 0, True, ())
 
 
 class MutableState(Double):

@@ -139,7 +139,7 @@ def test_it_is_the_same_game_as_the_native_one(seed: int) -> None:
     messages, _ = chat.reset(seed=seed)
     native.reset(seed=0)
     state = chat.snapshot()[0]
-    native.restore((state.grid, state.state, "", True))
+    native.restore((state.grid, state.state, (0, True, "")))
     rng = np.random.default_rng(seed)
     ways = re.findall("[a-z]+", messages[-1]["content"].split("open: ")[1])
     for _ in range(100):

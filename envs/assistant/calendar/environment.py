@@ -12,7 +12,7 @@ import numpy as np
 
 from ludus.envs.arguments import as_choices, as_integer, as_number
 from ludus.envs.assistant.calendar.arguments import read_occurrence, read_person, read_time, same_answer
-from ludus.envs.assistant.calendar.goals import Difference, Goal, difference, task_key
+from ludus.envs.assistant.calendar.goals import Difference, Goal, difference, in_words, task_key
 from ludus.envs.assistant.calendar.kinds import KINDS, draw
 from ludus.envs.assistant.calendar.results import event_shown, iso, shown
 from ludus.envs.assistant.calendar.scripted import SCRIPTED, Oracle
@@ -194,7 +194,8 @@ class Calendar(ServiceEnv):
             begun=shelves,
             worlds=self.begin(rng),
         )
-        return Start([system(self._instructions(state)), user(goal.text)], task_key(goal, shelves), state)
+        said = [system(self._instructions(state)), user(goal.text)]
+        return Start(said, task_key(goal, shelves), state, goal.kind)
 
     def _instructions(self, state: CalendarState) -> str:
         person, now = state.user, state.now
@@ -409,4 +410,22 @@ class Calendar(ServiceEnv):
             answer: what was asked for, if the user asked a question: the time or the number alone
         """
         terms, success = self._judged(state, answer)
-        return Answer(state, "Done." if success else "This is not what was asked for.", terms, True, success)
+        said = "Done." if success else "This is not what was asked for."
+        return Answer(state, said, terms, True, success, self._failure_of(state, answer))
+
+    def expected(self, state: CalendarState) -> str:
+        goal = state.goal
+        parts = {"": goal.answer, "gone: ": in_words(goal.gone), "new: ": in_words(goal.new)}
+        return "; ".join(f"{what}{said}" for what, said in parts.items() if said)
+
+    def unfinished(self, state: CalendarState) -> str:
+        return self._apart(state).failure
+
+    def _failure_of(self, state: CalendarState, answer: str) -> str:
+        """What is wrong with an end with the calendars as they are now, in words."""
+        goal, said = state.goal, []
+        if goal.answer and not same_answer(goal.answer, answer):
+            said.append(f"answered {answer[:300] or 'nothing'}")
+        if unseen := len(goal.needs - state.seen):
+            said.append(f"{unseen} half hours not looked at")
+        return "; ".join(filter(None, [*said, self._apart(state).failure]))

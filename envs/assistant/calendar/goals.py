@@ -1,7 +1,7 @@
 """An episode's goal, and how far calendars are from it, judged by what takes place, however it is written."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -41,8 +41,45 @@ class Difference:
 
     done: float
     """The share of the requested changes that were made."""
-    damaged: int
-    """The number of entries that should not be gone, or should not be new."""
+    missing_gone: tuple[Entry, ...]
+    missing_new: tuple[Entry, ...]
+    """Entries that should be gone, or new, and are not."""
+    wrongly_gone: tuple[Entry, ...]
+    wrongly_new: tuple[Entry, ...]
+    """Entries that are gone, or new, and should not be."""
+    unseen: int
+    """Changes outside the compared period."""
+
+    @property
+    def damaged(self) -> int:
+        """The number of unwanted changes."""
+        return len(self.wrongly_gone) + len(self.wrongly_new) + self.unseen
+
+    @property
+    def failure(self) -> str:
+        """What is wrong, in words; empty if nothing is."""
+        kinds = {
+            "still there": self.missing_gone,
+            "not there": self.missing_new,
+            "wrongly gone": self.wrongly_gone,
+            "wrongly there": self.wrongly_new,
+        }
+        said = [f"{what}: {in_words(found)}" for what, found in kinds.items() if found]
+        return "; ".join([*said, *(f"{self.unseen} changes months away" for _ in range(self.unseen > 0))])
+
+
+MOST_SHOWN = 4
+"""At most this many entries of one sort are named."""
+
+
+def in_words(entries: Sequence[Entry]) -> str:
+    """Entries as text: `standup of ann@x.example, 2031-03-05T09:00 to 09:30 (UTC)`."""
+    said = [
+        f"{title} of {whose}, {start[:16]} to {end[11:16]} UTC" + (f" ({answer})" if answer else "")
+        for whose, title, start, end, _, answer, *_ in entries[:MOST_SHOWN]
+    ]
+    more = len(entries) - MOST_SHOWN
+    return ", ".join([*said, *(f"and {more} more" for _ in range(more > 0))])
 
 
 def entries(item: Item, person: Person, now: datetime) -> Counter[Entry]:
@@ -110,8 +147,14 @@ def difference(
     wanted_gone, wanted_new = Counter(goal.gone), Counter(goal.new)
     wanted = wanted_gone.total() + wanted_new.total()
     done = (gone & wanted_gone).total() + (new & wanted_new).total()
-    damaged = (gone - wanted_gone).total() + (new - wanted_new).total() + unseen
-    return Difference(done / wanted if wanted else 1.0, damaged)
+    return Difference(
+        done / wanted if wanted else 1.0,
+        missing_gone=tuple((wanted_gone - gone).elements()),
+        missing_new=tuple((wanted_new - new).elements()),
+        wrongly_gone=tuple((gone - wanted_gone).elements()),
+        wrongly_new=tuple((new - wanted_new).elements()),
+        unseen=unseen,
+    )
 
 
 def task_key(goal: Goal, shelves: Shelves) -> str:

@@ -197,7 +197,7 @@ class Assistant(OfficeTools):
         )
         messages = [system(self._rules(office)), user(task.brief.request)]
         key = f"{kind}:{office.place.name}:{office.now.date()}:{office.owner.name}:{task.brief.request}"
-        return Start(messages, key, replace(state, talk=(user(task.brief.request),)))
+        return Start(messages, key, replace(state, talk=(user(task.brief.request),)), kind)
 
     def _is_reachable(self, begun: Start) -> bool:
         answering, self.user = self.user, Automaton()
@@ -263,4 +263,12 @@ class Assistant(OfficeTools):
         if is_guess:
             said += "; the forecast that decides was not looked up"
         success = stands.success and not is_guess
-        return Answer(state, f"The end: {said}.", {"success": float(success)}, True, success)
+        unforeseen = ["the forecast that decides was not looked up"] if is_guess else []
+        failure = "; ".join(filter(None, [stands.failure, *unforeseen]))
+        return Answer(state, f"The end: {said}.", {"success": float(success)}, True, success, failure)
+
+    def expected(self, state: OfficeState) -> str:
+        return str(state.task.goal)
+
+    def unfinished(self, state: OfficeState) -> str:
+        return state.stands.failure

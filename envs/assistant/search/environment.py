@@ -185,7 +185,8 @@ class Search(ServiceEnv):
             if solves(trial, begun, self._oracle) and self._needs_work(state):
                 if trial is not self:
                     state = replace(state, worlds=())
-                return Start(self._asked(question), begun.task, state)
+                hops = len(question.proof)
+                return Start(self._asked(question), begun.task, state, f"{hops} hop{'s' * (hops > 1)}")
         raise EnvironmentFault(
             f"none of {ATTEMPTS} questions with hops={self.hops} could be answered: too many faults, a "
             "max_turns that is too low, or a world that is too small"
@@ -240,14 +241,20 @@ class Search(ServiceEnv):
             pages: the ids of the pages that prove it, all of them opened before
         """
         worth = support(state.question.proof, pages, state.opened)
+        lacks = lacking(state.question.proof, pages, state.opened)
         if plain(answer[:1_000]) not in state.question.answers:
-            return Answer(state, "Wrong.", {"solved": 0.0}, True)
-        verdict = (
+            failure = "; ".join([f"answered {answer[:300]}", *lacks])
+            return Answer(state, "Wrong.", {"solved": 0.0}, True, failure=failure)
+        said = (
             "Right."
             if worth == 1.0
             else "Right, but these pages, as far as you opened them, do not prove it."
         )
-        return Answer(state, verdict, {"solved": worth}, True, worth == 1.0)
+        return Answer(state, said, {"solved": worth}, True, worth == 1.0, "; ".join(lacks))
+
+    def expected(self, state: SearchState) -> str:
+        question = state.question
+        return f"{' or '.join(question.answers)}, proved by {', '.join(dict.fromkeys(question.proof))}"
 
     def _meet_server(self) -> None:
         """Whether the server has the pages that the questions are about.
@@ -279,3 +286,13 @@ def support(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) 
         return 0.0
     covered = sum(page in given for page in proof) / len(proof)
     return covered * min(1.0, 2 * useful / len(given))
+
+
+def lacking(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) -> list[str]:
+    """What is wrong with submitted pages as a proof, in words."""
+    wrong = {
+        "pages missing": [page for page in dict.fromkeys(proof) if page not in pages],
+        "pages never opened": [page for page in dict.fromkeys(pages) if page not in opened],
+        "useless pages": [page for page in dict.fromkeys(pages) if page in opened and page not in proof],
+    }
+    return [f"{what}: {', '.join(found)[:500]}" for what, found in wrong.items() if found]

@@ -201,7 +201,8 @@ class Weather(ServiceEnv):
                 continue
             state = WeatherState(question=question, worlds=self.begin(rng))
             text = small.system_text(today) if self.narrow else INSTRUCTIONS.format(today=in_full(today))
-            begun = Start([system(self.toolbox.worded(text)), user(question.text)], question.key, state)
+            said = [system(self.toolbox.worded(text)), user(question.text)]
+            begun = Start(said, question.key, state, kind)
             # A question that the oracle cannot answer through the tools is not asked.
             if solves(self, begun, Oracle(self)):
                 self.rewind(state.worlds)
@@ -366,7 +367,20 @@ class Weather(ServiceEnv):
             return Answer(state, "Correct.", {"correct": 1.0}, True, True)
         # The right answer is not revealed: restoring a snapshot would let an agent use it.
         why = "" if has_looked else ": you did not look up the forecasts that the answer follows from"
-        return Answer(state, f"Wrong{why}.", {}, True, False)
+        wrong = [] if is_right else [f"answered {value[:300]} {unit[:50]}".rstrip()]
+        failure = "; ".join([*wrong, *self._not_looked_up(state)])
+        return Answer(state, f"Wrong{why}.", {}, True, False, failure)
+
+    def expected(self, state: WeatherState) -> str:
+        return str(state.question.goal)
+
+    def unfinished(self, state: WeatherState) -> str:
+        return "".join(self._not_looked_up(state))
+
+    def _not_looked_up(self, state: WeatherState) -> list[str]:
+        needs = [need for number, need in enumerate(state.question.needs) if number not in state.found]
+        places = [f"{need.latitude:.2f}, {need.longitude:.2f} on {need.day}" for need in needs]
+        return [f"forecasts not looked up: {'; '.join(places)}"] if places else []
 
 
 INSTRUCTIONS = (

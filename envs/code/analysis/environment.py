@@ -12,6 +12,7 @@ from ludus.envs import spaces
 from ludus.envs.arguments import as_choices, as_integer
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Content, image_part, system, text_part, user
+from ludus.envs.code.analysis.answers import written
 from ludus.envs.code.analysis.guest import PLOT_BYTES, PLOTS, SQL_PROGRAM, sql_order
 from ludus.envs.code.analysis.notebooks import NOTEBOOKS, History, Ran, pool
 from ludus.envs.code.analysis.scripted import SCRIPTED
@@ -136,7 +137,7 @@ class DataAnalysis(ToolEnv):
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.worlds, self.rows)
         rules = f"{INSTRUCTIONS} You have {self.max_turns} replies."
-        return Start([system(rules), user(_question(task))], task.key, State(task))
+        return Start([system(rules), user(_question(task))], task.key, State(task), task.kind)
 
     def respond(self, state: State, text: str) -> Outcome:
         message = user("Call a tool: `python` or `sql` to look at the data, `submit` to answer.")
@@ -194,7 +195,12 @@ class DataAnalysis(ToolEnv):
         answer, transfers = _right(task, result, given), _right(task, again, other)
         solved = answer and transfers
         terms = {"answer": float(answer), "transfers": float(transfers), "solved": float(solved)}
-        return Answer(state, _verdict(answer, transfers), terms, True, solved)
+        said = _verdict(answer, transfers)
+        failure = f"printed {_clipped(result.stdout.strip())}: {said}"
+        return Answer(state, said, terms, True, solved, failure)
+
+    def expected(self, state: State) -> str:
+        return written(given_case(state.task).expected)
 
     def close(self) -> None:
         """End the notebook."""

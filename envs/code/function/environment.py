@@ -90,14 +90,19 @@ class CodeFunction(ChatEnv):
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.families, self.difficulty)
-        return Start([system(INSTRUCTIONS), user(task.question)], task.key, task)
+        return Start([system(INSTRUCTIONS), user(task.question)], task.key, task, task.family.topic)
 
     def respond(self, state: Task, text: str) -> Outcome:
         program = program_in(text, state.family.function)
         if program.complaint:
-            return Outcome(state, [user(program.complaint)], {"malformed": 1.0}, True)
+            complaint = [user(program.complaint)]
+            return Outcome(state, complaint, {"malformed": 1.0}, True, failure=program.complaint)
         judgement = judge(state, program.code)
-        return Outcome(state, [user(verdict(judgement))], judgement.terms, True, judgement.fast)
+        said = [user(verdict(judgement))]
+        return Outcome(state, said, judgement.terms, True, judgement.fast, judgement.failure)
+
+    def expected(self, state: Task) -> str:
+        return state.family.source(state.choices)
 
 
 def checked_families(names: Sequence[str] | None) -> tuple[Family, ...]:

@@ -88,6 +88,12 @@ class Judgement:
             "fast": float(self.fast),
         }
 
+    @property
+    def failure(self) -> str:
+        """The first case that is wrong; empty if none is."""
+        wrong = (*self.public.failures, *self.hidden.failures)
+        return next(iter(wrong), "" if self.fast else "right, but not in time for a long input")
+
 
 def try_public(task: Task, code: str) -> Tried:
     """Run a program on the examples.

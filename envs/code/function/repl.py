@@ -110,7 +110,7 @@ class CodeFunctionRepl(ChatEnv):
             f"{INSTRUCTIONS} You have {self.max_turns} replies: examples that fail come back. "
             f"`{SUBMIT}` hands in your last program."
         )
-        return Start([system(rules), user(task.question)], task.key, State(task))
+        return Start([system(rules), user(task.question)], task.key, State(task), task.family.topic)
 
     def respond(self, state: State, text: str) -> Outcome:
         turns = state.turns + 1
@@ -130,7 +130,10 @@ class CodeFunctionRepl(ChatEnv):
             return Outcome(after, [user(f"{said}\nReplies left: {left}.")], {**terms, "retry": 1.0})
         if after.code:
             return _handed_in(after, terms)
-        return Outcome(after, [user(said)], terms, True)
+        return Outcome(after, [user(said)], terms, True, failure=said)
+
+    def expected(self, state: State) -> str:
+        return state.task.family.source(state.task.choices)
 
 
 def failed(tried: Tried) -> str:
@@ -141,4 +144,5 @@ def failed(tried: Tried) -> str:
 
 def _handed_in(state: State, terms: Mapping[str, float]) -> Outcome:
     judgement = judge(state.task, state.code)
-    return Outcome(state, [user(verdict(judgement))], {**judgement.terms, **terms}, True, judgement.fast)
+    earned = {**judgement.terms, **terms}
+    return Outcome(state, [user(verdict(judgement))], earned, True, judgement.fast, judgement.failure)

@@ -142,7 +142,8 @@ class CodeRepair(ToolEnv):
                 f"those in the tests; only the files of {problem.package}/ count."
             ),
         ]
-        return Start(messages, f"{problem.domain}-{digest}", RepairState(problem, problem.files))
+        state = RepairState(problem, problem.files)
+        return Start(messages, f"{problem.domain}-{digest}", state, problem.fault)
 
     def answer(self, state: RepairState, action: Reply) -> Outcome:
         outcome = super().answer(state, action)
@@ -154,7 +155,17 @@ class CodeRepair(ToolEnv):
         verdict = judge(after.problem, after.files)
         closing = user(f"No turns are left. {_said(verdict, after.problem)}")
         terms = {**outcome.terms, **_terms(verdict)}
-        return replace(outcome, messages=[*messages, closing], terms=terms, success=verdict.solved)
+        return replace(
+            outcome,
+            messages=[*messages, closing],
+            terms=terms,
+            success=verdict.solved,
+            failure=verdict.failure,
+        )
+
+    def expected(self, state: RepairState) -> str:
+        calls = len(state.problem.visible) + len(state.problem.hidden)
+        return f"a package without its fault ({state.problem.fault}): all {calls} calls right"
 
     def respond(self, state: RepairState, text: str) -> Outcome:
         names = ", ".join(tool.name for tool in self.tools)
@@ -220,7 +231,8 @@ class CodeRepair(ToolEnv):
     def submit(self, state: RepairState) -> Answer:
         """Hand the package in. This ends the task."""
         verdict = judge(state.problem, state.files)
-        return Answer(state, _said(verdict, state.problem), _terms(verdict), True, verdict.solved)
+        said = _said(verdict, state.problem)
+        return Answer(state, said, _terms(verdict), True, verdict.solved, verdict.failure)
 
 
 def _cut(message: Message) -> Message:

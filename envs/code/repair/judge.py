@@ -27,6 +27,8 @@ class Verdict:
     visible_gain: float
     hidden_gain: float
     solved: bool
+    failure: str
+    """The first call that is wrong, and what is right; empty if none is."""
 
 
 def judge(problem: Problem, files: Mapping[str, str]) -> Verdict:
@@ -50,6 +52,7 @@ def judge(problem: Problem, files: Mapping[str, str]) -> Verdict:
         _gain(right[:split], problem.visible),
         _gain(right[split:], problem.hidden),
         all(right),
+        next((_wrong(case) for case, is_right in zip(cases, right, strict=True) if not is_right), ""),
     )
 
 
@@ -95,6 +98,14 @@ def _right(package: Mapping[str, str], cases: Sequence[Case]) -> list[bool]:
         for value, case in zip(given, cases, strict=False)
     ]
     return right + [False] * (len(cases) - len(right))
+
+
+def _wrong(case: Case) -> str:
+    call = case.call
+    arguments, expected = (
+        text if len(text) <= 300 else f"{text[:299]}…" for text in (call.arguments, case.expected)
+    )
+    return f"{call.module}.{call.function}, called with {arguments}, should give {expected}"
 
 
 def _gain(right: Sequence[bool], cases: Sequence[Case]) -> float:

@@ -16,10 +16,10 @@ from ludus.envs.arguments import (
     refuse_unknown_options,
     takes_arguments_of,
 )
-from ludus.envs.base import with_step_limit
+from ludus.envs.base import Verdict, with_step_limit
 from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
+from ludus.envs.grid.pacman.game import DIRECTIONS, EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
 from ludus.envs.grid.pacman.scripted import GRID_AGENTS
@@ -142,6 +142,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         self._games = Games(self.game, 1)
         self._begun = False
         self._open = False
+        self._failure = ""
         self._task = 0
         self._action = np.zeros(1, np.int64)
         self._nobody = np.zeros(1, np.bool_)
@@ -164,7 +165,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             self._games.streams[0] = self.np_random.integers(2**63)
             self._begun = True
         self._games.begin(self._everybody, 0, 1)
-        self._open = True
+        self._open, self._failure = True, ""
         # As in `task_key`: below 2⁶³, so that arrays of tasks are int64.
         self._task = self._games.codes(self._everybody).item() >> 1
         observation, info = self._look()
@@ -198,6 +199,9 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         if terminated or truncated:
             self._open = False
             info["success"] = info["reward_terms"]["cleared"] > 0
+            cut = f"no end within {self.max_turns} steps: " if truncated else ""
+            why = failure(games.states.item(rules.PELLETS), info["reward_terms"]["caught"] > 0)
+            self._failure = f"{cut}{why}"
         if self.render_mode == "human":
             self._show()
         return observation, games.rewards.item(), terminated, truncated, info
@@ -213,6 +217,11 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
             "frightened": self._games.states.item(rules.FRIGHT),
         }
         return observation, info
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the game that has just ended was lost, if it was."""
+        return Verdict(EXPECTED, self._failure)
 
     def action_masks(self) -> np.ndarray:
         """Which directions have no wall, bool (4,); `MaskablePPO` of sb3-contrib looks for this method."""
@@ -234,11 +243,12 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     def snapshot(self) -> Any:
         """The whole episode as an opaque value: about a kilobyte. It can be pickled. The stream from which
         `reset` without a seed draws is not part of it."""
-        return self._games.grids.tobytes(), self._games.states.tobytes(), self._task, self._open
+        episode = (self._task, self._open, self._failure)
+        return self._games.grids.tobytes(), self._games.states.tobytes(), episode
 
     def restore(self, snapshot: Any) -> None:
         """Go back to where `snapshot` was taken, here or in another instance with the same arguments."""
-        grid, state, self._task, self._open = snapshot
+        grid, state, (self._task, self._open, self._failure) = snapshot
         self._games.grids[0] = np.frombuffer(grid, np.uint8)
         self._games.states[0] = np.frombuffer(state, np.int64)
 

@@ -21,6 +21,7 @@ DIRECTIONS: Final = ("up", "right", "down", "left")
 """The actions, in order."""
 
 RUBRIC: Final = Rubric({"pellet": 1.0, "power": 5.0, "ghost": 10.0, "caught": -10.0, "cleared": 20.0})
+EXPECTED: Final = "every pellet is eaten"
 WEIGHTS: Final = np.array([RUBRIC.weights[term] for term in rules.TERMS])
 
 
@@ -97,6 +98,13 @@ class Game:
         if self.view is None:
             return self.rows, self.columns
         return 2 * self.view + 1, 2 * self.view + 1
+
+
+def failure(pellets: int, caught: bool) -> str:
+    """Why a game was lost; empty if it was won."""
+    if not pellets:
+        return ""
+    return f"{'caught by a ghost, ' if caught else ''}{pellets} pellet{'s' * (pellets > 1)} left"
 
 
 def _ghost_kinds(ghosts: int | Sequence[str]) -> tuple[str, ...]:

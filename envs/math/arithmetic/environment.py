@@ -10,6 +10,7 @@ from ludus.envs.chat import user
 from ludus.envs.math.answers import closeness
 from ludus.envs.math.arithmetic.scripted import AGENTS
 from ludus.envs.math.expressions import Number, formula
+from ludus.envs.math.numbers import write_number
 from ludus.envs.math.questions import QuestionEnv
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -90,4 +91,8 @@ class Arithmetic(QuestionEnv):
             "correct": float(correct),
             "malformed": float(number is None),
         }
-        return Outcome(state, [user(self.verdict(state, number))], terms, True, correct)
+        said = [user(self.feedback(state, number))]
+        return Outcome(state, said, terms, True, correct, self.failure(state, number))
+
+    def expected(self, state: Number) -> str:
+        return write_number(state)

@@ -140,7 +140,7 @@ class MathTool(ToolEnv):
         )
         question = f"{kind.question(problem)}\nAnswer with {FORMS[kind.form]}."
         state = Sheet(kind.name, str(problem.answer))
-        return Start([system(instructions), user(question)], kind.key(problem), state)
+        return Start([system(instructions), user(question)], kind.key(problem), state, kind.name)
 
     def respond(self, state: Sheet, text: str) -> Outcome:
         kind, found = KINDS[state.kind], self.tags.find(text)
@@ -156,8 +156,12 @@ class MathTool(ToolEnv):
             message = f"This is no answer: {error}. Write {FORMS[kind.form]}."
             return Outcome(state, [user(message)], {"malformed": 1.0})
         terms = {"correct": float(correct), "format": float(found.tidy)}
-        verdict = "Correct." if correct else f"Wrong: the answer is {kind.write(state.answer)}."
-        return Outcome(state, [user(verdict)], terms, True, correct)
+        said = "Correct." if correct else f"Wrong: the answer is {kind.write(state.answer)}."
+        failure = f"answered {found.content.strip()[:300]}"
+        return Outcome(state, [user(said)], terms, True, correct, failure)
+
+    def expected(self, state: Sheet) -> str:
+        return KINDS[state.kind].write(state.answer)
 
     @tool
     def python(self, state: Sheet, code: str) -> Answer:

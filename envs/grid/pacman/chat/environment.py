@@ -27,7 +27,7 @@ from ludus.envs.grid.pacman.chat.text import (
     field_of_view,
     open_moves,
 )
-from ludus.envs.grid.pacman.game import DIRECTIONS, RUBRIC, Game, Games
+from ludus.envs.grid.pacman.game import DIRECTIONS, EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
@@ -214,7 +214,15 @@ class PacManChat(ChatEnv):
             "illegal": illegal,
         }
         message = user(note + self._scene(after))
-        return Outcome(after, [message], counts, games.terminated.item(), counts["cleared"] > 0)
+        cleared = counts["cleared"] > 0
+        why = self.unfinished(after, counts["caught"] > 0) if games.terminated[0] else ""
+        return Outcome(after, [message], counts, games.terminated.item(), cleared, why)
+
+    def expected(self, state: PacManState) -> str:
+        return EXPECTED
+
+    def unfinished(self, state: PacManState, caught: bool = False) -> str:
+        return failure(int(np.frombuffer(state.state, np.int64)[rules.PELLETS]), caught)
 
     def _games_at(self, state: PacManState) -> Games:
         games = Games(self.game, 1)
