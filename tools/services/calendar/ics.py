@@ -333,6 +333,19 @@ def _attendee(line: Line) -> Attendee:
 # Writing
 
 
+def written(root: Component) -> str:
+    """A component as text, with its lines folded."""
+    return "\r\n".join([*_lines(root), ""])
+
+
+def _lines(root: Component) -> Iterator[str]:
+    yield f"BEGIN:{root.name}"
+    yield from map(folded, root.lines)
+    for inner in root.inner:
+        yield from _lines(inner)
+    yield f"END:{root.name}"
+
+
 def write(item: Item) -> str:
     """An object as text.
 

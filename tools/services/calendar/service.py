@@ -11,12 +11,13 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ludus.tools.services.calendar import objects
+from ludus.tools.services.calendar import ics, objects
 from ludus.tools.services.calendar.dav import properties, reports
 from ludus.tools.services.calendar.dav.properties import MAX_BODY, Resource
 from ludus.tools.services.calendar.dav.xml import (
     CALDAV,
     DAV,
+    MAX_ANSWER,
     MEDIA_TYPE,
     BadXml,
     Refusal,
@@ -25,6 +26,7 @@ from ludus.tools.services.calendar.dav.xml import (
     parse,
     response,
 )
+from ludus.tools.services.calendar.ics import Component
 from ludus.tools.services.calendar.lines import BadCalendar
 from ludus.tools.services.calendar.model import Calendar, Item
 from ludus.tools.services.calendar.shelves import Shelf, Shelves, etag, shelf
@@ -130,6 +132,8 @@ class CalendarService(Service):
                 return Response(status_code=204)
             case "GET" | "HEAD" if name:
                 return _read(request, resource.text)
+            case "GET" | "HEAD":
+                return Response(_exported(held), media_type="text/calendar")
             case "PUT" if name:
                 return self._put(request, held, name, body)
             case "DELETE":
@@ -238,6 +242,22 @@ def _checked(held: Shelf, name: str, body: bytes) -> str:
             href(quote(holder, safe="")),
         )
     return text
+
+
+def _exported(held: Shelf) -> str:
+    """All objects of a calendar in one text.
+
+    Raises:
+        Refusal: it would be too long.
+    """
+    if sum(map(len, held.objects.values())) > MAX_ANSWER:
+        raise Refusal(507, f"the calendar has more than {MAX_ANSWER} characters: read its objects")
+    inner: dict[str, Component] = {}
+    for text in held.objects.values():
+        # Objects share their time zones.
+        inner |= {each.text: each for each in ics.component(text).inner}
+    lines = ["VERSION:2.0", "PRODID:-//Ludus//Calendar//EN"]
+    return ics.written(Component("VCALENDAR", lines, list(inner.values())))
 
 
 def _read(request: Request, text: str) -> Response:

@@ -9,7 +9,7 @@ from ludus.tools.services.calendar import expand, ics, objects
 from ludus.tools.services.calendar.dav.filters import Period, read_period
 from ludus.tools.services.calendar.dav.xml import CALDAV, DAV, Refusal, local_name
 from ludus.tools.services.calendar.ics import Component
-from ludus.tools.services.calendar.lines import folded, read_line
+from ludus.tools.services.calendar.lines import read_line
 from ludus.tools.services.calendar.model import Event, VEvent, aware
 
 REPLACED = ("DTSTART", "DTEND", "DUE", "DURATION", "RRULE", "RDATE", "EXRULE", "EXDATE", "RECURRENCE-ID")
@@ -108,15 +108,7 @@ def shaped(text: str, shape: Shape, zone: tzinfo) -> str:
         calendar = _limited(text, calendar, shape.limit, zone)
     if shape.selection and shape.selection.name == calendar.name:
         calendar = _selected(calendar, shape.selection)
-    return "\r\n".join([*_lines(calendar), ""])
-
-
-def _lines(component: Component) -> Iterator[str]:
-    yield f"BEGIN:{component.name}"
-    yield from map(folded, component.lines)
-    for inner in component.inner:
-        yield from _lines(inner)
-    yield f"END:{component.name}"
+    return ics.written(calendar)
 
 
 def _expanded(text: str, calendar: Component, period: Period, zone: tzinfo) -> Component:

@@ -39,6 +39,8 @@ REPORTS = (
     f"{DAV}sync-collection",
 )
 """The reports that a calendar answers."""
+OBJECT_REPORTS = REPORTS[:2]
+"""The reports that an object answers."""
 MAX_BODY = 1_000_000
 """Bytes of a request, and so of an object."""
 MAX_PROPERTIES = 100
@@ -100,9 +102,8 @@ def _privileges(resource: Resource) -> str:
 
 
 def _reports(resource: Resource) -> str:
-    return "".join(
-        element(f"{DAV}supported-report", element(f"{DAV}report", element(tag))) for tag in REPORTS
-    )
+    tags = OBJECT_REPORTS if resource.name else REPORTS
+    return "".join(element(f"{DAV}supported-report", element(f"{DAV}report", element(tag))) for tag in tags)
 
 
 def _kinds(resource: Resource) -> str:
@@ -152,6 +153,7 @@ _CALENDAR: dict[str, Read] = {
 }
 _OBJECT: dict[str, Read] = {
     f"{DAV}resourcetype": lambda _: "",
+    f"{DAV}supported-report-set": _reports,
     f"{DAV}getetag": lambda resource: escape(etag(resource.text)),
     f"{DAV}getcontenttype": _media_type,
     f"{DAV}getcontentlength": lambda resource: str(len(resource.text.encode())),

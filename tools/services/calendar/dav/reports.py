@@ -44,7 +44,7 @@ def answer(resource: Resource, report: Element, now: datetime) -> Answer:
         Refusal: it is not supported, makes no sense, or has too long an answer.
     """
     shelf, read = resource.shelf, _REPORTS.get(report.tag)
-    if shelf is None or read is None or (resource.name and report.tag not in _OF_OBJECTS):
+    if shelf is None or read is None or (resource.name and report.tag not in properties.OBJECT_REPORTS):
         what = "the home of calendars" if shelf is None else "an object" if resource.name else "a calendar"
         raise Refusal(
             403,
@@ -151,5 +151,3 @@ def _sync(resource: Resource, shelf: Shelf, report: Element, now: datetime) -> A
 _REPORTS: dict[str, Callable[[Resource, Shelf, Element, datetime], Answer]] = dict(
     zip(properties.REPORTS, (_query, _multiget, _free_busy, _sync), strict=True)
 )
-_OF_OBJECTS = properties.REPORTS[:2]
-"""The reports that an object answers, too."""
