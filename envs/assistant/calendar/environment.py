@@ -69,7 +69,7 @@ class Calendar(ServiceEnv):
     | `repair` | move the one conflicting date of a series to the day's first free slot | that slot |
     | `answer_invitations` | accept invitations without a conflict, decline the rest | each answer |
     | `ask_slot` | when several people are first free on a day | the time |
-    | `ask_minutes` | how many minutes of a day are busy | the number |
+    | `ask_minutes` | how many minutes of a week are busy | the number |
 
     A goal is unique, and used only if the oracle reaches it through the tools and it does not hold yet.
     Calendars are compared by what takes place, occurrence by occurrence: any way of writing it is right.

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from ludus.envs.assistant.calendar.goals import Goal, change
 from ludus.envs.assistant.calendar.world import (
@@ -24,6 +24,10 @@ from ludus.envs.assistant.calendar.world import (
 from ludus.tools.services.calendar import edit, expand
 from ludus.tools.services.calendar.model import Event, Item
 
+MOST_SLOTS = 16
+"""Free slots among which the first one is drawn."""
+INVITATIONS = (5, 6)
+
 Draw = Callable[[World, int], Goal | None]
 """Puts what a goal needs into a world. The number is that of the week, 0 for the current one."""
 
@@ -32,8 +36,8 @@ def day_text(day: date) -> str:
     return f"{day:%A}, {day.day} {day:%B} {day.year}"
 
 
-def names_text(people: Sequence[Person]) -> str:
-    names = [person.name for person in people]
+def names_text(people: Sequence[Person], *more: str) -> str:
+    names = [*(person.name for person in people), *more]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -42,10 +46,26 @@ def clock_text(world: World, person: Person) -> str:
 
 
 def first_slot(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> datetime | None:
-    """The first time, on the user's clock, when everybody is at work and nobody is busy, or None."""
-    return next(
-        (start for start in working(world, days, people, slots) if world.are_free(people, start, slots)), None
-    )
+    """The time, on the user's clock, of the first slot in which everybody works and is free; None if there is
+    none.
+
+    The slot is drawn from those that are free, and somebody takes what was free before it, so that betting on
+    the beginning of the day is rarely right. The first slot in which everybody works, which can be told
+    without the calendars, never is.
+    """
+    rng, every = world.rng, list(working(world, days, people, slots))
+    free = [start for start in every[1:] if world.are_free(people, start, slots)]
+    if not free:
+        return None
+    chosen = rng.choice(free[:MOST_SLOTS])
+    for start in every[: every.index(chosen)]:
+        if world.are_free(people, start, slots):
+            person, room = rng.choice(people), (chosen.astimezone(UTC) - start.astimezone(UTC)) // SLOT
+            length = min(rng.randint(1, 3), room)
+            if not world.is_free(person, start, length):
+                length = 1
+            world.put(world.event(rng.choice(world.common), start, length), [person])
+    return chosen
 
 
 def working(world: World, days: Sequence[date], people: Sequence[Person], slots: int) -> Iterator[datetime]:
@@ -131,7 +151,7 @@ def find_slot(world: World, week: int) -> Goal | None:
     item = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
     text = (
         f"Find the first slot of {slots * 30} minutes from {day_text(days[0])} to {day_text(days[-1])} in "
-        f'which {names_text(others)} and I are all free, and book "{title}" there with them.'
+        f'which {names_text(others, "I")} are free, and book "{title}" there with them.'
     )
     return _goal(world, "find_slot", text, people, (None, item))
 
@@ -151,7 +171,7 @@ def move(world: World, week: int) -> Goal | None:
     if start == found.main.start:
         return None
     text = (
-        f'Move "{title}" of {day_text(_day(world, found))} to {day_text(day)}, {start:%H:%M} '
+        f'Move "{title}" from {day_text(_day(world, found))} to {day_text(day)}, {start:%H:%M} '
         f"{clock_text(world, clock)}. It keeps its length."
     )
     moved = edit.moved(found, start, start + slots * SLOT)
@@ -165,7 +185,7 @@ def cancel(world: World, week: int) -> Goal | None:
     other = _placed(world, title, week, _others(world), slots)
     if found is None or other is None or _day(world, found) == _day(world, other):
         return None
-    text = f'Cancel "{title}" of {day_text(_day(world, found))}.'
+    text = f'Cancel "{title}", the one on {day_text(_day(world, found))}.'
     return _goal(world, "cancel", text, [world.user, *others], (found, None))
 
 
@@ -195,7 +215,7 @@ def reschedule_series(world: World, week: int) -> Goal | None:
     moved = edit.moved(tail, start, start + slots * SLOT)
     text = (
         f'From {day_text(event.start.date())} on, that date included, "{found.main.summary}" is to begin at '
-        f"{start:%H:%M} my time, on the same weekdays. Earlier dates stay as they are."
+        f"{start:%H:%M} my time, on the same weekday. Earlier dates stay as they are."
     )
     return _goal(world, "reschedule_series", text, [world.user, *others], (found, head), (None, moved))
 
@@ -248,8 +268,9 @@ def answer_invitations(world: World, week: int) -> Goal | None:
     invitations: list[Item] = []
     organizers: list[Person] = []
     times: set[datetime] = set()
-    wanted = [True, False, rng.random() < 0.5][: rng.randint(2, 3)]
-    for collides in wanted:
+    count = rng.choice(INVITATIONS)
+    declined = rng.randint(2, count - 2)
+    for collides in rng.sample([True] * declined + [False] * (count - declined), count):
         for _ in range(20):
             organizer, slots = rng.choice(world.people[1:]), rng.randint(1, 3)
             start = world.at(world.day(week, rng.randrange(5)), _time(rng), user)
@@ -267,7 +288,7 @@ def answer_invitations(world: World, week: int) -> Goal | None:
         world.put(item, [organizer, user], busy=False)
     text = (
         f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those in "
-        "whose time I have nothing else that takes time, decline the others."
+        "whose time I have nothing else that takes time, and decline the others."
     )
     # A guest's answer does not change the organizer's own entry.
     return _goal(world, "answer_invitations", text, [user], *edits)
@@ -278,11 +299,11 @@ def ask_slot(world: World, week: int) -> Goal | None:
     others, slots, day = _others(world), rng.randint(1, 3), world.day(week, rng.randrange(5))
     people = [world.user, *others]
     start = first_slot(world, [day], people, slots)
-    if start is None or start == next(working(world, [day], people, slots), None):
+    if start is None:
         return None
     text = (
-        f"At what time, on my clock, begins the first slot of {slots * 30} minutes on {day_text(day)} in "
-        f"which {names_text(others)} and I are all free? Book nothing; answer with the time, as in 14:30."
+        f"On {day_text(day)}, at what time on my clock does the first slot of {slots * 30} minutes begin in "
+        f"which {names_text(others, 'I')} are free? Book nothing; answer with the time, as in 14:30."
     )
     # A single participant can rule out an earlier time; that this one is free depends on all of them.
     needs = frozenset((person.address, slot) for person in people for slot in span(start, slots))
@@ -290,14 +311,16 @@ def ask_slot(world: World, week: int) -> Goal | None:
 
 
 def ask_minutes(world: World, week: int) -> Goal | None:
-    day = world.day(week, world.rng.randrange(5))
-    slots = [world.at(day, slot, world.user) for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS)]
+    days = [world.day(week, weekday) for weekday in range(5)]
+    slots = [
+        world.at(day, slot, world.user) for day in days for slot in range(2 * WORK_BEGINS, 2 * WORK_ENDS)
+    ]
     taken = sum(not world.is_free(world.user, slot, 1) for slot in slots)
     if not 1 < taken < len(slots):
         return None
     text = (
-        f"How many minutes of my working hours on {day_text(day)} are taken? What overlaps counts once. "
-        "Answer with the number."
+        f"How many minutes of my working hours from {day_text(days[0])} to {day_text(days[-1])} are taken? "
+        "What overlaps counts once. Answer with the number."
     )
     needs = frozenset((world.user.address, slot) for slot in slots)
     return Goal("ask_minutes", text, answer=str(30 * taken), needs=needs)

@@ -29,11 +29,11 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
             r"(\d\d:\d\d) (.+) time\."
         ),
         "find_slot": (
-            rf"Find the first slot of (\d+) minutes from {_DAY} to {_DAY} in which (.+) and I are all free, "
+            rf"Find the first slot of (\d+) minutes from {_DAY} to {_DAY} in which (.+) and I are free, "
             r'and book "(.+)" there with them\.'
         ),
-        "move": rf'Move "(.+)" of {_DAY} to {_DAY}, (\d\d:\d\d) (.+) time\. .+',
-        "cancel": rf'Cancel "(.+)" of {_DAY}\.',
+        "move": rf'Move "(.+)" from {_DAY} to {_DAY}, (\d\d:\d\d) (.+) time\. .+',
+        "cancel": rf'Cancel "(.+)", the one on {_DAY}\.',
         "cancel_one": rf'"(.+)" does not take place on {_DAY}: cancel that date alone\.',
         "cancel_following": rf'End "(.+)": cancel it from {_DAY} on, that date included\.',
         "reschedule_series": (
@@ -42,10 +42,10 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
         "repair": r'One of the dates of "(.+)" collides with .+',
         "answer_invitations": rf"Answer my open invitations of the week of {_DAY}: .+",
         "ask_slot": (
-            rf"At what time, on my clock, begins the first slot of (\d+) minutes on {_DAY} in which (.+) and "
-            r"I are all free\? .+"
+            rf"On {_DAY}, at what time on my clock does the first slot of (\d+) minutes begin in which (.+) "
+            r"and I are free\? .+"
         ),
-        "ask_minutes": rf"How many minutes of my working hours on {_DAY} are taken\? .+",
+        "ask_minutes": rf"How many minutes of my working hours from {_DAY} to {_DAY} are taken\? .+",
     }.items()
 }
 
@@ -197,18 +197,20 @@ class Oracle(_Planner):
                 calls.append(("answer_invitation", {"event": event["event"], "answer": answer}))
         yield [*calls, ("finish", {})]
 
-    def ask_slot(self, minutes: str, day: str, names: str) -> Plan:
+    def ask_slot(self, day: str, minutes: str, names: str) -> Plan:
         start = yield from self.first_slot(self.local(day), self.local(day), _names(names), int(minutes))
         yield [("finish", {"answer": start.strftime("%H:%M")})]
 
-    def ask_minutes(self, day: str) -> Plan:
-        low = self.local(day)
-        begins, ends = low.replace(hour=WORK_BEGINS), low.replace(hour=WORK_ENDS)
-        (events,) = yield [("list_events", {"start": begins.isoformat(), "end": ends.isoformat()})]
+    def ask_minutes(self, first: str, last: str) -> Plan:
+        low, high = self.local(first), self.local(last) + timedelta(days=1)
+        events = yield from self.listed(low, high)
         busy = [_times(event) for event in events if _takes_time(event)]
-        free = [slot for slot in _slots(begins, ends) if not any(low <= slot < high for low, high in busy)]
-        taken = (ends - begins) - len(free) * SLOT
-        yield [("finish", {"answer": str(taken // timedelta(minutes=1))})]
+        taken = sum(
+            any(begins <= slot < ends for begins, ends in busy)
+            for slot in _slots(low, high)
+            if _at_work(slot, slot + SLOT, self.zone)
+        )
+        yield [("finish", {"answer": str(taken * (SLOT // timedelta(minutes=1)))})]
 
     def of_day(self, day: str) -> Call:
         low = self.local(day)
