@@ -78,7 +78,7 @@ def compare(a: Folder, b: Folder) -> Comparison:
     Raises:
         BenchError: the runs have no task in common.
     """
-    sides = [_Side.of(a), _Side.of(b)]
+    sides = [Side.of(a), Side.of(b)]
     both_list = [place for place in sides[0].places if place in sides[1].places]
     notes = []
     if a.tasks.digest != b.tasks.digest:
@@ -120,8 +120,8 @@ def compare(a: Folder, b: Folder) -> Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One of the runs."""
+class Side:
+    """A run, ready to be compared with others."""
 
     places: dict[Place, None]
     """Its task list, in order."""
@@ -132,7 +132,7 @@ class _Side:
     task it gave."""
 
     @classmethod
-    def of(cls, folder: Folder) -> "_Side":
+    def of(cls, folder: Folder) -> "Side":
         places = places_of(folder)
         results = folder.results()
         scored: dict[Place, list[Result]] = defaultdict(list)
@@ -140,6 +140,10 @@ class _Side:
             if result.is_scored:
                 scored[(*places[result.task][:3], result.key)].append(result)
         return cls(dict.fromkeys(places), folder.settings.repeats, results, dict(scored))
+
+    def known(self, places: Sequence[Place]) -> list[Place]:
+        """Those of the tasks that have a score."""
+        return [place for place in places if self.scored.get(place)]
 
     def means(self, places: Sequence[Place], name: str) -> list[float]:
         return [mean([float(getattr(result, name)) for result in self.scored[place]]) for place in places]
@@ -166,7 +170,7 @@ def places_of(folder: Folder) -> list[Place]:
 
 
 def _difference(
-    environment: str, arguments: dict[str, Any], listed: list[Place], sides: Sequence[_Side]
+    environment: str, arguments: dict[str, Any], listed: list[Place], sides: Sequence[Side]
 ) -> Difference:
     a, b = sides
     places = [place for place in listed if all(side.scored.get(place) for side in sides)]

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Union
 import tyro
 
 import ludus
+from ludus.cli.bench.board import BenchBoard
 from ludus.cli.bench.compare import BenchCompare
+from ludus.cli.bench.merge import BenchMerge
 from ludus.cli.bench.run import Bench
 from ludus.cli.check import Check
 from ludus.cli.envs import Envs
@@ -43,6 +45,8 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
     "bench": (Bench, "Measure a model on frozen tasks, resumably; write a report."),
     "bench compare": (BenchCompare, "Two runs on the same tasks: paired differences."),
+    "bench board": (BenchBoard, "A leaderboard of runs on the same tasks."),
+    "bench merge": (BenchMerge, "One run from the shards that --shard played."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),

@@ -221,3 +221,62 @@ def test_a_finished_run_tells_the_faults_of_its_evaluations(tmp_path: Path) -> N
     *_, last = outcome(tmp_path)
     assert last == "final: 3 of 512 episodes (0.6%) ended in a fault and count in no figure"
     assert len(outcome(tmp_path)) == 3
+
+
+def test_too_many_episodes_without_a_score_are_told_first_and_by_the_exit_code(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ludus.envs.base import ChatEnv
+    from ludus.envs.faults import EnvironmentFault
+
+    step, broken = ChatEnv.step, [0]
+
+    def breaks(env: Any, action: Any) -> Any:
+        broken[0] += 1
+        if broken[0] % 5 == 0:
+            raise EnvironmentFault("no disk")
+        return step(env, action)
+
+    out = tmp_path / "run"
+    words = ("bench", ARITHMETIC, "--model", "scripted:oracle", "--n", 10, "--out", out)
+    with monkeypatch.context() as patch:
+        patch.setattr(ChatEnv, "step", breaks)
+        result = run(*words)
+    assert result.code == 3
+    assert result.out.splitlines()[0].startswith("note: INCOMPLETE: 2 of 10 episodes (20.0%)")
+    assert "[0.800, 1.000]" in result.out
+    assert "8/10" in result.out
+    written = json.loads((out / "results.json").read_text())
+    assert written["notes"][0].startswith("INCOMPLETE")
+    assert written["environments"][0]["figures"]["success_bounds"] == {"low": 0.8, "high": 1.0}
+    again = run(*words)
+    assert again.code == 0, "what broke was played again"
+    assert "INCOMPLETE" not in again.out
+
+    monkeypatch.setattr(ChatEnv, "step", breaks)
+    told = run("eval", ARITHMETIC, "--agent", "oracle", "--episodes", 10, "--seed", 0)
+    assert told.code == 3
+    assert told.out.startswith("note: INCOMPLETE: 2 of 10 episodes")
+    assert "success is between 0.800 and 1.000" in " ".join(told.out.split())
+    assert "8 of 10" in told.out
+
+
+def test_runs_are_ranked_and_shards_joined(run: Run, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    page = tmp_path / "board.html"
+    result = run("bench", "board", *runs, "--html", page)
+    assert result.code == 0, result.err
+    assert "scripted:oracle" in result.out
+    assert "scripted:oracle leads with 100.0%" in page.read_text()
+    read = json.loads(run("bench", "board", *runs, "--json").out)
+    assert [entry["standing"] for entry in read["entries"]] == ["best", "not significant"]
+    run("bench", "board", runs[0]).assert_refused(2, "at least two")
+
+    for share in ("1/2", "2/2"):
+        words = ("bench", ARITHMETIC, "--model", "scripted:random", "--n", 3, "--shard", share)
+        assert run(*words, "--out", tmp_path / share[0]).code == 0
+    merged = run("bench", "merge", tmp_path / "merged", tmp_path / "1", tmp_path / "2")
+    assert merged.code == 0, merged.err
+    read = json.loads(run("bench", "compare", runs[0], tmp_path / "merged", "--json").out)
+    assert read["differences"][0]["success"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    run("bench", "merge", tmp_path / "x", tmp_path / "1").assert_refused(1, "shard 2/2 is missing")
+    run("bench", ARITHMETIC, "--model", "scripted:null", "--shard", "3/2").assert_refused(2, "--shard 3/2")

@@ -34,7 +34,7 @@ class BenchCompare:
         from ludus.agents.bench.compare import compare
         from ludus.agents.bench.directory import open_folder
 
-        a, b = open_folder(_folder(self.a)), open_folder(_folder(self.b))
+        a, b = open_folder(run_folder(self.a)), open_folder(run_folder(self.b))
         comparison = compare(a, b)
         if self.json:
             print(json.dumps({"a": str(a.path), "b": str(b.path), **comparison.to_dict()}, indent=1))
@@ -43,7 +43,8 @@ class BenchCompare:
         return 0
 
 
-def _folder(text: str) -> Path:
+def run_folder(text: str) -> Path:
+    """A run's folder, from its path or its name under runs/bench/."""
     named = RUNS / "bench" / text
     return named if named.is_dir() and not Path(text).exists() else Path(text)
 
