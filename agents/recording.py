@@ -10,6 +10,7 @@ import numpy as np
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.formats.calls.reply import mended, whole_characters
 from ludus.agents.policy import Action
+from ludus.envs.base import Verdict
 from ludus.envs.chat import Message, assistant
 
 
@@ -44,13 +45,11 @@ class Recorder:
         self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
 
     def judge(self, env: gymnasium.Env[Any, Any]) -> None:
-        """Record what the environment says at the end: what it expected, and why that was not reached."""
+        """Record what the environment says of an episode without success: what was right, why it failed."""
         verdict = getattr(env.unwrapped, "verdict", None)
-        if hasattr(verdict, "expected"):
-            self.expected, self.failure = (
-                whole_characters(verdict.expected),
-                whole_characters(verdict.failure),
-            )
+        if isinstance(verdict, Verdict):
+            self.expected = whole_characters(verdict.expected)
+            self.failure = whole_characters(verdict.failure)
 
     def add(
         self,

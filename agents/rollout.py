@@ -239,7 +239,8 @@ async def _play(
     record.begin(env, info)
 
     async def end(stop: StopReason, success: bool = False) -> Episode:
-        await call(record.judge, env)
+        if not success:
+            await call(record.judge, env)
         return record.end(stop, success)
 
     context = 0

@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium
@@ -28,7 +27,7 @@ from ludus.agents.rollout import (
     rollout,
     rollout_async,
 )
-from ludus.envs.base import ChatEnv, Outcome, Start, task_key
+from ludus.envs.base import ChatEnv, Outcome, Start, Verdict, task_key
 from ludus.envs.chat import Chat, Message, assistant, user
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.rubric import Rubric
@@ -367,13 +366,14 @@ def test_half_a_character_is_recorded_as_one_that_files_can_hold() -> None:
 
 def test_what_an_environment_says_of_an_episode_is_recorded() -> None:
     Echo.task_kind = "short"
-    Echo.verdict = property(lambda env: SimpleNamespace(expected="42", failure=f"said {env._state} things"))
+    Echo.verdict = property(lambda env: Verdict("42", f"said {env._state} things"))
     try:
         (ended,) = rollout(COUNTER, ECHO, starts(1))
         (cut,) = rollout(COUNTER, ECHO, starts(1), Limits(turns=1))
     finally:
         del Echo.verdict, Echo.task_kind
-    assert (ended.expected, ended.failure, ended.task_kind) == ("42", "said 3 things", "short")
+    assert ended.success
+    assert (ended.expected, ended.failure, ended.task_kind) == ("", "", "short")
     assert (cut.expected, cut.failure, cut.stop) == ("42", "said 1 things", StopReason.TURN_LIMIT)
 
 
