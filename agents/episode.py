@@ -103,7 +103,7 @@ class Episode:
     form_terms: tuple[str, ...] = ()
     """The reward terms that judge the form of a reply, according to the environment's rubric."""
     expected: str = ""
-    """What the environment would have accepted, if the episode failed and it tells; an agent never sees it."""
+    """What would have been right where the episode failed, if the environment tells; no agent sees it."""
     failure: str = ""
     """Why the episode did not succeed, if the environment tells."""
     task_kind: str = ""

@@ -69,7 +69,7 @@ class Echo(ChatEnv):
         return super().reset(seed=seed, options=options)
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
-        return Start([user(f"begin {rng.integers(1000)}")], f"task-{self.seed}", 0)
+        return Start([user(f"begin {rng.integers(1000)}")], f"task-{self.seed}", 0, "short")
 
     def respond(self, state: int, text: str) -> Outcome:
         self.threads.add(threading.get_ident())
@@ -365,13 +365,12 @@ def test_half_a_character_is_recorded_as_one_that_files_can_hold() -> None:
 
 
 def test_what_an_environment_says_of_an_episode_is_recorded() -> None:
-    Echo.task_kind = "short"
     Echo.verdict = property(lambda env: Verdict("42", f"said {env._state} things"))
     try:
         (ended,) = rollout(COUNTER, ECHO, starts(1))
         (cut,) = rollout(COUNTER, ECHO, starts(1), Limits(turns=1))
     finally:
-        del Echo.verdict, Echo.task_kind
+        del Echo.verdict
     assert ended.success
     assert (ended.expected, ended.failure, ended.task_kind) == ("", "", "short")
     assert (cut.expected, cut.failure, cut.stop) == ("42", "said 1 things", StopReason.TURN_LIMIT)
