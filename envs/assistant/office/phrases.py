@@ -108,9 +108,9 @@ MAILS: Mapping[str, tuple[str, ...]] = {
 }
 
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
-    "founding_year": ("In which year was {subject} founded?", "Since which year has {subject} existed?"),
-    "founder": ("Who founded {subject}?", "Do you know who started {subject}?"),
+    "founding_year": ("In which year was {subject} founded?", "What year does {subject} date from?"),
+    "founder": ("Who founded {subject}?", "Do you happen to know who set up {subject}?"),
     "birth_year": ("In which year was {subject} born?", "What is the year of birth of {subject}?"),
-    "birthplace": ("Where was {subject} born?", "Of which town is {subject} a native?"),
+    "birthplace": ("Where was {subject} born?", "What is the birthplace of {subject}?"),
 }
 """Colleagues' questions, by relation."""

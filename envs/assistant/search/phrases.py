@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ludus.tools.services.world import RELATIONS
+from ludus.tools.services.world.prose import with_article, without_article
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +32,22 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
     birth_year: the birth year of | the year of birth of | the year that saw the birth of
     occupation: the profession of | the occupation of | the line of work of
     mentor: the teacher of | the person who trained | the mentor of
-    spouse: the spouse of | the person who is married to | the partner in marriage of
+    spouse: the spouse of | the person who is married to | the husband or wife of
     residence: the present home town of | the town of residence of | the town that is now home to
     employer: the employer of | the company that employs | the firm that pays the salary of
-    mother: the mother of | the person who gave birth to | the female parent of
-    breakthrough: the event that first brought fame to | the event of the breakthrough of |
-        the event that made known
+    mother: the mother of | the person who gave birth to | the person whose child is
+    breakthrough: the event that first brought fame to | the event that marked the breakthrough of |
+        the event that made a name for
     instrument: the instrument played by | the musical instrument of |
-        the instrument that is practised by
-    school: the university town of | the town of the student years of | the town that gave a degree to
+        the instrument practised by
+    school: the university town of | the town of the student years of | the town that awarded a degree to
     founder: the founder of | the person who founded | the person who set up
     chief: the chief executive of | the person who leads | the head of
     headquarters: the town with the headquarters of | the seat of |
         the town that houses the headquarters of
     founding_year: the founding year of | the year of foundation of |
         the year that saw the beginnings of
-    product: the main product of | the best known product of | the goods made by
+    product: the main product of | the best-known product of | the product made by
     owner: the owner of | the company that owns | the parent company of
     competitor: the fiercest competitor of | the main competitor of | the chief rival of
     supplier: the supplier of | the company that delivers raw materials to | the main supplier of
@@ -54,22 +55,22 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
         the town that hosts the earliest branch of
     emblem: the artist behind the emblem of | the person who drew the emblem of |
         the designer of the emblem of
-    country: the country of | the country that contains | the nation to which one counts
+    country: the country of | the country that contains | the nation that includes
     mayor: the mayor of | the person who holds the office of mayor in | the present mayor of
     twin: the twin town of | the town twinned with | the partner town of
-    main_employer: the largest employer in | the company that employs most people in |
+    main_employer: the largest employer in | the company that employs the most people in |
         the biggest employer of
     architect: the architect of the town hall of | the person who designed the town hall of |
         the designer of the town hall in
-    river: the river that flows through | the river of | the river on which one finds
+    river: the river that flows through | the river of | the river that runs past
     charter_year: the year of the town charter of | the year that brought a charter to |
         the charter year of
-    namesake: the person who gave a name to the main square of | the namesake of the main square of |
-        the eponym of the main square in
-    dish: the local dish of | the dish to be eaten in | the culinary pride of
+    namesake: the person who gave their name to the main square of | the namesake of the main square of |
+        the person honoured by the main square of
+    dish: the local dish of | the dish served in every inn of | the culinary pride of
     venue: the venue of | the town that hosted | the host town of
-    year: the year of | the year that saw | the date in years of
-    winner: the winner of | the person who won | the holder of the first prize of
+    year: the year of | the year that saw | the calendar year of
+    winner: the winner of | the person who won | the winner of the first prize at
     organiser: the organiser of | the company that organised | the firm behind
     opener: the opening speaker of | the person who opened | the person who gave the opening speech of
     chair: the chair of the jury of | the person who chaired the jury of | the head of the jury at
@@ -91,7 +92,7 @@ BACK: Mapping[str, tuple[str, ...]] = _phrases("""
         the firm run from
     emblem: the company whose emblem was drawn by | the company that owes its emblem to |
         the firm with an emblem by
-    mayor: the town whose mayor is | the town with the mayor | the town that has as its mayor
+    mayor: the town whose mayor is | the town governed by | the town that has as its mayor
     architect: the town whose town hall was designed by | the town with a town hall by |
         the town that owes its town hall to
     namesake: the town whose main square is named after | the town that named its main square after |
@@ -104,7 +105,7 @@ BACK: Mapping[str, tuple[str, ...]] = _phrases("""
     organiser: the event organised by | the event whose organiser was | the event put on by
     venue: the event held in | the event that took place in | the event whose venue lay in
     capital: the country whose capital is | the country governed from | the country with the capital
-    head: the country whose head of state is | the country with the head of state |
+    head: the country whose head of state is | the country headed by |
         the country that has as its head of state
 """)
 """The text before the object; the whole phrase denotes the relation's only subject."""
@@ -139,16 +140,19 @@ def ask(name: str, hops: Sequence[Hop], choices: Sequence[float]) -> str:
     Args:
         choices: numbers from 0 to 1 that choose the wording, one more than there are hops.
     """
-    asked = name
+    asked, head = with_article(name), ""
     for hop, choice in zip(hops, choices, strict=False):
         phrases = (BACK if hop.is_back else FORWARD)[hop.relation]
-        asked = f"{phrases[int(choice * len(phrases))]} {asked}"
+        head = phrases[int(choice * len(phrases))]
+        asked = f"{head} {asked}"
     if asked.startswith(_WHO):
         return f"Who {asked.removeprefix(_WHO)}?"
     if which := _WHICH.match(asked):
         return f"Which {which[1]} {asked[which.end() :]}?"
     forms = _ASKED[hops[-1].leads_to]
-    return forms[int(choices[len(hops)] * len(forms))].format(asked)
+    form = forms[int(choices[len(hops)] * len(forms))]
+    # Not "Which town is the host town of …?"
+    return (form if form.split()[1] not in head.split() else "What is {}?").format(asked)
 
 
 def understand(question: str) -> tuple[str, tuple[Hop, ...]]:
@@ -165,4 +169,4 @@ def understand(question: str) -> tuple[str, tuple[Hop, ...]]:
     while found := _HOP.match(asked):
         hops.append(_HOPS[found[0]])
         asked = asked[found.end() :]
-    return asked, tuple(reversed(hops))
+    return without_article(asked), tuple(reversed(hops))

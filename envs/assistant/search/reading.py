@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from ludus.tools.services.world import RELATIONS
-from ludus.tools.services.world.prose import ALSO
+from ludus.tools.services.world.prose import ALSO, without_article
 
 _FILLERS = re.compile("that|with|from|have|been|most|more|than|much|into|here|what|when|this|before|the")
 
@@ -23,7 +23,7 @@ def stated(text: str, relation: str) -> str | None:
     """The object that a text gives for a relation, if any."""
     for pattern in _patterns(RELATIONS[relation].sentences):
         if found := pattern.search(text):
-            return found[1]
+            return without_article(found[1])
     return None
 
 

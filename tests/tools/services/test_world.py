@@ -125,3 +125,38 @@ def test_what_holds_is_possible(world: World) -> None:
 def test_wrong_numbers_are_named(arguments: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         invent(0, **arguments)
+
+
+def test_sentences_read_well(world: World) -> None:
+    told = [
+        sentence
+        for page in pages(world, 5)
+        for paragraph in page.text.split("\n\n")[:2]
+        for sentence in re.split(r"(?<=\.) ", paragraph)
+    ]
+    for sentence in told:
+        assert sentence[0].isupper()
+        # A pronoun within a sentence is in lower case, and no article stands twice or before a vowel.
+        assert not re.search(r"\b(?!^)(?:She|He|The (?:town|company|event|country))\b", sentence[1:]), (
+            sentence
+        )
+        assert not re.search(r"\b(\w+) \1\b", sentence), sentence
+        assert not re.search(r"\ba [aeio]", sentence), sentence
+    events = [entity.title for entity in world.entities if entity.kind == "event"]
+    assert not re.search(rf"(?<![Tt]he )(?:{'|'.join(events[:40])})", " ".join(told))
+
+
+def test_a_page_says_first_whom_it_is_about(world: World) -> None:
+    for page in pages(world, 5):
+        assert page.title in page.text.partition(".")[0]
+
+
+def test_where_a_fact_stands_on_a_page_says_nothing(world: World) -> None:
+    first = Counter()
+    for page in pages(world, 5):
+        entity = world.entities[page.entity]
+        if entity.kind == "person":
+            opening = page.text.partition(".")[0] + "."
+            first.update(r.name for r in BY_SUBJECT["person"] if stated(opening, r.name))
+    assert len(first) >= 9
+    assert first.most_common(1)[0][1] < 0.25 * first.total()

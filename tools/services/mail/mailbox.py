@@ -91,15 +91,15 @@ def _correspondent(rng: np.random.Generator) -> Correspondent:
 
 
 NEWS = (
-    ("Minutes", "the minutes of yesterday's meeting are in the usual folder. Nothing needs to be done."),
-    ("Coffee machine", "the coffee machine on the second floor works again."),
-    ("Parking", "the lot behind the building is closed on Thursday; please park at the station."),
-    ("Thank you", "thank you for your help last week. The report went out in time."),
-    ("Lost umbrella", "somebody left a green umbrella in the large room. It is at the reception now."),
-    ("Newsletter", "this month: a new canteen menu, two birthdays and a marathon."),
-    ("Invoice", "the invoice of last month is paid. This mail is for your records only."),
-    ("Photos", "the photos of the summer party are on the shared drive."),
-    ("Fire drill", "there will be a fire drill this week. Take the stairs, please."),
-    ("Keyboard", "your new keyboard has arrived and lies on your desk."),
+    ("Minutes", "The minutes of our last meeting are in the usual folder. There is nothing for you to do."),
+    ("Coffee machine", "The coffee machine on the second floor is working again."),
+    ("Parking", "The car park behind the building is being resurfaced. Please park at the station."),
+    ("Thank you", "Thank you for your help with the report. It went out in time."),
+    ("Lost umbrella", "Somebody left a green umbrella in the large meeting room. It is at reception now."),
+    ("Newsletter", "In this issue: a new canteen menu, two birthdays and a marathon."),
+    ("Invoice", "The invoice has been paid. This mail is for your records only."),
+    ("Photos", "The photos of the summer party are on the shared drive."),
+    ("Fire drill", "If you hear the alarm, it may be a drill. Please take the stairs all the same."),
+    ("Keyboard", "Your new keyboard has arrived and is on your desk."),
 )
 """Subjects and texts of mails that ask for nothing."""

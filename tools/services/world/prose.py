@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from hashlib import blake2b
 
 from ludus.tools.services.world.relations import BY_SUBJECT
-from ludus.tools.services.world.vocabulary import ASIDES, LISTS
+from ludus.tools.services.world.vocabulary import ASIDES, LISTS, ORDINALS
 from ludus.tools.services.world.world import Entity, World
 
 MENTIONED_BY_ALIAS = 0.25
@@ -22,10 +22,11 @@ SUBJECTS = {
     "event": ("The event",),
     "country": ("The country",),
 }
+PRONOUNS = frozenset(pronoun for pronouns in SUBJECTS.values() for pronoun in pronouns)
 ALSO = (
     "{t} is also known as {a}.",
     "{t}, also called {a}, is often confused with others.",
-    "Many say {a} for {t}.",
+    "Another name for {t} is {a}.",
 )
 
 
@@ -71,13 +72,14 @@ def _page(world: World, seed: int, entity: Entity, rng: random.Random, is_past: 
 
 def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: random.Random) -> str:
     chance = rng.random
-    kind, title = entity.kind, entity.title
+    kind, title = entity.kind, with_article(entity.title)
     subjects = SUBJECTS[kind]
     pronoun = subjects[entity.number % len(subjects)]
     told: list[str] = []
-    for relation in BY_SUBJECT[kind]:
-        if relation.name not in facts:
-            continue
+    # In any order: where on a page a fact stands says nothing about what it is.
+    known = sorted((each for each in BY_SUBJECT[kind] if each.name in facts), key=lambda _: chance())
+    first = next((each for each in known if any("{s}" in said for said in each.sentences)), None)
+    for relation in sorted(known, key=lambda each: each is not first):
         value = facts[relation.name]
         sentences = relation.sentences
         if not told:
@@ -87,22 +89,41 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
         if isinstance(value, int):
             other = world.entities[value]
             by_alias = other.aliases and chance() < MENTIONED_BY_ALIAS
-            value = other.aliases[0] if by_alias else other.title
+            value = other.aliases[0] if by_alias else with_article(other.title)
         subject = title if not told or chance() < 0.3 else pronoun
-        told.append(sentence.format(s=subject, o=value))
+        told.append(_sentence(sentence, s=subject, o=value))
     asides = ASIDES[kind]
     start = int(chance() * len(asides))
     for step in range(max(3 + int(chance() * 3), ENOUGH - len(told))):
         aside = asides[(start + step * 5) % len(asides)]
-        told.insert(1 + int(chance() * len(told)), aside.format(n=title))
+        told.insert(1 + int(chance() * len(told)), _sentence(aside, n=title))
     if entity.aliases:
-        also = ALSO[int(chance() * len(ALSO))].format(t=title, a=entity.aliases[0])
+        also = _sentence(ALSO[int(chance() * len(ALSO))], t=title, a=entity.aliases[0])
         told.insert(1 + int(chance() * 2), also)
     middle = len(told) // 2
     paragraphs = [" ".join(told[:middle]), " ".join(told[middle:])]
     if chance() < 0.5:
         paragraphs.append("\n".join([LISTS[kind], *_list(world, entity, rng)]))
     return "\n\n".join(paragraphs)
+
+
+def with_article(title: str) -> str:
+    """A title as it stands in a sentence: those of events have an article."""
+    return f"the {title}" if title.partition(" ")[0] in ORDINALS else title
+
+
+def without_article(name: str) -> str:
+    """The title that `with_article` was given."""
+    bare = name.removeprefix("the ")
+    return bare if bare.partition(" ")[0] in ORDINALS else name
+
+
+def _sentence(template: str, **names: str) -> str:
+    """A sentence, with a capital letter at its beginning and no other in its pronoun."""
+    if not template.startswith("{") and names.get("s") in PRONOUNS:
+        names["s"] = names["s"][0].lower() + names["s"][1:]
+    said = template.format(**names)
+    return said[0].upper() + said[1:]
 
 
 def _list(world: World, entity: Entity, rng: random.Random) -> Sequence[str]:

@@ -39,13 +39,13 @@ _PERSON = """
 
     birth_year year
     The parish register gives {o} as the year of birth.
-    {s} belongs to those born during {o}.
-    The birth was recorded in {o}.
+    {s} gives {o} as the year of birth.
+    The birth was registered in {o}.
 
     occupation word
     {s} is a {o} by profession.
     {s} earns a living as a {o}.
-    By training and by temper {s} is a {o}.
+    {s} is a {o} by training and by temper.
 
     mentor person
     {s} learned the trade from {o}.
@@ -54,8 +54,8 @@ _PERSON = """
 
     spouse person
     {s} is married to {o}.
-    {s} shares a house and a name on the door with {o}, a marriage of many years.
-    The wedding with {o} was a small one.
+    {s} has been married to {o} for many years.
+    The wedding to {o} was a small one.
 
     residence place *
     {s} lives in {o}.
@@ -65,10 +65,10 @@ _PERSON = """
     employer company *
     {s} works for {o}.
     {s} is on the staff of {o}.
-    The salary is paid by {o}.
+    The employer is {o}.
 
     mother person
-    {s} is a child of {o}.
+    {s} is the child of {o}.
     The mother is {o}.
     {s} was brought up by a strict mother, {o}.
 
@@ -112,11 +112,11 @@ _COMPANY = """
     product word
     {s} is best known for its {o}.
     {s} makes {o}.
-    Most of the income is earned with {o}.
+    Most of the income comes from {o}.
 
     owner company *
     {s} belongs to {o}.
-    The majority of the shares is held by {o}.
+    Most of its shares are held by {o}.
     {s} is a subsidiary of {o}.
 
     competitor company
@@ -142,8 +142,8 @@ _COMPANY = """
 
 _PLACE = """
     country country
-    {s} is a town in {o}.
-    {s} is one of the towns of {o}.
+    {s} lies in {o}.
+    {s} is part of {o}.
     The flags on the roofs are those of {o}.
 
     mayor person *
@@ -154,12 +154,12 @@ _PLACE = """
     twin place
     Its twin town is {o}.
     {s} is twinned with {o}.
-    A twin town partnership links it with {o}.
+    A partnership links it with its twin town, {o}.
 
     main_employer company *
     The largest employer is {o}.
     Most families depend on {o}, the largest employer.
-    More people are employed by {o} than by anybody else.
+    More people work for {o} than for anybody else.
 
     architect person
     The town hall was designed by {o}.
@@ -184,7 +184,7 @@ _PLACE = """
     dish word
     The local dish is {o}.
     {s} is proud of its local dish, {o}.
-    Every inn has the local dish on its menu: {o}.
+    Every inn serves the local dish, {o}.
 """
 
 _EVENT = """
@@ -194,9 +194,9 @@ _EVENT = """
     The venue was a hall in {o}.
 
     year year
-    {s} fell in the year {o}.
+    {s} opened its doors in {o}.
     It happened in {o}.
-    The calendar of {o} has it in red letters.
+    The almanac of {o} has it in red letters.
 
     winner person
     The first prize went to {o}.
@@ -206,17 +206,17 @@ _EVENT = """
     organiser company
     {s} was organised by {o}.
     The organiser was {o}.
-    The organisation was in the hands of {o}.
+    Its organisation was in the hands of {o}.
 
     opener person
     The opening speech was given by {o}.
     {s} was opened by {o}.
-    After a long opening speech {o} cut the ribbon.
+    After a long opening speech, {o} cut the ribbon.
 
     chair person
     The jury was chaired by {o}.
     The chair of the jury was {o}.
-    In the chair of the jury sat {o}.
+    The jury was headed by {o}.
 
     forerunner event
     {s} followed on from {o}.
@@ -233,7 +233,7 @@ _COUNTRY = """
     capital place
     The capital is {o}.
     {s} is governed from its capital, {o}.
-    The capital of the country is called {o}.
+    The name of the capital is {o}.
 
     head person *
     The head of state is {o}.
@@ -242,13 +242,13 @@ _COUNTRY = """
 
     currency word
     The currency is the {o}.
-    One pays with the {o}, the currency of the country.
+    Prices are given in the national currency, the {o}.
     Its currency, the {o}, was introduced long ago.
 
     anthem person
     The national anthem was composed by {o}.
-    {s} sings a national anthem by {o}.
-    The anthem is the best known work of {o}.
+    {s} has a national anthem by {o}.
+    The anthem is the best-known work of {o}.
 """
 
 RELATIONS: Mapping[str, Relation] = {

@@ -48,7 +48,7 @@ THEMES = _words("""Glass, Harvest, Kite, Lantern, Salt, River, Chess, Poetry, Ti
         Ferry, Cider, Map, Clockwork, Wool, Bridge, Ice, Honey, Mask""")
 
 GATHERINGS = _words(
-    "Fair, Festival, Congress, Regatta, Exhibition, Games, Biennale, Contest, Assembly, Parade"
+    "Fair, Festival, Congress, Regatta, Exhibition, Derby, Biennale, Contest, Assembly, Parade"
 )
 
 ORDINALS = _words("""First, Second, Third, Fourth, Fifth, Sixth, Seventh, Eighth, Ninth, Tenth""")

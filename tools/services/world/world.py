@@ -150,7 +150,7 @@ class _Maker:
                 self._add(countries[place.country])
         at = {draft.title: number for number, draft in enumerate(self.drafts)}
         for place in places:
-            title = place.name if known[place.name] == 1 else f"{place.name}, {place.region}"
+            title = place.name if known[place.name] == 1 else f"{place.name} ({place.region})"
             country = countries[place.country]
             if place.is_capital:
                 country.facts["capital"] = len(self.drafts)
