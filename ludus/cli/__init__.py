@@ -14,6 +14,7 @@ import tyro
 import ludus
 from ludus.cli.bench.board import BenchBoard
 from ludus.cli.bench.compare import BenchCompare
+from ludus.cli.bench.export import BenchExport
 from ludus.cli.bench.merge import BenchMerge
 from ludus.cli.bench.run import Bench
 from ludus.cli.check import Check
@@ -47,6 +48,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench compare": (BenchCompare, "Two runs on the same tasks: paired differences."),
     "bench board": (BenchBoard, "A leaderboard of runs on the same tasks."),
     "bench merge": (BenchMerge, "One run from the shards that --shard played."),
+    "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
