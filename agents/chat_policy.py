@@ -9,14 +9,12 @@ import gymnasium
 
 from ludus.agents.chat_messages import read_action, wire_message, with_ids
 from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.options import SERVED_MAX_TOKENS
 from ludus.agents.engines.server import ContextTooLong, MalformedOutput, OpenAIServer
 from ludus.agents.policy import Action, derive_seed
 from ludus.agents.written_calls import AUTO, WrittenCalls, call_marker, read_any
 from ludus.envs.chat import Chat, content_text
 
-SERVED_MAX_TOKENS = 16_384
-"""The most tokens in a reply of a model behind a server, where nobody says otherwise: models that reason need
-thousands before they answer."""
 _OPTIONAL = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "logprobs", "return_token_ids")
 _TOKEN = 4
 """Characters in a token, about."""

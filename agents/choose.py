@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.options import SERVED_MAX_TOKENS
+from ludus.agents.instructed import Instructed
 from ludus.agents.policy import EnginePolicy, Policy, ScriptedPolicy
 from ludus.agents.search.beam import Beam
 from ludus.agents.search.best_of_n import BestOfN
@@ -15,6 +17,7 @@ from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
     from ludus.agents.engines.config import EngineSection
+    from ludus.agents.engines.options import ServerListener, ServerOptions
 
 SCRIPTED = "scripted:"
 URLS = ("http://", "https://")
@@ -41,11 +44,15 @@ def choose_policy(
     model: str,
     *,
     temperature: float = 0.0,
-    max_tokens: int = 1024,
+    max_tokens: int = SERVED_MAX_TOKENS,
     seed: int = 0,
     concurrency: int = 64,
     agent: str = "direct",
+    system: str = "",
     engine: "EngineSection | None" = None,
+    server: "ServerOptions | None" = None,
+    written_calls: str = "",
+    listener: "ServerListener | None" = None,
 ) -> Policy:
     """
     Args:
@@ -56,7 +63,11 @@ def choose_policy(
         concurrency: how many episodes are played at once.
         agent: how the model is used: `direct`, `react`, `best-of-8`, `majority-8`, `beam-4`, `mcts-32`. See
             `ludus.agents.search` for what their figures mean.
+        system: stands at the beginning of the system message.
         engine: the engine for a model's folder or name; embedded if None.
+        server: how a server is asked.
+        written_calls: see `ChatPolicy`.
+        listener: is told what a server's client has to tell.
 
     Raises:
         AgentError: no agent has this name, or it needs differing samples or players that branch, which the
@@ -65,7 +76,11 @@ def choose_policy(
     """
     use = choose_agent(agent, model, temperature)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
-    return use(_model(model, sampling, seed, concurrency, engine))
+    if model.startswith(URLS):
+        policy = _served(model, sampling, seed, concurrency, server, written_calls, listener)
+    else:
+        policy = _local(model, sampling, seed, concurrency, engine)
+    return use(Instructed(policy, system) if system else policy)
 
 
 def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy], Policy]:
@@ -95,16 +110,27 @@ def choose_agent(agent: str, model: str, temperature: float) -> Callable[[Policy
     return lambda policy: make(policy, number)
 
 
-def _model(
+def _served(
+    model: str,
+    sampling: Sampling,
+    seed: int,
+    concurrency: int,
+    options: "ServerOptions | None",
+    written_calls: str,
+    listener: "ServerListener | None",
+) -> Policy:
+    from ludus.agents.chat_policy import ChatPolicy
+    from ludus.agents.engines.server import OpenAIServer
+
+    server = OpenAIServer.connect(model, options=options, listener=listener, concurrency=concurrency)
+    return ChatPolicy(server, sampling, seed, written_calls=written_calls)
+
+
+def _local(
     model: str, sampling: Sampling, seed: int, concurrency: int, section: "EngineSection | None"
 ) -> Policy:
     if model.startswith(SCRIPTED):
         return ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
-    if model.startswith(URLS):
-        from ludus.agents.chat_policy import ChatPolicy
-        from ludus.agents.engines.server import OpenAIServer
-
-        return ChatPolicy(OpenAIServer.connect(model, concurrency=concurrency), sampling, seed)
     from ludus.agents.engines.config import EngineSection, make_engine
     from ludus.agents.models import load_model
 

@@ -3,6 +3,7 @@
 bench.json          model, agent, sampling, repeats, versions, hash of the tasks: the identity of the run
 tasks.json          the task list
 journal.jsonl       every finished episode, appended as it ends
+notes.txt           what the server made different, one note a line
 results.json        the table, with intervals
 results.jsonl       one line per episode: its metrics
 episodes/*.parquet  one file per environment
@@ -11,7 +12,7 @@ report.html
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,10 +22,12 @@ from ludus.agents.bench.journal import Journal, read_journal
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import Shard, TaskList, read_tasks
 from ludus.agents.episode import Episode
+from ludus.agents.formats.calls.reply import whole_characters
 from ludus.tools.errors import UserError
 from ludus.tools.files import write_file
 
 SETTINGS, TASKS, JOURNAL = "bench.json", "tasks.json", "journal.jsonl"
+NOTES = "notes.txt"
 RESULTS, LINES, EPISODES, REPORT = "results.json", "results.jsonl", "episodes", "report.html"
 _PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers", "vllm")
 
@@ -52,6 +55,8 @@ class Settings:
     """Version of Ludus."""
     shard: str = ""
     """`i/n` if the run plays a share of the tasks."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What else was asked for: `PlayerChoice.recorded`, and `arguments` of the environments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,21 @@ class Folder:
     @property
     def journal(self) -> Path:
         return self.path / JOURNAL
+
+    @property
+    def notes(self) -> list[str]:
+        """What was told while the run was played, and belongs beside its figures."""
+        path = self.path / NOTES
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+    def note(self, text: str) -> bool:
+        """Keep a note, unless it is there already; whether it is new."""
+        line = whole_characters(" ".join(text.split()))
+        if line in self.notes:
+            return False
+        with open(self.path / NOTES, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+        return True
 
     @property
     def own_tasks(self) -> list[int]:

@@ -151,6 +151,7 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
         )
     if folder.settings.shard:
         notes.append(f"this is shard {folder.settings.shard}: `ludus bench merge` joins the shards")
+    notes += folder.notes
     notes += [f"{id} is left out: {reason}" for id, reason in folder.left_out.items()]
     agent = folder.settings.agent
     if agent.startswith(SEE_REWARDS):

@@ -15,7 +15,8 @@ from ludus.agents.bench.journal import encode
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList
-from ludus.agents.bench.worker import Ended, Job, Played, Ready, Said, Setup, start_of
+from ludus.agents.bench.worker import Ended, Job, Played, Ready, Said, Setup, Told, start_of
+from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
 from ludus.tools.errors import UserError
@@ -39,8 +40,12 @@ def play(
     concurrency: int,
     keep: Keep,
     modules: Sequence[str] = (),
+    listener: ServerListener | None = None,
 ) -> float:
     """Plays the jobs, at most `concurrency` at once over all environments and processes.
+
+    Args:
+        listener: is told what the clients of a server have to tell.
 
     Returns:
         The seconds that playing took, counted from when the first process was ready.
@@ -53,12 +58,21 @@ def play(
         return 0.0
     processes = player.processes(len(jobs), concurrency)
     if not processes:
-        return _here(player, tasks, jobs, concurrency, keep)
-    return _elsewhere(player, tasks, jobs, concurrency, keep, modules, processes)
+        return _here(player, tasks, jobs, concurrency, keep, listener)
+    return _elsewhere(
+        player, tasks, jobs, concurrency, keep, modules, listener or ServerListener(), processes
+    )
 
 
-def _here(player: PlayerChoice, tasks: TaskList, jobs: Sequence[Job], concurrency: int, keep: Keep) -> float:
-    policy = player.policy(concurrency)
+def _here(
+    player: PlayerChoice,
+    tasks: TaskList,
+    jobs: Sequence[Job],
+    concurrency: int,
+    keep: Keep,
+    listener: ServerListener | None,
+) -> float:
+    policy = player.policy(concurrency, listener)
     began = time.perf_counter()
     starts, waiting = tasks.starts, iter(jobs)
 
@@ -82,6 +96,7 @@ def _elsewhere(
     concurrency: int,
     keep: Keep,
     modules: Sequence[str],
+    listener: ServerListener,
     processes: int,
 ) -> float:
     each = 1 if player.is_scripted else -(-min(concurrency, len(jobs)) // processes)
@@ -103,6 +118,8 @@ def _elsewhere(
                     if isinstance(said, Played):
                         keep(said.line, said.result)
                         _give(link, left, 1, told)
+                    elif isinstance(said, Told):
+                        (listener.paced if said.what == "paced" else listener.note)(said.text)
                     elif isinstance(said, Ended):
                         _raise(said)
                         busy.discard(link)

@@ -1,10 +1,12 @@
 """The player of a benchmark: the policy that `--model`, `--agent` and the sampling options name."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
+from ludus.agents.engines.options import SERVED_MAX_TOKENS, ServerListener, ServerOptions
 from ludus.agents.policy import Policy
 
 FEW = 32
@@ -19,8 +21,14 @@ class PlayerChoice:
     """`scripted:NAME`, the URL of an OpenAI-compatible server, or a model's folder or name on the hub."""
     agent: str = "direct"
     temperature: float = 0.0
-    max_tokens: int = 1024
+    max_tokens: int = SERVED_MAX_TOKENS
     seed: int = 0
+    system: str = ""
+    """A text at the beginning of the system message."""
+    written_calls: str = ""
+    """How calls in the text of a served model's replies are read: see `ChatPolicy`."""
+    server: ServerOptions = field(default_factory=ServerOptions)
+    """How a served model is asked; `concurrency` is the run's, divided among its processes."""
 
     @property
     def is_scripted(self) -> bool:
@@ -38,6 +46,11 @@ class PlayerChoice:
         parts = urlsplit(self.model)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
+    def recorded(self) -> dict[str, Any]:
+        """What a record of the run has of the options that are not fields of its own; without secrets."""
+        text = {"system": self.system, "written_calls": self.written_calls}
+        return {name: value for name, value in text.items() if value} | self.server.recorded()
+
     def resolved(self) -> "PlayerChoice":
         """The same with the server's name for its model, so that a run cannot continue with another model.
 
@@ -48,7 +61,7 @@ class PlayerChoice:
             return self
         from ludus.agents.engines.server import OpenAIServer
 
-        return replace(self, model=OpenAIServer.connect(self.model).name)
+        return replace(self, model=OpenAIServer.connect(self.model, options=self.server).name)
 
     def processes(self, episodes: int, concurrency: int) -> int:
         """How many processes play; 0: only this one. A scripted agent keeps a core busy; a server's client
@@ -60,8 +73,11 @@ class PlayerChoice:
             wanted = -(-min(concurrency, episodes) // _FULL_PROCESS) if self.is_served else 0
         return min(cores, wanted) if wanted > 1 else 0
 
-    def policy(self, concurrency: int) -> Policy:
+    def policy(self, concurrency: int, listener: ServerListener | None = None) -> Policy:
         """
+        Args:
+            listener: is told what a server's client has to tell.
+
         Raises:
             UserError: there is no such model, or its server refuses us.
         """
@@ -72,4 +88,8 @@ class PlayerChoice:
             seed=self.seed,
             concurrency=concurrency,
             agent=self.agent,
+            system=self.system,
+            server=self.server,
+            written_calls=self.written_calls,
+            listener=listener,
         )

@@ -1,9 +1,11 @@
 """A benchmark from beginning to end: play missing episodes, compare with the baselines, write the results."""
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from ludus.agents.bench.baselines import BASELINES, baselines_of, cached, store
 from ludus.agents.bench.directory import (
@@ -25,7 +27,9 @@ from ludus.agents.bench.suites import choose, require_playable
 from ludus.agents.bench.tasks import Shard, TaskList, tasks_for
 from ludus.agents.bench.worker import Job
 from ludus.agents.choose import SCRIPTED, choose_agent
+from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import StopReason
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.errors import UserError
 
 FEWEST_FAULTS = 8
@@ -48,11 +52,15 @@ class Plan:
     """The share of the tasks to play; None: all."""
     prices: Mapping[str, Price] | None = None
     """By model; see `ludus.agents.bench.prices`."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments for the environments that take them."""
+    trained: EnvironmentSpec | None = None
+    """What the player was trained on: its arguments hold where the suite names that environment by its id."""
     modules: tuple[str, ...] = ()
     """Modules to import where episodes are played, since they register environments."""
 
 
-class Listener:
+class Listener(ServerListener):
     """What a run reports to whoever watches; every method may be overridden."""
 
     def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
@@ -64,8 +72,20 @@ class Listener:
     def ended(self, who: str, episodes: int, seconds: float) -> None:
         """`episodes` were played, in `seconds`."""
 
+
+class _Noting(ServerListener):
+    """Keeps what a server's client notes in the folder, and passes it on once."""
+
+    def __init__(self, folder: Folder, listener: Listener) -> None:
+        self._folder = folder
+        self._listener = listener
+
+    def paced(self, text: str) -> None:
+        self._listener.paced(text)
+
     def note(self, text: str) -> None:
-        """Something that a reader of the results must know."""
+        if self._folder.note(text):
+            self._listener.note(text)
 
 
 def bench(plan: Plan, path: Path, listener: Listener | None = None) -> Outcome:
@@ -112,16 +132,25 @@ def _folder(plan: Plan, path: Path, listener: Listener) -> Folder:
             require_same(folder, _settings(plan, folder.tasks))
             return folder
         abandon(folder)
-    chosen = choose(plan.suite)
+    chosen = choose(plan.suite, plan.arguments, plan.trained)
     for id, reason in chosen.left_out.items():
         listener.note(f"{id} is left out: {reason}")
     require_playable(chosen.specs, plan.player)
     tasks = tasks_for(chosen.specs, plan.count, plan.default_count, listener.note)
-    return begin(path, _settings(plan, tasks), tasks, chosen.left_out)
+    folder = begin(path, _settings(plan, tasks), tasks, chosen.left_out)
+    for note in chosen.notes:
+        folder.note(note)
+        listener.note(note)
+    return folder
 
 
 def _settings(plan: Plan, tasks: TaskList) -> Settings:
     player = plan.player
+    options = player.recorded()
+    if plan.arguments:
+        options["arguments"] = dict(plan.arguments)
+    if plan.trained is not None and plan.trained.arguments:
+        options["trained"] = {"id": plan.trained.id, "arguments": plan.trained.arguments}
     return Settings(
         suite=plan.suite,
         model=player.shown,
@@ -134,6 +163,7 @@ def _settings(plan: Plan, tasks: TaskList) -> Settings:
         tasks=tasks.digest,
         ludus=version("ludus"),
         shard=str(plan.shard or ""),
+        options=json.loads(json.dumps(options)),  # as it is read back
     )
 
 
@@ -164,7 +194,8 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
                 f"{folder.settings.model} no longer answers; the last of {streak} faults: {result.fault}"
             )
 
-    seconds = play(plan.player, folder.tasks, jobs, plan.concurrency, keep, plan.modules)
+    noting = _Noting(folder, listener)
+    seconds = play(plan.player, folder.tasks, jobs, plan.concurrency, keep, plan.modules, noting)
     listener.ended(folder.settings.model, len(jobs), seconds)
     results = [kept[place] for place in sorted(kept)]
     if results and all(result.stop == StopReason.ENGINE_FAULT for result in results):

@@ -1,13 +1,16 @@
 """Suites: environments that are measured together, and which of them can run on this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
+from gymnasium.envs.registration import load_env_creator
 
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.choose import SCRIPTED
 from ludus.agents.rollout import EnvironmentSpec
+from ludus.envs.arguments import argument_names
 from ludus.envs.base import ChatEnv
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
@@ -54,6 +57,8 @@ class Chosen:
     specs: tuple[EnvironmentSpec, ...]
     left_out: dict[str, str]
     """Environments that cannot run here, and why."""
+    notes: tuple[str, ...] = ()
+    """Which tasks these are, where that is not plain."""
 
 
 def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
@@ -86,13 +91,35 @@ def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
     return different, not {*words} & {"all", *SUITES}
 
 
-def choose(text: str) -> Chosen:
+def choose(
+    text: str, arguments: Mapping[str, Any] | None = None, trained: EnvironmentSpec | None = None
+) -> Chosen:
     """The environments of a suite that can run here; each is made and reset once.
 
+    Args:
+        arguments: keyword arguments for the environments that take them.
+        trained: what the player was trained on: an environment that is named by its id has these arguments.
+
     Raises:
-        SuiteError: there is no such suite; an environment named by its id cannot run; or none can.
+        SuiteError: there is no such suite; an environment named by its id cannot run; none can; or none takes
+            one of the arguments.
     """
     specs, by_id = suite(text)
+    notes: list[str] = []
+    if trained is not None and trained.arguments:
+        named = {word.strip() for word in text.split(",")}
+        for i, spec in enumerate(specs):
+            if spec == EnvironmentSpec(trained.id):
+                shown = ", ".join(f"{name}={value!r}" for name, value in trained.arguments.items())
+                if spec.id in named:
+                    specs[i] = trained
+                    notes.append(f"{spec.id} has the arguments of the model's training: {shown}")
+                else:
+                    notes.append(
+                        f"{spec.id} has the suite's own tasks; the model was trained on others ({shown}); "
+                        f"to measure those, name {spec.id} itself"
+                    )
+    specs = _with_arguments(specs, arguments or {})
     able: list[EnvironmentSpec] = []
     left_out: dict[str, str] = {}
     for spec in specs:
@@ -106,7 +133,36 @@ def choose(text: str) -> Chosen:
     if not able:
         reasons = "; ".join(f"{id}: {reason}" for id, reason in left_out.items())
         raise SuiteError(f"no environment of {text!r} can run here: {reasons}")
-    return Chosen(tuple(able), left_out)
+    return Chosen(tuple(able), left_out, tuple(notes))
+
+
+def _with_arguments(specs: Sequence[EnvironmentSpec], arguments: Mapping[str, Any]) -> list[EnvironmentSpec]:
+    """The environments with the arguments that each takes; a single one with all of them, so that it refuses
+    those that it does not take.
+
+    Raises:
+        SuiteError: none takes one of the arguments.
+    """
+    if len(specs) == 1:
+        return [EnvironmentSpec(spec.id, {**spec.arguments, **arguments}) for spec in specs]
+    taken = [
+        {name: value for name, value in arguments.items() if (known := _takes(spec)) is None or name in known}
+        for spec in specs
+    ]
+    for name in arguments:
+        if not any(name in some for some in taken):
+            raise SuiteError(f"--arg {name}: no environment of the suite takes it")
+    return [
+        EnvironmentSpec(spec.id, {**spec.arguments, **some}) for spec, some in zip(specs, taken, strict=True)
+    ]
+
+
+def _takes(spec: EnvironmentSpec) -> list[str] | None:
+    """The arguments that an environment takes; None if any."""
+    creator: Any = gymnasium.spec(spec.id).entry_point
+    if isinstance(creator, str):
+        creator = load_env_creator(creator)
+    return argument_names(creator) if isinstance(creator, type) else None
 
 
 def obstacle(spec: EnvironmentSpec) -> str | None:

@@ -20,6 +20,7 @@ from ludus.agents.bench.journal import encode
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import TaskList
+from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
 from ludus.tools.errors import UserError
@@ -61,6 +62,14 @@ class Beat:
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """What the client of a server tells: see `ServerListener`."""
+
+    what: Literal["paced", "note"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ready:
     """The worker is set up and waits for jobs."""
 
@@ -74,8 +83,19 @@ class Ended:
     notes: tuple[str, ...] = ()
 
 
-Said = Played | Beat | Ready | Ended
+Said = Played | Beat | Told | Ready | Ended
 Say = Callable[[Said], None]
+
+
+class _Teller(ServerListener):
+    def __init__(self, say: Say) -> None:
+        self._say = say
+
+    def paced(self, text: str) -> None:
+        self._say(Told("paced", text))
+
+    def note(self, text: str) -> None:
+        self._say(Told("note", text))
 
 
 def start_of(
@@ -92,7 +112,7 @@ def main() -> None:
     lock = threading.Lock()
 
     def say(said: Said) -> None:
-        with lock:  # two threads send
+        with lock:  # several threads send
             link.send(said)
 
     threading.Thread(target=_beat, args=(say, setup.beat), daemon=True).start()
@@ -146,7 +166,7 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
         say(Played(encode(episode), measure(episode)))
 
     threading.Thread(target=listen, daemon=True).start()
-    policy = setup.player.policy(setup.concurrency)
+    policy = setup.player.policy(setup.concurrency, _Teller(say))
     say(Ready())
     await rollout_stream(policy, next_start, send, concurrency=setup.concurrency)
 

@@ -1,6 +1,7 @@
 """`ServerOptions`: how requests to a server with OpenAI's interface are sent."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 from ludus.tools.errors import UserError
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+SERVED_MAX_TOKENS = 16_384
+"""The most tokens in a reply of a model behind a server, where nobody says otherwise: models that reason need
+thousands before they answer."""
+_SECRET = re.compile(r"key|token|secret|password|signature|^sig$", re.I)
 
 
 class ServerListener:
-    """What the client of a server tells whoever watches; every method may be overridden, and may be called
-    from any thread."""
+    """Whoever watches the client of a server; every method may be overridden, and may be called from any
+    thread."""
 
-    def pace(self, text: str) -> None:
+    def paced(self, text: str) -> None:
         """How many requests are sent at once, and why not more; empty when nothing holds them back."""
 
     def note(self, text: str) -> None:
@@ -41,6 +46,12 @@ class ServerOptions:
     """The environment variable with the key, read for each request."""
     ca: Path | None = None
     """A file of certificates to trust instead of the usual authorities'."""
+
+    def recorded(self) -> dict[str, Any]:
+        """What a record of the run has of them: all that may change an answer, and no secret."""
+        query = {name: "(secret)" if _SECRET.search(name) else value for name, value in self.query.items()}
+        record = {"extra": dict(self.extra), "query": query, "headers": sorted(self.headers)}
+        return {name: value for name, value in record.items() if value}
 
     @property
     def key(self) -> str:

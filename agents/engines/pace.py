@@ -183,7 +183,7 @@ class Pace:
         if shown != self._told:
             self._told = shown
             for listener in tuple(self.listeners):
-                listener.pace(shown)
+                listener.paced(shown)
 
 
 def _settle(turn: "asyncio.Future[None]") -> None:

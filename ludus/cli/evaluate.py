@@ -1,13 +1,12 @@
 """`ludus eval ID`: a policy's results, with intervals."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, field
 
-import tyro
-
+from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import Episode
 from ludus.agents.evaluate import Summary, fault_share, summarise
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
@@ -15,9 +14,8 @@ from ludus.cli.environments import make, resolve
 from ludus.cli.errors import INCOMPLETE, UsageError
 from ludus.cli.models import arguments_for, choose_model, model_policy, scripted_policy
 from ludus.cli.options import AgentName, Arguments, EnvironmentId, ModelName, OutputFile
+from ludus.cli.server import Server, ServerFlags
 from ludus.cli.values import parse_arguments
-
-CONCURRENCY = 64
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,9 @@ class Evaluate:
     """Seed of the first episode; the next ones have the seeds after it."""
     temperature: float = 0.0
     """Sampling temperature of the model; 0 takes the likeliest token."""
-    max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """The most tokens in one reply of the model. Default: the value that its run was trained with; 1024 for a
-    server, else 256."""
     out: OutputFile = None
     """Also store the episodes in this Parquet file."""
+    server: Server = field(default_factory=ServerFlags)
 
     def execute(self) -> int:
         if self.agent is None and self.model is None:
@@ -67,9 +63,10 @@ class Evaluate:
         env = make(name, arguments)
         if choice is not None:
             policy = model_policy(
-                env, choice, self.seed, self.temperature, self.max_tokens, self.agent or "direct"
+                env, choice, self.seed, self.temperature, self.server, self.agent or "direct", _Notes()
             )
         else:
+            self.server.refuse_for(self.agent or "a scripted agent")
             policy = scripted_policy(env, self.agent or "", self.seed)
         env.close()
 
@@ -85,7 +82,11 @@ class Evaluate:
                     count()
 
                 episodes = rollout(
-                    policy, EnvironmentSpec(name, arguments), starts, concurrency=CONCURRENCY, on_episode=keep
+                    policy,
+                    EnvironmentSpec(name, arguments),
+                    starts,
+                    concurrency=self.server.concurrency,
+                    on_episode=keep,
                 )
         except KeyboardInterrupt as interruption:
             if self.out is not None and played:
@@ -100,6 +101,17 @@ class Evaluate:
         if self.out is not None:
             print(f"episodes: {write_episodes(self.out, episodes)}")
         return INCOMPLETE if summary.is_incomplete else 0
+
+
+class _Notes(ServerListener):
+    """Prints what a server's client has to tell."""
+
+    def note(self, text: str) -> None:
+        print(f"note: {text}", file=sys.stderr)
+
+    def paced(self, text: str) -> None:
+        if text:
+            print(f"note: {text}", file=sys.stderr)
 
 
 @contextmanager

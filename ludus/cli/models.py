@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
+from ludus.agents.engines.options import SERVED_MAX_TOKENS, ServerListener
 from ludus.agents.policy import Policy, ScriptedPolicy
 from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
+from ludus.cli.server import ServerFlags
 from ludus.tools.wording import nearest
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_TOKENS = 256
 """The most tokens in one reply of a model that does not come from a run."""
-SERVED_MAX_TOKENS = 1024
-"""The most tokens in one reply of a model behind a server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +95,14 @@ def model_policy(
     choice: ModelChoice,
     seed: int,
     temperature: float = 0.0,
-    max_tokens: int | None = None,
+    flags: ServerFlags | None = None,
     agent: str = "direct",
+    listener: ServerListener | None = None,
 ) -> Policy:
     """A model, used as an agent: `direct`, `react`, `best-of-8`, …
 
     Raises:
-        UsageError: the environment is not a chat, or has no such scripted agent.
+        UsageError: the environment is not a chat, has no such scripted agent, or an option does not fit.
         AgentError: there is no such agent, or it cannot use that model.
         ModelLoadError: there is no usable model at that path.
         UserError: the server cannot be used.
@@ -110,11 +111,19 @@ def model_policy(
         scripted_policy(env, choice.path.removeprefix(SCRIPTED), seed)
     else:
         require_chat(env)
+    flags = flags or ServerFlags()
+    if not choice.path.startswith(URLS):
+        flags.refuse_for(choice.path)
     return choose_policy(
         choice.path,
         temperature=temperature,
-        max_tokens=max_tokens or choice.max_tokens,
+        max_tokens=flags.max_tokens or choice.max_tokens,
         seed=seed,
+        concurrency=flags.concurrency,
         agent=agent,
+        system=flags.system,
         engine=choice.engine,
+        server=flags.options(),
+        written_calls=flags.written_calls,
+        listener=listener,
     )

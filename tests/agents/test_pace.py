@@ -180,7 +180,7 @@ class Told(ServerListener):
     def __init__(self) -> None:
         self.paces: list[str] = []
 
-    def pace(self, text: str) -> None:
+    def paced(self, text: str) -> None:
         self.paces.append(text)
 
 

@@ -66,6 +66,8 @@ class BenchProgress(Listener):
         self.tallies: list[Tally] = []
         self.begun_at = time.monotonic()
         self.fresh = 0
+        self.held_back = ""
+        """Why the server is not asked faster."""
         self._starts: list[tuple[int, int]] = []
 
     def begun(self, who: str, tasks: TaskList, repeats: int, done: Sequence[Result]) -> None:
@@ -80,6 +82,9 @@ class BenchProgress(Listener):
             self.begun_at = time.monotonic()  # the time before that was start-up
         self.fresh += 1
         self._tally(result).add(result)
+
+    def paced(self, text: str) -> None:
+        self.held_back = text
 
     def _tally(self, result: Result) -> Tally:
         return self.tallies[self._starts[result.task][0]]
@@ -128,6 +133,7 @@ class PlainBench(BenchProgress):
                 f"{f'  faults {fault_share(faults, done)}' if faults else ''}"
                 f"{f'  refused {fault_share(refusals, done)}' if refusals else ''}"
                 f"{f'  left {duration(left)}' if left else ''}"
+                f"{f'  {self.held_back}' if self.held_back else ''}"
             )
 
     def ended(self, who: str, episodes: int, seconds: float) -> None:
@@ -204,7 +210,8 @@ def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:
                 for count in (tally.faults, tally.refusals)
             ),
         )
-    return Group(head, table)
+    held_back = [Text(progress.held_back, style="yellow")] if progress.held_back else []
+    return Group(head, *held_back, table)
 
 
 @contextmanager

@@ -2,17 +2,20 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from ludus.agents.engines.options import SERVED_MAX_TOKENS
 from ludus.cli.environments import resolve
 from ludus.cli.errors import INCOMPLETE, UsageError
 from ludus.cli.models import choose_model
-from ludus.cli.options import OutputFolder
+from ludus.cli.options import Arguments, OutputFolder
 from ludus.cli.runs import RUNS
+from ludus.cli.server import Server, ServerFlags
+from ludus.cli.values import parse_arguments
 
 MAX_TOKENS = 1024
 """The most tokens in one reply of a model that does not come from a run."""
@@ -36,14 +39,13 @@ class Bench:
     """Tasks per environment. Default: all frozen ones."""
     repeats: int = 1
     """Episodes per task: the k of pass@k, pass^k and maj@k."""
-    concurrency: int = 64
-    """The most episodes at once, over all environments."""
+    arg: Arguments = ()
+    """A keyword argument for the environments that take it; the value as in TOML or JSON. May be given
+    several times. An environment named by its id has the arguments that the model's run was trained with."""
     agent: str = "direct"
     """How the model is used: direct, react, … (docs/agents.md)."""
     temperature: float = 0.0
     """Sampling temperature of the model; 0 takes the likeliest token."""
-    max_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")] = None
-    """The most tokens in one reply. Default: the value that the model's run was trained with, else 1024."""
     seed: int = 0
     """Seed of the model's or the agent's own randomness; the tasks stay the same."""
     shard: Annotated[str | None, tyro.conf.arg(metavar="I/N", help_behavior_hint="")] = None
@@ -53,19 +55,33 @@ class Bench:
     cached if it differs."""
     out: OutputFolder = None
     """The run's folder. Default: runs/bench/SUITE-MODEL, followed by the agent if it is not direct."""
+    server: Server = field(default_factory=ServerFlags)
 
     def execute(self) -> int:
         self._refuse()
         suite, modules = _imported(self.suite)
-        player_model, max_tokens = self.model, self.max_tokens or MAX_TOKENS
+        flags, trained = self.server, None
 
         from ludus.agents.bench.player import PlayerChoice
+        from ludus.agents.rollout import EnvironmentSpec
 
-        player = PlayerChoice(player_model, self.agent, self.temperature, max_tokens, self.seed)
+        player = PlayerChoice(
+            self.model,
+            self.agent,
+            self.temperature,
+            flags.max_tokens or SERVED_MAX_TOKENS,
+            self.seed,
+            flags.system,
+            flags.written_calls,
+            flags.options(),
+        )
+        if not player.is_served:
+            flags.refuse_for(self.model)
         if not player.is_scripted and not player.is_served:
             choice = choose_model(self.model)
-            limit = self.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
-            player = PlayerChoice(choice.path, self.agent, self.temperature, limit, self.seed)
+            limit = flags.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
+            player = replace(player, model=choice.path, max_tokens=limit)
+            trained = EnvironmentSpec(choice.environment, choice.arguments) if choice.environment else None
 
         from ludus.agents.bench.directory import BenchError
         from ludus.agents.bench.prices import read_prices
@@ -81,7 +97,16 @@ class Bench:
         path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}{share}"
         prices = None if self.prices is None else read_prices(self.prices)
         plan = Plan(
-            suite, player, self.n, self.repeats, self.concurrency, shard=shard, prices=prices, modules=modules
+            suite,
+            player,
+            self.n,
+            self.repeats,
+            flags.concurrency,
+            shard=shard,
+            prices=prices,
+            arguments=parse_arguments(self.arg),
+            trained=trained,
+            modules=modules,
         )
         try:
             with watch(suite) as listener:
@@ -104,12 +129,9 @@ class Bench:
         Raises:
             UsageError: an option has a value that cannot work.
         """
-        for name, value in (("n", self.n), ("max-tokens", self.max_tokens)):
+        for name, value in (("n", self.n), ("repeats", self.repeats)):
             if value is not None and value < 1:
                 raise UsageError(f"--{name} {value}: must be at least 1")
-        for name, count in (("repeats", self.repeats), ("concurrency", self.concurrency)):
-            if count < 1:
-                raise UsageError(f"--{name} {count}: must be at least 1")
         if not 0 <= self.temperature < math.inf:
             raise UsageError(f"--temperature {self.temperature}: must be 0 (greedy) or more, and finite")
         if self.seed < 0:
