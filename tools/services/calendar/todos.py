@@ -42,7 +42,8 @@ def read(text: str) -> Todo:
     main = next((line for line in lines if "RECURRENCE-ID" not in line), lines[0])
     zones = ics.own_zones(calendar)
     moments = {
-        name: ics.moment_of(main[name], zones) if name in main else None for name in ("CREATED", "COMPLETED")
+        name: ics.moment_of(main[name], zones) if name in main else None
+        for name in ("DUE", "CREATED", "COMPLETED")
     }
     item = None
     if all("DTSTART" in line or "DUE" in line for line in lines):
