@@ -71,7 +71,7 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "Please enter the {title} for {day}, at {time}, in the room that {a} has reserved, and invite the "
         "two who take part. Ask {a} by mail which room it is.",
         "On {day}, at {time}, I have the {title} with two of the others; put it into our calendars. Only "
-        "{a} knows which room it is in, so please write and ask.",
+        "{a} knows which room it is in: please ask by mail.",
     ),
 }
 """A user's first words, by kind of task."""

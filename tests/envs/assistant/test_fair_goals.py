@@ -1,0 +1,123 @@
+"""A goal wants nothing but what the request, the mails, the tools or a natural question can bring out."""
+
+import re
+from datetime import date, datetime
+from itertools import pairwise
+
+import pytest
+
+from ludus.envs.assistant.calendar.environment import Calendar
+from ludus.envs.assistant.calendar.kinds import KINDS as CALENDAR_KINDS
+from ludus.envs.assistant.office.environment import Assistant
+from ludus.envs.assistant.office.state import OfficeState
+from ludus.envs.assistant.office.tasks import KINDS as ASSISTANT_KINDS
+from ludus.envs.assistant.user import Automaton
+from ludus.envs.chat import content_text, user
+from ludus.tools.services.calendar import ics
+
+SEEDS = range(300, 325)
+
+NATURAL = {
+    # Whoever is to enter something needs to know how long it is,
+    "How long should it take?": r"\bmeet|\bbook\b|\benter\b|\bcalendar|\b(?:mail|wrote)\b.*\babout\b",
+    # whom to invite only where the request speaks of others,
+    "Should I invite anybody?": r"\btwo (?:colleagues|people|of the others|who take part)\b",
+    # at what time only where it says none,
+    "At what time?": r"^(?!.*\d\d:\d\d)(?=.*\b(?:meeting)\b)",
+    # which day only where the user's own day is said to matter,
+    "Which day suits you?": r"\bsuits me\b|\bgood for me\b|\bon which I can\b",
+    # and which mail where there may be several.
+    "Which mail do you mean?": r"\bone of\b|\bsomebody\b",
+}
+"""Questions, and what in a request makes one think of them."""
+
+
+def known(env: Assistant, state: OfficeState) -> str:
+    """What can be read and asked: the request, the mails, and the user's answers to natural questions."""
+    brief = state.task.brief
+    mails = [env.mail.read(headline.id).text for headline in env.mail.list("inbox")]
+    answers = [
+        Automaton().answer(brief, [user(brief.request)], question)
+        for question, reason in NATURAL.items()
+        if re.search(reason, brief.request, re.IGNORECASE | re.DOTALL)
+    ]
+    # A colleague who is to be asked by mail answers.
+    replies = [
+        rule.answer
+        for address, rule in state.task.rules
+        for person in state.office.team
+        if person.address == address and person.name in brief.request and "mail" in brief.request
+    ]
+    return "\n".join([brief.request, *mails, *answers, *replies])
+
+
+def said(day: date) -> str:
+    return f"{day:%A}, {day.day} {day:%B}"
+
+
+@pytest.mark.parametrize("kind", ASSISTANT_KINDS)
+def test_what_an_assistant_has_to_do_can_be_known(kind: str) -> None:
+    env = Assistant(kinds=[kind])
+    for seed in SEEDS:
+        env.reset(seed=seed)
+        state: OfficeState = env.snapshot()[0]
+        env.rewind(state.worlds)
+        goal, office, text = state.task.goal, state.office, known(env, state)
+        names = {person.address: person.name for person in office.people}
+        wanted = [names[letter.to] for letter in goal.letters]
+        if goal.booking is not None:
+            wanted += [names[address] for address in goal.booking.people - {office.owner.address}]
+            minutes = int((goal.booking.end - goal.booking.start).total_seconds() // 60)
+            wanted += [f"{minutes} minutes", goal.booking.place, goal.booking.title.lower()]
+        start = goal.booking.start if goal.booking else goal.move.start if goal.move else None
+        if start is not None:
+            part = "morning" if start.hour < 13 else "afternoon"
+            assert part in text or f"{start:%H:%M}" in text, (seed, text)
+            wanted += [said(day) for day in office.days[::4]] if kind == "outdoors" else [said(start.date())]
+        if goal.cancelled:
+            (title,) = {
+                engagement.title for engagement in office.engagements if engagement.uid in goal.cancelled
+            }
+            wanted += [title.lower(), *(said(day) for day in office.days[::4])]
+        assert not [element for element in wanted if element not in text], (seed, wanted, text)
+
+
+@pytest.mark.parametrize("kind", CALENDAR_KINDS)
+def test_what_is_to_change_in_a_calendar_can_be_known(kind: str) -> None:
+    env = Calendar(kinds=[kind])
+    for seed in SEEDS:
+        observation, _ = env.reset(seed=seed)
+        text, state = content_text(observation[-1]), env.snapshot()[0]
+        goal, me = state.goal, state.user
+        shelf = state.begun.by_person[me.address]
+        mine = [ics.read(written).main for written in shelf.objects.values()]
+        # Every day that is named is named with its date.
+        assert len(re.findall(r"\b\w+day\b", text)) == len(
+            re.findall(r"\b\w+day, \d+ \w+ \d{4}", text)
+        ) + text.count("same weekday")
+        for address, title, start, end, _, _, _, *guests in (*goal.new, *goal.gone):
+            there = [event for event in mine if event.summary.casefold() == title]
+            assert title in text.casefold() or there
+            if not there:
+                others = {*guests} - {me.address}
+                assert all(state.people[guest].name in text for guest in others)
+                length = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+                assert f"{length.seconds // 60} minutes" in text
+            assert address in state.people
+        if kind in ("book", "book_series", "move", "reschedule_series"):
+            clocks = [person.clock for person in state.people.values()]
+            starts = [datetime.fromisoformat(entry[2]) for entry in goal.new if entry[0] == me.address]
+            assert any(f"{start.astimezone(clock):%H:%M}" in text for start in starts for clock in clocks)
+        if kind in ("find_slot", "ask_slot"):
+            asked = {address for address, _ in goal.needs} or {entry[0] for entry in goal.new}
+            assert all(state.people[address].name in text for address in asked - {me.address})
+
+
+def test_the_days_that_a_request_names_are_in_order() -> None:
+    """From a Monday to a Friday, of the week that comes."""
+    env = Assistant(kinds=["picnic", "outdoors"])
+    for seed in SEEDS:
+        env.reset(seed=seed)
+        days = env.snapshot()[0].office.days
+        assert all((after - before).days == 1 for before, after in pairwise(days))
+        assert (days[0].weekday(), days[-1].weekday()) == (0, 4)
