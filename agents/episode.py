@@ -18,6 +18,8 @@ class StopReason(StrEnum):
     ENVIRONMENT_FAULT = "fault:environment"
     ENGINE_FAULT = "fault:engine"
     REFUSED = "refusal:server"
+    GIVEN_UP = "agent:gave-up"
+    """An agent from outside went on to another episode, or left."""
 
 
 @dataclass(frozen=True, slots=True)

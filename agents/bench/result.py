@@ -23,6 +23,7 @@ _VERDICTS = {
     StopReason.TURN_LIMIT: "out of turns",
     StopReason.TOKEN_LIMIT: "out of tokens",
     StopReason.TIME_LIMIT: "out of time",
+    StopReason.GIVEN_UP: "given up",
     StopReason.REFUSED: "refused by the server",
     StopReason.ENVIRONMENT_FAULT: "fault of the environment",
     StopReason.ENGINE_FAULT: "fault of the engine",

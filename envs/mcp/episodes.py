@@ -1,14 +1,17 @@
 """`Episodes`: an environment played one tool call at a time, one episode after the other."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 
 from ludus.envs.base import ChatEnv
 from ludus.envs.chat import Chat, assistant
 from ludus.envs.faults import EnvironmentFault
+
+Ending = Literal["terminated", "truncated", "fault", "given up"]
 
 
 class NoEpisode(Exception):
@@ -28,12 +31,28 @@ class Step:
     """None while the episode goes on."""
 
 
+class Watcher:
+    """What is told of a player's episodes; every method may be overridden."""
+
+    def begun(self, env: gymnasium.Env[Any, Any], seed: int, task: Chat, info: dict[str, Any]) -> None:
+        """An episode has begun."""
+
+    def stepped(
+        self, reply: Any, messages: Chat, reward: float, info: dict[str, Any], seconds: float
+    ) -> None:
+        """The agent did something, which took the environment these seconds; `info` is empty if it broke."""
+
+    def ended(self, how: Ending, success: bool, fault: str) -> None:
+        """The episode is over. `given up`: the agent went on to another one, or left."""
+
+
 @dataclass
 class Episodes:
     """The episodes of one player: the first has `seed`, each one after it the next seed."""
 
     make: Callable[[], gymnasium.Env[Any, Any]]
     seed: int
+    watcher: Watcher = field(default_factory=Watcher)
     env: ChatEnv = field(init=False)
     task: Chat = field(init=False)
     """The messages that the episode began with."""
@@ -62,6 +81,8 @@ class Episodes:
 
     def next(self) -> Chat:
         """Begin the next episode, whether this one is over or not; its first messages."""
+        if not self._over:
+            self.watcher.ended("given up", False, "")
         self.seed += 1
         self._begin()
         return self.task
@@ -84,6 +105,8 @@ class Episodes:
         return self._over
 
     def close(self) -> None:
+        if self._steps and not self._over:
+            self.watcher.ended("given up", False, "")
         self._made.close()
 
     def _begin(self) -> None:
@@ -92,15 +115,20 @@ class Episodes:
         self._steps, self._return = 0, 0.0
         self._success: bool | None = None
         self._over = ""
+        self.watcher.begun(self._made, self.seed, self.task, info)
 
     def _step(self, reply: Any) -> Step:
         if self._over:
             raise NoEpisode(self._over)
+        began = time.perf_counter()
         try:
             messages, reward, terminated, truncated, info = self._made.step(reply)
         except EnvironmentFault as fault:
             self._over = f"The episode broke, by no fault of yours: {fault}."
+            self.watcher.stepped(reply, [], 0.0, {}, time.perf_counter() - began)
+            self.watcher.ended("fault", False, str(fault))
             raise
+        self.watcher.stepped(reply, messages, float(reward), info, time.perf_counter() - began)
         self._steps += 1
         self._return += float(reward)
         if terminated or truncated:
@@ -108,4 +136,5 @@ class Episodes:
             cause = "" if terminated else f" (cut off after {self._steps} steps)"
             verdict = "success" if self._success else "no success"
             self._over = f"The episode is over{cause}: {verdict}, return {self._return:g}."
+            self.watcher.ended("terminated" if terminated else "truncated", bool(self._success), "")
         return Step(messages, float(reward), info["reward_terms"], terminated, truncated, self._success)

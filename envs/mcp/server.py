@@ -15,7 +15,7 @@ import gymnasium
 
 from ludus.envs.chat import Chat, content_text, part_image, part_text, transcript
 from ludus.envs.faults import EnvironmentFault
-from ludus.envs.mcp.episodes import Episodes, NoEpisode, Step
+from ludus.envs.mcp.episodes import Episodes, NoEpisode, Step, Watcher
 from ludus.tools.errors import UserError
 from ludus.tools.tool import Tool
 
@@ -67,13 +67,16 @@ INSTRUCTIONS = (
 )
 
 
-def environment_server(id: str, make: Make, seed: int = 0) -> "EnvironmentServer":
+def environment_server(
+    id: str, make: Make, seed: int = 0, watcher: Callable[[], Watcher] = Watcher
+) -> "EnvironmentServer":
     """A server for the tools of an environment.
 
     Args:
         id: what the environment is called, for clients.
         make: makes it; every session has an instance of its own.
         seed: of a session's first episode; the next ones have the seeds after it.
+        watcher: makes what a session's episodes are told to.
 
     Raises:
         UserError: the environment has a tool whose name is one of the server's own.
@@ -85,7 +88,7 @@ def environment_server(id: str, make: Make, seed: int = 0) -> "EnvironmentServer
         env.close()
     for name in {SAY, NEXT, SHOW} & {tool.name for tool in tools}:
         raise UserError(f"{id} has a tool {name!r}, which the server needs for itself: rename the tool")
-    return EnvironmentServer(id, make, seed, tools)
+    return EnvironmentServer(id, make, seed, tools, watcher)
 
 
 @dataclass
@@ -94,6 +97,7 @@ class _Player:
 
     make: Make
     seed: int
+    watcher: Watcher
     used: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -103,7 +107,7 @@ class _Player:
     async def do(self, what: Callable[[Episodes], Any]) -> Any:
         def run() -> Any:
             if self._episodes is None:
-                self._episodes = Episodes(self.make, self.seed)
+                self._episodes = Episodes(self.make, self.seed, self.watcher)
             return what(self._episodes)
 
         self.used = time.monotonic()
@@ -130,8 +134,15 @@ class _Player:
 class EnvironmentServer:
     """What `environment_server` makes: run it with `run_stdio`, or serve `http_app()`."""
 
-    def __init__(self, id: str, make: Make, seed: int, tools: tuple[Tool, ...]) -> None:
-        self._make, self._seed = make, seed
+    def __init__(
+        self,
+        id: str,
+        make: Make,
+        seed: int,
+        tools: tuple[Tool, ...],
+        watcher: Callable[[], Watcher] = Watcher,
+    ) -> None:
+        self._make, self._seed, self._watcher = make, seed, watcher
         self._tools = [*(types.Tool.model_validate(tool.mcp) for tool in tools), *OUR_TOOLS]
         self._id = id
         self._players: dict[str, _Player] = {}
@@ -207,7 +218,7 @@ class EnvironmentServer:
             for other, player in [*self._players.items()]:
                 if time.monotonic() - player.used > IDLE_S:
                     self._forget(other)
-            self._players[session] = _Player(self._make, self._seed)
+            self._players[session] = _Player(self._make, self._seed, self._watcher())
         return self._players[session]
 
     def _forget(self, session: str) -> None:

@@ -17,6 +17,7 @@ from ludus.cli.bench.compare import BenchCompare
 from ludus.cli.bench.export import BenchExport
 from ludus.cli.bench.merge import BenchMerge
 from ludus.cli.bench.run import Bench
+from ludus.cli.bench.score import BenchScore
 from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
@@ -49,6 +50,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench board": (BenchBoard, "A leaderboard of runs on the same tasks."),
     "bench merge": (BenchMerge, "One run from the shards that --shard played."),
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
+    "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),

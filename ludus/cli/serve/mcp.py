@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import tyro
 
 from ludus.cli.environments import make, require_chat, resolve
 from ludus.cli.errors import UsageError
-from ludus.cli.options import Arguments, EnvironmentId
+from ludus.cli.options import Arguments, EnvironmentId, OutputFile
 from ludus.cli.serve.access import AccessOptions
 from ludus.cli.values import parse_arguments
 
@@ -29,6 +30,9 @@ class ServeMcp(AccessOptions):
     """A keyword argument for gym.make; the value as in TOML or JSON. May be given several times."""
     seed: int = 0
     """Seed of a session's first episode; the next ones have the seeds after it."""
+    log: OutputFile = None
+    """Append every episode to this file, which `ludus bench score` reads. With --seed 8589934592 the episodes
+    are the benchmark's own tasks."""
     transport: Literal["stdio", "http"] = "stdio"
     """stdio: standard input and output, for a client that starts this command. http: the transport
     "streamable HTTP" at /mcp, for any number of clients."""
@@ -45,13 +49,19 @@ class ServeMcp(AccessOptions):
                 raise UsageError(f"--{name.replace('_', '-')} is for HTTP: add --transport http")
         # Standard output belongs to the protocol, whatever the environment's modules print.
         with contextlib.redirect_stdout(sys.stderr):
+            from ludus.envs.mcp.episodes import Watcher
             from ludus.envs.mcp.server import environment_server
 
             name, arguments = resolve(self.id), parse_arguments(self.arg)
             env = make(name, arguments)
             require_chat(env)
             env.close()
-            server = environment_server(name, lambda: make(name, arguments), self.seed)
+            watcher: Callable[[], Watcher] = Watcher
+            if self.log is not None:
+                from ludus.agents.bench.episode_log import EpisodeLog
+
+                watcher = EpisodeLog(self.log, name, arguments).watcher
+            server = environment_server(name, lambda: make(name, arguments), self.seed, watcher)
         if self.transport == "stdio":
             if sys.stdin.isatty():
                 print("Waiting for MCP messages on standard input; Ctrl-C ends.", file=sys.stderr)

@@ -203,7 +203,7 @@ def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:
         ("Begun", folder.begun, ""),
         ("Versions", ", ".join(f"{name} {version}" for name, version in folder.versions.items()), ""),
     ]
-    if not settings.model.startswith("scripted:"):
+    if settings.max_tokens and not settings.model.startswith("scripted:"):
         how = "greedy" if settings.temperature == 0 else f"temperature {settings.temperature}"
         facts.insert(2, ("Sampling", how, f"at most {settings.max_tokens} tokens per reply"))
         facts.append(("Tokens", f"{sampled:,} sampled", f"{read:,} read"))
