@@ -106,7 +106,7 @@ def run(program: str, *arguments: str, folder: Path, answer: str = "") -> str:
 
 @dataclass(frozen=True)
 class Synced:
-    """A folder that vdirsyncer keeps the same as the calendars."""
+    """A folder that vdirsyncer keeps the same as the calendars, by the configuration on the page."""
 
     folder: Path
 
@@ -124,29 +124,16 @@ class Synced:
 
 @pytest.fixture
 def synced(served: Served, tmp_path: Path) -> Synced:
-    (tmp_path / "config").write_text(
-        f"""
-[general]
-status_path = "{tmp_path}/status/"
-
-[pair calendars]
-a = "here"
-b = "there"
-collections = ["from a", "from b"]
-metadata = ["displayname", "color"]
-
-[storage here]
-type = "filesystem"
-path = "{tmp_path}/calendars/"
-fileext = ".ics"
-
-[storage there]
-type = "caldav"
-url = "{served.url}"
-username = "any"
-password = "{TOKEN}"
-"""
-    )
+    page = (Path(__file__).parents[3] / "docs/services.md").read_text()
+    lines = page[page.index("    [general]") : page.index("\n\nkhal reads")].splitlines()
+    config = "\n".join(line.removeprefix("    ") for line in lines)
+    for documented, ours in (
+        ("http://127.0.0.1:8000/calendar/", served.url),
+        ("the token, if the server has one", TOKEN),
+    ):
+        assert documented in config
+        config = config.replace(documented, ours)
+    (tmp_path / "config").write_text(config)
     run("vdirsyncer", "-c", "config", "discover", folder=tmp_path, answer="y\n" * 10)
     synced = Synced(tmp_path)
     synced.sync()
@@ -218,8 +205,9 @@ def test_khal_lists_what_was_synced(synced: Synced) -> None:
     (synced.folder / "khal.conf").write_text(
         f"""
 [calendars]
-[[anna]]
-path = {synced.folder}/calendars/anna
+[[ludus]]
+path = {synced.folder}/calendars/*
+type = discover
 
 [locale]
 timeformat = %H:%M
