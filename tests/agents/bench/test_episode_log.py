@@ -47,7 +47,7 @@ def test_an_oracle_over_mcp_scores_what_it_scores_in_the_benchmark(tmp_path: Pat
     ]
     outcome = score(log, tmp_path / "scored", "outside")
     (row,) = outcome.rows
-    assert outcome.folder.tasks.digest == make_tasks(EnvironmentSpec(WEATHER), 3).digest
+    assert outcome.folder.tasks.sets == (make_tasks(EnvironmentSpec(WEATHER), 3),)
     direct = [play_directly(here, FIRST_SEED + i)["return"] for i in range(2)]
     assert [result.reward for result in outcome.results][:2] == pytest.approx(direct)
     assert row.figures.verdicts == {"success": 2, "given up": 1}
