@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ludus.agents.formats.calls.hermes import CLOSE, OPEN
 from ludus.agents.formats.calls.json_calls import malformed
 from ludus.agents.formats.calls.registry import FORMATS, named
 from ludus.agents.formats.calls.reply import (
@@ -25,6 +26,7 @@ _MARKERS = {
     "[TOOL_CALLS]": "mistral",
     "<function=": "qwen_coder",
     "<tool_call>": "hermes",
+    "[TOOL_REQUEST]": "hermes",
     "<|python_tag|>": "llama",
     "to=functions.": "openai",
 }
@@ -76,9 +78,9 @@ def call_marker(text: str) -> str:
 
 
 def read_any(reply: Message, tools: Sequence[Any]) -> Message:
-    """The reply with the calls in its text, in the first format in which all of them are calls of `tools`;
-    else in the format that its marker belongs to; else as it is."""
-    text = reply_text(reply)
+    """The reply with the calls in its text, also those between LM Studio's tags: in the first format in which
+    all of them are calls of `tools`; else in the format that its marker belongs to; else as it is."""
+    text = reply_text(reply).replace("[TOOL_REQUEST]", OPEN).replace("[END_TOOL_REQUEST]", CLOSE)
     thought, names = thinking(text), {tool["function"]["name"] for tool in tools}
     readings = [_read_tags(text[thought:])]
     readings += [form.parse(text[thought:], tools) for form in FORMATS.values()]
