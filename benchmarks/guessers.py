@@ -32,6 +32,7 @@ from ludus.envs.assistant.office.office import PARTS, STEP
 from ludus.envs.assistant.office.tasks import KINDS as ASSISTANT_KINDS
 from ludus.envs.assistant.office.tasks import ROOMS
 from ludus.envs.assistant.search.environment import Search
+from ludus.envs.assistant.search.phrases import understand
 from ludus.envs.assistant.weather.environment import Weather
 from ludus.envs.assistant.weather.phrases import read_day, read_in_full, read_question
 from ludus.envs.assistant.weather.questions import KINDS as WEATHER_KINDS
@@ -56,6 +57,10 @@ class Played:
     def call(self, name: str) -> Mapping[str, Any]:
         """The arguments of the last call of a tool."""
         return next(arguments for called, arguments in reversed(self.calls) if called == name)
+
+    def answers(self, name: str) -> list[str]:
+        """What the calls of a tool were answered."""
+        return [text for (called, _), text in zip(self.calls, self.told, strict=True) if called == name]
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,8 @@ def assistant(kind: str, played: Played) -> Guesses:
     if kind == "room":
         return Guesses(len(ROOMS), played.call("create_event")["place"])
     if kind == "question":
-        return named(played.told[-3 if played.calls[-3][0] == "open" else -2], _answer(played))
+        said = str(played.call("reply_mail")["text"])
+        return named(played.answers("open")[-1], said.removeprefix("The answer is ").removesuffix("."))
     if kind == "picnic":
         text = played.call("send_mail")["text"]
         days = tuple(date.fromisoformat(day).weekday() for day in re.findall(r"\d{4}-\d\d-\d\d", text))
@@ -179,13 +185,15 @@ def assistant(kind: str, played: Played) -> Guesses:
     return Guesses(5 * count, (start.weekday(), place)) if kind == "outdoors" else Guesses(count, place)
 
 
-def _answer(played: Played) -> str:
-    return str(played.call("reply_mail")["text"]).removeprefix("The answer is ").removesuffix(".")
-
-
 def search(kind: str, played: Played) -> Guesses:
-    pages = [text for (name, _), text in zip(played.calls, played.told, strict=True) if name == "open"]
-    return named(pages[-1], played.call("submit")["answer"])
+    """The names and years on the last page; the pages that were found, if a page is what is asked for."""
+    answer = played.call("submit")["answer"]
+    _, hops = understand(played.request)
+    if not hops[-1].is_back:
+        return named(played.answers("open")[-1], answer)
+    titles = re.findall(r"(?m)^\[[^]]+\] (.*?) \(version", "\n".join(played.answers("search")))
+    found = [*dict.fromkeys(titles)]
+    return Guesses(len(found), found.index(answer))
 
 
 def named(page: str, answer: str) -> Guesses:

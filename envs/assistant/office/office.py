@@ -128,6 +128,20 @@ class Office:
             kept.append(Engagement(f"c{number}", title, begin, end, (who,)))
         return replace(self, engagements=tuple(kept))
 
+    def cleared(self, events: Sequence[Engagement]) -> "Office":
+        """The same office without engagements of people who take part in events at the same time."""
+        kept = [
+            engagement
+            for engagement in self.engagements
+            if not any(
+                engagement.start < event.end
+                and event.start < engagement.end
+                and not set(event.people).isdisjoint(engagement.people)
+                for event in events
+            )
+        ]
+        return replace(self, engagements=tuple(kept))
+
     def joined(self, *engagements: Engagement) -> "Office":
         """The same office with more engagements."""
         return replace(self, engagements=(*self.engagements, *engagements))

@@ -39,17 +39,17 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "There is a mail from {a} about the {title}. Please do what it asks for, and answer it.",
     ),
     "meeting": (
-        "Please set up a meeting with two colleagues on {day} and call it {title}.",
-        "I need a meeting in the calendar on {day}, titled {title}, with two people from the office.",
-        "Can you arrange a meeting with two of the others for {day}? Its title is {title}.",
+        'Please set up a meeting with two colleagues on {day} and call it "{title}".',
+        'I need a meeting with two people from the office in the calendar on {day}, titled "{title}".',
+        'Can you arrange a meeting with two of the others for {day}? Its title is "{title}".',
     ),
     "move": (
-        "{a} cannot make our {title} and has sent me a mail. Please move it to another day that suits me, "
-        "and write {a} the new day and time.",
-        "Please read what {a} wrote about our {title}, move it to a day on which I can, and let {a} know "
-        "the new day and time by mail.",
-        "Our {title} does not suit {a}: see the mail. Please reschedule it, on a day that is good for me, "
-        "and write {a} on which day and at what time it is now.",
+        "{a} cannot make our meeting about the {title} and has sent me a mail. Please move it to another "
+        "day that suits me, and write to {a} on which day and at what time it is now.",
+        "Please read what {a} wrote about our meeting on the {title}, move it to a day on which I can, and "
+        "let {a} know the new day and time by mail.",
+        "The time of our meeting about the {title} does not suit {a}: see the mail. Please reschedule it, "
+        "on a day that is good for me, and write to {a} when it is, with the day and the time.",
     ),
     "question": (
         "One of my mails asks something that can be looked up. Please look it up and answer it for me.",
@@ -57,8 +57,8 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "Please answer one of the questions in my inbox; you will find the answer in the encyclopedia.",
     ),
     "picnic": (
-        "Our {title} is outdoors, on every day from {first} to {last}, at the times in my calendar. Please "
-        "cancel the dates on which rain is forecast for that time, and write {b} which days are cancelled.",
+        "Our {title} is outdoors every day from {first} to {last}, at the times in my calendar. Please "
+        "cancel the dates for whose time rain is forecast, and tell {b} by mail which days are cancelled.",
         "From {first} to {last} we have the {title} every day, in the open air. Look at the forecast, "
         "cancel it on the days on which it will rain during that time, and tell {b} by mail which days "
         "those are.",
@@ -66,12 +66,12 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "time in the calendar, cancel that date. Then send {b} a mail that says which days are cancelled.",
     ),
     "room": (
-        "Please book the {title} with two colleagues on {day}, at {time}. {a} has reserved a room and can "
-        "tell you by mail which one.",
-        "Please enter the {title} for {day}, at {time}, in the room that {a} has reserved, and invite the "
-        "two who take part. Ask {a} by mail which room it is.",
-        "On {day}, at {time}, I have the {title} with two of the others; put it into our calendars. Only "
-        "{a} knows which room it is in: please ask by mail.",
+        "Please book a meeting about the {title} with two colleagues on {day}, at {time}. {a} has reserved "
+        "a room and can tell you by mail which one.",
+        "Please enter the meeting about the {title} for {day}, at {time}, in the room that {a} has "
+        "reserved, and invite the two who take part. Ask {a} by mail which room it is.",
+        "On {day}, at {time}, I have a meeting about the {title} with two of the others; put it into our "
+        "calendars. Only {a} knows which room it is in: please ask by mail.",
     ),
 }
 """A user's first words, by kind of task."""
@@ -100,10 +100,10 @@ MAILS: Mapping[str, tuple[str, ...]] = {
         "calendar.",
     ),
     "move": (
-        "I cannot come to our {title} after all. Any other day is fine with me, in the {part}, as early as "
-        "you and I are both free.",
-        "Something has come up, and our {title} has to move. Another day would suit me, at the earliest "
-        "time in the {part} at which both of us are free.",
+        "I cannot come to our meeting about the {title} after all. Any other day is fine with me, in the "
+        "{part}, as early as you and I are both free.",
+        "Something has come up, and our meeting about the {title} has to move. Another day would suit me, "
+        "at the earliest time in the {part} at which both of us are free.",
     ),
 }
 

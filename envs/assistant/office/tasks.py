@@ -219,8 +219,7 @@ def picnic(given: Material) -> Task | None:
         starts = [
             start
             for start in (office.at(day, time(hour)) for hour in range(NOON.hour, CLOSES.hour - 1))
-            if office.is_free(people, start, start + length)
-            and any(fell[hour] for hour in range(start.hour, (start + length).hour)) == any(hours)
+            if any(fell[hour] for hour in range(start.hour, (start + length).hour)) == any(hours)
         ]
         if not starts:
             return None
@@ -228,6 +227,7 @@ def picnic(given: Material) -> Task | None:
         events.append(Engagement(f"p{number + 1}", _subject(title), start, start + length, people))
         if any(hours):
             cancelled[events[-1].uid] = day
+    office = office.cleared(events)
     fields = {"title": title, "b": b.name, **_week(office)}
     letter = Letter(b.address, off=frozenset(cancelled.values()))
     goal = Goal(cancelled=frozenset(cancelled), letters=(letter,), forecast=frozenset(office.days))

@@ -131,7 +131,8 @@ def test_sentences_read_well(world: World) -> None:
     told = [
         sentence
         for page in pages(world, 5)
-        for paragraph in page.text.split("\n\n")[:2]
+        for paragraph in page.text.split("\n\n")
+        if "\n" not in paragraph
         for sentence in re.split(r"(?<=\.) ", paragraph)
     ]
     for sentence in told:
@@ -156,7 +157,8 @@ def test_where_a_fact_stands_on_a_page_says_nothing(world: World) -> None:
     for page in pages(world, 5):
         entity = world.entities[page.entity]
         if entity.kind == "person":
-            opening = page.text.partition(".")[0] + "."
-            first.update(r.name for r in BY_SUBJECT["person"] if stated(opening, r.name))
+            sentences = re.split(r"(?<=\.)\s", page.text)
+            told = ([r.name for r in BY_SUBJECT["person"] if stated(said, r.name)] for said in sentences)
+            first.update(next(filter(None, told)))
     assert len(first) >= 9
-    assert first.most_common(1)[0][1] < 0.25 * first.total()
+    assert first.most_common(1)[0][1] < 0.2 * first.total()

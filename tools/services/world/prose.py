@@ -77,33 +77,32 @@ def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: ran
     pronoun = subjects[entity.number % len(subjects)]
     told: list[str] = []
     # In any order: where on a page a fact stands says nothing about what it is.
-    known = sorted((each for each in BY_SUBJECT[kind] if each.name in facts), key=lambda _: chance())
-    first = next((each for each in known if any("{s}" in said for said in each.sentences)), None)
-    for relation in sorted(known, key=lambda each: each is not first):
+    for relation in sorted(BY_SUBJECT[kind], key=lambda _: chance()):
+        if relation.name not in facts:
+            continue
         value = facts[relation.name]
-        sentences = relation.sentences
-        if not told:
-            # The first sentence says what the page is about.
-            sentences = tuple(sentence for sentence in sentences if "{s}" in sentence) or sentences
-        sentence = sentences[int(chance() * len(sentences))]
+        sentence = relation.sentences[int(chance() * len(relation.sentences))]
         if isinstance(value, int):
             other = world.entities[value]
             by_alias = other.aliases and chance() < MENTIONED_BY_ALIAS
             value = other.aliases[0] if by_alias else with_article(other.title)
-        subject = title if not told or chance() < 0.3 else pronoun
-        told.append(_sentence(sentence, s=subject, o=value))
-    asides = ASIDES[kind]
+        told.append(_sentence(sentence, s=title if chance() < 0.3 else pronoun, o=value))
+    # The first sentence says what the page is about.
+    leads = [aside for aside in ASIDES[kind] if "{n}" in aside]
+    lead = leads[int(chance() * len(leads))]
+    asides = [aside for aside in ASIDES[kind] if aside != lead]
     start = int(chance() * len(asides))
     for step in range(max(3 + int(chance() * 3), ENOUGH - len(told))):
         aside = asides[(start + step * 5) % len(asides)]
-        told.insert(1 + int(chance() * len(told)), _sentence(aside, n=title))
+        told.insert(int(chance() * (len(told) + 1)), _sentence(aside, n=title))
     if entity.aliases:
         also = _sentence(ALSO[int(chance() * len(ALSO))], t=title, a=entity.aliases[0])
-        told.insert(1 + int(chance() * 2), also)
+        told.insert(int(chance() * 2), also)
     middle = len(told) // 2
-    paragraphs = [" ".join(told[:middle]), " ".join(told[middle:])]
-    if chance() < 0.5:
-        paragraphs.append("\n".join([LISTS[kind], *_list(world, entity, rng)]))
+    paragraphs = [_sentence(lead, n=title), " ".join(told[:middle]), " ".join(told[middle:])]
+    # The list may stand anywhere after the first sentence: that a name comes first on a page means nothing.
+    place = 1 + max(0, int(chance() * 4) - 1)
+    paragraphs.insert(place, "\n".join([LISTS[kind], *_list(world, entity, rng)]))
     return "\n\n".join(paragraphs)
 
 
@@ -129,5 +128,5 @@ def _sentence(template: str, **names: str) -> str:
 def _list(world: World, entity: Entity, rng: random.Random) -> Sequence[str]:
     """A few names unrelated to any fact."""
     count = len(world.entities)
-    others = {int(rng.random() * count) for _ in range(2 + int(rng.random() * 3))} - {entity.number}
+    others = {int(rng.random() * count) for _ in range(3 + int(rng.random() * 4))} - {entity.number}
     return [f"- {world.entities[other].title}" for other in sorted(others)]
