@@ -1,7 +1,7 @@
 """Which models a server has, how it calls them, and how long their contexts are."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -81,6 +81,20 @@ def model_names(url: str, options: ServerOptions) -> list[str]:
         return []
 
 
+class _OtherHost(Exception):
+    """A redirect that is not followed."""
+
+
+def _same_host_only(host: str) -> Callable[[httpx.Request], None]:
+    """Keeps redirects from taking keys, which may stand in any header, to another host."""
+
+    def refuse(request: httpx.Request) -> None:
+        if request.url.host != host:
+            raise _OtherHost(request.url.host)
+
+    return refuse
+
+
 class _NoList(Exception):
     """The server answers, but gives no list of models; the message says what to do."""
 
@@ -93,9 +107,16 @@ def _models(url: str, options: ServerOptions) -> tuple[str, list[dict[str, Any]]
         _NoList: the server gives something else than a list.
     """
     try:
-        with httpx.Client(verify=tls_context(options.ca), follow_redirects=True, timeout=CONNECT_S) as client:
+        with httpx.Client(
+            verify=tls_context(options.ca),
+            follow_redirects=True,
+            timeout=CONNECT_S,
+            event_hooks={"request": [_same_host_only(httpx.URL(url).host)]},
+        ) as client:
             headers = options.all_headers(httpx.URL(url).host)
             response = client.get(f"{url}/models", headers=headers, params=dict(options.query) or None)
+    except _OtherHost as other:
+        raise _NoList(f"{url}/models points to another host, {other}: {_name_it(url)}") from None
     except httpx.UnsupportedProtocol:
         raise UserError(f"{url} is not the URL of a server, such as http://localhost:8000/v1") from None
     except httpx.TooManyRedirects:
@@ -120,9 +141,8 @@ def _models(url: str, options: ServerOptions) -> tuple[str, list[dict[str, Any]]
             f"ending in /v1; or {_name_it(url)}"
         ) from None
     moved = response.url.copy_with(query=None)
-    # Never to another host, which would get the key.
-    is_moved = moved.path.endswith("/models") and moved.host == httpx.URL(url).host
-    return (str(moved).removesuffix("/models") if response.history and is_moved else url), models
+    is_moved = response.history and moved.path.endswith("/models")
+    return (str(moved).removesuffix("/models") if is_moved else url), models
 
 
 def normal_url(url: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import gymnasium
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -523,6 +524,25 @@ def test_a_url_where_nobody_is(url: str, says: str) -> None:
         choose_policy(url)
     assert "pw" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_list_of_models_on_another_host_does_not_get_the_key(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-this-host")
+    asked: list[str] = []
+
+    def elsewhere(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        return httpx.Response(307, headers={"location": "https://elsewhere.example/v1/models"})
+
+    original = httpx.Client
+    monkeypatch.setattr(
+        httpx, "Client", lambda **given: original(**given | {"transport": httpx.MockTransport(elsewhere)})
+    )
+    with pytest.raises(UserError, match=r"another host, elsewhere\.example: name its model"):
+        OpenAIServer.connect("https://here.example/v1", headers={"x-key": "also secret"})
+    assert asked == ["here.example"]
 
 
 def test_what_is_refused_from_the_beginning_ends_the_rollout(loopback: Loopback) -> None:
