@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif given.command == "expected":
         if not played.ended:
             raise SystemExit("the episode has not ended: what was expected is told afterwards")
-        print("solved" if played.success else "not solved")
+        verdict = played.env.unwrapped.verdict
+        print("solved" if played.success else f"not solved: {verdict.failure}")
+        print(f"expected: {verdict.expected}\nThe oracle's replies:")
         for reply in oracle_replies(given.id, given.seed):
             print(written(reply))
     elif played.ended:

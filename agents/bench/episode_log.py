@@ -18,7 +18,7 @@ from ludus.agents.bench.directory import BenchError, Settings, begin
 from ludus.agents.bench.journal import Journal, encode, read_journal
 from ludus.agents.bench.outcome import Outcome, write_results
 from ludus.agents.bench.run import Listener, play_baselines
-from ludus.agents.bench.tasks import TaskList, TaskSet
+from ludus.agents.bench.tasks import EDITIONS, TaskList, TaskSet
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.policy import Action
 from ludus.agents.recording import Recorder
@@ -111,7 +111,11 @@ def score(log: Path, out: Path, name: str, listener: Listener | None = None) -> 
     tasks = TaskList(
         tuple(
             TaskSet(
-                id, json.loads(arguments), tuple(sorted(known)), tuple(known[seed] for seed in sorted(known))
+                id,
+                json.loads(arguments),
+                tuple(sorted(known)),
+                tuple(known[seed] for seed in sorted(known)),
+                EDITIONS.get(id, 1),
             )
             for (id, arguments), known in keys.items()
         )

@@ -1,7 +1,8 @@
 """Rewrite the frozen task lists: `python -m ludus.agents.bench.freeze [SUITE …]`.
 
-Run it when an environment's tasks change, in the same commit: results on the old list are not comparable with
-those on the new one, and the hash shows that. MathTool, which two suites share, is frozen alike in both.
+Run it when an environment's tasks change, in the same commit, after raising its number in `tasks.EDITIONS`
+and moving the old list to `tasks/earlier`: results on the old list are not comparable with those on the new
+one, and the hash shows that. MathTool, which two suites share, is frozen alike in both.
 """
 
 import sys

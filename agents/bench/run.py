@@ -24,7 +24,7 @@ from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.bench.prices import Price, price_of
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.suites import choose, require_playable
-from ludus.agents.bench.tasks import Shard, TaskList, tasks_for
+from ludus.agents.bench.tasks import Shard, TaskList, require_current, tasks_for
 from ludus.agents.bench.worker import Job
 from ludus.agents.choose import SCRIPTED, choose_agent
 from ludus.agents.engines.options import ServerListener
@@ -175,6 +175,8 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
     wanted = [Job(task, sample) for task in folder.own_tasks for sample in range(plan.repeats)]
     jobs = [job for job in wanted if (job.task, job.sample) not in whole]
     again = sum((job.task, job.sample) in kept for job in jobs)
+    if jobs:
+        require_current(folder.tasks)
     if kept and jobs:
         faults = f"; faults to play again: {again}" if again else ""
         listener.note(f"{folder.path}: {len(whole)} of {len(wanted)} episodes are already done{faults}")
@@ -212,7 +214,7 @@ def play_baselines(
     for name in BASELINES:
         new = []
         for which, task_set in enumerate(tasks.sets):
-            if name not in offered[which]:
+            if name not in offered[which] or not task_set.is_current:
                 continue
             if (known := cached(task_set, name)) is None:
                 new.append(which)

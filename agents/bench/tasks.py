@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +17,15 @@ from ludus.tools.files import write_file
 
 FIRST_SEED = 2**33
 """Where the search for tasks begins: above the seeds that training and `ludus eval` use."""
+EDITIONS: dict[str, int] = {
+    "ludus/Search-v0": 2,
+    "ludus/Calendar-v0": 2,
+    "ludus/Weather-v0": 2,
+    "ludus/Assistant-v0": 2,
+}
+"""The edition of an environment's tasks, 1 where it is not given. It grows when tasks say or want something
+else while the environment's version, and perhaps the tasks' keys, stay the same, as before its release.
+Earlier lists are kept in `tasks/earlier`."""
 _FRUITLESS = 2000
 """After this many seeds in a row with already listed tasks, an environment counts as exhausted."""
 
@@ -35,6 +44,8 @@ class TaskSet:
     seeds: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ()
     """`info["task"]` after `reset` with each of the seeds."""
+    edition: int = 1
+    """See `EDITIONS`."""
 
     @property
     def spec(self) -> EnvironmentSpec:
@@ -55,10 +66,17 @@ class TaskSet:
     def digest(self) -> str:
         """Hash of everything that makes results comparable; 16 hexadecimal digits."""
         content = [self.id, self.arguments, self.version, self.seeds, self.tasks]
+        if self.edition > 1:
+            content.append(self.edition)
         return _digest(json.dumps(content, sort_keys=True))
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this version of Ludus plays these tasks, and not a later edition of them."""
+        return self.edition == EDITIONS.get(self.id, 1)
+
     def first(self, count: int) -> "TaskSet":
-        return TaskSet(self.id, self.arguments, self.seeds[:count], self.tasks[:count])
+        return replace(self, seeds=self.seeds[:count], tasks=self.tasks[:count])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,7 @@ class TaskList:
                 "id": task_set.id,
                 "arguments": task_set.arguments,
                 "version": task_set.version,
+                "edition": task_set.edition,
                 "hash": task_set.digest,
                 "seeds": task_set.seeds,
                 "tasks": task_set.tasks,
@@ -135,6 +154,7 @@ def read_tasks(text: str, name: str) -> TaskList:
                 dict(entry["arguments"]),
                 tuple(map(int, entry["seeds"])),
                 tuple(entry["tasks"]),
+                int(entry.get("edition", 1)),
             )
             for entry in content["environments"]
         )
@@ -183,7 +203,21 @@ def make_tasks(spec: EnvironmentSpec, count: int, begun: TaskSet | None = None) 
             seed += 1
     finally:
         env.close()
-    return TaskSet(spec.id, spec.arguments, tuple(seeds), tuple(tasks))
+    return TaskSet(spec.id, spec.arguments, tuple(seeds), tuple(tasks), EDITIONS.get(spec.id, 1))
+
+
+def require_current(tasks: TaskList) -> None:
+    """
+    Raises:
+        TaskListError: the tasks are of an edition that this version of Ludus does not play.
+    """
+    for task_set in tasks.sets:
+        if not task_set.is_current:
+            raise TaskListError(
+                f"{task_set.id}: the run was begun on edition {task_set.edition} of its tasks, and this "
+                f"version of Ludus plays edition {EDITIONS.get(task_set.id, 1)}: finish it with the version "
+                "that began it, or begin another run; compare still reads what it has"
+            )
 
 
 def tasks_for(

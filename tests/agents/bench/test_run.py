@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ludus.agents.bench import play, run
+from ludus.agents.bench import play, run, tasks
 from ludus.agents.bench.baselines import cached, store
 from ludus.agents.bench.compare import compare
 from ludus.agents.bench.directory import BenchError, open_folder
@@ -413,3 +413,15 @@ def test_different_lists_are_compared_on_what_both_have_and_told_loudly(folder: 
     c = bench(plan("scripted:oracle", suite="ludus/PacManChat-v0", count=1, repeats=1), folder / "c").folder
     with pytest.raises(BenchError, match="no task in common"):
         compare(a, c)
+
+
+def test_a_run_on_an_earlier_edition_is_shown_but_not_finished(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = bench(plan("scripted:oracle"), folder)
+    monkeypatch.setitem(tasks.EDITIONS, ARITHMETIC, 2)
+    assert bench(plan("scripted:oracle"), folder).rows[0].figures == done.rows[0].figures
+    journal = folder / "journal.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(UserError, match=r"the run was begun on edition 1 of its tasks, and this version"):
+        bench(plan("scripted:oracle"), folder)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import pytest
 
@@ -13,6 +14,7 @@ from ludus.agents.bench.tasks import (
     frozen_tasks,
     make_tasks,
     read_tasks,
+    require_current,
     tasks_for,
 )
 from ludus.agents.rollout import EnvironmentSpec
@@ -116,3 +118,17 @@ def test_what_cannot_run_here_is_left_out_of_a_suite_with_the_reason(monkeypatch
     assert chosen.left_out == {bad.id: "nothing is not installed"}
     with pytest.raises(SuiteError, match="PacManChat-v0 cannot run here: nothing is not installed"):
         choose(bad.id)
+
+
+def test_tasks_of_an_earlier_edition_are_known_as_such_and_not_played() -> None:
+    earlier = files("ludus.agents.bench").joinpath("tasks/earlier/tools-1.json")
+    first = read_tasks(earlier.read_text(encoding="utf-8"), "tools-1.json")
+    assert first.digest == "6d8128f35f020c96"
+    (now,) = tasks_for([EnvironmentSpec("ludus/Weather-v0")], None, 100, lambda note: None).sets
+    assert now.edition == 2
+    assert now.is_current
+    assert now.digest not in {task_set.digest for task_set in first.sets}
+    assert read_tasks(TaskList((now,)).to_json(), "now.json").sets == (now,)
+    with pytest.raises(TaskListError, match=r"ludus/Search-v0: the run was begun on edition 1 of its tasks"):
+        require_current(first)
+    require_current(TaskList((now,)))
