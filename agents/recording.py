@@ -44,6 +44,15 @@ class Recorder:
         self.task_kind = getattr(made, "task_kind", "")
         self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
 
+    def step(self, env: gymnasium.Env[Any, Any], reply: Any) -> Any:
+        """`env.step`, and `judge` where that ends an episode without success: one visit to the environment's
+        thread."""
+        outcome = env.step(reply)
+        _, _, terminated, truncated, info = outcome
+        if (terminated or truncated) and not info.get("success", False):
+            self.judge(env)
+        return outcome
+
     def judge(self, env: gymnasium.Env[Any, Any]) -> None:
         """Record what the environment says of an episode without success: what was right, why it failed."""
         verdict = getattr(env.unwrapped, "verdict", None)

@@ -238,29 +238,28 @@ async def _play(
     observation, info = await call(env.reset, seed=record.seed)
     record.begin(env, info)
 
-    async def end(stop: StopReason, success: bool = False) -> Episode:
-        if not success:
-            await call(record.judge, env)
-        return record.end(stop, success)
+    async def cut_off(stop: StopReason) -> Episode:
+        await call(record.judge, env)
+        return record.end(stop)
 
     context = 0
     while True:
         record.observation = observation
         record.steps += 1
         if limits.turns is not None and len(record.turns) >= limits.turns:
-            return await end(StopReason.TURN_LIMIT)
+            return await cut_off(StopReason.TURN_LIMIT)
         if limits.tokens is not None and context >= limits.tokens:
-            return await end(StopReason.TOKEN_LIMIT)
+            return await cut_off(StopReason.TOKEN_LIMIT)
         began = time.perf_counter()
         action = await _act(player, observation, info, deadline)
         if action is None:
-            return await end(StopReason.TIME_LIMIT)
+            return await cut_off(StopReason.TIME_LIMIT)
         acted = time.perf_counter()
         if action.is_empty:
-            return await end(StopReason.TOKEN_LIMIT)
+            return await cut_off(StopReason.TOKEN_LIMIT)
         read = (0 if action.fork else context) + len(action.prompt_ids)
         try:
-            observation, reward, terminated, truncated, info = await call(env.step, action.reply)
+            observation, reward, terminated, truncated, info = await call(record.step, env, action.reply)
         except EnvironmentFault:
             # The record ends with the action on which the environment broke: it may be the cause.
             record.add(action, read, 0.0, {}, acted - began, time.perf_counter() - acted)
@@ -270,7 +269,7 @@ async def _play(
         if terminated or truncated:
             record.observation = observation
             stop = StopReason.TERMINATED if terminated else StopReason.TRUNCATED
-            return await end(stop, bool(info.get("success", False)))
+            return record.end(stop, bool(info.get("success", False)))
 
 
 async def _act(

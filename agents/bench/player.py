@@ -2,12 +2,15 @@
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
 from ludus.agents.engines.options import SERVED_MAX_TOKENS, ServerListener, ServerOptions
 from ludus.agents.policy import Policy
+
+if TYPE_CHECKING:
+    from ludus.agents.engines.config import EngineSection
 
 FEW = 32
 """A scripted agent plays this many episodes in the time that it takes to start other processes."""
@@ -27,6 +30,8 @@ class PlayerChoice:
     """A text at the beginning of the system message."""
     written_calls: str = ""
     """How calls in the text of a served model's replies are read: see `ChatPolicy`."""
+    engine: "EngineSection | None" = None
+    """What computes a local model's replies; None: this process."""
     server: ServerOptions = field(default_factory=ServerOptions)
     """How a served model is asked; `concurrency` is the run's, divided among its processes."""
 
@@ -89,6 +94,7 @@ class PlayerChoice:
             concurrency=concurrency,
             agent=self.agent,
             system=self.system,
+            engine=self.engine,
             server=self.server,
             written_calls=self.written_calls,
             listener=listener,

@@ -11,6 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore
 import httpx
 
+from ludus.agents.engines.streams import Backend
 from ludus.tools.errors import UserError
 
 Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
@@ -82,5 +83,7 @@ class Connections:
 
     def _new(self) -> Connection:
         if self._proxy is not None:
-            return httpcore.AsyncHTTPProxy(self._proxy, ssl_context=self._tls, max_connections=1)
-        return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls)
+            return httpcore.AsyncHTTPProxy(
+                self._proxy, ssl_context=self._tls, max_connections=1, network_backend=Backend()
+            )
+        return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls, network_backend=Backend())

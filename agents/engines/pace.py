@@ -196,4 +196,6 @@ _PACES: dict[str, Pace] = {}
 
 def pace_of(server: str) -> Pace:
     """The pace of this process with a model of a server, by its name."""
-    return _PACES.setdefault(server, Pace())
+    if server not in _PACES:
+        _PACES[server] = Pace()
+    return _PACES[server]

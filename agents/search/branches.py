@@ -1,6 +1,7 @@
 """Playing in copies of an environment, alongside the real episode."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -66,7 +67,8 @@ class Branches:
         self._env = env
         self._copy: gymnasium.Env[Any, Any] | None = None
         self._worker: Worker | None = None
-        self._read, self._sampled = 0, 0
+        self._spent: Counter[str] = Counter()
+        self._cost = 0.0
 
     def here(self, observation: Any, info: dict[str, Any]) -> Node:
         """The current state of the environment itself."""
@@ -112,19 +114,30 @@ class Branches:
         finally:
             if close:
                 player.close()
-        self._read += action.prompt_tokens or 0
-        sampled = action.completion_tokens
-        self._sampled += len(action.completion_ids) if sampled is None else sampled
+        self._spent += Counter(
+            prompt_tokens=action.prompt_tokens or 0,
+            completion_tokens=_sampled(action),
+            reasoning_tokens=action.reasoning_tokens,
+            cached_tokens=action.cached_tokens,
+        )
+        self._cost += action.cost
         if action.is_empty:
             return replace(node, steps=(*node.steps, Step(node.observation, action, 0.0)), ended=True)
         state, (observation, reward, terminated, truncated, info) = await self._step(node.state, action.reply)
         step = Step(node.observation, action, float(reward))
         return Node(state, observation, info, (*node.steps, step), player, terminated or truncated)
 
-    def spent(self) -> tuple[int, int]:
-        """Tokens read and sampled since the last call."""
-        read, sampled, self._read, self._sampled = self._read, self._sampled, 0, 0
-        return read, sampled
+    def spent(self, action: Action) -> Action:
+        """The action with all that was counted since the last call."""
+        tokens, cost, self._spent, self._cost = self._spent, self._cost, Counter(), 0.0
+        return replace(
+            action,
+            prompt_tokens=tokens["prompt_tokens"],
+            completion_tokens=tokens["completion_tokens"],
+            reasoning_tokens=tokens["reasoning_tokens"],
+            cached_tokens=tokens["cached_tokens"],
+            cost=cost,
+        )
 
     def close(self) -> None:
         if self._worker is not None:
@@ -183,11 +196,14 @@ class PlanningPlayer:
                 "the environment answered differently from its copy: search needs environments in which the "
                 "same actions have the same consequences"
             )
-        read, sampled = self.branches.spent()
-        return replace(step.action, prompt_tokens=read, completion_tokens=sampled)
+        return self.branches.spent(step.action)
 
     def close(self) -> None:
         self.branches.close()
+
+
+def _sampled(action: Action) -> int:
+    return len(action.completion_ids) if action.completion_tokens is None else action.completion_tokens
 
 
 async def together(lines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

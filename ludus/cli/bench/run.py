@@ -73,14 +73,14 @@ class Bench:
             self.seed,
             flags.system,
             flags.written_calls,
-            flags.options(),
+            server=flags.options(),
         )
         if not player.is_served:
             flags.refuse_for(self.model)
         if not player.is_scripted and not player.is_served:
             choice = choose_model(self.model)
             limit = flags.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
-            player = replace(player, model=choice.path, max_tokens=limit)
+            player = replace(player, model=choice.path, max_tokens=limit, engine=choice.engine)
             trained = EnvironmentSpec(choice.environment, choice.arguments) if choice.environment else None
 
         from ludus.agents.bench.directory import BenchError
