@@ -105,8 +105,8 @@ def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
     for text in given:
         name, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not name:
-            shown = name if option == "header" else text  # a header may be a secret
-            raise UsageError(f"--{option} {shown!r} is not of the form NAME=VALUE")
+            shown = "" if option == "header" else f" {text!r}"  # a header may be a secret
+            raise UsageError(f"--{option}{shown} is not of the form NAME=VALUE")
         if name in dict(pairs):
             raise UsageError(f"--{option} {name} is given twice: keep one")
         pairs.append((name, value))

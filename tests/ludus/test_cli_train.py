@@ -279,3 +279,16 @@ def test_play_shows_a_runs_model(run: Run, finished: Path) -> None:
     assert result.code == 0, result.err
     assert "assistant" in result.out
     assert "seed 0: return" in result.out
+
+
+def test_bench_measures_a_run_on_what_it_was_trained_on(run: Run, finished: Path, tmp_path: Path) -> None:
+    config = load_config(finished / "config.toml")
+    assert config.environment.arguments
+    out = tmp_path / "bench"
+    measured = run("bench", config.environment.id, "--model", finished, "-n", 2, "--out", out)
+    assert measured.code == 0, measured.err
+    assert "has the arguments of the model's training" in " ".join(measured.out.split())
+    (listed,) = json.loads((out / "tasks.json").read_text())["environments"]
+    assert listed["arguments"] == json.loads(json.dumps(config.environment.arguments))
+    told = run("bench", config.environment.id, "--model", finished / "models/final", "-n", 2, "--out", out)
+    told.assert_refused(1, "holds another run", "trained")
