@@ -25,6 +25,8 @@ def merge(
     settings = _whole(shards)
     first = shards[0]
     folder = begin(path, settings, first.tasks, first.left_out)
+    for note in dict.fromkeys(note for shard in shards for note in shard.notes):
+        folder.note(note)
     with Journal(folder.journal) as journal:
         for shard in shards:
             for episode in shard.episodes():
