@@ -307,7 +307,7 @@ def _days_at(text: str, near: date) -> list[tuple[int, date]]:
 _VERDICT = re.compile(
     r"(?P<on>\bnot (?:be |been |being )?(?:cancel\w*|called off)|\bno need to cancel|\bas planned\b"
     r"|(?<!not )\b(?:tak(?:es?|ing) place|go(?:es|ing)? ahead)\b|\bremains?\b|\bstays?\b|\bkept\b"
-    r"|\b(?:is|are) on\b)"
+    r"|\b(?:is|are) on\b|\b(?:dry|no rain|fine|unaffected)\b)"
     r"|(?P<off>\bcancel\w*|\bcall(?:ed|ing)? off\b|\b(?:is|are) off\b|\bdropped\b"
     r"|(?:\bnot|n't) (?:be )?(?:tak(?:e|ing) place|happen\w*|go(?:ing)? ahead))"
 )
@@ -316,21 +316,23 @@ _VERDICT = re.compile(
 def days_off(text: str, near: date) -> set[date]:
     """The days of the week of `near` that a text (in lower case) calls cancelled.
 
-    Each day belongs to what its sentence says after it, or before it where the sentence begins with that; a
-    sentence that says nothing belongs to the one before it, as the items of a list do.
+    Each day belongs to what its sentence says after it, or before it where the sentence begins with that; an
+    item of a list that says nothing belongs to what is said above it.
     """
     off: set[date] = set()
-    said = ""
-    for sentence in re.split(r"[.;!?](?=\s|$)|\n", text):
+    above = ""
+    for number, sentence in enumerate(re.split(r"[.;!?](?=\s|$)", text.replace("\n", " .\n"))):
+        is_line = number == 0 or sentence.startswith("\n")
         verdicts = [(found.start(), found.lastgroup or "") for found in _VERDICT.finditer(sentence)]
         days = _days_at(sentence, near)
         for place, day in days:
             before = [verdict for at, verdict in verdicts if at < place]
             after = [verdict for at, verdict in verdicts if at > place]
             is_after = bool(after) and (not before or days[0][0] < verdicts[0][0])
-            if (after[0] if is_after else before[-1] if before else said) == "off":
+            said = after[0] if is_after else before[-1] if before else above if is_line else ""
+            if said == "off":
                 off.add(day)
-        said = verdicts[-1][1] if verdicts else said
+        above = verdicts[-1][1] if verdicts else above
     return off
 
 

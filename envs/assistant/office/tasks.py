@@ -142,7 +142,9 @@ def outdoors(given: Material) -> Task | None:
     end = start + timedelta(minutes=minutes)
     fields = {"a": a.name, "b": b.name, "title": title, "minutes": minutes, **_week(office)}
     booking = Booking(start, end, frozenset(people))
-    goal = Goal(booking=booking, letters=(_letter_about(a, start, end),), forecast=frozenset({start.date()}))
+    goal = Goal(
+        booking=booking, letters=(_letter_about(office, a, start, end),), forecast=frozenset({start.date()})
+    )
     letter = (a, _subject(title), filled(given.some(MAILS["outdoors"]), fields))
     brief = given.brief("outdoors", fields, {"minutes": "minutes"})
     return Task("outdoors", brief, goal, office, (letter,))
@@ -178,7 +180,8 @@ def move(given: Material) -> Task | None:
     event = Engagement("m1", _subject(title), before, before + length, people)
     fields = {"a": a.name, "title": title, "part": part, "day": _day(day)}
     goal = Goal(
-        move=Move(event.uid, start, start + length), letters=(_letter_about(a, start, start + length, old),)
+        move=Move(event.uid, start, start + length),
+        letters=(_letter_about(office, a, start, start + length, before, before + length),),
     )
     letter = (a, _subject(title), filled(given.some(MAILS["move"]), fields))
     return Task("move", given.brief("move", fields, {"day": "day"}), goal, office.joined(event), (letter,))
@@ -199,7 +202,7 @@ def question(given: Material) -> Task | None:
     if given.rng.random() < 0.5:
         letters.reverse()
     said = "|".join(map(re.escape, right))
-    letter = Letter(a.address, says=rf"\b(?:{said})\b", never=never, names=wrong)
+    letter = Letter(a.address, says=rf"(?<!\w)(?:{said})(?!\w)", never=never, names=wrong)
     brief = given.brief("question", {"a": a.name}, {"which": "which"})
     return Task("question", brief, Goal(letters=(letter,)), given.office, tuple(letters))
 
@@ -298,8 +301,16 @@ def _subject(title: str) -> str:
     return title.capitalize()
 
 
-def _letter_about(to: Person, start: datetime, end: datetime, *other_days: date) -> Letter:
-    return Letter(to.address, days=(start.date(), *other_days), times=(f"{start:%H:%M}", f"{end:%H:%M}"))
+def _letter_about(office: Office, to: Person, start: datetime, end: datetime, *before: datetime) -> Letter:
+    """A mail that says when something takes place. It may also say when that was before, and repeat what was
+    said: the days from which to which, and when mornings and afternoons begin and end."""
+    days = (start, *before, office.at(office.days[0], OPENS), office.at(office.days[-1], CLOSES))
+    times = (start.time(), end.time(), *(moment.time() for moment in before), OPENS, NOON, CLOSES)
+    return Letter(
+        to.address,
+        days=tuple(dict.fromkeys(moment.date() for moment in days)),
+        times=tuple(dict.fromkeys(f"{moment:%H:%M}" for moment in times)),
+    )
 
 
 def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tuple[str, ...]]:

@@ -246,6 +246,8 @@ def test_days_and_times_are_read_as_people_write_them(text: str, days: set[int],
         "It will not take place on Tuesday and Thursday. Wednesday goes ahead.",
         "It doesn't take place on Tuesday. On Thursday it's called off, too.",
         "Monday, Wednesday and Friday remain. Tuesday and Thursday are off.",
+        "Tuesday and Thursday are cancelled. No rain is expected on Wednesday or Friday.",
+        "Cancelled:\n- Tuesday 4 March\n- Thursday 6 March\nAs planned:\n- Monday\n- Wednesday\n- Friday",
     ],
 )
 def test_a_letter_says_which_days_are_cancelled(text: str) -> None:
@@ -389,6 +391,26 @@ def test_the_first_free_time_may_be_any(kind: str) -> None:
         starts[4 * (start.hour - opens) + start.minute // 15] += 1
     assert len(starts) >= 10
     assert starts.most_common(1)[0][1] <= 12
+
+
+@pytest.mark.parametrize("kind", ["outdoors", "move"])
+def test_a_letter_may_repeat_what_was_said(kind: str) -> None:
+    env = Assistant(kinds=[kind])
+    for seed in range(8):
+        env.reset(seed=seed)
+        office, task = env.snapshot()[0].office, env.snapshot()[0].task
+        (letter,), (first, *_, last) = task.goal.letters, office.days
+        start = (task.goal.booking or task.goal.move).start
+        when = f"{start:%A}, {start.day} {start:%B}, at {start:%H:%M}"
+        assert letter.is_said_by(f"It is on {when}.")
+        assert letter.is_said_by(
+            f"Of the afternoons from {first:%A}, {first.day} {first:%B} to {last:%A}, 13:00 to 17:00, "
+            f"I took {when}."
+        )
+        if kind == "move":
+            before = next(one.start for one in office.engagements if one.uid == task.goal.move.uid)
+            assert letter.is_said_by(f"Moved from {before:%A}, {before:%H:%M}, to {when}.")
+        assert not letter.is_said_by(f"It is on {when}, or at 10:10.")
 
 
 def test_no_name_of_a_wrong_answer_may_stand_in_the_letter() -> None:
