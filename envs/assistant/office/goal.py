@@ -71,7 +71,7 @@ class Letter:
 
     def is_said_by(self, text: str) -> bool:
         lines = (" ".join(line.split()) for line in text.casefold().replace("’", "'").splitlines())
-        heard = "\n".join(filter(None, lines))
+        heard = _with_months("\n".join(filter(None, lines)))
         if not heard or len(heard) > MAX_LETTER:
             return False
         if self.days:
@@ -285,6 +285,22 @@ _WEEKDAYS = re.compile(
 _TIME = re.compile(r"\b(\d{1,2})(?:[:.h](\d{2}))?(?::00)?\s*([ap])\.?m\b|\b(\d{1,2})[:.](\d{2})\b")
 
 
+_DAY_LIST = re.compile(
+    rf"\b(\d{{1,2}})(?:st|nd|rd|th)?(,? (?:and|&|or) )(?=\d{{1,2}}(?:st|nd|rd|th)? {_MONTH}\b)"
+    rf"|\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(,? (?:and|&|or) )(?=\d{{1,2}}(?:st|nd|rd|th)?\b(?!:))"
+)
+
+
+def _with_months(text: str) -> str:
+    """A text in which each of `4 and 6 March` has its month."""
+
+    def written(found: re.Match[str]) -> str:
+        day, joined, month, month_first, day_last, joined_last = found.groups()
+        return f"{day} {month}{joined}" if day else f"{month_first} {day_last}{joined_last}{month_first} "
+
+    return _DAY_LIST.sub(written, text)
+
+
 def days_named(text: str, near: date) -> set[date]:
     """The days of the week of `near` that a text (in lower case) names: as weekdays or as dates."""
     return {day for _, day in _days_at(text, near)}
@@ -308,7 +324,7 @@ _VERDICT = re.compile(
     r"(?P<on>\bnot (?:be |been |being )?(?:cancel\w*|called off)|\bno need to cancel|\bas planned\b"
     r"|(?<!not )\b(?:tak(?:es?|ing) place|go(?:es|ing)? ahead)\b|\bremains?\b|\bstays?\b|\bkept\b"
     r"|\b(?:is|are) on\b|\b(?:dry|no rain|fine|unaffected)\b)"
-    r"|(?P<off>\bcancel\w*|\bcall(?:ed|ing)? off\b|\b(?:is|are) off\b|\bdropped\b"
+    r"|(?P<off>\bcancel\w*|\bcall(?:ed|ing)? (?:it |them |this |that )?off\b|\b(?:is|are) off\b|\bdropped\b"
     r"|(?:\bnot|n't) (?:be )?(?:tak(?:e|ing) place|happen\w*|go(?:ing)? ahead))"
 )
 

@@ -247,6 +247,15 @@ def test_days_and_times_are_read_as_people_write_them(text: str, days: set[int],
         "It doesn't take place on Tuesday. On Thursday it's called off, too.",
         "Monday, Wednesday and Friday remain. Tuesday and Thursday are off.",
         "Tuesday and Thursday are cancelled. No rain is expected on Wednesday or Friday.",
+        "Please note that due to rain the following dates have been cancelled:\n\n"
+        "- Tuesday, 4 March (13:00–15:00)\n- Thursday, 6 March (15:00–17:00)\n\n"
+        "All other dates (Monday, Wednesday, Friday) go ahead as planned.\n\nBest regards,\nAda",
+        "The tour on 4 and 6 March is cancelled because of the rain forecast. The other days are unaffected.",
+        "Because of rain I had to cancel March 4 and 6. Monday, Wednesday and Friday still take place.",
+        "We are cancelling the photo walk on Tuesday (4 March) and Thursday (6 March).",
+        "Rain is forecast on Tuesday and Thursday during the event, so those two dates are cancelled.",
+        "Monday: takes place\nTuesday, 4 March: cancelled (rain)\nWednesday: dry\nThursday: cancelled",
+        "On Tuesday and Thursday it's going to rain, so I've called it off on those days.",
         "Cancelled:\n- Tuesday 4 March\n- Thursday 6 March\nAs planned:\n- Monday\n- Wednesday\n- Friday",
     ],
 )
