@@ -163,7 +163,7 @@ def _cap(text: str, asked: Any) -> int | None:
     if not re.search(r"max_\w*tokens|max(imum)?\s?output|completion tokens|output tokens", text, re.I):
         return None
     smaller = [
-        int(number) for number in re.findall(r"(?<![\w.-])\d{2,}(?![\w.-])", text) if int(number) < asked
+        int(number) for number in re.findall(r"(?<![\w.-])\d{2,9}(?![\w.-])", text) if int(number) < asked
     ]
     return max(smaller) - ("exclusive" in text) if smaller else None
 
@@ -175,7 +175,7 @@ def room(failure: Failure, asked: int) -> int:
     Servers give the length of the context, that of the prompt, what was asked for, or the sum, in any order;
     which number is which follows from how they relate. Without numbers, an eighth is tried.
     """
-    numbers = {int(number) for number in re.findall(r"(?<![\w.-])\d{2,}(?![\w])", failure.message)}
+    numbers = {int(number) for number in re.findall(r"(?<![\w.-])\d{2,9}(?![\w])", failure.message)}
     about_reply = re.search(r"max_\w*tokens|completion|output|new_tokens|requested", failure.message, re.I)
     if asked not in numbers and not about_reply:
         return 0

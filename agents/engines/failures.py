@@ -232,6 +232,8 @@ _CREDIT = re.compile(
     r"|credit balance is too low|billing_(hard_limit|not_active)|more credits",
     re.I | re.S,
 )
+_LONGEST = 20_000
+"""Characters of an error's text that are looked at: it may hold all that a model wrote."""
 _RAW = re.compile(r"raw='(.*)', err=|at pos \d+: (.*)", re.S)
 _WORDS = ("message", "msg", "description", "error", "detail", "error_msg", "raw")
 _CODES = ("code", "type", "status", "reason")
@@ -268,7 +270,7 @@ class _Told:
         elif not isinstance(value, str):
             return
         elif key in _WORDS:
-            self.texts.append(whole_characters(value))
+            self.texts.append(whole_characters(value[:_LONGEST]))
         elif key in _CODES:
             self.codes.add(value.lower())
         elif key in ("param", "field"):

@@ -104,14 +104,19 @@ class Evaluate:
 
 
 class _Notes(ServerListener):
-    """Prints what a server's client has to tell."""
+    """Prints what a server's client has to tell: each note, and that it is held back, but not every change of
+    pace."""
+
+    def __init__(self) -> None:
+        self._is_held_back = False
 
     def note(self, text: str) -> None:
         print(f"note: {text}", file=sys.stderr)
 
     def paced(self, text: str) -> None:
-        if text:
+        if text and not self._is_held_back:
             print(f"note: {text}", file=sys.stderr)
+        self._is_held_back = True
 
 
 @contextmanager

@@ -579,6 +579,16 @@ def test_a_context_that_is_too_long_ends_the_episode_at_the_token_limit(
     assert len(episode.turns) == 1
 
 
+def test_an_unknown_refusal_of_a_long_conversation_is_its_length(loopback: Loopback) -> None:
+    full = chat() | {"usage": {"prompt_tokens": 40, "completion_tokens": 8}}
+    refusal = http({"error": {"message": "cannot do that"}}, 400)
+    episode = talk(loopback, lambda number, body: refusal if number else http(full))
+    assert (episode.stop, len(episode.turns)) == (StopReason.TOKEN_LIMIT, 1)
+    half = chat() | {"usage": {"prompt_tokens": 10, "completion_tokens": 8}}
+    episode = talk(loopback, lambda number, body: http(half) if number % 2 == 0 else refusal)
+    assert episode.stop == StopReason.ENGINE_FAULT
+
+
 # Tokens in, tokens out
 
 

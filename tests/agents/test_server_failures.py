@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ludus.agents.engines.dialect import Dialect, room
 from ludus.agents.engines.failures import (
@@ -382,3 +384,56 @@ def test_other_refusals_teach_nothing(refusal: Any) -> None:
 )
 def test_the_room_for_a_reply_follows_from_the_refusal(message: str, left: int) -> None:
     assert room(failure(message), 16384) == left
+
+
+WORDS = [
+    "error",
+    "message",
+    "code",
+    "detail",
+    "loc",
+    "metadata",
+    "raw",
+    "max_tokens",
+    "temperature",
+    "not supported",
+    "16384",
+    "8192",
+    "prompt",
+    "content_filter",
+    "{",
+    "raw='",
+    "failed_generation",
+]
+texts = st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=8).map(" ".join)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | texts, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.integers(300, 599), json_values)
+@settings(max_examples=200, derandomize=True, deadline=None)
+def test_any_error_is_read(status: int, body: Any) -> None:
+    found = read_failure(status, {}, json.dumps(body).encode(), NOW)
+    assert found.said
+    assert "\n" not in found.said
+    assert failure_within(body, NOW) is None or isinstance(body, dict)
+    assert room(found, 16384) < 16384
+    sent, (note,) = learned(found)
+    assert (sent == BODY) == (note is None)
+    assert [message["role"] for message in sent["messages"]][-1] == "assistant"
+
+
+@pytest.mark.parametrize(
+    "text", ["request too large " * 20_000, "raw='" * 50_000, "try again in 1s" * 20_000, "9" * 200_000]
+)
+def test_a_long_error_is_read_in_no_time(text: str) -> None:
+    for status in (400, 429, 500):
+        found = read_failure(status, {}, json.dumps({"error": {"message": text}}).encode(), NOW)
+        assert len(found.said) <= 300
+        learned(found)
+        room(found, 16384)

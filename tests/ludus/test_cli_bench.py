@@ -280,3 +280,21 @@ def test_runs_are_ranked_and_shards_joined(run: Run, runs: tuple[Path, Path], tm
     assert read["differences"][0]["success"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     run("bench", "merge", tmp_path / "x", tmp_path / "1").assert_refused(1, "shard 2/2 is missing")
     run("bench", ARITHMETIC, "--model", "scripted:null", "--shard", "3/2").assert_refused(2, "--shard 3/2")
+
+
+def test_what_holds_a_server_back_stands_in_the_display_while_it_does() -> None:
+    from rich.console import Console
+
+    from ludus.cli.bench.progress import BenchProgress, draw
+
+    def drawn() -> str:
+        console = Console(width=100, color_system=None)
+        with console.capture() as capture:
+            console.print(draw(progress, "math", 1.0))
+        return capture.get()
+
+    progress = BenchProgress()
+    progress.paced("12 at once: the server limits requests")
+    assert "12 at once: the server limits requests" in drawn()
+    progress.paced("")
+    assert "server limits" not in drawn()
