@@ -142,8 +142,8 @@ def _beat(say: Say, seconds: float) -> None:
 
 
 def _collect_less() -> None:
-    """What is loaded by now stays, and episodes make few cycles but many objects: looking for garbage as often
-    as Python does by default takes a tenth of the time."""
+    """What is loaded by now stays, and episodes make many objects but few cycles: looking for garbage as
+    often as Python does by default takes a tenth of the time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 100)
@@ -176,6 +176,7 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     policy = setup.player.policy(setup.concurrency, _Teller(say))
+    _collect_less()
     say(Ready())
     await rollout_stream(policy, next_start, send, concurrency=setup.concurrency)
 
