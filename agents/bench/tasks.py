@@ -65,7 +65,7 @@ class TaskSet:
     @property
     def digest(self) -> str:
         """Hash of everything that makes results comparable; 16 hexadecimal digits."""
-        content = [self.id, self.arguments, self.version, self.seeds, self.tasks]
+        content: list[Any] = [self.id, self.arguments, self.version, self.seeds, self.tasks]
         if self.edition > 1:
             content.append(self.edition)
         return _digest(json.dumps(content, sort_keys=True))

@@ -16,6 +16,9 @@ _DONE = re.compile(
     r"\b(?:done|finished|completed?|all set|booked|sent|scheduled|taken care|moved|cancell?ed|arranged)\b"
 )
 _MORE = re.compile(r"\b(?:anything|something) else\b|\belse i can\b")
+_LEAVE = re.compile(
+    r"\b(?:shall|should|may|can) i\b|\b(?:do you want|would you like) me\b|\b(?:okay|ok|fine) if i\b"
+)
 _GOODBYE = "Thank you, that is all. Goodbye."
 
 
@@ -39,6 +42,8 @@ class Automaton:
             if _DONE.search(heard):
                 return _GOODBYE
             return "I see. Ask me if there is something that you need to know."
+        if not slots and _LEAVE.search(heard):
+            return "Please do what I asked for, and nothing else."
         if not slots:
             confused = sum(answer.startswith("I did not understand") for answer in said)
             if confused < 2:

@@ -37,7 +37,9 @@ _CUES: tuple[tuple[list[str], re.Pattern[str]], ...] = tuple(
             rf"|^.*\b{_MAIL}\b.*\byou (?:mean|meant|refer\w*)\b.*"
             r"|^.*\bwho (?:sent|wrote)\b.*|^.*\bfrom (?:whom|which)\b.*"
             r"|^.*\bwhich (?:one|of (?:them|these|those)|(?:meeting|event|appointment)(?! \w+$))\b.*"
-            rf"|\b(?:first|second) (?:one|{_MAIL})\b",
+            rf"|\b(?:first|second) (?:one|{_MAIL})\b"
+            r"|\b(?:two|three|several|more than one) (?:\w+ )?(?:(?:e-?)?mails?|messages?|letters?)\b"
+            r"|\bquestions? in your inbox\b",
         ),
         (
             "minutes",
@@ -90,7 +92,8 @@ def asked_for(text: str) -> list[str]:
     found: dict[str, None] = {}
     before: list[str] = []
     for sentence in _SENTENCE.split(_ITEM.sub(", ", text)):
-        asks, heard = False, []
+        asks = False
+        heard: list[str] = []
         is_question = sentence.endswith("?")
         for clause in _CLAUSE.split(sentence):
             asks = asks or _ASKING.search(clause.strip()) is not None

@@ -84,7 +84,7 @@ def test_what_is_reported_beside_a_question_is_no_question() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said", "exact"), [("phrasings", 0.95, 0.9), ("phrasings-composed", 0.9, 0.9)]
+    ("name", "said", "exact"), [("phrasings", 0.97, 0.95), ("phrasings-composed", 0.94, 0.92)]
 )
 def test_most_phrasings_bring_out_what_they_ask_for(name: str, said: float, exact: float) -> None:
     """Both sets are older than what understands them: see `benchmarks/user_phrasings.py`."""
@@ -99,6 +99,10 @@ def test_most_phrasings_bring_out_what_they_ask_for(name: str, said: float, exac
         brought, complete = brought + (wanted <= got), complete + (wanted == got)
     assert brought / len(lines) >= said
     assert complete / len(lines) >= exact
+
+
+def test_leave_to_do_something_is_neither_given_nor_refused() -> None:
+    assert Talk().say("Shall I go on with it?") == "Please do what I asked for, and nothing else."
 
 
 def test_an_offer_of_more_is_declined() -> None:
