@@ -84,6 +84,7 @@ class ChatPlayer:
         self._sent = [*self._sent, *(wire_message(message, {}, policy.images) for message in observation)]
         self._tokens += sum(len(content_text(message)) for message in observation) // _TOKEN
         self._turn += 1
+        seconds: list[float] = []
         try:
             action = await policy.server.post(
                 "chat/completions",
@@ -92,11 +93,13 @@ class ChatPlayer:
                 seed,
                 optional=_OPTIONAL,
                 prompt_tokens=self._tokens,
+                timed=seconds.append,
             )
         except ContextTooLong:
             return Action({"role": "assistant", "content": ""}, finish="length")
         except MalformedOutput as failure:
             action = Action({"role": "assistant", "content": failure.written}, finish="malformed")
+        action = replace(action, model_seconds=seconds[-1])
         if (action.prompt_tokens or 0) + (action.completion_tokens or 0):
             self._tokens = (action.prompt_tokens or 0) + (action.completion_tokens or 0)
         if self._written is None and self._tools:

@@ -36,6 +36,9 @@ class Action:
     cost: float = 0.0
     vendor: dict[str, Any] = field(default_factory=dict)
     """See `Turn` for these four."""
+    model_seconds: float | None = None
+    """The time that the model took, if the player knows it: without waiting for a server that limits
+    requests, and without attempts that failed. None: all the time that the action took."""
 
     @property
     def is_empty(self) -> bool:

@@ -257,14 +257,15 @@ async def _play(
         acted = time.perf_counter()
         if action.is_empty:
             return await cut_off(StopReason.TOKEN_LIMIT)
+        generated = acted - began if action.model_seconds is None else action.model_seconds
         read = (0 if action.fork else context) + len(action.prompt_ids)
         try:
             observation, reward, terminated, truncated, info = await call(record.step, env, action.reply)
         except EnvironmentFault:
             # The record ends with the action on which the environment broke: it may be the cause.
-            record.add(action, read, 0.0, {}, acted - began, time.perf_counter() - acted)
+            record.add(action, read, 0.0, {}, generated, time.perf_counter() - acted)
             raise
-        record.add(action, read, float(reward), info, acted - began, time.perf_counter() - acted)
+        record.add(action, read, float(reward), info, generated, time.perf_counter() - acted)
         context = read + len(action.completion_ids)
         if terminated or truncated:
             record.observation = observation

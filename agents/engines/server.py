@@ -156,6 +156,7 @@ class OpenAIServer:
         *,
         optional: Collection[str] = (),
         prompt_tokens: int = 0,
+        timed: Callable[[float], object] = lambda seconds: None,
     ) -> T:
         """Send a request until it is answered, and return what `read` makes of the answer's JSON.
 
@@ -167,6 +168,7 @@ class OpenAIServer:
             optional: fields of the body that may be left out, renamed or made smaller where the server does
                 not take them.
             prompt_tokens: about how long the prompt is.
+            timed: called with the seconds that each response took; the last one's are the answer's.
 
         Raises:
             EngineFault: every attempt failed.
@@ -186,7 +188,9 @@ class OpenAIServer:
             sent_at = await pace.enter(first=is_limited)
             is_limited = False
             try:
-                answer = self._read(await self._exchange(path, _encode(spoken)), read)
+                response = await self._exchange(path, _encode(spoken))
+                timed(response.seconds)
+                answer = self._read(response, read)
                 pace.answered(sent_at)
                 return answer
             except _Again as again:
@@ -235,12 +239,14 @@ class OpenAIServer:
         )
         try:
             async with self._connection() as connection, asyncio.timeout(self.options.timeout_s):
+                began = time.perf_counter()
                 response = await connection.handle_async_request(request)
                 try:
                     body = await _whole(response)
                 finally:
                     await response.aclose()
-            return _response(response, body)
+                seconds = time.perf_counter() - began
+            return _response(response, body, seconds)
         except TimeoutError:
             raise _Again(
                 _trouble(f"no answer within {self.options.timeout_s:g} s"), is_time_out=True
@@ -366,13 +372,14 @@ class _Response:
     headers: dict[str, str]
     """With names in lower case."""
     content: bytes
+    seconds: float
 
 
-def _response(response: httpcore.Response, body: bytes) -> _Response:
+def _response(response: httpcore.Response, body: bytes, seconds: float) -> _Response:
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
     if "content-encoding" in headers:
         body = httpx.Response(response.status, headers=response.headers, content=body).content
-    return _Response(response.status, headers, body)
+    return _Response(response.status, headers, body, seconds)
 
 
 def _unanswered(failure: Failure) -> Exception:

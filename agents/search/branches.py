@@ -137,6 +137,7 @@ class Branches:
             reasoning_tokens=tokens["reasoning_tokens"],
             cached_tokens=tokens["cached_tokens"],
             cost=cost,
+            model_seconds=None,
         )
 
     def close(self) -> None:

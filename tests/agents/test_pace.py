@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import ludus  # noqa: F401 (registers the environments)
 from ludus.agents.engines import retries, server
 from ludus.agents.engines.options import ServerListener, ServerOptions
 from ludus.agents.engines.pace import Pace
@@ -208,6 +209,28 @@ def test_every_request_to_a_limited_server_is_answered_in_the_end(limited_server
 
     assert asyncio.run(main()) == [1] * 80
     assert any("at once: the server limits requests" in text for text in told.paces)
+
+
+def test_waiting_for_a_server_is_not_the_models_time(limited_server: Any) -> None:
+    from ludus.agents.chat_policy import ChatPolicy
+    from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_async
+
+    answer = b'{"choices": [{"message": {"content": "<answer>7</answer>"}, "finish_reason": "stop"}]}'
+    asked = []
+
+    def respond() -> tuple[int, bytes]:
+        asked.append(time.monotonic())
+        return (200, answer) if len(asked) == 3 else (429, b'{"error": "try again in 200ms"}')
+
+    async def main() -> Any:
+        listening, url = await limited_server(respond)
+        async with listening:
+            policy = ChatPolicy(OpenAIServer(url, "m"))
+            return await rollout_async(policy, EnvironmentSpec("ludus/Arithmetic-v0"), [EpisodeStart(0)])
+
+    (episode,) = asyncio.run(main())
+    assert asked[-1] - asked[0] > 0.35
+    assert episode.turns[0].generate_seconds < 0.2
 
 
 def test_a_server_that_only_ever_limits_is_given_up_with_its_reason(
