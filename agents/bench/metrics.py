@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ludus.agents.bench.answers import Vote, is_voted_on, majority
+from ludus.agents.answers import Vote, is_voted_on, majority
 from ludus.agents.bench.prices import Price
 from ludus.agents.bench.result import ERROR_KINDS, VERDICTS, Result
 from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, clustered_share, mean, plain

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ludus.agents.bench.answers import final_answer
+from ludus.agents.answers import final_answer
 from ludus.agents.episode import Episode, StopReason
 from ludus.envs.chat import content_text, reply_tool_calls
 

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from ludus.agents.answers import answer_form, arguments_form
 from ludus.agents.search.branches import Node, SearchError
 from ludus.envs.chat import reply_text, reply_tool_calls
 
@@ -35,15 +36,20 @@ def likelihood(node: Node) -> float:
 
 
 def final_answer(node: Node) -> Hashable:
-    """The content of the last reply: its calls, else the text of its last `<answer>`, else the whole text.
-    None if it is empty. Case and white space make no difference."""
+    """The content of the last reply: its calls, else the text of its last `<answer>`, else the whole text, in
+    the form in which a judge would take them for the same. None if it is empty."""
     reply = node.steps[-1].action.reply
-    calls = [call.get("function") for call in reply_tool_calls(reply)]
-    if calls:
-        return json.dumps(calls, sort_keys=True)
+    functions = [call.get("function") for call in reply_tool_calls(reply)]
+    if functions:
+        return tuple(
+            (str(function.get("name")), arguments_form(function.get("arguments")))
+            if isinstance(function, Mapping)
+            else ("", json.dumps(function, default=str))
+            for function in functions
+        )
     text = reply_text(reply)
     found = _ANSWER.findall(text)
-    return " ".join((found[-1] if found else text).casefold().split()) or None
+    return answer_form(found[-1] if found else text) or None
 
 
 def reply_key(reply: Any) -> Hashable:

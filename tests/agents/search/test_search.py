@@ -218,6 +218,21 @@ def test_what_counts_as_the_same_answer() -> None:
     assert final_answer(node_of(" ")) is None
 
 
+def test_a_majority_counts_as_one_what_a_judge_takes_for_the_same() -> None:
+    def submits(arguments: Any) -> Any:
+        function = {"name": "submit", "arguments": arguments}
+        call = {"id": str(arguments), "type": "function", "function": function}
+        return final_answer(node_of({"role": "assistant", "content": "", "tool_calls": [call]}))
+
+    assert submits({"pages": ["a", "b"], "answer": "The Sea"}) == submits(
+        '{"answer": "sea", "pages": ["b", "a"]}'
+    )
+    assert submits({"value": 4.2}) == submits('{"value": "4.20"}') != submits({"value": 4.3})
+    assert final_answer(node_of("<answer>0.5</answer>")) == final_answer(node_of("<answer>1/2</answer>"))
+    malformed: Any = {"role": "assistant", "content": "", "tool_calls": [{"id": "1", "function": 7}]}
+    assert final_answer(node_of(malformed)) is not None
+
+
 # Search over turns
 
 

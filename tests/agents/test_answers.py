@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.agents.bench.answers import Vote, final_answer, is_voted_on, majority
+from ludus.agents.answers import Vote, final_answer, is_voted_on, majority
 from ludus.agents.episode import Episode, StopReason, Turn
 
 

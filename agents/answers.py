@@ -44,9 +44,28 @@ def final_answer(episode: Episode) -> str | None:
     for call in reversed(reply_tool_calls(reply)):
         function = call.get("function")
         if isinstance(function, Mapping) and function.get("name") in _FINAL_TOOLS:
-            return _form(_read(function.get("arguments"))) or None
+            return arguments_form(function.get("arguments")) or None
     tagged = _ANSWER_TAGS.findall(reply_text(reply))
-    return _form(tagged[0]) or None if len(tagged) == 1 else None
+    return answer_form(tagged[0]) or None if len(tagged) == 1 else None
+
+
+def arguments_form(arguments: Any) -> str:
+    """`answer_form` of a tool call's arguments, which may be the JSON of an object."""
+    if isinstance(arguments, str):
+        try:
+            return answer_form(json.loads(arguments))
+        except (ValueError, RecursionError):
+            return answer_form(arguments)
+    return answer_form(arguments)
+
+
+def answer_form(value: Any) -> str:
+    """The one form of all answers that a judge takes for this one; empty if there is nothing in it."""
+    try:
+        form = _canonical(value)
+    except RecursionError:  # nested as no judge reads it
+        return ""
+    return form if isinstance(form, str) else json.dumps(form, ensure_ascii=False)
 
 
 def majority(votes: Sequence[Vote], unscored: int = 0) -> tuple[float, Bounds]:
@@ -96,23 +115,6 @@ def _by_answer(votes: Sequence[Vote]) -> list[list[bool]]:
 def _leading(by_answer: Sequence[Sequence[bool]]) -> float:
     most = max(map(len, by_answer), default=0)
     return mean([mean(voters) for voters in by_answer if len(voters) == most]) if most else 0.0
-
-
-def _read(arguments: Any) -> Any:
-    if isinstance(arguments, str):
-        try:
-            return json.loads(arguments)
-        except (ValueError, RecursionError):
-            return arguments
-    return arguments
-
-
-def _form(value: Any) -> str:
-    try:
-        form = _canonical(value)
-    except RecursionError:  # nested as no judge reads it
-        return ""
-    return form if isinstance(form, str) else json.dumps(form, ensure_ascii=False)
 
 
 def _canonical(value: Any) -> Any:
