@@ -42,7 +42,7 @@ TOPICS = (
     *("Pricing", "Research", "Marketing", "Logistics", "Quality", "Training", "Launch", "Data", "Travel"),
 )
 FORMS = ("review", "call", "workshop", "check-in", "planning", "briefing", "interview", "debrief")
-SERIES = ("sync", "stand-up", "jour fixe", "office hour", "round table", "retrospective")
+SERIES = ("sync", "stand-up", "catch-up", "office hour", "round table", "retrospective")
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,23 @@ def test_what_an_assistant_has_to_do_can_be_known(kind: str) -> None:
         assert not [element for element in wanted if element not in text], (seed, wanted, text)
 
 
+UNDATED = re.compile(
+    r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b(?!, \d{1,2} [A-Z])"
+    r"|\b(?:today|tomorrow|yesterday|tonight|weekend)\b|\b(?:this|next|last|coming) (?:week|month|\w+day)\b"
+)
+
+
+def test_no_day_is_said_without_its_date() -> None:
+    env = Assistant(injections=0, news=10)
+    for seed in range(60):
+        env.reset(seed=seed)
+        state: OfficeState = env.snapshot()[0]
+        env.rewind(state.worlds)
+        said = [state.task.brief.request, *(answer for _, answer in state.task.brief.knows)]
+        said += [env.mail.read(headline.id).text for headline in env.mail.list("inbox")]
+        assert not [text for text in said if UNDATED.search(text)]
+
+
 @pytest.mark.parametrize("kind", CALENDAR_KINDS)
 def test_what_is_to_change_in_a_calendar_can_be_known(kind: str) -> None:
     env = Calendar(kinds=[kind])
