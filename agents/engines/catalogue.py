@@ -11,6 +11,7 @@ from ludus.agents.engines.connections import tls_context
 from ludus.agents.engines.failures import read_failure
 from ludus.agents.engines.options import ServerOptions
 from ludus.tools.errors import UserError
+from ludus.tools.wording import did_you_mean
 
 CONNECT_S = 10.0
 _LENGTHS = (
@@ -56,7 +57,8 @@ def find_model(url: str, name: str | None, options: ServerOptions) -> tuple[str,
     found = next((entry for entry in listed if _same(str(entry["id"]), name)), None)
     if found is None:
         if names and deployment is None:
-            raise UserError(f"{url} has no model {name!r}: name one that it has" + listing(names))
+            hint = did_you_mean(name, names, otherwise=f"name one that it has{listing(names)}")
+            raise UserError(f"{url} has no model {name!r}: {hint}")
         return url, name, None
     return url, name, _length(found)
 

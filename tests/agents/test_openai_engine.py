@@ -480,6 +480,20 @@ def test_no_such_model_lists_those_that_there_are(loopback: Loopback) -> None:
         talk(loopback, lambda number, body: missing, model="a")
 
 
+def test_a_name_that_is_nearly_right_gets_a_hint(loopback: Loopback) -> None:
+    loopback.models = http({"data": [{"id": "qwen3-8b"}, {"id": "gemma-3-4b"}]})
+    with pytest.raises(UserError, match=r"no model 'qwen3-8B-fp8': did you mean qwen3-8b\?"):
+        OpenAIServer.connect(loopback.url, "qwen3-8B-fp8")
+    assert OpenAIServer.connect(loopback.url, "gemma-3-4b").model == "gemma-3-4b"
+
+
+def test_a_list_that_moved_is_followed_to_the_same_host(loopback: Loopback) -> None:
+    loopback.models = http(b"", 307, location="/v1/models")
+    assert OpenAIServer.connect(loopback.url, "m").name == f"{loopback.url}/v1#m"
+    with pytest.raises(UserError, match=r"redirects in a circle: name its model, as .*#NAME"):
+        OpenAIServer.connect(loopback.url)
+
+
 def test_a_server_without_a_list_needs_a_name(loopback: Loopback) -> None:
     loopback.models = http({"error": "not found"}, 404)
     assert OpenAIServer.connect(loopback.url + "/v1#m").name == f"{loopback.url}/v1#m"
@@ -517,6 +531,7 @@ def test_what_is_no_such_server_is_said_at_once(loopback: Loopback, models: byte
         ("http://", "URL"),
         ("http://[::1/", "URL"),
         ("http://me:pw@127.0.0.1:9/v1", "set OPENAI_API_KEY"),
+        ("http://127.0.0.1:9/v1?key=pw", "--query"),
     ],
 )
 def test_a_url_where_nobody_is(url: str, says: str) -> None:
