@@ -77,7 +77,8 @@ class Figures:
     """How many episodes became what; every episode counts once."""
     stops: dict[str, int]
     cost: float | None
-    """US dollars for all episodes, without a score or not; None without prices."""
+    """US dollars for all episodes, without a score or not: by the prices, else what the server itself says;
+    None if neither is known."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: nan becomes None."""
@@ -127,8 +128,15 @@ def figures(results: Iterable[Result], price: Price | None = None) -> Figures:
         malformed=sum(result.malformed for result in results),
         verdicts={verdict: verdicts[verdict] for verdict in VERDICTS if verdicts[verdict]},
         stops=dict(sorted(Counter(result.stop for result in results).items())),
-        cost=None if price is None else sum(price.of(result) for result in results),
+        cost=_cost(results, price),
     )
+
+
+def _cost(results: Sequence[Result], price: Price | None) -> float | None:
+    if price is not None:
+        return sum(price.of(result) for result in results)
+    told = sum(result.cost for result in results)
+    return told or None
 
 
 def by_kind(results: Iterable[Result], price: Price | None = None) -> dict[str, Figures]:

@@ -53,6 +53,8 @@ class Result:
     """Part of the completion tokens."""
     cached_tokens: int = 0
     """Part of the prompt tokens."""
+    cost: float = 0.0
+    """What the server says that the episode cost; 0 if it does not."""
     turn_seconds: tuple[float, ...] = ()
     """How long the model took, turn by turn."""
     step_seconds: float = 0.0
@@ -117,6 +119,7 @@ def measure(episode: Episode) -> Result:
         completion_tokens=sum(turn.completion_tokens for turn in episode.turns),
         reasoning_tokens=sum(turn.reasoning_tokens for turn in episode.turns),
         cached_tokens=sum(turn.cached_tokens for turn in episode.turns),
+        cost=sum(turn.cost for turn in episode.turns),
         turn_seconds=tuple(turn.generate_seconds for turn in episode.turns),
         step_seconds=sum(turn.step_seconds for turn in episode.turns),
         cut=sum(turn.finish == "length" for turn in episode.turns),

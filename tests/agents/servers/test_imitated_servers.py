@@ -338,6 +338,7 @@ class OpenRouter(Server):
     def check(self, outcome: Outcome) -> None:
         turn = outcome.folder.episodes()[0].turns[0]
         assert (turn.cost, turn.cached_tokens) == (0.25, 60)
+        assert outcome.cost == 0.25 * sum(len(episode.turns) for episode in outcome.folder.episodes())
 
 
 class Groq(Server):
