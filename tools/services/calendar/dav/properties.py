@@ -1,5 +1,6 @@
 """The properties of resources: found for PROPFIND and REPORT, changed by PROPPATCH and MKCALENDAR."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import quote
@@ -62,7 +63,7 @@ class Resource:
     def href(self) -> str:
         if self.shelf is None:
             return self.root
-        return f"{self.root}{quote(self.shelf.calendar.person)}/{quote(self.name, safe='')}"
+        return _address(self.root, self.shelf.calendar.person, self.name)
 
     @property
     def text(self) -> str:
@@ -74,7 +75,12 @@ class Resource:
         """The objects of a calendar."""
         if self.shelf is not None and not self.name:
             for name in self.shelf.objects:
-                yield replace(self, name=name)
+                yield Resource(self.root, self.shelf, name)
+
+
+@functools.lru_cache(maxsize=8192)
+def _address(root: str, person: str, name: str) -> str:
+    return f"{root}{quote(person)}/{quote(name, safe='')}"
 
 
 # What a resource has

@@ -58,14 +58,11 @@ def _query(resource: Resource, shelf: Shelf, report: Element, now: datetime) -> 
     asked, wanted = read_filter(report), read_wanted(report)
     own = report.findtext(f"{CALDAV}timezone")
     zone = ZoneInfo(shelf.calendar.zone if own is None else read_zone(own))
-    members = [resource] if resource.name else resource.members()
-    return Answer(
-        multistatus(
-            properties.found(member, wanted, in_report=True)
-            for member in members
-            if matches(asked, member.text, zone)
-        )
+    names = [resource.name] if resource.name else shelf.objects
+    members = (
+        Resource(resource.root, shelf, name) for name in names if matches(asked, shelf.objects[name], zone)
     )
+    return Answer(multistatus(properties.found(member, wanted, in_report=True) for member in members))
 
 
 def _multiget(resource: Resource, shelf: Shelf, report: Element, now: datetime) -> Answer:

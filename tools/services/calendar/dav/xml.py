@@ -12,7 +12,7 @@ SPACES = 'xmlns="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"'
 """The namespaces that every body declares."""
 _PREFIXES = {DAV: "", CALDAV: "C:"}
 MAX_DEPTH = 50
-"""How deeply the elements of a body may be nested."""
+"""How deeply the elements of a body may be nested: they are read and written recursively."""
 MAX_ANSWER = 64 * 2**20
 """Characters of an answer."""
 MEDIA_TYPE = "application/xml; charset=utf-8"
@@ -54,22 +54,6 @@ class Refusal(Exception):
         return f"{HEAD}<error {SPACES}>{self.violated}{self.description}</error>".encode()
 
 
-class _Builder(ElementTree.TreeBuilder):
-    """Refuses elements that are nested too deeply, before anything recurses into them."""
-
-    _depth = 0
-
-    def start(self, tag, attrs):  # type: ignore[no-untyped-def]
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise BadXml(f"the XML is nested more than {MAX_DEPTH} deep")
-        return super().start(tag, attrs)
-
-    def end(self, tag):  # type: ignore[no-untyped-def]
-        self._depth -= 1
-        return super().end(tag)
-
-
 def parse(body: bytes) -> ElementTree.Element:
     """The root element of a body. Documents with a DTD are refused: entities could grow without bound, or
     name files.
@@ -81,9 +65,16 @@ def parse(body: bytes) -> ElementTree.Element:
         text = body.decode("utf-8")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise BadXml("the XML has a DTD, which is not read")
-        return ElementTree.fromstring(text, ElementTree.XMLParser(target=_Builder()))
+        root = ElementTree.fromstring(text)
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
         raise BadXml(f"the body is not XML: {error}") from None
+    level, depth = [root], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise BadXml(f"the XML is nested more than {MAX_DEPTH} deep")
+        level = [inner for outer in level for inner in outer]
+    return root
 
 
 def local_name(tag: str) -> str:
