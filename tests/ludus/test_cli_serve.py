@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 
 from ludus.tools.services import connect
 from ludus.tools.services.all import all_services
+from ludus.tools.services.call_log import read_calls
 from ludus.tools.services.mail import MailClient
 from ludus.tools.services.search import SearchClient
 
@@ -166,3 +168,29 @@ def test_the_commands_explain_themselves(run: Run, command: str) -> None:
     printed = run("serve", command, "--help")
     assert printed.code == 0
     assert f"usage: ludus serve {command}" in printed.out
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_every_call_is_logged_and_summed_up(run: Run, tmp_path: Path, workers: str) -> None:
+    log = tmp_path / "calls.log"
+    with served("--log", str(log), "--workers", workers) as url:
+        world = {"X-Ludus-World": "mine"}
+        for _ in range(3):
+            httpx.get(f"{url}/search/search?q=river&format=json", headers=world).raise_for_status()
+        assert httpx.get(f"{url}/weather/v1/forecast?latitude=900&longitude=2").status_code == 400
+    calls = [*read_calls(log)]
+    assert [(call.world, call.service, call.status) for call in calls] == [
+        *[("mine", "search", 200)] * 3,
+        ("", "weather", 400),
+    ]
+    assert calls[0].path == "/search/search?q=river&format=json"
+    assert all(call.seconds > 0 for call in calls)
+    table = run("bench", "score", log)
+    assert table.code == 0, table.err
+    rows = [line.split() for line in table.out.splitlines()]
+    assert ["mine", "/search", "3", "3", "0", "0", "0"] in [row[:7] for row in rows]
+    assert ["(shared)", "/weather", "1", "0", "1", "0", "0"] in [row[:7] for row in rows]
+    log.write_text('{"time": 1}\n')
+    run("bench", "score", log).assert_refused(1, "line 1 is no call")
+    run("bench", "score", tmp_path / "none").assert_refused(2, "there is no log")
+    run("serve", "tools", "--log", tmp_path / "no" / "log").assert_refused(2, "--log")

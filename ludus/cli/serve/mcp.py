@@ -44,6 +44,8 @@ class ServeMcp(AccessOptions):
     def execute(self) -> int:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a number from 0 on")
+        if self.log is not None and not self.log.absolute().parent.is_dir():
+            raise UsageError(f"--log {self.log}: name a file in a folder that exists")
         for name in ("host", "port", "token", "allow_host", "allow_origin"):
             if self.transport == "stdio" and getattr(self, name) not in (None, "", ()):
                 raise UsageError(f"--{name.replace('_', '-')} is for HTTP: add --transport http")

@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from ludus.cli.errors import UsageError
+from ludus.cli.options import OutputFile
 from ludus.cli.serve.access import AccessOptions
 
 Share = Annotated[float, tyro.conf.arg(metavar="SHARE")]
@@ -49,6 +50,8 @@ class ServeTools(AccessOptions):
     workers: int = 1
     """Number of processes. With more than one, only /search and /weather are served, because the worlds of
     the others live in the memory of one process."""
+    log: OutputFile = None
+    """Append every call to this file, one JSON object a line, which `ludus bench score` sums up by world."""
     faults: Faults = field(default_factory=Faults)
 
     def execute(self) -> int:
@@ -60,6 +63,7 @@ class ServeTools(AccessOptions):
                 "--control: a world is steered in one process"
             )
         from ludus.tools.services.all import all_on_a_rack
+        from ludus.tools.services.call_log import logged
         from ludus.tools.services.faults import FaultPlan
         from ludus.tools.services.guard import guarded
         from ludus.tools.services.serve import address, listen, run
@@ -68,10 +72,13 @@ class ServeTools(AccessOptions):
             plan = FaultPlan(**asdict(self.faults))
         except ValueError as error:
             raise UsageError(f"--faults: {str(error).removeprefix('faults: ')}") from None
+        if self.log is not None and not self.log.absolute().parent.is_dir():
+            raise UsageError(f"--log {self.log}: name a file in a folder that exists")
         access = self.access(self.host)
         listening = listen(self.host, self.port)
         rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
         names = ", ".join(f"/{name}" for name in rack().names)
+        app = rack if self.log is None else partial(logged, rack, self.log)
         announcement = f"{names} at {address(listening)} (Ctrl-C ends)"
-        run(partial(guarded, rack, access), listening, self.workers, announcement, lifespan="off")
+        run(partial(guarded, app, access), listening, self.workers, announcement, lifespan="off")
         return 0
