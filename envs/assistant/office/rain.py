@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from ludus.tools.services.geography import Place, invented_places
 from ludus.tools.services.weather import WeatherService
-from ludus.tools.services.weather.query import Period, Query, Spot
+from ludus.tools.services.weather.query import EVERY_HOUR, Period, Query, Spot
 from ludus.tools.services.weather.variables import Units
 
 HOURS = range(13, 19)
@@ -25,13 +25,14 @@ def rain(world: int, place: Place, now: datetime) -> Rain:
     answer = _service(world).forecast(
         Query(
             spots=(Spot(place.latitude, place.longitude, None, place.timezone),),
-            hourly=("precipitation",),
+            series={EVERY_HOUR: ("precipitation",)},
             daily=(),
             current=(),
+            has_current_weather=False,
             units=Units(),
             is_unix_time=False,
             period=Period(monday, monday + timedelta(days=4)),
-            hours=None,
+            times={},
         ),
         now,
     )

@@ -521,10 +521,91 @@ def test_hours_are_those_around_now_or_those_that_are_named() -> None:
             "mutually exclusive",
         ),
         ({"forecast_hours": 24 * 16 + 1}, "Forecast hours is invalid"),
-        ({"minutely_15": "temperature_2m"}, "'minutely_15' is not supported"),
+        ({"minutely_15": "rain", "forecast_minutely_15": -1}, "Forecast minutely_15 is invalid"),
         ({"models": "icon"}, "'models' is not supported"),
+        ({"hourlie": "rain"}, "'hourlie' is not supported"),
+        ({"format": "flatbuffers"}, "'format' 'flatbuffers' is not supported"),
+        ({"format": "csv"}, "'format' 'csv' is not supported"),
     ],
 )
 def test_hours_that_cannot_be_are_told_by_name(asked: dict, words: str) -> None:
     with pytest.raises(ToolError, match=words):
         client().forecast(1, 1, hourly="temperature_2m", **asked)
+
+
+def test_quarters_of_an_hour_are_between_the_hours_and_add_up() -> None:
+    asked = "temperature_2m,precipitation"
+    answer = client().forecast(52.5, 13.4, minutely_15=asked, hourly=asked, timezone="Europe/Berlin")
+    hours, quarters = answer["hourly"], answer["minutely_15"]
+    assert quarters["time"][::4] == hours["time"]
+    assert quarters["time"][1].endswith("T00:15")
+    assert quarters["temperature_2m"][::4] == hours["temperature_2m"]
+    assert answer["minutely_15_units"] == answer["hourly_units"]
+    assert sum(quarters["precipitation"]) == pytest.approx(sum(hours["precipitation"]), rel=0.3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "count"),
+    [
+        ({"forecast_minutely_15": 3}, "2031-03-03T09:00", 3),
+        ({"forecast_minutely_15": 3, "past_minutely_15": 2}, "2031-03-03T08:30", 5),
+        ({"forecast_days": 1}, "2031-03-03T00:00", 96),
+        (
+            {"start_minutely_15": "2031-03-04T05:20", "end_minutely_15": "2031-03-04T06:00"},
+            "2031-03-04T05:15",
+            4,
+        ),
+    ],
+)
+def test_which_quarters_of_an_hour(asked: dict, first: str, count: int) -> None:
+    found = client().forecast(52.5, 13.4, minutely_15="is_day", timezone="Europe/Berlin", **asked)
+    assert (found["minutely_15"]["time"][0], len(found["minutely_15"]["time"])) == (first, count)
+
+
+@pytest.mark.parametrize("form", ["iso8601", "unixtime"])
+def test_the_older_form_of_current_says_the_same(form: str) -> None:
+    names = {
+        "temperature": "temperature_2m",
+        "windspeed": "wind_speed_10m",
+        "winddirection": "wind_direction_10m",
+        "is_day": "is_day",
+        "weathercode": "weather_code",
+    }
+    asked = {"current": list(names.values()), "current_weather": "true", "timeformat": form}
+    answer = client().forecast(52.5, 13.4, **asked)
+    for old, new in {**names, "time": "time", "interval": "interval"}.items():
+        assert answer["current_weather"][old] == answer["current"][new]
+        assert answer["current_weather_units"][old] == answer["current_units"][new]
+
+
+def test_heights_and_places_by_their_ids() -> None:
+    with connect(WeatherService()) as http:
+        place = http.get("/v1/search", params={"name": "Berlin", "count": 1}).json()["results"][0]
+        assert http.get("/v1/get", params={"id": place["id"]}).json() == place
+        spot = {"latitude": f"{place['latitude']},-48", "longitude": f"{place['longitude']},-125"}
+        heights = http.get("/v1/elevation", params=spot).json()["elevation"]
+        forecasts = http.get("/v1/forecast", params=spot).json()
+        assert heights == [forecast["elevation"] for forecast in forecasts]
+        assert heights[0] == place["elevation"]
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "words"),
+    [
+        ("/v1/get", {"id": 7}, "Location ID not found: 7"),
+        ("/v1/get", {}, "Location ID not found"),
+        ("/v1/get", {"id": 7, "language": "de"}, "'language' 'de' is not supported"),
+        ("/v1/search", {"name": "Berlin", "language": "de"}, "'language' 'de' is not supported"),
+        ("/v1/search", {"name": "Berlin", "format": "protobuf"}, "'format' 'protobuf' is not supported"),
+        ("/v1/search", {"name": "Berlin", "admin1": "x"}, "'admin1' is not supported"),
+        ("/v1/elevation", {"latitude": 1}, "must have the same number"),
+        ("/v1/elevation", {"latitude": 91, "longitude": 0}, "range of -90 to 90"),
+        ("/v1/elevation", {"latitude": 1, "longitude": 0, "dem": 90}, "'dem' is not supported"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_form_of_open_meteo(path: str, asked: dict, words: str) -> None:
+    with connect(WeatherService()) as http:
+        answer = http.get(path, params=asked)
+    assert answer.status_code == 400
+    assert answer.json()["error"] is True
+    assert words in answer.json()["reason"]

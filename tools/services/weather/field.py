@@ -106,13 +106,14 @@ class Field:
         """The weather at a place, `elevation` metres high."""
         return Weather(self, latitude, longitude, elevation, sky)
 
-    def _sky(self, first: float, count: int, run: Run) -> "Sky":
-        """Consecutive hours, as forecast by a run.
+    def _sky(self, first: float, count: int, run: Run, step: float = 1.0) -> "Sky":
+        """Consecutive times, as forecast by a run.
 
         Args:
-            first: the first, in hours from 1970-01-01T00 UTC, fractions allowed. count: how many.
+            first: the first, in hours from 1970-01-01T00 UTC, fractions allowed. count: how many. step: how
+                many hours apart.
         """
-        hours: Floats = np.arange(count, dtype=np.float64) + first
+        hours: Floats = np.arange(count, dtype=np.float64) * step + first
         rng = np.random.default_rng([self.seed, run.day & 0xFFFFFFFF, 77])
         turns = []
         for waves in (self.highs_and_lows, self.showers):

@@ -1,16 +1,16 @@
 """`forecast`: the answer to a query, in Open-Meteo's form."""
 
-from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from functools import cache, lru_cache
+from typing import Any, Final
 
 import numpy as np
 
 from ludus.tools.services.weather.arrays import Floats
 from ludus.tools.services.weather.field import Field, Run, Weather
 from ludus.tools.services.weather.gazetteer import Gazetteer
-from ludus.tools.services.weather.query import Query, Spot, zone_of
+from ludus.tools.services.weather.query import EVERY_QUARTER, Query, Spot, floored, zone_of
 from ludus.tools.services.weather.sun import daylight
 from ludus.tools.services.weather.variables import (
     DAILY,
@@ -24,9 +24,16 @@ from ludus.tools.services.weather.variables import (
 
 QUARTER_S = 900
 MS_PER_VALUE = 0.0005
-_DAY_ZERO = date(1970, 1, 1).toordinal()
 _EPOCH, _HOUR = datetime(1970, 1, 1), timedelta(hours=1)
 _DEGREES, _SECONDS = Unit("°"), Unit("s")
+CURRENT_WEATHER: Final = {
+    "temperature": "temperature_2m",
+    "windspeed": "wind_speed_10m",
+    "winddirection": "wind_direction_10m",
+    "is_day": "is_day",
+    "weathercode": "weather_code",
+}
+"""What the older form of `current` calls its variables."""
 
 
 def forecast(
@@ -50,12 +57,22 @@ def forecast(
 def _at_one(
     field: Field, gazetteer: Gazetteer, query: Query, spot: Spot, now: datetime, run: Run
 ) -> dict[str, Any]:
+    elevation = spot.elevation
+    if elevation is None:
+        elevation = ground(field, gazetteer, spot.latitude, spot.longitude)
     land = gazetteer.land(spot.latitude, spot.longitude)
-    ground = land.elevation if land.elevation is not None else field.ground(spot.latitude, spot.longitude)
-    elevation = round(ground) + 0.0 if spot.elevation is None else spot.elevation
     zone = land.timezone if spot.timezone == "auto" else spot.timezone
     offset = _offset(zone, now)
-    today = (now + timedelta(seconds=offset)).date()
+    local = (now + timedelta(seconds=offset)).replace(tzinfo=None)
+    units, is_unix = query.units, query.is_unix_time
+    time_unit = "unixtime" if is_unix else "iso8601"
+    count = 0
+
+    @cache
+    def weather(first: datetime, count: int, step: timedelta) -> Weather:
+        sky = field.sky((first - _EPOCH) / _HOUR - offset / 3600.0, count, run, step / _HOUR)
+        return field.at(spot.latitude, spot.longitude, elevation, sky)
+
     answer: dict[str, Any] = {
         "latitude": spot.latitude,
         "longitude": spot.longitude,
@@ -65,65 +82,59 @@ def _at_one(
         "timezone_abbreviation": abbreviation(offset),
         "elevation": elevation,
     }
-    values, units, is_unix = 0, query.units, query.is_unix_time
-    time_unit = "unixtime" if is_unix else "iso8601"
-    if query.current:
-        seconds = int(now.timestamp()) // QUARTER_S * QUARTER_S
-        sky = field.sky(seconds / 3600.0, 1, run)
-        weather = field.at(spot.latitude, spot.longitude, elevation, sky)
-        answer["current_units"] = {"time": time_unit, "interval": "seconds"}
-        answer["current"] = {
-            "time": seconds if is_unix else _moments(np.array([seconds / 3600.0]), offset)[0],
-            "interval": QUARTER_S,
+
+    def add(name: str, times: Any, found: Mapping[str, tuple[str, Any]], **more: Any) -> None:
+        """Add an object with its units: the times, then each variable."""
+        said = {"time": time_unit, **({"interval": "seconds"} if more else {})}
+        answer[f"{name}_units"] = said | {variable: unit for variable, (unit, _) in found.items()}
+        answer[name] = {
+            "time": times,
+            **more,
+            **{variable: values for variable, (_, values) in found.items()},
         }
-        for name in query.current:
-            quantity = HOURLY[name]
-            unit = units.of(quantity.kind)
-            now_there = quantity.read(weather) * (QUARTER_S / 3600 if quantity.is_sum else 1.0)
-            answer["current_units"][name] = unit.symbol
-            answer["current"][name] = unit.convert(now_there, quantity.digits)[0]
-            values += 1
-    if query.hourly and query.hours:
-        begin, count = query.hours.window((now + timedelta(seconds=offset)).replace(tzinfo=None))
-        sky = field.sky((begin - _EPOCH) / _HOUR - offset / 3600.0, count, run)
-        weather = field.at(spot.latitude, spot.longitude, elevation, sky)
-        times = (
-            _unix(sky.hours)
-            if is_unix
-            else [f"{begin + hour * _HOUR:%Y-%m-%dT%H:%M}" for hour in range(count)]
-        )
-        values += _add_hourly(answer, query, weather, times, time_unit)
-    if query.daily or (query.hourly and not query.hours):
-        first, days = query.period.days(today)
-        day = first.toordinal() - _DAY_ZERO
-        sky = field.sky(24.0 * day - offset / 3600.0, 24 * days, run)
-        weather, hours = field.at(spot.latitude, spot.longitude, elevation, sky), sky.hours
-    if query.hourly and not query.hours:
-        times = _unix(hours) if is_unix else [*_clock(day, days)]
-        values += _add_hourly(answer, query, weather, times, time_unit)
+
+    for name, variables in _current(query).items():
+        moment = floored(local, EVERY_QUARTER.step)
+        there = weather(moment, 1, EVERY_QUARTER.step)
+        read = {called: _values(name, there, units, 0.25) for called, name in variables.items()}
+        found = {called: (unit, values[0]) for called, (unit, values) in read.items()}
+        when = _unix(there.sky.hours)[0] if is_unix else moment.isoformat(timespec="minutes")
+        add(name, when, found, interval=QUARTER_S)
+        count += len(found)
+    for series, names in query.series.items():
+        begin, steps = query.window(series, local)
+        there = weather(begin, steps, series.step)
+        times = _unix(there.sky.hours) if is_unix else _clock(begin, steps, series.step)
+        add(series.name, times, {name: _values(name, there, units, series.step / _HOUR) for name in names})
+        count += steps * len(names)
     if query.daily:
-        dates = _unix(hours[::24]) if is_unix else [*_dates(day, days)]
-        answer["daily_units"], answer["daily"] = {"time": time_unit}, {"time": dates}
-        for name in query.daily:
-            symbol, series = _daily(name, weather, units, offset, is_unix)
-            answer["daily_units"][name] = symbol
-            answer["daily"][name] = series
-            values += days
-    answer["generationtime_ms"] = round(MS_PER_VALUE * values, 4)
+        first, days = query.period.days(local.date())
+        there = weather(datetime.combine(first, time()), 24 * days, _HOUR)
+        dates = _unix(there.sky.hours[::24]) if is_unix else _dates(first, days)
+        add("daily", dates, {name: _daily(name, there, units, offset, is_unix) for name in query.daily})
+        count += days * len(query.daily)
+    answer["generationtime_ms"] = round(MS_PER_VALUE * count, 4)
     return answer
 
 
-def _add_hourly(
-    answer: dict[str, Any], query: Query, weather: Weather, times: Sequence[Any], time_unit: str
-) -> int:
-    """Add the hourly variables to an answer; returns their number of values."""
-    answer["hourly_units"], answer["hourly"] = {"time": time_unit}, {"time": times}
-    for name in query.hourly:
-        quantity = HOURLY[name]
-        unit = query.units.of(quantity.kind)
-        answer["hourly_units"][name] = unit.symbol
-        answer["hourly"][name] = unit.convert(quantity.read(weather), quantity.digits)
-    return len(times) * len(query.hourly)
+def ground(field: Field, gazetteer: Gazetteer, latitude: float, longitude: float) -> float:
+    """The height of the land, in whole metres: a town's own, near one."""
+    town = gazetteer.land(latitude, longitude).elevation
+    return round(field.ground(latitude, longitude) if town is None else town) + 0.0
+
+
+def _current(query: Query) -> dict[str, dict[str, str]]:
+    """The objects about now that are asked for: by what they call a variable, its name."""
+    asked = {"current": dict(zip(query.current, query.current, strict=True))} if query.current else {}
+    return {**asked, "current_weather": CURRENT_WEATHER} if query.has_current_weather else asked
+
+
+def _values(name: str, weather: Weather, units: Units, share: float) -> tuple[str, list[float] | list[int]]:
+    """The unit and the values of a variable. `share`: how much of an hour passes between two of them."""
+    quantity = HOURLY[name]
+    unit = units.of(quantity.kind)
+    values = quantity.read(weather) * share if quantity.is_sum and share != 1.0 else quantity.read(weather)
+    return unit.symbol, unit.convert(values, quantity.digits)
 
 
 def _daily(
@@ -173,10 +184,11 @@ def _moments(hours: Floats, offset: int) -> list[str]:
 
 
 @lru_cache(maxsize=512)
-def _dates(day: int, days: int) -> tuple[str, ...]:
-    return tuple(date.fromordinal(_DAY_ZERO + day + number).isoformat() for number in range(days))
+def _dates(first: date, days: int) -> tuple[str, ...]:
+    return tuple((first + timedelta(number)).isoformat() for number in range(days))
 
 
 @lru_cache(maxsize=512)
-def _clock(day: int, days: int) -> tuple[str, ...]:
-    return tuple(f"{day_text}T{hour:02}:00" for day_text in _dates(day, days) for hour in range(24))
+def _clock(begin: datetime, count: int, step: timedelta) -> tuple[str, ...]:
+    """Local times in whole minutes, as text."""
+    return tuple((begin + number * step).isoformat(timespec="minutes") for number in range(count))

@@ -1,6 +1,7 @@
 """`WeatherService`: Open-Meteo's forecast and geocoding in one service."""
 
 import json
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -14,9 +15,9 @@ from starlette.types import ASGIApp
 from ludus.tools.services.geography import REAL_CITIES, Place, invented_places
 from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.services.weather.field import Field, Run
-from ludus.tools.services.weather.forecast import QUARTER_S, forecast
+from ludus.tools.services.weather.forecast import QUARTER_S, forecast, ground
 from ludus.tools.services.weather.gazetteer import Gazetteer
-from ludus.tools.services.weather.query import Query, WrongQuery, read_query
+from ludus.tools.services.weather.query import Query, WrongQuery, read_coordinates, read_query, refuse_others
 from ludus.tools.text import uncarried
 
 STALE_S = 86_400
@@ -25,7 +26,7 @@ MOST_RESULTS, USUAL_RESULTS = 100, 10
 
 
 class WeatherService(Service):
-    """`/v1/forecast` and `/v1/search` over a seeded world.
+    """`/v1/forecast`, `/v1/elevation`, `/v1/search` and `/v1/get` over a seeded world.
 
     The weather is a pure function of the seed, the place, the time and the day of the forecast. Calls change
     nothing. A stale answer is yesterday's forecast, marked as in HTTP by its `Age`.
@@ -45,7 +46,14 @@ class WeatherService(Service):
         self.seed = seed
         self.places = (*invented_places(seed), *REAL_CITIES) if places is None else places
         self._world = _world(seed, self.places)
-        self._app = Router([Route("/v1/forecast", self._forecast), Route("/v1/search", self._search)])
+        self._app = Router(
+            [
+                Route("/v1/forecast", self._forecast),
+                Route("/v1/elevation", self._pure(self._world.elevation)),
+                Route("/v1/search", self._pure(self._world.search)),
+                Route("/v1/get", self._pure(self._world.get)),
+            ]
+        )
 
     @property
     def app(self) -> ASGIApp:
@@ -72,9 +80,14 @@ class WeatherService(Service):
         headers = {"age": str(STALE_S)} if self.is_stale and status == 200 else None
         return Response(body, status, headers, "application/json; charset=utf-8")
 
-    async def _search(self, request: Request) -> Response:
-        status, body = self._world.search(request.scope["query_string"])
-        return Response(body, status, media_type="application/json; charset=utf-8")
+    def _pure(self, answer: Callable[[bytes], tuple[int, bytes]]) -> Callable[[Request], Awaitable[Response]]:
+        """Serves what follows from the query alone."""
+
+        async def serve(request: Request) -> Response:
+            status, body = answer(request.scope["query_string"])
+            return Response(body, status, media_type="application/json; charset=utf-8")
+
+        return serve
 
 
 class _World:
@@ -83,9 +96,12 @@ class _World:
     def __init__(self, seed: int, places: tuple[Place, ...]) -> None:
         self.field = Field(seed)
         self.gazetteer = Gazetteer(places)
+        self._by_id = {str(place.id): place for place in places}
         # An answer is a pure function of the query and the quarter of an hour.
         self.forecast = lru_cache(maxsize=512)(self._forecast)
-        self.search = lru_cache(maxsize=2048)(self._search)
+        self.elevation = lru_cache(maxsize=512)(_refusing(self._elevation))
+        self.search = lru_cache(maxsize=2048)(_refusing(self._search))
+        self.get = lru_cache(maxsize=512)(_refusing(self._get))
 
     def answer(self, query: Query, quarter: int, is_stale: bool = False) -> dict[str, Any] | list[Any]:
         now = datetime.fromtimestamp(quarter * QUARTER_S, UTC)
@@ -98,23 +114,55 @@ class _World:
         except WrongQuery as wrong:
             return 400, _json({"error": True, "reason": str(wrong)})
 
-    def _search(self, query: bytes) -> tuple[int, bytes]:
-        given = _parameters(query)
+    def _elevation(self, given: Mapping[str, str]) -> dict[str, Any]:
+        refuse_others(given, ("latitude", "longitude"))
+        places = read_coordinates(given)
+        return {"elevation": [ground(self.field, self.gazetteer, *place) for place in places]}
+
+    def _search(self, given: Mapping[str, str]) -> dict[str, Any]:
+        refuse_others(given, ("name", "count", "countryCode", "language"))
         if wrong := uncarried(given.get("name", "")):
-            return 400, _json({"error": True, "reason": f"Parameter name has a wrong character: {wrong}"})
+            raise WrongQuery(f"Parameter name has a wrong character: {wrong}")
         if "name" not in given:
-            return 400, _json({"error": True, "reason": "Value required for key 'name'."})
-        if given.get("format", "json") != "json":
-            return 400, _json({"error": True, "reason": "Parameter 'format' must be json"})
+            raise WrongQuery("Value required for key 'name'.")
+        _refuse_language(given)
         count = given.get("count", str(USUAL_RESULTS))
         if not count.isdecimal() or not 1 <= int(count[:6]) <= MOST_RESULTS:
-            reason = f"Parameter count must be between 1 and {MOST_RESULTS}."
-            return 400, _json({"error": True, "reason": reason})
+            raise WrongQuery(f"Parameter count must be between 1 and {MOST_RESULTS}.")
         found = self.gazetteer.search(given["name"][:200], given.get("countryCode", ""))[: int(count)]
         answer: dict[str, Any] = {"generationtime_ms": round(0.05 + 0.01 * len(found), 2)}
-        if found:
-            answer = {"results": [self.gazetteer.result(place) for place in found], **answer}
-        return 200, _json(answer)
+        return {"results": [self.gazetteer.result(place) for place in found], **answer} if found else answer
+
+    def _get(self, given: Mapping[str, str]) -> dict[str, Any]:
+        refuse_others(given, ("id", "language"))
+        _refuse_language(given)
+        place = self._by_id.get(given.get("id", ""))
+        if place is None:
+            raise WrongQuery(f"Location ID not found: {given.get('id', '')[:40]}")
+        return self.gazetteer.result(place)
+
+
+def _refuse_language(given: Mapping[str, str]) -> None:
+    """
+    Raises:
+        WrongQuery: names in another language than English are asked for.
+    """
+    if (language := given.get("language") or "en") != "en":
+        raise WrongQuery(
+            f"Parameter 'language' {language[:20]!r} is not supported here: names are in English"
+        )
+
+
+def _refusing(answer: Callable[[Mapping[str, str]], dict[str, Any]]) -> Callable[[bytes], tuple[int, bytes]]:
+    """From a query to a status and a body; what is wrong with the query is Open-Meteo's error."""
+
+    def answered(query: bytes) -> tuple[int, bytes]:
+        try:
+            return 200, _json(answer(_parameters(query)))
+        except WrongQuery as wrong:
+            return 400, _json({"error": True, "reason": str(wrong)})
+
+    return answered
 
 
 @lru_cache(maxsize=8)
