@@ -110,8 +110,8 @@ def environment() -> Path:
     """An environment with Inspect AI and datasets."""
     found = os.environ.get("LUDUS_TEST_INSPECT", "")
     if not found:
-        pytest.skip("needs Inspect AI and datasets: run `.ci/inspect.sh start` and what it prints")
-    return Path(found) / "bin"
+        pytest.skip('needs Inspect AI and datasets: peer=$(.ci/peers.sh start inspect); eval "$peer"')
+    return Path(found)
 
 
 READ = """

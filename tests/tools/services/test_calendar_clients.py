@@ -17,7 +17,8 @@ from ludus.tools.services.calendar import CalendarClient, ics
 
 CLIENTS = os.environ.get("LUDUS_TEST_CALDAV_CLIENTS")
 pytestmark = pytest.mark.skipif(
-    CLIENTS is None, reason='needs CalDAV clients: clients=$(.ci/caldav_clients.sh start); eval "$clients"'
+    CLIENTS is None,
+    reason='needs CalDAV clients: peer=$(.ci/peers.sh start caldav_clients); eval "$peer"',
 )
 
 TOKEN = "a-token"

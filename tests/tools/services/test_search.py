@@ -2,6 +2,8 @@
 
 import json
 import multiprocessing
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -87,6 +89,58 @@ def test_the_answer_is_searxngs(service: SearchService) -> None:
     assert "poet" in result["content"]
     scores = [result["score"] for result in answer["results"]]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_all_addresses_of_searxng_answer_alike(service: SearchService) -> None:
+    asked = {"q": "founder", "format": "json", "pageno": "2", "language": "en", "categories": "general"}
+    with connect(service) as http:
+        wanted = http.get("/search", params=asked).json()
+        assert len(wanted["results"]) == 10
+        assert wanted["results"][3]["engines"] == [wanted["results"][3]["engine"]]
+        assert wanted["results"][3]["positions"] == [4]
+        for answer in (
+            http.get("/", params=asked),
+            http.post("/search", data=asked),
+            http.post("/", data=asked),
+            http.post("/search?pageno=1", data=asked),
+        ):
+            assert answer.json() == wanted
+        assert http.post("/search", data={"q": "x" * 100_000, "format": "json"}).status_code == 413
+        assert http.post("/search", content=b"\xff\xfe=&&&q=%ff").status_code < 500
+
+
+LANGCHAIN = """
+import json, sys
+from langchain_community.utilities import SearxSearchWrapper
+search = SearxSearchWrapper(searx_host=sys.argv[1], headers={"Authorization": sys.argv[2]})
+print(json.dumps([search.results("founder", num_results=3, engines=["ludus"]), search.run("founder")]))
+"""
+
+
+@pytest.mark.parametrize("path", ["", "/search"])
+def test_langchain_s_wrapper_searches_with_it(path: str) -> None:
+    programs = os.environ.get("LUDUS_TEST_LANGCHAIN", "")
+    if not programs:
+        pytest.skip('needs LangChain: peer=$(.ci/peers.sh start langchain); eval "$peer"')
+    command = [sys.executable, "-m", "ludus", "serve", "tools", "--port", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "LUDUS_TOKEN": "a-token"}
+    ) as server:
+        try:
+            assert server.stdout is not None
+            root = re.search(r"http://\S+", next(line for line in server.stdout if "http://" in line))
+            assert root
+            done = subprocess.run(
+                [f"{programs}/python", "-c", LANGCHAIN, f"{root[0]}/search{path}", "Bearer a-token"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        finally:
+            server.terminate()
+    assert done.returncode == 0, done.stderr
+    results, text = json.loads(done.stdout)
+    assert [sorted(result) for result in results] == [["category", "engines", "link", "snippet", "title"]] * 3
+    assert results[0]["engines"] == ["ludus"]
+    assert results[0]["snippet"] in text
 
 
 def test_pages_of_results_follow_one_another_and_end(client: SearchClient) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,12 +24,17 @@ from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.text import uncarried
 
 PER_PAGE = 10
+MOST_FORM = 100_000
+"""Bytes of a request that is sent as a form."""
+ENGINE = "ludus"
+"""The search engine that results are said to come from."""
 
 
 class SearchService(Service):
     """Finds and shows pages.
 
-    - `GET /search?q=…&format=json&pageno=…`: SearxNG's answer, ten results to a page.
+    - `GET /search?q=…&format=json&pageno=…`, or a `POST` of the same as a form, or either at `/`: SearxNG's
+      answer, ten results to a page.
     - `GET /page/ID`: a page as JSON: `id`, `title`, `publishedDate`, `content`.
 
     No call changes anything. An injected `stale` fault shows pages in their previous version.
@@ -55,7 +62,11 @@ class SearchService(Service):
         super().__init__(clock)
         self.book = encyclopedia(seed, pages, namesakes, outdated)
         self._app = Starlette(
-            routes=[Route("/search", self._search), Route("/page/{id:path}", self._page)],
+            routes=[
+                Route("/", self._search, methods=["GET", "POST"]),
+                Route("/search", self._search, methods=["GET", "POST"]),
+                Route("/page/{id:path}", self._page),
+            ],
         )
 
     @property
@@ -71,7 +82,13 @@ class SearchService(Service):
         pass
 
     async def _search(self, request: Request) -> Response:
-        asked = request.query_params
+        asked: Mapping[str, str] = request.query_params
+        if request.method == "POST":
+            body = await request.body()
+            if len(body) > MOST_FORM:
+                return _refusal(413, f"the form has {len(body)} bytes: {MOST_FORM} are taken at most")
+            # Where a field is given twice, the last one counts.
+            asked = {**asked, **dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))}
         query, form, pageno = asked.get("q", ""), asked.get("format", "json"), asked.get("pageno", "1")
         if not query.strip():
             return _refusal(400, "the query is empty: say what to search for")
@@ -103,7 +120,8 @@ def _results(book: Encyclopedia, query: str, pageno: int, base: str, is_stale: b
     """The JSON of a SearxNG server's answer; a pure function of its arguments."""
     matches = find(book, query)
     results = []
-    for match in matches[(pageno - 1) * PER_PAGE : pageno * PER_PAGE]:
+    first = (pageno - 1) * PER_PAGE
+    for number, match in enumerate(matches[first : first + PER_PAGE], 1):
         page = book.pages[match.row]
         content, written = snippet(book, match), page.date
         if is_stale and match.row in book.earlier:
@@ -115,7 +133,9 @@ def _results(book: Encyclopedia, query: str, pageno: int, base: str, is_stale: b
                 "title": page.title,
                 "content": content,
                 "publishedDate": _moment(written),
-                "engine": "ludus",
+                "engine": ENGINE,
+                "engines": [ENGINE],
+                "positions": [number],
                 "score": match.score,
                 "category": "general",
             }

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Other people's programs that the tests run beside ours, each in an environment of its own: what they pin does not go
+# together with what we do.
+#
+#   peer=$(.ci/peers.sh start caldav_clients); eval "$peer"
+#           installs them into build/caldav_clients unless they are there, and prints
+#           `export LUDUS_TEST_CALDAV_CLIENTS=FOLDER`, the folder of their programs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+case "${1:-} ${2:-}" in
+    "start caldav_clients") PACKAGES=(vdirsyncer==0.21.0 khal==0.14.1 caldav==3.6.0) ;;
+    "start inspect")        PACKAGES=(inspect_ai==0.3.285 datasets==5.2.0) ;;
+    "start langchain")      PACKAGES=(langchain-community==0.4.2) ;;
+    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
+esac
+NAME=$2
+HOME_FOLDER=$PWD/build/$NAME
+INSTALLED=$HOME_FOLDER/installed             # says which packages the environment has
+
+if [[ ! -s $INSTALLED || $(< "$INSTALLED") != "${PACKAGES[*]}" ]]; then
+    printf '%s: installing %s into build/%s\n' "$NAME" "${PACKAGES[*]}" "$NAME" >&2
+    rm -rf "$HOME_FOLDER"
+    mkdir -p "$HOME_FOLDER"
+    .venv/bin/python -m venv "$HOME_FOLDER/venv"
+    if ! "$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check install --no-compile "${PACKAGES[@]}" \
+        > "$HOME_FOLDER/install.log" 2>&1; then
+        tail -n 5 "$HOME_FOLDER/install.log" >&2
+        exit 1
+    fi
+    echo "${PACKAGES[*]}" > "$INSTALLED"
+fi
+printf 'export LUDUS_TEST_%s=%q\n' "${NAME^^}" "$HOME_FOLDER/venv/bin"
