@@ -172,6 +172,7 @@ def write_table(folder: Path, out: Path) -> None:
                 "turns": len(replies),
                 "ended": played.ended,
                 "solved": played.success,
+                "failure": played.env.unwrapped.verdict.failure if played.ended else "",
             }
         )
         verdict = "solved" if played.success else "not solved" if played.ended else "open"
