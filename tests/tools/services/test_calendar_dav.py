@@ -2,10 +2,14 @@
 
 import pickle
 import time
+from collections.abc import Iterable
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ludus.tools.services import VirtualClock, connect
 from ludus.tools.services.calendar import Calendar, CalendarService
@@ -411,3 +415,54 @@ def test_no_request_takes_long(name: str) -> None:
         assert time.process_time() - begun < 5
         assert answer.status_code in (207, 403, 507)
         assert len(answer.content) < 5_000_000
+
+
+# Bodies of elements and values that mean something, in any order.
+TAGS = (
+    *("prop", "set", "remove", "displayname", "resourcetype", "sync-token", "limit", "nresults", "href"),
+    *("allprop", "propname", "include", "getetag", "C:filter", "C:comp-filter", "C:prop-filter"),
+    *("C:param-filter", "C:time-range", "C:text-match", "C:is-not-defined", "C:calendar-data", "C:expand"),
+    *("C:limit-recurrence-set", "C:comp", "C:timezone", "C:supported-calendar-component-set"),
+)
+ROOTS = (
+    *("propfind", "propertyupdate", "sync-collection", "C:calendar-query", "C:calendar-multiget"),
+    *("C:free-busy-query", "C:mkcalendar"),
+)
+VALUES = st.sampled_from(
+    (
+        *("VCALENDAR", "VEVENT", "VTODO", "VALARM", "SUMMARY", "DTSTART", "i;octet", "yes", "", "http://["),
+        *("20310301T000000Z", "20310401T000000Z", "00010101T000000Z", "99991231T235959Z", "é", "7"),
+    )
+)
+NAMES = st.sampled_from(("name", "start", "end", "collation", "negate-condition", "content-type"))
+
+
+def elements(tags: Iterable[str], inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.builds(
+        lambda tag, attributes, inside: (
+            f"<{tag} {XMLNS} {' '.join(f'{name}={quoteattr(text)}' for name, text in attributes.items())}>"
+            f"{''.join(inside)}</{tag}>"
+        ),
+        st.sampled_from(tuple(tags)),
+        st.dictionaries(NAMES, VALUES, max_size=3),
+        st.lists(inner, max_size=3),
+    )
+
+
+BODIES = st.recursive(VALUES, lambda inner: elements(TAGS, inner), max_leaves=15)
+
+
+@settings(deadline=None, derandomize=True, max_examples=400)
+@given(
+    method=st.sampled_from(("PROPFIND", "REPORT", "PROPPATCH", "MKCALENDAR")),
+    path=st.sampled_from(("", "anna/", "anna/weekly.ics", "new/")),
+    body=elements(ROOTS, BODIES)
+    | st.lists(BODIES, max_size=3).map(lambda inside: query("".join(inside), "".join(inside))),
+)
+def test_no_body_breaks_the_service(method: str, path: str, body: str) -> None:
+    with connect(CalendarService({ANNA: ()})) as http:
+        http.put("anna/weekly.ics", content=WEEKLY)
+        http.put("anna/todo.ics", content=written("DUE:20310304T120000Z", kind="VTODO", uid="todo"))
+        answer = http.request(method, path, content=body, headers={"depth": "1"})
+        assert answer.status_code < 500 or answer.status_code == 507, answer.text
+        assert answer.status_code == 201 or parse(answer.content) is not None
