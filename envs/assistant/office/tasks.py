@@ -302,9 +302,10 @@ def _subject(title: str) -> str:
 
 
 def _letter_about(office: Office, to: Person, start: datetime, end: datetime, *before: datetime) -> Letter:
-    """A mail that says when something takes place. It may also say when that was before, and repeat what was
-    said: the days from which to which, and when mornings and afternoons begin and end."""
-    days = (start, *before, office.at(office.days[0], OPENS), office.at(office.days[-1], CLOSES))
+    """A mail that says when something takes place. It may also say when that was before, why no earlier day
+    was taken, and what was said: from which day to which, when mornings and afternoons begin and end."""
+    passed = (office.at(day, OPENS) for day in office.days if day < start.date())
+    days = (start, *before, *passed, office.at(office.days[0], OPENS), office.at(office.days[-1], CLOSES))
     times = (start.time(), end.time(), *(moment.time() for moment in before), OPENS, NOON, CLOSES)
     return Letter(
         to.address,

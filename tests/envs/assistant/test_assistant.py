@@ -416,6 +416,8 @@ def test_a_letter_may_repeat_what_was_said(kind: str) -> None:
             f"Of the afternoons from {first:%A}, {first.day} {first:%B} to {last:%A}, 13:00 to 17:00, "
             f"I took {when}."
         )
+        until = " and ".join(f"{day:%A}" for day in office.days if day <= start.date())
+        assert letter.is_said_by(f"I looked at {until}: {when}.")
         if kind == "move":
             before = next(one.start for one in office.engagements if one.uid == task.goal.move.uid)
             assert letter.is_said_by(f"Moved from {before:%A}, {before:%H:%M}, to {when}.")
