@@ -166,6 +166,13 @@ def test_properties_change_all_together_or_not_at_all(service: CalendarService, 
     assert service.state is before
 
 
+def test_a_property_without_a_namespace_is_not_kept(service: CalendarService, http: httpx.Client) -> None:
+    before = service.state
+    body = f'<propertyupdate {XMLNS}><set><prop><X:a><b xmlns=""/></X:a></prop></set></propertyupdate>'
+    assert responses(http.request("PROPPATCH", "anna/", content=body)) == {"/anna/": {"403": ["a"]}}
+    assert service.state is before
+
+
 def test_no_more_properties_are_kept_than_a_hundred(http: httpx.Client) -> None:
     props = "".join(f"<X:p{number}/>" for number in range(101))
     answer = http.request(

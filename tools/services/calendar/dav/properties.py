@@ -295,6 +295,9 @@ def _with(shelf: Shelf, wanted: ElementTree.Element, is_set: bool, is_new: bool)
     properties = {**shelf.properties}
     properties.pop(tag, None)
     if is_set:
+        # Written into an answer, it would fall into WebDAV's own namespace.
+        if not all(each.tag.startswith("{") for each in wanted.iter()):
+            raise Refusal(403, "a property needs a namespace")
         if len(properties) >= MAX_PROPERTIES:
             raise Refusal(403, f"a calendar keeps {MAX_PROPERTIES} properties", f"{DAV}quota-not-exceeded")
         wanted.tail = None

@@ -126,7 +126,10 @@ class PropStat:
 
     @property
     def text(self) -> str:
-        why = f"<error>{self.refusal.violated}</error>{self.refusal.description}" if self.refusal else ""
+        why = ""
+        if self.refusal:
+            violated = self.refusal.violated
+            why = f"{violated and f'<error>{violated}</error>'}{self.refusal.description}"
         properties = "".join(self.properties)
         return f"<propstat><prop>{properties}</prop><status>HTTP/1.1 {self.status}</status>{why}</propstat>"
 
