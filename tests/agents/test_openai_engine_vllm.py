@@ -154,7 +154,7 @@ def test_chat_mode_calls_tools_and_wrong_calls_are_no_faults(server: OpenAIServe
     """The model has random weights: the server is told to make it call, with whatever arguments."""
     from dataclasses import replace
 
-    forced = replace(server, extra={"tool_choice": "required"})
+    forced = replace(server, options=replace(server.options, extra={"tool_choice": "required"}))
     episodes = rollout(ChatPolicy(forced, Sampling(max_tokens=120)), TOOLS, STARTS[:12])
     assert not [episode.fault for episode in episodes if episode.is_fault]
     calls = answers = 0
