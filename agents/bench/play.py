@@ -5,7 +5,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
@@ -102,6 +102,8 @@ def _elsewhere(
     each = 1 if player.is_scripted else -(-min(concurrency, len(jobs)) // processes)
     setup = Setup(player, tasks, each, tuple(modules), tuple(sys.path), SILENCE_S / _BEATS)
     left = deque(jobs)
+    # A message for each job would cost more than most episodes; there are always jobs waiting in the process.
+    batch, owed = max(1, each // 4), Counter[Connection]()
     began: float | None = None
     with ExitStack() as stack:
         workers = dict(stack.enter_context(_Worker(setup)) for _ in range(processes))
@@ -117,7 +119,9 @@ def _elsewhere(
                     said: Said = link.recv()
                     if isinstance(said, Played):
                         keep(said.line, said.result)
-                        _give(link, left, 1, told)
+                        owed[link] += 1
+                        if owed[link] >= batch:
+                            _give(link, left, owed.pop(link), told)
                     elif isinstance(said, Told):
                         (listener.paced if said.what == "paced" else listener.note)(said.text)
                     elif isinstance(said, Ended):

@@ -153,12 +153,14 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[Job | None] = asyncio.Queue()
 
+    def put(jobs: list[Job | None]) -> None:
+        for job in jobs:
+            waiting.put_nowait(job)
+
     def listen() -> None:
         try:
             while True:
-                jobs: list[Job | None] = link.recv()
-                for job in jobs:
-                    loop.call_soon_threadsafe(waiting.put_nowait, job)
+                loop.call_soon_threadsafe(put, link.recv())
         except (EOFError, OSError):
             os._exit(1)  # the parent is gone, so nobody would read further episodes
 
