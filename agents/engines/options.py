@@ -29,7 +29,11 @@ class ServerListener:
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """Keys and secret headers are for the requests alone: no record and no message contains them."""
+    """Keys and secret headers are for the requests alone: no record and no message contains them.
+
+    Raises:
+        UserError: a header is none.
+    """
 
     concurrency: int = 64
     """Requests in flight; the others wait."""
@@ -46,6 +50,13 @@ class ServerOptions:
     """The environment variable with the key, read for each request."""
     ca: Path | None = None
     """A file of certificates to trust instead of the usual authorities'."""
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", name, re.A):
+                raise UserError("the name of a header has characters that none can have")
+            if not (value.isascii() and value.isprintable()):
+                raise UserError(f"the header {name} has characters that no header can have")
 
     def recorded(self) -> dict[str, Any]:
         """What a record of the run has of them: all that may change an answer, and no secret."""
