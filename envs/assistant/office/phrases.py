@@ -88,6 +88,37 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
 }
 """The details that complete a request; the user gives any missing one when asked."""
 
+TOLD: Mapping[str, Mapping[str, str]] = {
+    "outdoors": {
+        "people": "The people whom {a} names in the mail.",
+        "day": "The day that {a} asks for in the mail.",
+        "time": "The time that {a} asks for in the mail.",
+        "title": "It is about the {title}.",
+        "which": "The mail from {a} about the {title}.",
+    },
+    "meeting": {"day": "On {day}.", "title": 'Call it "{title}".'},
+    "move": {
+        "people": "Nobody but {a} and me.",
+        "time": "The time that suits {a}, as the mail says.",
+        "minutes": "It keeps its length.",
+        "title": "It is about the {title}.",
+        "which": "The mail from {a} about the {title}.",
+    },
+    "picnic": {
+        "people": "The mail goes to {b}.",
+        "day": "Every day from {first} to {last}.",
+        "time": "The times are in my calendar.",
+        "title": "It is the {title}.",
+    },
+    "room": {
+        "day": "On {day}.",
+        "time": "At {time}.",
+        "place": "{a} knows which room it is.",
+        "title": "It is about the {title}.",
+    },
+}
+"""What a user says when asked for what the request, or a mail, already says."""
+
 MAILS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
         "Could we meet outdoors, in front of the office, together with {b}? Please take the first afternoon "

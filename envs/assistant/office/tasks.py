@@ -21,7 +21,7 @@ from ludus.envs.assistant.office.office import (
     Office,
     Person,
 )
-from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, filled
+from ludus.envs.assistant.office.phrases import DETAILS, MAILS, QUESTIONS, REQUESTS, TOLD, filled
 from ludus.envs.assistant.office.rain import HOURS, Rain
 from ludus.envs.assistant.user import Brief
 from ludus.tools.services.mail import Rule
@@ -115,7 +115,8 @@ class Material:
             known.append((slot, sentence))
             if self.rng.random() >= self.vague:
                 said.append(sentence)
-        return Brief(self.office.owner.name, " ".join(said), tuple(known))
+        told = [(slot, filled(sentence, fields)) for slot, sentence in TOLD.get(kind, {}).items()]
+        return Brief(self.office.owner.name, " ".join(said), (*known, *told))
 
 
 def outdoors(given: Material) -> Task | None:

@@ -11,7 +11,7 @@ from ludus.envs.assistant.calendar.kinds import KINDS as CALENDAR_KINDS
 from ludus.envs.assistant.office.environment import Assistant
 from ludus.envs.assistant.office.state import OfficeState
 from ludus.envs.assistant.office.tasks import KINDS as ASSISTANT_KINDS
-from ludus.envs.assistant.user import Automaton
+from ludus.envs.assistant.user import Automaton, Brief
 from ludus.envs.chat import content_text, user
 from ludus.tools.services.calendar import ics
 
@@ -80,6 +80,33 @@ def test_what_an_assistant_has_to_do_can_be_known(kind: str) -> None:
             }
             wanted += [title.lower(), *(said(day) for day in office.days[::4])]
         assert not [element for element in wanted if element not in text], (seed, wanted, text)
+
+
+@pytest.mark.parametrize("kind", ASSISTANT_KINDS)
+def test_a_user_never_waives_what_the_goal_wants(kind: str) -> None:
+    """Asked for what the request says, the user says it again."""
+    env = Assistant(kinds=[kind])
+    for seed in range(8):
+        env.reset(seed=seed)
+        task = env.snapshot()[0].task
+        goal, brief = task.goal, task.brief
+
+        def answer(question: str, brief: Brief = brief) -> str:
+            return Automaton().answer(brief, [user(brief.request)], question)
+
+        if goal.booking and goal.booking.title:
+            assert goal.booking.title.lower() in answer("What is the title?")
+        if goal.booking and goal.booking.place:
+            assert "knows which room" in answer("Which room is it in?")
+        if kind == "room":
+            assert f"{goal.booking.start:%H:%M}" in answer("At what time does it begin?")
+        if kind in ("room", "meeting"):
+            assert said(goal.booking.start.date()) in answer("On which day is it?")
+        if kind == "picnic":
+            to = next(each.name for each in task.office.team if each.address == goal.letters[0].to)
+            assert to in answer("Who should get the mail?")
+        if kind == "move":
+            assert "keeps its length" in answer("How long will it be?")
 
 
 UNDATED = re.compile(
