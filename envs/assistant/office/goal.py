@@ -67,6 +67,7 @@ class Letter:
     def __str__(self) -> str:
         said = [f"{day:%Y-%m-%d}" for day in self.days[:1]] + list(self.times[:1])
         said += [f"/{self.says}/"] if self.says else []
+        said += [f"{day:%Y-%m-%d} is cancelled" for day in sorted(self.off)]
         return f"a mail to {self.to}" + (f" that says {', '.join(said)}" if said else "")
 
     def is_said_by(self, text: str) -> bool:

@@ -330,7 +330,9 @@ def _fact(given: Material, relation: str) -> tuple[str, tuple[str, ...], str, tu
     if isinstance(object, str):
         return entity.title, (object,), rf"\b(?!{object}\b)\d{{4}}\b", ()
     answer = world.entities[object]
-    right = tuple(name.casefold() for name in answer.names)
+    # In a mail, a town's name will do without its region.
+    spelt = (spelling for name in answer.names for spelling in (name, name.partition(" (")[0]))
+    right = tuple(dict.fromkeys(spelling.casefold() for spelling in spelt))
     every = _names(given.book, answer.kind)
     return (
         entity.title,

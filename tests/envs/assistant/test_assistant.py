@@ -402,6 +402,25 @@ def test_the_first_free_time_may_be_any(kind: str) -> None:
     assert starts.most_common(1)[0][1] <= 12
 
 
+def test_a_town_may_be_named_with_its_region_or_without() -> None:
+    env = Assistant(kinds=["question"])
+    world = env.search_service.book.world
+    towns = [entity.title for entity in world.entities if entity.kind == "place" and " (" in entity.title]
+    checked = 0
+    for seed in range(150):
+        env.reset(seed=seed)
+        (letter,) = env.snapshot()[0].task.goal.letters
+        for town in towns if "\\(" in letter.says else ():
+            bare, _, region = town.rstrip(")").partition(" (")
+            if letter.is_said_by(f"The answer is {town}."):
+                assert letter.is_said_by(f"It is {bare}.")
+                assert letter.is_said_by(f"Born in {town}, in {region}.")
+                others = [other for other in towns if other.startswith(f"{bare} (") and other != town]
+                assert not any(letter.is_said_by(f"It is {other}.") for other in others)
+                checked += 1
+    assert checked >= 3
+
+
 @pytest.mark.parametrize("kind", ["outdoors", "move"])
 def test_a_letter_may_repeat_what_was_said(kind: str) -> None:
     env = Assistant(kinds=[kind])
