@@ -1,8 +1,9 @@
 """`all_services`: one of each, from one seed; `all_on_a_rack`: the application that serves them."""
 
-from ludus.tools.services.calendar import Calendar, CalendarService
+from ludus.tools.services.calendar import CalendarService
 from ludus.tools.services.faults import FaultPlan
 from ludus.tools.services.mail import MailService, invented_mailbox
+from ludus.tools.services.office import invented_calendars
 from ludus.tools.services.rack import Rack
 from ludus.tools.services.search import SearchService
 from ludus.tools.services.service import Service
@@ -11,11 +12,10 @@ from ludus.tools.services.weather import WeatherService
 
 def all_services(seed: int = 0) -> dict[str, Service]:
     """Search, calendar, weather and mail of one world, by name. The mailbox's owner corresponds with eight
-    people; each of the nine has an empty calendar.
+    people; each of the nine has a calendar of what they do in the coming weeks.
     """
     mailbox = invented_mailbox(seed)
-    people = (mailbox.owner, *mailbox.people)
-    calendars = {Calendar(person.address, person.name, "UTC"): () for person in people}
+    calendars = invented_calendars(mailbox, seed)
     services = (SearchService(seed), CalendarService(calendars), WeatherService(seed), MailService(mailbox))
     return {service.name: service for service in services}
 
