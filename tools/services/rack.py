@@ -60,6 +60,16 @@ class Rack:
     def names(self) -> tuple[str, ...]:
         return tuple(self._hosts)
 
+    def service(self, name: str) -> Service:
+        """A service, with whatever world it holds now."""
+        return self._hosts[name].service
+
+    def enter(self, name: str, world: bytes) -> Service | None:
+        """A service with a world put in, for who is not called by HTTP and uses it before the next wait; None
+        if there are too many worlds."""
+        host = self._hosts[name]
+        return host.service if host.enter(world) else None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http", f"a rack answers HTTP, and no {scope['type']}"
         name, _, rest = scope["path"][1:].partition("/")
@@ -101,7 +111,7 @@ class _Host:
     """
 
     def __init__(self, service: Service, faults: FaultPlan) -> None:
-        self._service = service
+        self.service = service
         self._app: ASGIApp = FaultyApp(service, faults)
         self._begun = service.snapshot()
         self._worlds: dict[bytes, Snapshot] = {}
@@ -115,13 +125,13 @@ class _Host:
         if body is None:
             await _refuse(send, 413, _TOO_LARGE)
             return
-        if not self._enter(world):
+        if not self.enter(world):
             await _refuse(send, 503, _CROWDED)
             return
         answer: list[Message] = []
 
         async def wait(seconds: float) -> None:
-            if await _leaves(receive, seconds) or not self._enter(world):
+            if await _leaves(receive, seconds) or not self.enter(world):
                 raise _Left
 
         async def collect(message: Message) -> None:
@@ -148,7 +158,7 @@ class _Host:
         if body is None:
             await _refuse(send, 413, _TOO_LARGE)
             return
-        if not self._enter(_world(scope)):
+        if not self.enter(_world(scope)):
             await _refuse(send, 503, _CROWDED)
             return
         try:
@@ -170,7 +180,7 @@ class _Host:
 
     def snapshot(self, given: Mapping[str, Any]) -> dict[str, Any]:
         self._taken += 1
-        self._snapshots[self._taken] = self._service.snapshot()
+        self._snapshots[self._taken] = self.service.snapshot()
         self._snapshots.pop(self._taken - MOST_SNAPSHOTS, None)
         return {"snapshot": self._taken}
 
@@ -181,25 +191,25 @@ class _Host:
             raise ValueError(
                 f'send {{"snapshot": ID}} with an ID that `snapshot` answered, not {number!r}{last}'
             )
-        self._service.restore(self._snapshots[number])
+        self.service.restore(self._snapshots[number])
         return {}
 
     def advance(self, given: Mapping[str, Any]) -> dict[str, Any]:
         seconds = given.get("seconds")
         if not isinstance(seconds, int | float) or not 0 <= seconds <= MOST_SECONDS:
             raise ValueError(f'send {{"seconds": S}} with a number from 0 to {MOST_SECONDS}, not {seconds!r}')
-        self._service.clock.advance(seconds)
-        return {"now": self._service.clock.now.isoformat()}
+        self.service.clock.advance(seconds)
+        return {"now": self.service.clock.now.isoformat()}
 
-    def _enter(self, world: bytes) -> bool:
+    def enter(self, world: bytes) -> bool:
         """Put a world into the service; False if there are too many."""
         if world == self._held:
             return True
         if world not in self._worlds and len(self._worlds) >= MOST_WORLDS:
             return False
         if self._held is not None:
-            self._worlds[self._held] = self._service.snapshot()
-        self._service.restore(self._worlds.setdefault(world, self._begun))
+            self._worlds[self._held] = self.service.snapshot()
+        self.service.restore(self._worlds.setdefault(world, self._begun))
         self._held = world
         return True
 

@@ -35,8 +35,9 @@ class Faults:
 class ServeTools(AccessOptions):
     """Serve search, calendar, weather and mail over HTTP, at /search, /calendar, /weather and /mail.
 
-    / describes them, /health tells whether they run. Each value of the header X-Ludus-World has its own world
-    in every service; requests without it share one. Ctrl-C or SIGTERM ends.
+    Mail is served by IMAP and SMTP, too. / describes the services, /health tells whether they run. Each value
+    of the header X-Ludus-World has its own world in every service; requests without it share one. Ctrl-C or
+    SIGTERM ends.
     """
 
     host: Annotated[str, tyro.conf.arg(metavar="HOST")] = "127.0.0.1"
@@ -50,6 +51,11 @@ class ServeTools(AccessOptions):
     workers: int = 1
     """Number of processes. With more than one, only /search and /weather are served, because the worlds of
     the others live in the memory of one process."""
+    imap_port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 0
+    """The port of the mail by IMAP; 0 takes a free one. A login's name is the name of a world, as in
+    X-Ludus-World, or the address of the mailbox's owner; the password is the token."""
+    smtp_port: Annotated[int, tyro.conf.arg(metavar="PORT")] = 0
+    """The port for sending mail by SMTP; 0 takes a free one."""
     log: OutputFile = None
     """Append every call to this file, one JSON object a line, which `ludus bench score` sums up by world."""
     faults: Faults = field(default_factory=Faults)
@@ -77,8 +83,26 @@ class ServeTools(AccessOptions):
         access = self.access(self.host)
         listening = listen(self.host, self.port)
         rack = partial(all_on_a_rack, self.seed, plan, self.control, self.workers > 1)
-        names = ", ".join(f"/{name}" for name in rack().names)
-        app = rack if self.log is None else partial(logged, rack, self.log)
-        announcement = f"{names} at {address(listening)} (Ctrl-C ends)"
-        run(partial(guarded, app, access), listening, self.workers, announcement, lifespan="off")
+        made = rack()
+        where = f"{', '.join(f'/{name}' for name in made.names)} at {address(listening)}"
+        if self.workers > 1:
+            app = rack if self.log is None else partial(logged, rack, self.log)
+            run(
+                partial(guarded, app, access),
+                listening,
+                self.workers,
+                f"{where} (Ctrl-C ends)",
+                lifespan="off",
+            )
+            return 0
+        from ludus.tools.services.mail.ports import MailPorts
+
+        imap, smtp = listen(self.host, self.imap_port), listen(self.host, self.smtp_port)
+        by_http = guarded(
+            (lambda: made) if self.log is None else partial(logged, lambda: made, self.log), access
+        )
+        served = MailPorts(by_http, made, imap, smtp, access.token)
+        ports = {"IMAP": imap, "SMTP": smtp}
+        mail = ", ".join(f"{name} at {address(port).removeprefix('http://')}" for name, port in ports.items())
+        run(lambda: served, listening, 1, f"{where} and mail by {mail} (Ctrl-C ends)", lifespan="on")
         return 0

@@ -61,6 +61,13 @@ def read(raw: bytes) -> dict[str, Any]:
     }
 
 
+def sender(raw: bytes) -> str:
+    """The sender of a message, name and address; empty if it does not say."""
+    named = message_from_bytes(raw, policy=policy.default).get("from")
+    name, address = name_and_address(str(named or ""))
+    return _mailbox(name, address) if address else ""
+
+
 def _mailbox(name: str, address: str) -> str:
     """Name and address for a header; the name is quoted if it would otherwise be misread (RFC 5322,
     3.2.4)."""

@@ -1,7 +1,7 @@
 """The mail service: one person's mailboxes over HTTP, and outsiders who answer by rule."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from ludus.tools.errors import ToolError
 from ludus.tools.services.mail import rfc822
 from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
-from ludus.tools.services.mail.store import Row, Store, filled, message_id, row_values
+from ludus.tools.services.mail.store import FLAGS, Row, Store, copied, filled, message_id, row_values
 from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.text import carried
 
@@ -54,7 +54,7 @@ class MailService(Service):
 
     def __init__(self, mailbox: Mailbox | int = 0, clock: VirtualClock | None = None) -> None:
         super().__init__(clock)
-        self._store = Store()
+        self.store = Store()
         self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
         self.load(self.mailbox)
         # A bare router: it needs no middleware for errors and sessions.
@@ -76,11 +76,11 @@ class MailService(Service):
 
     @property
     def state(self) -> tuple[Mailbox, bytes]:
-        return self.mailbox, self._store.content
+        return self.mailbox, self.store.content
 
     @state.setter
     def state(self, state: tuple[Mailbox, bytes]) -> None:
-        self.mailbox, self._store.content = state
+        self.mailbox, self.store.content = state
 
     def restore(self, snapshot: Any) -> None:
         # `state` makes a new pair each time, so its items are compared.
@@ -93,10 +93,49 @@ class MailService(Service):
 
     def messages(self, folder: str) -> list[Row]:
         """The content of a folder, newest first, for judging the outcome without the protocol."""
-        return self._store.messages(folder, (), MAX_KEPT, 0)
+        return self.store.messages(folder, (), MAX_KEPT, 0)
+
+    def submit(self, raw: bytes, recipients: Sequence[str]) -> Row:
+        """Send a message in RFC 5322 text, as SMTP does: the recipients are told beside it, and its headers
+        name only those who may be seen.
+
+        Raises:
+            Refused: for an address or a text that mail cannot have, or a message that is not there to answer.
+        """
+        fields = rfc822.read(raw)
+        named = {_parsed(recipient)[1].casefold(): recipient for recipient in fields["to"]}
+        to = _recipients([named.get(address.casefold(), address) for address in recipients])
+        texts = _texts(fields)
+        parent = self.store.with_message_id(texts["in_reply_to"]) if texts["in_reply_to"] else None
+        return self._sent(to, texts, parent)
+
+    def appended(self, folder: str, raw: bytes, flags: Collection[str]) -> int:
+        """Put a message in RFC 5322 text into a folder, without sending it.
+
+        Returns:
+            Its UID.
+
+        Raises:
+            Refused: for a text that mail cannot have.
+        """
+        fields = rfc822.read(raw)
+        sender = _carried("from", rfc822.sender(raw))[:MAX_ADDRESS] or self.mailbox.owner.mailbox
+        to = [_carried("to", recipient)[:MAX_ADDRESS] for recipient in fields["to"][:MAX_RECIPIENTS]]
+        id, uid = self.store.last() + 1, self.store.next_uid()
+        self.store.add([self._row(id, folder, sender, to, _texts(fields), None, "seen" in flags)])
+        self.store.mark(id, dict.fromkeys(flags, True))
+        return uid
+
+    def copied(self, rows: Sequence[Row], folder: str) -> list[int]:
+        """Copy messages into a folder; returns the copies' UIDs."""
+        id, uid = self.store.last() + 1, self.store.next_uid()
+        self.store.add(copied(row, id + place, folder) for place, row in enumerate(rows))
+        for place, row in enumerate(rows):
+            self.store.mark(id + place, {flag: row[flag] for flag in FLAGS})
+        return [uid + place for place in range(len(rows))]
 
     async def _folders(self, request: Request) -> Response:
-        counts = self._store.counts()
+        counts = self.store.counts()
         return JSONResponse(
             {
                 name: dict(zip(("messages", "unseen"), counts.get(name, (0, 0)), strict=True))
@@ -108,20 +147,20 @@ class MailService(Service):
         asked = request.query_params
         folder = asked.get("folder") or None
         if folder is not None and folder not in FOLDERS:
-            raise _Refused(f"there is no folder {folder[:40]!r}; there are: {', '.join(FOLDERS)}")
+            raise Refused(f"there is no folder {folder[:40]!r}; there are: {', '.join(FOLDERS)}")
         limit = _integer(asked, "limit", 20, 1, MAX_LISTED)
         offset = _integer(asked, "offset", 0, 0, 10**6)
         words = _carried("q", asked.get("q", "")).split()
         if self.is_stale:
             offset += 1
-        rows = self._store.messages(folder, words[:20], limit, offset)
+        rows = self.store.messages(folder, words[:20], limit, offset)
         return JSONResponse({"messages": [_headline(row) for row in rows]})
 
     async def _read(self, request: Request) -> Response:
         row = self._found(request)
         if not row["seen"]:
-            self._store.mark(row["id"], {"seen": True})
-        thread = [message["id"] for message in self._store.thread(row["thread"])]
+            self.store.mark(row["id"], {"seen": True})
+        thread = [message["id"] for message in self.store.thread(row["thread"])]
         body = {key: row[key] for key in ("text", "invitation", "message_id", "in_reply_to")}
         return JSONResponse({**_headline(row), **body, "references": row["refs"], "thread": thread})
 
@@ -132,12 +171,12 @@ class MailService(Service):
         row, changes = self._found(request), await _json(request)
         for name, value in changes.items():
             if name == "folder" and value not in FOLDERS:
-                raise _Refused(f"there is no folder {str(value)[:40]!r}; there are: {', '.join(FOLDERS)}")
+                raise Refused(f"there is no folder {str(value)[:40]!r}; there are: {', '.join(FOLDERS)}")
             if name in ("seen", "flagged") and not isinstance(value, bool):
-                raise _Refused(f"{name} is true or false")
+                raise Refused(f"{name} is true or false")
             if name not in ("folder", "seen", "flagged"):
-                raise _Refused(f"{name[:40]!r} cannot be changed; folder, seen and flagged can")
-        self._store.mark(row["id"], changes)
+                raise Refused(f"{name[:40]!r} cannot be changed; folder, seen and flagged can")
+        self.store.mark(row["id"], changes)
         return JSONResponse(_headline({**row, **changes}))
 
     async def _send(self, request: Request) -> Response:
@@ -146,24 +185,25 @@ class MailService(Service):
         else:
             asked = await _json(request)
         texts = _texts(asked)
-        parent = self._store.with_message_id(texts["in_reply_to"]) if texts["in_reply_to"] else None
+        parent = self.store.with_message_id(texts["in_reply_to"]) if texts["in_reply_to"] else None
         if texts["in_reply_to"] and parent is None:
-            raise _Refused(f"there is no message {texts['in_reply_to'][:80]!r} to answer")
-        return self._sent(_recipients(asked.get("to")), texts, parent)
+            raise Refused(f"there is no message {texts['in_reply_to'][:80]!r} to answer")
+        sent = self._sent(_recipients(asked.get("to")), texts, parent)
+        return JSONResponse(_headline(sent), status_code=201)
 
     async def _reply(self, request: Request) -> Response:
         parent = self._found(request)
         texts = _texts({**await _json(request), "subject": _answering(parent["subject"])})
-        return self._sent([parent["sender"]], texts, parent)
+        return JSONResponse(_headline(self._sent([parent["sender"]], texts, parent)), status_code=201)
 
-    def _sent(self, to: list[str], texts: Mapping[str, str], parent: Row | None) -> Response:
+    def _sent(self, to: list[str], texts: Mapping[str, str], parent: Row | None) -> Row:
         """Put a message into `sent`, and the answers to it into the inbox."""
-        id = self._store.last() + 1
+        id = self.store.last() + 1
         row = self._row(id, "sent", self.mailbox.owner.mailbox, to, texts, parent, seen=True)
-        self._store.add([row, *self._answers(row, to, texts)])
-        found = self._store.message(id)
+        self.store.add([row, *self._answers(row, to, texts)])
+        found = self.store.message(id)
         assert found is not None
-        return JSONResponse(_headline(found), status_code=201)
+        return found
 
     def _row(
         self,
@@ -202,9 +242,9 @@ class MailService(Service):
 
     def _found(self, request: Request) -> Row:
         id = request.path_params["id"]
-        row = self._store.message(int(id)) if re.fullmatch(r"[0-9]{1,18}", id) else None
+        row = self.store.message(int(id)) if re.fullmatch(r"[0-9]{1,18}", id) else None
         if row is None:
-            raise _Refused(f"there is no message {id[:40]}; list or search messages for their ids", 404)
+            raise Refused(f"there is no message {id[:40]}; list or search messages for their ids", 404)
         return row
 
 
@@ -213,8 +253,8 @@ def _parsed(text: str) -> tuple[str, str]:
     return rfc822.name_and_address(text)
 
 
-class _Refused(Exception):
-    """A request that cannot be carried out; the message says why."""
+class Refused(Exception):
+    """A request that cannot be carried out; the message says why. In HTTP it has a status."""
 
     def __init__(self, reason: str, status: int = 400) -> None:
         super().__init__(reason)
@@ -225,7 +265,7 @@ def _refusing(handler: Callable[[Request], Any]) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         try:
             answer: Response = await handler(request)
-        except _Refused as refused:
+        except Refused as refused:
             return JSONResponse({"error": True, "reason": str(refused)}, status_code=refused.status)
         return answer
 
@@ -243,14 +283,14 @@ async def _json(request: Request) -> dict[str, Any]:
     except (ValueError, RecursionError):
         body = None
     if not isinstance(body, dict):
-        raise _Refused("the request's body must be a JSON object")
+        raise Refused("the request's body must be a JSON object")
     return body
 
 
 def _integer(asked: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
     text = asked.get(name, str(default))
     if not re.fullmatch(r"[0-9]{1,7}", text) or not least <= int(text) <= most:
-        raise _Refused(f"{name}={text[:20]!r}: give an integer from {least} to {most}")
+        raise Refused(f"{name}={text[:20]!r}: give an integer from {least} to {most}")
     return int(text)
 
 
@@ -258,7 +298,7 @@ def _carried(name: str, text: str) -> str:
     try:
         return carried(name, text)
     except ToolError as error:
-        raise _Refused(str(error)) from None
+        raise Refused(str(error)) from None
 
 
 def _texts(asked: Mapping[str, Any]) -> dict[str, str]:
@@ -266,7 +306,7 @@ def _texts(asked: Mapping[str, Any]) -> dict[str, str]:
     for key in ("subject", "text", "in_reply_to", "invitation"):
         value = asked.get(key, "")
         if not isinstance(value, str) or len(value) > MAX_CHARACTERS:
-            raise _Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
+            raise Refused(f"{key} is a text of at most {MAX_CHARACTERS} characters")
         texts[key] = _carried(key, value)
     return {**texts, "subject": " ".join(texts["subject"].split())}
 
@@ -278,7 +318,7 @@ def _answering(subject: str) -> str:
 def _recipients(given: Any) -> list[str]:
     given = [given] if isinstance(given, str) else given
     if not isinstance(given, list) or not 1 <= len(given) <= MAX_RECIPIENTS:
-        raise _Refused(f"to: give one to {MAX_RECIPIENTS} addresses")
+        raise Refused(f"to: give one to {MAX_RECIPIENTS} addresses")
     for recipient in given:
         if (
             not isinstance(recipient, str)
@@ -286,7 +326,7 @@ def _recipients(given: Any) -> list[str]:
             or len(recipient) > MAX_ADDRESS
             or not _ADDRESS.fullmatch(_parsed(recipient)[1])
         ):
-            raise _Refused(
+            raise Refused(
                 f"{str(recipient)[:80]!r} is no mail address; an address is name@domain, or "
                 "Name <name@domain>, with quotes around a name that has a comma"
             )

@@ -14,15 +14,21 @@ CREATE TABLE messages (
     id INTEGER PRIMARY KEY, folder TEXT NOT NULL, thread INTEGER NOT NULL, message_id TEXT NOT NULL,
     in_reply_to TEXT NOT NULL, refs TEXT NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
     subject TEXT NOT NULL, date TEXT NOT NULL, text TEXT NOT NULL, invitation TEXT NOT NULL,
-    seen INTEGER NOT NULL, flagged INTEGER NOT NULL, words TEXT NOT NULL
+    seen INTEGER NOT NULL, flagged INTEGER NOT NULL, answered INTEGER NOT NULL DEFAULT 0,
+    deleted INTEGER NOT NULL DEFAULT 0, draft INTEGER NOT NULL DEFAULT 0, words TEXT NOT NULL,
+    uid INTEGER NOT NULL
 );
+CREATE TABLE last (id INTEGER NOT NULL, uid INTEGER NOT NULL);
+INSERT INTO last VALUES (0, 0);
 """
 _COLUMNS = (
     *("id", "folder", "thread", "message_id", "in_reply_to", "refs", "sender", "recipients", "subject"),
     *("date", "text", "invitation", "seen", "flagged", "words"),
 )
-_INSERT = f"INSERT INTO messages ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-_SELECT = f"SELECT {', '.join(_COLUMNS[:-1])} FROM messages"
+FLAGS = ("seen", "flagged", "answered", "deleted", "draft")
+_INSERT = f"INSERT INTO messages ({', '.join(_COLUMNS)}, uid) VALUES ({', '.join('?' * len(_COLUMNS))}, ?)"
+_SHOWN = (*_COLUMNS[:-1], *FLAGS[2:], "uid")
+_SELECT = f"SELECT {', '.join(_SHOWN)} FROM messages"
 
 Row = Mapping[str, Any]
 """A message, by column."""
@@ -84,21 +90,53 @@ class Store:
         return {folder: (count, unseen) for folder, count, unseen in found}
 
     def last(self) -> int:
-        """The highest id; 0 for none."""
-        (highest,) = self._open().execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+        """The highest id that a message has or had; 0 for none."""
+        (highest,) = self._open().execute("SELECT id FROM last").fetchone()
         return int(highest)
 
     def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add messages: values in the order of the columns, as from `row_values`."""
+        """Add messages: values in the order of the columns, as from `row_values`. Each gets the next UID."""
+        uid = self.next_uid()
+        numbered = [(*row, uid + place) for place, row in enumerate(rows)]
         with self._changed() as database:
-            database.executemany(_INSERT, rows)
+            database.executemany(_INSERT, numbered)
+            database.execute(
+                "UPDATE last SET id = max(id, (SELECT coalesce(max(id), 0) FROM messages)), uid = ?",
+                (uid + len(numbered) - 1,),
+            )
 
     def mark(self, id: int, changes: Mapping[str, Any]) -> None:
-        """Change `folder`, `seen` or `flagged` of a message."""
+        """Change the folder or flags of a message. In another folder it gets the next UID: IMAP numbers what
+        is new in a folder upwards."""
+        uid = self.next_uid()
         with self._changed() as database:
-            for column in ("folder", "seen", "flagged"):
+            for column in FLAGS:
                 if column in changes:
                     database.execute(f"UPDATE messages SET {column} = ? WHERE id = ?", (changes[column], id))
+            if "folder" in changes:
+                database.execute(
+                    "UPDATE messages SET folder = ?, uid = ? WHERE id = ? AND folder != ?",
+                    (changes["folder"], uid, id, changes["folder"]),
+                )
+                database.execute("UPDATE last SET uid = ?", (uid,))
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Delete messages for good."""
+        with self._changed() as database:
+            database.executemany("DELETE FROM messages WHERE id = ?", ((id,) for id in ids))
+
+    def numbered(self, folder: str) -> list[tuple[int, int]]:
+        """UIDs and ids of the messages in a folder, in IMAP's order."""
+        return (
+            self._open()
+            .execute("SELECT uid, id FROM messages WHERE folder = ? ORDER BY uid", (folder,))
+            .fetchall()
+        )
+
+    def next_uid(self) -> int:
+        """What the next message that enters any folder will be numbered."""
+        (highest,) = self._open().execute("SELECT uid FROM last").fetchone()
+        return int(highest) + 1
 
     def _open(self) -> sqlite3.Connection:
         if self._database is None:
@@ -143,6 +181,14 @@ def row_values(
     return (*stored, subject, date, text, invitation, int(seen), 0, words)
 
 
+def copied(row: Row, id: int, folder: str) -> tuple[Any, ...]:
+    """A copy of a message, in a thread of its own."""
+    fields = ("sender", "recipients", "subject", "date", "text", "invitation")
+    return row_values(
+        *(id, folder, id, row["message_id"], row["in_reply_to"], row["refs"]), *(row[name] for name in fields)
+    )
+
+
 @functools.lru_cache(maxsize=64)
 def filled(mailbox: Mailbox) -> bytes:
     """The content of a store with a mailbox's mails."""
@@ -179,8 +225,8 @@ def _empty() -> bytes:
 
 
 def _row(values: Sequence[Any]) -> Row:
-    row = dict(zip(_COLUMNS, values, strict=False))
+    row = dict(zip(_SHOWN, values, strict=True))
     row["recipients"] = json.loads(row["recipients"])
     row["refs"] = row["refs"].split()
-    row["seen"], row["flagged"] = bool(row["seen"]), bool(row["flagged"])
+    row.update((flag, bool(row[flag])) for flag in FLAGS)
     return row
