@@ -5,7 +5,6 @@ null for `success`.
 """
 
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +55,11 @@ def export_dataset(folder: Folder, out: Path) -> list[Path]:
         OSError: it cannot be written.
     """
     new_folder(out)
-    starts = folder.tasks.starts
-    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for episode in folder.episodes():
-        rows[starts[episode.group][0]].append(_row(episode))
     names = file_names(folder.tasks)
     (out / "data").mkdir()
     paths = []
-    for which, name in enumerate(names):
-        table = pa.Table.from_pylist(rows[which], schema=SCHEMA)
+    for name, episodes in zip(names, folder.episodes_by_set(), strict=True):
+        table = pa.Table.from_pylist(list(map(_row, episodes)), schema=SCHEMA)
         path = out / "data" / f"{name}.parquet"
         with replacing_file(path) as scratch:
             pq.write_table(table, scratch, compression="zstd")

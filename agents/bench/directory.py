@@ -109,6 +109,14 @@ class Folder:
         latest = {(episode.group, episode.sample): episode for episode in read_journal(self.journal)}
         return [latest[place] for place in sorted(latest)]
 
+    def episodes_by_set(self) -> list[list[Episode]]:
+        """The finished episodes of each task set."""
+        starts = self.tasks.starts
+        found: list[list[Episode]] = [[] for _ in self.tasks.sets]
+        for episode in self.episodes():
+            found[starts[episode.group][0]].append(episode)
+        return found
+
     def results(self) -> list[Result]:
         return [measure(episode) for episode in self.episodes()]
 

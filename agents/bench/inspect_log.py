@@ -5,7 +5,6 @@ seed, its epoch the repeat. What has no score, a fault or a refusal, is a sample
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -36,14 +35,10 @@ def export_inspect(folder: Folder, out: Path) -> list[Path]:
         OSError: it cannot be written.
     """
     new_folder(out)
-    starts = folder.tasks.starts
-    by_set: dict[int, list[Episode]] = defaultdict(list)
-    for episode in folder.episodes():
-        by_set[starts[episode.group][0]].append(episode)
     paths = []
-    for which, name in enumerate(file_names(folder.tasks)):
-        task_set = folder.tasks.sets[which]
-        log = _log(folder, task_set, by_set[which])
+    logs = zip(file_names(folder.tasks), folder.tasks.sets, folder.episodes_by_set(), strict=True)
+    for name, task_set, episodes in logs:
+        log = _log(folder, task_set, episodes)
         # Inspect lists the logs whose names begin with a time.
         stem = f"{folder.begun}T00-00-00+00-00_{name.lower()}_{task_set.digest}"
         paths.append(write_file(out / f"{stem}.json", json.dumps(log, indent=1) + "\n"))

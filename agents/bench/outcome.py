@@ -12,7 +12,6 @@ from ludus.agents.bench.prices import Price
 from ludus.agents.bench.result import Result
 from ludus.agents.bench.tasks import TaskList, TaskSet
 from ludus.agents.choose import SEE_REWARDS
-from ludus.agents.episode import Episode
 from ludus.agents.evaluate import is_incomplete, left_out
 from ludus.agents.store import write_episodes
 from ludus.tools.files import write_file
@@ -45,7 +44,7 @@ class Outcome:
 
     @property
     def cost(self) -> float | None:
-        """US dollars; None without prices."""
+        """US dollars; None if unknown."""
         costs = [row.figures.cost for row in self.rows]
         return None if None in costs else sum(cost for cost in costs if cost is not None)
 
@@ -114,11 +113,8 @@ def write_results(
         return {**named, **result.to_dict()}
 
     write_lines(folder.path / LINES, map(line, results))
-    by_set: dict[int, list[Episode]] = defaultdict(list)
-    for episode in folder.episodes():
-        by_set[starts[episode.group][0]].append(episode)
-    for which, name in enumerate(file_names(folder.tasks)):
-        write_episodes(folder.path / EPISODES / f"{name}.parquet", by_set[which])
+    for name, episodes in zip(file_names(folder.tasks), folder.episodes_by_set(), strict=True):
+        write_episodes(folder.path / EPISODES / f"{name}.parquet", episodes)
     # Written last: if it exists, so do the others.
     write_file(folder.path / RESULTS, json.dumps(outcome.to_dict(), indent=1) + "\n")
     return outcome

@@ -199,3 +199,4 @@ def test_every_episode_costs_money_with_a_score_or_without() -> None:
     price = Price(input=1.0, output=10.0, cached=0.5)
     assert figures(results, price).cost == pytest.approx(2 * (600 + 200 + 1000) / 1e6)
     assert figures(results).cost is None
+    assert figures([result(0, cost=0.25), result(1, cost=0.5)]).cost == 0.75, "as the server says"
