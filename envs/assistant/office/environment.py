@@ -58,7 +58,7 @@ class Assistant(OfficeTools):
     - `meeting`: a meeting with two colleagues, as early as possible.
     - `move`: a colleague cannot come: find another time, move the meeting, write the new time.
     - `question`: a mail asks for a fact: look it up in the encyclopedia and answer.
-    - `picnic`: cancel an event on the days for whose time rain is forecast, and write which days these are.
+    - `picnic`: cancel an event on the days on which rain or snow is forecast, and write which these are.
     - `room`: ask a colleague by mail which room it is, then enter the meeting there.
 
     Most requests lack details: how long, with whom, when, which mail. The user gives these when asked, and

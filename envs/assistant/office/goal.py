@@ -57,6 +57,8 @@ class Letter:
     """As `14:30`: the first must be named, and only these may be."""
     says: str = ""
     """A pattern that must occur."""
+    right: tuple[str, ...] = ()
+    """What the pattern looks for, in words."""
     never: str = ""
     """A pattern that must not occur."""
     names: tuple[str, ...] = ()
@@ -66,7 +68,7 @@ class Letter:
 
     def __str__(self) -> str:
         said = [f"{day:%Y-%m-%d}" for day in self.days[:1]] + list(self.times[:1])
-        said += [f"/{self.says}/"] if self.says else []
+        said += [" or ".join(self.right)] if self.right else []
         said += [f"{day:%Y-%m-%d} is cancelled" for day in sorted(self.off)]
         return f"a mail to {self.to}" + (f" that says {', '.join(said)}" if said else "")
 

@@ -39,38 +39,40 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
         "There is a mail from {a} about the {title}. Please do what it asks for, and answer it.",
     ),
     "meeting": (
-        'Please set up a meeting with two colleagues on {day} and call it "{title}".',
+        'Please set up a meeting with two colleagues on {day}, and call it "{title}".',
         'I need a meeting with two people from the office in the calendar on {day}, titled "{title}".',
-        'Can you arrange a meeting with two of the others for {day}? Its title is "{title}".',
+        'Can you arrange a meeting with two colleagues for {day}? Its title is "{title}".',
     ),
     "move": (
         "{a} cannot make our meeting about the {title} and has sent me a mail. Please move it to another "
-        "day that suits me, and write to {a} on which day and at what time it is now.",
+        "day that suits me, and tell {a} the new day and time by mail.",
         "Please read what {a} wrote about our meeting on the {title}, move it to a day on which I can, and "
         "let {a} know the new day and time by mail.",
-        "The time of our meeting about the {title} does not suit {a}: see the mail. Please reschedule it, "
-        "on a day that is good for me, and write to {a} when it is, with the day and the time.",
+        "The time of our meeting about the {title} does not suit {a}: see the mail. Please move it to a day "
+        "that is good for me, and send {a} a mail with the new day and time.",
     ),
     "question": (
         "One of my mails asks something that can be looked up. Please look it up and answer it for me.",
-        "Somebody wants to know something from me by mail. Please find it out and reply.",
+        "Somebody has asked me something by mail. Please find out the answer and reply.",
         "Please answer one of the questions in my inbox; you will find the answer in the encyclopedia.",
     ),
     "picnic": (
         "Our {title} is outdoors every day from {first} to {last}, at the times in my calendar. Please "
-        "cancel the dates for whose time rain is forecast, and tell {b} by mail which days are cancelled.",
+        "cancel it on the days for whose time rain or snow is forecast, and tell {b} by mail which days "
+        "are cancelled.",
         "From {first} to {last} we have the {title} every day, in the open air. Look at the forecast, "
-        "cancel it on the days on which it will rain during that time, and tell {b} by mail which days "
-        "those are.",
-        "The {title}, daily from {first} to {last}, takes place outside. Where rain is forecast for the "
-        "time in the calendar, cancel that date. Then send {b} a mail that says which days are cancelled.",
+        "cancel it on the days on which it will rain or snow during that time, and tell {b} by mail which "
+        "days those are.",
+        "The {title}, daily from {first} to {last}, takes place outside. If rain or snow is forecast for the "
+        "time in the calendar, cancel it on that day. Then send {b} a mail that says which days are "
+        "cancelled.",
     ),
     "room": (
         "Please book a meeting about the {title} with two colleagues on {day}, at {time}. {a} has reserved "
         "a room and can tell you by mail which one.",
         "Please enter the meeting about the {title} for {day}, at {time}, in the room that {a} has "
-        "reserved, and invite the two who take part. Ask {a} by mail which room it is.",
-        "On {day}, at {time}, I have a meeting about the {title} with two of the others; put it into our "
+        "reserved, and invite the two who will take part. Ask {a} by mail which room it is.",
+        "On {day}, at {time}, I have a meeting about the {title} with two colleagues; put it into our "
         "calendars. Only {a} knows which room it is in: please ask by mail.",
     ),
 }
@@ -121,20 +123,22 @@ TOLD: Mapping[str, Mapping[str, str]] = {
 
 MAILS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
-        "Could we meet outdoors, in front of the office, together with {b}? Please take the first afternoon "
+        "Could we talk about the {title} outdoors, in front of the office, together with {b}? Please take "
+        "the first afternoon "
         "from {first} to {last} on which it stays dry from 13:00 to 17:00 and on which you, {b} and I all "
         "have time, and the earliest time that afternoon that suits all three of us. Please enter it, and "
         "tell me the day and the time.",
-        "I would like to talk about it on a walk, with you and {b}. Please take the first afternoon from "
-        "{first} to {last} without any rain from 13:00 to 17:00 on which all three of us have time, and the "
+        "I would like to talk about the {title} on a walk, with you and {b}. Please take the first afternoon "
+        "from {first} to {last} without any rain or snow from 13:00 to 17:00 on which all three of us have "
+        "time, and the "
         "earliest time on that afternoon. Let me know the day and the time by mail once it is in the "
         "calendar.",
     ),
     "move": (
         "I cannot come to our meeting about the {title} after all. Any other day is fine with me, in the "
         "{part}, as early as you and I are both free.",
-        "Something has come up, and our meeting about the {title} has to move. Another day would suit me, "
-        "at the earliest time in the {part} at which both of us are free.",
+        "Something has come up, and our meeting about the {title} has to move. Any other day suits me, but "
+        "it must be in the {part}: please take the earliest time at which both of us are free.",
     ),
 }
 

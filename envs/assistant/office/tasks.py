@@ -203,7 +203,7 @@ def question(given: Material) -> Task | None:
     if given.rng.random() < 0.5:
         letters.reverse()
     said = "|".join(map(re.escape, right))
-    letter = Letter(a.address, says=rf"(?<!\w)(?:{said})(?!\w)", never=never, names=wrong)
+    letter = Letter(a.address, says=rf"(?<!\w)(?:{said})(?!\w)", right=right, never=never, names=wrong)
     brief = given.brief("question", {"a": a.name}, {"which": "which"})
     return Task("question", brief, Goal(letters=(letter,)), given.office, tuple(letters))
 

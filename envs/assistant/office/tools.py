@@ -188,7 +188,7 @@ class OfficeTools(ServiceEnv):
     def forecast(
         self, state: OfficeState, latitude: float, longitude: float, first_day: str, last_day: str
     ) -> Answer:
-        """The weather, hour by hour from 08:00 to 18:00: temperature, and the rain of the hour before.
+        """The weather, hour by hour from 08:00 to 18:00: temperature, rain or snow of the hour before.
 
         Args:
             latitude: degrees north, from `find_place`

@@ -55,6 +55,8 @@ _CUES: tuple[tuple[list[str], re.Pattern[str]], ...] = tuple(
             r"|\b\d{1,2}:\d\d\b|\blunch\b|\bnoon\b|\b(?:in|part of) the day\b"
             r"|(?<!this )(?<!next )(?<!first )(?<!same )\btimes?\b",
         ),
+        # Of a day that is known, it is the time that is asked for.
+        ("time", r"\bwhen\b.*\bthat day\b|\bthat day\b.*\bwhen\b"),
         (
             "day",
             r"(?<!all )(?<!good )\bdays?\b|\bdates?\b|\bweekdays?\b"

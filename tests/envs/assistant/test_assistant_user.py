@@ -50,6 +50,7 @@ def test_it_understands_many_ways_to_ask(question: str) -> None:
         ("Which participants do you want?", "Invite Bo."),
         ("At what time of day?", "In the morning."),
         ("Morning or afternoon?", "In the morning."),
+        ("When on that day should it be?", "In the morning."),
         ("How long, and with whom?", "It should take 60 minutes. Invite Bo."),
         ("Where shall it be?", "The place does not matter to me."),
         ("What is the title?", "Call it what you like."),

@@ -21,7 +21,7 @@ NATURAL = {
     # Whoever is to enter something needs to know how long it is,
     "How long should it take?": r"\bmeet|\bbook\b|\benter\b|\bcalendar|\b(?:mail|wrote)\b.*\babout\b",
     # whom to invite only where the request speaks of others,
-    "Should I invite anybody?": r"\btwo (?:colleagues|people|of the others|who take part)\b",
+    "Should I invite anybody?": r"\btwo (?:colleagues|people|who will take part)\b",
     # at what time only where it says none,
     "At what time?": r"^(?!.*\d\d:\d\d)(?=.*\b(?:meeting)\b)",
     # which day only where the user's own day is said to matter,
