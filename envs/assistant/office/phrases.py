@@ -45,11 +45,12 @@ REQUESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "move": (
         "{a} cannot make our meeting about the {title} and has sent me a mail. Please move it to another "
-        "day that suits me, and tell {a} the new day and time by mail.",
-        "Please read what {a} wrote about our meeting on the {title}, move it to a day on which I can, and "
-        "let {a} know the new day and time by mail.",
-        "The time of our meeting about the {title} does not suit {a}: see the mail. Please move it to a day "
-        "that is good for me, and send {a} a mail with the new day and time.",
+        "day (not every day suits me), and tell {a} the new day and time by mail.",
+        "Please read what {a} wrote about our meeting on the {title}, move it to another day, though not "
+        "every day suits me, and let {a} know the new day and time by mail.",
+        "The time of our meeting about the {title} does not suit {a}: see the mail. Please move it to "
+        "another day, bearing in mind that not every day suits me, and send {a} a mail with the new day and "
+        "time.",
     ),
     "question": (
         "One of my mails asks something that can be looked up. Please look it up and answer it for me.",
@@ -82,11 +83,11 @@ DETAILS: Mapping[str, tuple[str, ...]] = {
     "minutes": ("It should take {minutes} minutes.", "Plan {minutes} minutes for it."),
     "time": (
         "It should be in the {part}, as early as possible.",
-        "In the {part}, as early as everybody can.",
+        "In the {part}, as early as everybody is free.",
     ),
-    "people": ("{b} and {c} should be there with me.", "Invite {b} and {c}."),
+    "people": ("It is with {b} and {c}.", "Invite {b} and {c}."),
     "day": ("Put it on {day}.", "It should be on {day} instead."),
-    "which": ("I mean the one from {a}.", "It is the mail that {a} sent."),
+    "which": ("I mean the question from {a}.", "It is the one that {a} asks."),
 }
 """The details that complete a request; the user gives any missing one when asked."""
 
@@ -124,10 +125,9 @@ TOLD: Mapping[str, Mapping[str, str]] = {
 MAILS: Mapping[str, tuple[str, ...]] = {
     "outdoors": (
         "Could we talk about the {title} outdoors, in front of the office, together with {b}? Please take "
-        "the first afternoon "
-        "from {first} to {last} on which it stays dry from 13:00 to 17:00 and on which you, {b} and I all "
-        "have time, and the earliest time that afternoon that suits all three of us. Please enter it, and "
-        "tell me the day and the time.",
+        "the first afternoon from {first} to {last} on which it stays dry from 13:00 to 17:00 and on which "
+        "you, {b} and I all have time, and the earliest time that afternoon that suits all three of us. "
+        "Please put it into our calendars, and tell me the day and the time.",
         "I would like to talk about the {title} on a walk, with you and {b}. Please take the first afternoon "
         "from {first} to {last} without any rain or snow from 13:00 to 17:00 on which all three of us have "
         "time, and the "

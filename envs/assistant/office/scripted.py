@@ -239,7 +239,7 @@ class Guessing(Oracle):
         return (
             "It should take 60 minutes. It should be in the morning, as early as possible. "
             f"It should be on {day:%A}, {day.day} {day:%B} instead. "
-            f"Invite {b} and {c}. I mean the one from {b}."
+            f"Invite {b} and {c}. I mean the question from {b}."
         )
 
 

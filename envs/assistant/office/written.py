@@ -49,9 +49,9 @@ def written_places(places: Iterable[Mapping[str, Any]]) -> str:
 
 
 def written_forecast(hourly: Mapping[str, Sequence[Any]]) -> str:
-    """A line for each day."""
+    """A line for each day, below one that says how to read them."""
     rows = zip(hourly["time"], hourly["temperature_2m"], hourly["precipitation"], strict=True)
-    lines = []
+    lines = ["(The millimetres of an hour are the rain or snow of the hour that ends then.)"]
     for day, hours in groupby(rows, key=lambda row: row[0][:10]):
         shown = [
             f"{moment[11:]} {warmth} °C {rain} mm"

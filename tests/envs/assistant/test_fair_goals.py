@@ -25,7 +25,7 @@ NATURAL = {
     # at what time only where it says none,
     "At what time?": r"^(?!.*\d\d:\d\d)(?=.*\b(?:meeting)\b)",
     # which day only where the user's own day is said to matter,
-    "Which day suits you?": r"\bsuits me\b|\bgood for me\b|\bon which I can\b",
+    "Which day suits you?": r"\bnot every day suits me\b",
     # and which mail where there may be several.
     "Which mail do you mean?": r"\bone of\b|\bsomebody\b",
 }
