@@ -72,7 +72,7 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
     year: the year of | the year that saw | the calendar year of
     winner: the winner of | the person who won | the winner of the first prize at
     organiser: the organiser of | the company that organised | the firm behind
-    opener: the opening speaker of | the person who opened | the person who gave the opening speech of
+    opener: the opening speaker of | the person who opened | the person who gave the opening speech at
     chair: the chair of the jury of | the person who chaired the jury of | the head of the jury at
     forerunner: the forerunner of | the event that came before | the predecessor of
     prize: the prize given at | the prize of | the prize handed over at
@@ -89,7 +89,7 @@ BACK: Mapping[str, tuple[str, ...]] = _phrases("""
     founder: the company founded by | the company set up by | the firm that owes its existence to
     chief: the company led by | the company whose chief executive is | the firm headed by
     headquarters: the company whose headquarters stand in | the company with headquarters in |
-        the firm run from
+        the firm with its head office in
     emblem: the company whose emblem was drawn by | the company that owes its emblem to |
         the firm with an emblem by
     mayor: the town whose mayor is | the town governed by | the town that has as its mayor

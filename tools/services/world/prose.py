@@ -46,8 +46,11 @@ class Page:
 def pages(world: World, seed: int) -> list[Page]:
     """The current version of every entity's page, in the entities' order; then the earlier versions."""
     rng = random.Random(f"prose {seed}")
-    return [_page(world, seed, entity, rng, is_past=False) for entity in world.entities] + [
-        _page(world, seed, entity, rng, is_past=True) for entity in world.entities if entity.past
+    mothers = frozenset(entity.facts["mother"] for entity in world.entities if "mother" in entity.facts)
+    versions = [(entity, False) for entity in world.entities]
+    versions += [(entity, True) for entity in world.entities if entity.past]
+    return [
+        _page(world, seed, entity, rng, is_past, entity.number in mothers) for entity, is_past in versions
     ]
 
 
@@ -55,7 +58,9 @@ def page_id(seed: int, entity: int, version: int) -> str:
     return blake2b(f"{seed}/{entity}/{version}".encode(), digest_size=5).hexdigest()
 
 
-def _page(world: World, seed: int, entity: Entity, rng: random.Random, is_past: bool) -> Page:
+def _page(
+    world: World, seed: int, entity: Entity, rng: random.Random, is_past: bool, is_mother: bool
+) -> Page:
     facts: Mapping[str, int | str] = {**entity.facts, **entity.past} if is_past else entity.facts
     days = int(rng.random() * ((LAST_DAY - FIRST_DAY).days + 1))
     written = FIRST_DAY + timedelta(days=days)
@@ -66,15 +71,17 @@ def _page(world: World, seed: int, entity: Entity, rng: random.Random, is_past: 
         entity.number,
         entity.title,
         written.isoformat(),
-        _text(world, entity, facts, rng),
+        _text(world, entity, facts, rng, is_mother),
     )
 
 
-def _text(world: World, entity: Entity, facts: Mapping[str, int | str], rng: random.Random) -> str:
+def _text(
+    world: World, entity: Entity, facts: Mapping[str, int | str], rng: random.Random, is_mother: bool
+) -> str:
     chance = rng.random
     kind, title = entity.kind, with_article(entity.title)
     subjects = SUBJECTS[kind]
-    pronoun = subjects[entity.number % len(subjects)]
+    pronoun = subjects[0 if is_mother else entity.number % len(subjects)]
     told: list[str] = []
     # In any order: where on a page a fact stands says nothing about what it is.
     for relation in sorted(BY_SUBJECT[kind], key=lambda _: chance()):

@@ -45,7 +45,7 @@ _PERSON = """
     occupation word
     {s} is a {o} by profession.
     {s} earns a living as a {o}.
-    {s} is a {o} by training and by temper.
+    {s} is a {o} by training and by temperament.
 
     mentor person
     {s} learned the trade from {o}.
@@ -211,7 +211,7 @@ _EVENT = """
     opener person
     The opening speech was given by {o}.
     {s} was opened by {o}.
-    After a long opening speech, {o} cut the ribbon.
+    After {o} had given a long opening speech, the ribbon was cut.
 
     chair person
     The jury was chaired by {o}.
