@@ -204,9 +204,9 @@ class Calendar(ServiceEnv):
             f"{person.zone}. It is {now:%A}, {now.day} {now:%B} {now.year}, {now:%H:%M} there. Times are ISO "
             f"8601, such as {now:%Y-%m-%dT%H:%M}; without an offset they are meant on {person.name}'s clock. "
             f"Working hours are {WORK_BEGINS}:00 to {WORK_ENDS}:00 on each person's own clock, Monday to "
-            "Friday; a slot begins on the full or half hour, within everybody's working hours. Entries that "
-            "are cancelled or declined or take no time leave people free. Do what is asked and nothing else, "
-            "then call `finish`."
+            "Friday; a slot begins on the full or half hour and lies wholly within everybody's working "
+            "hours. A time that is named holds even outside of them. Entries that are cancelled or declined "
+            "or take no time leave people free. Do what is asked and nothing else, then call `finish`."
         )
 
     def answer(self, state: Any, action: Reply) -> Outcome:

@@ -151,7 +151,7 @@ def find_slot(world: World, week: int) -> Goal | None:
     item = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
     text = (
         f"Find the first slot of {slots * 30} minutes from {day_text(days[0])} to {day_text(days[-1])} in "
-        f'which {names_text(others, "I")} are free, and book "{title}" there with them.'
+        f'which {names_text(others, "I")} are free, and book "{title}" then for all of us.'
     )
     return _goal(world, "find_slot", text, people, (None, item))
 
@@ -185,7 +185,7 @@ def cancel(world: World, week: int) -> Goal | None:
     other = _placed(world, title, week, _others(world), slots)
     if found is None or other is None or _day(world, found) == _day(world, other):
         return None
-    text = f'Cancel "{title}", the one on {day_text(_day(world, found))}.'
+    text = f'Cancel the "{title}" on {day_text(_day(world, found))}.'
     return _goal(world, "cancel", text, [world.user, *others], (found, None))
 
 
@@ -287,8 +287,8 @@ def answer_invitations(world: World, week: int) -> Goal | None:
     for item, organizer in zip(invitations, organizers, strict=True):
         world.put(item, [organizer, user], busy=False)
     text = (
-        f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those in "
-        "whose time I have nothing else that takes time, and decline the others."
+        f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those "
+        "that overlap nothing else that takes my time, and decline the others."
     )
     # A guest's answer does not change the organizer's own entry.
     return _goal(world, "answer_invitations", text, [user], *edits)
@@ -320,7 +320,7 @@ def ask_minutes(world: World, week: int) -> Goal | None:
         return None
     text = (
         f"How many minutes of my working hours from {day_text(days[0])} to {day_text(days[-1])} are taken? "
-        "What overlaps counts once. Answer with the number."
+        "Count overlapping time only once. Answer with the number."
     )
     needs = frozenset((world.user.address, slot) for slot in slots)
     return Goal("ask_minutes", text, answer=str(30 * taken), needs=needs)

@@ -30,10 +30,10 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
         ),
         "find_slot": (
             rf"Find the first slot of (\d+) minutes from {_DAY} to {_DAY} in which (.+) and I are free, "
-            r'and book "(.+)" there with them\.'
+            r'and book "(.+)" then for all of us\.'
         ),
         "move": rf'Move "(.+)" from {_DAY} to {_DAY}, (\d\d:\d\d) (.+) time\. .+',
-        "cancel": rf'Cancel "(.+)", the one on {_DAY}\.',
+        "cancel": rf'Cancel the "(.+)" on {_DAY}\.',
         "cancel_one": rf'"(.+)" does not take place on {_DAY}: cancel that date alone\.',
         "cancel_following": rf'End "(.+)": cancel it from {_DAY} on, that date included\.',
         "reschedule_series": (
