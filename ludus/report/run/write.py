@@ -1,7 +1,6 @@
 """`write_report`: a run's folder in, `report.html` and `curves.png` out."""
 
 import errno
-import os
 from pathlib import Path
 
 import gymnasium
@@ -14,6 +13,7 @@ from ludus.report.run.models import describe, saved_model
 from ludus.report.run.page import Gathered, render
 from ludus.report.run.pairs import match, typical
 from ludus.report.transcript import Decode
+from ludus.tools.files import write_file
 
 GIFS = {"primed": "before.gif", "final": "after.gif"}
 
@@ -80,10 +80,8 @@ def _games(run: Run) -> tuple[list[Gif], list[str]]:
 
 def _write(file: Path, content: bytes) -> None:
     """Write whole or not at all: an existing file stays until the new one is complete."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
+        write_file(file, content)
     except OSError as error:
         cause = (
             "the disk is full; free some space"
@@ -91,5 +89,3 @@ def _write(file: Path, content: bytes) -> None:
             else f"{error.strerror}; check it"
         )
         raise ReportError(f"{file}: cannot be written, {cause} and run `ludus view` again") from error
-    finally:
-        unfinished.unlink(missing_ok=True)

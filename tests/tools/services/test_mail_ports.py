@@ -315,8 +315,6 @@ def test_a_section_of_parts_and_the_whole_fit_together() -> None:
     session = Session(lambda name: service, lambda password: True)
     session.respond([b"a LOGIN x y"])
     service.submit(b"To: jo@x.example\r\nSubject: s\r\n\r\nhello\r\n", ["jo@x.example"])
-    row = service.messages("sent")[0]
-    service.store.add([])
     invited = {
         "to": ["jo@x.example"],
         "subject": "s",
@@ -326,7 +324,6 @@ def test_a_section_of_parts_and_the_whole_fit_together() -> None:
     with connect(service) as http:
         http.post("/messages", json=invited).raise_for_status()
     session.respond([b"a SELECT Sent"])
-    assert row["subject"] == "s"
 
     def content(section: bytes) -> bytes:
         answer = session.respond([b"a FETCH 2 BODY.PEEK[%s]" % section])

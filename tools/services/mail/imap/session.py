@@ -81,11 +81,11 @@ class Session:
         """
         if self._waiting:
             tag, self._waiting = self._waiting, b""
-            return self._ended(tag, "", lambda: self._continue(parts[0]))
+            return self._ended(tag, lambda: self._continue(parts[0]))
         tag, _, rest = parts[0].partition(b" ")
         if not re.fullmatch(rb"[A-Za-z0-9.#$&',;:<=>?@^_`|~!/-]{1,64}", tag):
             return b"* BAD a command begins with a tag\r\n"
-        return self._ended(tag, "", lambda: self._carry_out([rest, *parts[1:]]))
+        return self._ended(tag, lambda: self._carry_out([rest, *parts[1:]]))
 
     def news(self) -> bytes:
         """What has changed in the open folder since the client was told."""
@@ -102,7 +102,7 @@ class Session:
         self._uids = now
         return told
 
-    def _ended(self, tag: bytes, name: str, carry_out: Callable[[], "Done | Waits"]) -> bytes:
+    def _ended(self, tag: bytes, carry_out: Callable[[], Done | Waits]) -> bytes:
         """The whole answer to a command: what it tells, news, and the line with its tag."""
         try:
             done = carry_out()
