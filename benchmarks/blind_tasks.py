@@ -4,7 +4,7 @@
     blind_tasks.py call ludus/Weather-v0 7 geocode '{"name": "Ulm"}'    # act, and read what comes back
     blind_tasks.py say ludus/Assistant-v0 7 "How long should it take?"
     blind_tasks.py expected ludus/Weather-v0 7     # after the end: the verdict, and what the oracle does
-    blind_tasks.py table                           # all that was played, and how it ended
+    blind_tasks.py table                           # how the folder's episodes ended, added to the results
 
 An episode is the list of its replies, a file in `--folder`, and is replayed from the start for each command,
 so that it can be interrupted and continued. A reply can also be written into that file by hand, as a line of
@@ -157,27 +157,35 @@ def oracle_replies(id: str, seed: int) -> Iterator[Any]:
 
 
 def write_table(folder: Path, out: Path) -> None:
-    rows = []
+    """Add the folder's episodes to the results; those of other tasks stay as they were played."""
+    before = json.loads(out.read_text(encoding="utf-8"))["episodes"] if out.exists() else []
+    rows = {(row["id"], row["seed"]): row for row in before}
     ids = {environment_title(id): id for id in gymnasium.registry if id.startswith("ludus/")}
     for path in sorted(folder.glob("*.jsonl")):
         title, _, seed = path.stem.rpartition("-")
         replies = read_replies(path)
         played = play(ids[title], int(seed), replies)
         request = content_text(played.seen[0][-1])
-        rows.append(
-            {
-                "id": ids[title],
-                "seed": int(seed),
-                "request": request,
-                "turns": len(replies),
-                "ended": played.ended,
-                "solved": played.success,
-                "failure": played.env.unwrapped.verdict.failure if played.ended else "",
-            }
-        )
+        rows[ids[title], int(seed)] = {
+            "id": ids[title],
+            "seed": int(seed),
+            "request": request,
+            "turns": len(replies),
+            "ended": played.ended,
+            "solved": played.success,
+            "failure": played.env.unwrapped.verdict.failure if played.ended else "",
+        }
         verdict = "solved" if played.success else "not solved" if played.ended else "open"
         print(f"{ids[title]:24} {seed:>6} {verdict}")
-    write_file(out, json.dumps({**machine("ludus"), "episodes": rows}, indent=1, ensure_ascii=False) + "\n")
+    write_file(
+        out,
+        json.dumps(
+            {**machine("ludus"), "episodes": [rows[key] for key in sorted(rows)]},
+            indent=1,
+            ensure_ascii=False,
+        )
+        + "\n",
+    )
 
 
 if __name__ == "__main__":
