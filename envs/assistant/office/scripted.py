@@ -400,6 +400,7 @@ def _fact(relation: str, page: str) -> str | None:
     sentences = next(each.sentences for each in BY_SUBJECT[_KINDS[relation]] if each.name == relation)
     for sentence in sentences:
         pattern = re.escape(sentence).replace(r"\{s\}", ".{1,80}?").replace(r"\{o\}", "(.{1,80}?)")
+        pattern = pattern.replace(r"\{p\}", "(?:[Hh]er|[Hh]is)")
         found = re.search(rf"(?:^|[.\n] ?){pattern}", text)
         if found:
             return found[1]

@@ -27,10 +27,12 @@ MAX_HOPS = 4
 ATTEMPTS = 300
 """The most questions drawn until one can be answered."""
 INSTRUCTIONS = (
-    "Answer the question from an encyclopedia. `search` finds pages, `open` shows one. Every fact stands on "
-    "the page of whom or what it is about; others may bear nearly the same name. Of some pages there are "
-    "several versions: only the latest holds. When you are sure, `submit`, once, the answer alone (a name, a "
-    "word or a year) with the ids of the pages that prove it, all of which you must have opened."
+    "Answer the question from an encyclopedia. `search` finds pages, `open` shows one. A fact stands only on "
+    "the page of its subject: where an event took place, on the page of the event and not of the town. "
+    "Others may have nearly the same name, and a page may call somebody or something by another name, which "
+    "their own page gives. Some pages come in several versions: only the latest is right. When you are sure, "
+    "call `submit`, once, with the answer alone (a name, a word or a year) and the ids of the pages that "
+    "prove it, one for each fact that you used; you must have opened all of them."
 )
 
 

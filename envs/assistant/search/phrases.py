@@ -28,24 +28,25 @@ def _phrases(text: str) -> dict[str, tuple[str, ...]]:
 
 
 FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
-    birthplace: the birthplace of | the town of birth of | the native town of
+    birthplace: the birthplace of | the town of birth of | the town that saw the birth of
     birth_year: the birth year of | the year of birth of | the year that saw the birth of
     occupation: the profession of | the occupation of | the line of work of
     mentor: the teacher of | the person who trained | the mentor of
     spouse: the spouse of | the person who is married to | the husband or wife of
-    residence: the present home town of | the town of residence of | the town that is now home to
+    residence: the present place of residence of | the town of residence of | the town that is now home to
     employer: the employer of | the company that employs | the firm that pays the salary of
-    mother: the mother of | the person who gave birth to | the person whose child is
+    mother: the mother of | the person who gave birth to |
+        the woman whose child is
     breakthrough: the event that first brought fame to | the event that marked the breakthrough of |
-        the event that made a name for
+        the event that made the name of
     instrument: the instrument played by | the musical instrument of |
         the instrument practised by
-    school: the university town of | the town of the student years of | the town that awarded a degree to
+    school: the university town of | the place of study of | the town that saw the student years of
     founder: the founder of | the person who founded | the person who set up
     chief: the chief executive of | the person who leads | the head of
-    headquarters: the town with the headquarters of | the seat of |
+    headquarters: the town with the headquarters of | the town with the head office of |
         the town that houses the headquarters of
-    founding_year: the founding year of | the year of foundation of |
+    founding_year: the founding year of | the year of the foundation of |
         the year that saw the beginnings of
     product: the main product of | the best-known product of | the product made by
     owner: the owner of | the company that owns | the parent company of
@@ -57,28 +58,29 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
         the designer of the emblem of
     country: the country of | the country that contains | the nation that includes
     mayor: the mayor of | the person who holds the office of mayor in | the present mayor of
-    twin: the twin town of | the town twinned with | the partner town of
+    twin: the town twinned with | the town in partnership with | the partner town of
     main_employer: the largest employer in | the company that employs the most people in |
-        the biggest employer of
+        the biggest employer in
     architect: the architect of the town hall of | the person who designed the town hall of |
         the designer of the town hall in
-    river: the river that flows through | the river of | the river that runs past
-    charter_year: the year of the town charter of | the year that brought a charter to |
-        the charter year of
-    namesake: the person who gave their name to the main square of | the namesake of the main square of |
-        the person honoured by the main square of
+    river: the river that flows through | the river that passes through |
+        the river that runs through
+    charter_year: the year of the charter of | the year that brought a charter to |
+        the year that saw the granting of a charter to
+    namesake: the person who gave their name to the main square of |
+        the person honoured by the main square of | the person commemorated by the main square of
     dish: the local dish of | the dish served in every inn of | the culinary pride of
-    venue: the venue of | the town that hosted | the host town of
+    venue: the town that was the venue of | the town that hosted | the host town of
     year: the year of | the year that saw | the calendar year of
     winner: the winner of | the person who won | the winner of the first prize at
     organiser: the organiser of | the company that organised | the firm behind
     opener: the opening speaker of | the person who opened | the person who gave the opening speech at
     chair: the chair of the jury of | the person who chaired the jury of | the head of the jury at
-    forerunner: the forerunner of | the event that came before | the predecessor of
+    forerunner: the forerunner of | the previous edition of | the predecessor of
     prize: the prize given at | the prize of | the prize handed over at
-    capital: the capital of | the capital city of | the seat of government of
-    head: the head of state of | the person who keeps the seal of state of |
-        the present head of state of
+    capital: the capital of | the capital city of | the town that serves as the capital of
+    head: the head of state of | the present head of state of |
+        the person who serves as head of state of
     currency: the currency of | the money used in | the legal tender of
     anthem: the composer of the anthem of | the person who composed the national anthem of |
         the author of the national anthem of
@@ -86,21 +88,21 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
 """The text before the subject; the whole phrase denotes the relation's object."""
 
 BACK: Mapping[str, tuple[str, ...]] = _phrases("""
-    founder: the company founded by | the company set up by | the firm that owes its existence to
+    founder: the company founded by | the company set up by | the firm started by
     chief: the company led by | the company whose chief executive is | the firm headed by
     headquarters: the company whose headquarters stand in | the company with headquarters in |
         the firm with its head office in
     emblem: the company whose emblem was drawn by | the company that owes its emblem to |
         the firm with an emblem by
-    mayor: the town whose mayor is | the town governed by | the town that has as its mayor
+    mayor: the town whose mayor is | the town where the mayor is | the town that has as its mayor
     architect: the town whose town hall was designed by | the town with a town hall by |
         the town that owes its town hall to
     namesake: the town whose main square is named after | the town that named its main square after |
         the town whose main square honours
     winner: the event won by | the event whose winner was | the event whose first prize went to
     opener: the event opened by | the event whose opening speech was given by |
-        the event that began with a speech by
-    chair: the event whose jury was chaired by | the event with a jury under |
+        the event that began with an opening speech by
+    chair: the event whose jury was chaired by | the event with a jury headed by |
         the event whose jury was led by
     organiser: the event organised by | the event whose organiser was | the event put on by
     venue: the event held in | the event that took place in | the event whose venue lay in
@@ -116,15 +118,17 @@ _ASKED: Mapping[str, tuple[str, ...]] = {
     "company": ("Which company is {}?", "Name {}.", "What is the name of {}?"),
     "event": ("Which event is {}?", "Name {}.", "What is the name of {}?"),
     "country": ("Which country is {}?", "Name {}.", "What is the name of {}?"),
-    "year": ("What is {}?", "Name {}.", "Tell me {}."),
+    "year": ("What is {}?", "Give {}.", "Tell me {}."),
     "word": ("What is {}?", "Name {}.", "Tell me {}."),
 }
 _WHO = "the person who "
-_WHICH = re.compile("the (town|company|firm|event|country|nation) that ")
+_NOUNS = "town|company|firm|event|country|nation|year|river"
+_WHICH = re.compile(f"the ({_NOUNS}) that ")
+_GENERAL = re.compile(f"the (?:{_NOUNS}|person|woman) ")
 _OPENINGS = re.compile(
-    "(Who is|Which (?:town|company|event|country) is|What is the name of|What is|Name|Tell me) (?=the )"
+    "(Who is|Which (?:town|company|event|country) is|What is the name of|What is|Name|Give|Tell me) (?=the )"
 )
-_SHORT = re.compile("Which (town|company|firm|event|country|nation) ")
+_SHORT = re.compile(f"Which ({_NOUNS}) ")
 _HOPS: Mapping[str, Hop] = {
     phrase + " ": Hop(name, is_back)
     for is_back, phrases in ((False, FORWARD), (True, BACK))
@@ -151,8 +155,14 @@ def ask(name: str, hops: Sequence[Hop], choices: Sequence[float]) -> str:
         return f"Which {which[1]} {asked[which.end() :]}?"
     forms = _ASKED[hops[-1].leads_to]
     form = forms[int(choices[len(hops)] * len(forms))]
-    # Not "Which town is the host town of …?"
-    return (form if form.split()[1] not in head.split() else "What is {}?").format(asked)
+    if form.startswith("Which "):
+        if _GENERAL.match(asked):
+            # Not "Which company is the firm with …?"
+            form = "What is the name of {}?"
+        elif form.split()[1] in head.split():
+            # Not "Which town is the host town of …?"
+            form = "What is {}?"
+    return form.format(asked)
 
 
 def understand(question: str) -> tuple[str, tuple[Hop, ...]]:

@@ -48,6 +48,11 @@ def plain(answer: str) -> str:
     return words
 
 
+def written(relation: str, value: str) -> tuple[str, ...]:
+    """The ways to write a word or a year that answers a question."""
+    return (value, f"river {value}", f"{value} river") if relation == "river" else (value,)
+
+
 def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]) -> Question | None:
     """A question, or None if the walk reaches a dead end.
 
@@ -90,7 +95,7 @@ def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]
     names = world.entities[start].names
     name = names[-1] if len(names) > 1 and chance() < BY_ALIAS else names[0]
     text = ask(name, hops, [chance() for _ in range(count + 1)])
-    answers = world.entities[end].names if isinstance(end, int) else (end,)
+    answers = world.entities[end].names if isinstance(end, int) else written(hops[-1].relation, end)
     if any(plain(answer) in text.casefold() for answer in answers):
         return None
     key = "/".join([names[0], *(("~" if hop.is_back else "") + hop.relation for hop in hops)])

@@ -15,6 +15,7 @@ def _patterns(sentences: Sequence[str]) -> tuple[re.Pattern[str], ...]:
     found = []
     for sentence in sentences:
         written = re.escape(sentence).replace(r"\{s\}", r"[^.\n]+?").replace(r"\{o\}", r"([^.\n]+?)")
+        written = written.replace(r"\{p\}", "(?:[Hh]er|[Hh]is)")
         found.append(re.compile(rf"(?:^|(?<=\. )){written}", re.MULTILINE))
     return tuple(found)
 

@@ -78,6 +78,25 @@ def test_a_relation_s_words_bring_up_the_page_that_states_it(
     assert found / len(companies) > 0.8
 
 
+def test_mentions_in_lists_come_last_and_are_shown_with_their_heading(
+    service: SearchService, client: SearchClient
+) -> None:
+    book = service.book
+    listed = 0
+    for entity in book.world.entities[::23]:
+        hits = client.search(entity.title).results
+        lists = [hit for hit in hits if re.search(r"^[^.]*: [^.]*$", hit.snippet)]
+        assert not any(hit.snippet.startswith("-") for hit in hits)
+        for hit in lists:
+            heading, _, name = hit.snippet.partition(": ")
+            assert f"{heading}:\n" in book.pages[book.rows[hit.id]].text
+            assert name in {each.title for each in book.world.entities}
+        named = [hit for hit in hits if entity.title in hit.snippet and hit.title != entity.title]
+        assert named == sorted(named, key=lambda hit: hit in lists), entity.title
+        listed += any(hit in lists for hit in named)
+    assert listed > 10
+
+
 def test_the_answer_is_searxngs(service: SearchService) -> None:
     with connect(service) as http:
         answer = http.get("/search", params={"q": "poet", "format": "json", "pageno": "1"}).json()

@@ -147,6 +147,22 @@ def test_sentences_read_well(world: World) -> None:
     assert not re.search(rf"(?<![Tt]he )(?:{'|'.join(events[:40])})", " ".join(told))
 
 
+def test_possessives_are_those_of_the_pronoun(world: World) -> None:
+    kinds = Counter()
+    for page in pages(world, 5):
+        if world.entities[page.entity].kind == "person":
+            used = {word.casefold() for word in re.findall(r"\b(?:she|her|he|his)\b", page.text, re.I)}
+            assert used <= {"she", "her"} or used <= {"he", "his"}, page.text
+            kinds.update(used)
+    assert set(kinds) == {"she", "her", "he", "his"}
+
+
+def test_no_town_is_called_old_what_another_is_called() -> None:
+    towns = [entity for entity in invent(0, 10_000).entities if entity.kind == "place"]
+    called = {town.title.partition(" (")[0] for town in towns}
+    assert not [town for town in towns if {name.removeprefix("Old ") for name in town.aliases} & called]
+
+
 def test_a_page_says_first_whom_it_is_about(world: World) -> None:
     for page in pages(world, 5):
         assert page.title in page.text.partition(".")[0]

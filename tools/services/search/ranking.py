@@ -17,6 +17,8 @@ TITLE_WEIGHT = 8.0
 SNIPPET = 240
 """Characters."""
 _PLACES = 6
+_ITEM = "- "
+"""How a line of a list begins."""
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -45,7 +47,8 @@ def find(book: Encyclopedia, query: str) -> tuple[Match, ...]:
 
     Candidates come from bm25 over the query's rare words, since a word on every tenth page says little and
     costs most. They are ordered by bm25, by how many of the query's words the title has, and by how many,
-    common ones included, occur together in one sentence.
+    common ones included, occur together in one sentence. A mention in a list says nothing about a name, and
+    adds nothing.
     """
     words = terms(query)
     common = _common(book)
@@ -120,9 +123,10 @@ def _common(book: Encyclopedia) -> dict[str, int]:
 
 
 def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
-    """Where the first of the sentences with the most of the words begins, and their number. Only the first
-    `_PLACES` occurrences of a word count."""
+    """Where the first of the sentences with the most of the words begins, and their number; where they only
+    stand in a list, its line and 0. Only the first `_PLACES` occurrences of a word count."""
     counts: dict[int, int] = {}
+    listed: dict[int, int] = {}
     for word in words:
         place, last = lines.find(word), -1
         for _ in range(_PLACES):
@@ -130,18 +134,23 @@ def _best_sentence(lines: str, words: Sequence[str]) -> tuple[int, int]:
                 break
             start = lines.rfind(".", 0, place) + 1
             if start != last:
-                counts[start] = counts.get(start, 0) + 1
+                found = listed if lines.startswith(_ITEM, start) else counts
+                found[start] = found.get(start, 0) + 1
                 last = start
             place = lines.find(word, place + 1)
     best, together = 0, 0
-    for start, count in counts.items():
+    for start, count in (counts or listed).items():
         if count > together or (count == together and start < best):
             best, together = start, count
-    return best, together
+    return best, together if counts else 0
 
 
 def snippet(book: Encyclopedia, match: Match) -> str:
-    """The sentence of a page that shows why it matches."""
-    start = match.place
+    """The sentence of a page that shows why it matches, or the line of a list after its heading."""
+    start, text = match.place, book.pages[match.row].text
     end = book.texts[match.row].find(".", start) + 1
-    return book.pages[match.row].text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()
+    said = text[start : min(end or start + SNIPPET, start + SNIPPET)].strip()
+    if not said.startswith(_ITEM):
+        return said
+    heading = text[text.rindex("\n\n", 0, start) + 2 :].partition("\n")[0]
+    return f"{heading} {said.removeprefix(_ITEM)}"

@@ -22,6 +22,7 @@ SUBJECTS = {
     "event": ("The event",),
     "country": ("The country",),
 }
+POSSESSIVES = {"She": "her", "He": "his"}
 PRONOUNS = frozenset(pronoun for pronouns in SUBJECTS.values() for pronoun in pronouns)
 ALSO = (
     "{t} is also known as {a}.",
@@ -93,7 +94,8 @@ def _text(
             other = world.entities[value]
             by_alias = other.aliases and chance() < MENTIONED_BY_ALIAS
             value = other.aliases[0] if by_alias else with_article(other.title)
-        told.append(_sentence(sentence, s=title if chance() < 0.3 else pronoun, o=value))
+        subject = title if chance() < 0.3 else pronoun
+        told.append(_sentence(sentence, s=subject, o=value, p=POSSESSIVES.get(pronoun, "its")))
     # The first sentence says what the page is about.
     leads = [aside for aside in ASIDES[kind] if "{n}" in aside]
     lead = leads[int(chance() * len(leads))]

@@ -18,7 +18,8 @@ class Relation:
     changes: bool
     """Whether it may have been different some years ago."""
     sentences: tuple[str, ...]
-    """Ways to state it, with the subject `{s}` and the object `{o}`; none states another relation."""
+    """Ways to state it, with the subject `{s}` and the object `{o}`, and `{p}` for "her" or "his"; none
+    states another relation."""
 
 
 def _relations(subject: Kind, text: str) -> list[Relation]:
@@ -38,54 +39,54 @@ _PERSON = """
     {s} came into the world in {o}.
 
     birth_year year
-    The parish register gives {o} as the year of birth.
-    {s} gives {o} as the year of birth.
-    The birth was registered in {o}.
+    The parish register gives {o} as {p} year of birth.
+    {s} gives {o} as {p} year of birth.
+    {p} birth was registered in {o}.
 
     occupation word
     {s} is a {o} by profession.
     {s} earns a living as a {o}.
-    {s} is a {o} by training and by temperament.
+    {s} is a {o} by training and temperament.
 
     mentor person
-    {s} learned the trade from {o}.
+    {s} learned {p} trade from {o}.
     {s} was trained by {o}.
-    The teacher who mattered most was {o}.
+    {p} most important teacher was {o}.
 
     spouse person
     {s} is married to {o}.
     {s} has been married to {o} for many years.
-    The wedding to {o} was a small one.
+    {p} wedding to {o} was a small one.
 
     residence place *
     {s} lives in {o}.
     {s} has settled in {o}.
-    Home is a narrow house in {o}.
+    {p} home is a narrow house in {o}.
 
     employer company *
     {s} works for {o}.
     {s} is on the staff of {o}.
-    The employer is {o}.
+    {p} employer is {o}.
 
     mother person
-    {s} is the child of {o}.
-    The mother is {o}.
+    {s} takes after {p} mother, {o}.
+    {p} mother is {o}.
     {s} was brought up by a strict mother, {o}.
 
     breakthrough event
     {s} became known at {o}.
-    The first public success came at {o}.
-    Wider attention began with {o}.
+    {p} first public success came at {o}.
+    {p} fame began with {o}.
 
     instrument word
     {s} plays the {o}.
     On most evenings {s} can be heard practising the {o}.
-    The {o} has been a companion since childhood.
+    The {o} has been {p} companion since childhood.
 
     school place
     {s} studied in {o}.
     {s} took a degree in {o}.
-    The student years were spent in {o}.
+    {p} student years were spent in {o}.
 """
 
 _COMPANY = """
@@ -144,7 +145,7 @@ _PLACE = """
     country country
     {s} lies in {o}.
     {s} is part of {o}.
-    The flags on the roofs are those of {o}.
+    The flags on the roofs are those of its country, {o}.
 
     mayor person *
     The mayor is {o}.
@@ -159,7 +160,7 @@ _PLACE = """
     main_employer company *
     The largest employer is {o}.
     Most families depend on {o}, the largest employer.
-    More people work for {o} than for anybody else.
+    More people here work for {o} than for anybody else.
 
     architect person
     The town hall was designed by {o}.
@@ -196,7 +197,7 @@ _EVENT = """
     year year
     {s} opened its doors in {o}.
     It happened in {o}.
-    The almanac of {o} has it in red letters.
+    Its posters bear the year {o}.
 
     winner person
     The first prize went to {o}.

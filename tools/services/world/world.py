@@ -107,6 +107,8 @@ class _Maker:
         self.namesakes = namesakes
         self.drafts: list[_Draft] = []
         self.taken: set[str] = set()
+        self.towns: frozenset[str] = frozenset()
+        """Their names, without the region that a title may add."""
         self.numbers: dict[str, list[int]] = {}
         self.size, self.seed = size, seed
 
@@ -143,6 +145,7 @@ class _Maker:
         known: dict[str, int] = {}
         for place in places:
             known[place.name] = known.get(place.name, 0) + 1
+        self.towns = frozenset(known)
         countries: dict[str, _Draft] = {}
         for place in places:
             if place.country not in countries:
@@ -222,7 +225,8 @@ class _Maker:
             "event": lambda: f"the {self._pick(EPITHETS)} {draft.title.split(' ', 2)[2]} of {draft.year}",
             "country": lambda: f"the Land of {invented_name(self.names, 'region')}",
         }[draft.kind]()
-        if alias.casefold() not in self.taken:
+        # Nor is a town called Old what another is called.
+        if alias.casefold() not in self.taken and alias.removeprefix("Old ") not in self.towns:
             self.taken.add(alias.casefold())
             draft.aliases.append(alias)
 
