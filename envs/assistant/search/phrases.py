@@ -56,7 +56,7 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
         the town that hosts the earliest branch of
     emblem: the artist behind the emblem of | the person who drew the emblem of |
         the designer of the emblem of
-    country: the country of | the country that contains | the nation that includes
+    country: the country that is home to | the country that contains | the nation that includes
     mayor: the mayor of | the person who holds the office of mayor in | the present mayor of
     twin: the town twinned with | the town in partnership with | the partner town of
     main_employer: the largest employer in | the company that employs the most people in |
@@ -71,7 +71,7 @@ FORWARD: Mapping[str, tuple[str, ...]] = _phrases("""
         the person honoured by the main square of | the person commemorated by the main square of
     dish: the local dish of | the dish served in every inn of | the culinary pride of
     venue: the town that was the venue of | the town that hosted | the host town of
-    year: the year of | the year that saw | the calendar year of
+    year: the year of | the year that saw | the year that was marked by
     winner: the winner of | the person who won | the winner of the first prize at
     organiser: the organiser of | the company that organised | the firm behind
     opener: the opening speaker of | the person who opened | the person who gave the opening speech at

@@ -82,6 +82,9 @@ def draw(book: Encyclopedia, chance: Callable[[], float], lengths: Sequence[int]
         if not choices:
             return None
         hop, end = choices[int(chance() * len(choices))]
+        if hops and hop == hops[-1]:
+            # "The supplier of the supplier of" is hard to count.
+            return None
         if isinstance(end, int):
             if end in visited:
                 return None

@@ -1,5 +1,6 @@
 """`ludus/Search-v0`: its questions, what counts as proof, its rewards."""
 
+import itertools
 import random
 import re
 import threading
@@ -123,11 +124,20 @@ def test_questions_read_well(is_back: bool) -> None:
 def test_no_phrase_has_two_readings() -> None:
     # A mother is no father, a venue may be a hall, and people differ on what a namesake or a home town is.
     arguable = (
-        "namesake|home town|twin town|person whose child|^the venue of|came before|seal of state|the seat"
+        "namesake|home town|twin town|person whose child|^the venue of|came before|seal of state|the seat|"
+        "country of|calendar year"
     )
     for phrase in (phrase for choices in (*FORWARD.values(), *BACK.values()) for phrase in choices):
         assert not re.search(arguable, phrase), phrase
     assert not any("child of" in sentence for sentence in RELATIONS["mother"].sentences)
+
+
+def test_no_step_is_taken_twice_in_a_row() -> None:
+    env = Search(hops=(3, 4), pages=PAGES)
+    for seed in range(60):
+        env.reset(seed=seed)
+        _, *steps = env.task_name.split("/")
+        assert all(step != after for step, after in itertools.pairwise(steps)), env.task_name
 
 
 def test_a_river_may_be_called_one() -> None:
