@@ -5,15 +5,17 @@
 A guesser may look at everything that the tools show, and knows what forms an answer can have, but does not
 work out which one is right. From a task's candidates it takes one at random (`uniform`), or always the one in
 the same place, the best there is (`constant`): a morning's third slot, 14 hours, the first name on a page.
-The best one is chosen on every second seed, and measured on the others. What is right is what the oracle
-answers. Where the request itself says what to do (book, move, cancel) there is nothing to guess.
+The best one is chosen on every second seed, for each unit that requests name, and measured on the others.
+What is right is what the oracle answers, or any number within the tolerance. Where the request itself says
+what to do (book, move, cancel) there is nothing to guess.
 """
 
 import argparse
 import itertools
 import json
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -48,6 +50,8 @@ WORKDAY = 2 * (WORK_ENDS - WORK_BEGINS)
 class Played:
     """An episode of the oracle."""
 
+    begun: Any
+    """The state at the beginning."""
     rules: str
     request: str
     calls: Sequence[tuple[str, Mapping[str, Any]]]
@@ -68,11 +72,17 @@ class Guesses:
     """What may be answered to one task: names of candidates that mean the same from task to task."""
 
     candidates: int
-    right: Hashable
-    """None where no candidate is right."""
+    right: frozenset[Hashable]
+    """Empty where no candidate is right."""
+    unit: str = ""
 
 
-STATED = Guesses(0, None)
+def one(candidates: int, right: Hashable) -> Guesses:
+    """Guesses of which one is right; none where `right` is None."""
+    return Guesses(candidates, frozenset(() if right is None else (right,)))
+
+
+STATED = Guesses(0, frozenset())
 """The request says what to do: there is nothing to guess."""
 
 
@@ -80,6 +90,7 @@ def play(env: Any, seed: int) -> Played:
     agent = env.scripted["oracle"](env, 0)
     observation, info = env.reset(seed=seed)
     agent.begin()
+    begun = env.snapshot()[0]
     rules, request = (content_text(message) for message in observation)
     calls, told, ended = [], [], False
     while not ended:
@@ -92,7 +103,7 @@ def play(env: Any, seed: int) -> Played:
         ended = terminated or truncated
         if not isinstance(reply, str):
             told += [content_text(message) for message in observation]
-    return Played(rules, request, calls, told)
+    return Played(begun, rules, request, calls, told)
 
 
 def weather(kind: str, played: Played) -> Guesses:
@@ -101,24 +112,27 @@ def weather(kind: str, played: Played) -> Guesses:
     if kind == "warmest":
         asked = [place.partition(" (")[0] for place in words["places"].split("; ")]
         order = tuple(asked.index(name) for name in value.split(", "))
-        return Guesses(len([*itertools.permutations(asked)]), order)
+        return one(len([*itertools.permutations(asked)]), order)
     if kind in ("first_rain", "first_gust"):
         first = datetime.combine(read_day(words["first"], read_in_full(played.rules)), time())
         hours = (datetime.fromisoformat(value) - first) // timedelta(hours=1)
-        return Guesses(24 * int(words["days"]), hours)
+        return one(24 * int(words["days"]), hours)
     if kind in ("hours_above", "wet_hours"):
-        return Guesses(24 * int(words["days"]) + 1, value)
-    # A guess is right with whatever is within the tolerance of it.
-    step = {"mm": 0.1, "inch": 0.03}.get(words["unit"], 0.6 if kind == "difference" else 0.4)
-    return Guesses(24, (words["unit"], round(value / step)))
+        return one(24 * int(words["days"]) + 1, value)
+    # A guess is any number with as many decimals as the service gives.
+    goal = played.begun.question.goal
+    step = 0.001 if goal.unit == "inch" else 0.1
+    low, high = ((goal.value + sign * goal.tolerance) / step for sign in (-1, 1))
+    right = range(math.ceil(low - 1e-6), math.floor(high + 1e-6) + 1)
+    return Guesses(24, frozenset(right), goal.unit)
 
 
 def calendar(kind: str, played: Played) -> Guesses:
     if kind == "ask_minutes":
-        return Guesses(5 * WORKDAY + 1, played.call("finish")["answer"])
+        return one(5 * WORKDAY + 1, played.call("finish")["answer"])
     if kind == "answer_invitations":
         answers = tuple(call["answer"] for name, call in played.calls if name == "answer_invitation")
-        return Guesses(2 ** len(answers), answers)
+        return one(2 ** len(answers), answers)
     if kind in ("find_slot", "ask_slot"):
         possible = slots(kind, played)
         if kind == "find_slot":
@@ -126,10 +140,10 @@ def calendar(kind: str, played: Played) -> Guesses:
         else:
             at = datetime.strptime(played.call("finish")["answer"], "%H:%M").time()
             start = next(slot for slot in possible if slot.time() == at)
-        return Guesses(len(possible), possible.index(start))
+        return one(len(possible), possible.index(start))
     if kind == "repair":
         start = datetime.fromisoformat(played.call("move_event")["start"])
-        return Guesses(WORKDAY, start.time())
+        return one(WORKDAY, start.time())
     return STATED
 
 
@@ -167,14 +181,14 @@ def slots(kind: str, played: Played) -> list[datetime]:
 
 def assistant(kind: str, played: Played) -> Guesses:
     if kind == "room":
-        return Guesses(len(ROOMS), played.call("create_event")["place"])
+        return one(len(ROOMS), played.call("create_event")["place"])
     if kind == "question":
         said = str(played.call("reply_mail")["text"])
         return named(played.answers("open")[-1], said.removeprefix("The answer is ").removesuffix("."))
     if kind == "picnic":
         text = played.call("send_mail")["text"]
         days = tuple(date.fromisoformat(day).weekday() for day in re.findall(r"\d{4}-\d\d-\d\d", text))
-        return Guesses(2**5 - 1, days)
+        return one(2**5 - 1, days)
     made = played.call("move_event" if kind == "move" else "create_event")
     start = datetime.fromisoformat(made["start"])
     opens, closes = PARTS["morning" if start.hour < PARTS["afternoon"][0].hour else "afternoon"]
@@ -182,7 +196,7 @@ def assistant(kind: str, played: Played) -> Guesses:
     length = timedelta(minutes=made.get("minutes", 60))
     place = (start - datetime.combine(start.date(), opens)) // STEP
     count = (whole - length) // STEP + 1
-    return Guesses(5 * count, (start.weekday(), place)) if kind == "outdoors" else Guesses(count, place)
+    return one(5 * count, (start.weekday(), place)) if kind == "outdoors" else one(count, place)
 
 
 def search(kind: str, played: Played) -> Guesses:
@@ -193,7 +207,7 @@ def search(kind: str, played: Played) -> Guesses:
         return named(played.answers("open")[-1], answer)
     titles = re.findall(r"(?m)^\[[^]]+\] (.*?) \(version", "\n".join(played.answers("search")))
     found = [*dict.fromkeys(titles)]
-    return Guesses(len(found), found.index(answer))
+    return one(len(found), found.index(answer))
 
 
 def named(page: str, answer: str) -> Guesses:
@@ -201,7 +215,7 @@ def named(page: str, answer: str) -> Guesses:
     text = page.partition("\n")[2]
     found = [*dict.fromkeys(re.findall(r"(?:the )?[A-Z][\w'-]+(?: (?:of )?[A-Z][\w'-]+)*|\b\d{4}\b", text))]
     place = next((number for number, name in enumerate(found) if answer in name), None)
-    return Guesses(max(1, len(found)), place)
+    return one(max(1, len(found)), place)
 
 
 Case = tuple[str, str, Callable[[], Any], Callable[[str, Played], Guesses]]
@@ -223,13 +237,15 @@ def measure(made: Any, kind: str, guesses: Callable[[str, Played], Guesses], see
     found = [guesses(kind, play(made, seed)) for seed in range(seeds)]
     if STATED in found:
         return {"seeds": seeds, "uniform": None, "constant": None}
-    chosen = Counter(each.right for each in found[::2] if each.right is not None)
-    best = chosen.most_common(1)[0][0] if chosen else None
+    chosen: dict[str, Counter[Hashable]] = defaultdict(Counter)
+    for each in found[::2]:
+        chosen[each.unit].update(each.right)
+    best = {unit: counted.most_common(1)[0][0] for unit, counted in chosen.items() if counted}
     held = found[1::2]
     return {
         "seeds": seeds,
-        "uniform": round(sum((each.right is not None) / each.candidates for each in found) / seeds, 4),
-        "constant": round(sum(each.right is not None and each.right == best for each in held) / len(held), 4),
+        "uniform": round(sum(bool(each.right) / each.candidates for each in found) / seeds, 4),
+        "constant": round(sum(best.get(each.unit) in each.right for each in held) / len(held), 4),
     }
 
 

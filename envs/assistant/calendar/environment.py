@@ -202,11 +202,13 @@ class Calendar(ServiceEnv):
         return self.toolbox.worded(
             f"You keep the calendar of {person.name} ({person.address}), who lives in the time zone "
             f"{person.zone}. It is {now:%A}, {now.day} {now:%B} {now.year}, {now:%H:%M} there. Times are ISO "
-            f"8601, such as {now:%Y-%m-%dT%H:%M}; without an offset they are meant on {person.name}'s clock. "
+            f"8601, such as {now:%Y-%m-%dT%H:%M}; without an offset they are on {person.name}'s clock. If a "
+            "request gives a time on somebody else's clock, the day that goes with it is on that clock, too. "
             f"Working hours are {WORK_BEGINS}:00 to {WORK_ENDS}:00 on each person's own clock, Monday to "
-            "Friday; a slot begins on the full or half hour and lies wholly within everybody's working "
-            "hours. A time that is named holds even outside of them. Entries that are cancelled or declined "
-            "or take no time leave people free. Do what is asked and nothing else, then call `finish`."
+            "Friday. A slot begins on the hour or half hour and lies wholly within the working hours of "
+            "everybody concerned; a time that the request names may lie outside them. Entries that are "
+            "cancelled or declined or take no time leave people free. Do what is asked and nothing else, "
+            "then call `finish`."
         )
 
     def answer(self, state: Any, action: Reply) -> Outcome:
@@ -256,12 +258,13 @@ class Calendar(ServiceEnv):
 
     @tool
     def list_events(self, state: CalendarState, start: str, end: str) -> Answer:
-        """List what is in the user's calendar between two times, in order. An entry of a series has an
-        `occurrence`, which names that date of it even after it was moved.
+        """List what is in the user's calendar between two times, in order. Each date of a series has an
+        `occurrence`: the start that names it, which stays the same if that date alone is moved. Dates that
+        were moved together with all later ones belong to a new series, with an `event` of its own.
 
         Args:
-            start: the first time, or a day
-            end: the time, or the day, before which to stop
+            start: the earliest time, or the first day
+            end: the time, or the day, before which to stop: `2031-03-08` leaves out 8 March
         """
         low, high = read_time(state, start, "start"), read_time(state, end, "end")
         found = self._client.events(state.user.address, low, high)
@@ -276,8 +279,8 @@ class Calendar(ServiceEnv):
 
         Args:
             people: addresses or names
-            start: the first time, or a day
-            end: the time, or the day, before which to stop
+            start: the earliest time, or the first day
+            end: the time, or the day, before which to stop: `2031-03-08` leaves out 8 March
         """
         low, high = read_time(state, start, "start"), read_time(state, end, "end")
         asked = [read_person(state, name).address for name in people]
@@ -303,7 +306,7 @@ class Calendar(ServiceEnv):
         times: int = 1,
         zone: str = "",
     ) -> Answer:
-        """Put an event into the user's calendar and invite people to it.
+        """Put an event into the user's calendar, and invite people to it.
 
         Args:
             title: what it is called
@@ -311,9 +314,9 @@ class Calendar(ServiceEnv):
             minutes: how long it takes
             attendees: addresses or names of those to invite, without the user
             repeat: how often it takes place
-            times: how many times it takes place in all, when it repeats; 2 to 60
-            zone: IANA name of the time zone in which the start is meant, and in whose clock a series keeps
-                its time; the user's, if empty
+            times: how many times it takes place in all, 2 to 60, if it repeats
+            zone: the time zone of the event, by its IANA name: a start without an offset is on its clock, and
+                a series keeps its time of day on that clock; if empty, the user's zone
         """
         if not title.strip():
             raise ToolError("title is empty; give the event a name")
@@ -321,7 +324,7 @@ class Calendar(ServiceEnv):
             raise ToolError(f"minutes={minutes}: give a length from 1 to {24 * 60} minutes")
         if (repeat == "never") != (times == 1) or not 1 <= times <= 60:
             raise ToolError(
-                f"repeat={repeat!r} with times={times}: an event that repeats takes 2 to 60 times"
+                f"repeat={repeat!r} with times={times}: give 2 to 60 times if it repeats, else leave out both"
             )
         begins = read_time(state, start, "start", zone)
         ends = (begins.astimezone(UTC) + timedelta(minutes=minutes)).astimezone(begins.tzinfo)
@@ -354,9 +357,10 @@ class Calendar(ServiceEnv):
 
         Args:
             event: the event, as `list_events` names it
-            start: when it is to begin
+            start: when it, or that date of it, is to begin
             occurrence: which date of a series, as `list_events` names it; empty moves the whole series
-            following: whether all later dates of the series move along with `occurrence`
+            following: whether all later dates move along with `occurrence`: these dates then become a new
+                series, whose `event` is in the result
         """
         begins = read_time(state, start, "start")
         which = read_occurrence(state, occurrence, following)
@@ -375,7 +379,7 @@ class Calendar(ServiceEnv):
         Args:
             event: the event, as `list_events` names it
             occurrence: which date of a series, as `list_events` names it; empty cancels the whole series
-            following: whether all later dates of the series are cancelled along with `occurrence`
+            following: whether all later dates are cancelled along with `occurrence`
         """
         which = read_occurrence(state, occurrence, following)
         self._client.cancel(state.user.address, event, occurrence=which, following=following)

@@ -131,8 +131,9 @@ def book_series(world: World, week: int) -> Goal | None:
     first = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
     item = Item(replace(first.main, rule=f"FREQ=WEEKLY;COUNT={times}"))
     text = (
-        f'Book "{title}" for {slots * 30} minutes with {names_text(others)} every week, {times} times, first '
-        f"on {day_text(day)}, always at {start:%H:%M} {clock_text(world, clock)}."
+        f'Book "{title}" for {slots * 30} minutes with {names_text(others)} once a week, {times} times in '
+        f"all: first on {day_text(day)} at {start:%H:%M} {clock_text(world, clock)}, and then on the same "
+        "weekday at the same time on that clock."
     )
     return _goal(world, "book_series", text, [world.user, *others], (None, item))
 
@@ -150,8 +151,8 @@ def find_slot(world: World, week: int) -> Goal | None:
     title = world.titles.pop()
     item = world.event(title, start, slots, world.user, others, ["needs-action"] * len(others))
     text = (
-        f"Find the first slot of {slots * 30} minutes from {day_text(days[0])} to {day_text(days[-1])} in "
-        f'which {names_text(others, "I")} are free, and book "{title}" then for all of us.'
+        f"Find the first {slots * 30}-minute slot from {day_text(days[0])} to {day_text(days[-1])} in which "
+        f'{names_text(others, "I")} are free, and book "{title}" for us then.'
     )
     return _goal(world, "find_slot", text, people, (None, item))
 
@@ -168,10 +169,11 @@ def move(world: World, week: int) -> Goal | None:
     clock = rng.choice([world.user, *others])
     day = world.day(week, rng.randrange(5))
     start = world.at(day, _time(rng), clock)
-    if start == found.main.start:
+    # "From Monday to the same Monday" would be an odd thing to say.
+    if day == _day(world, found):
         return None
     text = (
-        f'Move "{title}" from {day_text(_day(world, found))} to {day_text(day)}, {start:%H:%M} '
+        f'Move "{title}" from {day_text(_day(world, found))} to {day_text(day)} at {start:%H:%M} '
         f"{clock_text(world, clock)}. It keeps its length."
     )
     moved = edit.moved(found, start, start + slots * SLOT)
@@ -196,9 +198,9 @@ def cancel_occurrence(world: World, week: int) -> Goal | None:
     title, day = found.main.summary, event.start.date()
     people = [world.user, *others]
     if world.rng.random() < 0.5:
-        text = f'"{title}" does not take place on {day_text(day)}: cancel that date alone.'
+        text = f'"{title}" will not take place on {day_text(day)}: cancel that date only.'
         return _goal(world, "cancel_occurrence", text, people, (found, edit.occurrence_removed(found, event)))
-    text = f'End "{title}": cancel it from {day_text(day)} on, that date included.'
+    text = f'End "{title}": cancel it from {day_text(day)} onwards, including that date.'
     head, _ = edit.split(found, event, world.user.clock)
     return _goal(world, "cancel_occurrence", text, people, (found, head))
 
@@ -214,8 +216,8 @@ def reschedule_series(world: World, week: int) -> Goal | None:
     head, tail = edit.split(found, event, world.user.clock)
     moved = edit.moved(tail, start, start + slots * SLOT)
     text = (
-        f'From {day_text(event.start.date())} on, that date included, "{found.main.summary}" is to begin at '
-        f"{start:%H:%M} my time, on the same weekday. Earlier dates stay as they are."
+        f'From {day_text(event.start.date())} onwards, including that date, "{found.main.summary}" should '
+        f"begin at {start:%H:%M} my time, still on the same weekday. Earlier dates stay as they are."
     )
     return _goal(world, "reschedule_series", text, [world.user, *others], (found, head), (None, moved))
 
@@ -256,8 +258,8 @@ def repair(world: World, week: int) -> Goal | None:
         return None
     moved = edit.occurrence_moved(found, event, to, to + slots * SLOT)
     text = (
-        f'One of the dates of "{found.main.summary}" collides with another of my appointments. Move that '
-        "date alone to the first slot of the same day in which everybody who takes part is free."
+        f'One date of "{found.main.summary}" clashes with another of my appointments. Move only that date, '
+        "to that day's first slot in which everybody who takes part is free. It keeps its length."
     )
     return _goal(world, "repair", text, people, (found, moved))
 
@@ -287,8 +289,8 @@ def answer_invitations(world: World, week: int) -> Goal | None:
     for item, organizer in zip(invitations, organizers, strict=True):
         world.put(item, [organizer, user], busy=False)
     text = (
-        f"Answer my open invitations of the week of {day_text(world.day(week, 0))}: accept those "
-        "that overlap nothing else that takes my time, and decline the others."
+        f"Answer my open invitations for the week of {day_text(world.day(week, 0))}: accept those that do "
+        "not overlap anything else that takes up my time, and decline the rest."
     )
     # A guest's answer does not change the organizer's own entry.
     return _goal(world, "answer_invitations", text, [user], *edits)
@@ -302,8 +304,8 @@ def ask_slot(world: World, week: int) -> Goal | None:
     if start is None:
         return None
     text = (
-        f"On {day_text(day)}, at what time on my clock does the first slot of {slots * 30} minutes begin in "
-        f"which {names_text(others, 'I')} are free? Book nothing; answer with the time, as in 14:30."
+        f"On {day_text(day)}, when does the first {slots * 30}-minute slot begin in which "
+        f"{names_text(others, 'I')} are free? Book nothing; answer with the time on my clock, such as 14:30."
     )
     # A single participant can rule out an earlier time; that this one is free depends on all of them.
     needs = frozenset((person.address, slot) for person in people for slot in span(start, slots))
@@ -319,7 +321,7 @@ def ask_minutes(world: World, week: int) -> Goal | None:
     if not 1 < taken < len(slots):
         return None
     text = (
-        f"How many minutes of my working hours from {day_text(days[0])} to {day_text(days[-1])} are taken? "
+        f"How many minutes of my working hours are taken from {day_text(days[0])} to {day_text(days[-1])}? "
         "Count overlapping time only once. Answer with the number."
     )
     needs = frozenset((world.user.address, slot) for slot in slots)

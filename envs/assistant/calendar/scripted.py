@@ -25,27 +25,26 @@ PATTERNS: Mapping[str, re.Pattern[str]] = {
     for name, pattern in {
         "book": rf'Book "(.+)" for (\d+) minutes with (.+) on {_DAY} at (\d\d:\d\d) (.+) time\.',
         "book_series": (
-            rf'Book "(.+)" for (\d+) minutes with (.+) every week, (\d+) times, first on {_DAY}, always at '
-            r"(\d\d:\d\d) (.+) time\."
+            rf'Book "(.+)" for (\d+) minutes with (.+) once a week, (\d+) times in all: first on {_DAY} at '
+            r"(\d\d:\d\d) (.+) time, and then .+"
         ),
         "find_slot": (
-            rf"Find the first slot of (\d+) minutes from {_DAY} to {_DAY} in which (.+) and I are free, "
-            r'and book "(.+)" then for all of us\.'
+            rf"Find the first (\d+)-minute slot from {_DAY} to {_DAY} in which (.+) and I are free, and book "
+            r'"(.+)" for us then\.'
         ),
-        "move": rf'Move "(.+)" from {_DAY} to {_DAY}, (\d\d:\d\d) (.+) time\. .+',
+        "move": rf'Move "(.+)" from {_DAY} to {_DAY} at (\d\d:\d\d) (.+) time\. .+',
         "cancel": rf'Cancel the "(.+)" on {_DAY}\.',
-        "cancel_one": rf'"(.+)" does not take place on {_DAY}: cancel that date alone\.',
-        "cancel_following": rf'End "(.+)": cancel it from {_DAY} on, that date included\.',
+        "cancel_one": rf'"(.+)" will not take place on {_DAY}: cancel that date only\.',
+        "cancel_following": rf'End "(.+)": cancel it from {_DAY} onwards, including that date\.',
         "reschedule_series": (
-            rf'From {_DAY} on, that date included, "(.+)" is to begin at (\d\d:\d\d) my time.+'
+            rf'From {_DAY} onwards, including that date, "(.+)" should begin at (\d\d:\d\d) my time.+'
         ),
-        "repair": r'One of the dates of "(.+)" collides with .+',
-        "answer_invitations": rf"Answer my open invitations of the week of {_DAY}: .+",
+        "repair": r'One date of "(.+)" clashes with .+',
+        "answer_invitations": rf"Answer my open invitations for the week of {_DAY}: .+",
         "ask_slot": (
-            rf"On {_DAY}, at what time on my clock does the first slot of (\d+) minutes begin in which (.+) "
-            r"and I are free\? .+"
+            rf"On {_DAY}, when does the first (\d+)-minute slot begin in which (.+) and I are free\? .+"
         ),
-        "ask_minutes": rf"How many minutes of my working hours from {_DAY} to {_DAY} are taken\? .+",
+        "ask_minutes": rf"How many minutes of my working hours are taken from {_DAY} to {_DAY}\? .+",
     }.items()
 }
 
@@ -330,7 +329,7 @@ class BookAll(_Planner):
     def plan(self, request: str) -> Plan:
         title, minutes = (
             re.findall(r'"(.+?)"|$', request)[0] or "Slot",
-            int((re.findall(r"(\d+) minutes", request) or [30])[0]),
+            int((re.findall(r"(\d+)[ -]minute", request) or [30])[0]),
         )
         day = re.findall(_DAY, request)
         low = self.local(day[0]) if day else self.now.replace(hour=0, minute=0)

@@ -300,7 +300,7 @@ class Weather(ServiceEnv):
             longitude: degrees east
             start_date: the first day, YYYY-MM-DD
             end_date: the last day, YYYY-MM-DD
-            hourly: values for every hour; three variables at most, over seven days at most
+            hourly: values for every hour: at most three variables, over at most seven days
             daily: values for every day
             temperature_unit: of temperatures
             wind_speed_unit: of winds and gusts
@@ -384,10 +384,10 @@ class Weather(ServiceEnv):
 
 
 INSTRUCTIONS = (
-    "Today is {today}. Answer the question about the weather with the tools: `geocode` finds places, "
-    "`forecast` tells their weather, `submit` hands in the answer, once. Several places can have the same "
-    "name; take the one that is meant. Dates and hours are local to the place. A service may fail or "
-    "answer from old data; then ask again."
+    "Today is {today}. Answer the question about the weather with these tools: `geocode` finds places, "
+    "`forecast` gives the weather there, and `submit` hands in the answer, once. Several places can share a "
+    "name; use the one that is meant. Dates and hours are local to the place. If a call fails, try again. A "
+    "forecast that is out of date says so in its last line; then ask again for the current one."
 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ludus.envs.assistant.weather.goals import Goal, Number, OneOf, convert
 from ludus.envs.assistant.weather.phrases import WEEKDAYS
 from ludus.envs.assistant.weather.questions import TRIES, Need, Question
+from ludus.envs.assistant.weather.results import age_lines
 from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
 from ludus.tools.services.geography import Place
@@ -80,7 +81,7 @@ def forecast(self: Any, state: Any, place: str, day: str) -> Answer:
     """
     town = next((known for known in self.towns if known.name.casefold() == place.strip().casefold()), None)
     if town is None:
-        raise ToolError(f"no such place; there is {self.towns[0].name}, for one")
+        raise ToolError(f"no such place; there is {self.towns[0].name}, for example")
     today = self.today()
     days = {name_of(day): day for day in (today + timedelta(ahead + 1) for ahead in range(self.small_days))}
     date = days.get(day.strip().capitalize())
@@ -90,7 +91,8 @@ def forecast(self: Any, state: Any, place: str, day: str) -> Answer:
         town.latitude, town.longitude, hourly=WIND, timezone="auto", start_date=date, end_date=date
     )
     state, share = self.look_up(state, town.latitude, town.longitude, date, date, [WIND])
-    return Answer(state, f"wind {strongest(told['hourly'][WIND])}", {"milestones": share})
+    lines = [f"wind {strongest(told['hourly'][WIND])}", *age_lines(told)]
+    return Answer(state, "\n".join(lines), {"milestones": share})
 
 
 @tool

@@ -15,58 +15,60 @@ PHRASINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "low": (
         "How cold will it get in {place} {day}? Give the lowest temperature in {unit}.",
-        "I have plants outside in {place}. What is the lowest temperature {day}, in {unit}?",
+        "I have plants outside in {place}. What will the lowest temperature be {day}, in {unit}?",
     ),
     "at_hour": (
-        "What will the temperature be in {place} {day} at {hour}:00 local time, in {unit}?",
-        "I land in {place} {day} at {hour}:00 local time. What temperature awaits me, in {unit}?",
+        "What will the temperature be in {place} at {hour}:00 local time {day}, in {unit}?",
+        "I land in {place} at {hour}:00 local time {day}. What temperature should I expect, in {unit}?",
     ),
     "rain": (
         "How much precipitation will fall in {place} {day}, in {unit}?",
-        "I need the precipitation total in {place} {day}, in {unit}.",
+        "I have a garden in {place}. How much precipitation will it get in total {day}, in {unit}?",
     ),
     "gusts": (
         "How strong will the strongest gust be in {place} {day}, in {unit}?",
-        "We are putting up a tent in {place}. What is the strongest gust it must stand {day}, in {unit}?",
+        "We are putting up a tent in {place}. What is the strongest gust it will have to withstand {day}, in "
+        "{unit}?",
     ),
     "hours_above": (
-        "For how many hours of the {days} days starting {first} will it be warmer than {threshold} {unit} in "
-        "{place}? Count the hourly values.",
-        "How many of the hourly temperatures in {place} in the {days} days starting {first} are above "
-        "{threshold} {unit}?",
+        "For how many hours will it be warmer than {threshold} {unit} in {place} during the {days} days "
+        "starting {first}? Count the hourly values.",
+        "During the {days} days starting {first}, how many of the hourly temperatures in {place} will be "
+        "above {threshold} {unit}?",
     ),
     "warmest": (
-        "How warm will these towns get {day}: {places}? List all of them by their highest temperature, the "
-        "warmest first.",
-        "We can go to one of these towns {day}: {places}. Put them in order of their highest temperature, "
-        "the warmest first.",
+        "Rank these places by their highest temperature {day}, the warmest first: {places}.",
+        "We can visit one of these places {day}: {places}. Put all of them in order of that day's highest "
+        "temperature, the warmest first.",
     ),
     "difference": (
-        "By how many {unit} will the highest temperature in {place} exceed that in {other} {day}? Negative "
-        "if it is lower.",
+        "How much warmer will it get in {place} than in {other} {day}? Subtract the second place's highest "
+        "temperature from the first's, and give the difference in {unit}.",
     ),
     "first_rain": (
-        "When does it first rain in {place} in the {days} days starting {first}? Give the date and the hour "
-        "of the first hourly precipitation above 0 mm, as YYYY-MM-DDTHH:MM.",
-        "The hay in {place} has to be in before it rains. Of the {days} days starting {first}, which is the "
-        "first hour with precipitation above 0 mm? Answer as YYYY-MM-DDTHH:MM.",
+        "When will the first precipitation fall in {place} during the {days} days starting {first}? Give the "
+        "date and hour of the first hourly value above 0 mm, as YYYY-MM-DDTHH:MM.",
+        "Our roof in {place} is open for repairs. During the {days} days starting {first}, what is the first "
+        "hour with precipitation above 0 mm? Answer as YYYY-MM-DDTHH:MM.",
     ),
     "first_gust": (
-        "When do gusts in {place} first reach {threshold} {unit} in the {days} days starting {first}? Give "
-        "the date and the hour of the first such hourly value, as YYYY-MM-DDTHH:MM.",
-        "The crane in {place} must stop at gusts of {threshold} {unit} or more. In the {days} days starting "
-        "{first}, which is the first such hour? Answer as YYYY-MM-DDTHH:MM.",
+        "When will gusts in {place} first reach {threshold} {unit} during the {days} days starting {first}? "
+        "Give the date and hour of the first such hourly value, as YYYY-MM-DDTHH:MM.",
+        "A crane in {place} must stop when gusts reach {threshold} {unit}. During the {days} days starting "
+        "{first}, what is the first hour in which they do? Answer as YYYY-MM-DDTHH:MM.",
     ),
     "wet_hours": (
-        "In how many hours will there be precipitation above 0 mm in {place} in the {days} days starting "
-        "{first}? Count the hourly values.",
-        "How many of the hourly precipitation values in {place} are above 0 mm in the {days} days starting "
-        "{first}?",
+        "For how many hours will there be precipitation in {place} during the {days} days starting {first}? "
+        "Count the hourly values above 0 mm.",
+        "During the {days} days starting {first}, how many of the hourly precipitation values in {place} "
+        "will be above 0 mm?",
     ),
 }
+_SPOKEN: Mapping[str, str] = {"inch": "inches", "kn": "knots"}
+"""Units that a request does not name by their symbol."""
 _DAY = r"(?:today|tomorrow) \([\w ,]+\)|on [\w ,-]+?"
 _WORDS: Mapping[str, str] = {
-    "unit": r"°C|°F|km/h|m/s|mph|kn|mm|inch", "threshold": r"-?\d+", "days": r"\d+", "hour": r"\d+",
+    "unit": r"°C|°F|km/h|m/s|mph|knots|mm|inches", "threshold": r"-?\d+", "days": r"\d+", "hour": r"\d+",
     "day": _DAY, "first": _DAY,
     "place": r".+?", "other": r".+?", "places": r".+?",
 }  # fmt: skip
@@ -92,6 +94,11 @@ def read_question(text: str) -> tuple[str, dict[str, str]]:
         if found := pattern.fullmatch(text):
             return kind, found.groupdict()
     raise ValueError(f"no question: {text!r}")
+
+
+def say_unit(unit: str) -> str:
+    """A unit as a request names it: `inches` for `inch`."""
+    return _SPOKEN.get(unit, unit)
 
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

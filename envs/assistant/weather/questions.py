@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ludus.envs.assistant.weather.goals import Goal, Hour, Number, Order, convert
-from ludus.envs.assistant.weather.phrases import PHRASINGS, listed, say_day, say_place
+from ludus.envs.assistant.weather.phrases import PHRASINGS, listed, say_day, say_place, say_unit
 from ludus.tools.services.geography import Place
 
 TEMPERATURE = ("temperature_2m", "temperature_2m_max", "temperature_2m_min")
@@ -71,9 +71,9 @@ class Asker:
     def say(self, place: Place) -> str:
         return say_place(place, self.is_ambiguous(place), self.rng)
 
-    def ask(self, kind: str, **words: Any) -> str:
+    def ask(self, kind: str, *, unit: str = "", **words: Any) -> str:
         """A kind of question in one of its phrasings."""
-        return str(self.choice(PHRASINGS[kind])).format(**words)
+        return str(self.choice(PHRASINGS[kind])).format(unit=say_unit(unit), **words)
 
     def when(self, day: date) -> str:
         return say_day(self.rng, self.today, day)
@@ -113,7 +113,7 @@ def _at_hour(asker: Asker) -> Question | None:
     (place,), day, unit = asker.pick(1), asker.day(), _temperature_unit(asker)
     hour = int(asker.rng.integers(1, 24))
     value = asker.hours(place, day, 1, "temperature_2m")[0][hour]
-    text = asker.ask("at_hour", place=asker.say(place), day=asker.when(day), unit=unit, hour=hour)
+    text = asker.ask("at_hour", place=asker.say(place), day=asker.when(day), unit=unit, hour=f"{hour:02}")
     goal = Number(round(convert(value, "°C", unit), 1), unit, 0.2)
     key = _key("at_hour", [place], day, hour, unit)
     return Question("at_hour", text, _needs([place], day, 1, TEMPERATURE[:1]), goal, key)
@@ -121,15 +121,29 @@ def _at_hour(asker: Asker) -> Question | None:
 
 def _rain(asker: Asker) -> Question | None:
     (place,), day = asker.pick(1), asker.day()
-    total = sum(asker.hours(place, day, 1, "precipitation")[0])
+    hours = asker.hours(place, day, 1, "precipitation")[0]
+    total = sum(hours)
     # A dry day is too easy to guess, and in inches drizzle rounds to nothing.
     if total < 0.5:
         return None
     unit = "inch" if asker.rng.random() < 0.35 else "mm"
     text = asker.ask("rain", place=asker.say(place), day=asker.when(day), unit=unit)
-    goal = Number(round(convert(total, "mm", unit), 3), unit, 0.06 if unit == "mm" else 0.016)
+    tolerance = precipitation_tolerance(unit, sum(value > 0.0 for value in hours))
+    goal = Number(round(convert(total, "mm", unit), 3), unit, tolerance)
     key = _key("rain", [place], day, unit)
     return Question("rain", text, _needs([place], day, 1, PRECIPITATION[:2]), goal, key)
+
+
+def precipitation_tolerance(unit: str, wet_hours: int) -> float:
+    """How far a day's total, worked out from any values that the service gives, may be from the true one.
+
+    Millimetres are exact. In inches each value is rounded to three decimals, so a sum of hours is off by up
+    to half a thousandth for each wet one, and so is the expected answer by its own rounding. Finally, the
+    answer may be rounded to a hundredth of an inch or a tenth of a millimetre.
+    """
+    half_thousandth = convert(0.0005, "inch", unit)
+    own = half_thousandth if unit == "inch" else 0.0
+    return max(1, wet_hours) * half_thousandth + own + (0.005 if unit == "inch" else 0.05)
 
 
 def _gusts(asker: Asker) -> Question | None:
@@ -185,8 +199,9 @@ def _difference(asker: Asker) -> Question | None:
     place, other = (asker.say(place) for place in places)
     text = asker.ask("difference", place=place, other=other, day=asker.when(day), unit=unit)
     factor = 1.8 if unit == "°F" else 1.0
-    # Each temperature is rounded twice; a difference in degrees has no zero offset.
-    goal = Number(round((high - other_high) * factor, 1), unit, 0.3)
+    # A difference in degrees has no zero offset. In °F the expected one is off by up to 0.18, since each °C
+    # is rounded to a tenth, and one from the service's own °F by up to 0.1.
+    goal = Number(round((high - other_high) * factor, 2), unit, 0.3)
     key = _key("difference", places, day, unit)
     return Question("difference", text, _needs(places, day, 1, TEMPERATURE), goal, key)
 

@@ -41,9 +41,12 @@ def forecast_text(answer: dict[str, Any]) -> str:
             unit = answer["daily_units"][name]
             lines.append(f"{name}{'' if unit == 'iso8601' else _in(unit)}, by day:")
             lines += [f"{day}: {value}" for day, value in zip(daily["time"], series, strict=True)]
-    if age := answer.get(AGE):
-        lines.append(_OLD.format(hours=age // 3600))
-    return "\n".join(lines)
+    return "\n".join([*lines, *age_lines(answer)])
+
+
+def age_lines(answer: dict[str, Any]) -> list[str]:
+    """The last line of an old forecast."""
+    return [_OLD.format(hours=answer[AGE] // 3600)] if answer.get(AGE) else []
 
 
 def _in(unit: str) -> str:

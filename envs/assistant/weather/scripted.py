@@ -98,7 +98,7 @@ class Oracle(ScriptedAgent):
                 "start_date": self.first.isoformat(),
                 "end_date": (self.first + timedelta(self.days - 1)).isoformat(),
                 when: [variable],
-                **_PARAMETERS.get(self.words.get("unit", ""), {}),
+                **_PARAMETERS.get(read_unit(self.words.get("unit", "")) or "", {}),
             }
             return calling(self.env, ("forecast", arguments))
         return calling(self.env, ("submit", {"value": self._solve()}))
@@ -220,7 +220,7 @@ def likely(question: str) -> str | float:
         return "2031-03-04T12:00"
     if ";" in question:
         return question
-    found = re.search(r"in (°C|°F|km/h|mph|m/s|kn|mm|inch)", question)
+    found = re.search(r"in (°C|°F|km/h|mph|m/s|knots|mm|inches)", question)
     return {"°C": 15, "°F": 60, "km/h": 30, "mm": 1}.get(read_unit(found[1]) or "", 10) if found else 3
 
 

@@ -1,5 +1,6 @@
 """`ludus/Calendar-v0`: its tasks, its rewards, damage, its options."""
 
+import itertools
 import json
 import pickle
 import re
@@ -15,6 +16,7 @@ from ludus.envs.assistant.calendar.arguments import same_answer
 from ludus.envs.assistant.calendar.environment import WEIGHTS, Calendar
 from ludus.envs.assistant.calendar.kinds import KINDS
 from ludus.envs.assistant.calendar.scripted import SCRIPTED, Oracle
+from ludus.envs.assistant.calendar.world import at_work
 from ludus.envs.assistant.service_env import calling
 from ludus.envs.chat import content_text
 from ludus.envs.conformance import check
@@ -460,3 +462,119 @@ def test_a_series_lasts_as_long_as_was_asked_for_each_time() -> None:
         datetime.fromisoformat(night["end"]) - datetime.fromisoformat(night["start"]) for night in nights
     ]
     assert lengths == [timedelta(hours=8)] * 3
+
+
+# Requests that can be read in one way only.
+
+
+def _overlap(event: dict, other: dict) -> bool:
+    return event["start"] < other["end"] and other["start"] < event["end"]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"busyness": 0.8, "recurrence": 3, "lookalikes": 10}], ids=str)
+def test_open_invitations_never_overlap_each_other(arguments: dict) -> None:
+    env = Calendar(kinds=("answer_invitations",), **arguments)
+    for seed in range(40):
+        env.reset(seed=seed)
+        asked = [event for event in own_events(env) if event.get("your_answer") == "needs-action"]
+        times = [
+            {key: datetime.fromisoformat(event[key]).timestamp() for key in ("start", "end")}
+            for event in asked
+        ]
+        assert len(times) >= 5
+        assert not any(_overlap(*pair) for pair in itertools.combinations(times, 2)), seed
+
+
+def _first_free(env: Calendar, addresses: list[str], day: datetime, length: timedelta) -> datetime:
+    """The first slot of a day in which people work and are free."""
+    people, until = env._state.people, day + timedelta(days=1)
+    found, *_ = call(env, "free_busy", people=addresses, start=day.isoformat(), end=until.isoformat())
+    busy = [
+        [datetime.fromisoformat(text) for text in taken.split("/")]
+        for address in addresses
+        for taken in found[address]
+    ]
+    slots = [day + timedelta(minutes=30 * number) for number in range(48)]
+    return next(
+        start
+        for start in slots
+        if all(at_work(people[address], start, int(length / timedelta(minutes=30))) for address in addresses)
+        and not any(low < start + length and start < high for low, high in busy)
+    )
+
+
+def test_a_repaired_date_goes_to_the_same_slot_whether_or_not_its_own_time_counts_as_free() -> None:
+    env = Calendar(kinds=("repair",))
+    for seed in range(40):
+        env.reset(seed=seed)
+        user, goal = env._state.user, env._state.goal
+        gone, new = (
+            next(entry for entry in entries if entry[0] == user.address) for entries in (goal.gone, goal.new)
+        )
+        was, to, until = (
+            datetime.fromisoformat(text).astimezone(user.clock) for text in (gone[2], new[2], new[3])
+        )
+        day = was.replace(hour=0, minute=0)
+        until_next = (day + timedelta(days=1)).isoformat()
+        listed, *_ = call(env, "list_events", start=day.isoformat(), end=until_next)
+        event = next(each for each in listed if each["title"].casefold() == gone[1])
+        addresses = [user.address, *event["attendees"]]
+        assert _first_free(env, addresses, day, until - to) == to, seed
+        call(env, "cancel_event", event=event["event"], occurrence=event["occurrence"])
+        assert _first_free(env, addresses, day, until - to) == to, seed
+
+
+def test_a_series_is_booked_on_the_day_of_the_clock_that_is_named() -> None:
+    env = Calendar(kinds=("book_series",), zones=4)
+    clocks = set()
+    for seed in range(40):
+        rules, request = (content_text(message) for message in env.reset(seed=seed)[0])
+        assert "the day that goes with it is on that clock" in rules
+        day, at, whose = re.findall(r"first on (.+) at (\d\d:\d\d) (.+?)(?:'s)? time, and then", request)[0]
+        assert "on the same weekday at the same time on that clock" in request
+        people = env._state.people.values()
+        zone = next((person.clock for person in people if person.name == whose), env._state.user.clock)
+        mine = sorted(entry[2] for entry in env._state.goal.new if entry[0] == env._state.user.address)
+        starts = [datetime.fromisoformat(text).astimezone(zone) for text in mine]
+        assert f"{starts[0]:%A}, {starts[0].day} {starts[0]:%B %Y}" == day
+        assert {f"{start:%A %H:%M}" for start in starts} == {f"{starts[0]:%A} {at}"}
+        clocks.add(whose == "my")
+    assert clocks == {True, False}
+
+
+def test_nothing_is_to_be_moved_to_the_day_on_which_it_is() -> None:
+    env = Calendar(kinds=("move",))
+    for seed in range(60):
+        request = content_text(env.reset(seed=seed)[0][1])
+        old, new = re.findall(r"(?:from|to) (\w+, \d+ \w+ \d{4})", request)
+        assert old != new
+
+
+def test_the_tools_say_how_dates_that_moved_are_named() -> None:
+    env = Calendar()
+    env.reset(seed=0)
+    weeks = {"start": "2031-03-01", "end": "2031-05-01"}
+    made, *_ = call(
+        env, "create_event", title="T", start="2031-03-03T10:00", minutes=30, repeat="weekly", times=6
+    )
+
+    def dates(event: str) -> list[tuple[str, str]]:
+        listed, *_ = call(env, "list_events", **weeks)
+        return [(each["occurrence"][:16], each["start"][:16]) for each in listed if each["event"] == event]
+
+    # Alone: the date keeps its name.
+    which = dates(made["event"])[1][0]
+    call(env, "move_event", event=made["event"], occurrence=which, start="2031-03-11T12:00")
+    assert ("2031-03-10T10:00", "2031-03-11T12:00") in dates(made["event"])
+    # With all later ones: they are a new series, which the result names, with names of its own.
+    moved, *_ = call(
+        env, "move_event", event=made["event"], occurrence="2031-03-24T10:00", following=True,
+        start="2031-03-24T14:00",
+    )  # fmt: skip
+    assert moved["moved"] != made["event"]
+    assert len(dates(made["event"])) == 3
+    later = [f"2031-{day}T14:00" for day in ("03-24", "03-31", "04-07")]
+    assert dates(moved["moved"]) == [(start, start) for start in later]
+    texts = {tool.name: str(tool.openai) for tool in env.tools}
+    assert "new series" in texts["list_events"]
+    assert "`event` is in the result" in " ".join(texts["move_event"].split())

@@ -21,14 +21,14 @@ from ludus.envs.assistant.service_env import calling
 from ludus.envs.assistant.weather import narrow
 from ludus.envs.assistant.weather.goals import UNITS, Hour, Number, OneOf, Order, convert, read_unit
 from ludus.envs.assistant.weather.phrases import read_day, read_place, read_question, say_day
-from ludus.envs.assistant.weather.questions import KINDS, RANKED
+from ludus.envs.assistant.weather.questions import KINDS, RANKED, precipitation_tolerance
 from ludus.envs.assistant.weather.results import read_places
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.conformance import check
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.services import connect
-from ludus.tools.services.weather import WeatherService
+from ludus.tools.services.weather import WeatherClient, WeatherService
 
 
 def make(**arguments: Any) -> Any:
@@ -180,6 +180,111 @@ def test_an_old_forecast_says_so_and_may_mislead() -> None:
     env = make(kinds="high", faults={"stale": 0.5})
     told = [content_text(messages[0]) for seed in range(12) for messages in play(env, seed=seed)[2][1:]]
     assert any("24 hours old: ask again" in text for text in told)
+
+
+@pytest.mark.parametrize("narrow_form", [False, True])
+def test_an_old_forecast_and_no_other_says_so_in_its_last_line(narrow_form: bool) -> None:
+    env = make(narrow=narrow_form, faults={"stale": 0.5})
+    variable = narrow.WIND if narrow_form else "temperature_2m"
+    told: Counter[bool] = Counter()
+    for seed in range(30):
+        env.reset(seed=seed)
+        need = env.snapshot()[0].question.needs[0]
+        place = {"latitude": need.latitude, "longitude": need.longitude}
+        span = {"start_date": need.day.isoformat(), "end_date": need.day.isoformat()}
+        arguments = {**place, **span, "hourly": [variable]}
+        if narrow_form:
+            name = next(town.name for town in env.towns if town.latitude == need.latitude)
+            arguments = {"place": name, "day": narrow.name_of(need.day)}
+        # The client of the services alone meets no faults.
+        client = WeatherClient(connect(env.services["weather"]))
+        values = client.forecast(**place, **span, hourly=variable, timezone="auto")["hourly"][variable]
+        current = f"wind {narrow.strongest(values)}" if narrow_form else " ".join(map(str, values))
+        for _ in range(4):
+            text = content_text(env.step(calling(env, ("forecast", arguments)))[0][0])
+            is_old = text.splitlines()[-1].startswith("This forecast is 24 hours old: ask again")
+            told[is_old] += 1
+            assert is_old == ("old" in text)
+            assert is_old or current in text
+    assert min(told.values()) > 20
+
+
+def test_the_rules_say_how_an_old_forecast_is_recognised() -> None:
+    env = make()
+    assert "says so in its last line" in content_text(env.reset(seed=0)[0][0])
+
+
+def _served(env: Any, need: Any, **options: Any) -> dict[str, Any]:
+    """The service's own forecast of a need's day."""
+    client = WeatherClient(connect(env.services["weather"]))
+    return client.forecast(
+        need.latitude, need.longitude, timezone="auto", start_date=need.day, end_date=need.day, **options
+    )
+
+
+def test_a_total_of_precipitation_is_right_from_values_in_either_unit() -> None:
+    env = make(kinds="rain")
+    for seed in range(300):
+        env.reset(seed=seed)
+        (need,), goal = env.snapshot()[0].question.needs, env.snapshot()[0].question.goal
+        for parameter in ("mm", "inch"):
+            told = _served(
+                env, need, hourly="precipitation", daily="precipitation_sum", precipitation_unit=parameter
+            )
+            for total in (sum(told["hourly"]["precipitation"]), *told["daily"]["precipitation_sum"]):
+                answer = convert(total, parameter, goal.unit)
+                for decimals in (1, 2, 3) if goal.unit == "mm" else (2, 3):
+                    assert goal.is_met(f"{answer:.{decimals}f}", ""), (seed, str(goal), total, parameter)
+
+
+@given(st.sampled_from(["mm", "inch"]), st.lists(st.integers(0, 60), min_size=24, max_size=24))
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_the_tolerance_of_a_total_admits_every_rounding(unit: str, tenths: list[int]) -> None:
+    hours = [tenth / 10 for tenth in tenths]
+    goal = Number(
+        round(convert(sum(hours), "mm", unit), 3),
+        unit,
+        precipitation_tolerance(unit, sum(map(bool, hours))),
+    )
+    inches = [round(hour / 25.4, 3) for hour in hours]
+    for total in (sum(inches), round(sum(hours) / 25.4, 3)):
+        for decimals in (1, 2, 3) if unit == "mm" else (2, 3):
+            assert goal.is_met(f"{convert(total, 'inch', unit):.{decimals}f}", "")
+
+
+@pytest.mark.parametrize("kind", ["high", "low", "at_hour", "gusts", "difference"])
+def test_a_measured_answer_is_right_from_values_in_any_unit(kind: str) -> None:
+    env = make(kinds=[kind])
+    variable, key, units = "temperature_2m", "temperature_unit", {"celsius": "°C", "fahrenheit": "°F"}
+    if kind == "gusts":
+        variable, key = "wind_gusts_10m", "wind_speed_unit"
+        units = {"kmh": "km/h", "ms": "m/s", "mph": "mph", "kn": "kn"}
+    for seed in range(80):
+        observation, _ = env.reset(seed=seed)
+        question = env.snapshot()[0].question
+        _, words = read_question(content_text(observation[-1]))
+        for parameter, unit in units.items():
+            days = [
+                _served(env, need, hourly=variable, **{key: parameter})["hourly"][variable]
+                for need in question.needs
+            ]
+            if kind == "at_hour":
+                found = days[0][int(words["hour"])]
+            else:
+                found = min(days[0]) if kind == "low" else max(days[0])
+            answer = convert(found, unit, question.goal.unit)
+            if kind == "difference":
+                answer -= convert(max(days[1]), unit, question.goal.unit)
+            assert question.goal.is_met(f"{answer:.1f}", ""), (seed, str(question.goal), answer, unit)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_name_units_and_hours_as_people_do(kind: str) -> None:
+    env = make(kinds=[kind])
+    texts = [content_text(env.reset(seed=seed)[0][-1]) for seed in range(60)]
+    assert not [
+        text for text in texts if re.search(r"\binch\b|\bkn\b|\b\d:00|\bIn how many\b|\brains?\b", text)
+    ]
 
 
 def test_renamed_tools_and_distractors_change_names_only() -> None:
