@@ -84,8 +84,8 @@ class Weather(ServiceEnv):
     - `submit(value, unit)`: the answer, once. A number may have any unit of its kind, by default the
       question's; an hour is `YYYY-MM-DDTHH:MM`; places are their names, in the order asked for.
 
-    A service that fails or is busy answers with an error and may be called again. A forecast that says it is
-    old is yesterday's; calling again gets today's.
+    A service that fails or is busy answers with an error and may be called again. A forecast whose last line
+    says that it is old is yesterday's; calling again gets today's.
 
     ## Rewards
     | term | value | weight |
@@ -331,8 +331,9 @@ class Weather(ServiceEnv):
         """Hand in the answer; this ends the task.
 
         Args:
-            value: a number; a date and an hour as YYYY-MM-DDTHH:MM; or names of places, separated by commas
-            unit: of a number, if it is not the one that was asked for
+            value: a number; a date and hour as YYYY-MM-DDTHH:MM; or names of places, separated by commas, in
+                the order that was asked for
+            unit: the unit of a number, if it is not the one that was asked for
         """
         return self.judge(state, str(value), unit)
 
