@@ -360,7 +360,7 @@ class Calendar(ServiceEnv):
             start: when it, or that date of it, is to begin
             occurrence: which date of a series, as `list_events` names it; empty moves the whole series
             following: whether all later dates move along with `occurrence`: these dates then become a new
-                series, whose `event` is in the result
+                series, whose `event` the result gives under `moved`
         """
         begins = read_time(state, start, "start")
         which = read_occurrence(state, occurrence, following)

@@ -577,4 +577,4 @@ def test_the_tools_say_how_dates_that_moved_are_named() -> None:
     assert dates(moved["moved"]) == [(start, start) for start in later]
     texts = {tool.name: str(tool.openai) for tool in env.tools}
     assert "new series" in texts["list_events"]
-    assert "`event` is in the result" in " ".join(texts["move_event"].split())
+    assert "`event` the result gives under `moved`" in " ".join(texts["move_event"].split())
