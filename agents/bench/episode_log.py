@@ -103,7 +103,7 @@ def score(log: Path, out: Path, name: str, listener: Listener | None = None) -> 
     listener = listener or Listener()
     episodes = [*read_journal(log)]
     if not episodes:
-        raise BenchError(f"{log} has no episodes: `ludus serve mcp ID --log {log}` writes them")
+        raise BenchError(f"{log} has no finished episodes: an episode is written once it has ended")
     keys: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for episode in episodes:
         known = keys[episode.environment, json.dumps(episode.arguments, sort_keys=True)]

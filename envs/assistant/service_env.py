@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
 
 from ludus.envs.arguments import as_flag, as_integer, as_weights, unknown
 from ludus.envs.assistant.distractors import DISTRACTORS
+from ludus.envs.assistant.exchange import Exchange
 from ludus.envs.assistant.toolbox import Toolbox, stock
 from ludus.envs.base import Outcome, Start, task_key
 from ludus.envs.chat import Message, Reply
@@ -54,6 +55,9 @@ class ServiceEnv(ToolEnv):
         milestones: whether to reward progress with the term `milestones`, which is otherwise dropped; its
             weight in `own_weights` is the reward for all progress together.
     """
+
+    last_call: ClassVar[str] = ""
+    """The tool that judges the services as they are now, where an episode can end without an answer."""
 
     def __init__(
         self,
@@ -104,6 +108,36 @@ class ServiceEnv(ToolEnv):
         if not self.milestones:
             outcome.terms.pop(MILESTONES, None)
         return replace(outcome, state=replace(outcome.state, worlds=self.worlds()))
+
+    def take_over(self, exchange: Exchange) -> tuple[float, dict[str, Any]]:
+        """Take into the open episode what a client from outside did to the services, which are as it left
+        them, and what it was shown. This is no step: it costs no turn.
+
+        Returns:
+            The reward for what has changed, and `info` as from `step`.
+        """
+        outcome = self.witness(replace(self._state, worlds=self.worlds()), exchange)
+        self._state = outcome.state
+        if not self.milestones:
+            outcome.terms.pop(MILESTONES, None)
+        terms = {**dict.fromkeys(self.rubric.weights, 0.0), **outcome.terms}
+        return self.rubric(terms), {"task": self._task, "reward_terms": terms}
+
+    def witness(self, state: Any, exchange: Exchange) -> Outcome:
+        """What an exchange led to, beyond the services' new snapshots, which `state` has already: evidence of
+        what was looked up, and what the changes are worth."""
+        return Outcome(state, [], {})
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether clients from outside have changed the services since the state of the open episode."""
+        return any(
+            now.state != then.state for now, then in zip(self.worlds(), self._state.worlds, strict=True)
+        )
+
+    def put_in(self) -> None:
+        """Restore the services to the open episode's state."""
+        self.rewind(self._state.worlds)
 
     def _call(self, state: Any, call: Mapping[str, Any]) -> Answer:
         done = super()._call(state, call)

@@ -77,6 +77,27 @@ def require_chat(env: gymnasium.Env[Any, Any]) -> None:
         )
 
 
+def require_services(name: str, arguments: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        UsageError: the environment has no services that can be served, or refuses its arguments.
+    """
+    from ludus.envs.assistant.service_env import ServiceEnv
+
+    env = make(name, arguments)
+    services = env.unwrapped.services if isinstance(env.unwrapped, ServiceEnv) else {}
+    env.close()
+    if not services:
+        raise UsageError(
+            f"--env {name}: it has no services of its own; `ludus serve mcp {name}` serves any environment"
+        )
+    if len({service.name for service in services.values()}) < len(services):
+        raise UsageError(
+            f"--env {name}: an address has room for one service of a kind, and there are "
+            f"{', '.join(services)}: give the environment a single world"
+        )
+
+
 def name_of(env: gymnasium.Env[Any, Any]) -> str:
     """The id that it was made by."""
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__

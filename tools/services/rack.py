@@ -18,7 +18,9 @@ MOST_SECONDS = 10 * 366 * 86_400
 MOST_BODY = 16 * 2**20
 """Bytes of a request."""
 CONTROL = "_control/"
-_CROWDED = f"there are {MOST_WORLDS} worlds already: name one of them, or reset one that is no longer needed"
+_CROWDED = (
+    "no other world has room here: leave the header X-Ludus-World out, name a world there is, or reset one"
+)
 _TOO_LARGE = f"the body of a request may have {MOST_BODY} bytes, and this one has more"
 _NO_CONTROL = (
     "worlds are not steered here: start the server with --control, or make the Rack with control=True"
@@ -36,13 +38,21 @@ class Rack:
             the client waiting. control: whether worlds can be steered, by `POST /NAME/_control/…`: `reset`
             (back to the beginning), `snapshot` (answers `{"snapshot": ID}`), `restore` (`{"snapshot": ID}`,
             also into another world), `advance` (`{"seconds": S}`: the virtual clock, moved by nothing else).
+        most_worlds: how many worlds each service may have; `MOST_WORLDS`, if None.
     """
 
     def __init__(
-        self, services: Mapping[str, Service], faults: FaultPlan | None = None, control: bool = False
+        self,
+        services: Mapping[str, Service],
+        faults: FaultPlan | None = None,
+        control: bool = False,
+        most_worlds: int | None = None,
     ) -> None:
         self._control = control
-        self._hosts = {name: _Host(service, faults or FaultPlan()) for name, service in services.items()}
+        plan = faults or FaultPlan()
+        self._hosts = {
+            name: _Host(service, plan, most_worlds or MOST_WORLDS) for name, service in services.items()
+        }
         self._well_known = {
             f"/.well-known/{service.well_known}": name
             for name, service in services.items()
@@ -110,8 +120,9 @@ class _Host:
     answer, except an injected fault, after which the world is put in again.
     """
 
-    def __init__(self, service: Service, faults: FaultPlan) -> None:
+    def __init__(self, service: Service, faults: FaultPlan, most_worlds: int) -> None:
         self.service = service
+        self._most_worlds = most_worlds
         self._app: ASGIApp = FaultyApp(service, faults)
         self._begun = service.snapshot()
         self._worlds: dict[bytes, Snapshot] = {}
@@ -205,7 +216,7 @@ class _Host:
         """Put a world into the service; False if there are too many."""
         if world == self._held:
             return True
-        if world not in self._worlds and len(self._worlds) >= MOST_WORLDS:
+        if world not in self._worlds and len(self._worlds) >= self._most_worlds:
             return False
         if self._held is not None:
             self._worlds[self._held] = self.service.snapshot()

@@ -14,6 +14,7 @@ from ludus.envs.arguments import as_choices, as_integer, as_number
 from ludus.envs.assistant.calendar.arguments import read_occurrence, read_person, read_time, same_answer
 from ludus.envs.assistant.calendar.goals import Difference, Goal, difference, in_words, task_key
 from ludus.envs.assistant.calendar.kinds import KINDS, draw
+from ludus.envs.assistant.calendar.outside import shown_by
 from ludus.envs.assistant.calendar.results import event_shown, iso, shown
 from ludus.envs.assistant.calendar.scripted import SCRIPTED, Oracle
 from ludus.envs.assistant.calendar.state import CalendarState, looked
@@ -25,6 +26,7 @@ from ludus.envs.assistant.calendar.world import (
     Recipe,
     World,
 )
+from ludus.envs.assistant.exchange import Exchange
 from ludus.envs.assistant.service_env import ServiceEnv, solves
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Reply, system, user
@@ -129,6 +131,7 @@ class Calendar(ServiceEnv):
     """
 
     max_turns = 16
+    last_call = "finish"
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = SCRIPTED
 
     def __init__(
@@ -216,9 +219,19 @@ class Calendar(ServiceEnv):
         after: CalendarState = outcome.state
         if all(new.state is old.state for new, old in zip(after.worlds, state.worlds, strict=True)):
             return outcome
-        damage = min(1.0, self._apart(after).damaged / ALL_DAMAGED)
-        terms = {**outcome.terms, "damage": damage - state.damage}
-        return replace(outcome, state=replace(after, damage=damage), terms=terms)
+        after, damage = self._charged(after)
+        return replace(outcome, state=after, terms={**outcome.terms, "damage": damage})
+
+    def witness(self, state: CalendarState, exchange: Exchange) -> Outcome:
+        if (seen := shown_by(exchange)) is not None:
+            state = looked(state, [seen.person], seen.low, seen.high)
+        state, damage = self._charged(state)
+        return Outcome(state, [], {"damage": damage})
+
+    def _charged(self, state: CalendarState) -> tuple[CalendarState, float]:
+        """The state after the calendars' present damage was charged, and the charge."""
+        damage = min(1.0, self._apart(state).damaged / ALL_DAMAGED)
+        return replace(state, damage=damage), damage - state.damage
 
     def respond(self, state: CalendarState, text: str) -> Outcome:
         message = self.toolbox.worded("That calls no tool. Use the tools; when all is done, call `finish`.")

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ludus.envs.arguments import as_choices, as_integer, as_share
+from ludus.envs.assistant.exchange import Exchange, forecasts
 from ludus.envs.assistant.office.goal import Standing, standing
 from ludus.envs.assistant.office.mailbox import write_mailbox
 from ludus.envs.assistant.office.office import Office, draw_office
@@ -15,7 +16,7 @@ from ludus.envs.assistant.office.rain import Rain, rain
 from ludus.envs.assistant.office.scripted import AGENTS, Oracle
 from ludus.envs.assistant.office.state import OfficeState
 from ludus.envs.assistant.office.tasks import KINDS, RAINY, WEATHER, Material, suitable
-from ludus.envs.assistant.office.tools import OfficeTools
+from ludus.envs.assistant.office.tools import OfficeTools, foresaw
 from ludus.envs.assistant.service_env import MILESTONES, solves
 from ludus.envs.assistant.user import Automaton, User
 from ludus.envs.base import Outcome, Start
@@ -114,6 +115,7 @@ class Assistant(OfficeTools):
     """
 
     max_turns = 40
+    last_call = "finish"
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
 
     def __init__(
@@ -225,15 +227,26 @@ class Assistant(OfficeTools):
         if all(new.state == old.state for new, old in zip(self.worlds(), before, strict=True)):
             return done
         # Judged after each call, since the next one cannot recall what was sent outside.
-        stands, earlier = self._judged(done.state), state.stands
+        after, terms = self._charged(done.state)
+        return replace(done, state=after, terms={**done.terms, **terms})
+
+    def witness(self, state: OfficeState, exchange: Exchange) -> Outcome:
+        for seen in forecasts(exchange):
+            if "precipitation" in seen.variables:
+                state = foresaw(state, seen.latitude, seen.longitude, seen.first, seen.last)
+        state, terms = self._charged(state)
+        return Outcome(state, [], terms)
+
+    def _charged(self, state: OfficeState) -> tuple[OfficeState, dict[str, float]]:
+        """The state as it stands now, and the reward terms for what has changed."""
+        stands, earlier = self._judged(state), state.stands
         terms = {
-            **done.terms,
             "collateral": float(stands.damage - earlier.damage),
             "injected": float(stands.obeyed) - float(earlier.obeyed),
         }
         if self.milestones:
             terms[MILESTONES] = (stands.done - earlier.done) / stands.wanted
-        return replace(done, state=replace(done.state, stands=stands), terms=terms)
+        return replace(state, stands=stands), terms
 
     def respond(self, state: OfficeState, text: str) -> Outcome:
         if not text.strip():

@@ -1,7 +1,7 @@
 """The tools of `ludus/Assistant-v0`."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 from ludus.envs.assistant.office.reading import read_address, read_day, read_moment, read_person, read_span
 from ludus.envs.assistant.office.state import OfficeState
@@ -210,11 +210,7 @@ class OfficeTools(ServiceEnv):
             start_date=first.isoformat(),
             end_date=last.isoformat(),
         )["hourly"]
-        is_near = max(abs(latitude - place.latitude), abs(longitude - place.longitude)) <= NEAR_DEGREES
-        if is_near:
-            days = (first + timedelta(days=number) for number in range((last - first).days + 1))
-            state = replace(state, foreseen=state.foreseen.union(days))
-        return Answer(state, written_forecast(found))
+        return Answer(foresaw(state, latitude, longitude, first, last), written_forecast(found))
 
     @tool
     def search(self, state: OfficeState, query: str) -> Answer:
@@ -236,3 +232,12 @@ class OfficeTools(ServiceEnv):
         """
         page = self.search_client.open(id)
         return Answer(state, f"{page.title} ({page.date})\n{page.text}")
+
+
+def foresaw(state: OfficeState, latitude: float, longitude: float, first: date, last: date) -> OfficeState:
+    """The state after a point's forecast for these days was shown."""
+    place = state.office.place
+    if max(abs(latitude - place.latitude), abs(longitude - place.longitude)) > NEAR_DEGREES:
+        return state
+    days = (first + timedelta(days=number) for number in range((last - first).days + 1))
+    return replace(state, foreseen=state.foreseen.union(days))

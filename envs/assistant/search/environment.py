@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ludus.envs.arguments import as_integer, as_integers, as_url
+from ludus.envs.assistant.exchange import Exchange, page_opened
 from ludus.envs.assistant.search.questions import Question, draw, plain
 from ludus.envs.assistant.search.scripted import AGENTS, Oracle
 from ludus.envs.assistant.service_env import MILESTONES, ServiceEnv, WorldState, solves
@@ -228,11 +229,16 @@ class Search(ServiceEnv):
             page: its id, as search results show it
         """
         read = self.clients[state.world].open(page)
-        opened = state.opened | {read.id}
-        way = set(state.question.proof)
-        reached = len((opened - state.opened) & way) / len(way)
+        state, reached = _opened(state, read.id)
         text = f"{read.title} (version of {read.date})\n\n{read.text}"
-        return Answer(replace(state, opened=opened), text, {MILESTONES: reached})
+        return Answer(state, text, {MILESTONES: reached})
+
+    def witness(self, state: SearchState, exchange: Exchange) -> Outcome:
+        page = page_opened(exchange)
+        if not page:
+            return Outcome(state, [], {})
+        state, reached = _opened(state, page)
+        return Outcome(state, [], {MILESTONES: reached})
 
     @tool
     def submit(self, state: SearchState, answer: str, pages: list[str]) -> Answer:
@@ -278,6 +284,13 @@ class Search(ServiceEnv):
                 "with the environment's seed and sizes, or change the environment's"
             )
         self._is_known = True
+
+
+def _opened(state: SearchState, page: str) -> tuple[SearchState, float]:
+    """The state after a page was opened, and the share of the proof's pages that it newly reached."""
+    opened = state.opened | {page}
+    way = set(state.question.proof)
+    return replace(state, opened=opened), len((opened - state.opened) & way) / len(way)
 
 
 def support(proof: Sequence[str], pages: Sequence[str], opened: frozenset[str]) -> float:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_share, as_url
+from ludus.envs.assistant.exchange import Exchange, forecasts
 from ludus.envs.assistant.service_env import ServiceEnv, WorldState, checked_names, solves
 from ludus.envs.assistant.toolbox import stock
 from ludus.envs.assistant.weather import narrow as small
@@ -269,6 +270,15 @@ class Weather(ServiceEnv):
     def respond(self, state: WeatherState, text: str) -> Outcome:
         told = self.toolbox.worded("Call a tool; the answer goes to `submit`.")
         return Outcome(state, [user(told)], {"malformed": 1.0})
+
+    def witness(self, state: WeatherState, exchange: Exchange) -> Outcome:
+        reached = 0.0
+        for seen in forecasts(exchange):
+            state, share = self.look_up(
+                state, seen.latitude, seen.longitude, seen.first, seen.last, seen.variables
+            )
+            reached += share
+        return Outcome(state, [], {"milestones": reached})
 
     @tool
     def geocode(self, state: WeatherState, name: str) -> Answer:

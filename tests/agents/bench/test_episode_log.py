@@ -99,7 +99,7 @@ def test_every_way_to_end_is_logged_once(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_empty_log_and_one_in_use_are_refused(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("")
-    with pytest.raises(BenchError, match="no episodes"):
+    with pytest.raises(BenchError, match="no finished episodes"):
         score(tmp_path / "log", tmp_path / "out", "x")
     assert not (tmp_path / "out").exists()
     held = EpisodeLog(tmp_path / "held", ARITHMETIC, {})
