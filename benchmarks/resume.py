@@ -38,7 +38,7 @@ SHORT = {
 """The main job, cut short: every phase is in it."""
 PROGRAM = """
 import json, sys
-from ludus.trainers.config import load_config
+from ludus.trainers.config.reading import load_config
 from ludus.trainers.listener import Listener
 from ludus.trainers.run.job import train
 

@@ -28,7 +28,7 @@ RISES = {"weather": 0.2}
 RISE = 0.25
 PROGRAM = """
 import sys
-from ludus.trainers.config import load_config
+from ludus.trainers.config.reading import load_config
 from ludus.trainers.run.job import train
 config, run, seed = sys.argv[1:]
 train(load_config(config, {"run.seed": seed}), run)
@@ -39,7 +39,7 @@ import json, sys
 from pathlib import Path
 from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
-from ludus.trainers.config import load_config
+from ludus.trainers.config.reading import load_config
 from ludus.trainers.run.job import held_out_tasks, make_environment
 from ludus.trainers.run.policy import engine_policy, run_engine, load_policy
 from ludus.trainers.tasks import hold_out

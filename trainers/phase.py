@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 import torch
 
-from ludus.trainers.config import CheckpointSection
+from ludus.trainers.config.run import CheckpointSection
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import MetricsWriter
 from ludus.trainers.models.checkpoint import (

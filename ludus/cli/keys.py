@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 
 
 def print_keys() -> None:

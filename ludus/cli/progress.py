@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ludus.tools.wording import duration, number
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.listener import Listener, Phase
 
 PHASES: tuple[Phase, ...] = get_args(Phase)

@@ -40,7 +40,7 @@ class Train:
         return replace(self, overrides=dict(overrides))
 
     def execute(self) -> int:
-        from ludus.trainers.config import load_config
+        from ludus.trainers.config.reading import load_config
 
         overrides = dict(self.overrides)
         if self.name is not None:

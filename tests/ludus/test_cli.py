@@ -47,7 +47,7 @@ def test_every_command_explains_itself(run: Run, command: str) -> None:
 
 
 def test_the_help_for_training_lists_every_key_of_the_configuration(run: Run) -> None:
-    from ludus.trainers.config import RunConfig
+    from ludus.trainers.config.run import RunConfig
 
     printed = run("train", "--help").out
     for section, about in RunConfig.model_fields.items():

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from ludus.cli import progress
 from ludus.cli.progress import LiveProgress, PlainProgress, Tracker, draw, sparkline
-from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.config.reading import parse_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.listener import Listener
 
 

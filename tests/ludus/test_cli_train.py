@@ -16,7 +16,8 @@ import pytest
 
 from ludus.agents.store import read_episodes
 from ludus.cli import main
-from ludus.trainers.config import RunConfig, load_config
+from ludus.trainers.config.reading import load_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.listener import Listener, Phase
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"

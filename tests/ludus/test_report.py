@@ -41,7 +41,7 @@ from ludus.report.run.write import gather
 from ludus.report.transcript import shade
 from ludus.tools.errors import UserError
 from ludus.tools.wording import number
-from ludus.trainers.config import parse_config
+from ludus.trainers.config.reading import parse_config
 
 ARITHMETIC = EnvironmentSpec("ludus/Arithmetic-v0", {"digits": 1})
 PACMAN = EnvironmentSpec("ludus/PacManChat-v0", {"max_turns": 12})

@@ -8,7 +8,8 @@ import pytest
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.models import LoadedModel
-from ludus.trainers.config import RunConfig, load_config, parse_config
+from ludus.trainers.config.reading import load_config, parse_config
+from ludus.trainers.config.run import RunConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 

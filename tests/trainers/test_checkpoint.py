@@ -11,7 +11,7 @@ from torch import nn
 
 from ludus.tools.checksums import sealed
 from ludus.tools.files import sweep
-from ludus.trainers.config import SftSection
+from ludus.trainers.config.sft import SftSection
 from ludus.trainers.disk import write_file
 from ludus.trainers.errors import CheckpointError, RunError
 from ludus.trainers.models.checkpoint import (

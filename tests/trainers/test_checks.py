@@ -10,7 +10,7 @@ import pytest
 from ludus.agents.episode import Episode, StopReason
 from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.reward_fall import check_collapse
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
 
 from .conftest import changed

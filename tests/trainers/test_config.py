@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ludus.trainers.config import RunConfig, load_config, parse_config
+from ludus.trainers.config.reading import load_config, parse_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -18,7 +18,7 @@ from ludus.trainers.batches.packing import sampled_counts
 from ludus.trainers.checks.engine import check_engine
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.checks.ratio import check_ratio
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError, TrainingDiverged
 from ludus.trainers.losses.registry import LOSSES
 from ludus.trainers.models.forward import score

@@ -16,7 +16,8 @@ from ludus.trainers.advantages.registry import ADVANTAGES, AdvantageName
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.batches.groups import make_groups
 from ludus.trainers.batches.minibatch import make_minibatch
-from ludus.trainers.config import GrpoSection, RunConfig
+from ludus.trainers.config.grpo import GrpoSection
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.losses.policy import PolicyMetrics
 from ludus.trainers.losses.registry import LOSSES, LossSpec, ReferenceBatch, table
 

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ludus.agents.episode import Episode, StopReason
 from ludus.trainers.batches.groups import make_groups
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.metrics import MetricsWriter, episode_metrics, read_metrics
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ludus.trainers.config import SftSection
+from ludus.trainers.config.sft import SftSection
 from ludus.trainers.errors import TrainingDiverged
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 

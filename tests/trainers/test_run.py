@@ -19,7 +19,8 @@ from ludus.agents.models import LoadedModel
 from ludus.agents.store import read_episodes
 from ludus.kernels import apply_kernels
 from ludus.report.run.files import ReportError, read_run
-from ludus.trainers.config import RunConfig, load_config, parse_config
+from ludus.trainers.config.reading import load_config, parse_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
@@ -263,7 +264,7 @@ def test_a_finished_run_resumes_to_nothing(whole: Path, tiny: RunConfig) -> None
 def test_sigkill_and_resume(whole: Path, tmp_path: Path, tiny: RunConfig) -> None:
     run = tmp_path / "run"
     code = (
-        "import sys; from ludus.trainers.config import load_config; "
+        "import sys; from ludus.trainers.config.reading import load_config; "
         "from ludus.trainers.run.job import train; train(load_config(sys.argv[1]), sys.argv[2])"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(CONFIG), str(run)])

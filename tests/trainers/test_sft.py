@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ludus.agents.models import LoadedModel
 from ludus.trainers.algorithms.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
-from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.config.reading import parse_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.run.job import make_environment
 

@@ -17,7 +17,8 @@ from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.tools.tool import tool
 from ludus.trainers.algorithms.sft import demonstrate
-from ludus.trainers.config import RunConfig, parse_config
+from ludus.trainers.config.reading import parse_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.job import train
 

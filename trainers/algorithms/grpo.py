@@ -25,7 +25,8 @@ from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.checks.ratio import check_ratio
 from ludus.trainers.checks.reward_fall import check_collapse
-from ludus.trainers.config import GrpoSection, RunConfig
+from ludus.trainers.config.grpo import GrpoSection
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener

@@ -18,7 +18,7 @@ from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.checks.loss import check_loss
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score

@@ -9,7 +9,7 @@ import torch
 from ludus.agents.episode import Episode
 from ludus.kernels import group_advantage
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.losses.registry import LOSSES
 

@@ -17,7 +17,7 @@ from ludus.kernels import token_weights
 from ludus.kernels.grpo_loss.kl import kl_value
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.losses.registry import LOSSES
 from ludus.trainers.models.forward import score
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from ludus.trainers.config import GrpoSection
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.errors import TrainingDiverged
 
 

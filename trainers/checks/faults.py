@@ -11,7 +11,7 @@ from math import comb
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.envs.chat import content_text
-from ludus.trainers.config import GrpoSection
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.errors import RunError
 
 CHANCE = 1e-3

@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from ludus.trainers.config import OptimizerSection
+from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.errors import TrainingDiverged
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from ludus.trainers.config import GrpoSection
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.errors import TrainingDiverged
 
 LAST = 2

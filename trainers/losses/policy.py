@@ -11,7 +11,7 @@ from torch import Tensor
 from ludus.kernels import grpo_loss
 from ludus.trainers.batches.minibatch import Minibatch
 from ludus.trainers.batches.packing import MicroBatch
-from ludus.trainers.config import GrpoSection
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.losses.registry import LOSSES
 
 

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from ludus.trainers.config import OptimizerSection, Schedule
+from ludus.trainers.config.optimizer import OptimizerSection
+from ludus.trainers.config.values import Schedule
 from ludus.trainers.errors import TrainingDiverged
 
 

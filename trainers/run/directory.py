@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ludus.tools.checksums import is_damaged_text, sealed_text
 from ludus.tools.files import sweep
-from ludus.trainers.config import RunConfig, load_config
+from ludus.trainers.config.reading import load_config
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import ConfigError, RunError
 

@@ -9,7 +9,7 @@ from ludus.agents.evaluate import summarise
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.tools.checksums import is_damaged, sealed
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, Phase, counter, phase

@@ -11,7 +11,7 @@ import torch
 
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.run.directory import final_folder, initial_folder, open_run, primed_folder

@@ -10,7 +10,7 @@ from ludus.agents.models import LoadedModel, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import replacing
 from ludus.trainers.errors import RunError
 from ludus.trainers.models.checkpoint import checkpoints

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ludus.trainers.config import RunConfig
+from ludus.trainers.config.run import RunConfig
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,92 @@
+"""`[grpo]`: training on rewards."""
+
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ludus.trainers.advantages import registry as advantages
+from ludus.trainers.config.optimizer import OptimizerSection
+from ludus.trainers.config.values import Count, CountOrNone, NonNegative, Positive
+from ludus.trainers.losses import registry as losses
+
+if TYPE_CHECKING:
+    LossName = str
+else:
+    LossName = Literal[tuple(losses.LOSSES)]
+
+
+class GrpoSection(OptimizerSection):
+    """Group relative policy optimisation on the returns of episodes."""
+
+    learning_rate: Positive = 3e-5
+    """The peak, after warm-up. A small primed model withstands the default without losing what it has
+    learned; where rewards have little noise, several times as much learns faster."""
+
+    steps: CountOrNone = 100
+    """Batches of rollouts; 0 leaves GRPO out."""
+    groups: Count = 16
+    """Starts per step."""
+    group_size: Count = 8
+    """Episodes played from each start; the group's mean reward is the baseline."""
+    loss: LossName = Field(default="grpo", description=losses.described())
+    """The policy loss; the table in [Losses](losses.md) has them all."""
+    advantage: Literal["default", advantages.AdvantageName] = Field(
+        default="default", description=f"`default`: the loss's own; {advantages.described()}."
+    )
+    """What an episode's return is compared with; `default` is the loss's own choice, see
+    [Losses](losses.md)."""
+    updates_per_batch: Count = 1
+    """The batch's groups are split into this many minibatches, with one optimiser step on each."""
+    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The ratio is clipped below at 1 - clip_low."""
+    clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
+    """The ratio is clipped above at 1 + clip_high."""
+    kl_coefficient: NonNegative = 0.0
+    """Weight of the KL divergence to the primed model; 0 leaves it out."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    """The estimator of the KL divergence, each in the form that has its gradient."""
+    dynamic_sampling: bool = False
+    """Replace groups in which every episode earned the same: nothing can be learned from them. For the losses
+    that admit it."""
+    max_resamples: Count = 2
+    """How many times at most a step draws further groups for dynamic sampling."""
+    overlong_tokens: CountOrNone = 0
+    """The soft overlong penalty falls from 0 to -1 over this many tokens before `rollout.max_tokens`; 0
+    leaves it out. For the losses that admit it."""
+    mismatch_mean_limit: Positive = 1e-3
+    """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
+    tokens, in nats, on average. Fits float32; a half-precision model needs more."""
+    mismatch_max_limit: Positive = 0.1
+    """The same for the worst single token."""
+    collapse_limit: NonNegative = 6.0
+    """The run stops when the mean reward of the last two steps lies more than this many standard errors below
+    that of the best step, since its updates then undo what was learned; 0 leaves the check out."""
+    fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """The run stops when more than this share of a step's episodes faulted."""
+    store_every: Count = 20
+    """Episodes are stored every so many steps, and always at the first and the last step."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.steps == 0:
+            return self
+        if self.group_size == 1:
+            raise ValueError(
+                "group_size = 1: an episode is compared with its group's mean, so alone it has advantage 0 "
+                "and nothing is learned; use 2 or more, 8 is usual"
+            )
+        if self.groups % self.updates_per_batch:
+            raise ValueError(
+                f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "
+                "minibatches hold whole groups and the same number of them; choose a divisor"
+            )
+        chosen = {
+            name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default
+        }
+        if refused := losses.unadmitted(self.loss, chosen):
+            option, admitting = refused[0], ", ".join(f'"{name}"' for name in refused[1])
+            raise ValueError(
+                f'{option} = {getattr(self, option)} does not go with loss = "{self.loss}", only with '
+                f"{admitting}; drop it or change the loss"
+            )
+        return self

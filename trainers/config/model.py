@@ -1,0 +1,52 @@
+"""`[model]`: the policy's model."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ludus.tools.section import Section
+from ludus.trainers.config.values import Count
+
+
+class SmallModelSection(Section):
+    """The shape of the model that `path = "small"` builds; see `ludus.agents.small_model.SmallModelShape`."""
+
+    hidden: Count = 128
+    """Width of the residual stream."""
+    layers: Count = 5
+    """Transformer blocks."""
+    heads: Count = 4
+    """Query heads."""
+    kv_heads: Count = 2
+    """Key and value heads; a divisor of `heads`."""
+    head_dim: Count = 32
+    """Width of one head."""
+    intermediate: Count = 384
+    """Width of the gated feed-forward layer."""
+    vocabulary: Count = 512
+    """The most ids that the tokenizer may have."""
+    max_positions: Count = 4096
+    """The longest context, in tokens."""
+
+
+class ModelSection(Section):
+    """The policy's model."""
+
+    path: Annotated[str, Field(min_length=1)] = "small"
+    """`small` builds a model and tokenizer of its own from the environment's text; anything else is a folder
+    in `transformers`' form or a name on the hub."""
+    small: SmallModelSection = SmallModelSection()
+    """The shape of the small model."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Data type of the weights, in training and sampling."""
+    device: Annotated[str, Field(min_length=1)] = "cpu"
+    """Where torch puts the weights: `cpu`, `cuda`, `cuda:1`."""
+
+    @model_validator(mode="after")
+    def _shape_has_a_use(self) -> Self:
+        if self.path != "small" and self.small != SmallModelSection():
+            raise ValueError(
+                f'[model.small] is the shape of path = "small", but path = "{self.path}" brings its own; '
+                "drop one"
+            )
+        return self
