@@ -7,13 +7,12 @@ from typing import Any
 import httpx
 
 from ludus.agents.engines.answers import media_type
-from ludus.agents.engines.connections import tls_context
+from ludus.agents.engines.connections import CONNECT_S, tls_context
 from ludus.agents.engines.failures import read_failure
 from ludus.agents.engines.options import ServerOptions
 from ludus.tools.errors import UserError
 from ludus.tools.wording import did_you_mean
 
-CONNECT_S = 10.0
 _LENGTHS = (
     "max_model_len",
     "context_length",

@@ -2,19 +2,19 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from urllib.request import getproxies, proxy_bypass
 
-import httpcore
+import h11
 import httpx
 
-from ludus.agents.engines.streams import Backend
+from ludus.agents.engines.http1 import HttpConnection, Response, Route, connect
 from ludus.tools.errors import UserError
 
-Connection = httpcore.AsyncHTTPConnection | httpcore.AsyncHTTPProxy
+CONNECT_S = 10.0
+"""Time limit for a new connection."""
 _KEEPERS: set[asyncio.Future[None]] = set()
 
 
@@ -34,21 +34,16 @@ def tls_context(ca: Path | None = None) -> ssl.SSLContext:
 
 
 class Connections:
-    """The connections of one event loop, at most `concurrency` in use at once.
-
-    They use httpcore, which httpx builds on, without its pool: the pool looks at every connection for every
-    request, which with 256 connections takes ten times as long as the request.
-    """
+    """The connections of one event loop, at most `concurrency` in use at once."""
 
     def __init__(self, url: str, concurrency: int, ca: Path | None = None) -> None:
-        target = httpx.URL(url)
-        self._origin = httpcore.URL(
-            scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=b"/"
-        ).origin
-        self._proxy = None if proxy_bypass(target.host) else getproxies().get(target.scheme)
-        self._tls = tls_context(ca) if target.scheme == "https" else None
+        """
+        Raises:
+            UserError: `ca` holds no certificates, or the environment names a proxy of an unknown kind.
+        """
+        self.route = _route(httpx.URL(url), ca)
         self._turn = asyncio.Semaphore(concurrency)
-        self._free: list[Connection] = []
+        self._free: list[HttpConnection] = []
 
     def keep(self, when_done: Callable[[], object]) -> None:
         """Keep the connections until the event loop ends: `asyncio.run` then cancels whatever still waits."""
@@ -59,31 +54,54 @@ class Connections:
             finally:
                 when_done()
                 for connection in self._free:
-                    await connection.aclose()
+                    connection.close()
 
         keeper = asyncio.ensure_future(wait())
         _KEEPERS.add(keeper)  # an event loop itself holds its tasks weakly
         keeper.add_done_callback(_KEEPERS.discard)
 
-    @asynccontextmanager
-    async def borrow(self) -> AsyncIterator[Connection]:
-        """A free connection: the most recently used one, so that the others may be closed."""
-        async with self._turn:
-            connection = self._free.pop() if self._free else self._new()
-            if isinstance(connection, httpcore.AsyncHTTPConnection) and connection.has_expired():
-                await connection.aclose()
-                connection = self._new()
+    async def exchange(self, request: h11.Request, content: bytes, seconds: float, most: int) -> Response:
+        """Wait for a turn, send the request and wait for its whole answer.
+
+        Args:
+            seconds: for the answer, without the wait for the turn.
+            most: bytes of the answer's body.
+
+        Raises:
+            Broken: see `HttpConnection.exchange`.
+            TimeoutError: no answer in time.
+        """
+        async with self._turn, asyncio.timeout(seconds):
+            connection = self._idle() or await connect(self.route, CONNECT_S)
             try:
-                yield connection
+                return await connection.exchange(request, content, most)
             finally:
-                if isinstance(connection, httpcore.AsyncHTTPProxy) or connection.is_idle():
+                if connection.is_idle:
                     self._free.append(connection)
                 else:
-                    await connection.aclose()
+                    connection.close()
 
-    def _new(self) -> Connection:
-        if self._proxy is not None:
-            return httpcore.AsyncHTTPProxy(
-                self._proxy, ssl_context=self._tls, max_connections=1, network_backend=Backend()
-            )
-        return httpcore.AsyncHTTPConnection(self._origin, ssl_context=self._tls, network_backend=Backend())
+    def _idle(self) -> HttpConnection | None:
+        """A free connection: the most recently used one, so that the others may be closed."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.is_idle:
+                return connection
+        return None
+
+
+def _route(server: httpx.URL, ca: Path | None) -> Route:
+    """
+    Raises:
+        UserError: see `Connections`.
+    """
+    tls = tls_context(ca) if server.scheme == "https" else None
+    named = None if proxy_bypass(server.host) else getproxies().get(server.scheme)
+    if not named:
+        return Route(server, tls=tls)
+    proxy = httpx.URL(named if "://" in named else f"http://{named}")
+    if proxy.scheme not in ("http", "https"):
+        raise UserError(
+            f"the proxy {proxy.host} speaks {proxy.scheme}: set {server.scheme}_proxy to an HTTP one"
+        )
+    return Route(server, proxy, tls, tls_context() if proxy.scheme == "https" else None)

@@ -14,19 +14,19 @@ import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import httpcore
+import h11
 import httpx
 
 from ludus.agents.engines import catalogue
 from ludus.agents.engines.answers import BadAnswer, media_type
 from ludus.agents.engines.base import EngineFault, ServerRefusal
-from ludus.agents.engines.connections import Connection, Connections
+from ludus.agents.engines.connections import Connections
 from ludus.agents.engines.dialect import MAX_COMPLETION_TOKENS, MAX_TOKENS, Dialect, room
 from ludus.agents.engines.failures import Failure, Kind, failure_within, read_failure
+from ludus.agents.engines.http1 import Broken, Response, Route
 from ludus.agents.engines.options import ServerListener, ServerOptions
 from ludus.agents.engines.pace import Pace, pace_of
 from ludus.agents.engines.retries import backoff_s
@@ -50,13 +50,6 @@ _NO_TOOLS = re.compile(r"tool|function", re.I)
 _TOOLS_ADVICE = "; for a model whose server reads no tool calls, give --written-calls hermes"
 
 T = TypeVar("T")
-_BROKEN = (
-    httpcore.TimeoutException,
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.ConnectionNotAvailable,
-)
 
 
 class ContextTooLong(Exception):
@@ -105,7 +98,7 @@ class OpenAIServer:
     _connections: "dict[asyncio.AbstractEventLoop, Connections]" = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    _targets: "dict[str, _Target]" = field(default_factory=dict, init=False, repr=False, compare=False)
+    _targets: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _answered: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
     """Set at the first good answer: what the server refuses before that, it will always refuse."""
 
@@ -217,64 +210,51 @@ class OpenAIServer:
                 await asyncio.sleep(backoff_s(retried, seed) if failure.wait_s is None else failure.wait_s)
                 retried += 1
 
-    async def _exchange(self, path: str, content: bytes) -> "_Response":
+    async def _exchange(self, path: str, content: bytes) -> Response:
         """One request and its whole answer.
 
         Raises:
             _Again: no answer came, or only part of one.
         """
-        target = self._target(path)
-        headers = {
-            "host": target.netloc,
-            "content-type": "application/json",
-            "content-length": str(len(content)),
-            **self.options.all_headers(target.host),
-        }
-        request = httpcore.Request(
-            "POST",
-            target.url,
-            headers=list(headers.items()),
-            content=content,
-            extensions={"timeout": {"connect": catalogue.CONNECT_S}},
-        )
+        connections = self._connected()
         try:
-            async with self._connection() as connection, asyncio.timeout(self.options.timeout_s):
-                began = time.perf_counter()
-                response = await connection.handle_async_request(request)
-                try:
-                    body = await _whole(response)
-                finally:
-                    await response.aclose()
-                seconds = time.perf_counter() - began
-            return _response(response, body, seconds)
+            request = self._request(path, len(content), connections.route)
+            response = await connections.exchange(request, content, self.options.timeout_s, MAX_ANSWER)
+            return _decoded(response) if "content-encoding" in response.headers else response
         except TimeoutError:
             raise _Again(
                 _trouble(f"no answer within {self.options.timeout_s:g} s"), is_time_out=True
             ) from None
-        except (*_BROKEN, httpx.DecodingError) as error:
+        except Broken as error:
+            raise _Again(_trouble(str(error))) from error
+        except httpx.DecodingError as error:
             raise _Again(_trouble(catalogue.said(error))) from error
 
-    def _target(self, path: str) -> "_Target":
-        """Where requests for a path go; parsed once."""
-        if path not in self._targets:
+    def _request(self, path: str, length: int, route: Route) -> h11.Request:
+        target = self._targets.get(path)
+        if target is None:  # parsing a URL takes longer than all else here
             url = httpx.URL(f"{self.url}/{path}", params=dict(self.options.query) or None)
-            self._targets[path] = _Target(
-                httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                url.netloc.decode(),
-                url.host,
-            )
-        return self._targets[path]
+            target = str(url) if route.is_forward else url.raw_path.decode()
+            self._targets[path] = target
+        headers = {
+            "host": route.server.netloc.decode(),
+            "content-type": "application/json",
+            "content-length": str(length),
+            **self.options.all_headers(route.server.host),
+        }
+        through = route.proxy_headers if route.is_forward else []
+        return h11.Request(method="POST", target=target, headers=[*headers.items(), *through])
 
-    def _connection(self) -> AbstractAsyncContextManager[Connection]:
+    def _connected(self) -> Connections:
         loop = asyncio.get_running_loop()
         connections = self._connections.get(loop)
         if connections is None:
             connections = Connections(self.url, self.options.concurrency, self.options.ca)
             self._connections[loop] = connections
             connections.keep(when_done=lambda: self._connections.pop(loop))
-        return connections.borrow()
+        return connections
 
-    def _read(self, response: "_Response", read: Callable[[Any], T]) -> T:
+    def _read(self, response: Response, read: Callable[[Any], T]) -> T:
         """
         Raises:
             _Again: the failure may pass.
@@ -359,27 +339,13 @@ class OpenAIServer:
         return self.options.without_secrets(failure.said)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    url: httpcore.URL
-    netloc: str
-    host: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    headers: dict[str, str]
-    """With names in lower case."""
-    content: bytes
-    seconds: float
-
-
-def _response(response: httpcore.Response, body: bytes, seconds: float) -> _Response:
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-    if "content-encoding" in headers:
-        body = httpx.Response(response.status, headers=response.headers, content=body).content
-    return _Response(response.status, headers, body, seconds)
+def _decoded(response: Response) -> Response:
+    """
+    Raises:
+        httpx.DecodingError: the content is not what its head says.
+    """
+    decoded = httpx.Response(response.status, headers=response.headers, content=response.content)
+    return replace(response, content=decoded.content)
 
 
 def _unanswered(failure: Failure) -> Exception:
@@ -398,17 +364,3 @@ def _bearable(wait_s: float | None) -> float | None:
 def _encode(body: Mapping[str, Any]) -> bytes:
     # A model's text may hold half of a surrogate pair, which no server accepts.
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-async def _whole(response: httpcore.Response) -> bytes:
-    """
-    Raises:
-        _Again: it is too large.
-    """
-    parts, length = [], 0
-    async for part in response.aiter_stream():
-        parts.append(part)
-        length += len(part)
-        if length > MAX_ANSWER:
-            raise _Again(_trouble(f"an answer of more than {MAX_ANSWER >> 20} MiB"))
-    return b"".join(parts)
