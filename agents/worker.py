@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import gymnasium
 
@@ -15,7 +17,39 @@ T = TypeVar("T")
 _Outcome = tuple[Any, BaseException | None]
 _CLOSING_SECONDS = 1.0
 """How long an environment may take to close before its thread is abandoned."""
-_Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "asyncio.Future[_Outcome]"]
+_Call = tuple[Callable[[], Any], asyncio.AbstractEventLoop, "_Outcomes", "asyncio.Future[_Outcome]"]
+
+
+class _Outcomes:
+    """What threads hand over to one event loop.
+
+    The loop is woken once for all that comes while it is busy: waking it is a system call, for which a thread
+    gives up the interpreter and then has to wait for it again.
+    """
+
+    def __init__(self) -> None:
+        self._ready: deque[tuple[asyncio.Future[_Outcome], _Outcome]] = deque()
+        self._is_awake = False
+        """Whether the loop will still look."""
+
+    def add(
+        self, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[_Outcome]", outcome: _Outcome
+    ) -> None:
+        self._ready.append((answer, outcome))
+        if not self._is_awake:
+            self._is_awake = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: no one is waiting
+                loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        self._is_awake = False  # first, so that nothing stays behind
+        while self._ready:
+            answer, outcome = self._ready.popleft()
+            if not answer.done():
+                answer.set_result(outcome)
+
+
+_OUTCOMES: WeakKeyDictionary[asyncio.AbstractEventLoop, _Outcomes] = WeakKeyDictionary()
 
 
 class Worker:
@@ -59,7 +93,8 @@ class Worker:
             else:
                 answer.set_exception(TimeoutError(f"no answer within {seconds:g} s"))
 
-        self._calls.put((function, loop, answer))
+        outcomes = _OUTCOMES.get(loop) or _OUTCOMES.setdefault(loop, _Outcomes())
+        self._calls.put((function, loop, outcomes, answer))
         if seconds is not None:
             # Only a timer: `asyncio.wait` costs as much as a short step.
             alarm = loop.call_later(seconds, look, steps())
@@ -79,20 +114,14 @@ class Worker:
 
     def _run(self) -> None:
         while isinstance(call := self._calls.get(), tuple):
-            function, loop, answer = call
+            function, loop, outcomes, answer = call
             result, error = None, None
             try:
                 result = function()
             except BaseException as raised:
                 error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: no one is waiting
-                loop.call_soon_threadsafe(_settle, answer, (result, error))
+            outcomes.add(loop, answer, (result, error))
         call()
-
-
-def _settle(answer: "asyncio.Future[_Outcome]", outcome: _Outcome) -> None:
-    if not answer.done():
-        answer.set_result(outcome)
 
 
 class EnvironmentWorker:
