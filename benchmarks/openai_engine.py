@@ -108,7 +108,7 @@ def main() -> None:
         "answers": options.answers * in_flight,
         "answer_seconds": ANSWER_S,
         "client_seconds_per_answer": used_s,
-        **machine("httpx", "httpcore", "uvicorn"),
+        **machine("httpx", "h11", "uvicorn"),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(result, indent=2) + "\n")

@@ -118,8 +118,9 @@ def _elsewhere(
                 try:
                     said: Said = link.recv()
                     if isinstance(said, Played):
-                        keep(said.line, said.result)
-                        owed[link] += 1
+                        for line, result in said.episodes:
+                            keep(line, result)
+                        owed[link] += len(said.episodes)
                         if owed[link] >= batch:
                             _give(link, left, owed.pop(link), told)
                     elif isinstance(said, Told):

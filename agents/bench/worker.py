@@ -53,8 +53,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    line: bytes
-    result: Result
+    """Episodes that ended at about the same time."""
+
+    episodes: tuple[tuple[bytes, Result], ...]
+    """The journal line and the result of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +175,26 @@ async def _play(link: Connection, say: Say, setup: Setup) -> None:
             return None
         return start_of(setup.tasks, starts, job)
 
-    def send(episode: Episode) -> None:
-        say(Played(encode(episode), measure(episode)))
+    ended: list[tuple[bytes, Result]] = []
+
+    def send() -> None:
+        if ended:
+            say(Played(tuple(ended)))
+            ended.clear()
+
+    def finished(episode: Episode) -> None:
+        if not ended:
+            loop.call_soon(send)  # with all that end until then: a message takes as long as an episode
+        ended.append((encode(episode), measure(episode)))
 
     threading.Thread(target=listen, daemon=True).start()
     policy = setup.player.policy(setup.concurrency, _Teller(say))
     _collect_less()
     say(Ready())
-    await rollout_stream(policy, next_start, send, concurrency=setup.concurrency)
+    try:
+        await rollout_stream(policy, next_start, finished, concurrency=setup.concurrency)
+    finally:
+        send()
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ class HttpConnection(asyncio.Protocol):
         seconds = time.perf_counter() - began
         head: h11.Response | None = self._head
         assert head is not None
-        if http.our_state is http.their_state is h11.DONE:
+        if http.our_state is http.their_state is h11.DONE and not http.trailing_data[0]:
             http.start_next_cycle()
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
         return Response(head.status_code, headers, b"".join(self._parts), seconds)
@@ -200,8 +200,8 @@ class HttpConnection(asyncio.Protocol):
                         self._finish()
                         return
         except h11.RemoteProtocolError as error:
-            ended = not data and self._head is None
-            self._fail(Broken("the server closed the connection" if ended else f"this is not HTTP: {error}"))
+            ended = "the server closed the connection before it had answered"
+            self._fail(Broken(f"this is not HTTP: {error}" if data else ended))
 
     def _finish(self) -> None:
         if self._answer is not None and not self._answer.done():

@@ -225,7 +225,7 @@ class OpenAIServer:
             raise _Again(
                 _trouble(f"no answer within {self.options.timeout_s:g} s"), is_time_out=True
             ) from None
-        except Broken as error:
+        except (Broken, h11.LocalProtocolError) as error:  # a header of the user's may contradict ours
             raise _Again(_trouble(str(error))) from error
         except httpx.DecodingError as error:
             raise _Again(_trouble(catalogue.said(error))) from error
