@@ -78,6 +78,8 @@ class TrainingSequence:
     """0.0 where not sampled."""
     actor: str = ""
     """Whose tokens were sampled; another actor's are never in the same row."""
+    turns: tuple[int, ...] = ()
+    """Which turns of the episode the sampled tokens are of, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +154,12 @@ class Episode:
         rows."""
         rows: list[_Row] = []
         open_rows: dict[str, _Row] = {}
-        for turn in self.turns:
+        for index, turn in enumerate(self.turns):
             row = open_rows.get(turn.actor)
             if row is None or (turn.fork and row.ids):
                 row = open_rows[turn.actor] = _Row(turn.actor)
                 rows.append(row)
-            row.add(turn)
+            row.add(index, turn)
         return [row.sequence() for row in rows if row.ids]
 
 
@@ -169,11 +171,15 @@ class _Row:
     ids: list[int] = field(default_factory=list)
     sampled: list[bool] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)
 
-    def add(self, turn: Turn) -> None:
+    def add(self, index: int, turn: Turn) -> None:
+        self.turns.append(index)
         self.ids += [*turn.prompt_ids, *turn.completion_ids]
         self.sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
         self.logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
 
     def sequence(self) -> TrainingSequence:
-        return TrainingSequence(tuple(self.ids), tuple(self.sampled), tuple(self.logprobs), self.actor)
+        return TrainingSequence(
+            tuple(self.ids), tuple(self.sampled), tuple(self.logprobs), self.actor, tuple(self.turns)
+        )

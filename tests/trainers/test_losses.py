@@ -15,7 +15,7 @@ from ludus.kernels.group_advantage.reference import AdvantageKind
 from ludus.trainers.advantages.registry import ADVANTAGES, AdvantageName
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.batches.groups import make_groups
-from ludus.trainers.batches.minibatch import make_minibatch
+from ludus.trainers.batches.minibatch import make_minibatches
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.losses.policy import PolicyMetrics
@@ -130,8 +130,8 @@ def test_what_a_token_counts_in_its_minibatch(policy, tiny: RunConfig, episode) 
         ("dapo", [1 / 7] * 7),
     ):
         config = changed(tiny, "grpo", loss=name)
-        minibatch = make_minibatch(
-            make_groups([forked, short, silent], config), policy.model, policy.model, config
+        (minibatch,) = make_minibatches(
+            [make_groups([forked, short, silent], config)], policy.model, policy.model, config
         )
         assert minibatch.weights_S.tolist() == pytest.approx(expected)
 

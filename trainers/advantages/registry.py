@@ -1,6 +1,15 @@
-"""The kinds of advantage, by the names that `grpo.advantage` takes. Imports nothing heavy."""
+"""The kinds of credit and of advantage, by the names that the configuration takes. Imports nothing heavy."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
+CreditName = Literal["group", "turn"]
+
+CREDITS: dict[CreditName, str] = {
+    "group": "every token has the advantage of its episode's return over its group's, by `grpo.advantage`",
+    "turn": "a token has the advantage of what was earned from its turn on, discounted by `grpo.gamma` for "
+    "each turn, over the mean of the others in the group from the same turn on",
+}
 
 AdvantageName = Literal["grpo", "dr_grpo", "rloo"]
 
@@ -11,6 +20,6 @@ ADVANTAGES: dict[AdvantageName, str] = {
 }
 
 
-def described() -> str:
+def described(kinds: Mapping[Any, str]) -> str:
     """A phrase about each kind, for the configuration's help."""
-    return "; ".join(f"`{name}`: {about}" for name, about in ADVANTAGES.items())
+    return "; ".join(f"`{name}`: {about}" for name, about in kinds.items())

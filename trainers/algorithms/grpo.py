@@ -1,7 +1,7 @@
 """GRPO: play groups of episodes that share a start; make likelier what earned more than its group's mean.
 
 `train_grpo` is the whole algorithm, top to bottom. Everything it calls is in this file or one hop away:
-groups and their advantages in `batches.groups`, the data of an update in `batches.minibatch`, the loss in
+groups in `batches.groups`, credit in `advantages`, the data of an update in `batches.minibatch`, the loss in
 `losses.policy`.
 """
 
@@ -19,7 +19,7 @@ from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.trainers.batches.groups import Group, make_groups
-from ludus.trainers.batches.minibatch import Minibatch, make_minibatch, minibatch_metrics, split_groups
+from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.checks.engine import check_engine
 from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.loss import check_loss
@@ -77,11 +77,9 @@ def train_grpo(
             check_fault_share(episodes, grpo, step)
             played = time.perf_counter()
 
-            # Score their tokens under the policy that sampled them.
-            minibatches = [
-                make_minibatch(part, model, reference, config)
-                for part in split_groups(trained_on, grpo.updates_per_batch)
-            ]
+            # Score their tokens under the policy that sampled them, and give each the credit it earned.
+            parts = split_groups(trained_on, grpo.updates_per_batch)
+            minibatches = make_minibatches(parts, model, reference, config)
             measured = minibatch_metrics(minibatches, config)
             check_engine(measured, grpo, step)
 

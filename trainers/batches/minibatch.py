@@ -5,21 +5,24 @@ tokens of all rows, S those of rows with a gradient. Tokens are in the flat orde
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ludus.agents.episode import TrainingSequence
 from ludus.kernels import token_weights
 from ludus.kernels.grpo_loss.kl import kl_value
+from ludus.trainers.advantages.credit import assign_credit, needs_scores
+from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.batches.groups import Group
-from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.layout import Layout, lay_out
+from ludus.trainers.batches.packing import MicroBatch
+from ludus.trainers.batches.scoring import Scores, score_layout
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.losses.registry import LOSSES
-from ludus.trainers.models.forward import score
 
 
 @dataclass(frozen=True)
@@ -46,69 +49,84 @@ def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
     return [[groups[index] for index in chunk] for chunk in chunks]
 
 
-def make_minibatch(
-    groups: Sequence[Group], model: PreTrainedModel, reference: PreTrainedModel | None, config: RunConfig
-) -> Minibatch:
-    """Score the groups' tokens under the policy that sampled them, and under the reference.
+def make_minibatches(
+    parts: Sequence[Sequence[Group]],
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    config: RunConfig,
+) -> list[Minibatch]:
+    """Score the tokens of all groups under the policy that sampled them, and under the reference, and give
+    credit for what was earned; one minibatch for each part.
 
-    A row whose advantages are all 0 has no gradient (except that of the KL term), so it is measured and
-    counted, then left out.
+    Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
+    advantages are all 0 has no gradient (except that of a KL term), so it is measured and counted, then left
+    out.
     """
-    grpo, temperature = config.grpo, config.rollout.temperature
-    spec = LOSSES[grpo.loss]
-    episodes = [episode for group in groups for episode in group.episodes]
-    rows, episode_R = [], []
-    for index, episode in enumerate(episodes):
-        for row in episode.training_sequences():
-            rows.append(row)
-            episode_R.append(index)
-    counts_R = sampled_counts(rows)
-    tokens_E = torch.zeros(len(episodes), dtype=torch.int64)
-    tokens_E.index_add_(0, torch.tensor(episode_R, dtype=torch.int64), counts_R)
+    layouts = [lay_out(part) for part in parts]
+    trajectories = [layout.trajectories for layout in layouts]
+    if needs_scores(config.grpo):
+        scores = [
+            score_layout(layout, range(len(layout.rows)), model, reference, config) for layout in layouts
+        ]
+        charged = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
+        credit = _credit(charged, config)
+    else:
+        credit = _credit(trajectories, config)
+        scores = [
+            score_layout(layout, _with_gradient(layout, advantages, reference), model, reference, config)
+            for layout, advantages in zip(layouts, credit, strict=True)
+        ]
+    return [
+        _minibatch(layout, scored, advantages, config)
+        for layout, scored, advantages in zip(layouts, scores, credit, strict=True)
+    ]
 
-    advantages_E = torch.tensor([value for group in groups for value in group.advantages])
-    weights_E = torch.zeros(len(episodes))
+
+def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> list[Trajectory]:
+    """The trajectories, with every token charged for its divergence from the reference.
+
+    `scores` must be of all rows, in order.
+    """
+    assert scores.reference_logprobs_S is not None
+    grpo = config.grpo
+    divergence = kl_value(grpo.kl_estimator, scores.logprobs_S, scores.reference_logprobs_S).double()
+    return [
+        replace(trajectory, token_rewards_T=-grpo.kl_coefficient * divergence_T)
+        for trajectory, divergence_T in zip(
+            layout.trajectories, layout.to_trajectories(divergence), strict=True
+        )
+    ]
+
+
+def _credit(parts: Sequence[Sequence[Trajectory]], config: RunConfig) -> list[list[Tensor]]:
+    """Advantages of all trajectories, given over the whole batch; by part."""
+    advantages = iter(assign_credit([trajectory for part in parts for trajectory in part], config.grpo))
+    return [list(islice(advantages, len(part))) for part in parts]
+
+
+def _with_gradient(
+    layout: Layout, advantages: Sequence[Tensor], reference: PreTrainedModel | None
+) -> list[int]:
+    """The rows that a loss has a gradient on."""
+    rows = range(len(layout.rows))
+    return [r for r in rows if reference is not None or bool((layout.to_flat(advantages, [r]) != 0).any())]
+
+
+def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], config: RunConfig) -> Minibatch:
+    spec, tokens_E = LOSSES[config.grpo.loss], layout.tokens_E()
+    weights_E = torch.zeros(len(tokens_E))
     if tokens_E.sum() > 0:
         constant = config.rollout.max_sampled_tokens if spec.normaliser == "constant" else None
         weights_E = token_weights(spec.normaliser, tokens_E, constant).float()
-
-    has_gradient = [reference is not None or advantages_E[index] != 0 for index in episode_R]
-    trained = [r for r, has in enumerate(has_gradient) if has]
-    rest = [row for row, has in zip(rows, has_gradient, strict=True) if not has]
-    trained_rows = [rows[r] for r in trained]
-    episode_S = torch.tensor(episode_R, dtype=torch.int64)[trained].repeat_interleave(counts_R[trained])
-
-    micro_batches = pack(trained_rows, grpo.microbatch_tokens)
-    old_S, entropy_S = score_rows(model, trained_rows, micro_batches, temperature)
-    rest_logprobs, rest_entropy = score_rows(model, rest, pack(rest, grpo.microbatch_tokens), temperature)
-    ours_A = torch.cat([old_S, rest_logprobs])
-    engines_A = torch.cat([flat_logprobs(trained_rows), flat_logprobs(rest)])
     return Minibatch(
-        micro_batches,
-        advantages_E[episode_S],
-        weights_E[episode_S],
-        old_S,
-        None if reference is None else score_rows(reference, trained_rows, micro_batches, temperature)[0],
-        (ours_A - engines_A).abs(),
-        torch.cat([entropy_S, rest_entropy]),
+        scores.micro_batches,
+        layout.to_flat(advantages, scores.trained).float(),
+        weights_E[layout.episode_S(scores.trained)],
+        scores.logprobs_S,
+        scores.reference_logprobs_S,
+        scores.mismatch_A,
+        scores.entropy_A,
     )
-
-
-@torch.no_grad()
-def score_rows(
-    model: PreTrainedModel,
-    rows: Sequence[TrainingSequence],
-    micro_batches: Sequence[MicroBatch],
-    temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies of all sampled tokens, each [S] in flat order, on the CPU."""
-    logprobs_S = torch.zeros(int(sampled_counts(rows).sum()))
-    entropy_S = torch.zeros_like(logprobs_S)
-    for micro in micro_batches:
-        scored = score(model, micro, temperature)
-        logprobs_S[micro.token_N] = scored.logprobs.cpu()
-        entropy_S[micro.token_N] = scored.entropy.cpu()
-    return logprobs_S, entropy_S
 
 
 def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> dict[str, float]:

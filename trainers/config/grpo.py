@@ -30,8 +30,15 @@ class GrpoSection(OptimizerSection):
     """Episodes played from each start; the group's mean reward is the baseline."""
     loss: LossName = Field(default="grpo", description=losses.described())
     """The policy loss; the table in [Losses](losses.md) has them all."""
+    credit: advantages.CreditName = Field(
+        default="group", description=f"{advantages.described(advantages.CREDITS)}."
+    )
+    """Which token gets the credit for what an episode earned; goes with every loss."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """How much a reward counts one turn earlier. For the credits that discount."""
     advantage: Literal["default", advantages.AdvantageName] = Field(
-        default="default", description=f"`default`: the loss's own; {advantages.described()}."
+        default="default",
+        description=f"`default`: the loss's own; {advantages.described(advantages.ADVANTAGES)}.",
     )
     """What an episode's return is compared with; `default` is the loss's own choice, see
     [Losses](losses.md)."""
@@ -43,6 +50,9 @@ class GrpoSection(OptimizerSection):
     """The ratio is clipped above at 1 + clip_high."""
     kl_coefficient: NonNegative = 0.0
     """Weight of the KL divergence to the primed model; 0 leaves it out."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """`loss`: a term of the loss, whose gradient is that of the divergence. `reward`: every token is charged
+    for its own log-ratio to the reference, and credit is given for what is left."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """The estimator of the KL divergence, each in the form that has its gradient."""
     dynamic_sampling: bool = False
@@ -79,6 +89,21 @@ class GrpoSection(OptimizerSection):
             raise ValueError(
                 f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "
                 "minibatches hold whole groups and the same number of them; choose a divisor"
+            )
+        if self.credit == "group" and self.gamma != 1.0:
+            raise ValueError(
+                f'gamma = {self.gamma:g} discounts by turn, but credit = "group" gives every turn the whole '
+                'return; take credit = "turn", or drop gamma'
+            )
+        if self.credit == "turn" and self.advantage != "default":
+            raise ValueError(
+                f'advantage = "{self.advantage}" compares whole returns, but credit = "turn" compares what '
+                'was earned from each turn on; take credit = "group", or drop advantage'
+            )
+        if self.kl_in == "reward" and not self.kl_coefficient:
+            raise ValueError(
+                'kl_in = "reward" charges kl_coefficient times the divergence, but kl_coefficient = 0; give '
+                "it a value, or drop kl_in"
             )
         chosen = {
             name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default

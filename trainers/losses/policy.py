@@ -32,7 +32,7 @@ def policy_loss(
     def chosen(values_S: Tensor) -> Tensor:
         return values_S[micro.token_N].to(device)
 
-    reference_S = minibatch.reference_logprobs_S
+    reference_S = minibatch.reference_logprobs_S if config.kl_in == "loss" else None
     return grpo_loss(
         logprobs_N,
         chosen(minibatch.old_logprobs_S),

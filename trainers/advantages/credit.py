@@ -1,0 +1,27 @@
+"""`assign_credit`: the advantage of every sampled token, in the way that the configuration names."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ludus.trainers.advantages.group import group_credit
+from ludus.trainers.advantages.trajectory import Trajectory
+from ludus.trainers.advantages.turn import turn_credit
+from ludus.trainers.config.grpo import GrpoSection
+from ludus.trainers.losses.registry import LOSSES
+
+
+def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> list[Tensor]:
+    """Advantages of the sampled tokens of each trajectory of a whole batch, [T] float64, in the order of its
+    turns."""
+    match config.credit:
+        case "group":
+            kind = LOSSES[config.loss].advantage if config.advantage == "default" else config.advantage
+            return group_credit(trajectories, kind)
+        case "turn":
+            return turn_credit(trajectories, config.gamma)
+
+
+def needs_scores(config: GrpoSection) -> bool:
+    """Whether credit depends on log-probabilities, so that it can be given only after scoring."""
+    return config.kl_in == "reward" and config.kl_coefficient > 0

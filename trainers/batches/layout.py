@@ -1,0 +1,65 @@
+"""`Layout`: the groups of a minibatch as rows, and values of tokens between the two orders that they have.
+
+Credit reads the tokens of a trajectory in the order of its turns, [T]. The flat order of `packing` runs
+through rows; an episode has several where it forked, or where several actors played it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ludus.agents.episode import TrainingSequence
+from ludus.trainers.advantages.trajectory import Trajectory
+from ludus.trainers.batches.groups import Group
+from ludus.trainers.batches.packing import sampled_counts
+
+
+@dataclass(frozen=True)
+class Layout:
+    """E trajectories in R rows."""
+
+    trajectories: tuple[Trajectory, ...]
+    rows: tuple[TrainingSequence, ...]
+    episode_R: tuple[int, ...]
+    """The trajectory that each row is of."""
+
+    def tokens_E(self) -> Tensor:
+        """How many tokens were sampled in each trajectory, [E] int64."""
+        return torch.tensor([sum(t.tokens) for t in self.trajectories], dtype=torch.int64)
+
+    def episode_S(self, chosen: Sequence[int]) -> Tensor:
+        """The trajectory of each sampled token of the chosen rows, in flat order, [S] int64."""
+        counts_R = sampled_counts([self.rows[r] for r in chosen])
+        return torch.tensor([self.episode_R[r] for r in chosen], dtype=torch.int64).repeat_interleave(
+            counts_R
+        )
+
+    def to_flat(self, values: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
+        """From one tensor [T] for each trajectory to the sampled tokens of the chosen rows, [S]."""
+        pieces = [value.split(t.tokens) for value, t in zip(values, self.trajectories, strict=True)]
+        flat = [pieces[self.episode_R[r]][turn] for r in chosen for turn in self.rows[r].turns]
+        return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
+
+    def to_trajectories(self, values_A: Tensor) -> list[Tensor]:
+        """From the sampled tokens of all rows, in flat order, to one tensor [T] for each trajectory."""
+        pieces = [[values_A[:0]] * len(t.tokens) for t in self.trajectories]
+        begin = 0
+        for row, episode in zip(self.rows, self.episode_R, strict=True):
+            for turn in row.turns:
+                count = self.trajectories[episode].tokens[turn]
+                pieces[episode][turn] = values_A[begin : begin + count]
+                begin += count
+        return [torch.cat([values_A[:0], *turns]) for turns in pieces]
+
+
+def lay_out(groups: Sequence[Group]) -> Layout:
+    """The groups' episodes in rows, in the order of the groups."""
+    episodes = [episode for group in groups for episode in group.episodes]
+    rows = [(row, index) for index, episode in enumerate(episodes) for row in episode.training_sequences()]
+    return Layout(
+        tuple(trajectory for group in groups for trajectory in group.trajectories),
+        tuple(row for row, _ in rows),
+        tuple(index for _, index in rows),
+    )

@@ -1,0 +1,75 @@
+"""What the models say of a batch's tokens before the first update.
+
+Suffixes as in `minibatch`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ludus.agents.episode import TrainingSequence
+from ludus.trainers.batches.layout import Layout
+from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.models.forward import score
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the models say of a layout's tokens: S of the rows that are trained on, A of all rows."""
+
+    trained: Sequence[int]
+    """Which rows are trained on."""
+    micro_batches: list[MicroBatch]
+    """Of these rows."""
+    logprobs_S: Tensor
+    reference_logprobs_S: Tensor | None
+    mismatch_A: Tensor
+    """|the trainer's log-probability - the engine's|, in nats."""
+    entropy_A: Tensor
+
+
+def score_layout(
+    layout: Layout,
+    trained: Sequence[int],
+    model: PreTrainedModel,
+    reference: PreTrainedModel | None,
+    config: RunConfig,
+) -> Scores:
+    """Score all rows; those that are trained on are packed by themselves, so that the loss computes their
+    log-probabilities again in the same micro-batches."""
+    budget, temperature = config.grpo.microbatch_tokens, config.rollout.temperature
+    rows = [layout.rows[r] for r in trained]
+    rest = [layout.rows[r] for r in sorted(set(range(len(layout.rows))) - set(trained))]
+    micro_batches = pack(rows, budget)
+    logprobs_S, entropy_S = score_rows(model, rows, micro_batches, temperature)
+    rest_logprobs, rest_entropy = score_rows(model, rest, pack(rest, budget), temperature)
+    engines_A = torch.cat([flat_logprobs(rows), flat_logprobs(rest)])
+    return Scores(
+        trained,
+        micro_batches,
+        logprobs_S,
+        None if reference is None else score_rows(reference, rows, micro_batches, temperature)[0],
+        (torch.cat([logprobs_S, rest_logprobs]) - engines_A).abs(),
+        torch.cat([entropy_S, rest_entropy]),
+    )
+
+
+@torch.no_grad()
+def score_rows(
+    model: PreTrainedModel,
+    rows: Sequence[TrainingSequence],
+    micro_batches: Sequence[MicroBatch],
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies of all sampled tokens, each [S] in flat order, on the CPU."""
+    logprobs_S = torch.zeros(int(sampled_counts(rows).sum()))
+    entropy_S = torch.zeros_like(logprobs_S)
+    for micro in micro_batches:
+        scored = score(model, micro, temperature)
+        logprobs_S[micro.token_N] = scored.logprobs.cpu()
+        entropy_S[micro.token_N] = scored.entropy.cpu()
+    return logprobs_S, entropy_S
