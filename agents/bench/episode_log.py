@@ -1,4 +1,5 @@
-"""A log of episodes that an agent from outside plays, as `ludus serve mcp --log FILE` writes it.
+"""A log of episodes that an agent from outside plays, as `ludus serve mcp ID --log FILE` and `ludus serve
+tools --env ID --log FILE` write it.
 
 The file is a journal (`ludus.agents.bench.journal`). `score` makes a benchmark's folder of it.
 """
@@ -103,7 +104,9 @@ def score(log: Path, out: Path, name: str, listener: Listener | None = None) -> 
     listener = listener or Listener()
     episodes = [*read_journal(log)]
     if not episodes:
-        raise BenchError(f"{log} has no finished episodes: an episode is written once it has ended")
+        raise BenchError(
+            f"{log} has no finished episodes: each is written when it ends, so start one and end it"
+        )
     keys: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
     for episode in episodes:
         known = keys[episode.environment, json.dumps(episode.arguments, sort_keys=True)]

@@ -61,7 +61,7 @@ class Journal:
         except BlockingIOError:
             os.close(self._file)
             raise UserError(
-                f"{path.parent} is being played by another process: wait for it, or choose another folder"
+                f"{path} is being played by another process: wait for it, or choose another place"
             ) from None
         self._synced = time.monotonic()
         self._end = os.fstat(self._file).st_size

@@ -231,7 +231,18 @@ def test_a_server_that_is_killed_leaves_a_log_without_the_episode(run: Run, tmp_
     with served(tmp_path / "log", CALENDAR) as server:
         httpx.request("PROPFIND", f"{server.url}/calendar/").raise_for_status()
     refused = run("bench", "score", tmp_path / "log", "--out", tmp_path / "out")
-    refused.assert_refused(1, "no finished episodes", "ended")
+    refused.assert_refused(1, "no finished episodes", "when it ends")
+
+
+def test_a_torn_log_of_calls_is_one_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text('{"time": "2031')
+    run("bench", "score", tmp_path / "log").assert_refused(1, "no whole line")
+
+
+def test_a_log_in_use_is_one_line(run: Run, tmp_path: Path) -> None:
+    with served(tmp_path / "log", CALENDAR):
+        words = ("serve", "tools", "--env", CALENDAR, "--log", tmp_path / "log", "--port", "0")
+        run(*words).assert_refused(1, "another process", tmp_path / "log")
 
 
 def test_requests_about_the_episode_that_make_no_sense_are_refused(tmp_path: Path) -> None:
@@ -261,6 +272,7 @@ def test_requests_about_the_episode_that_make_no_sense_are_refused(tmp_path: Pat
         (("--env", CALENDAR, "--arg", "nope=1"), ("nope",)),
         (("--env", CALENDAR, "--arg", "people=99"), ("people=99",)),
         (("--env", CALENDAR, "--seed", "-1"), ("--seed -1",)),
+        (("--env", CALENDAR, "--log", "/"), ("--log /", "name a file")),
         (("--env", CALENDAR, "--control"), ("--control", "--env")),
         (("--env", CALENDAR, "--workers", "2"), ("--workers 2", "--env")),
         (("--arg", "people=3"), ("--arg people=3", "--env ID")),

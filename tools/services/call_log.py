@@ -94,7 +94,7 @@ def read_calls(path: Path) -> Iterator[Call]:
                 return
             try:
                 yield Call(**json.loads(line))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError):
                 raise CallLogError(
-                    f"{path}, line {number} is no call ({error}): give a log of calls"
+                    f"{path}, line {number} is no call: give a log that `ludus serve tools --log FILE` wrote"
                 ) from None

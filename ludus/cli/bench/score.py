@@ -16,10 +16,12 @@ _STATUSES = ((100, 400), (400, 500), (500, 600), (0, 1))
 
 @dataclass(frozen=True)
 class BenchScore:
-    """Measure an agent from outside by the log of its episodes, which `ludus serve mcp ID --log FILE` writes.
+    """Measure an agent from outside by the log of its episodes, which `ludus serve mcp ID --log FILE` and
+    `ludus serve tools --env ID --log FILE` write.
 
     An episode that the agent gave up counts as a failure, one that broke has no score. Of a log of
-    `ludus serve tools`, which knows no tasks, calls, errors and seconds are printed for each world.
+    `ludus serve tools` without --env, which knows no tasks, calls, errors and seconds are printed for each
+    world.
     """
 
     log: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="LOG", help_behavior_hint="")]
@@ -31,7 +33,10 @@ class BenchScore:
 
     def execute(self) -> int:
         if not self.log.is_file():
-            raise UsageError(f"there is no log {self.log}: `ludus serve mcp ID --log FILE` writes one")
+            raise UsageError(
+                f"there is no log {self.log}: `ludus serve mcp ID --log FILE` writes one, and so does `ludus "
+                "serve tools --env ID --log FILE`"
+            )
         with open(self.log, "rb") as file:
             if file.read(1) == b"{":
                 return _show_calls(self.log)
@@ -59,11 +64,13 @@ def _show_calls(path: Path) -> int:
     from rich.text import Text
 
     from ludus.cli.tables import figure, print_whole
-    from ludus.tools.services.call_log import Call, read_calls
+    from ludus.tools.services.call_log import Call, CallLogError, read_calls
 
     rows: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in read_calls(path):
         rows[call.world, call.service].append(call)
+    if not rows:
+        raise CallLogError(f"{path} has no whole line: the server was killed before it answered a call")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("world", "service"):
         table.add_column(name)

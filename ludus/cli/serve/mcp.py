@@ -13,6 +13,7 @@ from ludus.cli.environments import make, require_chat, resolve
 from ludus.cli.errors import UsageError
 from ludus.cli.options import Arguments, EnvironmentId, OutputFile
 from ludus.cli.serve.access import AccessOptions
+from ludus.cli.serve.log import require_log_file
 from ludus.cli.values import parse_arguments
 
 
@@ -44,8 +45,7 @@ class ServeMcp(AccessOptions):
     def execute(self) -> int:
         if self.seed < 0:
             raise UsageError(f"--seed {self.seed}: give a number from 0 on")
-        if self.log is not None and not self.log.absolute().parent.is_dir():
-            raise UsageError(f"--log {self.log}: name a file in a folder that exists")
+        require_log_file(self.log)
         for name in ("host", "port", "token", "allow_host", "allow_origin"):
             if self.transport == "stdio" and getattr(self, name) not in (None, "", ()):
                 raise UsageError(f"--{name.replace('_', '-')} is for HTTP: add --transport http")

@@ -10,6 +10,7 @@ from ludus.cli.environments import make, require_services, resolve
 from ludus.cli.errors import UsageError
 from ludus.cli.options import Arguments, OutputFile
 from ludus.cli.serve.access import AccessOptions
+from ludus.cli.serve.log import require_log_file
 from ludus.cli.values import parse_arguments
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ class ServeTools(AccessOptions):
             plan = FaultPlan(**asdict(self.faults))
         except ValueError as error:
             raise UsageError(f"--faults: {str(error).removeprefix('faults: ')}") from None
-        if self.log is not None and not self.log.absolute().parent.is_dir():
-            raise UsageError(f"--log {self.log}: name a file in a folder that exists")
+        require_log_file(self.log)
         access = self.access(self.host)
         return self._serve_worlds(plan, access) if self.env is None else self._serve_episodes(plan, access)
 
