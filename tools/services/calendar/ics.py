@@ -45,15 +45,22 @@ LONGEST = timedelta(days=366)
 """The maximum length of an occurrence of a series, and the farthest that all following ones may be moved."""
 MAX_DATES = 10_000
 """The maximum number of EXDATEs, and of RDATEs, in one VEVENT."""
+STATES = ("CONFIRMED", "TENTATIVE", "CANCELLED")
+"""What STATUS may say of an event."""
+MOST_PLAIN = 20_000
+"""The number of written objects that are remembered."""
 _DURATION = re.compile(
     r"([+-]?)P(?:(\d{1,5})W)?(?:(\d{1,6})D)?(?:T(?:(\d{1,7})H)?(?:(\d{1,8})M)?(?:(\d{1,10})S)?)?", re.ASCII
 )
 
 
+_plain: dict[str, Item] = {}
+"""Objects lately written that need not be read, by text."""
+
+
 # Reading
 
 
-@functools.lru_cache(maxsize=20_000)
 def read(text: str) -> Item:
     """The object in a text. Results are cached.
 
@@ -61,6 +68,16 @@ def read(text: str) -> Item:
         BadCalendar: it is not a VCALENDAR with VEVENTs of one UID, has a character that calendars cannot
             carry, or a date or rule that makes no sense.
     """
+    return written_from(text) or _read(text)
+
+
+def written_from(text: str) -> Item | None:
+    """The object that `write` lately wrote as this text, if reading it would give the same."""
+    return _plain.get(text)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _read(text: str) -> Item:
     check_characters(text)
     return item_of(component(text))
 
@@ -353,20 +370,55 @@ def write(item: Item) -> str:
         BadCalendar: it has a character that no calendar can carry, or a time in a zone without a name.
     """
     zones: dict[str, None] = {}
-    events = [_checked(line) for part in item.parts for line in _event_lines(part, zones)]
+    events = [line for part in item.parts for line in _event_lines(part, zones)]
+    whole = "\n".join(events)
+    if UNCARRIED.search(whole) or whole.count("\n") >= len(events):
+        for line in events:
+            _check(line)
     own = {written_zone(text).key for text in item.zones}
     lines = ["BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Ludus//Calendar//EN"]
     lines += [folded(line) for text in item.zones for line in text.split("\r\n")]
     lines += [vtimezone(name) for name in zones if name not in own]
-    return "\r\n".join((*lines, *map(folded, events), "END:VCALENDAR", ""))
+    text = "\r\n".join((*lines, *map(folded, events), "END:VCALENDAR", ""))
+    if _is_plain(item):
+        if len(_plain) >= MOST_PLAIN:
+            _plain.clear()
+        _plain[text] = item
+    return text
 
 
-def _checked(line: str) -> str:
+def _check(line: str) -> None:
     wrong = UNCARRIED.search(line)
     if wrong or "\n" in line:
         character = "\n" if wrong is None else wrong[0]
         raise BadCalendar(f"U+{ord(character):04X} cannot stand in a calendar: {line[:60]!r}; leave it out")
-    return line
+
+
+def _is_plain(item: Item) -> bool:
+    """Whether reading an object's text surely gives the same object: a single event with nothing in it that
+    can be written in two ways. Most are, and reading them takes longer than all else in a query."""
+    event = item.main
+    if item.is_series or item.zones or event.rule or event.excluded or event.other:
+        return False
+    if event.occurrence is not None or event.following or event.status not in STATES:
+        return False
+    if ":" in event.organizer or any(":" in guest.address for guest in event.attendees):
+        return False
+    times = (event.stamp, event.start, event.end)
+    return (
+        event.stamp.tzinfo is UTC
+        and all(map(_is_plain_time, times))
+        and _instant(event.start) <= _instant(event.end)
+        and 0 <= event.sequence < 10**9
+    )
+
+
+def _is_plain_time(moment: Moment) -> bool:
+    if not isinstance(moment, datetime) or moment.fold or moment.microsecond:
+        return False
+    zone = moment.tzinfo
+    is_named = isinstance(zone, ZoneInfo) and zone.key not in (None, "UTC") and zone is ZoneInfo(zone.key)
+    return (zone is UTC or is_named) and FIRST_YEAR <= moment.year <= LAST_YEAR
 
 
 def _event_lines(event: VEvent, zones: dict[str, None]) -> Iterator[str]:

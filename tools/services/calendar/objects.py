@@ -44,6 +44,9 @@ def read(text: str) -> Object:
         BadKind: it holds something else than an event or a to-do.
         BadCalendar: see `ics.read`, which holds for to-dos, too.
     """
+    item = ics.written_from(text)
+    if item is not None:
+        return Object("VEVENT", item.uid, item)
     found = {inner.name for inner in ics.component(text).inner} - {"VTIMEZONE"}
     if len(found) > 1:
         raise BadCalendar(
