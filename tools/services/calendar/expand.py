@@ -56,6 +56,9 @@ def events(items: Iterable[Item], start: datetime, end: datetime, zone: tzinfo) 
 
 def takes_place(item: Item, start: datetime, end: datetime, zone: tzinfo) -> bool:
     """Whether any part of an object lies between two times."""
+    if not item.is_series:
+        low, high = start.astimezone(UTC), end.astimezone(UTC)
+        return low < high and _overlaps(item.main.start, item.main.end, low, high, zone)
     return next(stepped(item, start, end, zone), None) is not None
 
 
