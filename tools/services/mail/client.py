@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
@@ -118,7 +119,8 @@ class MailClient:
     def _listed(self, params: Mapping[str, Any]) -> tuple[Headline, ...]:
         for name in ("limit", "offset"):
             params = {**params, **({name: _number(params[name], name)} if name in params else {})}
-        found = ask_json(self._http, "GET", "/messages", params=params)
+        # Assembled here: httpx would take half of a call's time for it.
+        found = ask_json(self._http, "GET", f"/messages?{urlencode(params)}")
         return tuple(map(_headline, found["messages"]))
 
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from ludus.tools.errors import ToolError
 from ludus.tools.services.mail import rfc822
 from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
-from ludus.tools.services.mail.store import FLAGS, Row, Store, copied, filled, message_id, row_values
+from ludus.tools.services.mail.store import FLAGS, Content, Row, Store, copied, filled, message_id, new_row
 from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.text import carried
 
@@ -75,17 +75,12 @@ class MailService(Service):
         return self._app
 
     @property
-    def state(self) -> tuple[Mailbox, bytes]:
+    def state(self) -> tuple[Mailbox, Content]:
         return self.mailbox, self.store.content
 
     @state.setter
-    def state(self, state: tuple[Mailbox, bytes]) -> None:
+    def state(self, state: tuple[Mailbox, Content]) -> None:
         self.mailbox, self.store.content = state
-
-    def restore(self, snapshot: Any) -> None:
-        # `state` makes a new pair each time, so its items are compared.
-        self.state = snapshot.state
-        self.clock.now, self.calls = snapshot.now, snapshot.calls
 
     def load(self, mailbox: Mailbox) -> None:
         """Start over with another mailbox."""
@@ -214,30 +209,27 @@ class MailService(Service):
         texts: Mapping[str, str],
         parent: Row | None,
         seen: bool,
-    ) -> tuple[Any, ...]:
+    ) -> Row:
         thread, before, references = id, "", ()
         if parent is not None:
             thread, before = parent["thread"], parent["message_id"]
             references = (*parent["refs"], before)
         now = self.clock.now.isoformat()
-        return row_values(
+        return new_row(
             *(id, folder, thread, message_id(id), before, references, sender, to, texts["subject"], now),
             *(texts["text"], texts["invitation"], seen),
         )
 
-    def _answers(
-        self, row: tuple[Any, ...], to: Sequence[str], texts: Mapping[str, str]
-    ) -> list[tuple[Any, ...]]:
+    def _answers(self, row: Row, to: Sequence[str], texts: Mapping[str, str]) -> list[Row]:
         """The answers of the people to whom a message was sent."""
-        sent = {"id": row[0], "thread": row[2], "message_id": row[3], "refs": row[5].split()}
         owner = self.mailbox.owner.mailbox
         addresses = {_parsed(recipient)[1].casefold() for recipient in to}
-        answers: list[tuple[Any, ...]] = []
+        answers: list[Row] = []
         for person in self.mailbox.people:
             answer = _answer(person, texts) if person.address.casefold() in addresses else None
             if answer is not None:
-                id = row[0] + 1 + len(answers)
-                answers.append(self._row(id, "inbox", person.mailbox, [owner], answer, sent, seen=False))
+                id = row["id"] + 1 + len(answers)
+                answers.append(self._row(id, "inbox", person.mailbox, [owner], answer, row, seen=False))
         return answers
 
     def _found(self, request: Request) -> Row:

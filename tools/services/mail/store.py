@@ -1,163 +1,117 @@
-"""Mailboxes and threads in SQLite, in memory, saved and restored as bytes."""
+"""Messages and threads as immutable values."""
 
 import functools
-import json
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ludus.tools.services.mail.mailbox import Mailbox
 
-_SCHEMA = """
-PRAGMA page_size = 1024;
-CREATE TABLE messages (
-    id INTEGER PRIMARY KEY, folder TEXT NOT NULL, thread INTEGER NOT NULL, message_id TEXT NOT NULL,
-    in_reply_to TEXT NOT NULL, refs TEXT NOT NULL, sender TEXT NOT NULL, recipients TEXT NOT NULL,
-    subject TEXT NOT NULL, date TEXT NOT NULL, text TEXT NOT NULL, invitation TEXT NOT NULL,
-    seen INTEGER NOT NULL, flagged INTEGER NOT NULL, answered INTEGER NOT NULL DEFAULT 0,
-    deleted INTEGER NOT NULL DEFAULT 0, draft INTEGER NOT NULL DEFAULT 0, words TEXT NOT NULL,
-    uid INTEGER NOT NULL
-);
-CREATE TABLE last (id INTEGER NOT NULL, uid INTEGER NOT NULL);
-INSERT INTO last VALUES (0, 0);
-"""
-_COLUMNS = (
-    *("id", "folder", "thread", "message_id", "in_reply_to", "refs", "sender", "recipients", "subject"),
-    *("date", "text", "invitation", "seen", "flagged", "words"),
-)
 FLAGS = ("seen", "flagged", "answered", "deleted", "draft")
-_INSERT = f"INSERT INTO messages ({', '.join(_COLUMNS)}, uid) VALUES ({', '.join('?' * len(_COLUMNS))}, ?)"
-_SHOWN = (*_COLUMNS[:-1], *FLAGS[2:], "uid")
-_SELECT = f"SELECT {', '.join(_SHOWN)} FROM messages"
 
 Row = Mapping[str, Any]
-"""A message, by column."""
+"""A message, by column; never changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a store holds."""
+
+    rows: Mapping[int, Row] = field(default_factory=dict)
+    """The messages by id, in the order of their ids."""
+    last: int = 0
+    """The highest id that a message has or had."""
+    uid: int = 0
+    """The highest UID that a message has or had."""
 
 
 class Store:
-    """A database whose whole content is an immutable value, `content`: cheap to keep, restore and pickle.
-    Bytes are written when first needed after a change, and read when a message is first needed after a
-    restore.
-    """
+    """Messages, in folders and threads. `content` is an immutable value, which a change replaces."""
 
     def __init__(self) -> None:
-        self._database: sqlite3.Connection | None = None
-        self._content: bytes | None = _empty()
-
-    @property
-    def content(self) -> bytes:
-        if self._content is None:
-            self._content = self._open().serialize()
-        return self._content
-
-    @content.setter
-    def content(self, content: bytes) -> None:
-        if content is not self._content:
-            self._content = content
-            if self._database is not None:
-                self._database.close()
-                self._database = None
+        self.content = Content()
 
     def messages(self, folder: str | None, words: Sequence[str], limit: int, offset: int) -> list[Row]:
         """The messages in a folder (None: in all) that contain all the words, newest first."""
-        conditions = ["folder = ?"] if folder is not None else []
-        conditions += ["instr(words, ?) > 0"] * len(words)
-        given = ([folder] if folder is not None else []) + [word.casefold() for word in words]
-        where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"{_SELECT}{where} ORDER BY date DESC, id DESC LIMIT ? OFFSET ?"
-        return [_row(values) for values in self._open().execute(query, (*given, limit, offset))]
+        wanted = [word.casefold() for word in words]
+        found = [
+            row
+            for row in self.content.rows.values()
+            if folder in (None, row["folder"]) and (not wanted or _contains(row, wanted))
+        ]
+        found.sort(key=lambda row: (row["date"], row["id"]), reverse=True)
+        return found[offset : offset + limit]
 
     def thread(self, thread: int) -> list[Row]:
         """A conversation, oldest first."""
-        return [
-            _row(values)
-            for values in self._open().execute(f"{_SELECT} WHERE thread = ? ORDER BY id", (thread,))
-        ]
+        return [row for row in self.content.rows.values() if row["thread"] == thread]
 
     def message(self, id: int) -> Row | None:
-        for values in self._open().execute(f"{_SELECT} WHERE id = ?", (id,)):
-            return _row(values)
-        return None
+        return self.content.rows.get(id)
 
     def with_message_id(self, message_id: str) -> Row | None:
-        for values in self._open().execute(f"{_SELECT} WHERE message_id = ?", (message_id,)):
-            return _row(values)
-        return None
+        return next((row for row in self.content.rows.values() if row["message_id"] == message_id), None)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """By folder: the number of messages, and of unseen ones."""
-        found = self._open().execute("SELECT folder, count(*), sum(1 - seen) FROM messages GROUP BY folder")
-        return {folder: (count, unseen) for folder, count, unseen in found}
+        found: dict[str, tuple[int, int]] = {}
+        for row in self.content.rows.values():
+            count, unseen = found.get(row["folder"], (0, 0))
+            found[row["folder"]] = (count + 1, unseen + (not row["seen"]))
+        return found
 
     def last(self) -> int:
         """The highest id that a message has or had; 0 for none."""
-        (highest,) = self._open().execute("SELECT id FROM last").fetchone()
-        return int(highest)
+        return self.content.last
 
-    def add(self, rows: Iterable[Sequence[Any]]) -> None:
-        """Add messages: values in the order of the columns, as from `row_values`. Each gets the next UID."""
-        uid = self.next_uid()
-        numbered = [(*row, uid + place) for place, row in enumerate(rows)]
-        with self._changed() as database:
-            database.executemany(_INSERT, numbered)
-            database.execute(
-                "UPDATE last SET id = max(id, (SELECT coalesce(max(id), 0) FROM messages)), uid = ?",
-                (uid + len(numbered) - 1,),
-            )
+    def add(self, rows: Iterable[Row]) -> None:
+        """Add messages, as from `new_row`, whose ids follow the last. Each gets the next UID."""
+        added = {row["id"]: {**row, "uid": uid} for uid, row in enumerate(rows, self.next_uid())}
+        content = self.content
+        last = max((content.last, *added))
+        self.content = Content({**content.rows, **added}, last, content.uid + len(added))
 
     def mark(self, id: int, changes: Mapping[str, Any]) -> None:
         """Change the folder or flags of a message. In another folder it gets the next UID: IMAP numbers what
         is new in a folder upwards."""
-        uid = self.next_uid()
-        with self._changed() as database:
-            for column in FLAGS:
-                if column in changes:
-                    database.execute(f"UPDATE messages SET {column} = ? WHERE id = ?", (changes[column], id))
-            if "folder" in changes:
-                database.execute(
-                    "UPDATE messages SET folder = ?, uid = ? WHERE id = ? AND folder != ?",
-                    (changes["folder"], uid, id, changes["folder"]),
-                )
-                database.execute("UPDATE last SET uid = ?", (uid,))
+        rows, uid = self.content.rows, self.content.uid
+        if id not in rows:
+            return
+        marked = {**rows[id], **{flag: bool(changes[flag]) for flag in FLAGS if flag in changes}}
+        if "folder" in changes and changes["folder"] != marked["folder"]:
+            uid += 1
+            marked |= {"folder": changes["folder"], "uid": uid}
+        self.content = Content({**rows, id: marked}, self.content.last, uid)
 
     def remove(self, ids: Iterable[int]) -> None:
         """Delete messages for good."""
-        with self._changed() as database:
-            database.executemany("DELETE FROM messages WHERE id = ?", ((id,) for id in ids))
+        gone = set(ids)
+        kept = {id: row for id, row in self.content.rows.items() if id not in gone}
+        self.content = Content(kept, self.content.last, self.content.uid)
 
     def numbered(self, folder: str) -> list[tuple[int, int]]:
         """UIDs and ids of the messages in a folder, in IMAP's order."""
-        return (
-            self._open()
-            .execute("SELECT uid, id FROM messages WHERE folder = ? ORDER BY uid", (folder,))
-            .fetchall()
+        return sorted(
+            (row["uid"], row["id"]) for row in self.content.rows.values() if row["folder"] == folder
         )
 
     def next_uid(self) -> int:
         """What the next message that enters any folder will be numbered."""
-        (highest,) = self._open().execute("SELECT uid FROM last").fetchone()
-        return int(highest) + 1
-
-    def _open(self) -> sqlite3.Connection:
-        if self._database is None:
-            # An instance serves one thread at a time, but not always the same thread.
-            self._database = sqlite3.connect(":memory:", check_same_thread=False)
-            self._database.deserialize(self._content or _empty())
-        return self._database
-
-    def _changed(self) -> sqlite3.Connection:
-        database = self._open()
-        self._content = None
-        return database
+        return self.content.uid + 1
 
 
-def row_values(
+def _contains(row: Row, words: Iterable[str]) -> bool:
+    text = "\n".join((row["sender"], *row["recipients"], row["subject"], row["text"])).casefold()
+    return all(word in text for word in words)
+
+
+def new_row(
     id: int,
     folder: str,
     thread: int,
     message_id: str,
     in_reply_to: str,
-    references: Sequence[str],
+    refs: Sequence[str],
     sender: str,
     recipients: Sequence[str],
     subject: str,
@@ -165,42 +119,46 @@ def row_values(
     text: str,
     invitation: str = "",
     seen: bool = False,
-) -> tuple[Any, ...]:
-    """A message as it is stored."""
-    words = "\n".join((sender, *recipients, subject, text)).casefold()
-    stored = (
-        id,
-        folder,
-        thread,
-        message_id,
-        in_reply_to,
-        " ".join(references),
-        sender,
-        json.dumps(list(recipients)),
-    )
-    return (*stored, subject, date, text, invitation, int(seen), 0, words)
+) -> Row:
+    """A message that is not in a store yet."""
+    return {
+        "id": id,
+        "folder": folder,
+        "thread": thread,
+        "message_id": message_id,
+        "in_reply_to": in_reply_to,
+        "refs": list(refs),
+        "sender": sender,
+        "recipients": list(recipients),
+        "subject": subject,
+        "date": date,
+        "text": text,
+        "invitation": invitation,
+        **dict.fromkeys(FLAGS, False),
+        "seen": seen,
+    }
 
 
-def copied(row: Row, id: int, folder: str) -> tuple[Any, ...]:
+def copied(row: Row, id: int, folder: str) -> Row:
     """A copy of a message, in a thread of its own."""
     fields = ("sender", "recipients", "subject", "date", "text", "invitation")
-    return row_values(
+    return new_row(
         *(id, folder, id, row["message_id"], row["in_reply_to"], row["refs"]), *(row[name] for name in fields)
     )
 
 
 @functools.lru_cache(maxsize=64)
-def filled(mailbox: Mailbox) -> bytes:
+def filled(mailbox: Mailbox) -> Content:
     """The content of a store with a mailbox's mails."""
-    rows: list[tuple[Any, ...]] = []
+    rows: list[Row] = []
     for id, mail in enumerate(mailbox.mails, start=1):
         thread, parent, references = id, "", ()
         if mail.answers is not None:
             earlier = rows[mail.answers]
-            thread, parent = earlier[2], earlier[3]
-            references = (*earlier[5].split(), parent)
+            thread, parent = earlier["thread"], earlier["message_id"]
+            references = (*earlier["refs"], parent)
         rows.append(
-            row_values(
+            new_row(
                 *(id, mail.folder, thread, message_id(id), parent, references, mail.sender, mail.to),
                 *(mail.subject, mail.date.isoformat(), mail.text, mail.invitation, mail.seen),
             )
@@ -213,20 +171,3 @@ def filled(mailbox: Mailbox) -> bytes:
 def message_id(id: int) -> str:
     """The Message-ID of the message with a number."""
     return f"<{id}.ludus@mail.invalid>"
-
-
-@functools.cache
-def _empty() -> bytes:
-    database = sqlite3.connect(":memory:")
-    database.executescript(_SCHEMA)
-    content = database.serialize()
-    database.close()
-    return content
-
-
-def _row(values: Sequence[Any]) -> Row:
-    row = dict(zip(_SHOWN, values, strict=True))
-    row["recipients"] = json.loads(row["recipients"])
-    row["refs"] = row["refs"].split()
-    row.update((flag, bool(row[flag])) for flag in FLAGS)
-    return row
