@@ -1,5 +1,6 @@
 """Content lines of iCalendar: folding, parameters, escapes (RFC 5545, 3.1 to 3.3.11; RFC 6868)."""
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def unescaped(value: str) -> str:
     return _ESCAPED.sub(lambda found: "\n" if found[1] in "nN" else found[1], value)
 
 
+@functools.lru_cache(maxsize=4096)
 def parameter(text: str) -> str:
     """A text as the value of a parameter."""
     text = text.replace("^", "^^").replace('"', "^'").replace("\n", "^n")
