@@ -133,7 +133,7 @@ def difference(
         before = begun.by_person[address]
         if after is before:
             continue
-        for name in before.objects.keys() | after.objects.keys():
+        for name in dict.fromkeys((*before.objects, *after.objects)):
             was, is_now = before.objects.get(name), after.objects.get(name)
             if was == is_now:
                 continue

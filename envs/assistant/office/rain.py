@@ -7,8 +7,7 @@ from typing import TypeAlias
 
 from ludus.tools.services.geography import Place, invented_places
 from ludus.tools.services.weather import WeatherService
-from ludus.tools.services.weather.query import EVERY_HOUR, Period, Query, Spot
-from ludus.tools.services.weather.variables import Units
+from ludus.tools.services.weather.query import Spot
 
 HOURS = range(13, 19)
 """The hours that are read: each tells the rain of the hour before it."""
@@ -22,23 +21,9 @@ Rain: TypeAlias = Sequence[Sequence[bool]]
 def rain(world: int, place: Place, now: datetime) -> Rain:
     """The rain of the coming week, as forecast by a world's weather service on a Sunday evening."""
     monday = now.date() + timedelta(days=1)
-    answer = _service(world).forecast(
-        Query(
-            spots=(Spot(place.latitude, place.longitude, None, place.timezone),),
-            series={EVERY_HOUR: ("precipitation",)},
-            daily=(),
-            current=(),
-            has_current_weather=False,
-            units=Units(),
-            is_unix_time=False,
-            period=Period(monday, monday + timedelta(days=4)),
-            times={},
-        ),
-        now,
-    )
-    assert isinstance(answer, dict)
-    fell = answer["hourly"]["precipitation"]
-    return tuple(tuple(fell[24 * day + hour] > 0.0 for hour in HOURS) for day in range(5))
+    spot = Spot(place.latitude, place.longitude, None, place.timezone)
+    fell = _service(world).hourly(spot, "precipitation", monday, 5, now)
+    return tuple(tuple(day[hour] > 0.0 for hour in HOURS) for day in fell)
 
 
 @lru_cache(maxsize=8)

@@ -28,6 +28,7 @@ from ludus.tools.services.geography import REAL_CITIES, Place, invented_places
 from ludus.tools.services.service import EPOCH
 from ludus.tools.services.transport import connect
 from ludus.tools.services.weather import WeatherClient, WeatherService
+from ludus.tools.services.weather.query import Spot
 from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {"correct": 1.0, "milestones": 0.2}
@@ -153,7 +154,8 @@ class Weather(ServiceEnv):
         render_mode: str | None = None,
     ) -> None:
         pool = checked_places(places, world)
-        services = {} if url else {"weather": WeatherService(world, pool)}
+        self._service = None if url else WeatherService(world, pool)
+        services = {"weather": self._service} if self._service else {}
         super().__init__(services, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode)
         self.narrow = as_flag("narrow", narrow)
         known = small.KINDS if self.narrow else KINDS
@@ -175,13 +177,10 @@ class Weather(ServiceEnv):
         if url:
             server = connect(url)
             self.client = WeatherClient(server, connect(geocoding_url) if geocoding_url else None)
-            self._truth = self.client
         elif geocoding_url:
             raise ArgumentError(f"geocoding_url={geocoding_url!r} without url: also give the forecast's url")
         else:
             self.client = WeatherClient(self.connect("weather"))
-            # The data behind the right answer is served without faults.
-            self._truth = WeatherClient(connect(self.services["weather"]))
         self.is_remote = url is not None
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
@@ -216,7 +215,7 @@ class Weather(ServiceEnv):
         """The day on which the episode takes place."""
         if self.services:
             return self.services["weather"].clock.now.date()
-        told = self._truth.forecast(0.0, 0.0, current="temperature_2m", timezone="GMT")
+        told = self.client.forecast(0.0, 0.0, current="temperature_2m", timezone="GMT")
         return datetime.fromisoformat(told["current"]["time"]).replace(tzinfo=UTC).date()
 
     def _draw(self, kind: str, rng: np.random.Generator, today: date) -> Question | None:
@@ -248,7 +247,7 @@ class Weather(ServiceEnv):
         Raises:
             ToolFault: it has no such place.
         """
-        for found in self._truth.geocode(place.name, 20):
+        for found in self.client.geocode(place.name, 20):
             off = abs(found["latitude"] - place.latitude) + abs(found["longitude"] - place.longitude)
             if off < 0.5:
                 return replace(place, latitude=found["latitude"], longitude=found["longitude"])
@@ -256,7 +255,11 @@ class Weather(ServiceEnv):
 
     def _serve(self, place: Place, first: date, days: int, variable: str) -> list[list[float]]:
         """The true values of a variable, by day and hour."""
-        told = self._truth.forecast(
+        if self._service is not None:
+            # Without the protocol and its faults: the data behind the right answer.
+            spot = Spot(place.latitude, place.longitude, None, "auto")
+            return self._service.hourly(spot, variable, first, days, self._service.clock.now)
+        told = self.client.forecast(
             place.latitude,
             place.longitude,
             hourly=variable,

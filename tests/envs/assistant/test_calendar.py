@@ -2,8 +2,11 @@
 
 import itertools
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections import Counter
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -578,3 +581,31 @@ def test_the_tools_say_how_dates_that_moved_are_named() -> None:
     texts = {tool.name: str(tool.openai) for tool in env.tools}
     assert "new series" in texts["list_events"]
     assert "`event` the result gives under `moved`" in " ".join(texts["move_event"].split())
+
+
+def test_what_a_record_says_does_not_depend_on_the_process() -> None:
+    """Sets have another order under each hash seed."""
+    program = (
+        "from ludus.envs.assistant.calendar.environment import Calendar\n"
+        "env = Calendar()\n"
+        "agent = env.scripted['cheater-move-all'](env)\n"
+        "for seed in range(4):\n"
+        "    observation, info = env.reset(seed=seed)\n"
+        "    agent.begin()\n"
+        "    ended = False\n"
+        "    while not ended:\n"
+        "        observation, _, terminated, truncated, info = env.step(agent.act(observation, info))\n"
+        "        ended = terminated or truncated\n"
+        "    print(env.verdict)\n"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(said) == 1

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from ludus.tools.services.weather import WeatherClient, WeatherService
 from ludus.tools.services.weather.client import AGE
 from ludus.tools.services.weather.field import Field, Run
 from ludus.tools.services.weather.gazetteer import Gazetteer
+from ludus.tools.services.weather.query import Spot
 from ludus.tools.services.weather.variables import DAILY_NAMES, HOURLY
 from ludus.tools.text import uncarried
 
@@ -266,6 +267,26 @@ def test_answers_are_a_pure_function_of_seed_place_and_time() -> None:
         service.restore(before)
         assert asked_of.forecast(**asked) == first
     assert client().forecast(**asked, past_days=0)["generationtime_ms"] == first["generationtime_ms"]
+
+
+@pytest.mark.parametrize("variable", sorted(HOURLY)[::5])
+@pytest.mark.parametrize("city", ["Berlin", "Kathmandu", "Sydney"])
+def test_hours_without_the_protocol_are_those_served(variable: str, city: str) -> None:
+    place = next(place for place in REAL_CITIES if place.name == city)
+    service, now = WeatherService(7), datetime(2031, 7, 3, 22, 20, tzinfo=UTC)
+    service.clock.now = now
+    served = WeatherClient(connect(service)).forecast(
+        place.latitude,
+        place.longitude,
+        hourly=variable,
+        timezone="auto",
+        start_date="2031-07-04",
+        end_date="2031-07-06",
+    )
+    spot = Spot(place.latitude, place.longitude, None, "auto")
+    days = service.hourly(spot, variable, date(2031, 7, 4), 3, now)
+    assert [value for day in days for value in day] == served["hourly"][variable]
+    assert [len(day) for day in days] == [24, 24, 24]
 
 
 def test_what_is_past_stays_as_it_was_and_forecasts_get_worse_with_time() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +17,17 @@ from ludus.tools.services.service import Service, VirtualClock
 from ludus.tools.services.weather.field import Field, Run
 from ludus.tools.services.weather.forecast import QUARTER_S, forecast, ground
 from ludus.tools.services.weather.gazetteer import Gazetteer
-from ludus.tools.services.weather.query import Query, WrongQuery, read_coordinates, read_query, refuse_others
+from ludus.tools.services.weather.query import (
+    EVERY_HOUR,
+    Period,
+    Query,
+    Spot,
+    WrongQuery,
+    read_coordinates,
+    read_query,
+    refuse_others,
+)
+from ludus.tools.services.weather.variables import Units
 from ludus.tools.text import uncarried
 
 STALE_S = 86_400
@@ -73,6 +83,28 @@ class WeatherService(Service):
             WrongQuery: the days are out of range.
         """
         return self._world.answer(query, int(now.timestamp()) // QUARTER_S)
+
+    def hourly(self, spot: Spot, variable: str, first: date, days: int, now: datetime) -> list[list[float]]:
+        """What `/v1/forecast` says at some moment of one variable, in the default units, by day and hour.
+
+        Raises:
+            WrongQuery: the days are out of range.
+        """
+        query = Query(
+            spots=(spot,),
+            series={EVERY_HOUR: (variable,)},
+            daily=(),
+            current=(),
+            has_current_weather=False,
+            units=Units(),
+            is_unix_time=False,
+            period=Period(first, first + timedelta(days - 1)),
+            times={},
+        )
+        answer = self.forecast(query, now)
+        assert isinstance(answer, dict)
+        values = answer["hourly"][variable]
+        return [values[24 * number : 24 * number + 24] for number in range(days)]
 
     async def _forecast(self, request: Request) -> Response:
         quarter = int(self.clock.now.timestamp()) // QUARTER_S
