@@ -47,6 +47,11 @@ def signed(value: float, unit: str = "") -> str:
     return sign + number(value, unit)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 episode`, `5,000 episodes`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """`7.3 s`, `12 min 30 s`, `1 h 02 min`."""
     if seconds < 59.95:

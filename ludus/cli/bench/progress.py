@@ -19,7 +19,7 @@ from ludus.agents.bench.run import Listener
 from ludus.agents.bench.tasks import TaskList
 from ludus.agents.evaluate import fault_share
 from ludus.cli.tables import figure
-from ludus.tools.wording import duration, environment_title
+from ludus.tools.wording import counted, duration, environment_title
 
 PLAIN_SECONDS = 10.0
 """Seconds between two plain lines."""
@@ -115,7 +115,7 @@ class PlainBench(BenchProgress):
         environments = ", ".join(tally.label for tally in self.tallies)
         there, total = self.counts
         already = f", {there} already done" if there else ""
-        self._line(f"{who}: {total} episodes of {environments}{already} ...")
+        self._line(f"{who}: {counted(total, 'episode')} of {environments}{already} ...")
 
     def played(self, result: Result) -> None:
         super().played(result)
@@ -178,7 +178,7 @@ class LiveBench(BenchProgress):
 
 def pace_line(who: str, episodes: int, seconds: float) -> str:
     rate = f", {episodes / seconds:,.1f} episodes/s" if seconds > 0 else ""
-    return f"{who}: {episodes:,} episodes in {seconds:.1f} s{rate}"
+    return f"{who}: {counted(episodes, 'episode')} in {seconds:.1f} s{rate}"
 
 
 def draw(progress: BenchProgress, title: str, now: float) -> RenderableType:

@@ -15,7 +15,7 @@ from ludus.agents.evaluate import left_out
 from ludus.report.bench.records import records
 from ludus.report.templates import render_page
 from ludus.tools.files import write_file
-from ludus.tools.wording import environment_title, number
+from ludus.tools.wording import counted, environment_title, number
 
 COLOURS = (("null", "grey"), ("random", "ochre"), ("oracle", "teal"))
 _INTERVALS = (
@@ -187,7 +187,8 @@ def _lede(outcome: Outcome) -> str:
     )
     repeats = f", each {settings.repeats} times" if settings.repeats > 1 else ""
     missing = left_out(faults, len(outcome.results), refusals)
-    return f"{scored:,} episodes of {tasks:,} tasks{repeats}.{f' {missing}.' if missing else ''}"
+    played = f"{counted(scored, 'episode')} of {counted(tasks, 'task')}{repeats}."
+    return f"{played} {missing}." if missing else played
 
 
 def _facts(outcome: Outcome) -> list[tuple[str, str, str]]:
