@@ -2,8 +2,10 @@
 
     python benchmarks/answering_server.py [--seconds 0.2] [--log FILE]
 
-Prints its port, on loopback. Its answers follow from the request alone, so that a repeated run gets the same
-ones. The log gets a line per request, its `request_key`, as soon as it has been read.
+Prints its port, on loopback. Only the other half of the load, it reads no more of HTTP/1.1 than a client
+with kept connections sends, and the processor time that it takes is missing from a client on the same cores.
+Its answers follow from the request alone, so that a repeated run gets the same ones. The log gets a line per
+request, its `request_key`, as soon as it has been read.
 """
 
 import argparse
