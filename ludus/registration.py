@@ -21,6 +21,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman.chat.environment:PacManChat"},
+    "ludus/Quest-v0": {"entry_point": "ludus.envs.text.quest.environment:Quest"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
     "ludus/Weather-v0": {"entry_point": "ludus.envs.assistant.weather.environment:Weather"},
 }

@@ -1,0 +1,1 @@
+"""Quest: find a thing in a house and bring it to a room."""

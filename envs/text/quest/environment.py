@@ -1,0 +1,174 @@
+"""`ludus/Quest-v0`: find a thing in a house and bring it to a room; the reward comes at the end."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ludus.envs.arguments import as_integer, as_weights
+from ludus.envs.base import ChatEnv, Outcome, Start
+from ludus.envs.chat import system, user
+from ludus.envs.errors import ArgumentError
+from ludus.envs.rubric import Rubric
+from ludus.envs.scripted import ScriptedAgent
+from ludus.envs.text.quest.house import (
+    CARRIED,
+    COLOURS,
+    ROOMS,
+    TRINKETS,
+    Command,
+    House,
+    Situation,
+    done,
+    draw_house,
+    obey,
+    shortest_way,
+)
+from ludus.envs.text.quest.scripted import AGENTS
+
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
+_COMMAND = re.compile(r"(go|take|drop)\s+(?:the\s+)?([a-z]+(?:\s+key)?)")
+
+
+@dataclass(frozen=True, slots=True)
+class QuestState:
+    house: House
+    now: Situation
+    found: bool = False
+    """Whether the treasure has ever been taken."""
+
+
+class Quest(ChatEnv):
+    """Find a thing in a house and bring it to a room, by one command a turn.
+
+    ## Task
+    The agent stands in a house that it does not know. It sees the room that it is in: the exits, what lies
+    there and what it carries. Doors may be locked; the key of a door's colour, which lies somewhere before
+    it, opens the door by going there. Nothing is earned on the way: what was worth doing shows only at the
+    end, which makes it a small environment to study credit in. The same situation can be reached in many
+    ways, so that episodes of one start often meet in it.
+
+    ## Observation
+    `Chat`. After `reset`: a system message with the commands and the errand, and a user message with the
+    first room. Then one user message a turn, what the command led to and the room:
+
+        Taken. You are in the cellar. Exits: north, east (red door, locked). Here: lamp. You carry: red key.
+
+    ## Actions
+    Any text with exactly one `<action>…</action>`, and in it `go` and a direction, or `take` or `drop` and a
+    thing.
+
+    ## Rewards
+    The sum over `info["reward_terms"]` of each value times its weight:
+
+    | term | value | weight |
+    |---|---|---|
+    | `success` | 1 when the thing is carried in the room that it is for | 1 |
+    | `found` | 1 when it is taken for the first time | 0 |
+    | `refused` | 1 for a command that cannot be done | 0 |
+    | `malformed` | 1 for a reply that is not of the form above | −0.05 |
+
+    ## End of episode
+    Terminates with success; truncates after `max_turns` replies. `info["success"]` is then there.
+
+    ## Arguments
+    - `rooms` (6): how many, 2 to 20.
+    - `doors` (1): how many of them lie behind a locked door, 0 to 4, and fewer than `rooms`.
+    - `trinkets` (2): things that are of no use, 0 to 10.
+    - `max_turns` (None): by default four for each room.
+    - `weights` (None): reward weights to change, by term.
+    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+
+    ## Version history
+    - v0: first version.
+    """
+
+    scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = AGENTS
+    rubric = Rubric({"success": 1.0, "found": 0.0, "refused": 0.0, "malformed": -0.05}, form=("malformed",))
+
+    def __init__(
+        self,
+        rooms: int = 6,
+        doors: int = 1,
+        trinkets: int = 2,
+        max_turns: int | None = None,
+        weights: Mapping[str, float] | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        super().__init__(render_mode)
+        self.rooms = as_integer("rooms", rooms, 2, len(ROOMS))
+        self.doors = as_integer("doors", doors, 0, len(COLOURS))
+        if self.doors >= self.rooms:
+            raise ArgumentError(f"doors={doors}: {rooms} rooms have at most {rooms - 1} doors between them")
+        self.trinkets = as_integer("trinkets", trinkets, 0, len(TRINKETS))
+        self.max_turns = as_integer("max_turns", 4 * self.rooms if max_turns is None else max_turns, 1, 10**6)
+        self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        house, now = draw_house(rng, self.rooms, self.doors, self.trinkets)
+        state = QuestState(house, now)
+        how = (
+            "Each reply is one command, such as <action>go north</action>, <action>take lamp</action> or "
+            "<action>drop lamp</action>. A locked door opens if you go there with the key of its colour. "
+            f"Find the {house.treasure} and bring it to the {house.rooms[house.target]}."
+        )
+        kind = {0: "no locked door", 1: "one locked door"}.get(self.doors, f"{self.doors} locked doors")
+        return Start([system(how), user(scene(state))], f"{house} {now}", state, kind)
+
+    def respond(self, state: QuestState, text: str) -> Outcome:
+        command, complaint = read_command(text)
+        if command is None:
+            message = user(f"{complaint} {scene(state)}")
+            return Outcome(state, [message], {"malformed": 1.0})
+        now, said = obey(state.house, state.now, command)
+        taken = now.places[0] == CARRIED and not state.found
+        after = QuestState(state.house, now, state.found or taken)
+        success = done(state.house, now)
+        terms = {"success": float(success), "found": float(taken), "refused": float(now == state.now)}
+        room = "The errand is done." if success else scene(after)
+        return Outcome(after, [user(f"{said} {room}".strip())], terms, success, success)
+
+    def way(self) -> list[Command]:
+        """The fewest commands that do the errand from here."""
+        return shortest_way(self._state.house, self._state.now)
+
+    def expected(self, state: QuestState) -> str:
+        return f"the {state.house.treasure} in the {state.house.rooms[state.house.target]}"
+
+    def unfinished(self, state: QuestState) -> str:
+        place, rooms = state.now.places[0], state.house.rooms
+        where = (
+            f"is carried in the {rooms[state.now.room]}"
+            if place == CARRIED
+            else f"lies in the {rooms[place]}"
+        )
+        return f"the {state.house.treasure} {where}"
+
+
+def scene(state: QuestState) -> str:
+    """What is seen: the room, its exits, what lies there, what is carried."""
+    house, now = state.house, state.now
+    exits = [
+        f"{direction} ({colour} door, locked)" if colour and colour not in now.unlocked else direction
+        for direction, _, colour in house.exits[now.room]
+    ]
+    lies = [thing for thing, place in zip(house.things, now.places, strict=True) if place == now.room]
+    carried = [thing for thing, place in zip(house.things, now.places, strict=True) if place == CARRIED]
+    return (
+        f"You are in the {house.rooms[now.room]}. Exits: {', '.join(exits)}. "
+        f"Here: {', '.join(lies) or 'nothing'}. You carry: {', '.join(carried) or 'nothing'}."
+    )
+
+
+def read_command(text: str) -> tuple[Command | None, str]:
+    """The command of a reply; None, and what is wrong with the reply."""
+    # Up to the last end only: looking for one behind it, once for every tag, would take quadratic time.
+    found = _ACTION.findall(text, 0, text.rfind("</action>") + len("</action>"))
+    if len(found) != 1:
+        return None, "No <action> found." if not found else f"{len(found)} <action> tags found, give one."
+    match = _COMMAND.fullmatch(" ".join(found[0].lower().split()))
+    if match is None:
+        return None, "A command is go and a direction, or take or drop and a thing."
+    return Command(match[1], match[2]), ""
