@@ -398,7 +398,7 @@ def _is_plain(item: Item) -> bool:
     """Whether reading an object's text surely gives the same object: a single event with nothing in it that
     can be written in two ways. Most are, and reading them takes longer than all else in a query."""
     event = item.main
-    if item.is_series or item.zones or event.rule or event.excluded or event.other:
+    if item.is_series or item.zones or event.excluded or event.other:
         return False
     if event.occurrence is not None or event.following or event.status not in STATES:
         return False
