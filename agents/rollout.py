@@ -57,6 +57,10 @@ class EpisodeStart:
     """Index within its group; the policy's own randomness depends on it."""
 
 
+Job = tuple[EnvironmentSpec, EpisodeStart]
+"""One episode to play, and in which environment."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When to end an episode that its environment would continue. None: no such limit."""
@@ -91,6 +95,17 @@ def rollout(
     return _run(rollout_async(policy, spec, starts, limits, concurrency, on_episode))
 
 
+def rollout_mixed(
+    policy: Policy,
+    jobs: Sequence[Job],
+    limits: Limits | None = None,
+    concurrency: int = 64,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """`rollout` for starts in several environments, all played together."""
+    return _run(_rollout(policy, jobs, limits, concurrency, on_episode))
+
+
 async def rollout_async(
     policy: Policy,
     spec: EnvironmentSpec,
@@ -100,25 +115,69 @@ async def rollout_async(
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """`rollout`, inside an event loop."""
+    return await _rollout(policy, [(spec, start) for start in starts], limits, concurrency, on_episode)
+
+
+async def _rollout(
+    policy: Policy,
+    jobs: Sequence[Job],
+    limits: Limits | None,
+    concurrency: int,
+    on_episode: Callable[[Episode], None] | None,
+) -> list[Episode]:
     limits = limits or Limits()
     episodes: dict[int, Episode] = {}
-    waiting = iter(enumerate(starts))
-    workers = [_worker(spec, limits) for _ in range(min(concurrency, len(starts)))]
+    waiting = iter(enumerate(jobs))
+    workers = _Workers(jobs, limits, concurrency)
 
-    async def play_on(worker: EnvironmentWorker) -> None:
-        for index, start in waiting:
+    async def play_on() -> None:
+        for index, (spec, start) in waiting:
+            worker = workers.take(spec)
             episodes[index] = await _episode(policy, spec, worker, start, limits)
+            workers.put_back(spec, worker)
             if on_episode:
                 on_episode(episodes[index])
 
     try:
-        await _all(worker.open() for worker in workers)
-        # Between the end of one episode and the beginning of the next in the same environment, nothing is
-        # awaited, so an engine that waits for all its open sessions sees no gap, whatever the timing.
-        await _all(play_on(worker) for worker in workers)
+        await workers.open()
+        # Between the end of one episode and the beginning of the next, nothing is awaited, so an engine that
+        # waits for all its open sessions sees no gap, and opens them in the order of the jobs, whatever the
+        # timing.
+        await _all(play_on() for _ in range(min(concurrency, len(jobs))))
     finally:
-        await asyncio.gather(*(worker.close() for worker in workers))
-    return [episodes[index] for index in range(len(starts))]
+        await workers.close()
+    return [episodes[index] for index in range(len(jobs))]
+
+
+class _Workers:
+    """Open environments for a rollout: of each spec as many as can be played at the same time, so that no
+    episode waits for one."""
+
+    def __init__(self, jobs: Sequence[Job], limits: Limits, concurrency: int) -> None:
+        self._specs: list[EnvironmentSpec] = []
+        counts: list[int] = []
+        for spec, _ in jobs:
+            if spec not in self._specs:
+                self._specs.append(spec)
+                counts.append(0)
+            counts[self._specs.index(spec)] += 1
+        self._idle = [
+            [_worker(spec, limits) for _ in range(min(concurrency, count))]
+            for spec, count in zip(self._specs, counts, strict=True)
+        ]
+        self._all = [worker for workers in self._idle for worker in workers]
+
+    def take(self, spec: EnvironmentSpec) -> EnvironmentWorker:
+        return self._idle[self._specs.index(spec)].pop()
+
+    def put_back(self, spec: EnvironmentSpec, worker: EnvironmentWorker) -> None:
+        self._idle[self._specs.index(spec)].append(worker)
+
+    async def open(self) -> None:
+        await _all(worker.open() for worker in self._all)
+
+    async def close(self) -> None:
+        await asyncio.gather(*(worker.close() for worker in self._all))
 
 
 async def rollout_stream(

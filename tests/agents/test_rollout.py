@@ -26,6 +26,7 @@ from ludus.agents.rollout import (
     RolloutError,
     rollout,
     rollout_async,
+    rollout_mixed,
 )
 from ludus.envs.base import ChatEnv, Outcome, Start, Verdict, task_key
 from ludus.envs.chat import Chat, Message, assistant, user
@@ -511,6 +512,29 @@ def test_rollouts_repeat_to_the_bit_whatever_the_timing(model: Any) -> None:
     first = play(0)
     assert play(1) == first
     assert play(2) == first
+
+
+def test_episodes_of_several_environments_are_played_together_and_repeat_to_the_bit(model: Any) -> None:
+    long = EnvironmentSpec(ECHO.id, {"length": 6})
+    jobs = [(long if seed % 3 else ECHO, start) for seed, start in enumerate(starts(14))]
+
+    def play(seed: int) -> list[Episode]:
+        delays = random.Random(seed)
+        Echo.made = []
+        Echo.act = staticmethod(lambda _seed, _turn: time.sleep(delays.random() * 0.01))
+        engine = EmbeddedEngine(model, slots=4, patience_s=30)
+        policy = EnginePolicy(engine, Letters(), Sampling(max_tokens=9, temperature=1.5))
+        return rollout_mixed(policy, jobs, concurrency=5)
+
+    first = play(0)
+    assert [(episode.arguments, episode.seed) for episode in first] == [
+        (spec.arguments, start.seed) for spec, start in jobs
+    ]
+    assert {len(episode.turns) for episode in first} == {3, 6}
+    assert len(Echo.made) == 10
+    assert all(env.closed for env in Echo.made)
+    assert without_times(play(1)) == without_times(first)
+    assert without_times(play(2)) == without_times(first)
 
 
 def test_a_slow_environment_costs_its_own_episode_only(model: Any) -> None:
