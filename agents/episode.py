@@ -66,6 +66,9 @@ class Turn:
     vendor: dict[str, Any] = field(default_factory=dict)
     """Fields of the server's message beyond OpenAI's form (reasoning, signatures), which went back to it
     untouched in later turns. Those of tool calls are in `tool_calls`, one dict for each call."""
+    anchor: str = ""
+    """The key of the state in which the agent acted, `info["anchor"]` as text; empty if the environment gives
+    none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ class Recorder:
     failure: str = ""
     observation: Any = None
     """The messages that the next action answers."""
+    anchor: str = ""
+    """The key of the state in which the next action is taken."""
     turns: list[Turn] = field(default_factory=list)
     weights_versions: list[int] = field(default_factory=list)
     steps: int = 0
@@ -40,6 +42,7 @@ class Recorder:
         """Record the result of `reset` and the environment's description of itself."""
         made = env.unwrapped
         self.task = str(info.get("task", ""))
+        self.anchor = str(info.get("anchor", ""))
         self.task_name = whole_characters(getattr(made, "task_name", ""))
         self.task_kind = getattr(made, "task_kind", "")
         self.form_terms = tuple(getattr(getattr(made, "rubric", None), "form", ()))
@@ -97,8 +100,10 @@ class Recorder:
                 cached_tokens=action.cached_tokens,
                 cost=action.cost,
                 vendor=action.vendor,
+                anchor=self.anchor,
             )
         )
+        self.anchor = str(info.get("anchor", ""))
 
     def end(self, stop: StopReason, success: bool = False, fault: str = "") -> Episode:
         return Episode(

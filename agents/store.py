@@ -6,7 +6,7 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
@@ -14,7 +14,7 @@ A message is {role, content, parts, tool_calls, tool_call_id}, null where it has
 since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
 list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL.
 `vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. The file's metadata says
-`ludus.episodes = 5`. Files of versions 3 and 4, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
+`ludus.episodes = 6`. Files of versions 3 to 5, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
 
 import json
 from collections.abc import Iterable
@@ -58,6 +58,7 @@ _TURN = pa.struct(
         ("cached_tokens", pa.int64()),
         ("cost", pa.float64()),
         ("vendor", pa.string()),
+        ("anchor", pa.string()),
     ]
 )
 _VERSION = b"ludus.episodes"
@@ -81,11 +82,12 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
         ("task_kind", pa.string()),
     ],
-    metadata={_VERSION: b"5"},
+    metadata={_VERSION: b"6"},
 )
 _ADDED = {
     4: {"task_name", "form_terms", "actor"},
     5: {"expected", "failure", "task_kind", "reasoning_tokens", "cached_tokens", "cost", "vendor"},
+    6: {"anchor"},
 }
 """The columns, of episodes and of turns, that came with a version."""
 
@@ -100,7 +102,7 @@ def _as_of(version: int) -> pa.Schema:
     )
 
 
-_SCHEMAS = {str(version).encode(): _as_of(version) for version in (3, 4, 5)}
+_SCHEMAS = {str(version).encode(): _as_of(version) for version in (3, 4, 5, 6)}
 
 
 class EpisodeFileError(UserError, ValueError):
@@ -187,6 +189,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "cached_tokens": turn.cached_tokens,
         "cost": turn.cost,
         "vendor": json.dumps(turn.vendor) if turn.vendor else None,
+        "anchor": turn.anchor,
     }
 
 

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from ludus.agents.episode import Episode
 from ludus.tools.checksums import KEY, is_damaged, sealed
+from ludus.trainers.advantages.anchor import anchor_metrics
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
@@ -103,7 +104,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     reward term, summed over an episode's turns and averaged over episodes; a term that judges the form of a
     reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn; `cut`
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
-    flat, reward shaping included.
+    flat, reward shaping included. For `anchor/…` see `anchor_metrics`.
     """
     whole = [episode for episode in episodes if episode.is_scored]
     metrics: dict[str, float] = {}
@@ -129,6 +130,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         metrics["cut"] = statistics.fmean(turn.finish == "length" for turn in turns) if turns else 0.0
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
         metrics["flat_groups"] = statistics.fmean(group.is_flat for group in groups)
+        metrics |= anchor_metrics(trajectory for group in groups for trajectory in group.trajectories)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
         metrics[f"stop/{reason.value}"] = count / len(episodes)
     metrics["fault_share"] = statistics.fmean(episode.is_fault for episode in episodes)

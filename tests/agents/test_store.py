@@ -13,7 +13,9 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.store import SCHEMA, EpisodeFileError, read_episodes, write_episodes
 from ludus.envs.chat import assistant, image_part, text_part, user
 
-VERSION_3, VERSION_4 = (Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4))
+VERSION_3, VERSION_4, VERSION_5 = (
+    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5)
+)
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 floats = st.floats(allow_nan=False)
@@ -53,6 +55,7 @@ turns = st.builds(
     cached_tokens=st.integers(0, 2**40),
     cost=floats,
     vendor=st.dictionaries(names, json_values, max_size=3),
+    anchor=texts,
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
@@ -170,6 +173,29 @@ def test_a_file_of_version_4_is_read() -> None:
     spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
     played = Episode(*spec, StopReason.TERMINATED, True, task_name="2+2", form_terms=("format",))
     assert read_episodes(VERSION_4) == [played]
+
+
+def test_a_file_of_version_5_is_read() -> None:
+    turn = Turn(
+        [user("2+2")],
+        assistant("4"),
+        1.0,
+        {"exact": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+        reasoning_tokens=1,
+        cached_tokens=1,
+        cost=0.5,
+        vendor={"reasoning": "even"},
+    )
+    told = {"expected": "4", "failure": "answered 5", "task_kind": "sum"}
+    spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
+    played = Episode(*spec, StopReason.TERMINATED, task_name="2+2", form_terms=("format",), **told)
+    assert read_episodes(VERSION_5) == [played]
 
 
 def test_each_actor_has_its_own_return_and_rows() -> None:

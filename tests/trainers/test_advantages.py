@@ -18,6 +18,12 @@ def test_a_turns_reward_is_at_its_last_token() -> None:
     assert trajectory.episode_return == pytest.approx(7.8)
 
 
+def test_an_episode_cut_off_before_its_first_turn_earned_nothing() -> None:
+    trajectory = Trajectory(0, (), (), token_rewards_T=torch.zeros(0).double())
+    assert trajectory.turn_rewards_K().tolist() == trajectory.rewards_T().tolist() == []
+    assert trajectory.episode_return == 0.0
+
+
 def test_returns_to_go_by_hand() -> None:
     assert returns_to_go(torch.tensor([1.0, 0.0, 4.0]), 0.5).tolist() == [2.0, 2.0, 4.0]
 

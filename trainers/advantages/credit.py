@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ludus.trainers.advantages.anchor import anchor_credit
 from ludus.trainers.advantages.group import group_credit
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.advantages.turn import turn_credit
@@ -14,12 +15,14 @@ from ludus.trainers.losses.registry import LOSSES
 def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> list[Tensor]:
     """Advantages of the sampled tokens of each trajectory of a whole batch, [T] float64, in the order of its
     turns."""
+    kind = LOSSES[config.loss].advantage if config.advantage == "default" else config.advantage
     match config.credit:
         case "group":
-            kind = LOSSES[config.loss].advantage if config.advantage == "default" else config.advantage
             return group_credit(trajectories, kind)
         case "turn":
             return turn_credit(trajectories, config.gamma)
+        case "anchor":
+            return anchor_credit(trajectories, kind, config.gamma, config.omega, config.anchor_std)
 
 
 def needs_scores(config: GrpoSection) -> bool:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-CreditName = Literal["group", "turn"]
+CreditName = Literal["group", "turn", "anchor"]
 
 CREDITS: dict[CreditName, str] = {
     "group": "every token has the advantage of its episode's return over its group's, by `grpo.advantage`",
     "turn": "a token has the advantage of what was earned from its turn on, discounted by `grpo.gamma` for "
     "each turn, over the mean of the others in the group from the same turn on",
+    "anchor": "as `group`, plus `grpo.omega` times the advantage of what was earned from the turn on, "
+    "discounted by `grpo.gamma` for each turn, over the group's turns in the same state (GiGPO, "
+    "arXiv:2505.10978)",
 }
 
 AdvantageName = Literal["grpo", "dr_grpo", "rloo"]

@@ -29,6 +29,8 @@ class Trajectory:
     """What the configuration adds to the return; it counts as earned in the last turn."""
     token_rewards_T: Tensor | None = None
     """Further rewards of single tokens; None: there are none."""
+    anchors: tuple[str, ...] = ()
+    """The key of the state in which each turn was taken, [K]. Only credit by anchor needs them."""
 
     @property
     def episode_return(self) -> float:
@@ -41,7 +43,7 @@ class Trajectory:
         rewards_K = torch.tensor(self.rewards, dtype=torch.float64)
         if len(rewards_K):
             rewards_K[-1] += self.shaping
-        if self.token_rewards_T is not None:
+        if self.token_rewards_T is not None and self.tokens:
             pieces = self.token_rewards_T.split(self.tokens)
             rewards_K += torch.stack([piece.sum() for piece in pieces])
         return rewards_K

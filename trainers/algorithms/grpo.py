@@ -18,6 +18,7 @@ from ludus.agents.episode import Episode
 from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
+from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.checks.engine import check_engine
@@ -111,6 +112,8 @@ def train_grpo(
                 "seconds/train": trained - played,
                 "seconds/total": trained - began,
             }
+            if note := anchor_note(episodes, metrics, phase.history):
+                listener.note(f"GRPO step {step + 1}: {note}")
             phase.finish(step, metrics)
             check_collapse(phase.history, grpo, step)
 

@@ -8,6 +8,7 @@ import torch
 
 from ludus.agents.episode import Episode
 from ludus.kernels import group_advantage
+from ludus.trainers.advantages.anchor import anchor_of
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.config.run import RunConfig
@@ -75,4 +76,5 @@ def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
             if margin
             else 0.0
         ),
+        anchors=tuple(map(anchor_of, episode.turns)) if config.grpo.credit == "anchor" else (),
     )

@@ -36,6 +36,11 @@ class GrpoSection(OptimizerSection):
     """Which token gets the credit for what an episode earned; goes with every loss."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """How much a reward counts one turn earlier. For the credits that discount."""
+    omega: NonNegative = 1.0
+    """The weight of comparing turns in the same state, beside comparing episodes. For credit by anchor."""
+    anchor_std: bool = True
+    """Whether turns in the same state are compared in units of their standard deviation; without it, in those
+    of the reward. For credit by anchor."""
     advantage: Literal["default", advantages.AdvantageName] = Field(
         default="default",
         description=f"`default`: the loss's own; {advantages.described(advantages.ADVANTAGES)}.",
@@ -93,7 +98,13 @@ class GrpoSection(OptimizerSection):
         if self.credit == "group" and self.gamma != 1.0:
             raise ValueError(
                 f'gamma = {self.gamma:g} discounts by turn, but credit = "group" gives every turn the whole '
-                'return; take credit = "turn", or drop gamma'
+                'return; take credit = "turn" or "anchor", or drop gamma'
+            )
+        if self.credit != "anchor" and (self.omega != 1.0 or not self.anchor_std):
+            name, value = ("anchor_std", "false") if self.omega == 1.0 else ("omega", f"{self.omega:g}")
+            raise ValueError(
+                f"{name} = {value} is about comparing turns in the same state, which credit = "
+                f'"{self.credit}" does not do; take credit = "anchor", or drop {name}'
             )
         if self.credit == "turn" and self.advantage != "default":
             raise ValueError(
