@@ -3,6 +3,7 @@
 Shapes: S sequences; N tokens, those of a sequence contiguous.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -14,7 +15,7 @@ from ludus.kernels.grpo_loss.kl import Estimator
 Ratio = Literal["token", "sequence"]
 Objective = Literal["clip", "cispo"]
 
-METRICS = ("tokens", "ratio_sum", "ratio_max_deviation", "clip_low", "clip_high", "kl_sum")
+METRICS = ("tokens", "ratio_sum", "ratio_max_deviation", "clip_low", "clip_high", "clip_dual", "kl_sum")
 """The entries of the metrics tensor, in order; `grpo_loss` defines them."""
 
 
@@ -28,6 +29,8 @@ class Settings:
     """1 - clip_low."""
     upper: float
     """1 + clip_high."""
+    dual: float
+    """dual_clip; infinite where there is none."""
     kl_estimator: Estimator
     kl_coefficient: float
 
@@ -54,6 +57,7 @@ def settings(
     objective: Objective,
     clip_low: float,
     clip_high: float,
+    dual_clip: float | None,
     kl_estimator: Estimator,
     kl_coefficient: float,
 ) -> Settings:
@@ -72,7 +76,21 @@ def settings(
     ):
         if not number >= 0:
             raise ValueError(f"{name} must be 0 or more, not {number}")
-    return Settings(ratio, objective, 1.0 - clip_low, 1.0 + clip_high, kl_estimator, float(kl_coefficient))
+    if dual_clip is not None and not dual_clip > 1:
+        raise ValueError(
+            f"dual_clip must be above 1, not {dual_clip}: below, it would stop the gradient of a ratio of 1"
+        )
+    if dual_clip is not None and objective == "cispo":
+        raise ValueError('dual_clip bounds the objective "clip"; with "cispo" no token loses its gradient')
+    return Settings(
+        ratio,
+        objective,
+        1.0 - clip_low,
+        1.0 + clip_high,
+        math.inf if dual_clip is None else float(dual_clip),
+        kl_estimator,
+        float(kl_coefficient),
+    )
 
 
 def batch(

@@ -3,7 +3,7 @@
 With d = log π - log μ, floored and clamped as `kl` says, ρ = exp d, w a token's weight, and 1[·] whether
 neither bound was reached:
 
-    clip, token       dL/dlog π = -w A ρ 1[the bound on A's side was not passed]
+    clip, token       dL/dlog π = -w A ρ 1[no bound on A's side was passed]
     clip, sequence    dL/dlog π = -r/n Σ_j w_j A_j 1[…]    the same for each of the sequence's n tokens
     cispo             dL/dlog π = -w A clip(r)
     KL                + w kl_coefficient ρ d_ref           d_ref = log π - log ref
@@ -18,7 +18,7 @@ from ludus.kernels.grpo_loss.kl import LOG_RATIO_LIMIT, LOWEST_LOGPROB, Estimato
 
 
 def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss [], metrics [6], dloss/dlogprobs [N])."""
+    """(loss [], metrics [7], dloss/dlogprobs [N])."""
     dtype = accumulation_dtype(batch.logprobs_N)
     kept = batch.weights_N != 0
 
@@ -42,10 +42,12 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
         ratio = _spread(clamped_S.exp(), batch)
     clipped = ratio.clamp(settings.lower, settings.upper)
     if settings.objective == "clip":
-        term = -torch.minimum(ratio * advantage, clipped * advantage)
         below = (ratio < settings.lower) & (advantage < 0)
         above = (ratio > settings.upper) & (advantage > 0)
-        gradient = -weight * advantage * ratio * ~(below | above)
+        dual = (ratio > settings.dual) & (advantage < 0)
+        term = -torch.minimum(ratio * advantage, clipped * advantage)
+        term = torch.where(dual, -settings.dual * advantage, term)
+        gradient = -weight * advantage * ratio * ~(below | above | dual)
         if settings.ratio == "sequence":
             mean = _sum(gradient, batch) / count_S * (mean_S == clamped_S)
             gradient = torch.where(possible, _spread(mean, batch), 0.0)
@@ -54,6 +56,7 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     else:
         term = -clipped * advantage * new
         below, above = kept & (ratio < settings.lower), kept & (ratio > settings.upper)
+        dual = torch.zeros_like(kept)
         gradient = -weight * advantage * clipped * possible
     if batch.reference_logprobs_N is not None:
         reference = tokens(batch.reference_logprobs_N).clamp(min=LOWEST_LOGPROB)
@@ -68,6 +71,7 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
             torch.cat([torch.where(kept, (ratio - 1.0).abs(), 0.0), ratio.new_zeros(1)]).amax().double(),
             below.sum(dtype=torch.float64),
             above.sum(dtype=torch.float64),
+            dual.sum(dtype=torch.float64),
             (clamped.expm1() - clamped).sum(dtype=torch.float64),
         ]
     ).to(dtype)

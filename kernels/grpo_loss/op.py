@@ -21,7 +21,7 @@ class GrpoLoss(NamedTuple):
     loss: Tensor
     """[], differentiable once."""
     metrics: Tensor
-    """[6], sums over the tokens whose weight is not 0, each counted as one, so that parts of a batch add up
+    """[7], sums over the tokens whose weight is not 0, each counted as one, so that parts of a batch add up
     (the third by its maximum); `batch.METRICS` names them:
 
     - tokens: how many there are, exact up to 2²⁴;
@@ -30,6 +30,7 @@ class GrpoLoss(NamedTuple):
     - clip_low, clip_high: with the objective `clip`, tokens whose gradient a bound stopped: r < 1 -
       clip_low at a negative advantage, r > 1 + clip_high at a positive one; with `cispo`, tokens whose r
       was clipped;
+    - clip_dual: tokens whose gradient dual_clip stopped: r > dual_clip at a negative advantage;
     - kl_sum: Σ (ρ - 1 - log ρ) of the token's own ratio, which estimates KL(old || new) from tokens that old
       sampled.
     """
@@ -43,6 +44,7 @@ def grpo_loss(
     *,
     clip_low: float,
     clip_high: float,
+    dual_clip: float | None = None,
     offsets: Tensor | None = None,
     ratio: Ratio = "token",
     objective: Objective = "clip",
@@ -62,12 +64,15 @@ def grpo_loss(
         r_n = ρ_n                                                          ratio="token"
         r_n = exp(mean of log ρ over the kept tokens of n's sequence)      ratio="sequence" (1)
         L_n = -min(r_n A_n, clip(r_n, 1 - clip_low, 1 + clip_high) A_n)    objective="clip" (2)
+        L_n = -max(min(as above), dual_clip A_n)    where A_n < 0          with dual_clip (4)
         L_n = -sg(clip(r_n, 1 - clip_low, 1 + clip_high)) A_n logprobs_n   objective="cispo" (3)
         L_n += kl_coefficient KL_n                                         see `kl`; by ρ_n for either ratio
 
     (1) GSPO, arXiv 2507.18071; the gradient flows through the mean. (2) PPO, arXiv 1707.06347, eq.
     7, with the two bounds of DAPO, arXiv 2503.14476, eq. 10. (3) MiniMax-M1, arXiv 2506.13585;
-    a clip_low of 1 or more sets no lower bound. Where no token is kept, loss and gradients are 0.
+    a clip_low of 1 or more sets no lower bound. (4) Dual-clip PPO, arXiv 1912.09729, eq. 5: the objective
+    "clip" bounds no ratio at a negative advantage, however large; dual_clip, above 1, does. Where no token is
+    kept, loss and gradients are 0.
 
     A log-ratio is clamped to ±20 before exp, and log-probabilities below -1e9, -inf among them, count as
     -1e9; beyond these bounds there is no gradient, and everything stays finite. NaN in a token that is kept
@@ -79,7 +84,7 @@ def grpo_loss(
     Raises ValueError if the shapes do not fit together, for an unknown choice, and on a CPU for offsets that
     do not rise from 0 to N and for negative weights (the values of tensors on a GPU are not checked).
     """
-    chosen = settings(ratio, objective, clip_low, clip_high, kl_estimator, kl_coefficient)
+    chosen = settings(ratio, objective, clip_low, clip_high, dual_clip, kl_estimator, kl_coefficient)
     given = batch(
         logprobs, old_logprobs, advantages, weights, offsets, reference_logprobs, chosen.kl_coefficient
     )
@@ -97,6 +102,7 @@ def grpo_loss(
                 weights,
                 clip_low=clip_low,
                 clip_high=clip_high,
+                dual_clip=dual_clip,
                 offsets=offsets,
                 ratio=ratio,
                 objective=objective,

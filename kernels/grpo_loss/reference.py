@@ -1,6 +1,7 @@
 """The formula, sequence by sequence as the papers write it; takes the same arguments as the operator."""
 
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ def grpo_loss_reference(
     *,
     clip_low: float,
     clip_high: float,
+    dual_clip: float | None = None,
     offsets: Tensor | None = None,
     ratio: Ratio = "token",
     objective: Objective = "clip",
@@ -33,12 +35,11 @@ def grpo_loss_reference(
     kl_estimator: Estimator = "k3",
     kl_coefficient: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """(loss [], metrics [6]), differentiable by autograd; `grpo_loss` has the arguments and the formula."""
+    """(loss [], metrics [7]), differentiable by autograd; `grpo_loss` has the arguments and the formula."""
     dtype = accumulation_dtype(logprobs)
     rows: list[Any] = [slice(None)] if logprobs.dim() == 1 else list(range(len(logprobs)))
     if offsets is not None:
-        bounds = offsets.tolist()
-        rows = [slice(begin, end) for begin, end in itertools.pairwise(bounds)]
+        rows = [slice(begin, end) for begin, end in itertools.pairwise(offsets.tolist())]
     sums, metrics = [], []
     for row in rows:
         kept = weights[row] != 0
@@ -52,7 +53,11 @@ def grpo_loss_reference(
             r = mean.clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).exp().expand(new.shape)
         clipped = r.clamp(1.0 - clip_low, 1.0 + clip_high)
         if objective == "clip":
-            term = -torch.minimum(r * advantage, clipped * advantage)
+            surrogate = torch.minimum(r * advantage, clipped * advantage)
+            if dual_clip is not None:
+                bounded = surrogate.maximum(dual_clip * advantage)
+                surrogate = torch.where(advantage < 0, bounded, surrogate)
+            term = -surrogate
         else:
             term = -clipped.detach() * advantage * new.clamp(min=LOWEST_LOGPROB)
         if kl_coefficient:
@@ -60,10 +65,11 @@ def grpo_loss_reference(
             reference = reference_logprobs[row][kept].to(dtype)
             term = term + kl_coefficient * kl_term(kl_estimator, new, reference, old)
         sums.append((weight * term).sum())
-        metrics.append(_metrics(r.detach(), new.detach(), old, advantage, objective, clip_low, clip_high))
+        bounds = (1.0 - clip_low, 1.0 + clip_high, math.inf if dual_clip is None else dual_clip)
+        metrics.append(_metrics(r.detach(), new.detach(), old, advantage, objective, bounds))
 
     if not rows:
-        return logprobs.to(dtype).sum(), torch.zeros(6, dtype=dtype, device=logprobs.device)
+        return logprobs.to(dtype).sum(), torch.zeros(7, dtype=dtype, device=logprobs.device)
     summed = torch.stack(metrics).sum(0)
     summed[2] = torch.stack(metrics)[:, 2].max()
     return torch.stack(sums).sum(), summed.to(dtype)
@@ -75,10 +81,10 @@ def _metrics(
     old: Tensor,
     advantage: Tensor,
     objective: Objective,
-    clip_low: float,
-    clip_high: float,
+    bounds: tuple[float, float, float],
 ) -> Tensor:
-    below, above = r < 1.0 - clip_low, r > 1.0 + clip_high
+    lower, upper, dual = bounds
+    below, above = r < lower, r > upper
     if objective == "clip":
         below, above = below & (advantage < 0), above & (advantage > 0)
     x = log_ratio(new, old).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT).double()
@@ -89,6 +95,7 @@ def _metrics(
         deviation,
         below.sum(),
         above.sum(),
+        ((r > dual) & (advantage < 0)).sum(),
         (x.expm1() - x).sum(),
     ]
     return torch.stack([part.double() for part in parts])

@@ -45,7 +45,7 @@ SCALE_BLOCK = 1024
 
 
 def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss [], metrics [6], dloss/dlogprobs [N]), float32."""
+    """(loss [], metrics [7], dloss/dlogprobs [N]), float32."""
     tokens, device = len(batch.logprobs_N), batch.logprobs_N.device
     if tokens == 0:
         zero = torch.zeros((), dtype=torch.float32, device=device)
@@ -76,6 +76,7 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
         length,
         settings.lower,
         settings.upper,
+        settings.dual,
         settings.kl_coefficient,
         **_constants(settings, block, warps),
         num_warps=warps,
@@ -128,6 +129,7 @@ def forward_kernel(
     length,
     lower,
     upper,
+    dual,
     kl_coefficient,
     SEQUENCE_RATIO: tl.constexpr,
     CISPO: tl.constexpr,
@@ -182,7 +184,8 @@ def forward_kernel(
         sequence_ratio = tl.exp(mean_clamped)
         if not CISPO:
             gain = tl.where(sequence_ratio > upper, 0.0, tl.sum(gain_V, 0))
-            loss = tl.where(sequence_ratio < lower, 0.0, tl.sum(loss_V, 0))
+            stopped = (sequence_ratio < lower) | (sequence_ratio > dual)
+            loss = tl.where(stopped, 0.0, tl.sum(loss_V, 0))
             mean_slope = -sequence_ratio * (gain + loss) / many
             mean_slope = tl.where(mean == mean_clamped, mean_slope, 0.0)
 
@@ -192,6 +195,7 @@ def forward_kernel(
     deviation_V = tl.zeros([LANES], tl.float32)
     below_V = tl.zeros([LANES], tl.float32)
     above_V = tl.zeros([LANES], tl.float32)
+    dual_V = tl.zeros([LANES], tl.float32)
     kl_V = tl.zeros([LANES], tl.float32)
     for offset in range(0, count, BLOCK):
         n = offset + place
@@ -219,11 +223,13 @@ def forward_kernel(
         else:
             below = (r < lower) & (A < 0.0)
             above = (r > upper) & (A > 0.0)
-            term = -tl.where(below | above, clipped, r) * A
+            past_dual = (r > dual) & (A < 0.0)
+            dual_V += tl.sum(past_dual.to(tl.float32), 0)
+            term = -tl.where(past_dual, dual, tl.where(below | above, clipped, r)) * A
             if SEQUENCE_RATIO:
                 gradient = tl.where(possible, mean_slope, 0.0)
             else:
-                gradient = tl.where(smooth & ~(below | above), -weight * A * r, 0.0)
+                gradient = tl.where(smooth & ~(below | above | past_dual), -weight * A * r, 0.0)
         if reference_ptr is not None:
             reference = _floored(_kept(reference_ptr, n, inside, kept))
             value, slope = _kl(KL, new - reference, smooth, possible)
@@ -246,7 +252,8 @@ def forward_kernel(
     tl.store(sums_ptr + 3 * programs, tl.max(deviation_V, 0))
     tl.store(sums_ptr + 4 * programs, tl.sum(below_V, 0))
     tl.store(sums_ptr + 5 * programs, tl.sum(above_V, 0))
-    tl.store(sums_ptr + 6 * programs, tl.sum(kl_V, 0))
+    tl.store(sums_ptr + 6 * programs, tl.sum(dual_V, 0))
+    tl.store(sums_ptr + 7 * programs, tl.sum(kl_V, 0))
     tl.debug_barrier()
     finished = tl.atomic_add(ticket_ptr, 1, sem="acq_rel", scope="gpu")
     if finished == programs - 1:
@@ -315,7 +322,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
     16 bytes; more than 2³¹ tokens."""
 
     def settings(ratio: Ratio, objective: Objective, estimator: Estimator) -> Settings:
-        return Settings(ratio, objective, 0.8, 1.28, estimator, 0.1)
+        return Settings(ratio, objective, 0.8, 1.28, 3.0, estimator, 0.1)
 
     clip, cispo = settings("token", "clip", "k3"), settings("token", "cispo", "k3")
     gspo, gspo_cispo = settings("sequence", "clip", "k2"), settings("sequence", "cispo", "k1")
@@ -353,7 +360,7 @@ def specialisations(warp_size: int) -> list[Specialisation]:
                 | {"weights_ptr": weights, "reference_ptr": reference, "offsets_ptr": offsets}
                 | dict.fromkeys(outputs, floats)
                 | {"ticket_ptr": torch.int32, "tokens": tokens, "length": length}
-                | {"lower": 0.8, "upper": 1.28, "kl_coefficient": 0.1},
+                | {"lower": 0.8, "upper": 1.28, "dual": 3.0, "kl_coefficient": 0.1},
                 constants=_constants(chosen, block, warps),
                 num_warps=warps,
                 wide_loads=offsets is None and tokens % 16 == 0,

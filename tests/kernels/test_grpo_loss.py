@@ -241,7 +241,7 @@ def test_metrics_by_hand(device):
     kl = sum(r - 1 - math.log(r) for r in ratio[:5].tolist())
     for objective, clipped in (("clip", 1), ("cispo", 2)):
         _, metrics, _ = call(grpo_loss, case, device, **choices(objective=objective))
-        assert metrics.tolist() == pytest.approx([5, 6, 1, clipped, clipped, kl], rel=1e-6)
+        assert metrics.tolist() == pytest.approx([5, 6, 1, clipped, clipped, 0, kl], rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +262,36 @@ def test_clipping_by_hand(device, ratio, advantage, loss, gradient):
         value, _, slope = call(grpo_loss, case, device, **choices(ratio=kind))
         assert value.item() == pytest.approx(loss)
         assert slope.item() == pytest.approx(1.7 * gradient)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "loss", "gradient", "stopped"),
+    [
+        (2.9, -2.0, 5.8, 5.8, 0),
+        (3.1, -2.0, 6.0, 0.0, 1),
+        (0.5, -2.0, 1.6, 0.0, 0),
+        (3.1, 2.0, -2.56, 0.0, 0),
+        (3.1, 0.0, 0.0, 0.0, 0),
+    ],
+)
+def test_dual_clipping_by_hand(device, ratio, advantage, loss, gradient, stopped):
+    """At a negative advantage, and nowhere else, the ratio counts as dual_clip at most."""
+    one = torch.ones(1, 1)
+    case = Case(math.log(ratio) * one, 0 * one, advantage * one, one, one)
+    for kind in RATIOS:
+        value, metrics, slope = call(grpo_loss, case, device, **choices(ratio=kind, dual_clip=3.0))
+        assert value.item() == pytest.approx(loss)
+        assert slope.item() == pytest.approx(1.7 * gradient)
+        assert metrics[METRICS.index("clip_dual")].item() == stopped
+
+
+@pytest.mark.parametrize("dual_clip", [1.1, 1.4])
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_dual_clipping(device, ratio, dual_clip):
+    """Below 1 + clip_high, too, where it must not touch positive advantages."""
+    chosen = choices(ratio=ratio, dual_clip=dual_clip)
+    compare(ordinary(), device, **chosen)
+    compare(ordinary().packed(20, 60, 40), device, kl_coefficient=0.1, **chosen)
 
 
 def test_sequence_ratio_by_hand(device):
@@ -425,17 +455,18 @@ def test_the_gradient_is_the_slope(device, fused_path, ratio, estimator):
     estimator=st.sampled_from((None, *ESTIMATORS)),
     low=st.floats(0.0, 0.9),
     high=st.floats(0.0, 2.0),
+    dual=st.one_of(st.none(), st.floats(1.01, 4.0)),
     spread=st.floats(0.0, 30.0),
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=150, deadline=None)
-def test_any_batch(lengths, ratio, objective, estimator, low, high, spread, seed):
+def test_any_batch(lengths, ratio, objective, estimator, low, high, dual, spread, seed):
     """The written-down gradient against autograd's, in float64."""
     case = ordinary(1, sum(lengths), seed)
     case = replace(case, old=case.logprobs + spread * (case.old - case.logprobs)).packed(*lengths)
     kl = {"kl_estimator": estimator, "kl_coefficient": 0.3} if estimator else {}
     chosen = choices(ratio=ratio, objective=objective, **kl)
-    chosen |= {"clip_low": low, "clip_high": high}
+    chosen |= {"clip_low": low, "clip_high": high, "dual_clip": dual if objective == "clip" else None}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUDUS_KERNELS", "cpu")
         compare(case, "cpu", torch.float64, 1e-12, **chosen)
@@ -461,6 +492,9 @@ def test_float64_goes_to_the_torch_path(device):
         ({"kl_coefficient": -0.1}, "kl_coefficient must be 0 or more"),
         ({"clip_low": -0.1}, "clip_low must be 0 or more"),
         ({"clip_high": NAN}, "clip_high must be 0 or more"),
+        ({"dual_clip": 1.0}, "dual_clip must be above 1, not 1.0"),
+        ({"dual_clip": NAN}, "dual_clip must be above 1, not nan"),
+        ({"dual_clip": 3.0, "objective": "cispo"}, 'dual_clip bounds the objective "clip"'),
         ({"ratio": "tokens"}, "ratio must be one of token, sequence"),
         ({"objective": "ppo"}, "objective must be one of clip, cispo"),
         ({"kl_estimator": "k4"}, "kl_estimator must be one of k1, k2, k3"),

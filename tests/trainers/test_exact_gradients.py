@@ -103,7 +103,7 @@ def test_a_mean_over_each_episodes_tokens_climbs_reward_per_token(process: Proce
     assert (bias(gradient, truth(process)) < 1e-10) == (process is EVEN)
 
 
-@pytest.mark.parametrize("loss", ["dapo", "cispo"])
+@pytest.mark.parametrize("loss", ["dapo", "cispo", "ppo"])
 def test_a_mean_over_all_tokens_is_biased_less_the_larger_the_batch(loss: str) -> None:
     """The divisor is random and depends on the episode itself; its share falls as 1 / G."""
     biases = [

@@ -12,7 +12,7 @@ from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.advantages.credit import assign_credit
-from ludus.trainers.algorithms.grpo import accumulate_gradients, sample_groups
+from ludus.trainers.algorithms.grpo import accumulate_gradients, sample_groups, sampling_metrics
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.batches.packing import sampled_counts
@@ -169,6 +169,29 @@ def test_gspo_has_one_ratio_for_each_row(policy: LoadedModel, tiny: RunConfig) -
     assert loss == pytest.approx(sum(terms), rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.parametrize(("loss", "ratio", "same"), [("grpo", "sequence", "gspo"), ("gspo", "token", "grpo")])
+def test_any_loss_takes_either_ratio(
+    policy: LoadedModel, tiny: RunConfig, loss: str, ratio: str, same: str
+) -> None:
+    config = changed(tiny, "grpo", updates_per_batch=1, loss=loss, ratio=ratio, kl_coefficient=0.0)
+    minibatch, _ = moved(policy, config)
+    chosen = gradients(policy, minibatch, config)
+    for gradient, other in zip(
+        chosen, gradients(policy, minibatch, changed(tiny, "grpo", loss=same)), strict=True
+    ):
+        assert torch.equal(gradient, other)
+
+
+def test_a_dual_bound_stops_large_ratios_of_what_was_bad(policy: LoadedModel, tiny: RunConfig) -> None:
+    free = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=0.0)
+    minibatch, log_ratio_S = moved(policy, free)
+    ratio = 1.0 + 0.5 * (log_ratio_S[minibatch.advantages_S < 0].exp().max().item() - 1.0)
+    assert ratio > 1.0
+    for config, stopped in ((free, False), (changed(free, "grpo", dual_clip=ratio), True)):
+        _, measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+        assert (measured.means()["clip_dual"] > 0) == stopped
+
+
 def test_cispo_keeps_the_gradient_of_clipped_tokens(policy: LoadedModel, tiny: RunConfig) -> None:
     bounds = {"updates_per_batch": 1, "kl_coefficient": 0.0, "clip_low": 1e-6, "clip_high": 1e-6}
     cispo, dapo = (changed(tiny, "grpo", loss=loss, **bounds) for loss in ("cispo", "dapo"))
@@ -309,27 +332,33 @@ def flat_and_lively(episode: Make, flat: int, lively: int) -> list[Episode]:
     return [episode(reward, group=group) for group, rewards in enumerate(groups) for reward in rewards]
 
 
-def test_dynamic_sampling_replaces_flat_groups_within_bounds(episode: Make, tiny: RunConfig) -> None:
-    config = changed(
-        tiny, "grpo", loss="dapo", groups=4, group_size=2, dynamic_sampling=True, max_resamples=2
-    )
+@pytest.mark.parametrize("loss", LOSSES)
+def test_dynamic_sampling_replaces_flat_groups_within_bounds(
+    episode: Make, tiny: RunConfig, loss: str
+) -> None:
+    config = changed(tiny, "grpo", loss=loss, groups=4, group_size=2, dynamic_sampling=True, max_resamples=2)
     play = script(
         flat_and_lively(episode, 3, 1), flat_and_lively(episode, 1, 2), flat_and_lively(episode, 0, 1)
     )
     episodes, groups = sample_groups(play, config)
     assert play.asked == [(4, 0), (3, 4), (1, 7)]  # type: ignore[attr-defined]
     assert len(episodes) == 16
-    assert [group.episodes[0].group for group in groups if not group.is_flat] == [3, 5, 6, 7]
+    lively = [group for group in groups if not group.is_flat]
+    assert [group.episodes[0].group for group in lively] == [3, 5, 6, 7]
+    counts = sampling_metrics(episodes, lively, config.grpo)
+    assert counts == {"resampled_groups": 4.0, "missing_groups": 0.0}
+    assert sampling_metrics(episodes, groups, tiny.grpo) == {}
 
     play = script(*[flat_and_lively(episode, 4, 0)] * 3)
     episodes, groups = sample_groups(play, config)
     assert len(episodes) == 24
     assert all(group.is_flat for group in groups)
+    assert sampling_metrics(episodes, [], config.grpo) == {"resampled_groups": 8.0, "missing_groups": 4.0}
 
 
 def test_dynamic_sampling_compares_shaped_rewards(episode: Make, tiny: RunConfig) -> None:
     """Equal returns are not flat once length is penalised, so nothing is replayed."""
-    config = changed(tiny, "grpo", loss="dapo", groups=2, dynamic_sampling=True, overlong_tokens=4)
+    config = changed(tiny, "grpo", groups=2, dynamic_sampling=True, overlong_tokens=4)
     config = changed(config, "rollout", max_tokens=10)
     batch = [episode(1.0, group=group, tokens=tokens) for group in range(2) for tokens in (5, 9)]
     play = script(batch)
@@ -355,10 +384,27 @@ def test_minibatches_hold_whole_groups(episode: Make, tiny: RunConfig) -> None:
 
 
 def test_soft_overlong_penalty_by_the_longest_completion(episode: Make, tiny: RunConfig) -> None:
-    config = changed(changed(tiny, "grpo", loss="dapo", overlong_tokens=4), "rollout", max_tokens=10)
+    config = changed(changed(tiny, "grpo", overlong_tokens=4), "rollout", max_tokens=10)
     episodes = [episode(1.0, tokens=tokens) for tokens in (6, 7, 10)]
     assert returns(make_groups(episodes, config)[0]) == (1.0, 0.75, 0.0)
     assert returns(make_groups(episodes, tiny)[0]) == (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("kl_coefficient", [0.0, 0.1])
+def test_an_episode_that_was_cut_off_can_be_left_out_of_the_loss(
+    policy: LoadedModel, episode: Make, tiny: RunConfig, kl_coefficient: float
+) -> None:
+    """Its tokens weigh nothing and do not count in a mean over tokens; others are compared with it."""
+    config = changed(tiny, "grpo", loss="dapo", advantage="dr_grpo", kl_coefficient=kl_coefficient)
+    filtered = changed(config, "grpo", overlong_filter=True)
+    limit = episode(4.0, tokens=2, stop=StopReason.TOKEN_LIMIT)
+    episodes = [episode(1.0, tokens=3), episode(1.0, tokens=5, finish="length"), limit]
+    reference = policy.model if kl_coefficient else None
+    minibatch = prepared(policy, episodes, filtered, reference)
+    assert minibatch.weights_S.tolist() == pytest.approx([1 / 3] * 3)
+    assert minibatch.advantages_S.tolist() == pytest.approx([-1.0] * 3)  # the mean of all three is 2
+    assert len(minibatch.entropy_A) == 10
+    assert len(prepared(policy, episodes, config, reference).weights_S) == 10
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])

@@ -31,6 +31,8 @@ class Trajectory:
     """Further rewards of single tokens; None: there are none."""
     anchors: tuple[str, ...] = ()
     """The key of the state in which each turn was taken, [K]. Only credit by anchor needs them."""
+    is_trained_on: bool = True
+    """Whether its tokens count in the loss; others are compared with it either way."""
 
     @property
     def episode_return(self) -> float:

@@ -104,6 +104,7 @@ def train_grpo(
                 store(episodes, run, step + 1)
             metrics = {
                 **episode_metrics(episodes, groups),
+                **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
                 **update_metrics(updates),
                 "learning_rate": rate,
@@ -165,6 +166,20 @@ def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Gr
             f"{config.rollout.max_episode_tokens}, or take a model with a longer context"
         )
     return episodes, groups
+
+
+def sampling_metrics(
+    episodes: Sequence[Episode], trained_on: Sequence[Group], config: GrpoSection
+) -> dict[str, float]:
+    """With dynamic sampling: how many groups were played in the place of flat ones, and how many are missing
+    still."""
+    if not config.dynamic_sampling:
+        return {}
+    played = len({episode.group for episode in episodes})
+    return {
+        "resampled_groups": float(played - config.groups),
+        "missing_groups": float(config.groups - len(trained_on)),
+    }
 
 
 def accumulate_gradients(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ludus.agents.episode import Episode
+from ludus.agents.episode import Episode, StopReason
 from ludus.kernels import group_advantage
 from ludus.trainers.advantages.anchor import anchor_of
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
@@ -55,7 +55,7 @@ def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
 
 def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
     """The episode's rewards and tokens, with the soft overlong penalty of its longest completion where that
-    is switched on.
+    is switched on; not trained on where the overlong filter is switched on and a token limit cut it off.
 
     Raises:
         RunError: if the return is not finite.
@@ -67,6 +67,7 @@ def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
         )
     tokens = tuple(len(turn.completion_ids) for turn in episode.turns)
     margin = config.grpo.overlong_tokens
+    cut = episode.stop is StopReason.TOKEN_LIMIT or any(turn.finish == "length" for turn in episode.turns)
     return Trajectory(
         group=episode.group,
         rewards=tuple(turn.reward for turn in episode.turns),
@@ -77,4 +78,5 @@ def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
             else 0.0
         ),
         anchors=tuple(map(anchor_of, episode.turns)) if config.grpo.credit == "anchor" else (),
+        is_trained_on=not (config.grpo.overlong_filter and cut),
     )

@@ -26,8 +26,8 @@ class Layout:
     """The trajectory that each row is of."""
 
     def tokens_E(self) -> Tensor:
-        """How many tokens were sampled in each trajectory, [E] int64."""
-        return torch.tensor([sum(t.tokens) for t in self.trajectories], dtype=torch.int64)
+        """How many tokens of each trajectory are trained on, [E] int64."""
+        return torch.tensor([sum(t.tokens) * t.is_trained_on for t in self.trajectories], dtype=torch.int64)
 
     def episode_S(self, chosen: Sequence[int]) -> Tensor:
         """The trajectory of each sampled token of the chosen rows, in flat order, [S] int64."""

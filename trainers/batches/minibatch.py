@@ -108,8 +108,12 @@ def _with_gradient(
     layout: Layout, advantages: Sequence[Tensor], reference: PreTrainedModel | None
 ) -> list[int]:
     """The rows that a loss has a gradient on."""
-    rows = range(len(layout.rows))
-    return [r for r in rows if reference is not None or bool((layout.to_flat(advantages, [r]) != 0).any())]
+    return [
+        r
+        for r, episode in enumerate(layout.episode_R)
+        if layout.trajectories[episode].is_trained_on
+        and (reference is not None or bool((layout.to_flat(advantages, [r]) != 0).any()))
+    ]
 
 
 def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], config: RunConfig) -> Minibatch:
@@ -117,7 +121,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
     weights_E = torch.zeros(len(tokens_E))
     if tokens_E.sum() > 0:
         constant = config.rollout.max_sampled_tokens if spec.normaliser == "constant" else None
-        weights_E = token_weights(spec.normaliser, tokens_E, constant).float()
+        weights_E = token_weights(spec.normaliser, tokens_E, constant).float() * (tokens_E > 0)
     return Minibatch(
         scores.micro_batches,
         layout.to_flat(advantages, scores.trained).float(),

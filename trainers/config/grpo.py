@@ -1,21 +1,16 @@
 """`[grpo]`: training on rewards."""
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ludus.trainers.advantages import registry as advantages
 from ludus.trainers.config.optimizer import OptimizerSection
+from ludus.trainers.config.policy_loss import PolicyLossKeys
 from ludus.trainers.config.values import Count, CountOrNone, NonNegative, Positive
-from ludus.trainers.losses import registry as losses
-
-if TYPE_CHECKING:
-    LossName = str
-else:
-    LossName = Literal[tuple(losses.LOSSES)]
 
 
-class GrpoSection(OptimizerSection):
+class GrpoSection(PolicyLossKeys, OptimizerSection):
     """Group relative policy optimisation on the returns of episodes."""
 
     learning_rate: Positive = 3e-5
@@ -28,8 +23,6 @@ class GrpoSection(OptimizerSection):
     """Starts per step."""
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
-    loss: LossName = Field(default="grpo", description=losses.described())
-    """The policy loss; the table in [Losses](losses.md) has them all."""
     credit: advantages.CreditName = Field(
         default="group", description=f"{advantages.described(advantages.CREDITS)}."
     )
@@ -49,10 +42,6 @@ class GrpoSection(OptimizerSection):
     [Losses](losses.md)."""
     updates_per_batch: Count = 1
     """The batch's groups are split into this many minibatches, with one optimiser step on each."""
-    clip_low: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """The ratio is clipped below at 1 - clip_low."""
-    clip_high: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.2
-    """The ratio is clipped above at 1 + clip_high."""
     kl_coefficient: NonNegative = 0.0
     """Weight of the KL divergence to the primed model; 0 leaves it out."""
     kl_in: Literal["loss", "reward"] = "loss"
@@ -61,13 +50,16 @@ class GrpoSection(OptimizerSection):
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
     """The estimator of the KL divergence, each in the form that has its gradient."""
     dynamic_sampling: bool = False
-    """Replace groups in which every episode earned the same: nothing can be learned from them. For the losses
-    that admit it."""
+    """Leave out groups in which every episode earned the same, since a comparison teaches nothing there, and
+    play others in their place (DAPO, arXiv:2503.14476)."""
     max_resamples: Count = 2
     """How many times at most a step draws further groups for dynamic sampling."""
     overlong_tokens: CountOrNone = 0
     """The soft overlong penalty falls from 0 to -1 over this many tokens before `rollout.max_tokens`; 0
-    leaves it out. For the losses that admit it."""
+    leaves it out. An episode's longest completion counts."""
+    overlong_filter: bool = False
+    """Leave the tokens of an episode that a token limit cut off out of the loss: what it earned says little
+    about what it would have said. Its group is still compared with it."""
     mismatch_mean_limit: Positive = 1e-3
     """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
     tokens, in nats, on average. Fits float32; a half-precision model needs more."""
@@ -115,14 +107,5 @@ class GrpoSection(OptimizerSection):
             raise ValueError(
                 'kl_in = "reward" charges kl_coefficient times the divergence, but kl_coefficient = 0; give '
                 "it a value, or drop kl_in"
-            )
-        chosen = {
-            name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default
-        }
-        if refused := losses.unadmitted(self.loss, chosen):
-            option, admitting = refused[0], ", ".join(f'"{name}"' for name in refused[1])
-            raise ValueError(
-                f'{option} = {getattr(self, option)} does not go with loss = "{self.loss}", only with '
-                f"{admitting}; drop it or change the loss"
             )
         return self

@@ -28,6 +28,7 @@ def policy_loss(
         The loss, [], and the metrics tensor of `grpo_loss`, for `PolicyMetrics.read`.
     """
     spec, device = LOSSES[config.loss], logprobs_N.device
+    ratio = spec.ratio if config.ratio == "default" else config.ratio
 
     def chosen(values_S: Tensor) -> Tensor:
         return values_S[micro.token_N].to(device)
@@ -40,8 +41,9 @@ def policy_loss(
         chosen(minibatch.weights_S),
         clip_low=config.clip_low,
         clip_high=config.clip_high,
-        offsets=micro.offsets.to(device) if spec.ratio == "sequence" else None,
-        ratio=spec.ratio,
+        dual_clip=config.dual_clip or None,
+        offsets=micro.offsets.to(device) if ratio == "sequence" else None,
+        ratio=ratio,
         objective=spec.objective,
         reference_logprobs=None if reference_S is None else chosen(reference_S),
         kl_estimator=config.kl_estimator,
@@ -59,6 +61,7 @@ class PolicyMetrics:
     ratio_max_deviation: float = 0.0
     clip_low: float = 0.0
     clip_high: float = 0.0
+    clip_dual: float = 0.0
     kl_sum: float = 0.0
 
     @classmethod
@@ -73,6 +76,7 @@ class PolicyMetrics:
             max(self.ratio_max_deviation, other.ratio_max_deviation),
             self.clip_low + other.clip_low,
             self.clip_high + other.clip_high,
+            self.clip_dual + other.clip_dual,
             self.kl_sum + other.kl_sum,
         )
 
@@ -84,5 +88,6 @@ class PolicyMetrics:
             "ratio_max_deviation": self.ratio_max_deviation,
             "clip_low": self.clip_low / tokens,
             "clip_high": self.clip_high / tokens,
+            "clip_dual": self.clip_dual / tokens,
             "policy_kl": self.kl_sum / tokens,
         }

@@ -58,7 +58,7 @@ class LossSpec:
     """A phrase, for the configuration and the documentation."""
     paper: str
     ratio: Ratio
-    """One for each token, or one for each of an episode's sequences."""
+    """One for each token, or one for each of an episode's sequences; unless `grpo.ratio` names another."""
     objective: Objective
     normaliser: Normaliser
     """How the terms of a batch's tokens become one number."""
@@ -66,8 +66,6 @@ class LossSpec:
     """Unless `grpo.advantage` names another."""
     reference: Callable[[ReferenceBatch], Tensor]
     """The formula as the paper writes it, slowly."""
-    options: frozenset[str] = frozenset()
-    """Keys of `[grpo]` that not every loss admits, and this one does."""
 
 
 def _mean_of_means(terms: Sequence[Tensor]) -> Tensor:
@@ -87,7 +85,7 @@ def _dr_grpo(batch: ReferenceBatch) -> Tensor:
     return -sum(term.sum() for term in terms) / (len(terms) * batch.max_tokens)  # type: ignore[return-value]
 
 
-def _dapo(batch: ReferenceBatch) -> Tensor:
+def _token_mean(batch: ReferenceBatch) -> Tensor:
     return -_mean_of_tokens(batch.surrogates(batch.ratios()))
 
 
@@ -135,8 +133,7 @@ LOSSES = {
             objective="clip",
             normaliser="token_mean",
             advantage="grpo",
-            reference=_dapo,
-            options=frozenset({"dynamic_sampling", "overlong_tokens"}),
+            reference=_token_mean,
         ),
         LossSpec(
             name="gspo",
@@ -160,6 +157,17 @@ LOSSES = {
             advantage="grpo",
             reference=_cispo,
         ),
+        LossSpec(
+            name="ppo",
+            about="the clipped surrogate, averaged over all tokens as in `dapo`; the loss that goes with a "
+            "value model or with advantages whitened over the batch",
+            paper="arXiv:1707.06347, eq. 7",
+            ratio="token",
+            objective="clip",
+            normaliser="token_mean",
+            advantage="grpo",
+            reference=_token_mean,
+        ),
     )
 }
 
@@ -169,26 +177,16 @@ def described() -> str:
     return "; ".join(f"`{spec.name}`: {spec.about} ({spec.paper})" for spec in LOSSES.values()) + "."
 
 
-def unadmitted(loss: str, chosen: set[str]) -> tuple[str, list[str]] | None:
-    """The first of the `chosen` options that the loss does not admit, and the losses that do."""
-    for option in sorted(chosen):
-        admitting = [spec.name for spec in LOSSES.values() if option in spec.options]
-        if admitting and loss not in admitting:
-            return option, admitting
-    return None
-
-
 def table() -> str:
     """The losses as a Markdown table, for `docs/losses.md`."""
     rows = [
-        "| `grpo.loss` | what it is | ratio | mean over | advantage | admits besides | paper |",
-        "|---|---|---|---|---|---|---|",
+        "| `grpo.loss` | what it is | ratio | mean over | advantage | paper |",
+        "|---|---|---|---|---|---|",
     ]
     over = {"sequence_mean": "episodes", "token_mean": "tokens", "constant": "episodes, divisor constant"}
     for spec in LOSSES.values():
-        options = ", ".join(f"`{option}`" for option in sorted(spec.options)) or "–"
         rows.append(
             f"| `{spec.name}` | {spec.about} | {spec.ratio} | {over[spec.normaliser]} | `{spec.advantage}` | "
-            f"{options} | {spec.paper} |"
+            f"{spec.paper} |"
         )
     return "\n".join(rows)
