@@ -1,16 +1,18 @@
-"""`[grpo]`: training on rewards."""
+"""`[grpo]`: training on rewards. Its keys about credit, the policy loss and the divergence from a reference
+are in modules of their own."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ludus.trainers.advantages import registry as advantages
+from ludus.trainers.config.credit import CreditKeys
+from ludus.trainers.config.kl import KlKeys
 from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.config.policy_loss import PolicyLossKeys
 from ludus.trainers.config.values import Count, CountOrNone, NonNegative, Positive
 
 
-class GrpoSection(PolicyLossKeys, OptimizerSection):
+class GrpoSection(KlKeys, PolicyLossKeys, CreditKeys, OptimizerSection):
     """Group relative policy optimisation on the returns of episodes."""
 
     learning_rate: Positive = 3e-5
@@ -23,32 +25,8 @@ class GrpoSection(PolicyLossKeys, OptimizerSection):
     """Starts per step."""
     group_size: Count = 8
     """Episodes played from each start; the group's mean reward is the baseline."""
-    credit: advantages.CreditName = Field(
-        default="group", description=f"{advantages.described(advantages.CREDITS)}."
-    )
-    """Which token gets the credit for what an episode earned; goes with every loss."""
-    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """How much a reward counts one turn earlier. For the credits that discount."""
-    omega: NonNegative = 1.0
-    """The weight of comparing turns in the same state, beside comparing episodes. For credit by anchor."""
-    anchor_std: bool = True
-    """Whether turns in the same state are compared in units of their standard deviation; without it, in those
-    of the reward. For credit by anchor."""
-    advantage: Literal["default", advantages.AdvantageName] = Field(
-        default="default",
-        description=f"`default`: the loss's own; {advantages.described(advantages.ADVANTAGES)}.",
-    )
-    """What an episode's return is compared with; `default` is the loss's own choice, see
-    [Losses](losses.md)."""
     updates_per_batch: Count = 1
     """The batch's groups are split into this many minibatches, with one optimiser step on each."""
-    kl_coefficient: NonNegative = 0.0
-    """Weight of the KL divergence to the primed model; 0 leaves it out."""
-    kl_in: Literal["loss", "reward"] = "loss"
-    """`loss`: a term of the loss, whose gradient is that of the divergence. `reward`: every token is charged
-    for its own log-ratio to the reference, and credit is given for what is left."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """The estimator of the KL divergence, each in the form that has its gradient."""
     dynamic_sampling: bool = False
     """Leave out groups in which every episode earned the same, since a comparison teaches nothing there, and
     play others in their place (DAPO, arXiv:2503.14476)."""
@@ -86,26 +64,5 @@ class GrpoSection(PolicyLossKeys, OptimizerSection):
             raise ValueError(
                 f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "
                 "minibatches hold whole groups and the same number of them; choose a divisor"
-            )
-        if self.credit == "group" and self.gamma != 1.0:
-            raise ValueError(
-                f'gamma = {self.gamma:g} discounts by turn, but credit = "group" gives every turn the whole '
-                'return; take credit = "turn" or "anchor", or drop gamma'
-            )
-        if self.credit != "anchor" and (self.omega != 1.0 or not self.anchor_std):
-            name, value = ("anchor_std", "false") if self.omega == 1.0 else ("omega", f"{self.omega:g}")
-            raise ValueError(
-                f"{name} = {value} is about comparing turns in the same state, which credit = "
-                f'"{self.credit}" does not do; take credit = "anchor", or drop {name}'
-            )
-        if self.credit == "turn" and self.advantage != "default":
-            raise ValueError(
-                f'advantage = "{self.advantage}" compares whole returns, but credit = "turn" compares what '
-                'was earned from each turn on; take credit = "group", or drop advantage'
-            )
-        if self.kl_in == "reward" and not self.kl_coefficient:
-            raise ValueError(
-                'kl_in = "reward" charges kl_coefficient times the divergence, but kl_coefficient = 0; give '
-                "it a value, or drop kl_in"
             )
         return self

@@ -1,0 +1,51 @@
+"""The keys of `[grpo]` that say which token gets the credit for what was earned."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ludus.tools.section import Section
+from ludus.trainers.advantages import registry as advantages
+from ludus.trainers.config.values import NonNegative
+
+
+class CreditKeys(Section):
+    """Credit for what was earned."""
+
+    credit: advantages.CreditName = Field(
+        default="group", description=f"{advantages.described(advantages.CREDITS)}."
+    )
+    """Which token gets the credit for what an episode earned; goes with every loss."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """How much a reward counts one turn earlier. For the credits that discount."""
+    omega: NonNegative = 1.0
+    """The weight of comparing turns in the same state, beside comparing episodes. For credit by anchor."""
+    anchor_std: bool = True
+    """Whether turns in the same state are compared in units of their standard deviation; without it, in those
+    of the reward. For credit by anchor."""
+    advantage: Literal["default", advantages.AdvantageName] = Field(
+        default="default",
+        description=f"`default`: the loss's own; {advantages.described(advantages.ADVANTAGES)}.",
+    )
+    """What an episode's return is compared with; `default` is the loss's own choice, see
+    [Losses](losses.md)."""
+
+    @model_validator(mode="after")
+    def _credit_is_consistent(self) -> Self:
+        if self.credit == "group" and self.gamma != 1.0:
+            raise ValueError(
+                f'gamma = {self.gamma:g} discounts by turn, but credit = "group" gives every turn the whole '
+                'return; take credit = "turn" or "anchor", or drop gamma'
+            )
+        if self.credit != "anchor" and (self.omega != 1.0 or not self.anchor_std):
+            name, value = ("anchor_std", "false") if self.omega == 1.0 else ("omega", f"{self.omega:g}")
+            raise ValueError(
+                f"{name} = {value} is about comparing turns in the same state, which credit = "
+                f'"{self.credit}" does not do; take credit = "anchor", or drop {name}'
+            )
+        if self.credit == "turn" and self.advantage != "default":
+            raise ValueError(
+                f'advantage = "{self.advantage}" compares whole returns, but credit = "turn" compares what '
+                'was earned from each turn on; take credit = "group", or drop advantage'
+            )
+        return self
