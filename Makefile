@@ -12,10 +12,14 @@ TREE := build/tree
 NAME ?= arithmetic-$(shell date +%Y%m%d-%H%M%S)
 CONFIG ?= configs/arithmetic.toml
 
-.PHONY: train test slow kernels lint tree format resolve wheel pages docs clean
+.PHONY: train algorithms test slow kernels lint tree format resolve wheel pages docs clean
 
 train: $(VENV)/project
 	$(BIN)/ludus train $(CONFIG) --name $(NAME)
+
+# Trains every algorithm of configs/ on one task, three seeds each, and writes the table and plot of docs/algorithms.md.
+algorithms: $(VENV)/project $(VENV)/dev
+	$(BIN)/python benchmarks/algorithms.py
 
 # The kernels' interpreter wants a process of its own. It goes first, so that the last lines say what was missing.
 test: $(VENV)/project $(VENV)/dev

@@ -102,7 +102,8 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     `reward` is the mean return, `reward_std` its standard deviation over episodes and `reward_error` the
     mean's standard error over groups (missing if there is only one group); `terms/NAME` is an unweighted
     reward term, summed over an episode's turns and averaged over episodes; a term that judges the form of a
-    reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn; `cut`
+    reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn and
+    `sampled_tokens` of the whole batch, faults included; `cut`
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
     flat, reward shaping included. For `anchor/…` see `anchor_metrics`.
     """
@@ -133,6 +134,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         metrics |= anchor_metrics(trajectory for group in groups for trajectory in group.trajectories)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
         metrics[f"stop/{reason.value}"] = count / len(episodes)
+    metrics["sampled_tokens"] = completion_tokens(episodes)
     metrics["fault_share"] = statistics.fmean(episode.is_fault for episode in episodes)
     return metrics
 

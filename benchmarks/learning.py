@@ -1,0 +1,121 @@
+"""Comparing ways of training: for every seed one primed model, from which each of them goes on.
+
+A contestant is a configuration file and changes to it. Every run is a process of its own; a finished one is
+read instead of trained again, so that a comparison that was broken off goes on.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+PROGRAM = """
+import json, os, sys
+from ludus.trainers.config.reading import load_config
+from ludus.trainers.run.job import train
+config, run, overrides = sys.argv[1:]
+train(load_config(config, json.loads(overrides)), run, resume=os.path.exists(run + "/config.toml"))
+"""
+
+STUDENT_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+"""Student's t at 97.5%, by the number of seeds."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    config: Path
+    changes: Mapping[str, str] = field(default_factory=dict)
+    """By dotted key, as on the command line."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What one run shows."""
+
+    seed: int
+    tokens: list[int]
+    """Sampled in training so far, after each step."""
+    success: list[float]
+    """Of each step's episodes, which are of tasks that were never seen before."""
+    primed: dict[str, float]
+    final: dict[str, float]
+    """Success on held-out tasks, with its 95% interval over them."""
+    seconds: float
+    """Of training, without priming and evaluation."""
+
+
+def compare(
+    contestants: Sequence[Contestant], seeds: Sequence[int], folder: Path, jobs: int
+) -> dict[str, list[Learned]]:
+    """Train every contestant with every seed, `jobs` runs at a time."""
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(lambda seed: prime(contestants[0].config, seed, folder), seeds))
+        pairs = [(contestant, seed) for seed in seeds for contestant in contestants]
+        runs = list(pool.map(lambda pair: go_on(*pair, folder), pairs))
+    by_name: dict[str, list[Learned]] = {contestant.name: [] for contestant in contestants}
+    for (contestant, _), run in zip(pairs, runs, strict=True):
+        by_name[contestant.name].append(run)
+        print(
+            f"{contestant.name:<12} seed {run.seed}  {run.primed['value']:.3f} → {run.final['value']:.3f} "
+            f"[{run.final['low']:.3f}, {run.final['high']:.3f}]  {run.tokens[-1]:>9,} tokens  "
+            f"{run.seconds:.0f} s"
+        )
+    return by_name
+
+
+def prime(config: Path, seed: int, folder: Path) -> Path:
+    """The primed model of a seed."""
+    run = folder / f"primed-{seed}"
+    primed = run / "models" / "primed"
+    if not primed.exists():
+        _train(config, run, {"run.seed": str(seed), "grpo.steps": "0", "evaluation.episodes": "0"})
+    return primed
+
+
+def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
+    """Train from the primed model of a seed, evaluating before and after."""
+    run = folder / f"{contestant.name}-{seed}"
+    from_primed = {
+        "run.seed": str(seed),
+        "model.path": str(folder / f"primed-{seed}" / "models" / "primed"),
+        "sft.steps": "0",
+    }
+    if not (run / "models" / "final").exists() or len(_evaluation(run)) < 2:
+        _train(contestant.config, run, {**from_primed, **contestant.changes})
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["phase"] == "grpo"]
+    evaluation = _evaluation(run)
+    return Learned(
+        seed,
+        list(accumulate(round(step["sampled_tokens"]) for step in steps)),
+        [step["success"] for step in steps],
+        evaluation["primed"]["success"],
+        evaluation["final"]["success"],
+        sum(step["seconds/total"] for step in steps),
+    )
+
+
+def over_seeds(values: Sequence[float]) -> dict[str, float]:
+    """Mean and 95% interval over seeds (Student's t)."""
+    half = STUDENT_95[len(values)] * stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+    mean = fmean(values)
+    return {"value": mean, "low": mean - half, "high": mean + half}
+
+
+def _evaluation(run: Path) -> dict[str, Any]:
+    path = run / "evaluation.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _train(config: Path, run: Path, overrides: Mapping[str, str]) -> None:
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with (run.parent / f"{run.name}.log").open("a") as log:
+        command = [sys.executable, "-c", PROGRAM, str(config), str(run), json.dumps(overrides)]
+        subprocess.run(command, check=True, stdout=log, stderr=log)
