@@ -106,6 +106,8 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     `sampled_tokens` of the whole batch, faults included; `cut`
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
     flat, reward shaping included. For `anchor/…` see `anchor_metrics`.
+    Where a scorer judges the steps of replies, `process/value` is the mean of a step and `process/steps` how
+    many a reply has.
     """
     whole = [episode for episode in episodes if episode.is_scored]
     metrics: dict[str, float] = {}
@@ -130,6 +132,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         metrics["completion_tokens_max"] = max(lengths)
         metrics["cut"] = statistics.fmean(turn.finish == "length" for turn in turns) if turns else 0.0
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
+        metrics.update(_step_metrics(groups))
         metrics["flat_groups"] = statistics.fmean(group.is_flat for group in groups)
         metrics |= anchor_metrics(trajectory for group in groups for trajectory in group.trajectories)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
@@ -137,6 +140,16 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     metrics["sampled_tokens"] = completion_tokens(episodes)
     metrics["fault_share"] = statistics.fmean(episode.is_fault for episode in episodes)
     return metrics
+
+
+def _step_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Of the steps that a scorer found in replies, if it found any."""
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    values = [value for trajectory in trajectories for value in trajectory.step_values]
+    if not values:
+        return {}
+    replies = sum(count > 0 for trajectory in trajectories for count in trajectory.tokens)
+    return {"process/value": statistics.fmean(values), "process/steps": len(values) / replies}
 
 
 def completion_tokens(episodes: Sequence[Episode]) -> int:

@@ -51,3 +51,7 @@ class ChatFormat(Protocol):
     def decode(self, ids: Sequence[int]) -> list[str]:
         """The text of each id separately, for display."""
         ...
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        """The bytes of each id; end to end, they are the text in UTF-8. A character may be in several."""
+        ...

@@ -138,6 +138,9 @@ class SmallFormat:
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [self._texts[id] for id in ids]
 
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        return [self._bytes[id] for id in ids]
+
     def _render(self, messages: Chat) -> list[int]:
         ids: list[int] = []
         for said in messages:
@@ -187,7 +190,7 @@ class SmallFormat:
         return ParsedReply("\n".join(text for text in texts if text), tuple(calls))
 
     def _decode_text(self, ids: Sequence[int]) -> str:
-        return b"".join([self._bytes[id] for id in ids]).decode("utf-8", errors="replace")
+        return b"".join(self.pieces(ids)).decode("utf-8", errors="replace")
 
     def _text_ids(self, text: str) -> list[int]:
         # No token crosses the end of a line, so lines are encoded separately: the rows of a board, most of

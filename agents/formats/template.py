@@ -1,6 +1,7 @@
 """`TemplateFormat`: the chat format of any Hugging Face tokenizer that has a chat template."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from ludus.envs.chat import Chat, Message, assistant, content_text
 _PROBE = "ludusprobe"
 """A text that no template changes, to find out what a template puts after an assistant's words."""
 _ASKED = "ludususer"
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
+"""A token that is one byte, in SentencePiece's form."""
 _USER: Message = {"role": "user", "content": _ASKED}
 
 
@@ -45,7 +48,7 @@ class TemplateFormat:
         self._tokenizer = tokenizer
         self._text = lru_cache(maxsize=1024)(self._render_json)
         self._ids = lru_cache(maxsize=1024)(self._encode)
-        self._piece = lru_cache(maxsize=None)(self._decode_one)
+        self._piece = lru_cache(maxsize=None)(self._bytes_of)
         self._objects = True
         self._calls: CallFormat | None = None
         self._end_text, end_id = self._find_end_of_turn()
@@ -105,6 +108,9 @@ class TemplateFormat:
         return self._calls.read(text, tools, begun=self._generation.rstrip().endswith("<think>"))
 
     def decode(self, ids: Sequence[int]) -> list[str]:
+        return [display(self._piece(id)) for id in ids]
+
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
         return [self._piece(id) for id in ids]
 
     @property
@@ -245,10 +251,13 @@ class TemplateFormat:
             list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
 
-    def _decode_one(self, id: int) -> str:
-        text, token = self._decode_text([id]), self._tokenizer.convert_ids_to_tokens(id)
-        if "\ufffd" in text and all(character in byte_of_character() for character in token):
-            return display(bytes(byte_of_character()[character] for character in token))
+    def _bytes_of(self, id: int) -> bytes:
+        text, token = self._decode_text([id]), self._tokenizer.convert_ids_to_tokens(id) or ""
+        if "\ufffd" in text:  # only part of a character
+            if fallback := _BYTE.fullmatch(token):
+                return bytes.fromhex(fallback[1])
+            if all(character in byte_of_character() for character in token):
+                return bytes(byte_of_character()[character] for character in token)
         # SentencePiece drops the space before the first word of a text; decoded alone, every word is the
         # first.
-        return f" {text}" if token.startswith("▁") and not text.startswith(" ") else text
+        return f"{' ' if token.startswith('▁') and not text.startswith(' ') else ''}{text}".encode()

@@ -444,6 +444,9 @@ class Letters:
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [chr(id) for id in ids]
 
+    def pieces(self, ids: Sequence[int]) -> list[bytes]:
+        return [chr(id).encode() for id in ids]
+
 
 def test_what_was_sampled_is_what_is_recorded(model: Any) -> None:
     policy = EnginePolicy(

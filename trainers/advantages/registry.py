@@ -23,6 +23,10 @@ ADVANTAGES: dict[AdvantageName, str] = {
 }
 
 
+SCORERS = {"arithmetic": "ludus.trainers.advantages.arithmetic_steps:arithmetic_steps"}
+"""Scorers of the steps of a reply, by name, as `module:function`."""
+
+
 def described(kinds: Mapping[Any, str]) -> str:
     """A phrase about each kind, for the configuration's help."""
     return "; ".join(f"`{name}`: {about}" for name, about in kinds.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,14 @@ class Trajectory:
     """The key of the state in which each turn was taken, [K]. Only credit by anchor needs them."""
     is_trained_on: bool = True
     """Whether its tokens count in the loss; others are compared with it either way."""
+    step_values: tuple[float, ...] = ()
+    """What a scorer gave for each step of the replies, before its weight; they are among the rewards of
+    tokens."""
+
+    def charged(self, charge_T: Tensor) -> Trajectory:
+        """The same, with less for each token."""
+        rewards_T = -charge_T if self.token_rewards_T is None else self.token_rewards_T - charge_T
+        return replace(self, token_rewards_T=rewards_T)
 
     @property
     def episode_return(self) -> float:

@@ -19,6 +19,7 @@ from ludus.agents.policy import Policy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
+from ludus.trainers.advantages.process import Process
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.checks.engine import check_engine
@@ -51,12 +52,14 @@ def train_grpo(
     tasks: TaskStream,
     listener: Listener,
     engine: Engine,
+    process: Process | None = None,
 ) -> None:
     """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
 
     Args:
         reference: The primed model; required if `config.grpo.kl_coefficient` is not 0.
         engine: What computes `policy`'s completions.
+        process: What scores the steps of replies.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -72,7 +75,7 @@ def train_grpo(
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
             engine.wake()
-            episodes, groups = sample_groups(group_player(policy, tasks, config), config)
+            episodes, groups = sample_groups(group_player(policy, tasks, config), config, process)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             engine.sleep()
             check_fault_share(episodes, grpo, step)
@@ -135,7 +138,9 @@ def group_player(policy: Policy, tasks: TaskStream, config: RunConfig) -> Play:
     return play
 
 
-def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Group]]:
+def sample_groups(
+    play: Play, config: RunConfig, process: Process | None = None
+) -> tuple[list[Episode], list[Group]]:
     """Play a step's groups. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2), flat groups are
     replaced by newly played ones, at most `max_resamples` times.
 
@@ -147,13 +152,13 @@ def sample_groups(play: Play, config: RunConfig) -> tuple[list[Episode], list[Gr
     """
     grpo = config.grpo
     episodes = play(grpo.groups, 0)
-    groups = make_groups(episodes, config)
+    groups = make_groups(episodes, config, process)
     for _ in range(grpo.max_resamples if grpo.dynamic_sampling else 0):
         missing = grpo.groups - sum(not group.is_flat for group in groups)
         if not missing:
             break
         more = play(missing, 1 + max(episode.group for episode in episodes))
-        episodes, groups = [*episodes, *more], [*groups, *make_groups(more, config)]
+        episodes, groups = [*episodes, *more], [*groups, *make_groups(more, config, process)]
     if not any(episode.is_scored for episode in episodes):
         raise RunError(
             f"all {len(episodes)} episodes of a step faulted, the first with: {episodes[0].fault}; there is "

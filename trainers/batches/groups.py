@@ -9,6 +9,7 @@ import torch
 from ludus.agents.episode import Episode, StopReason
 from ludus.kernels import group_advantage
 from ludus.trainers.advantages.anchor import anchor_of
+from ludus.trainers.advantages.process import Process
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.config.run import RunConfig
@@ -26,17 +27,22 @@ class Group:
     """Every episode earned the same, so a comparison of returns teaches nothing."""
 
 
-def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
+def make_groups(
+    episodes: Sequence[Episode], config: RunConfig, process: Process | None = None
+) -> list[Group]:
     """The groups of `episodes`, in the order of their first episode.
 
     An episode that is not scored (a fault, a refusal) is left out: it says nothing about the policy. So is a
     group without a scored episode.
 
+    Args:
+        process: What scores the steps of replies, if anything does.
+
     Raises:
-        RunError: if a return is not finite.
+        RunError: if a return is not finite, or the scorer failed.
     """
     scored = [episode for episode in episodes if episode.is_scored]
-    trajectories = [trajectory_of(episode, config) for episode in scored]
+    trajectories = [trajectory_of(episode, config, process) for episode in scored]
     returns_E = torch.tensor([t.episode_return for t in trajectories], dtype=torch.float64)
     group_E = torch.tensor([t.group for t in trajectories], dtype=torch.int64)
     is_flat = group_advantage(returns_E, group_E).flat.tolist()
@@ -53,12 +59,13 @@ def make_groups(episodes: Sequence[Episode], config: RunConfig) -> list[Group]:
     ]
 
 
-def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
+def trajectory_of(episode: Episode, config: RunConfig, process: Process | None = None) -> Trajectory:
     """The episode's rewards and tokens, with the soft overlong penalty of its longest completion where that
     is switched on; not trained on where the overlong filter is switched on and a token limit cut it off.
+    `process` scores the steps of its replies.
 
     Raises:
-        RunError: if the return is not finite.
+        RunError: if the return is not finite, or the scorer failed.
     """
     if not math.isfinite(episode.episode_return):
         raise RunError(
@@ -68,6 +75,7 @@ def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
     tokens = tuple(len(turn.completion_ids) for turn in episode.turns)
     margin = config.grpo.overlong_tokens
     cut = episode.stop is StopReason.TOKEN_LIMIT or any(turn.finish == "length" for turn in episode.turns)
+    steps = process.rewards(episode) if process else None
     return Trajectory(
         group=episode.group,
         rewards=tuple(turn.reward for turn in episode.turns),
@@ -79,4 +87,6 @@ def trajectory_of(episode: Episode, config: RunConfig) -> Trajectory:
         ),
         anchors=tuple(map(anchor_of, episode.turns)) if config.grpo.credit == "anchor" else (),
         is_trained_on=not (config.grpo.overlong_filter and cut),
+        token_rewards_T=steps.token_rewards_T if steps else None,
+        step_values=steps.values if steps else (),
     )

@@ -5,7 +5,7 @@ tokens of all rows, S those of rows with a gradient. Tokens are in the flat orde
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -91,7 +91,7 @@ def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> list[Traject
     grpo = config.grpo
     divergence = kl_value(grpo.kl_estimator, scores.logprobs_S, scores.reference_logprobs_S).double()
     return [
-        replace(trajectory, token_rewards_T=-grpo.kl_coefficient * divergence_T)
+        trajectory.charged(grpo.kl_coefficient * divergence_T)
         for trajectory, divergence_T in zip(
             layout.trajectories, layout.to_trajectories(divergence), strict=True
         )

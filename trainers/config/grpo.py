@@ -9,10 +9,11 @@ from ludus.trainers.config.credit import CreditKeys
 from ludus.trainers.config.kl import KlKeys
 from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.config.policy_loss import PolicyLossKeys
+from ludus.trainers.config.process import ProcessKeys
 from ludus.trainers.config.values import Count, CountOrNone, NonNegative, Positive
 
 
-class GrpoSection(KlKeys, PolicyLossKeys, CreditKeys, OptimizerSection):
+class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSection):
     """Group relative policy optimisation on the returns of episodes."""
 
     learning_rate: Positive = 3e-5

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import torch
 
+from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
@@ -52,6 +53,7 @@ def train(
     listener = listener or Listener()
     with open_run(config, Path(directory), resume) as run, computing(config):
         env = make_environment(config)
+        scorer(config.grpo)  # refused before priming, not after
         wanted = held_out_tasks(config)
         held_out = hold_out(env, wanted, config.evaluation.first_seed)
         if len(held_out.seeds) < wanted:
@@ -154,5 +156,6 @@ def run_grpo(
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
         torch.manual_seed(config.run.seed)
-        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine)
+        process = process_of(config.grpo, policy.format)
+        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine, process)
     save_policy(policy, final_folder(run))
