@@ -61,7 +61,7 @@ def test_a_fault_is_counted_and_is_no_reward(episode: Callable[..., Episode], ti
 
 def test_only_faults_say_nothing_about_the_policy(episode: Callable[..., Episode], tiny: RunConfig) -> None:
     metrics = of_batch([episode(0.0, stop=StopReason.ENGINE_FAULT)], tiny)
-    assert metrics == {"stop/fault:engine": 1.0, "fault_share": 1.0}
+    assert metrics == {"stop/fault:engine": 1.0, "fault_share": 1.0, "sampled_tokens": 3}
 
 
 def board(run: Path, phase: str) -> list[tuple[int, float]]:
