@@ -212,6 +212,8 @@ def test_cispo_keeps_the_gradient_of_clipped_tokens(policy: LoadedModel, tiny: R
         ("grpo", "dr_grpo", [-2.0, 0.0, 2.0]),
         ("dr_grpo", "grpo", [-1.0, 0.0, 1.0]),
         ("dapo", "rloo", [-3.0, 0.0, 3.0]),
+        ("ppo", "reinforce_pp", [-((4 / 3) ** 0.5), 0.0, (4 / 3) ** 0.5]),  # the variance of 9 tokens is 3
+        ("grpo", "reinforce_pp_baseline", [-((4 / 3) ** 0.5), 0.0, (4 / 3) ** 0.5]),
     ],
 )
 def test_advantages_go_with_the_loss_or_are_chosen(

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ludus.trainers.advantages.anchor import anchor_credit
 from ludus.trainers.advantages.group import group_credit
+from ludus.trainers.advantages.reinforce_pp import reinforce_pp_baseline_credit, reinforce_pp_credit
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.advantages.turn import turn_credit
 from ludus.trainers.config.grpo import GrpoSection
@@ -16,6 +17,10 @@ def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> li
     """Advantages of the sampled tokens of each trajectory of a whole batch, [T] float64, in the order of its
     turns."""
     kind = LOSSES[config.loss].advantage if config.advantage == "default" else config.advantage
+    if kind == "reinforce_pp":
+        return reinforce_pp_credit(trajectories, config.gamma)
+    if kind == "reinforce_pp_baseline":
+        return reinforce_pp_baseline_credit(trajectories)
     match config.credit:
         case "group":
             return group_credit(trajectories, kind)

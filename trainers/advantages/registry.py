@@ -14,12 +14,15 @@ CREDITS: dict[CreditName, str] = {
     "arXiv:2505.10978)",
 }
 
-AdvantageName = Literal["grpo", "dr_grpo", "rloo"]
+AdvantageName = Literal["grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline"]
 
 ADVANTAGES: dict[AdvantageName, str] = {
     "grpo": "the return minus the group's mean, divided by its standard deviation (arXiv:2402.03300)",
     "dr_grpo": "the return minus the group's mean (arXiv:2503.20783)",
     "rloo": "the return minus the mean of the others in the group (arXiv:2402.14740)",
+    "reinforce_pp": "what was earned from the token on, discounted by `grpo.gamma` for each token, whitened "
+    "over all tokens of the batch (REINFORCE++, arXiv:2501.03262)",
+    "reinforce_pp_baseline": "the return minus the group's mean, whitened over all tokens of the batch",
 }
 
 

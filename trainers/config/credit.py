@@ -17,7 +17,8 @@ class CreditKeys(Section):
     )
     """Which token gets the credit for what an episode earned; goes with every loss."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """How much a reward counts one turn earlier. For the credits that discount."""
+    """How much a reward counts one turn earlier, or one token earlier with `advantage = "reinforce_pp"`. For
+    what discounts."""
     omega: NonNegative = 1.0
     """The weight of comparing turns in the same state, beside comparing episodes. For credit by anchor."""
     anchor_std: bool = True
@@ -32,10 +33,15 @@ class CreditKeys(Section):
 
     @model_validator(mode="after")
     def _credit_is_consistent(self) -> Self:
-        if self.credit == "group" and self.gamma != 1.0:
+        if self.credit == "group" and self.advantage != "reinforce_pp" and self.gamma != 1.0:
             raise ValueError(
-                f'gamma = {self.gamma:g} discounts by turn, but credit = "group" gives every turn the whole '
-                'return; take credit = "turn" or "anchor", or drop gamma'
+                f'gamma = {self.gamma:g} discounts, but credit = "group" gives every token the whole return; '
+                'take credit = "turn" or "anchor", or advantage = "reinforce_pp", or drop gamma'
+            )
+        if self.credit == "anchor" and self.advantage in ("reinforce_pp", "reinforce_pp_baseline"):
+            raise ValueError(
+                f'advantage = "{self.advantage}" whitens over the batch, but credit = "anchor" adds what it '
+                'gives to a comparison within the group; take credit = "group", or another advantage'
             )
         if self.credit != "anchor" and (self.omega != 1.0 or not self.anchor_std):
             name, value = ("anchor_std", "false") if self.omega == 1.0 else ("omega", f"{self.omega:g}")
@@ -49,3 +55,8 @@ class CreditKeys(Section):
                 'was earned from each turn on; take credit = "group", or drop advantage'
             )
         return self
+
+    @property
+    def compares_in_group(self) -> bool:
+        """Whether only a difference to others of the same group teaches."""
+        return self.advantage != "reinforce_pp"

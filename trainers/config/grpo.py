@@ -25,7 +25,7 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     groups: Count = 16
     """Starts per step."""
     group_size: Count = 8
-    """Episodes played from each start; the group's mean reward is the baseline."""
+    """Episodes played from each start, which are compared with each other."""
     updates_per_batch: Count = 1
     """The batch's groups are split into this many minibatches, with one optimiser step on each."""
     dynamic_sampling: bool = False
@@ -56,10 +56,15 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     def _consistent(self) -> Self:
         if self.steps == 0:
             return self
-        if self.group_size == 1:
+        if self.group_size == 1 and self.compares_in_group:
             raise ValueError(
                 "group_size = 1: an episode is compared with its group's mean, so alone it has advantage 0 "
                 "and nothing is learned; use 2 or more, 8 is usual"
+            )
+        if self.dynamic_sampling and not self.compares_in_group:
+            raise ValueError(
+                "dynamic_sampling leaves out groups in which all earned the same, but advantage = "
+                f'"{self.advantage}" compares with the whole batch, so they teach as much as others; drop it'
             )
         if self.groups % self.updates_per_batch:
             raise ValueError(
