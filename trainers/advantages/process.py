@@ -116,7 +116,7 @@ def process_of(config: GrpoSection, chat_format: ChatFormat) -> Process | None:
         ConfigError: as `scorer`.
     """
     score = scorer(config)
-    return score and Process(config.process, score, config.process_weight, chat_format)
+    return None if score is None else Process(config.process, score, config.process_weight, chat_format)
 
 
 def scorer(config: GrpoSection) -> ProcessScorer | None:
@@ -144,4 +144,4 @@ def scorer(config: GrpoSection) -> ProcessScorer | None:
             f"{about} is of type {type(found).__name__}; it should be a function from (text, episode, turn) "
             "to steps"
         )
-    return found  # type: ignore[no-any-return]
+    return found
