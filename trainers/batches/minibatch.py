@@ -59,8 +59,8 @@ def make_minibatches(
     credit for what was earned; one minibatch for each part.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
-    advantages are all 0 has no gradient (except that of a KL term), so it is measured and counted, then left
-    out.
+    advantages are all 0 has no gradient (except that of a KL term or of an entropy bonus), so it is measured
+    and counted, then left out.
     """
     layouts = [lay_out(part) for part in parts]
     trajectories = [layout.trajectories for layout in layouts]
@@ -72,8 +72,9 @@ def make_minibatches(
         credit = _credit(charged, config)
     else:
         credit = _credit(trajectories, config)
+        everywhere = reference is not None or config.grpo.entropy_coefficient > 0
         scores = [
-            score_layout(layout, _with_gradient(layout, advantages, reference), model, reference, config)
+            score_layout(layout, _with_gradient(layout, advantages, everywhere), model, reference, config)
             for layout, advantages in zip(layouts, credit, strict=True)
         ]
     return [
@@ -104,15 +105,14 @@ def _credit(parts: Sequence[Sequence[Trajectory]], config: RunConfig) -> list[li
     return [list(islice(advantages, len(part))) for part in parts]
 
 
-def _with_gradient(
-    layout: Layout, advantages: Sequence[Tensor], reference: PreTrainedModel | None
-) -> list[int]:
-    """The rows that a loss has a gradient on."""
+def _with_gradient(layout: Layout, advantages: Sequence[Tensor], everywhere: bool) -> list[int]:
+    """The rows that a loss has a gradient on: those with an advantage or, where a term of the loss has one
+    everywhere, all that are trained on."""
     return [
         r
         for r, episode in enumerate(layout.episode_R)
         if layout.trajectories[episode].is_trained_on
-        and (reference is not None or bool((layout.to_flat(advantages, [r]) != 0).any()))
+        and (everywhere or bool((layout.to_flat(advantages, [r]) != 0).any()))
     ]
 
 
