@@ -36,6 +36,14 @@ class PolicyLossKeys(Section):
     """`linear`, `cosine`: the coefficient falls to 0 until step `entropy_steps`."""
     entropy_steps: CountOrNone = 0
     """The step at which a falling coefficient reaches 0; 0: the last one."""
+    correction: Literal["none", "token", "sequence", "geometric"] = "none"
+    """Weighs what each token earned by its probability for the trainer over that for the engine that sampled
+    it, or by the product or the geometric mean of these over its sequence. For engines whose numbers
+    differ."""
+    correction_mode: Literal["truncate", "mask"] = "truncate"
+    """Whether a weight above the bound counts as the bound, or as 0."""
+    correction_bound: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
+    """The largest weight of a correction."""
 
     @model_validator(mode="after")
     def _bounds_have_a_use(self) -> Self:
@@ -58,5 +66,11 @@ class PolicyLossKeys(Section):
             raise ValueError(
                 f"entropy_steps = {self.entropy_steps} is where a falling coefficient reaches 0, but "
                 'entropy_schedule = "constant"; take "linear" or "cosine", or drop entropy_steps'
+            )
+        if self.correction == "none" and (self.correction_mode, self.correction_bound) != ("truncate", 2.0):
+            name = "correction_bound" if self.correction_mode == "truncate" else "correction_mode"
+            raise ValueError(
+                f"{name} = {getattr(self, name)} is about the weights of a correction, but correction = "
+                f'"none"; take "token", "sequence" or "geometric", or drop {name}'
             )
         return self
