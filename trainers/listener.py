@@ -9,7 +9,9 @@ from typing import Literal
 
 from ludus.agents.episode import Episode
 
-Phase = Literal["model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-final"]
+Phase = Literal[
+    "model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-best", "evaluation-final"
+]
 """A run's phases, in order. Phases that finished before a resume are not reported again."""
 
 

@@ -53,18 +53,6 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"grpo": {"loss": "pp"}}, ['"pp" is not one of grpo, dr_grpo, dapo, gspo, cispo, ppo']),
         ({"grpo": {"dual_clip": 1.0}}, ["dual_clip = 1 ", "above 1"]),
         ({"grpo": {"dual_clip": 3.0, "loss": "cispo"}}, ["dual_clip = 3", 'loss = "cispo"']),
-        ({"grpo": {"kl_schedule": "linear"}}, ['kl_schedule = "linear"', "kl_coefficient = 0"]),
-        ({"grpo": {"kl_coefficient": 0.1, "kl_steps": 9}}, ["kl_steps = 9", 'kl_schedule = "constant"']),
-        ({"grpo": {"kl_coefficient": 0.1, "kl_schedule": "adaptive"}}, ["needs kl_target"]),
-        ({"grpo": {"kl_coefficient": 0.1, "kl_target": 0.1}}, ["kl_target = 0.1", "adaptive"]),
-        ({"grpo": {"kl_coefficient": 0.1, "kl_horizon": 3.0}}, ["kl_horizon = 3", "adaptive"]),
-        ({"grpo": {"kl_in": "reward"}}, ['kl_in = "reward"', "kl_coefficient = 0"]),
-        ({"grpo": {"entropy_schedule": "cosine"}}, ["entropy_schedule", "entropy_coefficient = 0"]),
-        ({"grpo": {"entropy_coefficient": 0.1, "entropy_steps": 9}}, ["entropy_steps = 9", "constant"]),
-        ({"grpo": {"correction_bound": 3.0}}, ["correction_bound = 3.0", 'correction = "none"']),
-        ({"grpo": {"correction_mode": "mask"}}, ["correction_mode = mask", 'correction = "none"']),
-        ({"grpo": {"correction": "token", "correction_bound": 1.0}}, ["grpo.correction_bound", "than 1"]),
-        ({"grpo": {"correction": "tokens"}}, ["grpo.correction", "did you mean token"]),
         ({"grpo": {"ratio": "row"}}, ["grpo.ratio", "token, sequence"]),
         ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", "did you mean rloo"]),
         ({"engine": {"kind": "vlm"}}, ["engine.kind", "embedded, openai"]),
@@ -126,12 +114,11 @@ def test_several_errors_are_counted() -> None:
     assert "(and 1 more)" in many
 
 
-def test_an_unknown_table_is_told_before_the_one_that_is_missing():
-    with pytest.raises(ConfigError) as error:
+def test_an_unknown_table_is_told_first():
+    with pytest.raises(ConfigError, match=r'unknown key "enviroment"; did you mean environment[^;]*$'):
         parse_config({"enviroment": {"id": "ludus/Arithmetic-v0"}})
-    assert 'unknown key "enviroment"; did you mean environment?; also, "environment" is missing' in str(
-        error.value
-    )
+    with pytest.raises(ConfigError, match=r'unknown key "gpro".*; also, "environment.id" is missing'):
+        parse_config({"environment": {}, "gpro": {}})
 
 
 def test_overrides_are_typed_by_the_field(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
-from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config.run import RunConfig
@@ -24,7 +24,7 @@ from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
-from ludus.trainers.tasks import TaskStream
+from ludus.trainers.tasks import Task, TaskStream
 
 
 def fine_tune(
@@ -108,31 +108,36 @@ def batch_indices(seed: int, step: int, size: int, count: int) -> list[int]:
 
 
 def demonstrate(
-    seeds: Sequence[int],
+    tasks: Sequence[Task],
     chat_format: ChatFormat,
     config: RunConfig,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[TrainingSequence]:
-    """The oracle's episodes on `seeds`, as rows in which exactly the oracle's own tokens are marked as
+    """The oracle's episodes of `tasks`, as rows in which exactly the oracle's own tokens are marked as
     sampled.
 
     Raises:
         RunError: if an episode faulted: without it, the training set would be a different one.
     """
-    spec, settings = config.environment.spec, config.rollout
-    starts = [EpisodeStart(seed) for seed in seeds]
-    episodes = rollout(
-        ScriptedPolicy("oracle"), spec, starts, settings.limits, settings.concurrency, on_episode
+    jobs = [(task.spec, EpisodeStart(task.seed)) for task in tasks]
+    settings = config.rollout
+    episodes = rollout_mixed(
+        ScriptedPolicy("oracle"), jobs, settings.limits, settings.concurrency, on_episode
     )
-    for episode in episodes:
+    tools: list[tuple[EnvironmentSpec, list[Any]]] = []
+    rows: list[TrainingSequence] = []
+    for (spec, _), episode in zip(jobs, episodes, strict=True):
         if not episode.is_scored:
             raise RunError(
                 f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
                 "fix what broke and continue with --resume"
             )
-    with closing(spec.make()) as env:
-        tools = tool_schemas(env)
-    return [row for episode in episodes for row in render(episode, chat_format, tools).training_sequences()]
+        if spec not in [known for known, _ in tools]:
+            with closing(spec.make()) as env:
+                tools.append((spec, tool_schemas(env)))
+        schemas = next(schemas for known, schemas in tools if known == spec)
+        rows += render(episode, chat_format, schemas).training_sequences()
+    return rows
 
 
 def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:
