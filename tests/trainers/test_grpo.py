@@ -282,6 +282,39 @@ def test_the_kl_term_pulls_back_to_the_reference(
     assert divergences[-1] < 0.7 * divergences[0]
 
 
+def test_an_entropy_bonus_has_the_gradient_of_the_entropy(policy: LoadedModel, tiny: RunConfig) -> None:
+    """Of what the weights say: the mean over each episode's tokens, then over episodes. A batch that earned
+    nothing is trained on, too."""
+    config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=0.0, entropy_coefficient=0.3)
+    episodes = [with_return(episode, 0.0) for episode in played(policy, config)]
+    minibatch = prepared(policy, episodes, config)
+    assert len(minibatch.micro_batches) == 1
+    bonus = gradients(policy, minibatch, config)
+    policy.model.zero_grad()
+    (micro,) = minibatch.micro_batches
+    entropy_N = score(policy.model, micro, config.rollout.temperature, entropy_gradient=True).entropy
+    counts = torch.bincount(micro.row_N)
+    rows = torch.zeros(len(counts)).index_add(0, micro.row_N, entropy_N) / counts
+    (-0.3 * rows.mean()).backward()
+    for parameter, gradient in zip(policy.model.parameters(), bonus, strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, atol=1e-6, rtol=1e-3)
+    assert not score(policy.model, micro, 1.0).entropy.requires_grad
+
+
+def test_an_entropy_bonus_makes_the_policy_less_certain(policy: LoadedModel, tiny: RunConfig) -> None:
+    config = changed(tiny, "grpo", updates_per_batch=1, kl_coefficient=0.0, entropy_coefficient=1.0)
+    with torch.no_grad():  # a policy that is surer than a new one
+        policy.model.get_output_embeddings().weight.mul_(4.0)
+    optimizer, entropies = build_optimizer(policy.model, config.grpo), []
+    for _ in range(4):
+        episodes = [with_return(episode, 0.0) for episode in played(policy, config)]
+        minibatch = prepared(policy, episodes, config)
+        entropies.append(minibatch_metrics([minibatch], config)["entropy"])
+        accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+        apply_gradients(optimizer, 5e-3, 1.0)
+    assert entropies[-1] > entropies[0] + 0.05
+
+
 def test_a_cut_off_answer_gets_no_end(policy: LoadedModel, tiny: RunConfig) -> None:
     config = changed(tiny, "rollout", max_tokens=3)
     episodes = played(policy, config)

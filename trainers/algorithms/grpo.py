@@ -38,6 +38,7 @@ from ludus.trainers.metrics import completion_tokens, environment_metrics, episo
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
+from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
 from ludus.trainers.validation import Validation, best_metric, is_out_of_patience
 
@@ -92,8 +93,9 @@ def train_grpo(
             played = time.perf_counter()
 
             # Score their tokens under the policy that sampled them, and give each the credit it earned.
+            now = at_step(config, step, phase.history)
             parts = split_groups(trained_on, grpo.updates_per_batch)
-            minibatches = make_minibatches(parts, model, reference, config)
+            minibatches = make_minibatches(parts, model, reference if now.grpo.kl_coefficient else None, now)
             measured = minibatch_metrics(minibatches, config)
             check_engine(measured, grpo, step)
 
@@ -102,7 +104,9 @@ def train_grpo(
             updates: list[Update] = []
             for minibatch in minibatches:
                 if minibatch.micro_batches:
-                    loss, ratios = accumulate_gradients(minibatch, model, grpo, config.rollout.temperature)
+                    loss, ratios = accumulate_gradients(
+                        minibatch, model, now.grpo, config.rollout.temperature
+                    )
                     if not updates:
                         check_ratio(ratios.ratio_max_deviation, step)
                     check_loss(loss, grpo, "grpo", step)
@@ -121,6 +125,7 @@ def train_grpo(
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
                 **update_metrics(updates),
+                **coefficient_metrics(grpo, now.grpo),
                 "learning_rate": rate,
                 "tokens_per_second": completion_tokens(episodes) / (trained - began),
                 "seconds/rollout": played - began,
@@ -209,8 +214,8 @@ def accumulate_gradients(
     micro-batches. Nothing waits for the GPU before the last micro-batch."""
     losses, metrics = [], []
     for micro in minibatch.micro_batches:
-        logprobs_N = score(model, micro, temperature).logprobs
-        loss, measured = policy_loss(config, minibatch, micro, logprobs_N)
+        scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
+        loss, measured = policy_loss(config, minibatch, micro, scored.logprobs, scored.entropy)
         loss.backward()
         losses.append(loss.detach())
         metrics.append(measured)

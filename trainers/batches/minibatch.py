@@ -19,9 +19,10 @@ from ludus.trainers.advantages.credit import assign_credit, needs_scores
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.layout import Layout, lay_out
-from ludus.trainers.batches.packing import MicroBatch
+from ludus.trainers.batches.packing import MicroBatch, sampled_counts
 from ludus.trainers.batches.scoring import Scores, score_layout
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.losses.correction import bounded, engine_ratio
 from ludus.trainers.losses.registry import LOSSES
 
 
@@ -32,6 +33,7 @@ class Minibatch:
     micro_batches: list[MicroBatch]
     """Empty if no token has a gradient."""
     advantages_S: Tensor
+    """With the correction for what the engine computed differently, if there is one."""
     weights_S: Tensor
     """The weight of each token's term in the loss; includes the normaliser of the whole minibatch."""
     old_logprobs_S: Tensor
@@ -41,6 +43,8 @@ class Minibatch:
     mismatch_A: Tensor
     """|the trainer's log-probability - the engine's|, in nats."""
     entropy_A: Tensor
+    engine_ratio_S: Tensor | None = None
+    """What the correction follows from, before it is bounded; None without one."""
 
 
 def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
@@ -59,8 +63,8 @@ def make_minibatches(
     credit for what was earned; one minibatch for each part.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
-    advantages are all 0 has no gradient (except that of a KL term), so it is measured and counted, then left
-    out.
+    advantages are all 0 has no gradient (except that of a KL term or of an entropy bonus), so it is measured
+    and counted, then left out.
     """
     layouts = [lay_out(part) for part in parts]
     trajectories = [layout.trajectories for layout in layouts]
@@ -72,8 +76,9 @@ def make_minibatches(
         credit = _credit(charged, config)
     else:
         credit = _credit(trajectories, config)
+        everywhere = reference is not None or config.grpo.entropy_coefficient > 0
         scores = [
-            score_layout(layout, _with_gradient(layout, advantages, reference), model, reference, config)
+            score_layout(layout, _with_gradient(layout, advantages, everywhere), model, reference, config)
             for layout, advantages in zip(layouts, credit, strict=True)
         ]
     return [
@@ -104,15 +109,14 @@ def _credit(parts: Sequence[Sequence[Trajectory]], config: RunConfig) -> list[li
     return [list(islice(advantages, len(part))) for part in parts]
 
 
-def _with_gradient(
-    layout: Layout, advantages: Sequence[Tensor], reference: PreTrainedModel | None
-) -> list[int]:
-    """The rows that a loss has a gradient on."""
+def _with_gradient(layout: Layout, advantages: Sequence[Tensor], everywhere: bool) -> list[int]:
+    """The rows that a loss has a gradient on: those with an advantage or, where a term of the loss has one
+    everywhere, all that are trained on."""
     return [
         r
         for r, episode in enumerate(layout.episode_R)
         if layout.trajectories[episode].is_trained_on
-        and (reference is not None or bool((layout.to_flat(advantages, [r]) != 0).any()))
+        and (everywhere or bool((layout.to_flat(advantages, [r]) != 0).any()))
     ]
 
 
@@ -122,19 +126,30 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
     if tokens_E.sum() > 0:
         constant = config.rollout.max_sampled_tokens if spec.normaliser == "constant" else None
         weights_E = token_weights(spec.normaliser, tokens_E, constant).float() * (tokens_E > 0)
+    advantages_S, ratio_S = layout.to_flat(advantages, scores.trained).float(), None
+    if config.grpo.correction != "none":
+        counts_R = sampled_counts([layout.rows[r] for r in scores.trained])
+        ratio_S = engine_ratio(config.grpo.correction, scores.logprobs_S, scores.engine_logprobs_S, counts_R)
+        # A factor on the advantage is one on the policy's term alone: the divergence and the entropy are
+        # those of the visited states.
+        advantages_S = advantages_S * bounded(
+            config.grpo.correction_mode, config.grpo.correction_bound, ratio_S
+        )
     return Minibatch(
         scores.micro_batches,
-        layout.to_flat(advantages, scores.trained).float(),
+        advantages_S,
         weights_E[layout.episode_S(scores.trained)],
         scores.logprobs_S,
         scores.reference_logprobs_S,
         scores.mismatch_A,
         scores.entropy_A,
+        ratio_S,
     )
 
 
 def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> dict[str, float]:
-    """Before the first update: entropy, divergence from the reference, mismatch of engine and trainer."""
+    """Before the first update: entropy, divergence from the reference, mismatch of engine and trainer, and
+    the weights that correct it."""
     mismatch = torch.cat([minibatch.mismatch_A for minibatch in minibatches])
     if not len(mismatch):
         return {}
@@ -150,4 +165,9 @@ def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> di
     ]
     if divergences:
         metrics["kl"] = torch.cat(divergences).mean().item()
+    grpo = config.grpo
+    ratios = [minibatch.engine_ratio_S for minibatch in minibatches if minibatch.engine_ratio_S is not None]
+    if ratios and len(ratio := torch.cat(ratios)):
+        metrics["correction_mean"] = bounded(grpo.correction_mode, grpo.correction_bound, ratio).mean().item()
+        metrics["correction_bounded"] = (ratio > grpo.correction_bound).float().mean().item()
     return metrics

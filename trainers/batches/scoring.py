@@ -26,6 +26,7 @@ class Scores:
     micro_batches: list[MicroBatch]
     """Of these rows."""
     logprobs_S: Tensor
+    engine_logprobs_S: Tensor
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
     """|the trainer's log-probability - the engine's|, in nats."""
@@ -47,11 +48,13 @@ def score_layout(
     micro_batches = pack(rows, budget)
     logprobs_S, entropy_S = score_rows(model, rows, micro_batches, temperature)
     rest_logprobs, rest_entropy = score_rows(model, rest, pack(rest, budget), temperature)
-    engines_A = torch.cat([flat_logprobs(rows), flat_logprobs(rest)])
+    engines_S = flat_logprobs(rows)
+    engines_A = torch.cat([engines_S, flat_logprobs(rest)])
     return Scores(
         trained,
         micro_batches,
         logprobs_S,
+        engines_S,
         None if reference is None else score_rows(reference, rows, micro_batches, temperature)[0],
         (torch.cat([logprobs_S, rest_logprobs]) - engines_A).abs(),
         torch.cat([entropy_S, rest_entropy]),

@@ -16,13 +16,18 @@ from ludus.trainers.losses.registry import LOSSES
 
 
 def policy_loss(
-    config: GrpoSection, minibatch: Minibatch, micro: MicroBatch, logprobs_N: Tensor
+    config: GrpoSection,
+    minibatch: Minibatch,
+    micro: MicroBatch,
+    logprobs_N: Tensor,
+    entropy_N: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """What a micro-batch adds to its minibatch's loss.
 
     Args:
         logprobs_N: Of the micro-batch's tokens under the policy being trained; differentiable. Everything is
             computed on its device, and nothing waits for a GPU.
+        entropy_N: Of the policy at these tokens, differentiable; needed where there is a bonus for it.
 
     Returns:
         The loss, [], and the metrics tensor of `grpo_loss`, for `PolicyMetrics.read`.
@@ -34,7 +39,7 @@ def policy_loss(
         return values_S[micro.token_N].to(device)
 
     reference_S = minibatch.reference_logprobs_S if config.kl_in == "loss" else None
-    return grpo_loss(
+    loss, metrics = grpo_loss(
         logprobs_N,
         chosen(minibatch.old_logprobs_S),
         chosen(minibatch.advantages_S),
@@ -49,6 +54,10 @@ def policy_loss(
         kl_estimator=config.kl_estimator,
         kl_coefficient=0.0 if reference_S is None else config.kl_coefficient,
     )
+    if config.entropy_coefficient:
+        assert entropy_N is not None
+        loss = loss - config.entropy_coefficient * (chosen(minibatch.weights_S) * entropy_N).sum()
+    return loss, metrics
 
 
 @dataclass(frozen=True, slots=True)

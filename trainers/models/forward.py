@@ -36,10 +36,13 @@ class Scored:
     logprobs: Tensor
     """[N], differentiable. Under the policy at the given temperature."""
     entropy: Tensor
-    """[N], detached. Of the distribution that each token was drawn from; in nats."""
+    """[N], of the distribution that each token was drawn from; in nats. Detached, unless its gradient was
+    asked for."""
 
 
-def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -> Scored:
+def score(
+    model: PreTrainedModel, micro_batch: MicroBatch, temperature: float, entropy_gradient: bool = False
+) -> Scored:
     """Scores a micro-batch with the model in evaluation mode (no dropout): the same weights, micro-batch and
     thread count give the same bits, with gradients or without. The model's mode and attention are restored
     afterwards.
@@ -58,7 +61,7 @@ def score(model: PreTrainedModel, micro_batch: MicroBatch, temperature: float) -
     scored = linear_logprob(
         hidden_TH[micro_batch.scored_N], head.weight, micro_batch.targets_N, temperature, head.bias
     )
-    return Scored(scored.logprobs, scored.entropy.detach())
+    return Scored(scored.logprobs, scored.entropy if entropy_gradient else scored.entropy.detach())
 
 
 def packed_attention(

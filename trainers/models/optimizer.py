@@ -5,8 +5,8 @@ import math
 import torch
 
 from ludus.trainers.config.optimizer import OptimizerSection
-from ludus.trainers.config.values import Schedule
 from ludus.trainers.errors import TrainingDiverged
+from ludus.trainers.schedules import decay
 
 
 def build_optimizer(model: torch.nn.Module, config: OptimizerSection) -> torch.optim.AdamW:
@@ -34,17 +34,7 @@ def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     fraction = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    return config.learning_rate * _decay(config.schedule, fraction)
-
-
-def _decay(schedule: Schedule, fraction: float) -> float:
-    match schedule:
-        case "constant":
-            return 1.0
-        case "linear":
-            return 1.0 - fraction
-        case "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * fraction))
+    return config.learning_rate * decay(config.schedule, fraction)
 
 
 def apply_gradients(optimizer: torch.optim.AdamW, rate: float, max_grad_norm: float) -> float:
