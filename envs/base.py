@@ -27,6 +27,7 @@ from ludus.envs.chat import (
 )
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
+from ludus.tools.content import NoContentKey, content_key
 from ludus.tools.tool import Tool
 
 
@@ -128,6 +129,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         self._state: Any = None
         self.task_name = self.task_kind = self._failure = ""
         self._task = 0
+        self._anchor: int | None = None
         self._messages: tuple[Message, ...] = ()
 
     def answer(self, state: Any, action: Reply) -> Outcome:
@@ -147,7 +149,8 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         was no seed before).
 
         Returns:
-            The first messages, and `info` with `task`, the task's opaque key (see `task_key`).
+            The first messages, and `info` with `task`, the task's opaque key (see `task_key`), and `anchor`,
+            the state's (see `anchor`).
 
         Raises:
             ArgumentError: for a seed that is not an integer ≥ 0, or an option that the environment does not
@@ -160,19 +163,21 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if options:
             refuse_unknown_options(options, sorted(self.option_names))
         begun = self.start(self._rng, options or {})
-        self._state, self._turn, self._open = begun.state, 0, True
+        self._turn, self._open = 0, True
         self.task_name, self._task = begun.task, task_key(begun.task)
+        self._stand_in(begun.state)
         self.task_kind, self._failure = begun.kind, ""
         if self.render_mode is not None:
             self._messages = _copied(begun.messages)
-        return begun.messages, {"task": self._task}
+        return begun.messages, self._info_keys()
 
     def step(self, action: Reply) -> tuple[Chat, float, bool, bool, dict[str, Any]]:
         """Answer a reply, whatever it is.
 
         Returns:
             The messages added; the rubric's sum; whether the task ended; whether `max_turns` cut it off; and
-            `info` with `task`, `reward_terms` (every term, unweighted) and, when the episode ends, `success`.
+            `info` with `task`, `anchor`, `reward_terms` (every term, unweighted) and, when the episode ends,
+            `success`.
 
         Raises:
             gymnasium.error.ResetNeeded: when no episode is open.
@@ -185,14 +190,16 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         action = as_reply(action)
         outcome = self.answer(self._state, action)
         messages = outcome.messages
-        self._state = outcome.state
+        if outcome.state is not self._state:
+            self._stand_in(outcome.state)
         self._turn += 1
         terminated = outcome.terminated
         truncated = not terminated and self._turn >= self.max_turns
         terms, weights = outcome.terms, self.rubric.weights
         if len(terms) != len(weights):
             terms = {**dict.fromkeys(weights, 0.0), **terms}
-        info: dict[str, Any] = {"task": self._task, "reward_terms": terms}
+        info = self._info_keys()
+        info["reward_terms"] = terms
         if terminated or truncated:
             self._open = False
             info["success"] = outcome.success
@@ -203,6 +210,36 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if self.render_mode is not None:
             self._messages += (assistant(reply_text(action)), *_copied(messages))
         return messages, self.rubric(terms), terminated, truncated, info
+
+    def anchor(self, state: Any) -> int:
+        """The key of a state of the open task: a number below 2⁶³, the same for states in which the same may
+        follow, however they were reached, and another for states in which something else may.
+
+        `info["anchor"]` is made from it and the task's key, so that credit can compare the actions that were
+        taken in the same state. By default it is the key of the whole content. Override it where a state
+        holds what does not matter (counters, a history), where it is large, or where its content cannot be
+        told: `return content_key((state.room, state.carried))`. What the task's name says already need not
+        be in it, nor how many replies are left before `max_turns`, which cuts an episode off wherever it
+        stands.
+
+        Raises:
+            NoContentKey: there is no key for the state; `info` then has no `anchor`.
+        """
+        return content_key(state)
+
+    def _stand_in(self, state: Any) -> None:
+        self._state = state
+        try:
+            self._anchor = self._task ^ self.anchor(state)
+        except NoContentKey:
+            # No key is better than a wrong one. The conformance suite says what is missing.
+            self._anchor = None
+
+    def _info_keys(self) -> dict[str, Any]:
+        """The keys that every `info` has."""
+        if self._anchor is None:
+            return {"task": self._task}
+        return {"task": self._task, "anchor": self._anchor}
 
     def expected(self, state: Any) -> str:
         """What is right, in words; empty if there are none for it."""
@@ -229,14 +266,14 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
         Gymnasium's wrappers pass no method on: call `env.unwrapped.snapshot()`, `env.unwrapped.restore(…)`.
         """
-        task = (self.task_name, self.task_kind, self._failure)
+        task = (self.task_name, self.task_kind, self._failure, self._anchor)
         return (self._state, task, self._turn, self._open, self._messages)
 
     def restore(self, snapshot: Any) -> None:
         """Go back to where `snapshot` was taken, in this instance or in another one with the same
         arguments."""
         self._state, task, self._turn, self._open, self._messages = snapshot
-        self.task_name, self.task_kind, self._failure = task
+        self.task_name, self.task_kind, self._failure, self._anchor = task
         self._task = task_key(self.task_name)
 
     @property

@@ -17,6 +17,7 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.content import content_key
 from ludus.tools.services.faults import Fault, FaultPlan
 from ludus.tools.services.service import Service, Snapshot
 from ludus.tools.services.transport import connect
@@ -102,6 +103,22 @@ class ServiceEnv(ToolEnv):
         for service, snapshot in zip(self.services.values(), worlds, strict=True):
             service.restore(snapshot)
 
+    def services_key(self, state: WorldState) -> int:
+        """The key of the services as they are in a state. Where faults are injected, their number of calls
+        is part of it, since the next faults are drawn from it."""
+        faulty = self.faults is not None
+        return content_key(
+            [
+                (service.key(snapshot.state, faulty), snapshot.now, snapshot.calls if faulty else 0)
+                for service, snapshot in zip(self.services.values(), state.worlds, strict=True)
+            ]
+            if state.worlds
+            else ()
+        )
+
+    def anchor(self, state: WorldState) -> int:
+        return content_key((self.services_key(state), replace(state, worlds=())))
+
     def answer(self, state: WorldState, action: Reply) -> Outcome:
         self.rewind(state.worlds)
         outcome = super().answer(state, action)
@@ -117,11 +134,11 @@ class ServiceEnv(ToolEnv):
             The reward for what has changed, and `info` as from `step`.
         """
         outcome = self.witness(replace(self._state, worlds=self.worlds()), exchange)
-        self._state = outcome.state
+        self._stand_in(outcome.state)
         if not self.milestones:
             outcome.terms.pop(MILESTONES, None)
         terms = {**dict.fromkeys(self.rubric.weights, 0.0), **outcome.terms}
-        return self.rubric(terms), {"task": self._task, "reward_terms": terms}
+        return self.rubric(terms), {**self._info_keys(), "reward_terms": terms}
 
     def witness(self, state: Any, exchange: Exchange) -> Outcome:
         """What an exchange led to, beyond the services' new snapshots, which `state` has already: evidence of

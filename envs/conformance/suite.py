@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.envs.conformance import agents, determinism, fuzz, interface
+from ludus.envs.conformance import agents, anchors, determinism, fuzz, interface
 from ludus.envs.conformance.episodes import Subject
 from ludus.envs.conformance.report import Check, Report, Violation, is_not_about_the_environment
 
@@ -25,6 +25,7 @@ CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "threads": determinism.threads,
     "processes": determinism.processes,
     "snapshots": determinism.snapshots,
+    "anchors": anchors.anchors,
     "vectors": interface.vectors,
     "scripted agents": agents.scripted_agents,
 }

@@ -2,9 +2,11 @@
 
 import itertools
 import random
+import re
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -517,6 +519,61 @@ def test_what_other_processes_cannot_make_is_found() -> None:
     (found,) = report(lambda: Double(), "processes").checks
     assert not found.passed
     assert "pickle" in found.detail
+
+
+class NoAnchor(Double):
+    def step(self, action: Any) -> Any:
+        *outcome, info = super().step(action)
+        del info["anchor"]
+        return *outcome, info
+
+
+class Counts(Double):
+    """Its state counts the tries, and something follows from that; its key does not."""
+
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        begun = super().start(rng, options)
+        return Start(begun.messages, begun.task, (begun.state, 0))
+
+    def respond(self, state: Any, text: str) -> Outcome:
+        number, tries = state
+        outcome = super().respond(number, text)
+        return replace(outcome, state=(number, tries + 1), messages=[user(f"Try {tries + 1}.")])
+
+    def anchor(self, state: Any) -> int:
+        return int(state[0])
+
+
+class Lambda(Double):
+    def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
+        begun = super().start(rng, options)
+        return Start(begun.messages, begun.task, print)
+
+    def respond(self, state: Any, text: str) -> Outcome:
+        return Outcome(state, [user("No.")], {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (NoAnchor, r'info\["anchor"\] is None: give the state\'s key'),
+        (
+            Counts,
+            r"the states after \d and \d steps have the same info.*put into anchor\(\) what they",
+        ),
+        (
+            Lambda,
+            r"a builtins.builtin_function_or_method has no content .*; override anchor\(state\)",
+        ),
+    ],
+)
+def test_keys_of_states_are_checked(environment: Any, said: str) -> None:
+    (found,) = report(environment, "anchors").checks
+    assert not found.passed
+    assert re.search(said, found.detail), found.detail
+    (found,) = report(Double, "anchors").checks
+    assert found.passed
+    assert not found.detail.endswith(" 0 compared with another of the same key")
 
 
 def test_a_report_says_what_failed() -> None:

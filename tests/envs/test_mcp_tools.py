@@ -107,6 +107,18 @@ def test_an_episode_can_be_branched(make: Any) -> None:
     assert env.step("done")[4]["success"]
 
 
+def test_the_state_is_keyed_by_the_calls_so_far(make: Any) -> None:
+    env, other = make(NOTE), make(NOTE)
+    start = env.reset(seed=0)[1]["anchor"]
+    assert other.reset(seed=0)[1]["anchor"] == start
+    milk, eggs = reply("remember", state="milk"), reply("remember", state="eggs")
+    once = env.step(milk)[-1]["anchor"]
+    assert other.step(eggs)[-1]["anchor"] != once
+    assert env.step(eggs)[-1]["anchor"] not in (start, once)
+    other.reset(seed=0)
+    assert other.step({**milk, "content": "in other words"})[-1]["anchor"] == once
+
+
 def test_what_cannot_be_played_again_is_a_fault(make: Any) -> None:
     env = make(ADD)
     env.reset(seed=0)

@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from ludus.tools.content import content_key
+
 EPOCH = datetime(2031, 3, 3, 8, 0, tzinfo=UTC)
 """Where virtual clocks start by default: a Monday."""
 
@@ -65,6 +67,15 @@ class Service(ABC):
     @state.setter
     @abstractmethod
     def state(self, state: Any) -> None: ...
+
+    def key(self, state: Any, with_stale: bool = False) -> int:
+        """The key of a state's content: the same for states from which calls are answered in the same way.
+        Histories that only clients from outside ask for (sync tokens, UIDs) play no part.
+
+        Args:
+            with_stale: whether answers from outdated data (an injected fault) count, too.
+        """
+        return content_key(state)
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.state, self.clock.now, self.calls)

@@ -33,6 +33,7 @@ from ludus.envs.chat import Reply, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
+from ludus.tools.content import KeysByIdentity, content_key
 from ludus.tools.errors import ToolError
 from ludus.tools.services.calendar import CalendarClient, CalendarService
 from ludus.tools.services.calendar.model import Status
@@ -154,6 +155,7 @@ class Calendar(ServiceEnv):
             {"calendar": service}, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode
         )
         self._service = service
+        self._seen_keys: KeysByIdentity[frozenset[Any]] = KeysByIdentity(content_key, most=16)
         self._client = CalendarClient(self.connect("calendar"), lambda: service.clock.now)
         self.kinds = as_choices("kinds", kinds, KINDS)
         self.recipe = Recipe(
@@ -430,6 +432,9 @@ class Calendar(ServiceEnv):
         terms, success = self._judged(state, answer)
         said = "Done." if success else "This is not what was asked for."
         return Answer(state, said, terms, True, success, self._failure_of(state, answer))
+
+    def anchor(self, state: CalendarState) -> int:
+        return content_key((self.services_key(state), self._seen_keys(state.seen)))
 
     def expected(self, state: CalendarState) -> str:
         goal = state.goal

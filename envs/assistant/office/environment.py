@@ -25,6 +25,7 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
+from ludus.tools.content import content_key
 from ludus.tools.errors import ToolFault
 from ludus.tools.services import VirtualClock
 from ludus.tools.services.calendar import CalendarClient, CalendarService
@@ -279,6 +280,14 @@ class Assistant(OfficeTools):
         unforeseen = ["the forecast that decides was not looked up"] if is_guess else []
         failure = "; ".join(filter(None, [stands.failure, *unforeseen]))
         return Answer(state, f"The end: {said}.", {"success": float(success)}, True, success, failure)
+
+    def anchor(self, state: OfficeState) -> int:
+        # A user that is a model remembers every word.
+        is_simple = isinstance(self.user, Automaton)
+        heard = Automaton.memory(state.talk) if is_simple else state.talk
+        looked_up = state.foreseen & state.task.goal.forecast
+        standing = (heard, looked_up, state.created, state.stands.obeyed)
+        return content_key((self.services_key(state), standing))
 
     def expected(self, state: OfficeState) -> str:
         return str(state.task.goal)

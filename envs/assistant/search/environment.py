@@ -17,6 +17,7 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
+from ludus.tools.content import content_key
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services.search import SearchClient, SearchService
 from ludus.tools.services.transport import connect
@@ -259,6 +260,9 @@ class Search(ServiceEnv):
             else "Right, but these pages, as far as you opened them, do not prove it."
         )
         return Answer(state, said, {"solved": worth}, True, worth == 1.0, "; ".join(lacks))
+
+    def anchor(self, state: SearchState) -> int:
+        return content_key((self.services_key(state), state.opened))
 
     def expected(self, state: SearchState) -> str:
         question = state.question

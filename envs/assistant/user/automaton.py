@@ -30,14 +30,21 @@ class Automaton:
     says what can be asked. What does not matter to it, it leaves to the assistant.
     """
 
-    def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
+    @staticmethod
+    def memory(history: Sequence[Message]) -> tuple[bool, int]:
+        """All of a conversation that later answers depend on: whether the user has left, and how many
+        questions it did not understand, 2 for more."""
         said = [content_text(message) for message in history if message["role"] == "user"]
+        return _GOODBYE in said, min(2, sum(text.startswith("I did not understand") for text in said))
+
+    def answer(self, brief: Brief, history: Sequence[Message], text: str) -> str:
+        has_left, confused = self.memory(history)
         heard = text[:MAX_HEARD].casefold().replace("’", "'")
         slots = asked_for(heard)
         if not slots and _MORE.search(heard):
             return _GOODBYE
         if not slots and "?" not in heard:
-            if _GOODBYE in said:
+            if has_left:
                 return "(There is no answer: the user has gone. Ask if you need to know something.)"
             if _DONE.search(heard):
                 return _GOODBYE
@@ -45,7 +52,6 @@ class Automaton:
         if not slots and _LEAVE.search(heard):
             return "Please do what I asked for, and nothing else."
         if not slots:
-            confused = sum(answer.startswith("I did not understand") for answer in said)
             if confused < 2:
                 return "I did not understand the question. What exactly do you want to know?"
             return f"I did not understand. You can ask me about one of these: {', '.join(SLOTS)}."

@@ -23,6 +23,7 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
+from ludus.tools.content import content_key
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services.geography import REAL_CITIES, Place, invented_places
 from ludus.tools.services.service import EPOCH
@@ -384,6 +385,9 @@ class Weather(ServiceEnv):
         wrong = [] if is_right else [f"answered {value[:300]} {unit[:50]}".rstrip()]
         failure = "; ".join([*wrong, *self._not_looked_up(state)])
         return Answer(state, f"Wrong{why}.", {}, True, False, failure)
+
+    def anchor(self, state: WeatherState) -> int:
+        return content_key((self.services_key(state), state.found))
 
     def expected(self, state: WeatherState) -> str:
         return str(state.question.goal)

@@ -20,6 +20,7 @@ from ludus.envs.code.analysis.tasks import KINDS, WORLDS, Case, Task, draw_task,
 from ludus.envs.code.faults import sandbox_faults
 from ludus.envs.rubric import Rubric
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
+from ludus.tools.content import content_key
 from ludus.tools.sandbox import Result, Verdict
 from ludus.tools.tool import tool
 
@@ -198,6 +199,9 @@ class DataAnalysis(ToolEnv):
         said = _verdict(answer, transfers)
         failure = f"printed {_clipped(result.stdout.strip())}: {said}"
         return Answer(state, said, terms, True, solved, failure)
+
+    def anchor(self, state: State) -> int:
+        return content_key(state.cells)
 
     def expected(self, state: State) -> str:
         return written(given_case(state.task).expected)

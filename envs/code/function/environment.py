@@ -15,6 +15,7 @@ from ludus.envs.code.function.judge import Judgement, judge
 from ludus.envs.code.function.reply import program_in
 from ludus.envs.code.function.scripted import SCRIPTED
 from ludus.envs.rubric import Rubric
+from ludus.tools.content import content_key
 
 WEIGHTS: Mapping[str, float] = {
     "runs": 0.05,
@@ -100,6 +101,10 @@ class CodeFunction(ChatEnv):
         judgement = judge(state, program.code)
         said = [user(verdict(judgement))]
         return Outcome(state, said, judgement.terms, True, judgement.fast, judgement.failure)
+
+    def anchor(self, state: Task) -> int:
+        # The task's name leaves the examples open.
+        return content_key((state.choices, state.seed))
 
     def expected(self, state: Task) -> str:
         return state.family.source(state.choices)

@@ -22,6 +22,7 @@ from ludus.envs.code.function.judge import Tried, judge, try_public
 from ludus.envs.code.function.reply import program_in
 from ludus.envs.code.function.scripted import SCRIPTED
 from ludus.envs.rubric import Rubric
+from ludus.tools.content import content_key
 
 SUBMIT = "submit"
 REPL_WEIGHTS: Mapping[str, float] = {**WEIGHTS, "retry": -0.02}
@@ -131,6 +132,10 @@ class CodeFunctionRepl(ChatEnv):
         if after.code:
             return _handed_in(after, terms)
         return Outcome(after, [user(said)], terms, True, failure=said)
+
+    def anchor(self, state: State) -> int:
+        # The replies that are left are shown to the agent, so they belong to the state.
+        return content_key((state.task.choices, state.task.seed, state.turns, state.code))
 
     def expected(self, state: State) -> str:
         return state.task.family.source(state.task.choices)

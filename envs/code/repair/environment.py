@@ -24,6 +24,7 @@ from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import MAX_CALLS, Answer, ToolEnv
 from ludus.tools import sandbox
+from ludus.tools.content import content_key
 from ludus.tools.errors import ToolError
 from ludus.tools.tool import tool
 
@@ -162,6 +163,9 @@ class CodeRepair(ToolEnv):
             success=verdict.solved,
             failure=verdict.failure,
         )
+
+    def anchor(self, state: RepairState) -> int:
+        return content_key(state.files)
 
     def expected(self, state: RepairState) -> str:
         calls = len(state.problem.visible) + len(state.problem.hidden)

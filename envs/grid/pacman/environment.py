@@ -73,7 +73,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     `info["action_mask"]`, int8 `(4,)`, has a 1 for each direction without a wall, in the form that
     `action_space.sample(mask)` takes; `action_masks()` gives bools. `info["frightened"]` is for how many more
     steps ghosts are frightened.
-    `info["task"]` names the start by its content.
+    `info["task"]` names the start by its content, `info["anchor"]` the state.
 
     ## Actions
     `Discrete(4)`: 0 up, 1 right, 2 down, 3 left. Against a wall Pac-Man stays where he is, and the ghosts
@@ -154,7 +154,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         """Begin an episode: a pure function of the arguments and the seed; without one, the next in line.
 
         Returns:
-            The observation, and `info` with `task`, `action_mask` and `frightened`.
+            The observation, and `info` with `task`, `anchor`, `action_mask` and `frightened`.
 
         Raises:
             ArgumentError: the seed is no integer ≥ 0, or there are options, of which Pac-Man has none.
@@ -179,8 +179,8 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         """Play one step.
 
         Returns:
-            The observation; the reward; terminated; truncated; and `info` with `task`, `action_mask`,
-            `frightened`, `reward_terms` and, when the episode ends, `success`.
+            The observation; the reward; terminated; truncated; and `info` with `task`, `anchor`,
+            `action_mask`, `frightened`, `reward_terms` and, when the episode ends, `success`.
 
         Raises:
             gymnasium.error.ResetNeeded: no episode is open.
@@ -213,6 +213,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
         observation = as_planes(seen[0]) if self._planes else seen[0]
         info = {
             "task": self._task,
+            "anchor": self._task ^ self._games.states.item(rules.ANCHOR),
             "action_mask": masks[0],
             "frightened": self._games.states.item(rules.FRIGHT),
         }

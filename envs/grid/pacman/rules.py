@@ -13,6 +13,8 @@ Numba's cache does not notice edits in other files; `compiled_random` is the onl
 called from here.
 """
 
+from hashlib import blake2b
+
 import numpy as np
 
 from ludus.envs.grid.compiled import inner, kernel
@@ -35,7 +37,9 @@ CHASER, AMBUSHER, PATROLLER, SHY = range(4)
 TERMS = ("pellet", "power", "ghost", "caught", "cleared")
 
 # One game's state.
-PACMAN, FACING, PELLETS, STEP, FRIGHT, RANDOM, HOME, GHOSTS = range(8)
+# ROUND is how far the patroller's round of the corners is, in steps; EATEN is a hash of the cells that have
+# been eaten, POWER_LEFT how many power pellets have not, ANCHOR the key of the game as it stands.
+PACMAN, FACING, PELLETS, STEP, ROUND, FRIGHT, RANDOM, HOME, EATEN, POWER_LEFT, ANCHOR, GHOSTS = range(12)
 # For each ghost from GHOSTS on: its cell, its direction (STAY: none yet), the way it has saved up in
 # thousandths of a cell, the steps that it still waits at home, whether it is frightened.
 CELL, HEADING, SAVED, WAIT, SCARED, GHOST_SIZE = range(6)
@@ -44,6 +48,9 @@ STATE_SIZE = GHOSTS + MOST_GHOSTS * GHOST_SIZE
 # The arguments as one int64 array.
 ROWS, COLUMNS, START_CELL, HOME_CELL, GHOST_COUNT, SPEED, POWERS, FRIGHT_STEPS, MAX_STEPS, KINDS = range(10)
 SETTINGS_SIZE = KINDS + MOST_GHOSTS
+
+_FACTORS = np.frombuffer(blake2b(b"Pac-Man").digest() + blake2b(b"ghosts").digest(), np.uint64) | np.uint64(1)
+"""Random odd numbers."""
 
 WAIT_BETWEEN = 4
 """Ghost g leaves home g times this many steps after the start."""
@@ -98,6 +105,7 @@ def begin(
         pellets = 0
         for cell in range(grid.size):
             pellets += grid[cell] >= PELLET
+            state[POWER_LEFT] += grid[cell] == POWER
         state[PELLETS] = pellets
         for g in range(settings[GHOST_COUNT]):
             ghost = GHOSTS + g * GHOST_SIZE
@@ -105,6 +113,7 @@ def begin(
             state[ghost + HEADING] = STAY
             state[ghost + WAIT] = g * WAIT_BETWEEN
         _put_pieces(grids, states, i, settings[GHOST_COUNT])
+        _set_anchor(states, i, settings)
         # FNV's way of hashing, eight cells at a time.
         code = np.uint64(state[RANDOM])
         for first in range(0, grid.size, 8):
@@ -187,6 +196,8 @@ def advance(
             if here >= PELLET:
                 grids[i, states[i, PACMAN]] = FLOOR
                 states[i, PELLETS] -= 1
+                states[i, POWER_LEFT] -= here == POWER
+                states[i, EATEN] ^= mixed(states[i, PACMAN])
                 cleared = states[i, PELLETS] == 0
                 terms[here - PELLET, i] = 1.0
             if here == POWER:
@@ -207,7 +218,11 @@ def advance(
                     if caught:
                         break
         states[i, STEP] += 1
+        states[i, ROUND] += 1
+        if states[i, ROUND] == 4 * (settings[ROWS] + settings[COLUMNS]):
+            states[i, ROUND] = 0
         _put_pieces(grids, states, i, count)
+        _set_anchor(states, i, settings)
         terms[2, i] = eaten
         terms[3, i] = caught
         terms[4, i] = cleared
@@ -215,6 +230,31 @@ def advance(
             rewards[i] += weights[t] * terms[t, i]
         terminated[i] = caught or cleared
         truncated[i] = not terminated[i] and states[i, STEP] >= settings[MAX_STEPS]
+
+
+@inner
+def _set_anchor(states: np.ndarray, i: int, settings: np.ndarray) -> None:
+    """Key the game, beside its start, by what may still matter: the facing if an ambusher looks at it, the
+    round if a patroller makes one, the random word if ghosts are frightened, or may be again."""
+    state = states[i]
+    total = np.uint64(state[PACMAN]) * _FACTORS[0]
+    total += np.uint64(state[EATEN]) * _FACTORS[1]
+    total += np.uint64(state[FRIGHT]) * _FACTORS[2]
+    count = settings[GHOST_COUNT]
+    if count > 0 and (state[FRIGHT] > 0 or state[POWER_LEFT] > 0):
+        total += np.uint64(state[RANDOM]) * _FACTORS[3]
+    for g in range(count):
+        kind = settings[KINDS + g]
+        if kind == AMBUSHER:
+            total += np.uint64(state[FACING]) * _FACTORS[4]
+        elif kind == PATROLLER:
+            total += np.uint64(state[ROUND]) * _FACTORS[5]
+        ghost = GHOSTS + g * GHOST_SIZE
+        # Below 2,000, 16, 5 and 2, so that none reaches into another's bits.
+        word = state[ghost + CELL] << 19 | state[ghost + SAVED] << 8 | state[ghost + WAIT] << 4
+        word |= (state[ghost + HEADING] + 1) << 1 | state[ghost + SCARED]
+        total += np.uint64(word) * _FACTORS[6 + g]
+    state[ANCHOR] = np.int64(np.uint64(mixed(np.int64(total))) >> np.uint64(1))
 
 
 @inner
@@ -370,7 +410,7 @@ def _aim(
     if near:
         return row, column
     # The patroller's round: the corners clockwise, a new one every rows + columns steps.
-    corner = (states[i, STEP] // (rows + columns)) % 4
+    corner = states[i, ROUND] // (rows + columns)
     return (1 if corner < 2 else rows - 2), (1 if corner == 0 or corner == 3 else columns - 2)
 
 

@@ -53,8 +53,8 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
       changes no result.
 
     ## Infos
-    Arrays over games: `task`, `action_mask` (N, 4), `frightened`, `reward_terms` (a dictionary of arrays),
-    `success`; with Gymnasium's masks `_task` and so on that say which games have the entry.
+    Arrays over games: `task`, `anchor`, `action_mask` (N, 4), `frightened`, `reward_terms` (a dictionary of
+    arrays), `success`; with Gymnasium's masks `_task` and so on that say which games have the entry.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
@@ -256,6 +256,7 @@ class PacManVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         those that `ended` a success."""
         infos: dict[str, Any] = {
             "task": self._tasks * rows,
+            "anchor": (self._tasks ^ self._games.states[:, rules.ANCHOR]) * rows,
             "action_mask": masks,
             "frightened": self._games.states[:, rules.FRIGHT] * rows,
         }

@@ -18,6 +18,7 @@ from ludus.envs.math.mathtool.topics import KINDS, TOPICS, checked_topics
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
+from ludus.tools.content import content_key
 from ludus.tools.sandbox import Limits, Result, Verdict, shared_pool
 from ludus.tools.tool import tool
 
@@ -159,6 +160,9 @@ class MathTool(ToolEnv):
         said = "Correct." if correct else f"Wrong: the answer is {kind.write(state.answer)}."
         failure = f"answered {found.content.strip()[:300]}"
         return Outcome(state, [user(said)], terms, True, correct, failure)
+
+    def anchor(self, state: Sheet) -> int:
+        return content_key(state.used)
 
     def expected(self, state: Sheet) -> str:
         return KINDS[state.kind].write(state.answer)

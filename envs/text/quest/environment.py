@@ -27,6 +27,7 @@ from ludus.envs.text.quest.house import (
     shortest_way,
 )
 from ludus.envs.text.quest.scripted import AGENTS
+from ludus.tools.content import content_key
 
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _COMMAND = re.compile(r"(go|take|drop)\s+(?:the\s+)?([a-z]+(?:\s+key)?)")
@@ -129,6 +130,9 @@ class Quest(ChatEnv):
         terms = {"success": float(success), "found": float(taken), "refused": float(now == state.now)}
         room = "The errand is done." if success else scene(after)
         return Outcome(after, [user(f"{said} {room}".strip())], terms, success, success)
+
+    def anchor(self, state: QuestState) -> int:
+        return content_key((state.now, state.found))
 
     def way(self) -> list[Command]:
         """The fewest commands that do the errand from here."""

@@ -141,3 +141,17 @@ def test_the_brief_in_words_says_everything_once() -> None:
     for _, answer in BRIEF.knows:
         assert BRIEF.written.count(answer) == 1
     assert {slot for slot, _ in BRIEF.knows} <= set(SLOTS)
+
+
+def test_what_a_user_remembers_is_all_that_answers_depend_on() -> None:
+    asked = [user(BRIEF.request), assistant("How long?"), user("An hour.")]
+    lost = [
+        *asked,
+        assistant("?"),
+        user("I did not understand the question. What …?"),
+    ]
+    gone = [*asked, assistant("Done."), user("Thank you, that is all. Goodbye.")]
+    assert Automaton.memory(asked) == Automaton.memory([user(BRIEF.request)]) == (False, 0)
+    assert Automaton.memory(lost) == (False, 1)
+    assert Automaton.memory(lost + lost[-2:] * 3) == (False, 2)
+    assert Automaton.memory(gone) == (True, 0)

@@ -1,5 +1,6 @@
 """What all services share: the transport without a socket, virtual time, injected faults, errors."""
 
+import copy
 import json
 from collections import Counter
 from datetime import timedelta
@@ -15,8 +16,12 @@ from starlette.routing import Route
 
 from ludus.tools.errors import ToolError, ToolFault
 from ludus.tools.services import Fault, FaultPlan, Service, connect
+from ludus.tools.services.calendar import CalendarService, Item, VEvent, ics
+from ludus.tools.services.calendar.model import Calendar
 from ludus.tools.services.client import ask_json
 from ludus.tools.services.faults import RETRY_AFTER_S, SLOW_S
+from ludus.tools.services.mail import MailService
+from ludus.tools.services.service import EPOCH
 from ludus.tools.services.transport import DirectClient
 
 
@@ -200,3 +205,34 @@ def test_addresses_are_read_as_httpx_reads_them(url: str) -> None:
     read, plain = direct.build_request("GET", url).url, httpx.Client(base_url=base).build_request("GET", url)
     assert read == plain.url
     assert read.raw_path == plain.url.raw_path
+
+
+def test_a_services_key_is_that_of_what_it_holds_now() -> None:
+    """However it came there; what only clients from outside synchronise by plays no part."""
+    calendar = Calendar("a@example.org", "A", "Europe/Berlin")
+    service = CalendarService({calendar: []})
+    item = Item(VEvent(uid="1", start=EPOCH, end=EPOCH + timedelta(hours=1), summary="Lunch"))
+    body, path = ics.write(item), "/a%40example.org/1.ics"
+    client = connect(service)
+    empty = service.key(service.state)
+    client.put(path, content=body)
+    full, stale = service.key(service.state), service.key(service.state, with_stale=True)
+    assert full not in (empty, stale)
+    client.delete(path)
+    assert service.key(service.state) == empty
+    client.put(path, content=body)
+    assert service.key(service.state) == full
+    assert service.key(copy.deepcopy(service.state)) == full
+    assert CalendarService({calendar: []}).key(service.state) == full
+
+    mail = MailService(3)
+    before = mail.key(mail.state)
+    folder = connect(mail)
+    assert folder.get("/messages/1").status_code == 200  # is seen now
+    seen = mail.key(mail.state)
+    assert seen != before
+    for name in ("archive", "inbox"):
+        folder.patch("/messages/1", json={"folder": name})
+    assert mail.key(mail.state) == seen
+    assert MailService(3).key(copy.deepcopy(mail.state)) == seen
+    assert MailService(4).key(MailService(4).state) != before

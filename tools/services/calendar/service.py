@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from ludus.tools.content import KeysByIdentity, content_key
 from ludus.tools.services.calendar import ics, objects
 from ludus.tools.services.calendar.dav import properties, reports
 from ludus.tools.services.calendar.dav.properties import MAX_BODY, Resource
@@ -63,12 +64,20 @@ class CalendarService(Service):
     ) -> None:
         super().__init__(clock)
         shelves = (shelf(calendar, items) for calendar, items in (calendars or {}).items())
+        self._keys = KeysByIdentity(_shelf_key, most=256)
         self._state = Shelves({filled.calendar.person: filled for filled in shelves})
         self._app = Starlette(routes=[Route("/{path:path}", self._answer, methods=list(METHODS))])
 
     @property
     def app(self) -> ASGIApp:
         return self._app
+
+    def key(self, state: Shelves, with_stale: bool = False) -> int:
+        stale = state.before if with_stale else None
+        return content_key([self._shelves_key(state), None if stale is None else self._shelves_key(stale)])
+
+    def _shelves_key(self, shelves: Shelves) -> int:
+        return content_key({person: self._keys(held) for person, held in shelves.by_person.items()})
 
     @property
     def state(self) -> Shelves:
@@ -258,6 +267,12 @@ def _exported(held: Shelf) -> str:
         inner |= {each.text: each for each in ics.component(text).inner}
     lines = ["VERSION:2.0", "PRODID:-//Ludus//Calendar//EN"]
     return ics.written(Component("VCALENDAR", lines, list(inner.values())))
+
+
+def _shelf_key(held: Shelf) -> int:
+    # The tags are known already, and one text is written faster than many.
+    objects = "\n".join(sorted(f"{etag(text)} {name}" for name, text in held.objects.items()))
+    return content_key((held.calendar, objects, held.properties, held.kinds))
 
 
 def _read(request: Request, text: str) -> Response:

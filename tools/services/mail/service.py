@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp
 
+from ludus.tools.content import KeysByIdentity, content_key
 from ludus.tools.errors import ToolError
 from ludus.tools.services.mail import rfc822
 from ludus.tools.services.mail.mailbox import FOLDERS, Correspondent, Mailbox, invented_mailbox
@@ -55,6 +56,8 @@ class MailService(Service):
     def __init__(self, mailbox: Mailbox | int = 0, clock: VirtualClock | None = None) -> None:
         super().__init__(clock)
         self.store = Store()
+        self._row_keys = KeysByIdentity(_row_key, most=4096)
+        self._mailbox_keys: KeysByIdentity[Mailbox] = KeysByIdentity(content_key, most=8)
         self.mailbox = mailbox if isinstance(mailbox, Mailbox) else invented_mailbox(mailbox)
         self.load(self.mailbox)
         # A bare router: it needs no middleware for errors and sessions.
@@ -81,6 +84,11 @@ class MailService(Service):
     @state.setter
     def state(self, state: tuple[Mailbox, Content]) -> None:
         self.mailbox, self.store.content = state
+
+    def key(self, state: tuple[Mailbox, Content], with_stale: bool = False) -> int:
+        mailbox, content = state
+        rows = [self._row_keys(row) for row in content.rows.values()]
+        return content_key((self._mailbox_keys(mailbox), rows, content.last))
 
     def load(self, mailbox: Mailbox) -> None:
         """Start over with another mailbox."""
@@ -362,3 +370,7 @@ def _span(invitation: str) -> tuple[datetime, datetime] | None:
     except ValueError:
         return None
     return start, end
+
+
+def _row_key(row: Row) -> int:
+    return content_key({name: value for name, value in row.items() if name != "uid"})

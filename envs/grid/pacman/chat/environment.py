@@ -218,6 +218,9 @@ class PacManChat(ChatEnv):
         why = self.unfinished(after, counts["caught"] > 0) if games.terminated[0] else ""
         return Outcome(after, [message], counts, games.terminated.item(), cleared, why)
 
+    def anchor(self, state: PacManState) -> int:
+        return int(np.frombuffer(state.state, np.int64)[rules.ANCHOR])
+
     def expected(self, state: PacManState) -> str:
         return EXPECTED
 
