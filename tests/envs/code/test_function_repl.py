@@ -162,7 +162,7 @@ def test_it_asks_what_the_other_one_asks() -> None:
     for seed in range(10):
         (first, task), (second, same_task) = one.reset(seed=seed), several.reset(seed=seed)
         assert first[1] == second[1]
-        assert task == same_task
+        assert task["task"] == same_task["task"]
 
 
 @pytest.mark.parametrize("turns", [0, 51, 2.0, True])
