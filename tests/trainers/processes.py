@@ -132,6 +132,7 @@ class Path:
             group,
             self.rewards,
             self.tokens,
+            anchors=self.states,
             token_rewards_T=None
             if token_rewards is None
             else torch.tensor(token_rewards, dtype=torch.float64),
@@ -203,23 +204,19 @@ def gradient_of(process: Process, theta: Tensor, value_of: Callable[[Path], floa
 Credit = Callable[[list[Path], GrpoSection], list[Tensor]]
 
 
-def credit_of(paths: list[Path], config: GrpoSection) -> list[Tensor]:
-    """The credit of a batch of one group."""
-    return assign_credit([path.trajectory() for path in paths], config)
-
-
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Every batch of one group of `size` episodes that a policy can play, with its probability. Suffix N: the
-    tokens of all of them, end to end."""
+    """Every batch of `groups` groups of `size` episodes that a policy can play, with its probability. Suffix
+    N: the tokens of all of them, end to end."""
 
     process: Process
     theta: Tensor
     size: int
+    groups: int = 1
 
     @cached_property
     def members(self) -> list[tuple[Path, ...]]:
-        return list(product(self.process.paths, repeat=self.size))
+        return list(product(self.process.paths, repeat=self.size * self.groups))
 
     @cached_property
     def rows(self) -> list[Path]:
@@ -228,7 +225,7 @@ class Batches:
     @cached_property
     def probabilities(self) -> list[float]:
         each = self.process.probabilities(self.theta).tolist()
-        return [math.prod(chosen) for chosen in product(each, repeat=self.size)]
+        return [math.prod(chosen) for chosen in product(each, repeat=self.size * self.groups)]
 
     @cached_property
     def choices_N(self) -> Tensor:
@@ -246,8 +243,16 @@ class Batches:
         row_N, nothing = torch.arange(len(lengths)).repeat_interleave(lengths), torch.zeros(0)
         return MicroBatch(nothing, nothing, (), nothing, nothing, row_N, torch.arange(len(row_N)))
 
-    def advantages_N(self, config: GrpoSection, credit: Credit = credit_of) -> Tensor:
-        return torch.cat([values for paths in self.members for values in credit(list(paths), config)])
+    def advantages_N(self, config: GrpoSection, credit: Credit | None = None) -> Tensor:
+        """Of the trainer's own credit, or another."""
+        given = (
+            credit(list(paths), config) if credit else assign_credit(self._trajectories(paths), config)
+            for paths in self.members
+        )
+        return torch.cat([values for batch in given for values in batch])
+
+    def _trajectories(self, paths: Sequence[Path]) -> list[Trajectory]:
+        return [path.trajectory(index // self.size) for index, path in enumerate(paths)]
 
     def gradient(self, config: GrpoSection, advantages_N: Tensor, reference: Tensor | None = None) -> Tensor:
         """What training climbs on average: the gradient of minus the loss, before the first update.
@@ -288,9 +293,9 @@ def weights_N(batches: Batches, normaliser: Normaliser) -> Tensor:
 
 
 @cache
-def batches(name: str, size: int) -> Batches:
+def batches(name: str, size: int, groups: int = 1) -> Batches:
     process = next(process for process in PROCESSES if process.name == name)
-    return Batches(process, process.policy(), size)
+    return Batches(process, process.policy(), size, groups)
 
 
 def bias(gradient: Tensor, truth: Tensor) -> float:
