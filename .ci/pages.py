@@ -11,9 +11,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel
+
+from ludus.trainers.config.reading import table_of
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GENERATED = re.compile(r"(<!-- (docstring|fields) of (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -46,7 +48,7 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
     schema = model.model_json_schema()
     definitions = schema.get("$defs", {})
     if path:
-        yield f"## `[{path}]`\n"
+        yield f"## `{path}`\n"
         yield f"{inspect.getdoc(model)}\n"
     keys = {name: entry for name, entry in schema["properties"].items() if _section(model, name) is None}
     if keys:
@@ -59,16 +61,14 @@ def _sections(model: type[BaseModel], path: str) -> Iterator[str]:
         yield ""
     for name in model.model_fields:
         if (section := _section(model, name)) is not None:
-            yield from _sections(section, f"{path}.{name}".lstrip("."))
+            inner = f"{path.strip('[]')}.{name}".lstrip(".")
+            several = get_origin(model.model_fields[name].annotation) is list
+            yield from _sections(section, f"[[{inner}]]" if several else f"[{inner}]")
 
 
 def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """The model of a key that is a section of its own."""
-    annotation = model.model_fields[name].annotation
-    for kind in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
+    return table_of(model.model_fields[name].annotation)
 
 
 def _toml(value: object) -> str:

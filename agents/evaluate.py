@@ -1,11 +1,20 @@
 """Metrics of a policy from a set of episodes, with 95% intervals."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ludus.agents.episode import Episode
+from ludus.agents.pass_at import (
+    Share,
+    Trials,
+    numbers_of_samples,
+    pass_at_k,
+    share_at,
+    success_share,
+)
 from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, mean, plain, share_bounds, wilson
 
 UNSCORED_LIMIT = 0.02
@@ -23,9 +32,10 @@ class Summary:
     refusals: int
     """What the server refused to answer."""
     mean_return: Interval
-    """Percentile bootstrap over episodes, 10,000 resamples from a fixed seed."""
+    """Percentile bootstrap over tasks, 10,000 resamples from a fixed seed."""
     success: Interval
-    """Share of successes; Wilson's score interval."""
+    """Share of successes; Wilson's score interval, at the effective sample size where tasks were played
+    several times."""
     success_bounds: Bounds
     """The share of successes if every episode without a score is a failure, and if it is a success."""
     reward_terms: dict[str, float]
@@ -39,6 +49,9 @@ class Summary:
     cut: float
     """Share of completions that the token limit cut off."""
     stop_reasons: dict[str, int]
+    pass_at: dict[int, Share]
+    """k → chance that at least one of k samples succeeds (M. Chen et al., 2021); empty where every task was
+    played once."""
 
     @property
     def scored(self) -> int:
@@ -82,20 +95,24 @@ def is_incomplete(unscored: int, episodes: int) -> bool:
 
 
 def summarise(episodes: Iterable[Episode]) -> Summary:
-    """Intervals assume independent episodes: for many samples of few tasks they are too narrow."""
+    """Intervals assume independent tasks; episodes of one environment, with the same arguments and seed, are
+    samples of one task."""
     episodes = list(episodes)
     scored = [episode for episode in episodes if episode.is_scored]
     faults = sum(episode.is_fault for episode in episodes)
     unscored, successes = len(episodes) - len(scored), sum(episode.success for episode in scored)
     terms = [episode.reward_terms() for episode in scored]
     names = dict.fromkeys(name for episode_terms in terms for name in episode_terms)
+    tasks = _by_task(episodes)
+    repeats = max(map(len, tasks), default=0)
+    trials = [_trials(task) for task in tasks]
     finishes = [turn.finish for episode in scored for turn in episode.turns if turn.finish]
     return Summary(
         episodes=len(episodes),
         faults=faults,
         refusals=unscored - faults,
-        mean_return=bootstrap_mean([episode.episode_return for episode in scored]),
-        success=wilson(successes, len(scored)),
+        mean_return=bootstrap_mean(_mean_returns(tasks)),
+        success=success_share(trials).estimate if repeats > 1 else wilson(successes, len(scored)),
         success_bounds=share_bounds(successes, unscored, len(episodes)),
         reward_terms={
             name: mean([episode_terms.get(name, 0.0) for episode_terms in terms]) for name in names
@@ -105,4 +122,26 @@ def summarise(episodes: Iterable[Episode]) -> Summary:
         completion_tokens=mean([sum(turn.completion_tokens for turn in episode.turns) for episode in scored]),
         cut=mean([finish == "length" for finish in finishes]) if finishes else 0.0,
         stop_reasons=dict(sorted(Counter(episode.stop.value for episode in episodes).items())),
+        pass_at=(
+            {k: share_at(trials, pass_at_k, k) for k in numbers_of_samples(repeats)} if repeats > 1 else {}
+        ),
     )
+
+
+def _by_task(episodes: Sequence[Episode]) -> list[list[Episode]]:
+    tasks: dict[tuple[str, str, int], list[Episode]] = {}
+    for episode in episodes:
+        key = (episode.environment, json.dumps(episode.arguments, default=repr), episode.seed)
+        tasks.setdefault(key, []).append(episode)
+    return list(tasks.values())
+
+
+def _trials(task: Sequence[Episode]) -> Trials:
+    scored = [episode for episode in task if episode.is_scored]
+    return Trials(len(task), len(scored), sum(episode.success for episode in scored))
+
+
+def _mean_returns(tasks: Sequence[Sequence[Episode]]) -> list[float]:
+    """Of each task with a scored episode."""
+    returns = [[episode.episode_return for episode in task if episode.is_scored] for task in tasks]
+    return [mean(values) for values in returns if values]

@@ -85,6 +85,7 @@ def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
     from_primed = {
         "run.seed": str(seed),
         "model.path": str(folder / f"primed-{seed}" / "models" / "primed"),
+        "model.small": "{}",
         "sft.steps": "0",
     }
     if not (run / "models" / "final").exists() or len(_evaluation(run)) < 2:

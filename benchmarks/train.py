@@ -38,22 +38,18 @@ GREEDY = """
 import json, sys
 from pathlib import Path
 from ludus.agents.evaluate import summarise
-from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.trainers.config.reading import load_config
-from ludus.trainers.run.job import held_out_tasks, make_environment
+from ludus.trainers.mixture import mixture_of
 from ludus.trainers.run.policy import engine_policy, run_engine, load_policy
-from ludus.trainers.tasks import hold_out
+from ludus.trainers.tasks import hold_out_tasks
+from ludus.trainers.validation import play_tasks
 run = Path(sys.argv[1])
 config = load_config(run / "config.toml")
-evaluation, found = config.evaluation, {}
-held_out = hold_out(make_environment(config), held_out_tasks(config), evaluation.first_seed)
-starts = [EpisodeStart(seed) for seed in held_out.seeds[: evaluation.episodes]]
+tasks, found = hold_out_tasks(mixture_of(config), config).evaluation, {}
 for stage in ("primed", "final"):
     policy = load_policy(run / "models" / stage, config)
     player = engine_policy(run_engine(policy, config), policy, config, temperature=0.0)
-    spec, rules = config.environment.spec, config.rollout
-    episodes = rollout(player, spec, starts, rules.limits, rules.concurrency)
-    found[stage] = summarise(episodes).to_dict()["success"]
+    found[stage] = summarise(play_tasks(player, tasks, 1, config)).to_dict()["success"]
 print(json.dumps(found))
 """
 

@@ -9,7 +9,9 @@ from typing import Literal
 
 from ludus.agents.episode import Episode
 
-Phase = Literal["model", "data", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-final"]
+Phase = Literal[
+    "model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-best", "evaluation-final"
+]
 """A run's phases, in order. Phases that finished before a resume are not reported again."""
 
 
@@ -23,7 +25,7 @@ class Listener:
         Args:
             phase: Which one.
             total: Its length: optimiser steps in `sft` and `grpo`, episodes in the others; 0 if unknown
-                (`model`, `data`).
+                (`model`).
             completed: How much of it is already done (above 0 only after a resume).
         """
 

@@ -14,8 +14,10 @@ from ludus.agents.episode import Episode
 from ludus.tools.checksums import KEY, is_damaged, sealed
 from ludus.trainers.advantages.anchor import anchor_metrics
 from ludus.trainers.batches.groups import Group
+from ludus.trainers.curriculum import metric
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
+from ludus.trainers.mixture import Mixture
 
 FILE = "metrics.jsonl"
 
@@ -75,15 +77,6 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
     path = run / FILE
     written = path.read_bytes().splitlines(keepends=True) if path.exists() else []
     return [_record(path, number, line) for number, line in enumerate(written, 1) if line.endswith(b"\n")]
-
-
-def steps_of_other_phases(run: Path, phase: str) -> int:
-    """How many steps a run has recorded in phases other than this one."""
-    steps: dict[str, int] = {}
-    for line in read_metrics(run):
-        if line["phase"] != phase:
-            steps[str(line["phase"])] = int(line["step"])
-    return sum(steps.values())
 
 
 def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
@@ -159,6 +152,40 @@ def _step_metrics(groups: Sequence[Group]) -> dict[str, float]:
         return {}
     replies = sum(count > 0 for trajectory in trajectories for count in trajectory.tokens)
     return {"process/value": statistics.fmean(values), "process/steps": len(values) / replies}
+
+
+def environment_metrics(mixture: Mixture, groups: Sequence[Group]) -> dict[str, float]:
+    """Metrics of each of several environments, or of one at several levels: `environments/NAME/FIGURE`.
+
+    `share` is its share of the groups; `reward`, `success`, `turns` and `flat_groups` are as in
+    `episode_metrics`. With a curriculum, `level` is the mean level of its groups; where it draws from all
+    levels, `level-N/share` and `level-N/flat_groups` are of the groups at one.
+    """
+    if mixture.is_single:
+        return {}
+    metrics: dict[str, float] = {}
+    placed = [(group, *mixture.place(group.episodes[0])) for group in groups]
+    for member in mixture.members:
+        own = [(group, level) for group, of, level in placed if of is member]
+        if not own:
+            continue
+        whole = [episode for group, _ in own for episode in group.episodes]
+        figures = {
+            "share": len(own) / len(groups),
+            "reward": statistics.fmean(episode.episode_return for episode in whole),
+            "success": statistics.fmean(episode.success for episode in whole),
+            "turns": statistics.fmean(len(episode.turns) for episode in whole),
+            "flat_groups": statistics.fmean(group.is_flat for group, _ in own),
+        }
+        if member.curriculum is not None:
+            figures["level"] = statistics.fmean(level for _, level in own)
+            if member.curriculum.kind == "learnability":
+                for at in sorted({level for _, level in own}):
+                    flat = [group.is_flat for group, level in own if level == at]
+                    figures[f"level-{at}/share"] = len(flat) / len(own)
+                    figures[f"level-{at}/flat_groups"] = statistics.fmean(flat)
+        metrics |= {metric(member.name, name): value for name, value in figures.items()}
+    return metrics
 
 
 def completion_tokens(episodes: Sequence[Episode]) -> int:

@@ -10,9 +10,8 @@ like the others, each share of successes has bounds beside it, over all tasks: w
 failures, and as successes.
 """
 
-import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +20,18 @@ import numpy as np
 from ludus.agents.answers import Vote, is_voted_on, majority
 from ludus.agents.bench.prices import Price
 from ludus.agents.bench.result import ERROR_KINDS, VERDICTS, Result
+from ludus.agents.pass_at import (
+    Share,
+    Trials,
+    numbers_of_samples,
+    pass_at_k,
+    pass_hat_k,
+    share_at,
+    success_share,
+)
 from ludus.agents.statistics import Bounds, Interval, bootstrap_mean, clustered_share, mean, plain
 
 PERCENTILES = (50, 90, 99)
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share of successes."""
-
-    estimate: Interval
-    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +92,9 @@ def figures(results: Iterable[Result], price: Price | None = None) -> Figures:
     groups = _groups(results)
     kept = [group for group in groups if group.scored]
     repeats = max((group.size for group in groups), default=0)
-    powers = sorted({1, *(2**i for i in range(1, 20) if 2**i < repeats), repeats} - {0})
-    success = _share(
-        groups, lambda group: group.won / len(group.scored), lambda n, c: c / n, trials=len(scored)
-    )
+    samples = numbers_of_samples(repeats)
+    trials = [group.trials for group in groups]
+    success = success_share(trials)
     errors = Counter[str]()
     for result in scored:
         errors.update(result.errors)
@@ -111,8 +110,8 @@ def figures(results: Iterable[Result], price: Price | None = None) -> Figures:
         success=success.estimate,
         success_bounds=success.bounds,
         repeats=repeats,
-        pass_at={k: _share_at(groups, pass_at_k, k) for k in powers},
-        pass_hat={k: _share_at(groups, pass_hat_k, k) for k in powers},
+        pass_at={k: share_at(trials, pass_at_k, k) for k in samples},
+        pass_hat={k: share_at(trials, pass_hat_k, k) for k in samples},
         majority=_majority(groups) if repeats > 1 else None,
         turns=mean([result.turns for result in scored]),
         prompt_tokens=mean([result.prompt_tokens for result in scored]),
@@ -152,34 +151,6 @@ def by_kind(results: Iterable[Result], price: Price | None = None) -> dict[str, 
     return {kind: figures(members[kind], price) for kind in sorted(members)}
 
 
-def pass_at_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate that one of `k` samples succeeds, from `c` successes in `n` ≥ `k` samples:
-    1 − C(n−c, k) / C(n, k) (M. Chen et al., Evaluating Large Language Models Trained on Code, 2021)."""
-    return 1.0 - math.comb(n - c, k) / math.comb(n, k)
-
-
-def pass_hat_k(n: int, c: int, k: int) -> float:
-    """Unbiased estimate that all of `k` samples succeed: C(c, k) / C(n, k) (S. Yao et al., τ-bench, 2024)."""
-    return math.comb(c, k) / math.comb(n, k)
-
-
-Estimator = Callable[[int, int, int], float]
-
-
-def completed(estimator: Estimator, n: int, c: int, k: int, unscored: int) -> float:
-    """An estimate for a task with too few scored samples, `n` < `k` ≤ `n` + `unscored`: the mean over what
-    the unscored ones may be, each a success with the chance `c / n`. Leaving such tasks out would favour
-    those on which nothing broke."""
-    chance = c / n
-    return sum(
-        math.comb(unscored, more)
-        * chance**more
-        * (1 - chance) ** (unscored - more)
-        * estimator(n + unscored, c + more, k)
-        for more in range(unscored + 1)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Group:
     """One task's episodes."""
@@ -188,12 +159,8 @@ class _Group:
     scored: list[Result]
 
     @property
-    def won(self) -> int:
-        return sum(result.success for result in self.scored)
-
-    @property
-    def unscored(self) -> int:
-        return self.size - len(self.scored)
+    def trials(self) -> Trials:
+        return Trials(self.size, len(self.scored), sum(result.success for result in self.scored))
 
     @property
     def votes(self) -> list[Vote]:
@@ -210,38 +177,10 @@ def _groups(results: Sequence[Result]) -> list[_Group]:
     ]
 
 
-def _share_at(groups: Sequence[_Group], estimator: Estimator, k: int) -> Share:
-    """Over the tasks that were played `k` times."""
-
-    def estimate(group: _Group) -> float:
-        n, c = len(group.scored), group.won
-        return estimator(n, c, k) if n >= k else completed(estimator, n, c, k, group.unscored)
-
-    return _share([group for group in groups if group.size >= k], estimate, lambda n, c: estimator(n, c, k))
-
-
-def _share(
-    groups: Sequence[_Group],
-    estimate: Callable[[_Group], float],
-    of: Callable[[int, int], float],
-    trials: int | None = None,
-) -> Share:
-    """
-    Args:
-        estimate: of a task with at least one scored episode.
-        of: the share of a task whose episodes are all scored, from their number and that of successes.
-        trials: how many independent trials there are at most; None: as many as tasks.
-    """
-    shares = [estimate(group) for group in groups if group.scored]
-    low = mean([of(group.size, group.won) for group in groups])
-    high = mean([of(group.size, group.won + group.unscored) for group in groups])
-    return Share(clustered_share(shares, len(shares) if trials is None else trials), Bounds(low, high))
-
-
 def _majority(groups: Sequence[_Group]) -> Share | None:
     if not is_voted_on([vote for group in groups for vote in group.votes]):
         return None
-    voted = [(group, *majority(group.votes, group.unscored)) for group in groups]
+    voted = [(group, *majority(group.votes, group.trials.unscored)) for group in groups]
     shares = [value for group, value, _ in voted if group.scored]
     bounds = Bounds(mean([ends.low for *_, ends in voted]), mean([ends.high for *_, ends in voted]))
     return Share(clustered_share(shares, len(shares)), bounds)

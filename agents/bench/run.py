@@ -54,7 +54,7 @@ class Plan:
     """By model; see `ludus.agents.bench.prices`."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments for the environments that take them."""
-    trained: EnvironmentSpec | None = None
+    trained: Sequence[EnvironmentSpec] = ()
     """What the player was trained on: its arguments hold where the suite names that environment by its id."""
     modules: tuple[str, ...] = ()
     """Modules to import where episodes are played, since they register environments."""
@@ -149,8 +149,9 @@ def _settings(plan: Plan, tasks: TaskList) -> Settings:
     options = player.recorded()
     if plan.arguments:
         options["arguments"] = dict(plan.arguments)
-    if plan.trained is not None and plan.trained.arguments:
-        options["trained"] = {"id": plan.trained.id, "arguments": plan.trained.arguments}
+    trained = [{"id": spec.id, "arguments": spec.arguments} for spec in plan.trained if spec.arguments]
+    if trained:
+        options["trained"] = trained[0] if len(trained) == 1 else trained
     return Settings(
         suite=plan.suite,
         model=player.shown,

@@ -92,13 +92,14 @@ def suite(text: str) -> tuple[list[EnvironmentSpec], bool]:
 
 
 def choose(
-    text: str, arguments: Mapping[str, Any] | None = None, trained: EnvironmentSpec | None = None
+    text: str, arguments: Mapping[str, Any] | None = None, trained: Sequence[EnvironmentSpec] = ()
 ) -> Chosen:
     """The environments of a suite that can run here; each is made and reset once.
 
     Args:
         arguments: keyword arguments for the environments that take them.
-        trained: what the player was trained on: an environment that is named by its id has these arguments.
+        trained: what the player was trained on: an environment that is named by its id has the arguments of
+            the first of these with that id.
 
     Raises:
         SuiteError: there is no such suite; an environment named by its id cannot run; none can; or none takes
@@ -106,19 +107,19 @@ def choose(
     """
     specs, by_id = suite(text)
     notes: list[str] = []
-    if trained is not None and trained.arguments:
-        named = {word.strip() for word in text.split(",")}
-        for i, spec in enumerate(specs):
-            if spec == EnvironmentSpec(trained.id):
-                shown = ", ".join(f"{name}={value!r}" for name, value in trained.arguments.items())
-                if spec.id in named:
-                    specs[i] = trained
-                    notes.append(f"{spec.id} has the arguments of the model's training: {shown}")
-                else:
-                    notes.append(
-                        f"{spec.id} has the suite's own tasks; the model was trained on others ({shown}); "
-                        f"to measure those, name {spec.id} itself"
-                    )
+    named = {word.strip() for word in text.split(",")}
+    for i, spec in enumerate(specs):
+        known = next((known for known in trained if spec == EnvironmentSpec(known.id)), spec)
+        if known.arguments != spec.arguments:
+            shown = ", ".join(f"{name}={value!r}" for name, value in known.arguments.items())
+            if spec.id in named:
+                specs[i] = known
+                notes.append(f"{spec.id} has the arguments of the model's training: {shown}")
+            else:
+                notes.append(
+                    f"{spec.id} has the suite's own tasks; the model was trained on others ({shown}); "
+                    f"to measure those, name {spec.id} itself"
+                )
     specs = _with_arguments(specs, arguments or {})
     able: list[EnvironmentSpec] = []
     left_out: dict[str, str] = {}

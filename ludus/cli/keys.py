@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from rich import box
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from ludus.trainers.config.reading import table_of
 from ludus.trainers.config.run import RunConfig
 
 
@@ -29,10 +29,12 @@ def print_keys() -> None:
 
 
 def _keys(name: str, entry: FieldInfo) -> Iterator[tuple[str, FieldInfo]]:
-    """The dotted keys below a section, those of nested sections included."""
-    if isinstance(entry.annotation, type) and issubclass(entry.annotation, BaseModel):
-        for key, inner in entry.annotation.model_fields.items():
-            yield from _keys(f"{name}.{key}", inner)
+    """The dotted keys below a section, those of nested sections included; `0` stands for the first of several
+    tables."""
+    if (table := table_of(entry.annotation)) is not None:
+        several = get_origin(entry.annotation) is list
+        for key, inner in table.model_fields.items():
+            yield from _keys(f"{name}.0.{key}" if several else f"{name}.{key}", inner)
     else:
         yield name, entry
 

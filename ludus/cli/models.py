@@ -1,7 +1,7 @@
 """`--agent NAME` or `--model URL|PATH|RUN`: the player, as a policy."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import gymnasium
 from ludus.agents.choose import SCRIPTED, URLS, choose_policy
 from ludus.agents.engines.options import SERVED_MAX_TOKENS, ServerListener
 from ludus.agents.policy import Policy, ScriptedPolicy
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.cli.environments import name_of, require_chat
 from ludus.cli.errors import UsageError
 from ludus.cli.runs import CONFIG, RUNS, resume_command
@@ -31,10 +32,8 @@ class ModelChoice:
     """A server's URL, a folder in transformers' form, a name on the hub, or `scripted:NAME`."""
     max_tokens: int = DEFAULT_MAX_TOKENS
     """The most tokens in one reply, as in the run's training."""
-    environment: str = ""
-    """The environment that the run trained on; empty if the model does not come from a run."""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    """The environment's keyword arguments in that run."""
+    trained: tuple[EnvironmentSpec, ...] = ()
+    """The environments that the run trained on; empty if the model does not come from a run."""
     engine: "EngineSection | None" = None
     """The run's `[engine]`."""
 
@@ -72,9 +71,9 @@ def choose_model(text: str) -> ModelChoice:
         for stage in ("final", "primed"):
             if (run / "models" / stage).is_dir():
                 config = run_config(run)
-                environment, limit = config.environment, config.rollout.max_tokens
+                trained = tuple(played.spec for played in config.played)
                 path = str(run / "models" / stage)
-                return ModelChoice(path, limit, environment.id, environment.arguments, config.engine)
+                return ModelChoice(path, config.rollout.max_tokens, trained, config.engine)
         raise UsageError(
             f"the run {run} has no model yet, as priming has not ended; continue with {resume_command(run)}"
         )
@@ -86,8 +85,10 @@ def choose_model(text: str) -> ModelChoice:
 
 
 def arguments_for(name: str, given: dict[str, Any], choice: ModelChoice | None) -> dict[str, Any]:
-    """The environment's arguments: those given, and for the rest those of the model's run on it."""
-    return {**choice.arguments, **given} if choice is not None and choice.environment == name else given
+    """The environment's arguments: those given, and for the rest those of the model's run on it, the first
+    if it trained on several forms of it."""
+    trained = choice.trained if choice is not None else ()
+    return {**next((spec.arguments for spec in trained if spec.id == name), {}), **given}
 
 
 def model_policy(

@@ -23,11 +23,11 @@ from ludus.trainers.listener import Listener, Phase
 PHASES: tuple[Phase, ...] = get_args(Phase)
 TITLES: dict[Phase, str] = {
     "model": "model",
-    "data": "data",
     "demonstrations": "demonstrations",
     "sft": "priming",
     "evaluation-primed": "evaluation",
     "grpo": "GRPO",
+    "evaluation-best": "evaluation of the best weights",
     "evaluation-final": "evaluation",
 }
 SHOWN: dict[str, str] = {
@@ -77,13 +77,12 @@ class Tracker:
     """Follows a run's phases and estimates the time left. Pure bookkeeping: the caller passes the time."""
 
     def __init__(self, config: RunConfig) -> None:
-        episodes = config.evaluation.episodes
+        episodes = config.evaluation.episodes * config.evaluation.samples
         self.expected: dict[Phase, int] = {
-            "data": len(config.sft.data),
-            "demonstrations": config.sft.demonstrations if config.sft.demonstrates else 0,
             "sft": config.sft.steps,
             "evaluation-primed": episodes,
             "grpo": config.grpo.steps,
+            "evaluation-best": episodes if config.grpo.steps and config.validation.every else 0,
             "evaluation-final": episodes,
         }
         self._step_episodes = config.grpo.groups * config.grpo.group_size
@@ -132,7 +131,7 @@ class Tracker:
         state = self.states.get(phase)
         if state is not None and state.unit_seconds is not None:
             return state.unit_seconds
-        if phase in ("evaluation-primed", "evaluation-final"):
+        if phase.startswith("evaluation"):
             played = self._measured("evaluation-primed")
             trained = self._measured("sft")
             if played is not None or trained is None:
@@ -286,6 +285,7 @@ def watch(config: RunConfig, directory: Path) -> Iterator[Listener]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(tracker, console)
         return
-    listener = LiveProgress(tracker, f"{config.environment.id} → {directory}", console)
+    played = ", ".join(environment.id for environment in config.played)
+    listener = LiveProgress(tracker, f"{played} → {directory}", console)
     with listener.live:
         yield listener

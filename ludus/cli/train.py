@@ -46,9 +46,10 @@ class Train:
         if self.name is not None:
             overrides["run.name"] = self.name
         config = load_config(self.config, overrides)
-        env = make(config.environment.id, config.environment.arguments)
-        require_chat(env)
-        env.close()
+        for played in config.played:
+            env = make(played.id, played.arguments)
+            require_chat(env)
+            env.close()
         directory = self._run_directory(config.run.name)
 
         from ludus.cli.progress import watch

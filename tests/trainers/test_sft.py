@@ -10,11 +10,12 @@ from ludus.trainers.algorithms.sft import accumulate_gradients, batch_indices, d
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
-from ludus.trainers.run.job import make_environment
+from ludus.trainers.mixture import mixture_of
+from ludus.trainers.tasks import Task
 
 
 def demonstrations(policy: LoadedModel, config: RunConfig, count: int = 6):
-    return demonstrate(range(count), policy.format, config)
+    return demonstrate([Task(config.environment.spec, seed) for seed in range(count)], policy.format, config)
 
 
 def test_only_what_the_oracle_said_is_scored_with_its_end(policy: LoadedModel, tiny: RunConfig) -> None:
@@ -38,7 +39,7 @@ def test_several_turns_append(policy: LoadedModel, tiny: RunConfig) -> None:
         }
     )
     ends, turns = set(policy.format.stop_ids), []
-    for row in demonstrate(range(4), policy.format, several):
+    for row in demonstrations(policy, several, 4):
         scored_ends = sum(s for id, s in zip(row.ids, row.sampled, strict=True) if id in ends)
         turns.append(sum(b and not a for a, b in zip((False, *row.sampled), row.sampled, strict=False)))
         assert turns[-1] == scored_ends  # every turn's own end, once
@@ -82,6 +83,6 @@ def test_environments_that_cannot_be_primed_on_are_refused(tiny: RunConfig) -> N
         return parse_config({**tiny.model_dump(), "environment": {"id": id, "arguments": arguments}})
 
     with pytest.raises(ConfigError, match="does not observe messages"):
-        make_environment(configured("ludus/PacMan-v0"))
+        mixture_of(configured("ludus/PacMan-v0"))
     with pytest.raises(ConfigError, match=r"cannot be made as configured: .*colour"):
-        make_environment(configured("ludus/Arithmetic-v0", colour="red"))
+        mixture_of(configured("ludus/Arithmetic-v0", colour="red"))

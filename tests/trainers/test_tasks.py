@@ -5,8 +5,10 @@ from typing import Any
 import gymnasium
 import pytest
 
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.errors import ConfigError
-from ludus.trainers.tasks import TaskStream, hold_out, task_of, training_seed
+from ludus.trainers.mixture import Member, Mixture
+from ludus.trainers.tasks import Purpose, TaskStream, hold_out, task_of, training_seed
 
 
 class Numbers(gymnasium.Env[int, int]):
@@ -22,12 +24,29 @@ class Numbers(gymnasium.Env[int, int]):
         return 0, {"task": str(self.np_random.integers(self.size))}
 
 
+ID = "test/Numbers-v0"
+gymnasium.register(ID, Numbers, disable_env_checker=True, order_enforce=False)
+
+
+class Stream(TaskStream):
+    """Of one environment: its training seeds."""
+
+    def __init__(
+        self, size: int, run_seed: int, purpose: Purpose, held_out: frozenset[str], position: int = 0
+    ) -> None:
+        mixture = Mixture((Member("numbers", 1.0, (EnvironmentSpec(ID, {"size": size}),)),))
+        super().__init__(mixture, run_seed, purpose, {ID: held_out}, position)
+
+    def seeds(self, count: int) -> list[int]:
+        return [task.seed for task in self.take(count, {"numbers": [1.0]})]
+
+
 def test_held_out_tasks_are_distinct_and_never_drawn() -> None:
     env = Numbers(400)
     held_out = hold_out(env, 100)
     assert len(held_out.seeds) == len(held_out.tasks) == 100
     assert {task_of(env, seed) for seed in held_out.seeds} == held_out.tasks
-    drawn = TaskStream(env, 0, "grpo", held_out.tasks).take(1000)
+    drawn = Stream(400, 0, "grpo", held_out.tasks).seeds(1000)
     assert not {task_of(env, seed) for seed in drawn} & held_out.tasks
     assert max(drawn) < 2**32 <= min(held_out.seeds)
 
@@ -37,14 +56,13 @@ def test_held_out_tasks_do_not_depend_on_the_run() -> None:
 
 
 def test_a_stream_goes_on_where_its_position_says() -> None:
-    env = Numbers(400)
-    held_out = hold_out(env, 100).tasks
-    whole = TaskStream(env, 7, "grpo", held_out)
-    first, position, second = whole.take(50), whole.position, whole.take(50)
-    assert TaskStream(env, 7, "grpo", held_out, position).take(50) == second
-    assert TaskStream(env, 7, "grpo", held_out).take(100) == first + second
-    assert TaskStream(env, 8, "grpo", held_out).take(50) != first
-    assert TaskStream(env, 7, "sft", held_out).take(50) != first
+    held_out = hold_out(Numbers(400), 100).tasks
+    whole = Stream(400, 7, "grpo", held_out)
+    first, position, second = whole.seeds(50), whole.position, whole.seeds(50)
+    assert Stream(400, 7, "grpo", held_out, position).seeds(50) == second
+    assert Stream(400, 7, "grpo", held_out).seeds(100) == first + second
+    assert Stream(400, 8, "grpo", held_out).seeds(50) != first
+    assert Stream(400, 7, "sft", held_out).seeds(50) != first
 
 
 def test_training_seeds_are_a_pure_function() -> None:
@@ -65,7 +83,7 @@ def test_of_few_tasks_about_half_are_held_out(size: int, count: int) -> None:
     assert 0.4 * size <= len(held_out.tasks) <= 0.6 * size
     assert len(held_out.tasks) <= count
     assert {task_of(env, seed) for seed in held_out.seeds} == held_out.tasks
-    drawn = TaskStream(env, 0, "grpo", held_out.tasks).take(200)
+    drawn = Stream(size, 0, "grpo", held_out.tasks).seeds(200)
     assert not {task_of(env, seed) for seed in drawn} & held_out.tasks
 
 

@@ -21,6 +21,7 @@ from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.job import train
+from ludus.trainers.tasks import Task
 
 TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
 ID = "ludus-test/Lamps-v0"
@@ -88,7 +89,7 @@ def lamps(tiny: RunConfig) -> Any:
 
 def test_demonstrations_show_the_tools_and_score_the_calls(lamps: RunConfig, tmp_path: Path) -> None:
     chat_format = load_format(build_small_model([lamps.environment.spec], TINY, cache_directory=tmp_path))
-    (row,) = demonstrate([7], chat_format, lamps)
+    (row,) = demonstrate([Task(lamps.environment.spec, 7)], chat_format, lamps)
     texts = chat_format.decode(row.ids)
     shown = "".join(text for text, sampled in zip(texts, row.sampled, strict=True) if not sampled)
     said = "".join(text for text, sampled in zip(texts, row.sampled, strict=True) if sampled)

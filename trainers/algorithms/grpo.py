@@ -6,7 +6,7 @@ groups in `batches.groups`, credit in `advantages`, the data of an update in `ba
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from ludus.agents.engines.base import Engine
 from ludus.agents.episode import Episode
 from ludus.agents.policy import Policy
-from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.agents.rollout import EpisodeStart, rollout_mixed
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.advantages.process import Process
@@ -29,16 +29,18 @@ from ludus.trainers.checks.ratio import check_ratio
 from ludus.trainers.checks.reward_fall import check_collapse
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.curriculum import comparable, level_chances
 from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
-from ludus.trainers.metrics import completion_tokens, episode_metrics
+from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
+from ludus.trainers.validation import Validation, best_metric, is_out_of_patience
 
 Play = Callable[[int, int], list[Episode]]
 """Plays as many groups as the first argument says, numbered from the second on."""
@@ -53,6 +55,7 @@ def train_grpo(
     tasks: TaskStream,
     listener: Listener,
     engine: Engine,
+    validation: Validation,
     process: Process | None = None,
 ) -> None:
     """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
@@ -60,6 +63,7 @@ def train_grpo(
     Args:
         reference: The primed model; required if `config.grpo.kl_coefficient` is not 0.
         engine: What computes `policy`'s completions.
+        validation: What is measured every few steps, where `config.validation` says so.
         process: What scores the steps of replies.
 
     Raises:
@@ -70,13 +74,19 @@ def train_grpo(
     grpo = config.grpo
     optimizer = build_optimizer(model, grpo)
     with TrainingPhase(
-        run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener
+        run, "grpo", grpo.steps, config.sft.steps, model, optimizer, tasks, config.checkpoint, listener
     ) as phase:
         for step in phase.steps():
+            if is_out_of_patience(phase.history, config.validation):
+                listener.note(f"GRPO ends after step {step}: {best_metric(config.validation)} rises no more")
+                break
+
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
             engine.wake()
-            episodes, groups = sample_groups(group_player(policy, tasks, config), config, process)
+            chances = level_chances(tasks.mixture, phase.history)
+            play = group_player(policy, tasks, chances, config, step)
+            episodes, groups = sample_groups(play, config, process)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             engine.sleep()
             check_fault_share(episodes, grpo, step)
@@ -111,6 +121,7 @@ def train_grpo(
                 store(episodes, run, step + 1)
             metrics = {
                 **episode_metrics(episodes, groups),
+                **environment_metrics(tasks.mixture, groups),
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
                 **update_metrics(updates),
@@ -123,22 +134,26 @@ def train_grpo(
             }
             if note := anchor_note(episodes, metrics, phase.history):
                 listener.note(f"GRPO step {step + 1}: {note}")
-            phase.finish(step, metrics)
-            check_collapse(phase.history, grpo, step)
+            phase.finish(step, {**metrics, **validation.measure(step, phase.history)})
+            check_collapse(comparable(phase.history), grpo, step)
 
 
-def group_player(policy: Policy, tasks: TaskStream, config: RunConfig) -> Play:
-    """Plays the next tasks, `group_size` episodes from each."""
+def group_player(
+    policy: Policy, tasks: TaskStream, chances: Mapping[str, Sequence[float]], config: RunConfig, step: int
+) -> Play:
+    """Plays the next tasks, `group_size` episodes from each.
+
+    Args:
+        chances: Of each environment's levels; see `level_chances`.
+    """
 
     def play(groups: int, first_group: int) -> list[Episode]:
-        starts = [
-            EpisodeStart(seed, group=first_group + index, sample=sample)
-            for index, seed in enumerate(tasks.take(groups))
+        jobs = [
+            (task.spec, EpisodeStart(task.seed, group=first_group + index, sample=sample))
+            for index, task in enumerate(tasks.take(groups, chances, step, first_group))
             for sample in range(config.grpo.group_size)
         ]
-        return rollout(
-            policy, config.environment.spec, starts, config.rollout.limits, config.rollout.concurrency
-        )
+        return rollout_mixed(policy, jobs, config.rollout.limits, config.rollout.concurrency)
 
     return play
 

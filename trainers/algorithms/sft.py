@@ -1,28 +1,30 @@
-"""Supervised fine-tuning: the negative log-likelihood of the replies' tokens, and of no others."""
+"""Supervised fine-tuning: the negative log-likelihood of the oracle's own tokens, and of no others."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ludus.agents.conversation import Conversation
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
-from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.data.render import render
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.phase import TrainingPhase
-from ludus.trainers.tasks import TaskStream
+from ludus.trainers.tasks import Task, TaskStream
 
 
 def fine_tune(
@@ -34,24 +36,24 @@ def fine_tune(
     tasks: TaskStream,
     listener: Listener,
 ) -> None:
-    """Train `policy.model` in place on `demonstrations`, the oracle's or a user's data, measuring the loss on
-    `heldout` along the way.
+    """Train `policy.model` in place on `demonstrations`, measuring the loss on `heldout` along the way.
 
     Raises:
         TrainingDiverged: if the loss is not finite.
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     sft, model = config.sft, policy.model
-    steps = sft.steps_over(len(demonstrations))
     optimizer = build_optimizer(model, sft)
-    with TrainingPhase(run, "sft", steps, model, optimizer, tasks, config.checkpoint, listener) as phase:
+    with TrainingPhase(
+        run, "sft", sft.steps, 0, model, optimizer, tasks, config.checkpoint, listener
+    ) as phase:
         for step in phase.steps():
             began = time.perf_counter()
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
             batch = [demonstrations[i] for i in chosen]
             loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
             check_loss(loss, sft, "sft", step)
-            rate = learning_rate(sft, step, steps)
+            rate = learning_rate(sft, step, sft.steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
             seconds = time.perf_counter() - began
             metrics = {
@@ -61,7 +63,7 @@ def fine_tune(
                 "tokens_per_second": tokens / seconds,
                 "seconds/total": seconds,
             }
-            if heldout and ((step + 1) % sft.heldout_every == 0 or step + 1 == steps):
+            if heldout and ((step + 1) % sft.heldout_every == 0 or step + 1 == sft.steps):
                 metrics["heldout_loss"] = mean_loss(policy, heldout, sft.microbatch_tokens)
             phase.finish(step, metrics)
 
@@ -106,28 +108,57 @@ def batch_indices(seed: int, step: int, size: int, count: int) -> list[int]:
 
 
 def demonstrate(
-    seeds: Sequence[int],
+    tasks: Sequence[Task],
     chat_format: ChatFormat,
     config: RunConfig,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[TrainingSequence]:
-    """The oracle's episodes on `seeds`, as rows in which exactly the oracle's own tokens are marked as
+    """The oracle's episodes of `tasks`, as rows in which exactly the oracle's own tokens are marked as
     sampled.
 
     Raises:
         RunError: if an episode faulted: without it, the training set would be a different one.
     """
-    spec, settings = config.environment.spec, config.rollout
-    starts = [EpisodeStart(seed) for seed in seeds]
-    episodes = rollout(
-        ScriptedPolicy("oracle"), spec, starts, settings.limits, settings.concurrency, on_episode
+    jobs = [(task.spec, EpisodeStart(task.seed)) for task in tasks]
+    settings = config.rollout
+    episodes = rollout_mixed(
+        ScriptedPolicy("oracle"), jobs, settings.limits, settings.concurrency, on_episode
     )
-    for episode in episodes:
+    tools: list[tuple[EnvironmentSpec, list[Any]]] = []
+    rows: list[TrainingSequence] = []
+    for (spec, _), episode in zip(jobs, episodes, strict=True):
         if not episode.is_scored:
             raise RunError(
                 f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
                 "fix what broke and continue with --resume"
             )
-    with closing(spec.make()) as env:
-        tools = tool_schemas(env)
-    return [row for episode in episodes for row in render(episode, chat_format, tools).training_sequences()]
+        if spec not in [known for known, _ in tools]:
+            with closing(spec.make()) as env:
+                tools.append((spec, tool_schemas(env)))
+        schemas = next(schemas for known, schemas in tools if known == spec)
+        rows += render(episode, chat_format, schemas).training_sequences()
+    return rows
+
+
+def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:
+    """A scripted agent's episode with the ids that a policy playing it would have seen and sampled.
+
+    Args:
+        tools: The tools of the episode's environment, as `tool_schemas` gives them.
+    """
+    turns, conversation = [], Conversation(chat_format, tools)
+    for turn in episode.turns:
+        conversation, prompt = conversation.hear(turn.observation)
+        completion = chat_format.demonstrate(turn.reply)
+        conversation = conversation.say(turn.reply, completion)
+        turns.append(
+            replace(
+                turn,
+                prompt_ids=prompt.ids,
+                completion_ids=completion,
+                logprobs=(0.0,) * len(completion),
+                finish="stop",
+                fork=prompt.fork,
+            )
+        )
+    return replace(episode, turns=tuple(turns))

@@ -1,12 +1,15 @@
-"""`[environment]`: what the agent is trained on; `[rollout]`: how episodes are played."""
+"""`[environment]`, `[[environments]]`: what the agent is trained on; `[rollout]`: how episodes are played."""
 
-from typing import Any, Self
+import re
+from typing import Annotated, Any, Self
 
 import gymnasium
 from pydantic import Field, field_validator, model_validator
 
 from ludus.agents.rollout import EnvironmentSpec, Limits
 from ludus.tools.section import Section
+from ludus.tools.wording import environment_title
+from ludus.trainers.config.curriculum import CurriculumSection
 from ludus.trainers.config.values import Count, Positive, nearest
 
 
@@ -17,6 +20,8 @@ class EnvironmentSection(Section):
     """A Gymnasium id of a language environment, such as `ludus/Arithmetic-v0`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of `gymnasium.make`."""
+    curriculum: CurriculumSection | None = None
+    """Levels of difficulty, one table for each environment that has them."""
 
     @field_validator("id")
     @classmethod
@@ -31,6 +36,25 @@ class EnvironmentSection(Section):
     @property
     def spec(self) -> EnvironmentSpec:
         return EnvironmentSpec(self.id, self.arguments)
+
+    @property
+    def title(self) -> str:
+        """What its figures are called: the id without namespace and version."""
+        return re.sub(r"\W+", "-", re.sub(r"-v\d+$", "", environment_title(self.id)))
+
+
+class MixtureSection(EnvironmentSection):
+    """One of several environments that the agent is trained on together. A group is of one environment, drawn
+    by weight."""
+
+    name: Annotated[str, Field(pattern=r"^(\w[\w.-]*)?$")] = ""
+    """What its figures are called; by default the id without namespace and version."""
+    weight: Positive = 1.0
+    """Its part of the groups and demonstrations is its weight over the sum of all weights."""
+
+    @property
+    def title(self) -> str:
+        return self.name or super().title
 
 
 class RolloutSection(Section):

@@ -61,11 +61,18 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
     *sections, name = key.split(".")
-    table = values
+    table: Any = values
     for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
+        if isinstance(table, list):
+            if not section.isdecimal() or int(section) >= len(table):
+                raise ConfigError(f'--{key}: there are {len(table)} tables, numbered from 0, not "{section}"')
+            table = table[int(section)]
+        else:
+            table = table.setdefault(section, {})
+        if not isinstance(table, dict | list):
             raise ConfigError(f'--{key}: "{section}" is a value, not a section that could hold "{name}"')
+    if isinstance(table, list):
+        raise ConfigError(f"--{key}: say of which table, as in --{'.'.join(sections)}.0.{name}")
     table[name] = text if _annotation(key) is str else _toml_value(text)
 
 
@@ -83,13 +90,26 @@ def _toml_value(text: str) -> Any:
 
 
 def _annotation(key: str) -> Any:
-    """The type of a field by its dotted key; None if there is no such field."""
+    """The type of a field by its dotted key, with the number of a table in a list of them as a part; None if
+    there is no such field."""
     kind: Any = RunConfig
     for part in key.split("."):
-        if not (isinstance(kind, type) and issubclass(kind, BaseModel)) or part not in kind.model_fields:
+        table = table_of(kind)
+        if table is not None and part.isdecimal():
+            kind = table
+        elif table is None or part not in table.model_fields:
             return None
-        kind = kind.model_fields[part].annotation
+        else:
+            kind = table.model_fields[part].annotation
     return kind
+
+
+def table_of(annotation: Any) -> type[BaseModel] | None:
+    """The table that a field holds, if it holds one, none or a list of them; otherwise None."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
 
 
 def _explain(error: ErrorDetails) -> str:
@@ -99,14 +119,16 @@ def _explain(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden":
             parent = ".".join(location[:-1])
-            section = _annotation(parent) if parent else RunConfig
-            return f'unknown key "{key}"{nearest(location[-1], section.model_fields)}'
+            section = table_of(_annotation(parent) if parent else RunConfig)
+            known = section.model_fields if section is not None else ()
+            return f'unknown key "{key}"{nearest(location[-1], known)}'
         case "missing":
             return f'"{key}" is missing and has no default; add it'
         case "literal_error":
             choices, given = [str(choice) for choice in get_args(_annotation(key))], error["input"]
-            known = ", ".join(choices)
-            return f'{key} = "{given}" is not one of {known}{nearest(given, choices, listed=True)}'
+            return (
+                f'{key} = "{given}" is not one of {", ".join(choices)}{nearest(given, choices, listed=True)}'
+            )
         case "value_error":
             return (f"{key}: " if key else "") + str(error["ctx"]["error"])
         case _:

@@ -1,5 +1,6 @@
 """`RunConfig`: everything a run depends on, refused early, before anything heavy loads."""
 
+from collections import Counter
 from typing import Annotated, Self
 
 import tomli_w
@@ -7,11 +8,12 @@ from pydantic import Field, model_validator
 
 from ludus.agents.engines.config import EngineSection
 from ludus.tools.section import Section
-from ludus.trainers.config.environment import EnvironmentSection, RolloutSection
+from ludus.trainers.config.environment import EnvironmentSection, MixtureSection, RolloutSection
+from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.sft import SftSection
-from ludus.trainers.config.values import Count, CountOrNone, NonNegative
+from ludus.trainers.config.values import Count
 
 
 class RunSection(Section):
@@ -24,27 +26,6 @@ class RunSection(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that torch computes with; another number may round differently. Small models gain little from a
     second one and lose much when another process wants its core: threads that wait for each other spin."""
-
-
-class EvaluationSection(Section):
-    """The evaluations before and after GRPO, on the same held-out tasks."""
-
-    episodes: CountOrNone = 512
-    """Held-out tasks, distinct by content and never trained on; 0 leaves evaluation out. Where there are few
-    distinct tasks, at most half of what training draws is held out."""
-    first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 2**32
-    """The tasks are those of the seeds from this one on. Training seeds are below 2**32."""
-    temperature: NonNegative = 0.0
-    """0 is greedy."""
-
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        if self.first_seed < 2**32:
-            raise ValueError(
-                f"first_seed = {self.first_seed} lies among the training seeds, which are below 2**32 = "
-                f"{2**32}; choose one above"
-            )
-        return self
 
 
 class CheckpointSection(Section):
@@ -61,8 +42,10 @@ class RunConfig(Section):
 
     run: RunSection = RunSection()
     """The run as a whole."""
-    environment: EnvironmentSection
+    environment: EnvironmentSection | None = None
     """What the agent is trained on."""
+    environments: list[MixtureSection] = Field(default_factory=list)
+    """Several environments, in place of `[environment]`."""
     model: ModelSection = ModelSection()
     """The policy's model."""
     sft: SftSection = SftSection()
@@ -75,8 +58,29 @@ class RunConfig(Section):
     """What computes completions."""
     evaluation: EvaluationSection = EvaluationSection()
     """The evaluations before and after GRPO."""
+    validation: ValidationSection = ValidationSection()
+    """Evaluation while training."""
     checkpoint: CheckpointSection = CheckpointSection()
     """What a killed run resumes from."""
+
+    @model_validator(mode="after")
+    def _environments(self) -> Self:
+        if self.environment is not None and self.environments:
+            raise ValueError(
+                "[environment] is for one environment and [[environments]] for several; give one of the two"
+            )
+        if not self.played:
+            raise ValueError(
+                "what should the agent be trained on? Add [environment] with an id, or [[environments]] for "
+                "several"
+            )
+        name, times = Counter(section.title for section in self.played).most_common(1)[0]
+        if times > 1:
+            raise ValueError(
+                f'[[environments]]: {times} of them are called "{name}", so their figures could not be told '
+                "apart; give each a name of its own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -91,8 +95,21 @@ class RunConfig(Section):
                 f"{self.rollout.max_tokens}: every completion would be penalised, even an empty one; "
                 "make it a fraction of max_tokens"
             )
+        if self.validation.every and self.validation.samples > 1 and self.evaluation.temperature == 0:
+            raise ValueError(
+                f"validation.samples = {self.validation.samples} at evaluation.temperature = 0 would all be "
+                "the same; give a temperature above 0, or take samples = 1"
+            )
         return self
+
+    @property
+    def played(self) -> list[EnvironmentSection]:
+        """The environments, one or several."""
+        return [self.environment] if self.environment is not None else [*self.environments]
 
     def to_toml(self) -> str:
         """The whole configuration, defaults included; `load_config` reads an equal configuration back."""
-        return tomli_w.dumps(self.model_dump())
+        values = self.model_dump(exclude_none=True)
+        if not self.environments:
+            del values["environments"]
+        return tomli_w.dumps(values)

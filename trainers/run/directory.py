@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ludus.tools.checksums import is_damaged_text, sealed_text
 from ludus.tools.files import sweep
@@ -23,6 +24,11 @@ def initial_folder(run: Path) -> Path:
 
 def primed_folder(run: Path) -> Path:
     return run / "models" / "primed"
+
+
+def best_folder(run: Path) -> Path:
+    """The weights that did best in validation."""
+    return run / "models" / "best"
 
 
 def final_folder(run: Path) -> Path:
@@ -101,11 +107,30 @@ def _alone(run: Path) -> Iterator[None]:
 
 def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
     # Through TOML, which has no tuples: one that was given from Python is a list in the file.
-    now, then = tomllib.loads(config.to_toml()), tomllib.loads(begun.to_toml())
-    for section, values in then.items():
-        for key, value in values.items():
-            if now[section][key] != value:
-                raise ConfigError(
-                    f"{section}.{key} = {now[section][key]!r}, but the run began with {value!r}: resumed so, "
-                    f"it would be neither the one nor the other; resume with {written}, or begin a new run"
-                )
+    now, then = (_values(tomllib.loads(given.to_toml())) for given in (config, begun))
+    for key in then | now:
+        if now.get(key, _ABSENT) != then.get(key, _ABSENT):
+            raise ConfigError(
+                f"{key} = {now.get(key, _ABSENT)!r}, but the run began with {then.get(key, _ABSENT)!r}: "
+                "resumed so, it would be neither the one nor the other; resume with "
+                f"{written}, or begin a new run"
+            )
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_ABSENT = _Absent()
+
+
+def _values(config: dict[str, Any]) -> dict[str, Any]:
+    """The values by `TABLE.KEY`; several tables of one name as one value."""
+    values: dict[str, Any] = {}
+    for section, table in config.items():
+        if isinstance(table, dict):
+            values |= {f"{section}.{key}": value for key, value in table.items()}
+        else:
+            values[section] = table
+    return values

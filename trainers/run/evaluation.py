@@ -1,54 +1,89 @@
-"""The evaluations of a run: held-out tasks, played by the primed and by the final model."""
+"""The evaluations of a run: held-out tasks, played by the primed, the best and the final model."""
 
 import json
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
-from ludus.agents.evaluate import summarise
-from ludus.agents.rollout import EpisodeStart, rollout
+from ludus.agents.episode import Episode
+from ludus.agents.evaluate import Summary, summarise
 from ludus.agents.store import write_episodes
 from ludus.tools.checksums import is_damaged, sealed
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, Phase, counter, phase
+from ludus.trainers.mixture import Mixture
 from ludus.trainers.run.policy import engine_policy, load_policy, run_engine
-from ludus.trainers.tasks import HeldOut
+from ludus.trainers.tasks import Task
+from ludus.trainers.validation import play_tasks
 
-Stage = Literal["primed", "final"]
+Stage = Literal["primed", "best", "final"]
+_PHASES: dict[Stage, Phase] = {
+    "primed": "evaluation-primed",
+    "best": "evaluation-best",
+    "final": "evaluation-final",
+}
 
 
-def evaluate(stage: Stage, config: RunConfig, run: Path, held_out: HeldOut, listener: Listener) -> None:
+def evaluate(
+    stage: Stage,
+    config: RunConfig,
+    run: Path,
+    mixture: Mixture,
+    tasks: Sequence[Task],
+    listener: Listener,
+) -> None:
     """Play the held-out tasks with a saved model; store the episodes, and a summary in `evaluation.json`."""
     record = run / "evaluation.json"
     summaries = _summaries(record)
-    count = min(config.evaluation.episodes, len(held_out.seeds))
-    if stage in summaries or not count:
+    if stage in summaries or not tasks:
         return
-    name: Phase = "evaluation-primed" if stage == "primed" else "evaluation-final"
-    with phase(listener, name, count):
+    name, samples = _PHASES[stage], config.evaluation.samples
+    with phase(listener, name, len(tasks) * samples):
         policy = load_policy(run / "models" / stage, config)
         with closing(run_engine(policy, config)) as engine:
-            episodes = rollout(
-                engine_policy(engine, policy, config, config.evaluation.temperature),
-                config.environment.spec,
-                [EpisodeStart(seed, group=index) for index, seed in enumerate(held_out.seeds[:count])],
-                config.rollout.limits,
-                config.rollout.concurrency,
-                counter(listener, name),
-            )
+            player = engine_policy(engine, policy, config, config.evaluation.temperature)
+            episodes = play_tasks(player, tasks, samples, config, counter(listener, name))
         summary = summarise(episodes)
+        parts = _by_environment(episodes, mixture)
         path = run / "episodes" / f"{name}.parquet"
         with disk_errors(path):
             write_episodes(path, episodes)
-        write_file(record, json.dumps({**summaries, stage: sealed(summary.to_dict())}, indent=1))
-        success, earned = summary.success, summary.mean_return
+        written = summary.to_dict()
+        if parts:
+            written["environments"] = {name: part.to_dict() for name, part in parts.items()}
+        write_file(record, json.dumps({**summaries, stage: sealed(written)}, indent=1))
         listener.note(
-            f"{stage}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), mean return "
-            f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f}) on {summary.scored} held-out tasks"
+            f"{_told(stage, summary)} on {summary.scored // samples} held-out tasks"
             f"{f'; {summary.left_out}' if summary.left_out else ''}"
         )
+        for name, part in parts.items():
+            listener.note(_told(f"{stage}, {name}", part))
+
+
+def _told(what: str, summary: Summary) -> str:
+    success, earned = summary.success, summary.mean_return
+    passes = [f"pass@{k} {share.estimate.value:.3f}" for k, share in summary.pass_at.items() if k > 1]
+    return (
+        f"{what}: success {success.value:.3f} ({success.low:.3f} to {success.high:.3f}), "
+        f"{''.join(f'{told}, ' for told in passes)}mean return "
+        f"{earned.value:.3f} ({earned.low:.3f} to {earned.high:.3f})"
+    )
+
+
+def _by_environment(episodes: Sequence[Episode], mixture: Mixture) -> dict[str, Summary]:
+    """A summary of each environment and, where one is evaluated at several levels, of each of these."""
+    if mixture.is_single:
+        return {}
+    parts: dict[str, list[Episode]] = {}
+    for episode in episodes:
+        member, level = mixture.place(episode)
+        parts.setdefault(member.name, []).append(episode)
+        if len(member.evaluated) > 1:
+            parts.setdefault(f"{member.name}, level {level}", []).append(episode)
+    return {name: summarise(own) for name, own in parts.items()}
 
 
 def _summaries(record: Path) -> dict[str, Any]:
@@ -59,7 +94,7 @@ def _summaries(record: Path) -> dict[str, Any]:
     if not isinstance(summaries, dict) or not all(
         isinstance(summary, dict) for summary in summaries.values()
     ):
-        raise RunError(f"{record}: not the summaries of primed and final; {_AGAIN}")
+        raise RunError(f"{record}: not the summaries of primed and final models; {_AGAIN}")
     if any(map(is_damaged, summaries.values())):
         raise RunError(f"{record}: a summary is not what was written (its checksum differs); {_AGAIN}")
     return summaries

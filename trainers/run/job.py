@@ -1,25 +1,28 @@
 """`train`, the whole job: model, priming, evaluation, GRPO, evaluation. What is already done is skipped."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import torch
 
-from ludus.agents.episode import TrainingSequence
-from ludus.agents.models import LoadedModel
 from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.errors import ConfigError
+from ludus.trainers.curriculum import all_levels
 from ludus.trainers.listener import Listener, counter, phase
-from ludus.trainers.run.directory import final_folder, initial_folder, open_run, primed_folder
-from ludus.trainers.run.evaluation import evaluate
-from ludus.trainers.run.own_data import load_data, reserved_tasks
+from ludus.trainers.mixture import Mixture, mixture_of
+from ludus.trainers.run.directory import (
+    best_folder,
+    final_folder,
+    initial_folder,
+    open_run,
+    primed_folder,
+)
+from ludus.trainers.run.evaluation import Stage, evaluate
 from ludus.trainers.run.policy import (
     engine_policy,
     initial_model,
@@ -27,9 +30,8 @@ from ludus.trainers.run.policy import (
     run_engine,
     save_policy,
 )
-from ludus.trainers.tasks import HeldOut, TaskStream, hold_out
-
-Rows = Sequence[TrainingSequence]
+from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
+from ludus.trainers.validation import Validation
 
 
 def train(
@@ -57,54 +59,28 @@ def train(
     """
     listener = listener or Listener()
     with open_run(config, Path(directory), resume) as run, computing(config):
-        env = make_environment(config)
+        mixture = mixture_of(config)
         scorer(config.grpo)  # refused before priming, not after
-        wanted = held_out_tasks(config)
-        held_out = hold_out(env, wanted, config.evaluation.first_seed)
-        if len(held_out.seeds) < wanted:
+        held_out = hold_out_tasks(mixture, config)
+        for shortage in held_out.shortages:
             listener.note(
-                f"{config.environment.id} has few distinct tasks: {len(held_out.seeds)} of them are held "
-                f"out, not {wanted}, so that about half of what training draws stays its own"
+                f"{shortage.environment} has few distinct tasks: {shortage.held_out} of them are held "
+                f"out, not {shortage.wanted}, so that about half of what training draws stays its own"
             )
+
+        def evaluate_stage(stage: Stage) -> None:
+            evaluate(stage, config, run, mixture, held_out.evaluation, listener)
+
         if not primed_folder(run).exists():
-            prime(config, run, env, held_out, listener)
-        evaluate("primed", config, run, held_out, listener)
+            prime(config, run, mixture, held_out, listener)
+        evaluate_stage("primed")
         if config.grpo.steps:
             if not final_folder(run).exists():
-                run_grpo(config, run, env, held_out, listener)
-            evaluate("final", config, run, held_out, listener)
-        env.close()
+                run_grpo(config, run, mixture, held_out, listener)
+            if best_folder(run).exists():
+                evaluate_stage("best")
+            evaluate_stage("final")
     return run
-
-
-def make_environment(config: RunConfig) -> gymnasium.Env[Any, Any]:
-    """
-    Raises:
-        ConfigError: if it cannot be made with these arguments, or a language model cannot play it.
-    """
-    id = config.environment.id
-    try:
-        env = config.environment.spec.make()
-    except (TypeError, ValueError, ModuleNotFoundError, gymnasium.error.Error) as error:
-        raise ConfigError(f"[environment] {id} cannot be made as configured: {error}") from error
-    if not isinstance(env.reset(seed=0)[0], list):
-        raise ConfigError(
-            f"environment.id = {id} does not observe messages, so a language model cannot play it; take its "
-            "chat form"
-        )
-    if config.sft.demonstrates and "oracle" not in getattr(env.unwrapped, "scripted", {}):
-        raise ConfigError(
-            f"environment.id = {id} has no oracle to take demonstrations from; add one to its `scripted`, "
-            "name files in sft.data, or leave priming out with sft.steps = 0"
-        )
-    return env
-
-
-def held_out_tasks(config: RunConfig) -> int:
-    """How many tasks are held out; the held-out demonstrations are played on the first of them."""
-    return max(
-        config.evaluation.episodes, config.sft.heldout_demonstrations if config.sft.demonstrates else 0
-    )
 
 
 @contextmanager
@@ -130,52 +106,48 @@ def computing(config: RunConfig) -> Iterator[None]:
         memory.fill_uninitialized_memory = fill
 
 
-def prime(
-    config: RunConfig, run: Path, env: gymnasium.Env[Any, Any], held_out: HeldOut, listener: Listener
-) -> None:
-    """Make or load the model, fine-tune it on demonstrations or data, save it as `models/primed`."""
+def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener) -> None:
+    """Make or load the model, fine-tune it on demonstrations, save it as `models/primed`."""
     with phase(listener, "model", 0):
         policy = load_policy(initial_model(config, run), config)
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
         size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
         listener.note(f"model: {config.model.path}, {size} parameters")
     if config.sft.steps:
-        tasks = TaskStream(env, config.run.seed, "sft", held_out.tasks)
-        if config.sft.data:
-            spec = config.environment.spec
-            reserved = reserved_tasks([(spec, seed) for seed in held_out.seeds], {spec.id: held_out.tasks})
-            data = load_data(config.sft, policy, reserved, run, listener)
-            shown: tuple[Rows, Rows] = (data.train, data.heldout)
-        else:
-            shown = play_demonstrations(config, policy, tasks, held_out, listener)
+        tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
+        with phase(listener, "demonstrations", config.sft.demonstrations + len(held_out.demonstrations)):
+            count = counter(listener, "demonstrations")
+            shown = tasks.take(config.sft.demonstrations, all_levels(mixture))
+            demonstrations = demonstrate(shown, policy.format, config, count)
+            heldout = demonstrate(held_out.demonstrations, policy.format, config, count)
         if config.model.path == "small" and not initial_folder(run).exists():
             save_policy(policy, initial_folder(run))
         torch.manual_seed(config.run.seed)
-        fine_tune(policy, *shown, config, run, tasks, listener)
+        fine_tune(policy, demonstrations, heldout, config, run, tasks, listener)
+        tasks.close()
     save_policy(policy, primed_folder(run))
 
 
-def play_demonstrations(
-    config: RunConfig, policy: LoadedModel, tasks: TaskStream, held_out: HeldOut, listener: Listener
-) -> tuple[Rows, Rows]:
-    """The oracle's rows on training tasks and on held-out ones."""
-    heldout_seeds = held_out.seeds[: config.sft.heldout_demonstrations]
-    with phase(listener, "demonstrations", config.sft.demonstrations + len(heldout_seeds)):
-        count = counter(listener, "demonstrations")
-        demonstrations = demonstrate(tasks.take(config.sft.demonstrations), policy.format, config, count)
-        return demonstrations, demonstrate(heldout_seeds, policy.format, config, count)
-
-
 def run_grpo(
-    config: RunConfig, run: Path, env: gymnasium.Env[Any, Any], held_out: HeldOut, listener: Listener
+    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener
 ) -> None:
     """Train the primed model with GRPO, save it as `models/final`."""
     policy = load_policy(primed_folder(run), config)
     reference = load_policy(primed_folder(run), config).model if config.grpo.kl_coefficient else None
-    tasks = TaskStream(env, config.run.seed, "grpo", held_out.tasks)
+    tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
+        validation = Validation(
+            engine_policy(engine, policy, config, config.evaluation.temperature),
+            engine,
+            held_out.validation,
+            mixture,
+            config,
+            lambda: save_policy(policy, best_folder(run)),
+            listener,
+        )
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
-        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine, process)
+        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine, validation, process)
+    tasks.close()
     save_policy(policy, final_folder(run))

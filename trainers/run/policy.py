@@ -13,12 +13,13 @@ from ludus.kernels import apply_kernels, kernels_problem
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import replacing
 from ludus.trainers.errors import RunError
+from ludus.trainers.mixture import mixture_of
 from ludus.trainers.models.checkpoint import checkpoints
 from ludus.trainers.run.directory import initial_folder
 
 
 def initial_model(config: RunConfig, run: Path) -> str | Path:
-    """The model that a run starts from: a name, a folder, or the small one made for the environment.
+    """The model that a run starts from: a name, a folder, or the small one made for the environments.
 
     Raises:
         RunError: if the run trained a small model but did not keep the one that it began with.
@@ -34,7 +35,7 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
             "be another today: resume the run with the version of Ludus that began it, or begin a new one"
         )
     shape = SmallModelShape(**config.model.small.model_dump())
-    return build_small_model([config.environment.spec], shape, seed=config.run.seed)
+    return build_small_model(mixture_of(config).specs, shape, seed=config.run.seed)
 
 
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:

@@ -11,7 +11,7 @@ import tyro
 from ludus.agents.engines.options import SERVED_MAX_TOKENS
 from ludus.cli.environments import resolve
 from ludus.cli.errors import INCOMPLETE, UsageError
-from ludus.cli.models import choose_model
+from ludus.cli.models import ModelChoice, choose_model
 from ludus.cli.options import Arguments, OutputFolder
 from ludus.cli.runs import RUNS
 from ludus.cli.server import Server, ServerFlags
@@ -60,10 +60,10 @@ class Bench:
     def execute(self) -> int:
         self._refuse()
         suite, modules = _imported(self.suite)
-        flags, trained = self.server, None
+        flags = self.server
+        choice: ModelChoice | None = None
 
         from ludus.agents.bench.player import PlayerChoice
-        from ludus.agents.rollout import EnvironmentSpec
 
         player = PlayerChoice(
             self.model,
@@ -79,9 +79,8 @@ class Bench:
             flags.refuse_for(self.model)
         if not player.is_scripted and not player.is_served:
             choice = choose_model(self.model)
-            limit = flags.max_tokens or (choice.max_tokens if choice.environment else MAX_TOKENS)
+            limit = flags.max_tokens or (choice.max_tokens if choice.trained else MAX_TOKENS)
             player = replace(player, model=choice.path, max_tokens=limit, engine=choice.engine)
-            trained = EnvironmentSpec(choice.environment, choice.arguments) if choice.environment else None
 
         from ludus.agents.bench.directory import BenchError
         from ludus.agents.bench.prices import read_prices
@@ -105,7 +104,7 @@ class Bench:
             shard=shard,
             prices=prices,
             arguments=parse_arguments(self.arg),
-            trained=trained,
+            trained=() if choice is None else choice.trained,
             modules=modules,
         )
         try:

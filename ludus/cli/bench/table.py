@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ludus.agents.bench.metrics import Figures, Share
+from ludus.agents.bench.metrics import Figures
 from ludus.agents.bench.outcome import Outcome, Row
 from ludus.agents.evaluate import left_out
+from ludus.agents.pass_at import Share
 from ludus.agents.statistics import Bounds
 from ludus.cli.tables import figure, print_whole
 from ludus.tools.wording import environment_title

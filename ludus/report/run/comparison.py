@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 from ludus.agents.episode import Episode
@@ -10,8 +11,10 @@ from ludus.agents.evaluate import left_out
 from ludus.agents.statistics import Interval, bootstrap_mean
 from ludus.report.figures import words
 from ludus.report.run.files import Run
-from ludus.report.run.pairs import Matched, match
+from ludus.report.run.pairs import Key, Matched, match, task_key
 from ludus.tools.wording import number
+from ludus.trainers.config.evaluation import ValidationSection
+from ludus.trainers.validation import best_metric
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class Row:
     """A measure before and after, with 95% intervals, whose unknown ends are NaN."""
 
     name: str
-    kind: Literal["outcome", "achieved", "form"]
+    kind: Literal["outcome", "samples", "environment", "achieved", "form"]
     unit: str
     before: Interval | None
     after: Interval | None
@@ -54,7 +57,7 @@ def compare(run: Run) -> list[Row]:
     if before is None and after is None:
         return []
     matched = match(run.primed, run.final)
-    success = [float(b.success) - float(a.success) for a, b in matched.pairs]
+    success = matched.by_task(lambda episode: float(episode.success))
     rows = [
         Row("Success", "outcome", "percent", _stated(before, "success"), _stated(after, "success"),
             _mean(success)),
@@ -62,8 +65,34 @@ def compare(run: Run) -> list[Row]:
             _mean(matched.gains())),
     ]  # fmt: skip
     names = {name: None for summary in (before, after) if summary for name in summary["reward_terms"]}
+    rows += _by_samples(before, after) + _by_environment(before, after)
     terms = [_term_row(name, run, before, after, matched) for name in names]
     return rows + sorted(terms, key=lambda row: row.kind)
+
+
+def _by_samples(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Row]:
+    """pass@k, where tasks were played several times."""
+    stages = [{} if summary is None else summary.get("pass_at", {}) for summary in (before, after)]
+    numbers = sorted({int(k) for shares in stages for k in shares} - {1})
+    rows = []
+    for k in numbers:
+        first, last = (
+            _interval(shares[str(k)]["estimate"]) if str(k) in shares else None for shares in stages
+        )
+        rows.append(Row(f"pass@{k}", "samples", "percent", first, last, None))
+    return rows
+
+
+def _by_environment(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> list[Row]:
+    """Success and return of each of several environments or levels."""
+    stages = [{} if summary is None else summary.get("environments", {}) for summary in (before, after)]
+    names = dict.fromkeys(name for environments in stages for name in environments)
+    rows = []
+    for name in names:
+        for title, key, unit in (("Success", "success", "percent"), ("Mean return", "mean_return", "")):
+            first, last = (_stated(environments.get(name), key) for environments in stages)
+            rows.append(Row(f"{title}, {name}", "environment", unit, first, last, None))
+    return rows
 
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
@@ -76,7 +105,19 @@ def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
         for stage, summary in run.evaluation.items()
         if (missing := left_out(summary.get("faults", 0), summary["episodes"], summary.get("refusals", 0)))
     ]
-    return replace(found, remarks=(*found.remarks, *faults))
+    return replace(found, remarks=(*found.remarks, *_best(run), *faults))
+
+
+def _best(run: Run) -> list[str]:
+    """How the best weights of the validation do on the evaluation's tasks."""
+    best = _stated(run.evaluation.get("best"), "success")
+    if best is None:
+        return []
+    chosen = best_metric(ValidationSection(**run.config["validation"])).partition("/")[2]
+    steps, values = run.grpo.columns.get(f"validation/{chosen}", ((), ()))
+    when = f" of step {int(steps[int(values.argmax())])}" if len(steps) else ""
+    share, low, high = (number(value, "percent") for value in (best.value, best.low, best.high))
+    return [f"The weights{when}, best in validation by {chosen}, succeed on {share} ({low} to {high})."]
 
 
 def _two_sided(rows: Sequence[Row]) -> Verdict:
@@ -123,7 +164,11 @@ def _one_sided(run: Run, success: Row) -> Verdict:
 def _stated(summary: Mapping[str, Any] | None, key: str) -> Interval | None:
     if summary is None or summary[key]["value"] is None:
         return None
-    return Interval(**{name: math.nan if value is None else value for name, value in summary[key].items()})
+    return _interval(summary[key])
+
+
+def _interval(stated: Mapping[str, float | None]) -> Interval:
+    return Interval(**{name: math.nan if value is None else value for name, value in stated.items()})
 
 
 def _term_row(
@@ -133,7 +178,7 @@ def _term_row(
     after: Mapping[str, Any] | None,
     matched: Matched,
 ) -> Row:
-    changes = [b.reward_terms().get(name, 0.0) - a.reward_terms().get(name, 0.0) for a, b in matched.pairs]
+    changes = matched.by_task(lambda episode: episode.reward_terms().get(name, 0.0))
     return Row(
         name=words(name),
         kind="form" if name in run.form_terms else "achieved",
@@ -148,9 +193,12 @@ def _term(name: str, episodes: Sequence[Episode], summary: Mapping[str, Any] | N
     """From the episodes or, if none are stored, the summary's mean without an interval."""
     if summary is None:
         return None
-    whole = [episode for episode in episodes if episode.is_scored]
-    if whole:
-        return bootstrap_mean([episode.reward_terms().get(name, 0.0) for episode in whole])
+    tasks: dict[Key, list[float]] = {}
+    for episode in episodes:
+        if episode.is_scored:
+            tasks.setdefault(task_key(episode), []).append(episode.reward_terms().get(name, 0.0))
+    if tasks:
+        return bootstrap_mean([fmean(values) for values in tasks.values()])
     value = summary["reward_terms"].get(name)
     return None if value is None else Interval(value, math.nan, math.nan)
 

@@ -46,11 +46,11 @@ class Metrics:
 @dataclass(frozen=True)
 class Run:
     directory: Path
-    config: dict[str, dict[str, Any]]
+    config: dict[str, Any]
     sft: Metrics
     grpo: Metrics
     evaluation: dict[str, dict[str, Any]]
-    """`primed` and `final`, if reached."""
+    """`primed`, `best` and `final`, if reached."""
     primed: list[Episode]
     """The evaluation's episodes before GRPO; empty if there are none yet."""
     final: list[Episode]
@@ -67,8 +67,14 @@ class Run:
     """Notes for the reader about the files themselves."""
 
     @property
+    def environments(self) -> list[dict[str, Any]]:
+        """The tables of the environments: one or several."""
+        return _environments(self.config)
+
+    @property
     def environment(self) -> str:
-        return str(self.config["environment"]["id"])
+        """For headings."""
+        return ", ".join(dict.fromkeys(str(played["id"]) for played in self.environments))
 
     @property
     def form_terms(self) -> frozenset[str]:
@@ -121,7 +127,11 @@ def read_run(directory: Path) -> Run:
     )
 
 
-def _read_config(file: Path) -> dict[str, dict[str, Any]]:
+def _environments(config: dict[str, Any]) -> list[dict[str, Any]]:
+    return [config["environment"]] if "environment" in config else config.get("environments", [])
+
+
+def _read_config(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
         config = tomllib.loads(text)
@@ -134,7 +144,8 @@ def _read_config(file: Path) -> dict[str, dict[str, Any]]:
             f"{file}: not what the run wrote there (its checksum differs); it was edited or damaged, copy "
             "the run's configuration back"
         )
-    if not isinstance(config.get("environment", {}).get("id"), str):
+    played = _environments(config)
+    if not played or not all(isinstance(table.get("id"), str) for table in played):
         raise ReportError(
             f"{file}: no environment.id, so this is not a run's configuration; name a run's folder"
         )
@@ -182,12 +193,13 @@ def _read_metrics(file: Path) -> tuple[dict[str, Metrics], tuple[str, ...]]:
 
 
 def _columns(by_step: dict[int, dict[str, float]]) -> Metrics:
-    """By name. A part of a whole (`stop/…`, `seconds/…`) that a step's record lacks was 0."""
+    """By name. A part of a whole (`stop/…`, `seconds/…`, `…/share`) that a step's record lacks was 0."""
     steps = sorted(by_step)
     names = dict.fromkeys(name for step in steps for name in by_step[step])
     columns = {}
     for name in names:
-        absent = 0.0 if name.startswith(("stop/", "seconds/")) else np.nan
+        is_part = name.startswith(("stop/", "seconds/")) or name.endswith("/share")
+        absent = 0.0 if is_part else np.nan
         points = [(step, value) for step in steps if np.isfinite(value := by_step[step].get(name, absent))]
         if points:
             columns[name] = (np.array([p[0] for p in points], float), np.array([p[1] for p in points], float))
@@ -206,7 +218,9 @@ def _read_evaluation(file: Path) -> dict[str, dict[str, Any]]:
     wanted = {"episodes", "success", "mean_return", "reward_terms"}
     summaries = evaluation.values() if isinstance(evaluation, dict) else [None]
     if not all(isinstance(summary, dict) and wanted <= summary.keys() for summary in summaries):
-        raise ReportError(f"{file}: not the summaries of primed and final; delete it and evaluate again")
+        raise ReportError(
+            f"{file}: not the summaries of primed and final models; delete it and evaluate again"
+        )
     if any(map(is_damaged, summaries)):
         raise ReportError(
             f"{file}: a summary is not what was written (its checksum differs); it was edited or damaged, "

@@ -25,6 +25,13 @@ from ludus.report.templates import render_page
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
 from ludus.tools.wording import duration, number
 
+SECTIONS = {
+    "samples": "Several samples of a task",
+    "environment": "By environment",
+    "achieved": "Reward terms: what was achieved",
+    "form": "Reward terms: form of the reply",
+}
+"""The kinds of measures below the outcome."""
 PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
 
 
@@ -94,6 +101,7 @@ def render(gathered: Gathered) -> str:
             (kind, [(row, _row_chart(row)) for row in members])
             for kind, members in ((k, list(m)) for k, m in groupby(rows, key=lambda row: row.kind))
         ],
+        titles=SECTIONS,
         heldout_note=(
             "95% intervals: Wilson's for success, percentile bootstrap over tasks for the rest. The change "
             "is taken task by task, so its interval can be narrower than the two suggest. Reward terms are "
@@ -187,7 +195,6 @@ def _lede(run: Run, model: Model) -> str:
 
 
 def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
-    arguments = _setting(run, "environment", "arguments", {})
     facts = [
         (
             "Run time",
@@ -196,11 +203,7 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         ),
         ("Seed", str(_setting(run, "run", "seed", "–")), ""),
         ("Model", model.name, model.shape),
-        (
-            "Environment arguments",
-            written(arguments)[1:-1] or "the defaults",
-            "",
-        ),
+        *_environments(run),
     ]
     if run.grpo.steps:
         groups, size = _setting(run, "grpo", "groups", None), _setting(run, "grpo", "group_size", None)
@@ -213,6 +216,22 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         facts.append(("Held-out tasks", str(_tasks(run)), f"never trained on; {how}"))
     versions = ", ".join(f"{name} {_version(name)}" for name in PACKAGES if _version(name))
     facts.append(("Versions", versions, "when this page was written"))
+    return facts
+
+
+def _environments(run: Run) -> list[tuple[str, str, str]]:
+    """The arguments of one environment, or name, arguments and part of each of several."""
+    played = run.environments
+    whole = sum(table.get("weight", 1.0) for table in played)
+    facts = []
+    for table in played:
+        arguments = written(table.get("arguments", {}))[1:-1] or "the defaults"
+        curriculum = table.get("curriculum")
+        notes = [f"{number(table.get('weight', 1.0) / whole, 'percent')} of the groups"] * (len(played) > 1)
+        notes += [f"levels moved by {curriculum.get('kind', 'success')}"] if curriculum else []
+        name = table.get("name") or table["id"]
+        label = "Environment arguments" if len(played) == 1 else f"Environment {name}"
+        facts.append((label, arguments, "; ".join(notes)))
     return facts
 
 
@@ -229,7 +248,7 @@ def _curves_note(run: Run) -> str:
 
 def _tasks(run: Run) -> int:
     summary: dict[str, Any] = run.evaluation.get("final") or run.evaluation.get("primed") or {}
-    return int(summary.get("episodes", 0))
+    return int(summary.get("episodes", 0)) // int(_setting(run, "evaluation", "samples", 1))
 
 
 def _setting(run: Run, section: str, key: str, default: Any) -> Any:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from ludus.agents.episode import Episode
 
-Key = tuple[str, int]
+Key = tuple[str, str, int]
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,20 @@ class Pair:
 
 @dataclass(frozen=True)
 class Matched:
-    """Two evaluations on the same tasks, joined: one pair per task that both played without a fault."""
+    """Two evaluations on the same tasks, joined: one pair per episode of a task that both played without
+    a fault."""
 
     pairs: tuple[tuple[Episode, Episode], ...]
 
     def gains(self) -> list[float]:
-        return [after.episode_return - before.episode_return for before, after in self.pairs]
+        return self.by_task(lambda episode: episode.episode_return)
+
+    def by_task(self, measure: Callable[[Episode], float]) -> list[float]:
+        """After minus before, for each task; the mean over its samples."""
+        changes: dict[Key, list[float]] = {}
+        for before, after in self.pairs:
+            changes.setdefault(task_key(after), []).append(measure(after) - measure(before))
+        return [fmean(values) for values in changes.values()]
 
 
 HELDOUT_RULE = (
@@ -44,14 +53,16 @@ TRAINING_RULE = (
 
 
 def match(before: Sequence[Episode], after: Sequence[Episode]) -> Matched:
-    """Join on task and seed, in seed order."""
+    """Join on task, seed and sample, in seed order."""
     played = {_key(episode): episode for episode in reversed(before) if episode.is_scored}
     joined = {
         _key(episode): (played[_key(episode)], episode)
         for episode in reversed(after)
         if episode.is_scored and _key(episode) in played
     }
-    return Matched(tuple(sorted(joined.values(), key=lambda pair: (pair[1].seed, pair[1].task))))
+    return Matched(
+        tuple(sorted(joined.values(), key=lambda pair: (pair[1].seed, pair[1].task, pair[1].sample)))
+    )
 
 
 def heldout_pairs(matched: Matched) -> list[Pair]:
@@ -115,8 +126,13 @@ def is_odd(episode: Episode) -> bool:
     return not episode.is_scored or any(turn.fork or turn.finish == "length" for turn in episode.turns)
 
 
-def _key(episode: Episode) -> Key:
-    return episode.task, episode.seed
+def task_key(episode: Episode) -> Key:
+    """The same for all samples of a task."""
+    return episode.environment, episode.task, episode.seed
+
+
+def _key(episode: Episode) -> tuple[Key, int]:
+    return task_key(episode), episode.sample
 
 
 def _gain(pair: tuple[Episode, Episode]) -> float:

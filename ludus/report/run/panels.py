@@ -67,6 +67,13 @@ def learning_curves(run: Run) -> list[Group]:
             "grpo",
             form,
         ),
+        Group("By environment", "Each environment's part of the batch.", "grpo", _by_environment(run.grpo)),
+        Group(
+            "Validation",
+            "On held-out tasks apart from those of the evaluation; the best weights are chosen on them.",
+            "grpo",
+            _validation(run.grpo),
+        ),
         Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
         Group("Episodes", "What is played.", "grpo", (*_EPISODES, stops)),
         Group(
@@ -91,6 +98,92 @@ def learning_curves(run: Run) -> list[Group]:
             )
             kept.append(replace(group, panels=changing, constants=stated))
     return kept
+
+
+def _by_environment(metrics: Metrics) -> tuple[Panel, ...]:
+    """What each environment earns, and at which level of difficulty it is played."""
+    panels = [
+        _together(metrics, title, note, "environments/", figure, unit, limits)
+        for figure, title, note, unit, limits in (
+            ("success", "Success by environment", "Share of episodes that succeed.", "percent", (0.0, 1.0)),
+            ("reward", "Return by environment", "Reward summed over an episode.", "", None),
+            (
+                "flat_groups",
+                "Flat groups by environment",
+                "Share of groups whose returns are all equal: they teach nothing.",
+                "percent",
+                (0.0, 1.0),
+            ),
+        )
+    ]
+    level = _together(
+        metrics, "Level of difficulty", "Of the tasks played; 0 is the easiest.", "environments/", "level"
+    )
+    shares = [name for name in metrics.names("environments/") if name.endswith("/share")]
+    parts = [name for name in shares if name.count("/") == 2]
+    drawn = [
+        _shares(
+            f"Levels drawn, {name}",
+            [part for part in shares if part.startswith(f"environments/{name}/level-")],
+        )
+        for name in _names(metrics, "environments/", "level")
+    ]
+    return (*panels, replace(level, exact=True), *drawn, _shares("Share of groups", parts))
+
+
+def _validation(metrics: Metrics) -> tuple[Panel, ...]:
+    """Held-out tasks while training: all together, and each environment's."""
+    several = sorted(
+        (name for name in metrics.names("validation/pass@")), key=lambda name: int(name.partition("@")[2])
+    )
+    labels = ["validation/success", *several]
+    passes = tuple(
+        Line(name, name.partition("/")[2], colour) for name, colour in zip(labels, cycle(CYCLE), strict=False)
+    )
+    return (
+        _together(metrics, "Success in validation", "", "validation/", "success", "percent", (0, 1)),
+        _together(metrics, "Return in validation", "", "validation/", "reward"),
+        Panel(
+            "One of k samples succeeds",
+            "pass@k beside the mean: a policy can gain the one and lose the other.",
+            passes if several else (),
+            "percent",
+            (0, 1),
+            True,
+        ),
+    )
+
+
+def _names(metrics: Metrics, prefix: str, figure: str) -> list[str]:
+    """The environments that have a metric PREFIX NAME/FIGURE."""
+    inner = (name.removeprefix(prefix).removesuffix(f"/{figure}") for name in metrics.names(prefix))
+    return [name for name in dict.fromkeys(inner) if f"{prefix}{name}/{figure}" in metrics.columns]
+
+
+def _together(
+    metrics: Metrics,
+    title: str,
+    note: str,
+    prefix: str,
+    figure: str,
+    unit: str = "",
+    limits: Limits = None,
+) -> Panel:
+    """A line for all environments together, if there is such a metric, and one for each."""
+    found = [(prefix + figure, "all")] if prefix + figure in metrics.columns else []
+    found += [(f"{prefix}{name}/{figure}", name) for name in _names(metrics, prefix, figure)]
+    lines = tuple(
+        Line(metric, label, colour) for (metric, label), colour in zip(found, cycle(CYCLE), strict=False)
+    )
+    return Panel(title, note, lines, unit, limits, from_zero=limits is not None)
+
+
+def _shares(title: str, names: list[str]) -> Panel:
+    """Parts of the groups, stacked."""
+    lines = tuple(
+        Line(name, name.split("/")[-2], colour) for name, colour in zip(names, cycle(CYCLE), strict=False)
+    )
+    return Panel(title, "Of a step's groups.", lines, "percent", (0, 1), from_zero=True, stacked=True)
 
 
 def _is_constant(panel: Panel, metrics: Metrics) -> bool:

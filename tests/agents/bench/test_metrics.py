@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.agents.bench.metrics import by_kind, figures, pass_at_k, pass_hat_k
+from ludus.agents.bench.metrics import by_kind, figures
 from ludus.agents.bench.prices import Price
 from ludus.agents.bench.result import Result
+from ludus.agents.pass_at import pass_at_k, pass_hat_k
 from ludus.agents.statistics import clustered_share, wilson
 
 

@@ -20,16 +20,16 @@ def test_an_argument_goes_to_every_environment_that_takes_it() -> None:
 
 
 def test_what_a_run_was_trained_on_is_measured_where_it_is_named() -> None:
-    chosen = choose(ARITHMETIC, {"digits": 2}, TRAINED)
+    chosen = choose(ARITHMETIC, {"digits": 2}, [TRAINED])
     assert [spec.arguments for spec in chosen.specs] == [{"digits": 2, "phrasing": "bare"}]
     (note,) = chosen.notes
     assert note == f"{ARITHMETIC} has the arguments of the model's training: digits=1, phrasing='bare'"
-    other = choose("ludus/ArithmeticChallenge-v0", {}, TRAINED)
+    other = choose("ludus/ArithmeticChallenge-v0", {}, [TRAINED])
     assert (other.specs[0].arguments, other.notes) == ({}, ())
 
 
 def test_a_suite_keeps_its_own_tasks_and_says_so() -> None:
-    chosen = choose("math", {}, TRAINED)
+    chosen = choose("math", {}, [TRAINED])
     assert EnvironmentSpec(ARITHMETIC) in chosen.specs
     (note,) = chosen.notes
     assert "the suite's own tasks" in note

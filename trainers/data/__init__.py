@@ -1,1 +1,0 @@
-"""Data of one's own to fine-tune on: files of conversations and of episodes, as rows of tokens."""
