@@ -124,6 +124,14 @@ def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
     return path
 
 
+def is_episode_file(path: Path | str) -> bool:
+    """Whether a Parquet file is an episode file, of any version."""
+    try:
+        return _VERSION in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        return False
+
+
 def read_episodes(path: Path | str) -> list[Episode]:
     """Reads an episode file.
 

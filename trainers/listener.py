@@ -10,7 +10,14 @@ from typing import Literal
 from ludus.agents.episode import Episode
 
 Phase = Literal[
-    "model", "demonstrations", "sft", "evaluation-primed", "grpo", "evaluation-best", "evaluation-final"
+    "model",
+    "data",
+    "demonstrations",
+    "sft",
+    "evaluation-primed",
+    "grpo",
+    "evaluation-best",
+    "evaluation-final",
 ]
 """A run's phases, in order. Phases that finished before a resume are not reported again."""
 
@@ -25,7 +32,7 @@ class Listener:
         Args:
             phase: Which one.
             total: Its length: optimiser steps in `sft` and `grpo`, episodes in the others; 0 if unknown
-                (`model`).
+                (`model`, `data`).
             completed: How much of it is already done (above 0 only after a resume).
         """
 

@@ -79,6 +79,15 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
     return [_record(path, number, line) for number, line in enumerate(written, 1) if line.endswith(b"\n")]
 
 
+def steps_of_other_phases(run: Path, phase: str) -> int:
+    """How many steps a run has recorded in phases other than this one."""
+    steps: dict[str, int] = {}
+    for line in read_metrics(run):
+        if line["phase"] != phase:
+            steps[str(line["phase"])] = int(line["step"])
+    return sum(steps.values())
+
+
 def _record(path: Path, number: int, line: bytes) -> dict[str, float | str]:
     try:
         record = json.loads(line)

@@ -84,7 +84,7 @@ def mixture_of(config: RunConfig) -> Mixture:
         ConfigError: if an environment cannot be made at one of its levels, a language model cannot play it,
             it lacks an oracle for demonstrations, or has no such levels.
     """
-    priming = bool(config.sft.steps)
+    priming = config.sft.demonstrates
     if config.environment is not None:
         return Mixture((_member(config.environment, "environment", 1.0, priming),))
     return Mixture(
@@ -117,7 +117,7 @@ def make_environment(spec: EnvironmentSpec, table: str, priming: bool) -> gymnas
     if priming and "oracle" not in getattr(env.unwrapped, "scripted", {}):
         raise ConfigError(
             f"{table}.id = {spec.id} has no oracle to take demonstrations from; add one to its `scripted`, "
-            "or leave priming out with sft.steps = 0"
+            "name files in sft.data, or leave priming out with sft.steps = 0"
         )
     return env
 

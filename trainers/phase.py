@@ -12,7 +12,7 @@ import torch
 
 from ludus.trainers.config.run import CheckpointSection
 from ludus.trainers.listener import Listener
-from ludus.trainers.metrics import MetricsWriter
+from ludus.trainers.metrics import MetricsWriter, steps_of_other_phases
 from ludus.trainers.models.checkpoint import (
     Progress,
     checkpoints,
@@ -37,7 +37,6 @@ class TrainingPhase:
         run: The run's folder.
         name: Which phase.
         total: Steps.
-        first_number: Checkpoint number of its step 0; numbers increase through the whole run.
         tasks: The stream whose position is part of the state.
     """
 
@@ -46,14 +45,13 @@ class TrainingPhase:
         run: Path,
         name: Literal["sft", "grpo"],
         total: int,
-        first_number: int,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         tasks: TaskStream,
         config: CheckpointSection,
         listener: Listener,
     ) -> None:
-        self._run, self._name, self._total, self._first = run, name, total, first_number
+        self._run, self._name, self._total = run, name, total
         self._model, self._optimizer, self._tasks = model, optimizer, tasks
         self._config, self._listener = config, listener
         self._interrupted = False
@@ -61,6 +59,8 @@ class TrainingPhase:
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
         self._done = self._restore()
+        # Numbers of checkpoints increase through the whole run.
+        self._first = steps_of_other_phases(self._run, self._name)
         self._writer = MetricsWriter(self._run, self._name, self._done)
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         if self._in_main_thread:

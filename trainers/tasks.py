@@ -85,7 +85,7 @@ def hold_out_tasks(mixture: Mixture, config: RunConfig) -> HeldOutTasks:
         ConfigError: as `hold_out`; or if all tasks of a level that is trained on are held out.
     """
     places = [(member, level) for member in mixture.members for level in member.evaluated]
-    primed_on = config.sft.heldout_demonstrations if config.sft.steps else 0
+    primed_on = config.sft.heldout_demonstrations if config.sft.demonstrates else 0
     asked = (
         config.evaluation.episodes,
         primed_on,

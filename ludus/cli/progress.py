@@ -23,6 +23,7 @@ from ludus.trainers.listener import Listener, Phase
 PHASES: tuple[Phase, ...] = get_args(Phase)
 TITLES: dict[Phase, str] = {
     "model": "model",
+    "data": "data",
     "demonstrations": "demonstrations",
     "sft": "priming",
     "evaluation-primed": "evaluation",
@@ -79,6 +80,8 @@ class Tracker:
     def __init__(self, config: RunConfig) -> None:
         episodes = config.evaluation.episodes * config.evaluation.samples
         self.expected: dict[Phase, int] = {
+            "data": len(config.sft.data),
+            "demonstrations": config.sft.demonstrations if config.sft.demonstrates else 0,
             "sft": config.sft.steps,
             "evaluation-primed": episodes,
             "grpo": config.grpo.steps,

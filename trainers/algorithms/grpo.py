@@ -74,7 +74,7 @@ def train_grpo(
     grpo = config.grpo
     optimizer = build_optimizer(model, grpo)
     with TrainingPhase(
-        run, "grpo", grpo.steps, config.sft.steps, model, optimizer, tasks, config.checkpoint, listener
+        run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener
     ) as phase:
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):

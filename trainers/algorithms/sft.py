@@ -1,16 +1,14 @@
-"""Supervised fine-tuning: the negative log-likelihood of the oracle's own tokens, and of no others."""
+"""Supervised fine-tuning: the negative log-likelihood of the replies' tokens, and of no others."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ludus.agents.conversation import Conversation
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
@@ -19,6 +17,7 @@ from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.data.render import render
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
@@ -36,24 +35,24 @@ def fine_tune(
     tasks: TaskStream,
     listener: Listener,
 ) -> None:
-    """Train `policy.model` in place on `demonstrations`, measuring the loss on `heldout` along the way.
+    """Train `policy.model` in place on `demonstrations`, the oracle's or a user's data, measuring the loss on
+    `heldout` along the way.
 
     Raises:
         TrainingDiverged: if the loss is not finite.
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     sft, model = config.sft, policy.model
+    steps = sft.steps_over(len(demonstrations))
     optimizer = build_optimizer(model, sft)
-    with TrainingPhase(
-        run, "sft", sft.steps, 0, model, optimizer, tasks, config.checkpoint, listener
-    ) as phase:
+    with TrainingPhase(run, "sft", steps, model, optimizer, tasks, config.checkpoint, listener) as phase:
         for step in phase.steps():
             began = time.perf_counter()
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
             batch = [demonstrations[i] for i in chosen]
             loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
             check_loss(loss, sft, "sft", step)
-            rate = learning_rate(sft, step, sft.steps)
+            rate = learning_rate(sft, step, steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
             seconds = time.perf_counter() - began
             metrics = {
@@ -63,7 +62,7 @@ def fine_tune(
                 "tokens_per_second": tokens / seconds,
                 "seconds/total": seconds,
             }
-            if heldout and ((step + 1) % sft.heldout_every == 0 or step + 1 == sft.steps):
+            if heldout and ((step + 1) % sft.heldout_every == 0 or step + 1 == steps):
                 metrics["heldout_loss"] = mean_loss(policy, heldout, sft.microbatch_tokens)
             phase.finish(step, metrics)
 
@@ -138,27 +137,3 @@ def demonstrate(
         schemas = next(schemas for known, schemas in tools if known == spec)
         rows += render(episode, chat_format, schemas).training_sequences()
     return rows
-
-
-def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:
-    """A scripted agent's episode with the ids that a policy playing it would have seen and sampled.
-
-    Args:
-        tools: The tools of the episode's environment, as `tool_schemas` gives them.
-    """
-    turns, conversation = [], Conversation(chat_format, tools)
-    for turn in episode.turns:
-        conversation, prompt = conversation.hear(turn.observation)
-        completion = chat_format.demonstrate(turn.reply)
-        conversation = conversation.say(turn.reply, completion)
-        turns.append(
-            replace(
-                turn,
-                prompt_ids=prompt.ids,
-                completion_ids=completion,
-                logprobs=(0.0,) * len(completion),
-                finish="stop",
-                fork=prompt.fork,
-            )
-        )
-    return replace(episode, turns=tuple(turns))

@@ -1,13 +1,15 @@
 """`train`, the whole job: model, priming, evaluation, GRPO, evaluation. What is already done is skipped."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ludus.agents.episode import TrainingSequence
+from ludus.agents.models import LoadedModel
 from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
@@ -23,6 +25,7 @@ from ludus.trainers.run.directory import (
     primed_folder,
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
+from ludus.trainers.run.own_data import load_data, reserved_tasks
 from ludus.trainers.run.policy import (
     engine_policy,
     initial_model,
@@ -32,6 +35,8 @@ from ludus.trainers.run.policy import (
 )
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.validation import Validation
+
+Rows = Sequence[TrainingSequence]
 
 
 def train(
@@ -107,7 +112,7 @@ def computing(config: RunConfig) -> Iterator[None]:
 
 
 def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener) -> None:
-    """Make or load the model, fine-tune it on demonstrations, save it as `models/primed`."""
+    """Make or load the model, fine-tune it on demonstrations or data, save it as `models/primed`."""
     with phase(listener, "model", 0):
         policy = load_policy(initial_model(config, run), config)
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
@@ -115,17 +120,29 @@ def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks
         listener.note(f"model: {config.model.path}, {size} parameters")
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
-        with phase(listener, "demonstrations", config.sft.demonstrations + len(held_out.demonstrations)):
-            count = counter(listener, "demonstrations")
-            shown = tasks.take(config.sft.demonstrations, all_levels(mixture))
-            demonstrations = demonstrate(shown, policy.format, config, count)
-            heldout = demonstrate(held_out.demonstrations, policy.format, config, count)
+        if config.sft.data:
+            reserved = reserved_tasks([*held_out.evaluation, *held_out.validation], held_out.keys)
+            data = load_data(config.sft, policy, reserved, run, listener)
+            shown: tuple[Rows, Rows] = (data.train, data.heldout)
+        else:
+            shown = play_demonstrations(config, policy, tasks, held_out, listener)
         if config.model.path == "small" and not initial_folder(run).exists():
             save_policy(policy, initial_folder(run))
         torch.manual_seed(config.run.seed)
-        fine_tune(policy, demonstrations, heldout, config, run, tasks, listener)
+        fine_tune(policy, *shown, config, run, tasks, listener)
         tasks.close()
     save_policy(policy, primed_folder(run))
+
+
+def play_demonstrations(
+    config: RunConfig, policy: LoadedModel, tasks: TaskStream, held_out: HeldOutTasks, listener: Listener
+) -> tuple[Rows, Rows]:
+    """The oracle's rows on training tasks and on held-out ones."""
+    with phase(listener, "demonstrations", config.sft.demonstrations + len(held_out.demonstrations)):
+        count = counter(listener, "demonstrations")
+        drawn = tasks.take(config.sft.demonstrations, all_levels(tasks.mixture))
+        shown = demonstrate(drawn, policy.format, config, count)
+        return shown, demonstrate(held_out.demonstrations, policy.format, config, count)
 
 
 def run_grpo(
