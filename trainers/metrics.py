@@ -154,13 +154,12 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
 
 
 def _step_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Of the steps that a scorer found in replies, if it found any."""
-    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
-    values = [value for trajectory in trajectories for value in trajectory.step_values]
-    if not values:
-        return {}
-    replies = sum(count > 0 for trajectory in trajectories for count in trajectory.tokens)
-    return {"process/value": statistics.fmean(values), "process/steps": len(values) / replies}
+    """Of the steps that a scorer found in replies; without a scorer there are none."""
+    scored = [t for group in groups for t in group.trajectories if t.step_values is not None]
+    values = [value for trajectory in scored for value in trajectory.step_values or ()]
+    replies = sum(count > 0 for trajectory in scored for count in trajectory.tokens)
+    metrics = {"process/steps": len(values) / replies} if replies else {}
+    return {**metrics, "process/value": statistics.fmean(values)} if values else metrics
 
 
 def environment_metrics(mixture: Mixture, groups: Sequence[Group]) -> dict[str, float]:

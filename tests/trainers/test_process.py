@@ -86,7 +86,7 @@ def test_steps_that_end_in_one_token_add_up_and_silence_is_not_asked_about(
 
 
 def raising(text: str, episode: Episode, turn: int) -> Any:
-    raise ZeroDivisionError("division by zero")
+    raise ZeroDivisionError("division\nby zero")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,13 @@ def test_metrics_of_steps(policy: LoadedModel, said: Make, tiny: RunConfig) -> N
     assert metrics["process/value"] == pytest.approx(-2 / 3)
     assert metrics["process/steps"] == pytest.approx(1.0)
     assert metrics["reward"] == 1.0, "the environment's"
-    assert "process/value" not in episode_metrics(episodes, make_groups(episodes, tiny))
+    assert not any(
+        name.startswith("process/") for name in episode_metrics(episodes, make_groups(episodes, tiny))
+    )
+    found_none = [said("none")]
+    metrics = episode_metrics(found_none, make_groups(found_none, tiny, process(policy)))
+    assert metrics["process/steps"] == 0.0
+    assert "process/value" not in metrics
 
 
 @pytest.mark.parametrize(

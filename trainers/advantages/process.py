@@ -85,8 +85,7 @@ class Process:
             steps = list(self.score(text, episode, turn))
         except Exception as error:  # somebody else's code: whatever it raises, the run names it
             raise RunError(
-                f"{about}: the scorer raised {type(error).__name__}: {error}; fix it and continue with "
-                "--resume"
+                f"{about}: the scorer raised {_named(error)}; fix it and continue with --resume"
             ) from error
         for step in steps:
             if problem := _problem(step, len(text)):
@@ -94,6 +93,11 @@ class Process:
                     f"{about}: the scorer gave {step!r}: {problem}; fix it and continue with --resume"
                 )
         return [(end, float(value)) for end, value in steps]
+
+
+def _named(error: Exception) -> str:
+    """What somebody else's code raised, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _problem(step: Any, length: int) -> str:
@@ -136,7 +140,7 @@ def scorer(config: GrpoSection) -> ProcessScorer | None:
         found = getattr(importlib.import_module(module), function)
     except Exception as error:  # somebody else's module may raise anything
         raise ConfigError(
-            f"{about} cannot be imported ({type(error).__name__}: {error}); give module:function, with the "
+            f"{about} cannot be imported ({_named(error)}); give module:function, with the "
             "module installed or in the working directory"
         ) from error
     if not callable(found):

@@ -33,9 +33,9 @@ class Trajectory:
     """The key of the state in which each turn was taken, [K]. Only credit by anchor needs them."""
     is_trained_on: bool = True
     """Whether its tokens count in the loss; others are compared with it either way."""
-    step_values: tuple[float, ...] = ()
+    step_values: tuple[float, ...] | None = None
     """What a scorer gave for each step of the replies, before its weight; they are among the rewards of
-    tokens."""
+    tokens. None: there is no scorer."""
 
     def charged(self, charge_T: Tensor) -> Trajectory:
         """The same, with less for each token."""

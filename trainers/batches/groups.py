@@ -88,5 +88,5 @@ def trajectory_of(episode: Episode, config: RunConfig, process: Process | None =
         anchors=tuple(map(anchor_of, episode.turns)) if config.grpo.credit == "anchor" else (),
         is_trained_on=not (config.grpo.overlong_filter and cut),
         token_rewards_T=steps.token_rewards_T if steps else None,
-        step_values=steps.values if steps else (),
+        step_values=steps.values if steps else None,
     )

@@ -246,6 +246,7 @@ _EARNED = (
         "Standard deviation over a batch's episodes; no spread, no signal.",
         from_zero=True,
     ),
+    _single("process/value", "Value of a step", "What the scorer gives for a step of a reply, on average."),
 )
 _POLICY = (
     _single(
@@ -301,6 +302,7 @@ _EPISODES = (
         True,
     ),
     _single("turns", "Turns", "Per episode.", "", from_zero=True),
+    _single("process/steps", "Steps of a reply", "That the scorer finds, on average.", from_zero=True),
     _single(
         "flat_groups",
         "Flat groups",
