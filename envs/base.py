@@ -2,7 +2,7 @@
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -240,6 +240,12 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         if self._anchor is None:
             return {"task": self._task}
         return {"task": self._task, "anchor": self._anchor}
+
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        """The arguments that make tasks harder, in the order in which a curriculum raises them, each with its
+        values, easiest first."""
+        return {}
 
     def expected(self, state: Any) -> str:
         """What is right, in words; empty if there are none for it."""

@@ -123,7 +123,8 @@ def make_environment(spec: EnvironmentSpec, table: str, priming: bool) -> gymnas
 
 
 def _member(section: EnvironmentSection, table: str, weight: float, priming: bool) -> Member:
-    curriculum, specs = section.curriculum, (section.spec,)
+    curriculum = section.curriculum
+    specs: tuple[EnvironmentSpec, ...] = (section.spec,)
     if curriculum is not None:
         with closing(make_environment(section.spec, table, priming)) as env:
             specs = _levels(section, curriculum, getattr(env.unwrapped, "difficulties", {}))
@@ -142,8 +143,8 @@ def _levels(
             f"{section.title}: {both[0]} is fixed by the arguments and varied by curriculum.difficulty; drop "
             "one"
         )
-    varied = curriculum.difficulty or {name: values for name, values in own.items() if name not in fixed}
-    levels = levels_of(varied)
+    varied = {name: values for name, values in own.items() if name not in fixed}
+    levels = levels_of(curriculum.difficulty or varied)
     if len(levels) < 2:
         why = "the arguments fix all that it has" if own else "it does not say what makes its tasks harder"
         raise ConfigError(

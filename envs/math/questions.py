@@ -51,6 +51,10 @@ class QuestionEnv(ChatEnv):
         self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
         self._instructions = _instructions(self.tags, fractions)
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"operands": ((0, 9), (0, 49), (0, 99), (0, 999), (0, 9999)), "depth": (1, 2, 3)}
+
     def ask(self, rng: np.random.Generator) -> tuple[Expression, Number, Chat]:
         """An expression, its value, and the messages that ask for it."""
         raw = rng.bit_generator.random_raw

@@ -53,14 +53,14 @@ def evaluate(
             write_episodes(path, episodes)
         written = summary.to_dict()
         if parts:
-            written["environments"] = {name: part.to_dict() for name, part in parts.items()}
+            written["environments"] = {title: part.to_dict() for title, part in parts.items()}
         write_file(record, json.dumps({**summaries, stage: sealed(written)}, indent=1))
         listener.note(
             f"{_told(stage, summary)} on {summary.scored // samples} held-out tasks"
             f"{f'; {summary.left_out}' if summary.left_out else ''}"
         )
-        for name, part in parts.items():
-            listener.note(_told(f"{stage}, {name}", part))
+        for title, part in parts.items():
+            listener.note(_told(f"{stage}, {title}", part))
 
 
 def _told(what: str, summary: Summary) -> str:

@@ -166,6 +166,10 @@ class Calendar(ServiceEnv):
             as_integer("lookalikes", lookalikes, 0, 10),
         )
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"people": (2, 4, 6), "busyness": (0.1, 0.3, 0.6), "lookalikes": (0, 2, 4)}
+
     # An episode
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:

@@ -175,6 +175,10 @@ class Search(ServiceEnv):
         self._instructions = self.toolbox.worded(INSTRUCTIONS)
         self._oracle = Oracle(self._trial)
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"hops": ((1,), (1, 2), (1, 2, 3), (1, 2, 3, 4))}
+
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         if not self._is_known:
             self._meet_server()

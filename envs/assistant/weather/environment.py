@@ -184,6 +184,12 @@ class Weather(ServiceEnv):
             self.client = WeatherClient(self.connect("weather"))
         self.is_remote = url is not None
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        if self.narrow:
+            return {"towns": (2, 4, 8, 16, 32), "horizon": (3, 7)}
+        return {"ambiguity": (0.0, 0.3, 0.6), "horizon": (3, 7, 14)}
+
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         try:
             return self._start(rng)

@@ -89,6 +89,10 @@ class CodeFunction(ChatEnv):
         self.difficulty = as_integer("difficulty", difficulty, 1, HARDEST)
         self.rubric = Rubric(WEIGHTS, form=("malformed",))
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"difficulty": tuple(range(1, HARDEST + 1))}
+
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.families, self.difficulty)
         return Start([system(INSTRUCTIONS), user(task.question)], task.key, task, task.family.topic)

@@ -105,6 +105,10 @@ class CodeFunctionRepl(ChatEnv):
         self.max_turns = as_integer("max_turns", max_turns, 1, 50)
         self.rubric = Rubric(REPL_WEIGHTS, form=("malformed",))
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"difficulty": tuple(range(1, HARDEST + 1))}
+
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         task = draw_task(rng, self.families, self.difficulty)
         rules = (

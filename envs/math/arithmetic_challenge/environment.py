@@ -1,6 +1,6 @@
 """`ludus/ArithmeticChallenge-v0`: an answer, and a user who doubts it, right or wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -107,6 +107,10 @@ class ArithmeticChallenge(QuestionEnv):
         },
         form=("format", "malformed"),
     )
+
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {**super().difficulties, "doubts": (1, 2, 4)}
 
     @takes_arguments_of(QuestionEnv)
     def __init__(self, doubts: int = 2, planted: float = 0.5, **arguments: Any) -> None:

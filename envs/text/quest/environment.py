@@ -1,7 +1,7 @@
 """`ludus/Quest-v0`: find a thing in a house and bring it to a room; the reward comes at the end."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -106,6 +106,10 @@ class Quest(ChatEnv):
         self.trinkets = as_integer("trinkets", trinkets, 0, len(TRINKETS))
         self.max_turns = as_integer("max_turns", 4 * self.rooms if max_turns is None else max_turns, 1, 10**6)
         self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
+
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"rooms": (3, 4, 6, 9), "doors": (0, 1, 2), "trinkets": (0, 2, 4)}
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         house, now = draw_house(rng, self.rooms, self.doors, self.trinkets)

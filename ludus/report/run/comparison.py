@@ -114,8 +114,8 @@ def _best(run: Run) -> list[str]:
     if best is None:
         return []
     chosen = best_metric(ValidationSection(**run.config["validation"])).partition("/")[2]
-    steps, values = run.grpo.columns.get(f"validation/{chosen}", ((), ()))
-    when = f" of step {int(steps[int(values.argmax())])}" if len(steps) else ""
+    validated = run.grpo.columns.get(f"validation/{chosen}")
+    when = f" of step {int(validated[0][int(validated[1].argmax())])}" if validated else ""
     share, low, high = (number(value, "percent") for value in (best.value, best.low, best.high))
     return [f"The weights{when}, best in validation by {chosen}, succeed on {share} ({low} to {high})."]
 

@@ -140,6 +140,10 @@ class PacManChat(ChatEnv):
             f"Reply with 1 to {self.plan_limit} moves" if self.plan_limit > 1 else "Reply with one move"
         ) + f", like <action>{' '.join(('up', 'up', 'left')[-self.plan_limit :])}</action>"
 
+    @property
+    def difficulties(self) -> Mapping[str, Sequence[Any]]:
+        return {"rows": (7, 9, 11), "columns": (7, 9, 11), "ghosts": (1, 2, 3)}
+
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         games = Games(self.game, 1)
         games.streams[0] = rng.integers(2**63)

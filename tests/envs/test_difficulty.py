@@ -1,0 +1,42 @@
+"""Levels of difficulty: what environments say makes their tasks harder."""
+
+import gymnasium
+import pytest
+
+import ludus  # noqa: F401
+from ludus.envs.difficulty import levels_of
+from ludus.registration import environment_ids
+
+WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "MathTool", "PacMan-")
+"""Environments that do not say what makes their tasks harder."""
+
+
+def test_every_level_raises_one_argument_the_first_to_its_end_before_the_second() -> None:
+    assert levels_of({"size": (1, 2, 3), "ghosts": (0, 4)}) == [
+        {"size": 1, "ghosts": 0},
+        {"size": 2, "ghosts": 0},
+        {"size": 3, "ghosts": 0},
+        {"size": 3, "ghosts": 4},
+    ]
+    assert levels_of({}) == []
+
+
+@pytest.mark.parametrize("id", environment_ids())
+def test_every_level_of_an_environment_can_be_played(id: str) -> None:
+    env = gymnasium.make(id)
+    difficulties = getattr(env.unwrapped, "difficulties", {})
+    env.close()
+    assert bool(difficulties) == (not id.startswith(tuple(f"ludus/{name}" for name in WITHOUT)))
+    starts = set()
+    for level in levels_of(difficulties):
+        env = gymnasium.make(id, **level)
+        starts.add(str([env.reset(seed=seed)[0] for seed in range(4)]))
+        env.close()
+    assert len(starts) > 1 or not difficulties
+
+
+def test_the_small_weather_has_levels_of_its_own() -> None:
+    env = gymnasium.make("ludus/Weather-v0", narrow=True)
+    assert "towns" in env.unwrapped.difficulties
+    for level in levels_of(env.unwrapped.difficulties):
+        gymnasium.make("ludus/Weather-v0", narrow=True, **level).reset(seed=0)
