@@ -54,6 +54,7 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"grpo": {"dual_clip": 1.0}}, ["dual_clip = 1 ", "above 1"]),
         ({"grpo": {"dual_clip": 3.0, "loss": "cispo"}}, ["dual_clip = 3", 'loss = "cispo"']),
         ({"grpo": {"kl_schedule": "linear"}}, ['kl_schedule = "linear"', "kl_coefficient = 0"]),
+        ({"grpo": {"kl_reset_every": 9}}, ["kl_reset_every = 9", "kl_coefficient = 0"]),
         ({"grpo": {"kl_coefficient": 0.1, "kl_steps": 9}}, ["kl_steps = 9", 'kl_schedule = "constant"']),
         ({"grpo": {"kl_coefficient": 0.1, "kl_schedule": "adaptive"}}, ["needs kl_target"]),
         ({"grpo": {"kl_coefficient": 0.1, "kl_target": 0.1}}, ["kl_target = 0.1", "adaptive"]),

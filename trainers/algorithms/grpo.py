@@ -49,7 +49,7 @@ Play = Callable[[int, int], list[Episode]]
 def train_grpo(
     model: PreTrainedModel,
     policy: Policy,
-    reference: PreTrainedModel | None,
+    reference: Callable[[int], PreTrainedModel],
     config: RunConfig,
     run: Path,
     tasks: TaskStream,
@@ -61,7 +61,8 @@ def train_grpo(
     """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
 
     Args:
-        reference: The primed model; required if `config.grpo.kl_coefficient` is not 0.
+        reference: What divergence is measured from at a step; called in every step in which
+            `kl_coefficient` is not 0.
         engine: What computes `policy`'s completions.
         validation: What is measured every few steps, where `config.validation` says so.
         process: What scores the steps of replies.
@@ -95,7 +96,8 @@ def train_grpo(
             # Score their tokens under the policy that sampled them, and give each the credit it earned.
             now = at_step(config, step, phase.history)
             parts = split_groups(trained_on, grpo.updates_per_batch)
-            minibatches = make_minibatches(parts, model, reference if now.grpo.kl_coefficient else None, now)
+            near = reference(step) if now.grpo.kl_coefficient else None
+            minibatches = make_minibatches(parts, model, near, now)
             measured = minibatch_metrics(minibatches, config)
             check_engine(measured, grpo, step)
 

@@ -13,6 +13,8 @@ class KlKeys(Section):
 
     kl_coefficient: NonNegative = 0.0
     """Weight of the KL divergence to the reference, which is the primed model; 0 leaves it out."""
+    kl_reset_every: CountOrNone = 0
+    """The policy becomes the reference after every so many steps; 0: the primed model stays it."""
     kl_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
     """`linear`, `cosine`: the coefficient falls to 0 until step `kl_steps`; `adaptive`: it rises where the
     divergence is above `kl_target` and falls where it is below (arXiv:1909.08593)."""
@@ -35,6 +37,11 @@ class KlKeys(Section):
             raise ValueError(
                 f'kl_schedule = "{self.kl_schedule}" changes kl_coefficient, but kl_coefficient = 0; give it '
                 "a value to begin with, or drop kl_schedule"
+            )
+        if not self.kl_coefficient and self.kl_reset_every:
+            raise ValueError(
+                f"kl_reset_every = {self.kl_reset_every} resets the reference, but with kl_coefficient = 0 "
+                "there is none; give it a value, or drop kl_reset_every"
             )
         if self.kl_steps and self.kl_schedule not in ("linear", "cosine"):
             raise ValueError(

@@ -31,6 +31,17 @@ def best_folder(run: Path) -> Path:
     return run / "models" / "best"
 
 
+def reference_folder(run: Path, step: int) -> Path:
+    """The policy after a step, from which divergence was measured from then on."""
+    return run / "models" / f"reference-{step:06d}"
+
+
+def reference_folders(run: Path) -> list[tuple[int, Path]]:
+    """Those that are there, each with its step."""
+    found = sorted((run / "models").glob("reference-[0-9]*"))
+    return [(int(folder.name.rpartition("-")[2]), folder) for folder in found]
+
+
 def final_folder(run: Path) -> Path:
     return run / "models" / "final"
 

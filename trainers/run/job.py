@@ -33,6 +33,7 @@ from ludus.trainers.run.policy import (
     run_engine,
     save_policy,
 )
+from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.validation import Validation
 
@@ -150,7 +151,7 @@ def run_grpo(
 ) -> None:
     """Train the primed model with GRPO, save it as `models/final`."""
     policy = load_policy(primed_folder(run), config)
-    reference = load_policy(primed_folder(run), config).model if config.grpo.kl_coefficient else None
+    reference = Reference(policy, config, run)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
@@ -165,6 +166,8 @@ def run_grpo(
         )
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
-        train_grpo(policy.model, player, reference, config, run, tasks, listener, engine, validation, process)
+        train_grpo(
+            policy.model, player, reference.at, config, run, tasks, listener, engine, validation, process
+        )
     tasks.close()
     save_policy(policy, final_folder(run))

@@ -1,0 +1,89 @@
+"""What an algorithm adds to a run survives a kill: each ends in the bits of a run that was not killed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ludus.tools.files import remove_folder
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import RunError
+from ludus.trainers.metrics import read_metrics
+from ludus.trainers.run.job import train
+
+from .conftest import changed
+from .test_run import Killed, StopAt, outcome
+
+RESET = {"kl_coefficient": 0.1, "kl_reset_every": 2, "kl_schedule": "adaptive", "kl_target": 0.01}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "reference reset, adaptive": RESET,
+    "reinforce_pp, kl in reward": {
+        "loss": "ppo",
+        "advantage": "reinforce_pp",
+        "gamma": 0.99,
+        "kl_in": "reward",
+        "kl_estimator": "k1",
+        "kl_schedule": "linear",
+        "kl_steps": 4,
+    },
+    "dapo, dynamic sampling": {
+        "loss": "dapo",
+        "dynamic_sampling": True,
+        "max_resamples": 1,
+        "overlong_tokens": 8,
+        "overlong_filter": True,
+        "kl_coefficient": 0.0,
+    },
+    "bonus, bounds, correction": {
+        "entropy_coefficient": 0.01,
+        "entropy_schedule": "cosine",
+        "dual_clip": 3.0,
+        "ratio": "sequence",
+        "correction": "geometric",
+        "correction_mode": "mask",
+    },
+}
+
+
+def variant(tiny: RunConfig, grpo: dict[str, Any]) -> RunConfig:
+    """Checkpoints after steps 3 and 6."""
+    config = changed(changed(tiny, "grpo", steps=6, **grpo), "checkpoint", every=3)
+    config = changed(config, "sft", steps=2, demonstrations=16, heldout_demonstrations=4)
+    return changed(config, "evaluation", episodes=8)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, tiny: RunConfig, name: str) -> None:
+    config = variant(tiny, VARIANTS[name])
+    whole = train(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", listener=StopAt("grpo", 5))
+    train(config, tmp_path / "killed", resume=True)
+    assert outcome(tmp_path / "killed") == outcome(whole)
+    coefficients = [line["kl_coefficient"] for line in read_metrics(whole) if "kl_coefficient" in line]
+    if name == "reference reset, adaptive":
+        divergence = {line["step"]: line["kl"] for line in read_metrics(whole) if line["phase"] == "grpo"}
+        assert [step for step, kl in divergence.items() if kl == 0.0] == [1, 3, 5]
+        assert len(set(coefficients)) > 3
+        assert {folder.name for folder in (whole / "models").glob("reference-*")} == {
+            "reference-000002",
+            "reference-000004",
+        }
+    if name == "reinforce_pp, kl in reward":
+        assert coefficients == pytest.approx([0.01, 0.0075, 0.005, 0.0025, 0.0, 0.0])
+
+
+def test_a_reference_that_is_gone_is_named(tmp_path: Path, tiny: RunConfig) -> None:
+    config, run = variant(tiny, RESET), tmp_path / "run"
+    with pytest.raises(Killed):
+        train(config, run, listener=StopAt("grpo", 5))
+    remove_folder(run / "models" / "reference-000002")
+    with pytest.raises(RunError, match=r"reference-000002 is gone: the policy after step 2.*copy it back"):
+        train(config, run, resume=True)
+
+
+def test_references_that_no_checkpoint_needs_are_removed(tmp_path: Path, tiny: RunConfig) -> None:
+    config = changed(variant(tiny, RESET | {"kl_reset_every": 1}), "checkpoint", every=1, keep=1)
+    run = train(config, tmp_path / "run")
+    left = [folder.name for folder in sorted((run / "models").glob("reference-*"))]
+    assert left == [f"reference-{step:06d}" for step in (3, 4, 5)]
