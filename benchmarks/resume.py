@@ -1,11 +1,13 @@
 """Kill a run with SIGKILL in each of its phases, resume it, and compare its result with an unkilled run's.
 
     python benchmarks/resume.py [--seed 0] [--config configs/arithmetic.toml] [--set KEY=VALUE …]
+    python benchmarks/resume.py --algorithms
 
 Each trial is a fresh process, killed once at a moment drawn between 5% and 90% of a phase (two in priming,
 two in GRPO, one in each evaluation), then resumed in another process. "Equal" means every byte of
-`models/primed` and `models/final`, every metric that is not a time, and the evaluations. Prints a table and
-writes `benchmarks/results/resume.json`.
+the models that the run leaves, every metric that is not a time, and the evaluations. Prints a table and
+writes `benchmarks/results/resume.json`; with `--algorithms`, `benchmarks/results/resume-algorithms.json`:
+every algorithm's file in `configs/`, cut short, killed twice in the phase that makes the algorithm.
 """
 
 import argparse
@@ -17,12 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from algorithms import FILES
 from machine import machine
 
 HERE = Path(__file__).parent
+CONFIGS = HERE.parent / "configs"
 PHASES = ("sft", "sft", "evaluation-primed", "grpo", "grpo", "evaluation-final")
 """The phases in which trials are killed."""
 TRIES = 5
@@ -36,6 +42,19 @@ SHORT = {
     "checkpoint.every": "5",
 }
 """The main job, cut short: every phase is in it."""
+SHORTEST = {
+    **SHORT,
+    "sft.steps": "12",
+    "sft.demonstrations": "256",
+    "sft.heldout_demonstrations": "16",
+    "grpo.steps": "8",
+    "grpo.groups": "8",
+    "evaluation.episodes": "16",
+    "checkpoint.every": "3",
+}
+"""An algorithm, cut short: what makes it is in it."""
+OWN_PHASE = {"SFT": "sft", "RFT": "rft"}
+"""The phase that makes an algorithm, where it is not `grpo`."""
 PROGRAM = """
 import json, sys
 from ludus.trainers.config.reading import load_config
@@ -84,8 +103,8 @@ def kill_within(process: Process, phase: str, seconds: float) -> bool:
 def outcome(run: Path) -> str:
     """A hash of all that must not depend on kills."""
     found = hashlib.sha256()
-    for stage in ("primed", "final"):
-        found.update((run / "models" / stage / "model.safetensors").read_bytes())
+    for weights in sorted((run / "models").rglob("*.safetensors")):
+        found.update(str(weights.relative_to(run)).encode() + weights.read_bytes())
     for text in (run / "metrics.jsonl").read_text().splitlines():
         line = {
             name: value
@@ -101,9 +120,46 @@ def where(run: Path) -> str:
     """What the killed run had completed."""
     metrics = run / "metrics.jsonl"
     lines = metrics.read_text().splitlines() if metrics.exists() else []
-    steps = {name: sum(f'"phase": "{name}"' in line for line in lines) for name in ("sft", "grpo")}
+    steps = Counter(json.loads(line)["phase"] for line in lines if line.endswith("}"))
     saved = sorted(path.name for path in (run / "checkpoints").glob("step-*"))
-    return f"sft {steps['sft']}, grpo {steps['grpo']}, checkpoint {saved[-1] if saved else 'none'}"
+    done = "".join(f"{phase} {count}, " for phase, count in steps.items())
+    return f"{done}checkpoint {saved[-1] if saved else 'none'}"
+
+
+def tried(
+    config: Path, overrides: dict[str, str], phases: Sequence[str], draw: random.Random
+) -> dict[str, Any]:
+    """Run a configuration unkilled, then killed once in each of the phases."""
+    trials: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole"
+        began = time.perf_counter()
+        lasted = finish(start(config, whole, overrides))
+        duration = time.perf_counter() - began
+        expected = outcome(whole)
+        print(f"{config.stem}, unkilled: {duration:.1f} s, outcome {expected[:16]}")
+        for number, phase in enumerate(phases):
+            for attempt in range(TRIES):
+                run = Path(folder) / f"killed-{number}-{attempt}"
+                # Half as late at each try: the unkilled run may have met a busier machine.
+                seconds = draw.uniform(0.05, 0.9) * lasted[phase] / 2**attempt
+                if kill_within(start(config, run, overrides), phase, seconds):
+                    break
+            else:
+                raise SystemExit(f"{phase} was over before it could be killed, {TRIES} times: lengthen it")
+            killed_at = where(run)
+            finish(start(config, run, overrides, resume=True))
+            equal = outcome(run) == expected
+            trials.append({"phase": phase, "seconds": seconds, "done": killed_at, "equal": equal})
+            verdict = "equal" if equal else "DIFFERENT"
+            print(f"killed {seconds:5.1f} s into {phase} ({killed_at}): {verdict}", flush=True)
+    return {
+        "unkilled_seconds": duration,
+        "outcome": expected,
+        "trials": trials,
+        "all_equal": all(trial["equal"] for trial in trials),
+        "overrides": overrides,
+    }
 
 
 def main() -> None:
@@ -111,47 +167,33 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "arithmetic.toml")
+    parser.add_argument("--config", type=Path, default=CONFIGS / "arithmetic.toml")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="more overrides")
+    parser.add_argument("--algorithms", action="store_true", help="every algorithm of configs/, cut short")
     arguments = parser.parse_args()
-    overrides = {**SHORT, **dict(pair.split("=", 1) for pair in arguments.set)}
-    draw = random.Random(arguments.seed)
-    trials: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
-        began = time.perf_counter()
-        lasted = finish(start(arguments.config, whole, overrides))
-        duration = time.perf_counter() - began
-        expected = outcome(whole)
-        print(f"unkilled: {duration:.1f} s, outcome {expected[:16]}")
-        for number, phase in enumerate(PHASES):
-            for attempt in range(TRIES):
-                run = Path(folder) / f"killed-{number}-{attempt}"
-                seconds = draw.uniform(0.05, 0.9) * lasted[phase]
-                if kill_within(start(arguments.config, run, overrides), phase, seconds):
-                    break
-            else:
-                raise SystemExit(f"{phase} was over before it could be killed, {TRIES} times: lengthen it")
-            killed_at = where(run)
-            finish(start(arguments.config, run, overrides, resume=True))
-            equal = outcome(run) == expected
-            trials.append({"phase": phase, "seconds": seconds, "done": killed_at, "equal": equal})
-            verdict = "equal" if equal else "DIFFERENT"
-            print(f"killed {seconds:5.1f} s into {phase} ({killed_at}): {verdict}", flush=True)
-    result = {
-        "unkilled_seconds": duration,
-        "outcome": expected,
-        "trials": trials,
-        "all_equal": all(trial["equal"] for trial in trials),
-        "overrides": overrides,
-        **machine("torch", "transformers", "numpy", "safetensors"),
-    }
-    out = HERE / "results" / "resume.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(f"written to {out}")
-    if not result["all_equal"]:
+    more, draw = dict(pair.split("=", 1) for pair in arguments.set), random.Random(arguments.seed)
+    about = machine("torch", "transformers", "numpy", "safetensors")
+    if arguments.algorithms:
+        by_name = {
+            name: tried(
+                CONFIGS / f"{file}.toml", {**SHORTEST, **more}, 2 * (OWN_PHASE.get(name, "grpo"),), draw
+            )
+            for name, file in FILES.items()
+        }
+        all_equal = all(result["all_equal"] for result in by_name.values())
+        write("resume-algorithms.json", {"algorithms": by_name, "all_equal": all_equal, **about})
+    else:
+        result = tried(arguments.config, {**SHORT, **more}, PHASES, draw)
+        all_equal = result["all_equal"]
+        write("resume.json", {**result, **about})
+    if not all_equal:
         raise SystemExit("a resumed run ended otherwise than the unkilled one")
+
+
+def write(name: str, found: dict[str, Any]) -> None:
+    out = HERE / "results" / name
+    out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    print(f"written to {out}")
 
 
 if __name__ == "__main__":
