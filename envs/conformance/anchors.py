@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium
 
 from ludus.envs.base import ChatEnv
-from ludus.envs.conformance.episodes import Episode, Step, Subject, comparable
+from ludus.envs.conformance.episodes import REPEATABLE, Episode, Step, Subject, comparable
 from ludus.envs.conformance.report import Violation
 from ludus.tools.content import NoContentKey
 
@@ -37,7 +37,8 @@ def anchors(subject: Subject) -> str:
     for episode in subject.played:
         states += len(episode.steps)
         for place in _walk(env, episode):
-            same[place.anchor].append(place)
+            if episode.agent in (*REPEATABLE, "null"):
+                same[place.anchor].append(place)
     compared = 0
     tried: set[tuple[Any, str]] = set()
     for places in same.values():

@@ -14,6 +14,8 @@ from ludus.envs.scripted import ScriptedAgent
 
 MAX_STEPS = 10_000
 """An episode that goes on for longer is taken to have no end."""
+REPEATABLE = ("random", "oracle", "samples")
+"""Agents whose actions lead to the same again. A cheater may have programs run that draw numbers."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,7 @@ class Subject:
     @functools.cached_property
     def recordings(self) -> tuple["Recording", ...]:
         """Of the random agent, the oracle and the samples."""
-        return tuple(
-            episode.recording() for episode in self.played if episode.agent in ("random", "oracle", "samples")
-        )
+        return tuple(episode.recording() for episode in self.played if episode.agent in REPEATABLE)
 
 
 @dataclass(frozen=True)
