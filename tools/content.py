@@ -39,7 +39,7 @@ def content_key(value: Any) -> int:
 
 def _written(value: Any) -> str:
     """The content as text: no text is that of two contents."""
-    kind = type(value)
+    kind: type = type(value)
     write = _WRITERS.get(kind)
     return _writer(kind)(value) if write is None else write(value)
 
@@ -54,7 +54,7 @@ def _bytes(value: bytes | bytearray) -> str:
 
 def _integer(value: int) -> str:
     # In hexadecimal, since Python refuses to write very long integers in decimal.
-    return f"{int(value):x};"
+    return f"#{int(value):x};"
 
 
 def _float(value: float) -> str:
@@ -63,7 +63,7 @@ def _float(value: float) -> str:
 
 def _fraction(value: Any) -> str:
     numerator, denominator = value.as_integer_ratio()
-    return _integer(numerator) if denominator == 1 else f"{numerator:x}/{denominator:x};"
+    return _integer(numerator) if denominator == 1 else f"#{numerator:x}/{denominator:x};"
 
 
 def _sequence(value: Any) -> str:

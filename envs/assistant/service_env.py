@@ -116,7 +116,7 @@ class ServiceEnv(ToolEnv):
             else ()
         )
 
-    def anchor(self, state: WorldState) -> int:
+    def anchor(self, state: Any) -> int:
         return content_key((self.services_key(state), replace(state, worlds=())))
 
     def answer(self, state: WorldState, action: Reply) -> Outcome:

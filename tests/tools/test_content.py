@@ -74,6 +74,7 @@ class Hall:
 NOON = datetime(2031, 3, 3, 12, tzinfo=UTC)
 DIFFERENT = [
     *(0, 1, -1, 16, 0.5, Fraction(1, 3), float("inf"), float("-inf"), float("nan"), 10**5000, 10**5000 + 1),
+    *(timedelta(microseconds=10), 0xD10, 0xB1, 0xE, 0xA),
     *("", "a", "ab", "\ud800", "1", b"", b"a", b"ab", None),
     *((), [], {}, frozenset(), ("a", "b"), ("ab",), (("a",), "b"), ("a", ("b",)), ["a", "b"]),
     *({"a": "b"}, {"b": "a"}, frozenset({"a", "b"}), {("a", "b"): None}),
