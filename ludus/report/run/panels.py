@@ -259,12 +259,14 @@ _POLICY = (
     ),
     _single(
         "kl",
-        "KL to the primed model",
-        "Nats per token: how far the policy has moved.",
+        "KL to the reference",
+        "Nats per token: how far the policy has moved from it.",
         "nats",
         "teal",
         from_zero=True,
     ),
+    Panel("KL coefficient", "", (Line("kl_coefficient", "", "grey"),), from_zero=True, exact=True),
+    Panel("Entropy coefficient", "", (Line("entropy_coefficient", "", "grey"),), from_zero=True, exact=True),
     _single(
         "ratio_mean",
         "Ratio, mean",
