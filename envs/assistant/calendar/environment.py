@@ -33,7 +33,7 @@ from ludus.envs.chat import Reply, system, user
 from ludus.envs.errors import ArgumentError
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer
-from ludus.tools.content import KeysByIdentity, content_key
+from ludus.tools.content import content_key
 from ludus.tools.errors import ToolError
 from ludus.tools.services.calendar import CalendarClient, CalendarService
 from ludus.tools.services.calendar.model import Status
@@ -155,7 +155,6 @@ class Calendar(ServiceEnv):
             {"calendar": service}, WEIGHTS, weights, distractors, renamed, faults, milestones, render_mode
         )
         self._service = service
-        self._seen_keys: KeysByIdentity[frozenset[Any]] = KeysByIdentity(content_key, most=16)
         self._client = CalendarClient(self.connect("calendar"), lambda: service.clock.now)
         self.kinds = as_choices("kinds", kinds, KINDS)
         self.recipe = Recipe(
@@ -438,7 +437,9 @@ class Calendar(ServiceEnv):
         return Answer(state, said, terms, True, success, self._failure_of(state, answer))
 
     def anchor(self, state: CalendarState) -> int:
-        return content_key((self.services_key(state), self._seen_keys(state.seen)))
+        # Mostly none or all of the goal's needs have been seen, which their number tells faster.
+        is_partly = 0 < len(state.seen) < len(state.goal.needs)
+        return content_key((self.services_key(state), state.seen if is_partly else len(state.seen)))
 
     def expected(self, state: CalendarState) -> str:
         goal = state.goal
