@@ -1,4 +1,4 @@
-"""`TrainingPhase`, shared by the loops of SFT and GRPO: resuming, recording, checkpoints, Ctrl-C."""
+"""`TrainingPhase`, shared by the loops of SFT, RFT and GRPO: resuming, recording, checkpoints, Ctrl-C."""
 
 import signal
 import threading
@@ -43,7 +43,7 @@ class TrainingPhase:
     def __init__(
         self,
         run: Path,
-        name: Literal["sft", "grpo"],
+        name: Literal["sft", "rft", "grpo"],
         total: int,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,

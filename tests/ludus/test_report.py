@@ -420,7 +420,7 @@ def test_a_run_without_grpo_says_so(run: Path) -> None:
         file.unlink()
     (run / "episodes" / "evaluation-final.parquet").unlink()
     page = Page(run)
-    assert "This run has no GRPO steps" in page.text
+    assert "This run ends with priming" in page.text
     assert "unfinished" not in page.text
     assert "Priming" in page.text
     assert "early and late" not in page.text

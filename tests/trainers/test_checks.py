@@ -75,11 +75,11 @@ def test_a_step_without_groups_is_passed_over(tiny: RunConfig) -> None:
 
 def test_many_faults_stop_the_run_with_the_usual_cause(episode: Make, tiny: RunConfig) -> None:
     fault = episode(0.0, stop=StopReason.ENVIRONMENT_FAULT)
-    check_fault_share([fault, *[episode(1.0)] * 4], tiny.grpo, 0)
+    check_fault_share([fault, *[episode(1.0)] * 4], tiny.grpo, "GRPO step 1")
     with pytest.raises(
         RunError, match=r"GRPO step 3: 2 of 6 episodes faulted \(33%\).*2 of them with: the server died"
     ):
-        check_fault_share([fault, fault, *[episode(1.0)] * 4], tiny.grpo, 2)
+        check_fault_share([fault, fault, *[episode(1.0)] * 4], tiny.grpo, "GRPO step 3")
 
 
 def calling(made: Episode, *tools: str, arguments: str = "{}") -> Episode:

@@ -90,7 +90,7 @@ def train_grpo(
             episodes, groups = sample_groups(play, config, process)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             engine.sleep()
-            check_fault_share(episodes, grpo, step)
+            check_fault_share(episodes, grpo, f"GRPO step {step + 1}")
             played = time.perf_counter()
 
             # Score their tokens under the policy that sampled them, and give each the credit it earned.

@@ -22,11 +22,11 @@ FEWEST = 3
 """With fewer faults than this on a kind of action, there is no warning."""
 
 
-def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, step: int) -> None:
+def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, when: str) -> None:
     """
     Args:
         episodes: All episodes played in a step.
-        step: Counted from 0.
+        when: Which step, for a person.
 
     Raises:
         RunError: if more of them faulted than `config.fault_share_limit` allows.
@@ -36,7 +36,7 @@ def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, step: in
     if share > config.fault_share_limit:
         fault, count = Counter(faults).most_common(1)[0]
         raise RunError(
-            f"GRPO step {step + 1}: {len(faults)} of {len(episodes)} episodes faulted ({share:.0%}), more "
+            f"{when}: {len(faults)} of {len(episodes)} episodes faulted ({share:.0%}), more "
             f"than grpo.fault_share_limit = {config.fault_share_limit:g} allows, {count} of them with: "
             f"{fault}. Faulted episodes are left out, so the rest is a biased sample. Fix what broke and go "
             "on with --resume"

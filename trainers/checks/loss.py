@@ -7,7 +7,9 @@ from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.errors import TrainingDiverged
 
 
-def check_loss(loss: float, config: OptimizerSection, phase: Literal["sft", "grpo"], step: int) -> None:
+def check_loss(
+    loss: float, config: OptimizerSection, phase: Literal["sft", "rft", "grpo"], step: int
+) -> None:
     """
     Args:
         step: Counted from 0.

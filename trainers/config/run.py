@@ -12,6 +12,7 @@ from ludus.trainers.config.environment import EnvironmentSection, MixtureSection
 from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
+from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.config.values import Count
 
@@ -50,6 +51,8 @@ class RunConfig(Section):
     """The policy's model."""
     sft: SftSection = SftSection()
     """Priming on demonstrations."""
+    rft: RftSection = RftSection()
+    """Rejection sampling, between priming and GRPO."""
     grpo: GrpoSection = GrpoSection()
     """Training on rewards."""
     rollout: RolloutSection = RolloutSection()
@@ -57,7 +60,7 @@ class RunConfig(Section):
     engine: EngineSection = EngineSection()
     """What computes completions."""
     evaluation: EvaluationSection = EvaluationSection()
-    """The evaluations before and after GRPO."""
+    """The evaluations before and after training on rewards."""
     validation: ValidationSection = ValidationSection()
     """Evaluation while training."""
     checkpoint: CheckpointSection = CheckpointSection()
@@ -84,10 +87,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not self.engine.is_trainable and (self.sft.steps or self.grpo.steps):
+        if not self.engine.is_trainable and (self.sft.steps or self.rft.iterations or self.grpo.steps):
             raise ValueError(
                 f'engine.kind = "{self.engine.kind}" plays with weights of its own, which training would '
-                "not change: take the embedded engine, or evaluate only (sft.steps = 0 and grpo.steps = 0)"
+                "not change: take the embedded engine, or evaluate only (sft.steps = 0, rft.iterations = 0 "
+                "and grpo.steps = 0)"
             )
         if self.grpo.overlong_tokens > self.rollout.max_tokens:
             raise ValueError(

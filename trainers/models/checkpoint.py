@@ -29,7 +29,7 @@ class Progress:
     """How far training has come; everything but tensors."""
 
     phase: str
-    """`sft` or `grpo`."""
+    """`sft`, `rft` or `grpo`."""
     step: int
     """Steps of the phase that are done."""
     position: int

@@ -26,6 +26,11 @@ def primed_folder(run: Path) -> Path:
     return run / "models" / "primed"
 
 
+def rft_folder(run: Path) -> Path:
+    """The model after rejection sampling, where GRPO follows."""
+    return run / "models" / "rft"
+
+
 def best_folder(run: Path) -> Path:
     """The weights that did best in validation."""
     return run / "models" / "best"

@@ -1,4 +1,5 @@
-"""`train`, the whole job: model, priming, evaluation, GRPO, evaluation. What is already done is skipped."""
+"""`train`, the whole job: model, priming, evaluation, rejection sampling, GRPO, evaluation. What is
+already done is skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,7 @@ from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import LoadedModel
 from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
+from ludus.trainers.algorithms.rft import train_rft
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
@@ -23,6 +25,7 @@ from ludus.trainers.run.directory import (
     initial_folder,
     open_run,
     primed_folder,
+    rft_folder,
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
 from ludus.trainers.run.own_data import load_data, reserved_tasks
@@ -46,8 +49,8 @@ def train(
     """Run a configuration from beginning to end, or resume it.
 
     A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`),
-    written whole or not at all; a resumed run skips it, continues SFT and GRPO from their last checkpoint,
-    and ends with the same bits as a run that was never interrupted.
+    written whole or not at all; a resumed run skips it, continues SFT, RFT and GRPO from their last
+    checkpoint, and ends with the same bits as a run that was never interrupted.
 
     Args:
         config: What to do.
@@ -80,9 +83,14 @@ def train(
         if not primed_folder(run).exists():
             prime(config, run, mixture, held_out, listener)
         evaluate_stage("primed")
-        if config.grpo.steps:
-            if not final_folder(run).exists():
-                run_grpo(config, run, mixture, held_out, listener)
+        start = primed_folder(run)
+        if config.rft.iterations:
+            start = rft_folder(run) if config.grpo.steps else final_folder(run)
+            if not start.exists():
+                run_rft(config, run, mixture, held_out, listener, start)
+        if config.grpo.steps and not final_folder(run).exists():
+            run_grpo(config, run, mixture, held_out, listener, start)
+        if config.rft.iterations or config.grpo.steps:
             if best_folder(run).exists():
                 evaluate_stage("best")
             evaluate_stage("final")
@@ -146,12 +154,26 @@ def play_demonstrations(
         return shown, demonstrate(held_out.demonstrations, policy.format, config, count)
 
 
-def run_grpo(
-    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener
+def run_rft(
+    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener, target: Path
 ) -> None:
-    """Train the primed model with GRPO, save it as `models/final`."""
+    """Train the primed model by rejection sampling, save it in `target`."""
     policy = load_policy(primed_folder(run), config)
-    reference = Reference(policy, config, run)
+    tasks = TaskStream(mixture, config.run.seed, "rft", held_out.keys)
+    with closing(run_engine(policy, config)) as engine:
+        player = engine_policy(engine, policy, config, config.rollout.temperature)
+        torch.manual_seed(config.run.seed)
+        train_rft(policy, player, config, run, tasks, listener, engine)
+    tasks.close()
+    save_policy(policy, target)
+
+
+def run_grpo(
+    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener, start: Path
+) -> None:
+    """Train the model in `start` with GRPO, save it as `models/final`."""
+    policy = load_policy(start, config)
+    reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)

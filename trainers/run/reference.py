@@ -9,19 +9,20 @@ from ludus.agents.models import LoadedModel
 from ludus.tools.files import remove_folder
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
-from ludus.trainers.run.directory import primed_folder, reference_folder, reference_folders
+from ludus.trainers.run.directory import reference_folder, reference_folders
 from ludus.trainers.run.policy import load_policy, save_policy
 
 
 class Reference:
-    """The primed model or, with `grpo.kl_reset_every`, the policy as it was at the last multiple of it.
+    """The model that GRPO starts from or, with `grpo.kl_reset_every`, the policy as it was at the last
+    multiple of it.
 
     At a reset the policy is kept whole in the run's folder and read back from there, as a resumed run reads
     it: both go on with the same bits.
     """
 
-    def __init__(self, policy: LoadedModel, config: RunConfig, run: Path) -> None:
-        self._policy, self._config, self._run = policy, config, run
+    def __init__(self, policy: LoadedModel, config: RunConfig, run: Path, start: Path) -> None:
+        self._policy, self._config, self._run, self._start = policy, config, run, start
         self._model: PreTrainedModel | None = None
         self._taken = 0
 
@@ -38,7 +39,7 @@ class Reference:
         return self._model
 
     def _load(self, taken: int, step: int) -> PreTrainedModel:
-        folder = reference_folder(self._run, taken) if taken else primed_folder(self._run)
+        folder = reference_folder(self._run, taken) if taken else self._start
         if taken and taken == step and not folder.exists():
             save_policy(self._policy, folder)
             self._forget(taken)

@@ -153,9 +153,10 @@ def _one_sided(run: Run, success: Row) -> Verdict:
     headline = "No held-out episode was completed."
     if known is not None:
         headline = f"The {stage} model succeeds on {number(known.value, 'percent')} of the held-out tasks."
-    if missing == "final" and run.config.get("grpo", {}).get("steps") == 0:
+    planned = run.config.get("grpo", {}).get("steps"), run.config.get("rft", {}).get("iterations", 0)
+    if missing == "final" and planned == (0, 0):
         return Verdict(
-            headline, ("This run has no GRPO steps, so there is no second model to compare with.",)
+            headline, ("This run ends with priming, so there is no second model to compare with.",)
         )
     why = "This run is unfinished" if missing == "final" else "The comparison is one-sided"
     return Verdict(headline, (f"{why}: there is no evaluation of the {missing} model.",))

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ COLOURS = {
 }
 """The page's colours on a light background."""
 STEPS = [1, 2, 2.5, 5, 10]
-SHOWN = (
+SHOWN: tuple[tuple[Literal["sft", "rft", "grpo"], str], ...] = (
     ("grpo", "Success"),
     ("grpo", "Return"),
     ("sft", "Loss"),
@@ -78,7 +79,7 @@ def _panels(run: Run) -> Iterable[tuple[str, Panel, Metrics, list[tuple[Line, st
     """Title, panel, metrics, and each line's style: dashes for terms about the form of a reply."""
     groups = learning_curves(run)
     for phase, title in SHOWN:
-        metrics = run.sft if phase == "sft" else run.grpo
+        metrics = run.metrics(phase)
         for group in groups:
             for panel in group.panels:
                 if (group.phase, panel.title) == (phase, title):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -47,12 +47,15 @@ class Metrics:
 class Run:
     directory: Path
     config: dict[str, Any]
+    data: dict[str, Any]
+    """What became of the conversations of `sft.data`; empty without data."""
     sft: Metrics
+    rft: Metrics
     grpo: Metrics
     evaluation: dict[str, dict[str, Any]]
     """`primed`, `best` and `final`, if reached."""
     primed: list[Episode]
-    """The evaluation's episodes before GRPO; empty if there are none yet."""
+    """The evaluation's episodes of the primed model; empty if there are none yet."""
     final: list[Episode]
     early: list[Episode]
     """The first stored training batch."""
@@ -70,6 +73,9 @@ class Run:
     def environments(self) -> list[dict[str, Any]]:
         """The tables of the environments: one or several."""
         return _environments(self.config)
+
+    def metrics(self, phase: Literal["sft", "rft", "grpo"]) -> Metrics:
+        return {"sft": self.sft, "rft": self.rft, "grpo": self.grpo}[phase]
 
     @property
     def environment(self) -> str:
@@ -112,7 +118,9 @@ def read_run(directory: Path) -> Run:
     return Run(
         directory=directory,
         config=_read_config(config_file),
+        data=_read_data(directory / "data.json"),
         sft=phases.get("sft", Metrics({})),
+        rft=phases.get("rft", Metrics({})),
         grpo=phases.get("grpo", Metrics({})),
         evaluation=_read_evaluation(evaluation_file),
         primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
@@ -227,6 +235,20 @@ def _read_evaluation(file: Path) -> dict[str, dict[str, Any]]:
             "delete it and evaluate again"
         )
     return evaluation
+
+
+def _read_data(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        damaged = is_damaged(data)
+    except (ValueError, TypeError):
+        damaged = True
+    if damaged:
+        raise ReportError(
+            f"{file}: not what the run wrote there; it was edited or damaged, delete it, and the report goes "
+            "without the counts of the data"
+        )
+    return data
 
 
 def _read_episodes(file: Path) -> list[Episode]:

@@ -124,7 +124,7 @@ def render(gathered: Gathered) -> str:
 
 
 def _draw(group: Group, run: Run, rows: Sequence[Row]) -> DrawnGroup:
-    metrics = run.sft if group.phase == "sft" else run.grpo
+    metrics = run.metrics(group.phase)
     panels = tuple(
         DrawnPanel(
             panel.title,
@@ -184,9 +184,11 @@ def _lede(run: Run, model: Model) -> str:
         what += f" ({model.parameters / 1e6:.1f} million parameters)" if model.parameters >= 1e5 else ""
     did = []
     if run.sft.steps:
-        did.append(
-            f"primed with {run.sft.steps:,} steps of supervised fine-tuning on the oracle's demonstrations"
-        )
+        shown = "data" if _setting(run, "sft", "data", []) else "the oracle's demonstrations"
+        did.append(f"primed with {run.sft.steps:,} steps of supervised fine-tuning on {shown}")
+    if run.rft.steps:
+        rounds = int(run.rft.columns["iteration"][1].max())
+        did.append(f"trained by rejection sampling in {rounds:,} iterations of {_rft_steps(run)} steps")
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
@@ -204,6 +206,7 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         ("Seed", str(_setting(run, "run", "seed", "–")), ""),
         ("Model", model.name, model.shape),
         *_environments(run),
+        *_data(run),
     ]
     if run.grpo.steps:
         groups, size = _setting(run, "grpo", "groups", None), _setting(run, "grpo", "group_size", None)
@@ -235,9 +238,23 @@ def _environments(run: Run) -> list[tuple[str, str, str]]:
     return facts
 
 
+def _rft_steps(run: Run) -> int:
+    return int(_setting(run, "rft", "steps", 0))
+
+
+def _data(run: Run) -> list[tuple[str, str, str]]:
+    """What became of the conversations of a user's data."""
+    data = run.data
+    if not data:
+        return []
+    dropped = [f"{count:,} {reason}" for reason, count in data["dropped"].items()]
+    note = f"{data['held_out']:,} held out" + (f"; dropped {', '.join(dropped)}" if dropped else "")
+    return [("Conversations", f"{data['trained']:,} of {data['read']:,}", note)]
+
+
 def _curves_note(run: Run) -> str:
     how = "Point at a chart, or focus it and use the arrow keys, to read a step off all of them."
-    if max(run.grpo.points, run.sft.points) < FEWEST:
+    if max(run.grpo.points, run.rft.points, run.sft.points) < FEWEST:
         return f"One dot per step. The run is too short for smoothing and a confidence band. {how}"
     return (
         "Dots: single steps. Line: local linear regression over a rolling window, whose width "

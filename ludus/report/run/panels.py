@@ -41,7 +41,7 @@ class Panel:
 class Group:
     title: str
     note: str
-    phase: Literal["sft", "grpo"]
+    phase: Literal["sft", "rft", "grpo"]
     panels: tuple[Panel, ...]
     constants: tuple[tuple[str, float, str], ...] = ()
     """Title, value and unit of metrics that never changed, which a sentence tells better than a chart."""
@@ -82,11 +82,12 @@ def learning_curves(run: Run) -> list[Group]:
             "grpo",
             (*_HEALTH, seconds),
         ),
-        Group("Priming", "Supervised fine-tuning on the oracle's demonstrations.", "sft", _PRIMING),
+        Group("Rejection sampling", "Each iteration's episodes, and fine-tuning on the best.", "rft", _RFT),
+        Group("Priming", "Supervised fine-tuning on demonstrations or data.", "sft", _PRIMING),
     ]
     kept = []
     for group in groups:
-        metrics = run.sft if group.phase == "sft" else run.grpo
+        metrics = run.metrics(group.phase)
         panels = [panel for panel in (_existing(p, metrics) for p in group.panels) if panel.lines]
         constant = [panel for panel in panels if _is_constant(panel, metrics)]
         if panels:
@@ -341,10 +342,40 @@ _HEALTH = (
         from_zero=True,
     ),
 )
+_RFT = (
+    _single(
+        "success",
+        "Success while sampling",
+        "Share of an iteration's episodes that succeed, before fine-tuning on them.",
+        "percent",
+        limits=(0, 1),
+        from_zero=True,
+    ),
+    _single("reward", "Return while sampling", "Reward summed over an episode."),
+    Panel(
+        "Episodes",
+        "Those kept to fine-tune on; left out as repeated, or since their task has enough.",
+        (
+            Line("kept", "kept", "blue"),
+            Line("repeated", "repeated", "ochre"),
+            Line("surplus", "surplus", "grey"),
+        ),
+        from_zero=True,
+    ),
+    _single(
+        "unsolved_tasks",
+        "Tasks without a success",
+        "Nothing of them is trained on.",
+        "",
+        "rose",
+        from_zero=True,
+    ),
+    _single("loss", "Loss", "Nats per token, on the batch.", "nats", "blue", from_zero=True),
+)
 _PRIMING = (
     Panel(
         "Loss",
-        "Nats per token, on the batch and on demonstrations never trained on.",
+        "Nats per token, on the batch and on what is never trained on.",
         (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")),
         "nats",
         None,
