@@ -78,6 +78,14 @@ class Mixture:
         }
 
 
+def trained_on(config: RunConfig) -> tuple[EnvironmentSpec, ...]:
+    """The environments of a run with the arguments that it is measured at: those with a curriculum at the
+    hardest of the levels that are evaluated."""
+    if not any(section.curriculum for section in config.played):
+        return tuple(section.spec for section in config.played)
+    return tuple(member.specs[max(member.evaluated)] for member in mixture_of(config).members)
+
+
 def mixture_of(config: RunConfig) -> Mixture:
     """
     Raises:

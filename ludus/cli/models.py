@@ -63,6 +63,7 @@ def choose_model(text: str) -> ModelChoice:
         return ModelChoice(text, SERVED_MAX_TOKENS)
     if re.match(r"(localhost|\[[0-9a-fA-F:]+\]|[\w.-]+):\d+(/|#|$)", text) and not Path(text).exists():
         raise UsageError(f"--model {text} looks like a server without its scheme: write http://{text}")
+    from ludus.trainers.mixture import trained_on
     from ludus.trainers.run.directory import run_config
 
     for run in (Path(text), RUNS / text):
@@ -71,9 +72,8 @@ def choose_model(text: str) -> ModelChoice:
         for stage in ("final", "primed"):
             if (run / "models" / stage).is_dir():
                 config = run_config(run)
-                trained = tuple(played.spec for played in config.played)
                 path = str(run / "models" / stage)
-                return ModelChoice(path, config.rollout.max_tokens, trained, config.engine)
+                return ModelChoice(path, config.rollout.max_tokens, trained_on(config), config.engine)
         raise UsageError(
             f"the run {run} has no model yet, as priming has not ended; continue with {resume_command(run)}"
         )

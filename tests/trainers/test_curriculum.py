@@ -11,7 +11,7 @@ from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import LEAST_LEARNABILITY, comparable, level_chances
 from ludus.trainers.errors import ConfigError
-from ludus.trainers.mixture import Member, Mixture, mixture_of
+from ludus.trainers.mixture import Member, Mixture, mixture_of, trained_on
 from ludus.trainers.tasks import TaskStream, hold_out_tasks, task_of
 
 from .test_tasks import ID
@@ -166,6 +166,11 @@ def test_a_curriculum_that_does_not_fit_the_environment_is_refused(
         mixture_of(parse_config({"environment": {"curriculum": {}, **environment}}))
     assert told in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_run_is_measured_elsewhere_at_the_hardest_level_that_it_evaluates() -> None:
+    assert [spec.arguments["operands"] for spec in trained_on(config({}))] == [[0, 99]]
+    assert [spec.arguments["operands"] for spec in trained_on(config({"evaluate": [0, 2]}))] == [[0, 49]]
 
 
 def test_a_level_whose_tasks_are_all_held_out_is_refused() -> None:
