@@ -15,6 +15,8 @@ from ludus.agents.evaluate import summarise
 from ludus.agents.statistics import wilson
 from ludus.agents.store import read_episodes
 from ludus.report import write_report
+from ludus.report.run.files import read_run
+from ludus.report.run.panels import learning_curves
 from ludus.trainers.config.evaluation import ValidationSection
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
@@ -229,6 +231,13 @@ def test_the_report_shows_environments_levels_and_validations(whole: Path) -> No
         "best in validation by reward",
     ):
         assert text in page, text
+    (flat,) = (
+        panel
+        for group in learning_curves(read_run(whole))
+        for panel in group.panels
+        if panel.title == "Flat groups by environment"
+    )
+    assert {line.label for line in flat.lines} == {"sums", "Weather", "ArithmeticChallenge"}
     for file in ("report.html", "curves.png"):
         (whole / file).unlink()
 

@@ -158,7 +158,11 @@ def _validation(metrics: Metrics) -> tuple[Panel, ...]:
 def _names(metrics: Metrics, prefix: str, figure: str) -> list[str]:
     """The environments that have a metric PREFIX NAME/FIGURE."""
     inner = (name.removeprefix(prefix).removesuffix(f"/{figure}") for name in metrics.names(prefix))
-    return [name for name in dict.fromkeys(inner) if f"{prefix}{name}/{figure}" in metrics.columns]
+    return [
+        name
+        for name in dict.fromkeys(inner)
+        if "/" not in name and f"{prefix}{name}/{figure}" in metrics.columns
+    ]
 
 
 def _together(
@@ -171,12 +175,12 @@ def _together(
     limits: Limits = None,
 ) -> Panel:
     """A line for all environments together, if there is such a metric, and one for each."""
-    found = [(prefix + figure, "all")] if prefix + figure in metrics.columns else []
-    found += [(f"{prefix}{name}/{figure}", name) for name in _names(metrics, prefix, figure)]
-    lines = tuple(
-        Line(metric, label, colour) for (metric, label), colour in zip(found, cycle(CYCLE), strict=False)
-    )
-    return Panel(title, note, lines, unit, limits, from_zero=limits is not None)
+    overall = [Line(prefix + figure, "all", "grey")] if prefix + figure in metrics.columns else []
+    each = [
+        Line(f"{prefix}{name}/{figure}", name, colour)
+        for name, colour in zip(_names(metrics, prefix, figure), cycle(CYCLE), strict=False)
+    ]
+    return Panel(title, note, (*overall, *each), unit, limits, from_zero=limits is not None)
 
 
 def _shares(title: str, names: list[str]) -> Panel:
