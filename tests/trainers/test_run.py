@@ -17,8 +17,10 @@ from transformers import PreTrainedModel
 
 from ludus.agents.models import LoadedModel
 from ludus.agents.store import read_episodes
+from ludus.envs.math.arithmetic.environment import Arithmetic
 from ludus.kernels import apply_kernels
 from ludus.report.run.files import ReportError, read_run
+from ludus.tools.content import NoContentKey
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
@@ -27,6 +29,8 @@ from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run import policy as policy_module
 from ludus.trainers.run.job import computing, train
 from ludus.trainers.run.policy import load_policy, run_engine
+
+from .conftest import changed
 
 CONFIG = Path(__file__).parents[2] / "configs" / "tiny.toml"
 SECONDS = ("seconds/", "tokens_per_second")
@@ -345,6 +349,34 @@ def test_of_few_tasks_half_are_held_out_and_the_run_says_so(tmp_path: Path, tiny
     assert 25 <= len(held_out) <= 60
     trained = {episode.task for episode in read_episodes(run / "episodes" / "train-000001.parquet")}
     assert not trained & held_out
+
+
+def test_a_run_by_anchor_resumes_to_the_bit_and_tells_once_what_it_lacks(
+    tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without(env: Arithmetic, state: Any) -> int:
+        raise NoContentKey("an environment without keys")
+
+    config = changed(changed(tiny, "grpo", credit="anchor", omega=0.5), "evaluation", episodes=4)
+    whole = train(config, tmp_path / "whole")
+    for line in read_metrics(whole):
+        if line["phase"] == "grpo":
+            # All turns of a group are taken at its start.
+            assert (line["anchor/company"], line["anchor/size"], line["anchor/observed"]) == (1.0, 4.0, 0.0)
+
+    monkeypatch.setattr(Arithmetic, "anchor", without)
+    run, before, after = tmp_path / "stopped", StopAt("grpo", 3), Notes()
+    told: list[str] = []
+    monkeypatch.setattr(before, "note", told.append)
+    with pytest.raises(Killed):
+        train(config, run, listener=before)
+    resumed = train(config, run, resume=True, listener=after)
+    assert [line["anchor/observed"] for line in read_metrics(resumed) if line["phase"] == "grpo"] == [1.0] * 6
+    (note,) = [note for note in (*told, *after.notes) if "anchor" in note]
+    assert note.startswith('GRPO step 1: no info["anchor"] from ludus/Arithmetic-v0')
+    # A single turn's observation tells its state as well as the key does.
+    weights = "models/final/model.safetensors"
+    assert (resumed / weights).read_bytes() == (whole / weights).read_bytes()
 
 
 class Second(Listener):
