@@ -15,6 +15,7 @@ from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import MetricsWriter, steps_of_other_phases
 from ludus.trainers.models.checkpoint import (
     Progress,
+    Trained,
     checkpoints,
     load_checkpoint,
     read_progress,
@@ -38,6 +39,7 @@ class TrainingPhase:
         name: Which phase.
         total: Steps.
         tasks: The stream whose position is part of the state.
+        others: What is trained beside the model, by name.
     """
 
     def __init__(
@@ -50,10 +52,11 @@ class TrainingPhase:
         tasks: TaskStream,
         config: CheckpointSection,
         listener: Listener,
+        others: Mapping[str, Trained] | None = None,
     ) -> None:
         self._run, self._name, self._total = run, name, total
         self._model, self._optimizer, self._tasks = model, optimizer, tasks
-        self._config, self._listener = config, listener
+        self._config, self._listener, self._others = config, listener, others or {}
         self._interrupted = False
 
     def __enter__(self) -> Self:
@@ -102,6 +105,7 @@ class TrainingPhase:
                 self._model,
                 self._optimizer,
                 self._config.keep,
+                self._others,
             )
         if self._interrupted:
             raise KeyboardInterrupt(f"stopped after {self._name} step {done} of {self._total}; it is saved")
@@ -111,7 +115,7 @@ class TrainingPhase:
         saved = checkpoints(self._run / "checkpoints")
         if not saved or read_progress(saved[-1]).phase != self._name:
             return 0
-        progress = load_checkpoint(saved[-1], self._model, self._optimizer)
+        progress = load_checkpoint(saved[-1], self._model, self._optimizer, self._others)
         self._tasks.position = progress.position
         self._listener.note(
             f"going on after {self._name} step {progress.step} of {self._total} ({saved[-1].name})"

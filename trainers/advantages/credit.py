@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ludus.trainers.advantages.anchor import anchor_credit
+from ludus.trainers.advantages.gae import gae_credit
 from ludus.trainers.advantages.group import group_credit
 from ludus.trainers.advantages.reinforce_pp import reinforce_pp_baseline_credit, reinforce_pp_credit
 from ludus.trainers.advantages.trajectory import Trajectory
@@ -28,8 +29,10 @@ def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> li
             return turn_credit(trajectories, config.gamma)
         case "anchor":
             return anchor_credit(trajectories, kind, config.gamma, config.omega, config.anchor_std)
+        case "gae":
+            return gae_credit(trajectories, config.gamma, config.gae_lambda, config.gae_whiten)
 
 
 def needs_scores(config: GrpoSection) -> bool:
-    """Whether credit depends on log-probabilities, so that it can be given only after scoring."""
-    return config.kl_in == "reward" and config.kl_coefficient > 0
+    """Whether credit depends on log-probabilities or values, so that it can be given only after scoring."""
+    return config.credit == "gae" or (config.kl_in == "reward" and config.kl_coefficient > 0)

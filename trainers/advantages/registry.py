@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-CreditName = Literal["group", "turn", "anchor"]
+CreditName = Literal["group", "turn", "anchor", "gae"]
 
 CREDITS: dict[CreditName, str] = {
     "group": "every token has the advantage of its episode's return over its group's, by `grpo.advantage`",
@@ -12,6 +12,8 @@ CREDITS: dict[CreditName, str] = {
     "anchor": "as `group`, plus `grpo.omega` times the advantage of what was earned from the turn on, "
     "discounted by `grpo.gamma` for each turn, over the group's turns in the same state (GiGPO, "
     "arXiv:2505.10978)",
+    "gae": "a token has the advantage of what was earned from it on over what a value model, `[critic]`, "
+    "expected there, by `grpo.gae_lambda` and discounted by `grpo.gamma` for each token (arXiv:1506.02438)",
 }
 
 AdvantageName = Literal["grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline"]

@@ -37,6 +37,11 @@ class Trajectory:
     """What a scorer gave for each step of the replies, before its weight; they are among the rewards of
     tokens. None: there is no scorer."""
 
+    values_T: Tensor | None = None
+    """What a value model expected before each token; None: there is none."""
+    bootstrap: float = 0.0
+    """What it expects after the last token: 0 unless the episode was truncated."""
+
     def charged(self, charge_T: Tensor) -> Trajectory:
         """The same, with less for each token."""
         rewards_T = -charge_T if self.token_rewards_T is None else self.token_rewards_T - charge_T

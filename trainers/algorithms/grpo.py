@@ -7,10 +7,11 @@ groups in `batches.groups`, credit in `advantages`, the data of an update in `ba
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from transformers import PreTrainedModel
 
 from ludus.agents.engines.base import Engine
@@ -29,11 +30,13 @@ from ludus.trainers.checks.ratio import check_ratio
 from ludus.trainers.checks.reward_fall import check_collapse
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.critic import Critic
 from ludus.trainers.curriculum import comparable, level_chances
 from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
+from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
@@ -57,6 +60,7 @@ def train_grpo(
     engine: Engine,
     validation: Validation,
     process: Process | None = None,
+    critic: Critic | None = None,
 ) -> None:
     """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
 
@@ -66,6 +70,7 @@ def train_grpo(
         engine: What computes `policy`'s completions.
         validation: What is measured every few steps, where `config.validation` says so.
         process: What scores the steps of replies.
+        critic: The value model, for credit by gae; trained beside the policy.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -74,8 +79,9 @@ def train_grpo(
     """
     grpo = config.grpo
     optimizer = build_optimizer(model, grpo)
+    others = {} if critic is None else {"critic": (critic.model, critic.optimizer)}
     with TrainingPhase(
-        run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener
+        run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener, others
     ) as phase:
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):
@@ -97,22 +103,29 @@ def train_grpo(
             now = at_step(config, step, phase.history)
             parts = split_groups(trained_on, grpo.updates_per_batch)
             near = reference(step) if now.grpo.kl_coefficient else None
-            minibatches = make_minibatches(parts, model, near, now)
-            measured = minibatch_metrics(minibatches, config)
+            minibatches = make_minibatches(parts, model, near, now, critic)
+            measured = {**minibatch_metrics(minibatches, config), **value_metrics(minibatches)}
             check_engine(measured, grpo, step)
 
             # One optimiser step on each minibatch that has a gradient.
             rate = learning_rate(grpo, step, grpo.steps)
+            learns = critic is None or step >= critic.config.lead_steps
             updates: list[Update] = []
-            for minibatch in minibatches:
+            for minibatch in minibatches * grpo.epochs_per_batch:
                 if minibatch.micro_batches:
-                    loss, ratios = accumulate_gradients(
-                        minibatch, model, now.grpo, config.rollout.temperature
+                    update = accumulate_gradients(
+                        minibatch, model, now.grpo, config.rollout.temperature, critic, learns
                     )
                     if not updates:
-                        check_ratio(ratios.ratio_max_deviation, step)
-                    check_loss(loss, grpo, "grpo", step)
-                    updates.append(Update(loss, ratios, apply_gradients(optimizer, rate, grpo.max_grad_norm)))
+                        check_ratio(update.ratios.ratio_max_deviation, step)
+                    check_loss(update.loss, grpo, "grpo", step)
+                    if critic is not None:
+                        check_loss(update.value_loss, critic.config, "critic", step)
+                        update = replace(update, value_grad_norm=critic.update(step, grpo.steps))
+                    if learns:
+                        norm = apply_gradients(optimizer, rate, grpo.max_grad_norm)
+                        update = replace(update, grad_norm=norm)
+                    updates.append(update)
             engine.weights_changed()
             trained = time.perf_counter()
 
@@ -126,7 +139,7 @@ def train_grpo(
                 **environment_metrics(tasks.mixture, groups),
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
-                **update_metrics(updates),
+                **update_metrics(updates, critic),
                 **coefficient_metrics(grpo, now.grpo),
                 "learning_rate": rate,
                 "tokens_per_second": completion_tokens(episodes) / (trained - began),
@@ -209,36 +222,64 @@ def sampling_metrics(
     }
 
 
-def accumulate_gradients(
-    minibatch: Minibatch, model: PreTrainedModel, config: GrpoSection, temperature: float
-) -> tuple[float, PolicyMetrics]:
-    """Add the gradients of a minibatch's loss to the model's. They do not depend on how it is cut into
-    micro-batches. Nothing waits for the GPU before the last micro-batch."""
-    losses, metrics = [], []
-    for micro in minibatch.micro_batches:
-        scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
-        loss, measured = policy_loss(config, minibatch, micro, scored.logprobs, scored.entropy)
-        loss.backward()
-        losses.append(loss.detach())
-        metrics.append(measured)
-    return sum(loss.item() for loss in losses), sum(map(PolicyMetrics.read, metrics), PolicyMetrics())
-
-
 @dataclass(frozen=True)
 class Update:
     """The metrics of one optimiser step."""
 
     loss: float
     ratios: PolicyMetrics
-    grad_norm: float
+    grad_norm: float = 0.0
+    """0 where the policy did not learn."""
+    value_loss: float = 0.0
+    value_grad_norm: float = 0.0
 
 
-def update_metrics(updates: Sequence[Update]) -> dict[str, float]:
-    """Loss and gradient norm are means over the updates; ratios and clip fractions are over all their tokens.
-    Empty if every group was flat, since there was no update then."""
+def accumulate_gradients(
+    minibatch: Minibatch,
+    model: PreTrainedModel,
+    config: GrpoSection,
+    temperature: float,
+    critic: Critic | None = None,
+    learns: bool = True,
+) -> Update:
+    """Add the gradients of a minibatch's loss to the model's, and those of the value loss to the critic's.
+    They do not depend on how it is cut into micro-batches. Nothing waits for the GPU before the last
+    micro-batch.
+
+    Args:
+        learns: Whether the policy gets gradients; without them its loss is only measured.
+    """
+    losses, value_losses, metrics = [], [], []
+    for micro in minibatch.micro_batches:
+        with torch.set_grad_enabled(learns):
+            scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
+            loss, measured = policy_loss(config, minibatch, micro, scored.logprobs, scored.entropy)
+        losses.append(loss.detach())
+        metrics.append(measured)
+        if critic is not None:
+            values_N = critic.model.values(micro, scored.hidden)
+            error = value_loss(critic.config.value_clip, minibatch, micro, values_N)
+            value_losses.append(error.detach())
+            loss = loss + error
+        loss.backward()
+    return Update(
+        sum(loss.item() for loss in losses),
+        sum(map(PolicyMetrics.read, metrics), PolicyMetrics()),
+        value_loss=sum(loss.item() for loss in value_losses),
+    )
+
+
+def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> dict[str, float]:
+    """Losses and gradient norms are means over the updates; ratios and clip fractions are over all their
+    tokens. Empty if every group was flat, since there was no update then."""
     if not updates:
         return {}
+    values = {
+        "critic/loss": fmean(update.value_loss for update in updates),
+        "critic/grad_norm": fmean(update.value_grad_norm for update in updates),
+    }
     return {
+        **({} if critic is None else values),
         "loss": fmean(update.loss for update in updates),
         "grad_norm": fmean(update.grad_norm for update in updates),
         **sum((update.ratios for update in updates), PolicyMetrics()).means(),

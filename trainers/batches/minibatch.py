@@ -5,7 +5,7 @@ tokens of all rows, S those of rows with a gradient. Tokens are in the flat orde
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -16,12 +16,15 @@ from transformers import PreTrainedModel
 from ludus.kernels import token_weights
 from ludus.kernels.grpo_loss.kl import kl_value
 from ludus.trainers.advantages.credit import assign_credit, needs_scores
+from ludus.trainers.advantages.gae import value_targets
 from ludus.trainers.advantages.trajectory import Trajectory
+from ludus.trainers.batches.bootstrap import bootstraps
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.layout import Layout, lay_out
 from ludus.trainers.batches.packing import MicroBatch, sampled_counts
 from ludus.trainers.batches.scoring import Scores, score_layout
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.critic import Critic
 from ludus.trainers.losses.correction import bounded, engine_ratio
 from ludus.trainers.losses.registry import LOSSES
 
@@ -45,6 +48,10 @@ class Minibatch:
     entropy_A: Tensor
     engine_ratio_S: Tensor | None = None
     """What the correction follows from, before it is bounded; None without one."""
+    values_S: Tensor | None = None
+    """What the value model said when the batch was played; None without one."""
+    targets_S: Tensor | None = None
+    """What it should have said."""
 
 
 def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
@@ -58,22 +65,34 @@ def make_minibatches(
     model: PreTrainedModel,
     reference: PreTrainedModel | None,
     config: RunConfig,
+    critic: Critic | None = None,
 ) -> list[Minibatch]:
     """Score the tokens of all groups under the policy that sampled them, and under the reference, and give
     credit for what was earned; one minibatch for each part.
+
+    Args:
+        critic: The value model; required for credit by gae.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
     advantages are all 0 has no gradient (except that of a KL term or of an entropy bonus), so it is measured
     and counted, then left out.
     """
     layouts = [lay_out(part) for part in parts]
-    trajectories = [layout.trajectories for layout in layouts]
+    trajectories: list[Sequence[Trajectory]] = [layout.trajectories for layout in layouts]
     if needs_scores(config.grpo):
+        value_model = None if critic is None else critic.model
         scores = [
-            score_layout(layout, range(len(layout.rows)), model, reference, config) for layout in layouts
+            score_layout(layout, range(len(layout.rows)), model, reference, config, value_model)
+            for layout in layouts
         ]
-        charged = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
-        credit = _credit(charged, config)
+        if config.grpo.kl_in == "reward" and config.grpo.kl_coefficient > 0:
+            trajectories = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
+        if critic is not None:
+            trajectories = [
+                valued(*judged, model, critic, config)
+                for judged in zip(parts, layouts, trajectories, scores, strict=True)
+            ]
+        credit = _credit(trajectories, config)
     else:
         credit = _credit(trajectories, config)
         everywhere = reference is not None or config.grpo.entropy_coefficient > 0
@@ -81,13 +100,19 @@ def make_minibatches(
             score_layout(layout, _with_gradient(layout, advantages, everywhere), model, reference, config)
             for layout, advantages in zip(layouts, credit, strict=True)
         ]
-    return [
+    minibatches = [
         _minibatch(layout, scored, advantages, config)
         for layout, scored, advantages in zip(layouts, scores, credit, strict=True)
     ]
+    if critic is None:
+        return minibatches
+    return [
+        _with_targets(*judged, config)
+        for judged in zip(minibatches, layouts, trajectories, scores, strict=True)
+    ]
 
 
-def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> list[Trajectory]:
+def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> Sequence[Trajectory]:
     """The trajectories, with every token charged for its divergence from the reference.
 
     `scores` must be of all rows, in order.
@@ -101,6 +126,41 @@ def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> list[Traject
             layout.trajectories, layout.to_trajectories(divergence), strict=True
         )
     ]
+
+
+def valued(
+    groups: Sequence[Group],
+    layout: Layout,
+    trajectories: Sequence[Trajectory],
+    scores: Scores,
+    model: PreTrainedModel,
+    critic: Critic,
+    config: RunConfig,
+) -> Sequence[Trajectory]:
+    """The trajectories, with the value of every token and of what would have followed a truncation.
+
+    `scores` must be of all rows, in order.
+    """
+    assert scores.values_S is not None
+    episodes = [episode for group in groups for episode in group.episodes]
+    ahead = bootstraps(episodes, model, critic, config.grpo.microbatch_tokens)
+    values = layout.to_trajectories(scores.values_S.double())
+    return [
+        replace(trajectory, values_T=values_T, bootstrap=value)
+        for trajectory, values_T, value in zip(trajectories, values, ahead, strict=True)
+    ]
+
+
+def _with_targets(
+    minibatch: Minibatch,
+    layout: Layout,
+    trajectories: Sequence[Trajectory],
+    scores: Scores,
+    config: RunConfig,
+) -> Minibatch:
+    targets = value_targets(trajectories, config.grpo.gamma, config.grpo.gae_lambda)
+    targets_S = layout.to_flat(targets, scores.trained).float()
+    return replace(minibatch, values_S=scores.values_S, targets_S=targets_S)
 
 
 def _credit(parts: Sequence[Sequence[Trajectory]], config: RunConfig) -> list[list[Tensor]]:

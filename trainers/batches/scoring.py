@@ -15,6 +15,7 @@ from ludus.trainers.batches.layout import Layout
 from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.forward import score
+from ludus.trainers.models.value import ValueModel
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Scores:
     mismatch_A: Tensor
     """|the trainer's log-probability - the engine's|, in nats."""
     entropy_A: Tensor
+    values_S: Tensor | None = None
 
 
 def score_layout(
@@ -39,6 +41,7 @@ def score_layout(
     model: PreTrainedModel,
     reference: PreTrainedModel | None,
     config: RunConfig,
+    value_model: ValueModel | None = None,
 ) -> Scores:
     """Score all rows; those that are trained on are packed by themselves, so that the loss computes their
     log-probabilities again in the same micro-batches."""
@@ -46,8 +49,8 @@ def score_layout(
     rows = [layout.rows[r] for r in trained]
     rest = [layout.rows[r] for r in sorted(set(range(len(layout.rows))) - set(trained))]
     micro_batches = pack(rows, budget)
-    logprobs_S, entropy_S = score_rows(model, rows, micro_batches, temperature)
-    rest_logprobs, rest_entropy = score_rows(model, rest, pack(rest, budget), temperature)
+    logprobs_S, entropy_S, values_S = score_rows(model, rows, micro_batches, temperature, value_model)
+    rest_logprobs, rest_entropy, _ = score_rows(model, rest, pack(rest, budget), temperature)
     engines_S = flat_logprobs(rows)
     engines_A = torch.cat([engines_S, flat_logprobs(rest)])
     return Scores(
@@ -58,6 +61,7 @@ def score_layout(
         None if reference is None else score_rows(reference, rows, micro_batches, temperature)[0],
         (torch.cat([logprobs_S, rest_logprobs]) - engines_A).abs(),
         torch.cat([entropy_S, rest_entropy]),
+        values_S,
     )
 
 
@@ -67,12 +71,17 @@ def score_rows(
     rows: Sequence[TrainingSequence],
     micro_batches: Sequence[MicroBatch],
     temperature: float,
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies of all sampled tokens, each [S] in flat order, on the CPU."""
+    value_model: ValueModel | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Log-probabilities and entropies of all sampled tokens, and their values if there is a value model; each
+    [S] in flat order, on the CPU."""
     logprobs_S = torch.zeros(int(sampled_counts(rows).sum()))
     entropy_S = torch.zeros_like(logprobs_S)
+    values_S = None if value_model is None else torch.zeros_like(logprobs_S)
     for micro in micro_batches:
         scored = score(model, micro, temperature)
         logprobs_S[micro.token_N] = scored.logprobs.cpu()
         entropy_S[micro.token_N] = scored.entropy.cpu()
-    return logprobs_S, entropy_S
+        if value_model is not None and values_S is not None:
+            values_S[micro.token_N] = value_model.values(micro, scored.hidden).cpu()
+    return logprobs_S, entropy_S, values_S

@@ -8,7 +8,7 @@ from ludus.trainers.errors import TrainingDiverged
 
 
 def check_loss(
-    loss: float, config: OptimizerSection, phase: Literal["sft", "rft", "grpo"], step: int
+    loss: float, config: OptimizerSection, phase: Literal["sft", "rft", "grpo", "critic"], step: int
 ) -> None:
     """
     Args:

@@ -17,13 +17,20 @@ class CreditKeys(Section):
     )
     """Which token gets the credit for what an episode earned; goes with every loss."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """How much a reward counts one turn earlier, or one token earlier with `advantage = "reinforce_pp"`. For
-    what discounts."""
+    """How much a reward counts one turn earlier, or one token earlier with `advantage = "reinforce_pp"` or
+    `credit = "gae"`. For what discounts."""
     omega: NonNegative = 1.0
     """The weight of comparing turns in the same state, beside comparing episodes. For credit by anchor."""
     anchor_std: bool = True
     """Whether turns in the same state are compared in units of their standard deviation; without it, in those
     of the reward. For credit by anchor."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """How far credit by gae looks at what was earned: 1 to the episode's end, with no bias from the value
+    model; 0 only to the next token, and relies on its value from there; between, a mixture with less noise
+    than the one and less bias than the other."""
+    gae_whiten: bool = True
+    """Whether advantages by gae are whitened over all tokens of the batch: minus their mean, over their
+    standard deviation."""
     advantage: Literal["default", advantages.AdvantageName] = Field(
         default="default",
         description=f"`default`: the loss's own; {advantages.described(advantages.ADVANTAGES)}.",
@@ -36,7 +43,7 @@ class CreditKeys(Section):
         if self.credit == "group" and self.advantage != "reinforce_pp" and self.gamma != 1.0:
             raise ValueError(
                 f'gamma = {self.gamma:g} discounts, but credit = "group" gives every token the whole return; '
-                'take credit = "turn" or "anchor", or advantage = "reinforce_pp", or drop gamma'
+                'take credit = "turn", "anchor" or "gae", or advantage = "reinforce_pp", or drop gamma'
             )
         if self.credit == "anchor" and self.advantage in ("reinforce_pp", "reinforce_pp_baseline"):
             raise ValueError(
@@ -54,9 +61,29 @@ class CreditKeys(Section):
                 f'advantage = "{self.advantage}" compares whole returns, but credit = "turn" compares what '
                 'was earned from each turn on; take credit = "group", or drop advantage'
             )
+        if self.credit == "gae" and self.advantage != "default":
+            raise ValueError(
+                f'advantage = "{self.advantage}" compares episodes with each other, but credit = "gae" '
+                'compares with a value model; take credit = "group", or drop advantage'
+            )
+        if self.credit != "gae" and (self.gae_lambda != 1.0 or not self.gae_whiten):
+            name, value = (
+                ("gae_whiten", "false") if self.gae_lambda == 1.0 else ("gae_lambda", f"{self.gae_lambda:g}")
+            )
+            raise ValueError(
+                f'{name} = {value} is about advantages over a value model, which credit = "{self.credit}" '
+                f'does without; take credit = "gae", or drop {name}'
+            )
         return self
 
     @property
     def compares_in_group(self) -> bool:
         """Whether only a difference to others of the same group teaches."""
-        return self.advantage != "reinforce_pp"
+        return self.credit != "gae" and self.advantage != "reinforce_pp"
+
+    @property
+    def compared_with(self) -> str:
+        """What takes the place of the group, as a phrase."""
+        if self.credit == "gae":
+            return 'credit = "gae" compares with a value model'
+        return f'advantage = "{self.advantage}" compares with the whole batch'

@@ -28,6 +28,9 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     """Episodes played from each start, which are compared with each other."""
     updates_per_batch: Count = 1
     """The batch's groups are split into this many minibatches, with one optimiser step on each."""
+    epochs_per_batch: Count = 1
+    """Passes over these minibatches, each with one optimiser step on every minibatch. From the second step on
+    the policy is no longer the one that played, which the ratio corrects and clipping bounds."""
     dynamic_sampling: bool = False
     """Leave out groups in which every episode earned the same, since a comparison teaches nothing there, and
     play others in their place (DAPO, arXiv:2503.14476)."""
@@ -63,8 +66,8 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
             )
         if self.dynamic_sampling and not self.compares_in_group:
             raise ValueError(
-                "dynamic_sampling leaves out groups in which all earned the same, but advantage = "
-                f'"{self.advantage}" compares with the whole batch, so they teach as much as others; drop it'
+                "dynamic_sampling leaves out groups in which all earned the same, but "
+                f"{self.compared_with}, so they teach as much as others; drop it"
             )
         if self.groups % self.updates_per_batch:
             raise ValueError(

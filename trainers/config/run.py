@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ludus.agents.engines.config import EngineSection
 from ludus.tools.section import Section
+from ludus.trainers.config.critic import CriticSection
 from ludus.trainers.config.environment import EnvironmentSection, MixtureSection, RolloutSection
 from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
 from ludus.trainers.config.grpo import GrpoSection
@@ -55,6 +56,8 @@ class RunConfig(Section):
     """Rejection sampling, between priming and GRPO."""
     grpo: GrpoSection = GrpoSection()
     """Training on rewards."""
+    critic: CriticSection | None = None
+    """The value model of `grpo.credit = "gae"`."""
     rollout: RolloutSection = RolloutSection()
     """How training episodes are played."""
     engine: EngineSection = EngineSection()
@@ -92,6 +95,21 @@ class RunConfig(Section):
                 f'engine.kind = "{self.engine.kind}" plays with weights of its own, which training would '
                 "not change: take the embedded engine, or evaluate only (sft.steps = 0, rft.iterations = 0 "
                 "and grpo.steps = 0)"
+            )
+        if self.grpo.credit == "gae" and self.critic is None:
+            raise ValueError(
+                'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
+                "take another credit"
+            )
+        if self.critic is not None and self.grpo.credit != "gae":
+            raise ValueError(
+                f'[critic] is a value model, which grpo.credit = "{self.grpo.credit}" does without; take '
+                'grpo.credit = "gae", or drop [critic]'
+            )
+        if self.critic is not None and self.critic.lead_steps >= max(1, self.grpo.steps):
+            raise ValueError(
+                f"critic.lead_steps = {self.critic.lead_steps} leaves the policy none of grpo.steps = "
+                f"{self.grpo.steps}; lower the one or raise the other"
             )
         if self.grpo.overlong_tokens > self.rollout.max_tokens:
             raise ValueError(

@@ -20,6 +20,9 @@ _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "stat
 _GENERATOR = "generator"
 _PREFIX = "step-"
 
+Trained = tuple[torch.nn.Module, torch.optim.Optimizer]
+"""A module and its optimiser."""
+
 FORMAT = 1
 """Of a checkpoint's files. Checkpoints without a format number have this format."""
 
@@ -43,11 +46,15 @@ def save_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     keep: int,
+    others: Mapping[str, Trained] = {},
 ) -> Path:
     """Write `directory/step-NUMBER` and remove all but the last `keep`.
 
     The files are written to a temporary folder, flushed to the disk and renamed in one operation, so a
     process that is killed, or a disk that fills up, leaves the earlier checkpoints as they were.
+
+    Args:
+        others: What is trained beside the model, by name.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written to.
@@ -56,8 +63,16 @@ def save_checkpoint(
     with replacing(target) as folder:
         checksums = {
             _MODEL: _write_tensors(folder / _MODEL, model_tensors(model)),
-            _OPTIMIZER: _write_tensors(folder / _OPTIMIZER, _optimizer_tensors(optimizer)),
+            _OPTIMIZER: _write_tensors(
+                folder / _OPTIMIZER, {**_optimizer_tensors(optimizer), **_generators()}
+            ),
         }
+        for name, (other, its_optimizer) in others.items():
+            for file, tensors in (
+                (_MODEL, model_tensors(other)),
+                (_OPTIMIZER, _optimizer_tensors(its_optimizer)),
+            ):
+                checksums[f"{name}-{file}"] = _write_tensors(folder / f"{name}-{file}", tensors)
         where = {"phase": progress.phase, "step": progress.step, "position": progress.position}
         state = sealed({"format": FORMAT, **where, "sha256": checksums})
         (folder / _STATE).write_text(json.dumps(state, indent=1))
@@ -66,20 +81,37 @@ def save_checkpoint(
     return target
 
 
-def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Load a checkpoint's tensors into `model` and `optimizer`, and its generator state into torch.
+def load_checkpoint(
+    path: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    others: Mapping[str, Trained] = {},
+) -> Progress:
+    """Load a checkpoint's tensors into `model`, `optimizer` and `others`, and its generator state into torch.
 
     Raises:
         CheckpointError: if a file is missing, changed or cut short, is of another format, or does not fit the
             model. Nothing is changed then.
     """
     progress, checksums = _read_state(path)
-    tensors = {name: _read_tensors(path / name, checksums.get(name, "")) for name in (_MODEL, _OPTIMIZER)}
-    _check_fit(path / _MODEL, tensors[_MODEL], model_tensors(model))
-    _load_optimizer(path / _OPTIMIZER, tensors[_OPTIMIZER], optimizer)
-    with torch.no_grad():
-        for name, parameter in model_tensors(model).items():
-            parameter.copy_(tensors[_MODEL][name])
+    trained = {"": (model, optimizer), **{f"{name}-": other for name, other in others.items()}}
+    tensors = {
+        name: _read_tensors(path / name, checksums.get(name, ""))
+        for prefix in trained
+        for name in (prefix + _MODEL, prefix + _OPTIMIZER)
+    }
+    states = {}
+    for prefix, (module, its_optimizer) in trained.items():
+        _check_fit(path / (prefix + _MODEL), tensors[prefix + _MODEL], model_tensors(module))
+        file = prefix + _OPTIMIZER
+        states[prefix] = _optimizer_state(path / file, tensors[file], its_optimizer)
+    for prefix, (module, its_optimizer) in trained.items():
+        groups = its_optimizer.state_dict()["param_groups"]
+        its_optimizer.load_state_dict({"state": states[prefix], "param_groups": groups})
+        with torch.no_grad():
+            for name, parameter in model_tensors(module).items():
+                parameter.copy_(tensors[prefix + _MODEL][name])
+    _set_generators(tensors[_OPTIMIZER])
     return progress
 
 
@@ -148,11 +180,12 @@ def _read_state(path: Path) -> tuple[Progress, dict[str, str]]:
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
-    tensors = {f"{index}.{name}": tensor for index, slots in state.items() for name, tensor in slots.items()}
-    return {**tensors, **_generators()}
+    return {f"{index}.{name}": tensor for index, slots in state.items() for name, tensor in slots.items()}
 
 
-def _load_optimizer(path: Path, tensors: dict[str, torch.Tensor], optimizer: torch.optim.Optimizer) -> None:
+def _optimizer_state(
+    path: Path, tensors: Mapping[str, torch.Tensor], optimizer: torch.optim.Optimizer
+) -> dict[int, dict[str, torch.Tensor]]:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -161,7 +194,10 @@ def _load_optimizer(path: Path, tensors: dict[str, torch.Tensor], optimizer: tor
             state.setdefault(int(index), {})[slot] = tensor
     if state.keys() - set(range(len(parameters))):
         raise _corrupt(path, f"it is for {len(state)} parameters, the model has {len(parameters)}")
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
+
+
+def _set_generators(tensors: Mapping[str, torch.Tensor]) -> None:
     torch.set_rng_state(tensors[f"{_GENERATOR}.cpu"])
     if f"{_GENERATOR}.cuda" in tensors:
         torch.cuda.set_rng_state(tensors[f"{_GENERATOR}.cuda"])

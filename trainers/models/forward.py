@@ -38,6 +38,8 @@ class Scored:
     entropy: Tensor
     """[N], of the distribution that each token was drawn from; in nats. Detached, unless its gradient was
     asked for."""
+    hidden: Tensor
+    """[N, H], differentiable: what they were computed from, in the model's own precision."""
 
 
 def score(
@@ -46,6 +48,17 @@ def score(
     """Scores a micro-batch with the model in evaluation mode (no dropout): the same weights, micro-batch and
     thread count give the same bits, with gradients or without. The model's mode and attention are restored
     afterwards.
+
+    Raises UnsupportedModel as `hidden_states`.
+    """
+    hidden_NH, head = hidden_states(model, micro_batch), model.get_output_embeddings()
+    targets_N = micro_batch.targets_N.to(head.weight.device)
+    scored = linear_logprob(hidden_NH, head.weight, targets_N, temperature, head.bias)
+    return Scored(scored.logprobs, scored.entropy if entropy_gradient else scored.entropy.detach(), hidden_NH)
+
+
+def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
+    """The hidden states that predict the scored tokens, [N, H]; as they are before the output embedding.
 
     Raises UnsupportedModel for a model whose logits are not just its output embedding applied to the
     decoder's last hidden state, or whose rows cannot be packed (state leaks from one segment into the next);
@@ -58,10 +71,7 @@ def score(
             _check(model, decoder, head)
             _checked.add(model)
         hidden_TH = _hidden_states(decoder, micro_batch.ids_T, micro_batch.positions_T, micro_batch.lengths)
-    scored = linear_logprob(
-        hidden_TH[micro_batch.scored_N], head.weight, micro_batch.targets_N, temperature, head.bias
-    )
-    return Scored(scored.logprobs, scored.entropy if entropy_gradient else scored.entropy.detach())
+    return hidden_TH[micro_batch.scored_N]
 
 
 def packed_attention(

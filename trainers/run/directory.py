@@ -47,6 +47,11 @@ def reference_folders(run: Path) -> list[tuple[int, Path]]:
     return [(int(folder.name.rpartition("-")[2]), folder) for folder in found]
 
 
+def critic_folder(run: Path) -> Path:
+    """The value model that was trained beside the policy."""
+    return run / "models" / "critic"
+
+
 def final_folder(run: Path) -> Path:
     return run / "models" / "final"
 

@@ -19,8 +19,10 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.mixture import Mixture, mixture_of
+from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
     best_folder,
+    critic_folder,
     final_folder,
     initial_folder,
     open_run,
@@ -127,6 +129,8 @@ def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
         size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
         listener.note(f"model: {config.model.path}, {size} parameters")
+        if config.critic is not None and config.critic.path:
+            load_critic(policy, config, run)  # refused before priming, not after
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
         if config.sft.data:
@@ -175,6 +179,7 @@ def run_grpo(
     policy = load_policy(start, config)
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
+    critic = load_critic(policy, config, run)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
         validation = Validation(
@@ -189,7 +194,19 @@ def run_grpo(
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
         train_grpo(
-            policy.model, player, reference.at, config, run, tasks, listener, engine, validation, process
+            policy.model,
+            player,
+            reference.at,
+            config,
+            run,
+            tasks,
+            listener,
+            engine,
+            validation,
+            process,
+            critic,
         )
     tasks.close()
+    if critic is not None:
+        save_critic(critic, policy, critic_folder(run))
     save_policy(policy, final_folder(run))
