@@ -74,11 +74,11 @@ def test_ratio_is_exactly_one_before_the_first_update(policy: LoadedModel, tiny:
     )
     minibatch = prepared(policy, played(policy, config), config)
     assert len(minibatch.micro_batches) > 2
-    _, ratios = accumulate_gradients(minibatch, policy.model, config.grpo, 0.7)
+    ratios = accumulate_gradients(minibatch, policy.model, config.grpo, 0.7).ratios
     assert ratios.tokens > 50
     assert ratios.ratio_max_deviation == 0.0
     apply_gradients(build_optimizer(policy.model, config.grpo), 1e-2, 1.0)
-    _, ratios = accumulate_gradients(minibatch, policy.model, config.grpo, 0.7)
+    ratios = accumulate_gradients(minibatch, policy.model, config.grpo, 0.7).ratios
     assert ratios.ratio_max_deviation > 0.0
 
 
@@ -157,7 +157,8 @@ def test_gspo_has_one_ratio_for_each_row(policy: LoadedModel, tiny: RunConfig) -
         [values_S[row_of == row][0].item() for row in range(len(rows))]
         for values_S in (minibatch.weights_S, minibatch.advantages_S)
     )
-    loss, measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+    update = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+    loss, measured = update.loss, update.ratios
     ratios = [row.mean().exp().item() for row in rows]
     assert np.std(ratios) > 1e-3
     expected = sum(len(row) * ratio for row, ratio in zip(rows, ratios, strict=True))
@@ -188,7 +189,7 @@ def test_a_dual_bound_stops_large_ratios_of_what_was_bad(policy: LoadedModel, ti
     ratio = 1.0 + 0.5 * (log_ratio_S[minibatch.advantages_S < 0].exp().max().item() - 1.0)
     assert ratio > 1.0
     for config, stopped in ((free, False), (changed(free, "grpo", dual_clip=ratio), True)):
-        _, measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0)
+        measured = accumulate_gradients(minibatch, policy.model, config.grpo, 1.0).ratios
         assert (measured.means()["clip_dual"] > 0) == stopped
 
 
@@ -199,7 +200,7 @@ def test_cispo_keeps_the_gradient_of_clipped_tokens(policy: LoadedModel, tiny: R
     stopped, kept = gradients(policy, minibatch, dapo), gradients(policy, minibatch, cispo)
     norms = [torch.cat([g.flatten() for g in gradient]).norm().item() for gradient in (stopped, kept)]
     assert norms[1] > 1.2 * norms[0]
-    _, measured = accumulate_gradients(minibatch, policy.model, cispo.grpo, 1.0)
+    measured = accumulate_gradients(minibatch, policy.model, cispo.grpo, 1.0).ratios
     assert measured.clip_low + measured.clip_high > 0.9 * measured.tokens
 
 
