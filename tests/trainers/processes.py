@@ -7,6 +7,7 @@ is sampled.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -127,15 +128,33 @@ class Path:
         """The return, discounted by turn."""
         return math.fsum(gamma**turn * reward for turn, reward in enumerate(self.rewards))
 
-    def trajectory(self, group: int = 0, token_rewards: Sequence[float] | None = None) -> Trajectory:
+    @property
+    def bootstrap(self) -> float:
+        """What a value model says of what would have followed a truncation."""
+        return 0.3 + 0.2 * self.choices[-1] if self.truncated else 0.0
+
+    def to_go(self, token: int, gamma: float) -> float:
+        """What is earned with a token and after it, discounted by token, the bootstrap included."""
+        rewards = [*self.trajectory().rewards_T().tolist(), self.bootstrap]
+        return math.fsum(gamma**k * reward for k, reward in enumerate(rewards[token:]))
+
+    def trajectory(
+        self,
+        group: int = 0,
+        token_rewards: Sequence[float] | None = None,
+        values: Sequence[float] | None = None,
+    ) -> Trajectory:
+        def given(numbers: Sequence[float] | None) -> Tensor | None:
+            return None if numbers is None else torch.tensor(numbers, dtype=torch.float64)
+
         return Trajectory(
             group,
             self.rewards,
             self.tokens,
             anchors=self.states,
-            token_rewards_T=None
-            if token_rewards is None
-            else torch.tensor(token_rewards, dtype=torch.float64),
+            token_rewards_T=given(token_rewards),
+            values_T=given(values),
+            bootstrap=0.0 if values is None else self.bootstrap,
         )
 
 
@@ -201,6 +220,32 @@ def gradient_of(process: Process, theta: Tensor, value_of: Callable[[Path], floa
     return gradient
 
 
+Values = Callable[[Path], Sequence[float]]
+"""What a value model says before each of a path's tokens."""
+
+
+def true_values(process: Process, theta: Tensor, gamma: float = 1.0) -> Values:
+    """What is earned from a token on, on average over all that can follow what came before it."""
+    chances: dict[tuple[Any, ...], float] = defaultdict(float)
+    totals: dict[tuple[Any, ...], float] = defaultdict(float)
+    for path, probability in zip(process.paths, process.probabilities(theta).tolist(), strict=True):
+        for token in range(len(path.choices)):
+            before = path.choices[:token], path.outcomes[:token]
+            chances[before] += probability
+            totals[before] += probability * path.to_go(token, gamma)
+
+    def values(path: Path) -> list[float]:
+        befores = [(path.choices[:token], path.outcomes[:token]) for token in range(len(path.choices))]
+        return [totals[before] / chances[before] for before in befores]
+
+    return values
+
+
+def wrong_values(path: Path) -> list[float]:
+    """What depends on the state and on what came before, but on nothing that is earned."""
+    return [math.sin(3.0 * token + sum(path.choices[:token])) for token in range(len(path.choices))]
+
+
 Credit = Callable[[list[Path], GrpoSection], list[Tensor]]
 
 
@@ -243,16 +288,20 @@ class Batches:
         row_N, nothing = torch.arange(len(lengths)).repeat_interleave(lengths), torch.zeros(0)
         return MicroBatch(nothing, nothing, (), nothing, nothing, row_N, torch.arange(len(row_N)))
 
-    def advantages_N(self, config: GrpoSection, credit: Credit | None = None) -> Tensor:
-        """Of the trainer's own credit, or another."""
-        given = (
-            credit(list(paths), config) if credit else assign_credit(self._trajectories(paths), config)
-            for paths in self.members
-        )
-        return torch.cat([values for batch in given for values in batch])
+    def advantages_N(
+        self, config: GrpoSection, credit: Credit | None = None, values: Values | None = None
+    ) -> Tensor:
+        """Of the trainer's own credit, with the values of a value model if it needs them; or of another."""
 
-    def _trajectories(self, paths: Sequence[Path]) -> list[Trajectory]:
-        return [path.trajectory(index // self.size) for index, path in enumerate(paths)]
+        def assigned(paths: list[Path], config: GrpoSection) -> list[Tensor]:
+            trajectories = [
+                path.trajectory(index // self.size, values=values and values(path))
+                for index, path in enumerate(paths)
+            ]
+            return assign_credit(trajectories, config)
+
+        given = ((credit or assigned)(list(paths), config) for paths in self.members)
+        return torch.cat([advantages for batch in given for advantages in batch])
 
     def gradient(self, config: GrpoSection, advantages_N: Tensor, reference: Tensor | None = None) -> Tensor:
         """What training climbs on average: the gradient of minus the loss, before the first update.
@@ -274,6 +323,11 @@ class Batches:
         loss, _ = policy_loss(config, minibatch, self.micro_batch, logprobs_N)
         (gradient,) = torch.autograd.grad(-loss, leaf)
         return gradient
+
+    @cached_property
+    def token_N(self) -> Tensor:
+        """The index of each token in its episode."""
+        return torch.cat([torch.arange(len(path.choices)) for path in self.rows])
 
     def expected_gradient(self, **settings: Any) -> Tensor:
         """With the settings of `[grpo]`."""

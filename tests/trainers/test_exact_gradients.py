@@ -21,21 +21,42 @@ from ludus.trainers.advantages.turn import returns_to_go
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.losses.registry import LOSSES
 
-from .processes import EVEN, PROCESSES, STOP, WORDS, Path, Process, batches, bias, gradient_of, weights_N
+from .processes import (
+    EVEN,
+    PROCESSES,
+    STOP,
+    WORDS,
+    Batches,
+    Path,
+    Process,
+    batches,
+    bias,
+    gradient_of,
+    true_values,
+    weights_N,
+    wrong_values,
+)
 
 DOCS = File(__file__).parents[2] / "docs"
+PLAIN = {"credit": "gae", "gae_whiten": False}
 KINDS: dict[str, dict[str, Any]] = {
-    "group, rloo": {"advantage": "rloo"},
-    "group, dr_grpo": {"advantage": "dr_grpo"},
-    "group, grpo": {"advantage": "grpo"},
-    "group, reinforce_pp": {"advantage": "reinforce_pp"},
-    "group, reinforce_pp_baseline": {"advantage": "reinforce_pp_baseline"},
-    "turn": {"credit": "turn"},
-    "anchor, rloo, anchor_std = false": {"credit": "anchor", "advantage": "rloo", "anchor_std": False},
-    "anchor, rloo": {"credit": "anchor", "advantage": "rloo"},
+    "`group`, `rloo`": {"advantage": "rloo"},
+    "`group`, `dr_grpo`": {"advantage": "dr_grpo"},
+    "`group`, `grpo`": {"advantage": "grpo"},
+    "`group`, `reinforce_pp`": {"advantage": "reinforce_pp"},
+    "`group`, `reinforce_pp_baseline`": {"advantage": "reinforce_pp_baseline"},
+    "`turn`": {"credit": "turn"},
+    "`anchor`, `rloo`, `anchor_std = false`": {"credit": "anchor", "advantage": "rloo", "anchor_std": False},
+    "`anchor`, `rloo`": {"credit": "anchor", "advantage": "rloo"},
+    "`gae`, `gae_whiten = false`": PLAIN,
+    "the same, `gae_lambda = 0.5`": {**PLAIN, "gae_lambda": 0.5},
+    "the same, with true values": {**PLAIN, "gae_lambda": 0.5},
+    "`gae`, with true values": {"credit": "gae"},
 }
-"""Every kind of credit, as the table calls it, and the settings that choose it."""
-UNBIASED = [KINDS["group, rloo"], KINDS["turn"]]
+"""Every kind of credit, as the table calls it, and the settings that choose it. A value model's values are
+wrong unless the name says otherwise."""
+BY_EPISODE = [KINDS[f"`group`, `{advantage}`"] for advantage in ("rloo", "dr_grpo", "grpo")]
+UNBIASED = [KINDS["`group`, `rloo`"], KINDS["`turn`"]]
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
 ESTIMATORS: tuple[Estimator, ...] = ("k1", "k2", "k3")
 
@@ -55,6 +76,15 @@ def assert_same(gradient: Tensor, expected: Tensor) -> None:
 
 def truth(process: Process, gamma: float = 1.0) -> Tensor:
     return gradient_of(process, process.policy(), lambda path: path.discounted(gamma))
+
+
+def advantages_of(name: str, batch: Batches) -> Tensor:
+    """The advantages of one of `KINDS`."""
+    config = GrpoSection(**KINDS[name])
+    values = None
+    if config.credit == "gae":
+        values = true_values(batch.process, batch.theta) if "true values" in name else wrong_values
+    return batch.advantages_N(config, values=values)
 
 
 def mean(process: Process, value_of: Callable[[Path], float]) -> float:
@@ -250,6 +280,57 @@ def test_whitening_is_biased_less_the_larger_the_batch(advantage: str) -> None:
     assert one > 1.05 * two > 0.1
 
 
+def bootstrapped_truth(process: Process, gamma: float = 1.0) -> Tensor:
+    """Of the expectation of what is earned and, where an episode is truncated, the value of what would
+    follow; discounted by token."""
+    return gradient_of(process, process.policy(), lambda path: path.to_go(0, gamma))
+
+
+def gae(gae_lambda: float, gamma: float = 1.0, whiten: bool = False) -> GrpoSection:
+    return GrpoSection(loss="dr_grpo", credit="gae", gae_lambda=gae_lambda, gamma=gamma, gae_whiten=whiten)
+
+
+@every_process
+@pytest.mark.parametrize("gae_lambda", [0.0, 0.5, 1.0])
+def test_a_true_value_model_is_exact_with_any_lambda(process: Process, gae_lambda: float) -> None:
+    """credit = "gae", an episode to a batch; the bootstrap stands for what follows a truncation."""
+    batch = batches(process.name, 1)
+    advantages_N = batch.advantages_N(gae(gae_lambda), values=true_values(process, batch.theta))
+    gradient = process.max_tokens * batch.gradient(gae(gae_lambda), advantages_N)
+    assert_same(gradient, bootstrapped_truth(process))
+
+
+@every_process
+def test_a_wrong_value_model_is_exact_with_lambda_1_alone(process: Process) -> None:
+    batch = batches(process.name, 1)
+    gradients = [
+        process.max_tokens * batch.gradient(gae(lam), batch.advantages_N(gae(lam), values=wrong_values))
+        for lam in (1.0, 0.95, 0.5)
+    ]
+    assert_same(gradients[0], bootstrapped_truth(process))
+    biases = [bias(gradient, bootstrapped_truth(process)) for gradient in gradients]
+    assert biases[2] > biases[1] > 0.01
+
+
+@every_process
+def test_discounted_by_token_gae_lacks_the_discount_of_the_token_itself(process: Process) -> None:
+    batch, config = batches(process.name, 1), gae(0.7, gamma=0.8)
+    advantages_N = batch.advantages_N(config, values=true_values(process, batch.theta, 0.8))
+    true = bootstrapped_truth(process, 0.8)
+    factor_N = 0.8 ** batch.token_N.double()
+    assert_same(process.max_tokens * batch.gradient(config, advantages_N * factor_N), true)
+    assert 1e-3 < bias(batch.gradient(config, advantages_N), true) < 0.5
+
+
+@every_process
+def test_whitening_biases_gae(process: Process) -> None:
+    """gae_whiten: as with REINFORCE++, mean and spread of the batch include the episode itself."""
+    batch = batches(process.name, 2)
+    values = true_values(process, batch.theta)
+    advantages_N = batch.advantages_N(gae(1.0, whiten=True), values=values)
+    assert bias(batch.gradient(gae(1.0), advantages_N), bootstrapped_truth(process)) > 0.02
+
+
 @every_process
 @pytest.mark.parametrize("gamma", [0.9, 0.5])
 def test_discounted_credit_lacks_the_discount_of_the_turn_itself(process: Process, gamma: float) -> None:
@@ -271,21 +352,23 @@ def test_a_sequences_ratio_gives_all_of_its_tokens_the_mean_of_their_credit(proc
     """loss = "gspo": credit by episode is the same for all tokens, so before the first update nothing
     changes; of credit by turn, only the mean is left."""
     batch = batches(process.name, 2)
-    for kind in KINDS.values():
+    for name, kind in KINDS.items():
         sequence, token = GrpoSection(loss="gspo", **kind), GrpoSection(loss="grpo", **kind)
-        advantages_N = batch.advantages_N(token)
+        advantages_N = advantages_of(name, batch)
         row_N = batch.micro_batch.row_N
         totals = torch.zeros(len(batch.rows), dtype=torch.float64).index_add(0, row_N, advantages_N)
         mean_N = (totals / torch.bincount(row_N))[row_N]
         assert_same(batch.gradient(sequence, advantages_N), batch.gradient(token, mean_N))
-        if kind in (KINDS["group, rloo"], KINDS["group, dr_grpo"], KINDS["group, grpo"]):
+        if kind in BY_EPISODE:
             assert_same(batch.gradient(sequence, advantages_N), batch.gradient(token, advantages_N))
 
 
-@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_a_clipped_ratio_changes_nothing_before_the_first_update(kind: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_a_clipped_ratio_changes_nothing_before_the_first_update(name: str) -> None:
     batch = batches("words", 2)
-    assert_same(batch.expected_gradient(loss="cispo", **kind), batch.expected_gradient(loss="dapo", **kind))
+    advantages_N = advantages_of(name, batch)
+    cispo, dapo = (GrpoSection(loss=loss, **KINDS[name]) for loss in ("cispo", "dapo"))
+    assert_same(batch.gradient(cispo, advantages_N), batch.gradient(dapo, advantages_N))
 
 
 BETA = 0.3
@@ -412,20 +495,16 @@ def table() -> str:
         "|---" * (1 + len(losses)) + "|",
     ]
     for name, kind in KINDS.items():
+        truth_of = bootstrapped_truth if kind.get("credit") == "gae" else truth
         cells = []
-        advantages = {
-            p.name: batches(p.name, 2).advantages_N(GrpoSection(loss="grpo", **kind)) for p in PROCESSES
-        }
+        advantages = {p: advantages_of(name, batches(p.name, 2)) for p in PROCESSES}
         for loss in losses:
+            config = GrpoSection(loss=loss, **kind)
             worst = max(
-                bias(
-                    batches(p.name, 2).gradient(GrpoSection(loss=loss, **kind), advantages[p.name]), truth(p)
-                )
-                for p in PROCESSES
+                bias(batches(p.name, 2).gradient(config, advantages[p]), truth_of(p)) for p in PROCESSES
             )
             cells.append("exact" if worst < 1e-10 else f"{worst:.2f}")
-        words = ", ".join(f"`{word}`" for word in name.split(", "))
-        lines.append(f"| {words} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
