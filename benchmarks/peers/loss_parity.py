@@ -28,6 +28,7 @@ from torch import Tensor
 from ludus.kernels import grpo_loss, token_weights
 from ludus.kernels.grpo_loss.kl import kl_value
 from ludus.trainers.advantages.credit import assign_credit
+from ludus.trainers.advantages.gae import value_targets
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.losses.registry import LOSSES
@@ -38,7 +39,7 @@ TOLERANCE = 1e-6
 CLIP = {"clip_low": 0.2, "clip_high": 0.28}
 MAX_TOKENS = 9
 Numbers = dict[str, Tensor]
-"""What is compared: `loss` and `gradient`, or `advantages`."""
+"""What is compared: `loss` and `gradient`, or `advantages` and `targets` of a value model."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,38 @@ def our_loss(inputs: Inputs, loss: str, **settings: Any) -> Numbers:
 
 
 def our_advantages(inputs: Inputs, **settings: Any) -> Numbers:
+    return {"advantages": padded(inputs, assign_credit(trajectories_of(inputs), GrpoSection(**settings)))}
+
+
+def our_gae(inputs: Inputs, gae_lambda: float, gamma: float) -> Numbers:
+    trajectories = trajectories_of(inputs)
+    config = GrpoSection(credit="gae", gae_lambda=gae_lambda, gamma=gamma)
+    return {
+        "advantages": padded(inputs, assign_credit(trajectories, config)),
+        "targets": padded(inputs, value_targets(trajectories, gamma, gae_lambda)),
+    }
+
+
+def trajectories_of(inputs: Inputs) -> list[Trajectory]:
+    """A turn is a run of the policy's own tokens; rewards are given by token."""
     trajectories = []
-    for mask, rewards, group in zip(inputs.mask.bool(), inputs.rewards, inputs.groups.tolist(), strict=True):
-        # A turn is a run of the policy's own tokens; rewards are given by token.
-        runs = [len(run) for run in "".join("x" if own else " " for own in mask.tolist()).split()]
-        trajectories.append(Trajectory(group, (0.0,) * len(runs), tuple(runs), token_rewards_T=rewards[mask]))
-    given = assign_credit(trajectories, GrpoSection(**settings))
-    return {"advantages": torch.zeros_like(inputs.mask).masked_scatter(inputs.mask.bool(), torch.cat(given))}
+    for row, own_T in enumerate(inputs.mask.bool()):
+        runs = [len(run) for run in "".join("x" if own else " " for own in own_T.tolist()).split()]
+        trajectories.append(
+            Trajectory(
+                int(inputs.groups[row]),
+                (0.0,) * len(runs),
+                tuple(runs),
+                token_rewards_T=inputs.rewards[row][own_T],
+                values_T=inputs.values[row][own_T],
+            )
+        )
+    return trajectories
+
+
+def padded(inputs: Inputs, values: list[Tensor]) -> Tensor:
+    """[S, T], 0 where the policy sampled no token."""
+    return torch.zeros_like(inputs.mask).masked_scatter(inputs.mask.bool(), torch.cat(values))
 
 
 # --- theirs
@@ -223,6 +249,13 @@ def verl_advantages(inputs: Inputs, name: str, gamma: float = 1.0, **settings: A
     given = {"index": inputs.groups.numpy(), "config": AlgoConfig(gamma=gamma), **settings}
     advantages, _ = get_adv_estimator_fn(name)(inputs.rewards.clone(), response_mask=inputs.mask, **given)
     return {"advantages": advantages * inputs.mask}
+
+
+def verl_gae(inputs: Inputs, lam: float, gamma: float) -> Numbers:
+    from verl.trainer.ppo.core_algos import compute_gae_advantage_return
+
+    advantages, returns = compute_gae_advantage_return(inputs.rewards, inputs.values, inputs.mask, gamma, lam)
+    return {"advantages": advantages * inputs.mask, "targets": returns * inputs.mask}
 
 
 # --- where their definitions differ
@@ -352,6 +385,18 @@ MODES = {
     "verl REINFORCE++-baseline advantages": credit(
         {"name": "reinforce_plus_plus_baseline"}, {"advantage": "reinforce_pp_baseline"}, WHITENED
     ),
+    **{
+        f"verl GAE, gamma {gamma:g}, lambda {lam:g}": Mode(
+            "verl",
+            verl_gae,
+            {"lam": lam, "gamma": gamma},
+            our_gae,
+            {"gae_lambda": lam, "gamma": gamma},
+            WHITENED,
+            inputs=Inputs.nonempty,
+        )
+        for gamma, lam in ((1.0, 1.0), (0.9, 0.8), (1.0, 0.0))
+    },
     "verl RLOO advantages": credit({"name": "rloo"}, {"advantage": "rloo"}),
 }
 
