@@ -50,8 +50,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "`anchor`, `rloo`": {"credit": "anchor", "advantage": "rloo"},
     "`gae`, `gae_whiten = false`": PLAIN,
     "the same, `gae_lambda = 0.5`": {**PLAIN, "gae_lambda": 0.5},
-    "the same, with true values": {**PLAIN, "gae_lambda": 0.5},
-    "`gae`, with true values": {"credit": "gae"},
+    "the same, `gae_lambda = 0.5`, true values": {**PLAIN, "gae_lambda": 0.5},
+    "`gae`, true values": {"credit": "gae"},
 }
 """Every kind of credit, as the table calls it, and the settings that choose it. A value model's values are
 wrong unless the name says otherwise."""
