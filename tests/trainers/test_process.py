@@ -18,6 +18,7 @@ from ludus.trainers.advantages.process import Process, ProcessScorer, process_of
 from ludus.trainers.advantages.registry import SCORERS
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.batches.groups import make_groups
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.metrics import episode_metrics, read_metrics
@@ -128,6 +129,22 @@ def test_credit_reads_the_values(policy: LoadedModel, said: Make, tiny: RunConfi
     by_turn = assign_credit(group.trajectories, changed(config, "grpo", credit="turn").grpo)
     first, second = wrong.tokens
     assert by_turn[0].tolist() == [-1.0] * first + [-0.5] * second
+
+
+def test_credit_by_token_counts_a_step_up_to_the_token_that_ends_it(
+    policy: LoadedModel, said: Make, tiny: RunConfig
+) -> None:
+    config = changed(tiny, "grpo", process="arithmetic")
+    by_token = GrpoSection(credit="gae", gae_whiten=False)
+    played = said("1+1=3 so 2", reward=0.0)
+    (group,) = make_groups([played], config, process_of(config.grpo, policy.format))
+    (trajectory,) = group.trajectories
+    expecting_nothing = replace(trajectory, values_T=torch.zeros(sum(trajectory.tokens)).double())
+    (credit,) = assign_credit([expecting_nothing], by_token)
+    pieces = policy.format.decode(played.turns[0].completion_ids)
+    charged = "".join(piece for piece, value in zip(pieces, credit.tolist(), strict=True) if value == -1.0)
+    assert charged == "1+1=3"
+    assert credit.tolist()[len("1+1=3") :] == [0.0] * (len(pieces) - len("1+1=3"))
 
 
 def test_the_divergence_is_charged_besides() -> None:
