@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -74,7 +75,7 @@ def test_steps_that_end_in_one_token_add_up_and_silence_is_not_asked_about(
 
     def twice(text: str, episode: Episode, turn: int) -> list[tuple[int, float]]:
         asked.append((text, turn))
-        return [(len(text), 1.0), (len(text), 2), (1, 4.0)]
+        return [(len(text), 1.0), (len(text), np.float32(2)), (np.int64(1), 4)]
 
     played = said("1", "2")
     silent = replace(

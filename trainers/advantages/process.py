@@ -7,6 +7,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Protocol
 
 import torch
@@ -92,7 +93,7 @@ class Process:
                 raise RunError(
                     f"{about}: the scorer gave {step!r}: {problem}; fix it and continue with --resume"
                 )
-        return [(end, float(value)) for end, value in steps]
+        return [(int(end), float(value)) for end, value in steps]
 
 
 def _named(error: Exception) -> str:
@@ -106,9 +107,9 @@ def _problem(step: Any, length: int) -> str:
         end, value = step
     except (TypeError, ValueError):
         return "a step is (end, value)"
-    if type(end) is not int or not 1 <= end <= length:
+    if not isinstance(end, Integral) or isinstance(end, bool) or not 1 <= end <= length:
         return f"the end of a step is a number of characters from 1 to {length}, the length of the reply"
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, Real) or not math.isfinite(value):
         return "a value is a finite number"
     return ""
 
