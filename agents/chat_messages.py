@@ -6,6 +6,7 @@ refuse a conversation that lacks it, and models reason worse without it.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -122,20 +123,20 @@ def _usage(usage: Any) -> dict[str, Any]:
     if total is not None and prompt is not None and sampled is not None and total > prompt + sampled:
         reasoning = reasoning or total - prompt - sampled
         sampled = total - prompt
+    elif reasoning is not None and sampled is not None and reasoning > sampled:
+        sampled += reasoning  # it cannot be a part of them
     cached = [
         _inside(usage, "prompt_tokens_details").get("cached_tokens"),
         usage.get("prompt_cache_hit_tokens"),  # DeepSeek
         usage.get("cache_read_input_tokens"),  # Anthropic
     ]
-    cost = next(
-        (usage[key] for key in ("cost", "estimated_cost") if type(usage.get(key)) in (int, float)), 0.0
-    )
+    known = next((count for count in map(_count, cached) if count), None)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": sampled,
         "reasoning_tokens": reasoning,
-        "cached_tokens": next((count for count in map(_count, cached) if count), None),
-        "cost": float(cost),
+        "cached_tokens": None if known is None else min(known, prompt or 0),
+        "cost": next(filter(None, map(_dollars, (usage.get("cost"), usage.get("estimated_cost")))), 0.0),
     }
 
 
@@ -147,6 +148,11 @@ def _inside(usage: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _count(value: Any) -> int | None:
     """A number of tokens; None if it is not a number."""
     return value if type(value) is int and 0 <= value < 2**31 else None
+
+
+def _dollars(value: Any) -> float:
+    """A cost; 0 if it is not one."""
+    return float(value) if type(value) in (int, float) and 0 <= value < math.inf else 0.0
 
 
 def _calls(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -1,6 +1,5 @@
 """`ChatPolicy`: a model behind `/v1/chat/completions`, which renders messages and reads tool calls itself."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,20 +43,17 @@ class ChatPolicy:
     images: bool = False
     """Send images; otherwise the model reads `[image]`."""
 
-    _told: threading.Event = field(default_factory=threading.Event, init=False, repr=False, compare=False)
-    """Set once it was told that calls stand in the text."""
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
+    """The subjects of `tell`."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "ChatPlayer":
         return ChatPlayer(self, [tool.openai for tool in getattr(env.unwrapped, "tools", ())], seed)
 
-    def tell_of_calls_in_text(self, marker: str) -> None:
-        """Tell whoever watches, once, that calls are not read."""
-        if not self._told.is_set():
-            self._told.set()
-            self.server.listener.note(
-                f"{self.server.name} leaves tool calls in the text ({marker}), where they do not count as "
-                "calls: give --written-calls auto to have them read"
-            )
+    def tell(self, subject: str, what: str) -> None:
+        """Tell whoever watches something about the server, once for each subject."""
+        if subject not in self._told:
+            self._told.add(subject)
+            self.server.listener.note(f"{self.server.name} {what}")
 
 
 class ChatPlayer:
@@ -99,6 +95,11 @@ class ChatPlayer:
             return Action({"role": "assistant", "content": ""}, finish="length")
         except MalformedOutput as failure:
             action = Action({"role": "assistant", "content": failure.written}, finish="malformed")
+        else:
+            if not action.prompt_tokens:  # no prompt is empty
+                policy.tell(
+                    "usage", "does not always count tokens: the figures for tokens and cost are too small"
+                )
         action = replace(action, model_seconds=seconds[-1])
         if (action.prompt_tokens or 0) + (action.completion_tokens or 0):
             self._tokens = (action.prompt_tokens or 0) + (action.completion_tokens or 0)
@@ -149,7 +150,11 @@ class ChatPlayer:
         if self._policy.written_calls == AUTO:
             return replace(action, reply=read_any(action.reply, self._tools))
         if marker := call_marker(content_text(action.reply)):
-            self._policy.tell_of_calls_in_text(marker)
+            self._policy.tell(
+                "calls",
+                f"leaves tool calls in the text ({marker}), where they do not count as calls: give "
+                "--written-calls auto to have them read",
+            )
         return action
 
     def _continued(self, action: Action) -> Action:

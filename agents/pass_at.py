@@ -68,7 +68,9 @@ def success_share(tasks: Sequence[Trials]) -> Share:
 
 
 def share_at(tasks: Sequence[Trials], estimator: Estimator, k: int) -> Share:
-    """The mean of `pass_at_k` or `pass_hat_k` over the tasks that were played `k` times."""
+    """The mean of `pass_at_k` or `pass_hat_k` over tasks played `k` times; `success_share` for 1."""
+    if k == 1:
+        return success_share(tasks)
 
     def estimate(task: Trials) -> float:
         n, c = task.scored, task.won

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.agents.bench.compare import Place, Side
+from ludus.agents.bench.compare import Place, Side, places_of, unscored_notes
 from ludus.agents.bench.directory import BenchError, Folder
 from ludus.agents.bench.prices import Price
 from ludus.agents.statistics import (
@@ -110,6 +110,7 @@ def board(folders: Sequence[Folder], prices: dict[str, Price] | None = None) -> 
     versions = {folder.settings.ludus for folder in folders}
     if len(versions) > 1:
         notes.append(f"the versions of Ludus differ: {', '.join(sorted(versions))}")
+    notes += unscored_notes(folders, sides)
     environments = list(dict.fromkeys(place[:2] for place in places))
     means = [{place: side.means([place], "success")[0] for place in side.known(places)} for side in sides]
     order = sorted(range(len(sides)), key=lambda i: -mean([*means[i].values()] or [-1.0]))
@@ -148,6 +149,8 @@ def _entry(
 ) -> Entry:
     settings = folder.settings
     name = settings.model.rpartition("#")[2] or settings.model
+    listed, common = places_of(folder), set(places)
+    played = [result for result in side.results if listed[result.task] in common]
     price = None if prices is None else prices.get(name) or prices.get(settings.model)
     return Entry(
         name=name if settings.agent == "direct" else f"{name} · {settings.agent}",
@@ -158,8 +161,8 @@ def _entry(
         reward=mean(side.means(side.known(places), "reward")),
         scored=side.count(places),
         episodes=side.repeats * len(places),
-        faults=sum(result.is_fault for result in side.results),
-        refusals=sum(result.is_refusal for result in side.results),
+        faults=sum(result.is_fault for result in played),
+        refusals=sum(result.is_refusal for result in played),
         cost=None if price is None else sum(map(price.of, side.results)),
         behind=behind,
         p=p,

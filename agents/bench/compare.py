@@ -93,11 +93,7 @@ def compare(a: Folder, b: Folder) -> Comparison:
         )
     if a.settings.ludus != b.settings.ludus:
         notes.append(f"the versions of Ludus differ: {a.settings.ludus}, {b.settings.ludus}")
-    for folder, side in ((a, sides[0]), (b, sides[1])):
-        faults = sum(result.is_fault for result in side.results)
-        refusals = sum(result.is_refusal for result in side.results)
-        if missing := left_out(faults, len(side.results), refusals):
-            notes.append(f"{folder.path}: {missing}")
+    notes += unscored_notes([a, b], sides)
     scored = [place for place in both_list if all(side.scored.get(place) for side in sides)]
     if len(scored) < len(both_list):
         notes.append(
@@ -158,6 +154,20 @@ class Side:
 
     def count(self, places: Sequence[Place]) -> int:
         return sum(len(self.scored.get(place, ())) for place in places)
+
+
+def unscored_notes(folders: Sequence[Folder], sides: Sequence[Side]) -> list[str]:
+    """For each run that lacks scores: how many, and why."""
+    notes = []
+    for folder, side in zip(folders, sides, strict=True):
+        faults = sum(result.is_fault for result in side.results)
+        refusals = sum(result.is_refusal for result in side.results)
+        if missing := left_out(faults, len(side.results), refusals):
+            notes.append(f"{folder.path}: {missing}")
+        if unplayed := folder.unplayed(side.results):
+            planned = len(side.results) + unplayed
+            notes.append(f"{folder.path}: {unplayed} of {planned} episodes have not been played")
+    return notes
 
 
 def places_of(folder: Folder) -> list[Place]:

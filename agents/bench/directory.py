@@ -11,7 +11,7 @@ report.html
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
@@ -30,6 +30,9 @@ SETTINGS, TASKS, JOURNAL = "bench.json", "tasks.json", "journal.jsonl"
 NOTES = "notes.txt"
 RESULTS, LINES, EPISODES, REPORT = "results.json", "results.jsonl", "episodes", "report.html"
 _PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers", "vllm")
+
+OUTSIDE = "outside"
+"""The agent of a run that was played from outside, which has no plan."""
 
 
 class BenchError(UserError):
@@ -97,6 +100,12 @@ class Folder:
         tasks = range(len(self.tasks.starts))
         shard = Shard.read(self.settings.shard) if self.settings.shard else None
         return [task for task in tasks if shard is None or task in shard]
+
+    def unplayed(self, results: Sequence[Result]) -> int:
+        """How many episodes of the run's plan are not among the results."""
+        if self.settings.agent == OUTSIDE:
+            return 0
+        return len(self.own_tasks) * self.settings.repeats - len(results)
 
     @property
     def is_begun(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.agents.bench.directory import BenchError, Settings, begin
+from ludus.agents.bench.directory import OUTSIDE, BenchError, Settings, begin
 from ludus.agents.bench.journal import Journal, encode, read_journal
 from ludus.agents.bench.outcome import Outcome, write_results
 from ludus.agents.bench.run import Listener, play_baselines
@@ -26,8 +26,6 @@ from ludus.agents.recording import Recorder
 from ludus.envs.chat import Chat
 from ludus.envs.mcp.episodes import Ending, Watcher
 
-OUTSIDE = "outside"
-"""The agent of a run that was played from outside."""
 _STOPS = {
     "terminated": StopReason.TERMINATED,
     "truncated": StopReason.TRUNCATED,

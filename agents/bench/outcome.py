@@ -38,9 +38,11 @@ class Outcome:
 
     @property
     def is_incomplete(self) -> bool:
-        """So many episodes lack a score that the figures must not be quoted without their bounds: see
+        """So many episodes lack a score, or were not played, that the figures must not be quoted alone: see
         `ludus.agents.evaluate.UNSCORED_LIMIT`."""
-        return is_incomplete(sum(not result.is_scored for result in self.results), len(self.results))
+        unplayed = self.folder.unplayed(self.results)
+        unscored = sum(not result.is_scored for result in self.results)
+        return is_incomplete(unscored + unplayed, len(self.results) + unplayed)
 
     @property
     def cost(self) -> float | None:
@@ -133,6 +135,12 @@ def file_names(tasks: TaskList) -> list[str]:
 def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
     """What a reader of the results must know, the gravest first."""
     notes = []
+    if unplayed := folder.unplayed(results):
+        planned = len(results) + unplayed
+        mark = "INCOMPLETE: " if is_incomplete(unplayed, planned) else ""
+        notes.append(
+            f"{mark}{unplayed} of {planned} episodes have not been played: no figure and no bound covers them"
+        )
     unscored = [result for result in results if not result.is_scored]
     if is_incomplete(len(unscored), len(results)):
         faults = sum(result.is_fault for result in unscored)
@@ -155,9 +163,6 @@ def _notes(folder: Folder, results: Sequence[Result]) -> list[str]:
             f"{agent} looks at the rewards of copies of the environment: an upper bound, to be compared with "
             "agents that do the same"
         )
-    missing_count = len(folder.own_tasks) * folder.settings.repeats - len(results)
-    if missing_count:
-        notes.append(f"{missing_count} episodes have not been played yet")
     return notes
 
 

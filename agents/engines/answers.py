@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_TITLE, _TITLE_END = re.compile("<title>", re.I), re.compile("</title>", re.I)
+
 
 class BadAnswer(Exception):
     """The answer cannot be used; the message says why."""
@@ -43,5 +45,7 @@ def plain_text(content: bytes) -> str:
     """A body that is not JSON, as text; of an HTML page, the title."""
     # Whatever encoding the server claims: it may claim one such as `hex`.
     body = content.decode("utf-8", "replace")
-    title = re.search(r"<title>(.*?)</title>", body, re.I | re.S)
-    return title[1] if title else "" if "<html" in body.lower() else body
+    # Not `<title>(.*?)</title>`, which takes quadratic time where titles begin and never end.
+    if (begins := _TITLE.search(body)) and (ends := _TITLE_END.search(body, begins.end())):
+        return body[begins.end() : ends.start()]
+    return "" if "<html" in body.lower() else body

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ludus.agents.chat_messages import read_action
 from ludus.agents.chat_policy import ChatPolicy
 from ludus.agents.choose import choose_policy
 from ludus.agents.engines import retries
 from ludus.agents.engines.base import EngineFault, Sampling
 from ludus.agents.engines.openai import OpenAIEngine
-from ludus.agents.engines.options import ServerOptions
+from ludus.agents.engines.options import ServerListener, ServerOptions
 from ludus.agents.engines.retries import LONGEST_S, backoff_s, retry_after_s
 from ludus.agents.engines.server import OpenAIServer
 from ludus.agents.episode import Episode, StopReason
@@ -696,6 +698,39 @@ def test_a_usage_that_is_none_counts_nothing(loopback: Loopback, usage: Any) -> 
     episode = talk(loopback, lambda number, body: http({**chat(), "usage": usage}))
     assert episode.stop == StopReason.TRUNCATED
     assert {(turn.prompt_tokens, turn.completion_tokens) for turn in episode.turns} == {(0, 0)}
+
+
+def test_a_server_that_does_not_count_tokens_is_told_of_once(loopback: Loopback) -> None:
+    notes: list[str] = []
+
+    class Notes(ServerListener):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    talk(loopback, lambda number, body: http(chat()), listener=Notes())
+    assert notes == []
+    talk(loopback, lambda number, body: http({**chat(), "usage": None}), listener=Notes())
+    assert len(loopback.bodies) > 2
+    assert len(notes) == 1
+    assert "figures for tokens and cost" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("usage", "sampled", "reasoning", "cached", "cost"),
+    [
+        ({"prompt_tokens_details": {"cached_tokens": 1000}}, 3, 0, 7, 0),
+        ({"completion_tokens_details": {"reasoning_tokens": 50}}, 53, 50, 0, 0),
+        ({"cost": 0.5}, 3, 0, 0, 0.5),
+        *(({"cost": cost}, 3, 0, 0, 0) for cost in (-1, math.nan, math.inf, "1", True)),
+        ({"cost": math.nan, "estimated_cost": 0.25}, 3, 0, 0, 0.25),
+    ],
+)
+def test_parts_do_not_exceed_their_whole_and_costs_are_amounts(
+    usage: dict[str, Any], sampled: int, reasoning: int, cached: int, cost: float
+) -> None:
+    action = read_action({**chat(), "usage": {"prompt_tokens": 7, "completion_tokens": 3, **usage}}, 100)
+    found = (action.completion_tokens, action.reasoning_tokens, action.cached_tokens, action.cost)
+    assert found == (sampled, reasoning, cached, cost)
 
 
 def test_calls_with_one_id_get_others(loopback: Loopback) -> None:

@@ -3,6 +3,7 @@
 # ruff: noqa: E501 (servers' messages are quoted as they are)
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -437,3 +438,9 @@ def test_a_long_error_is_read_in_no_time(text: str) -> None:
         assert len(found.said) <= 300
         learned(found)
         room(found, 16384)
+
+
+def test_a_hostile_page_is_read_in_time() -> None:
+    began = time.monotonic()
+    read_failure(503, {}, b"<html" + b"<title>" * 20_000, NOW)
+    assert time.monotonic() - began < 1

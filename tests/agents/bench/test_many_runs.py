@@ -91,7 +91,8 @@ def test_a_board_ranks_runs_and_corrects_for_their_number(tmp_path: Path) -> Non
     assert by_name["broken"].faults == 14
     assert (by_name["broken"].bounds.low, by_name["broken"].bounds.high) == (0.1, 0.8)
     assert found.hash == folders[0].tasks.digest
-    assert found.notes == ()
+    (note,) = found.notes
+    assert "broken: 14 of 20 episodes (70.0%) ended in a fault" in note
     assert found.to_dict()["entries"][0]["standing"] == "best"
 
 
@@ -103,6 +104,31 @@ def test_a_board_says_that_task_lists_differ_and_counts_the_common_tasks(tmp_pat
     assert (found.tasks, found.hash) == (8, "")
     with pytest.raises(BenchError, match="at least two"):
         board([long])
+
+
+def test_a_board_counts_faults_on_the_tasks_that_it_ranks_by(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    faulty = made(a, [None, *[True] * (TASKS - 6), *[None] * 5])  # five of them on tasks that b lacks
+    short = bench(plan("scripted:random", count=8), b).folder
+    found = board([faulty, short])
+    (entry,) = [entry for entry in found.entries if entry.folder is faulty]
+    assert (entry.scored, entry.episodes, entry.faults) == (7, 8, 1)
+    assert any(str(a) in note and "6 of 20 episodes" in note for note in found.notes)
+
+
+def test_a_run_of_which_much_was_not_played_is_incomplete(tmp_path: Path) -> None:
+    begun = plan(repeats=2)
+    shards = [bench(replace(begun, shard=Shard(i, 2)), tmp_path / str(i)) for i in (1, 2)]
+    journal = shards[1].folder.journal
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:5]))
+    merged = merge(tmp_path / "merged", [shard.folder for shard in shards])
+    assert merged.is_incomplete
+    assert merged.notes[0].startswith("INCOMPLETE: 15 of 40 episodes have not been played")
+    whole = bench(begun, tmp_path / "whole").folder
+    assert any(
+        "15 of 40 episodes have not been played" in note for note in board([merged.folder, whole]).notes
+    )
+    assert any("15 of 40" in note for note in compare(merged.folder, whole).notes)
 
 
 def test_merged_shards_equal_the_run_that_one_machine_played(tmp_path: Path) -> None:

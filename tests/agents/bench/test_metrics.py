@@ -31,6 +31,20 @@ def test_pass_at_k_and_pass_hat_k_average_over_all_draws_of_k_samples(
     assert pass_hat_k(n, c, k) == pytest.approx(sum(map(all, draws)) / len(draws))
 
 
+@given(
+    st.lists(st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3), min_size=1, max_size=6)
+)
+@settings(derandomize=True, max_examples=30, deadline=None)
+def test_success_pass_at_1_and_pass_hat_1_are_one_figure(won: list[list[bool | None]]) -> None:
+    found = figures(
+        result(task, sample, bool(success), **({"stop": "fault:engine"} if success is None else {}))
+        for task, samples in enumerate(won)
+        for sample, success in enumerate(samples)
+    ).to_dict()
+    success = {"estimate": found["success"], "bounds": found["success_bounds"]}
+    assert found["pass_at"]["1"] == found["pass_hat"]["1"] == success
+
+
 def test_figures_are_means_over_tasks() -> None:
     results = [result(0, s, success=s < 3) for s in range(4)] + [result(1, s) for s in range(4)]
     found = figures(results)
