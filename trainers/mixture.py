@@ -38,7 +38,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a run plays."""
+    """What a run plays; nothing, if it fine-tunes on data alone."""
 
     members: tuple[Member, ...]
 

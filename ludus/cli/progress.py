@@ -79,7 +79,7 @@ class Tracker:
     """Follows a run's phases and estimates the time left. Pure bookkeeping: the caller passes the time."""
 
     def __init__(self, config: RunConfig) -> None:
-        episodes = config.evaluation.episodes * config.evaluation.samples
+        episodes = config.evaluation.episodes * config.evaluation.samples if config.played else 0
         self.expected: dict[Phase, int] = {
             "data": len(config.sft.data),
             "demonstrations": config.sft.demonstrations if config.sft.demonstrates else 0,
@@ -290,7 +290,7 @@ def watch(config: RunConfig, directory: Path) -> Iterator[Listener]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(tracker, console)
         return
-    played = ", ".join(environment.id for environment in config.played)
+    played = ", ".join(environment.id for environment in config.played) or ", ".join(config.sft.data)
     listener = LiveProgress(tracker, f"{played} → {directory}", console)
     with listener.live:
         yield listener

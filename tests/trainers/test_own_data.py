@@ -10,7 +10,8 @@ import pytest
 from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EpisodeStart, rollout
 from ludus.agents.store import read_episodes, write_episodes
-from ludus.trainers.config.reading import parse_config
+from ludus.report import write_report
+from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.listener import Listener
@@ -131,3 +132,30 @@ def test_held_out_tasks_in_the_data_are_dropped(tiny: RunConfig, tmp_path: Path)
 def test_senseless_settings_are_refused_at_load(tiny: RunConfig, sft: dict[str, Any], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
         short(tiny, **sft)
+
+
+def test_a_model_is_fine_tuned_on_data_alone(
+    tiny: RunConfig, tiny_folder: Path, demonstrated: Path, tmp_path: Path
+) -> None:
+    values = {
+        "model": {"path": str(tiny_folder)},
+        "sft": {"data": [str(demonstrated)], "steps": 3, "batch_episodes": 8, "heldout_share": 0.2},
+        "grpo": {"steps": 0},
+    }
+    config = parse_config(values)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", listener=Notes(kill_at=2))
+    run = train(config, tmp_path / "run", resume=True)
+    assert not (run / "evaluation.json").exists()
+    assert {path.name for path in (run / "models").iterdir()} == {"primed"}
+    page = write_report(run).read_text()
+    assert "Held-out loss, in nats per token: " in page
+    assert load_config(run / "config.toml") == config
+    for changes, problem in (
+        ({"sft": {"steps": 3}}, "Add .environment. with an id, .* or sft.data"),
+        ({"model": {}}, 'model.path = "small" builds a tokenizer from an environment'),
+        ({"grpo": {"steps": 1}}, "no .environment. whose rewards .* with grpo.steps = 0"),
+        ({"rft": {"iterations": 1}}, "no .environment. whose rewards .* with rft.iterations = 0"),
+    ):
+        with pytest.raises(ConfigError, match=problem):
+            parse_config({**values, **changes})

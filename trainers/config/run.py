@@ -76,10 +76,8 @@ class RunConfig(Section):
                 "[environment] is for one environment and [[environments]] for several; give one of the two"
             )
         if not self.played:
-            raise ValueError(
-                "what should the agent be trained on? Add [environment] with an id, or [[environments]] for "
-                "several"
-            )
+            self._refuse_without_environment()
+            return self
         name, times = Counter(section.title for section in self.played).most_common(1)[0]
         if times > 1:
             raise ValueError(
@@ -123,6 +121,25 @@ class RunConfig(Section):
                 "the same; give a temperature above 0, or take samples = 1"
             )
         return self
+
+    def _refuse_without_environment(self) -> None:
+        """Data alone is enough to fine-tune a model that is there already."""
+        if not self.sft.data:
+            raise ValueError(
+                "what should the agent be trained on? Add [environment] with an id, [[environments]] for "
+                "several, or sft.data to fine-tune on data alone"
+            )
+        if self.model.path == "small":
+            raise ValueError(
+                'model.path = "small" builds a tokenizer from an environment\'s text, and there is no '
+                "[environment]; add one, or name a model in model.path"
+            )
+        if self.rft.iterations or self.grpo.steps:
+            key = "rft.iterations" if self.rft.iterations else "grpo.steps"
+            raise ValueError(
+                f"there is no [environment] whose rewards could be trained on; add one, or fine-tune on data "
+                f"alone with {key} = 0"
+            )
 
     @property
     def played(self) -> list[EnvironmentSection]:

@@ -97,6 +97,8 @@ def _by_environment(before: Mapping[str, Any] | None, after: Mapping[str, Any] |
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
     """The headline and its caveats, including what the results leave out."""
+    if not rows and not run.environments:
+        return _by_loss(run)
     if not rows:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
     found = _one_sided(run, rows[0]) if None in (rows[0].before, rows[0].after) else _two_sided(rows)
@@ -145,6 +147,16 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
             "as far as the intervals show."
         )
     return Verdict(headline, tuple(remarks))
+
+
+def _by_loss(run: Run) -> Verdict:
+    """Of a run on data alone, which has nothing to play."""
+    _, losses = run.sft.columns.get("heldout_loss", ((), ()))
+    remarks = ("There is no environment to evaluate the model in.",)
+    if not len(losses):
+        return Verdict("Fine-tuned on data; none of it is held out.", remarks)
+    change = f"{number(losses[0])} at first, {number(losses[-1])} at the end"
+    return Verdict(f"Held-out loss, in nats per token: {change}.", remarks)
 
 
 def _one_sided(run: Run, success: Row) -> Verdict:

@@ -80,7 +80,8 @@ class Run:
     @property
     def environment(self) -> str:
         """For headings."""
-        return ", ".join(dict.fromkeys(str(played["id"]) for played in self.environments))
+        played = dict.fromkeys(str(table["id"]) for table in self.environments)
+        return ", ".join(played or self.config["sft"]["data"])
 
     @property
     def form_terms(self) -> frozenset[str]:
@@ -153,7 +154,8 @@ def _read_config(file: Path) -> dict[str, Any]:
             "the run's configuration back"
         )
     played = _environments(config)
-    if not played or not all(isinstance(table.get("id"), str) for table in played):
+    on_data = bool(config.get("sft", {}).get("data"))
+    if not (played or on_data) or not all(isinstance(table.get("id"), str) for table in played):
         raise ReportError(
             f"{file}: no environment.id, so this is not a run's configuration; name a run's folder"
         )
