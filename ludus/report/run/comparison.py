@@ -151,10 +151,10 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
 
 def _by_loss(run: Run) -> Verdict:
     """Of a run on data alone, which has nothing to play."""
-    _, losses = run.sft.columns.get("heldout_loss", ((), ()))
     remarks = ("There is no environment to evaluate the model in.",)
-    if not len(losses):
+    if "heldout_loss" not in run.sft.columns:
         return Verdict("Fine-tuned on data; none of it is held out.", remarks)
+    _, losses = run.sft.columns["heldout_loss"]
     change = f"{number(losses[0])} at first, {number(losses[-1])} at the end"
     return Verdict(f"Held-out loss, in nats per token: {change}.", remarks)
 
