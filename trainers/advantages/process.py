@@ -109,7 +109,7 @@ def _problem(step: Any, length: int) -> str:
         return "a step is (end, value)"
     if not isinstance(end, Integral) or isinstance(end, bool) or not 1 <= int(end) <= length:
         return f"the end of a step is a number of characters from 1 to {length}, the length of the reply"
-    if not isinstance(value, Real) or not math.isfinite(value):
+    if not isinstance(value, Real) or not math.isfinite(float(value)):
         return "a value is a finite number"
     return ""
 
