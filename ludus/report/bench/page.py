@@ -185,7 +185,8 @@ def _lede(outcome: Outcome) -> str:
     faults, refusals = (
         sum(getattr(row.figures, name) for row in outcome.rows) for name in ("faults", "refusals")
     )
-    repeats = f", each {settings.repeats} times" if settings.repeats > 1 else ""
+    most = "" if scored == tasks * settings.repeats else "up to "
+    repeats = f", each {most}{settings.repeats} times" if settings.repeats > 1 else ""
     missing = left_out(faults, len(outcome.results), refusals)
     played = f"{counted(scored, 'episode')} of {counted(tasks, 'task')}{repeats}."
     return f"{played} {missing}." if missing else played

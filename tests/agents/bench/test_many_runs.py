@@ -17,6 +17,7 @@ from ludus.agents.bench.prices import Price, PriceError, price_of, read_prices
 from ludus.agents.bench.run import Plan, bench, read_outcome
 from ludus.agents.bench.tasks import Shard, ShardError
 from ludus.agents.episode import StopReason
+from ludus.report.bench.page import write_bench_report
 from tests.agents.bench.test_run import timeless
 
 SUITE = "ludus/Arithmetic-v0,ludus/ArithmeticChallenge-v0"
@@ -123,6 +124,8 @@ def test_a_run_of_which_much_was_not_played_is_incomplete(tmp_path: Path) -> Non
     journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:5]))
     merged = merge(tmp_path / "merged", [shard.folder for shard in shards])
     assert merged.is_incomplete
+    page = write_bench_report(merged).read_text(encoding="utf-8")
+    assert "25 episodes of 13 tasks, each up to 2 times" in page
     assert merged.notes[0].startswith("INCOMPLETE: 15 of 40 episodes have not been played")
     whole = bench(begun, tmp_path / "whole").folder
     assert any(
