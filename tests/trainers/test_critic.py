@@ -45,14 +45,12 @@ def with_critic(config: RunConfig, grpo: dict[str, Any] | None = None, **critic:
 
 
 @pytest.fixture
-def make_critic(
-    policy: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[RunConfig], Critic]:
+def make_critic(policy: LoadedModel, tmp_path: Path) -> Callable[[RunConfig], Critic]:
     """The critic of a run whose primed model is the policy."""
 
     def make(config: RunConfig) -> Critic:
-        save_policy(policy, tmp_path / "models" / "primed")
-        critic = load_critic(policy, config, tmp_path)
+        save_policy(policy, tmp_path / "primed")
+        critic = load_critic(policy, config, tmp_path / "primed")
         assert critic is not None
         return critic
 

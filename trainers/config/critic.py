@@ -16,7 +16,8 @@ class CriticSection(OptimizerSection):
     model of its own, which costs as much memory and time as the policy, and leaves the policy alone."""
     path: str = ""
     """For `kind = "model"`, what it begins as: a folder in `transformers`' form or a name on the hub, with
-    the policy's vocabulary; `models/critic` of another run is one. Empty: a copy of the primed model."""
+    the policy's vocabulary; `models/critic` of another run is one. Empty: a copy of the policy as it is when
+    GRPO begins."""
     coefficient: NonNegative = 0.1
     """For `kind = "head"`, how much of the value loss's gradient goes on into the policy's own weights,
     beside the policy loss's; 0: none, and only the head learns values."""

@@ -12,14 +12,16 @@ from ludus.trainers.disk import replacing
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.optimizer import build_optimizer
 from ludus.trainers.models.value import ValueModel
-from ludus.trainers.run.directory import primed_folder
 from ludus.trainers.run.policy import load_policy
 
 HEAD = "value_head.safetensors"
 
 
-def load_critic(policy: LoadedModel, config: RunConfig, run: Path) -> Critic | None:
+def load_critic(policy: LoadedModel, config: RunConfig, start: Path) -> Critic | None:
     """The value model that `[critic]` describes, as it begins; None: there is none.
+
+    Args:
+        start: The folder of the model that the policy begins as.
 
     Raises:
         ModelLoadError: if it cannot be loaded.
@@ -32,7 +34,7 @@ def load_critic(policy: LoadedModel, config: RunConfig, run: Path) -> Critic | N
     if section.kind == "head":
         model = ValueModel(width, device, share=section.coefficient)
     else:
-        source = section.path or primed_folder(run)
+        source = section.path or start
         own = load_policy(source, config)
         if own.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
             raise ConfigError(

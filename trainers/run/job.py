@@ -130,7 +130,7 @@ def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks
         size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
         listener.note(f"model: {config.model.path}, {size} parameters")
         if config.critic is not None and config.critic.path:
-            load_critic(policy, config, run)  # refused before priming, not after
+            load_critic(policy, config, primed_folder(run))  # refused before priming, not after
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
         if config.sft.data:
@@ -179,7 +179,7 @@ def run_grpo(
     policy = load_policy(start, config)
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
-    critic = load_critic(policy, config, run)
+    critic = load_critic(policy, config, start)
     with closing(run_engine(policy, config)) as engine:
         player = engine_policy(engine, policy, config, config.rollout.temperature)
         validation = Validation(

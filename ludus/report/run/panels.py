@@ -75,6 +75,7 @@ def learning_curves(run: Run) -> list[Group]:
             _validation(run.grpo),
         ),
         Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
+        Group("Value model", "What it expects to be earned, beside what was.", "grpo", _CRITIC),
         Group("Episodes", "What is played.", "grpo", (*_EPISODES, stops)),
         Group(
             "Numerical health and speed",
@@ -253,6 +254,21 @@ _EARNED = (
     ),
     _single("process/value", "Value of a step", "What the scorer gives for a step of a reply, on average."),
 )
+_CRITIC = (
+    _single(
+        "critic/explained_variance",
+        "Explained variance",
+        "Of what was earned, by the values: 1 is perfect, 0 no better than the mean, below 0 worse.",
+        "",
+        "violet",
+    ),
+    _single(
+        "critic/loss", "Value loss", "Half the squared error of the values.", "", "violet", from_zero=True
+    ),
+    _single("critic/value", "Value, mean", "Over the sampled tokens; near the mean return.", "", "violet"),
+    _single("critic/grad_norm", "Gradient norm", "Before clipping.", "", "grey", from_zero=True),
+)
+
 _POLICY = (
     _single(
         "entropy",
