@@ -20,6 +20,8 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.mixture import Mixture
 
 FILE = "metrics.jsonl"
+TRAINING_PHASES = ("sft", "rft", "grpo")
+"""The phases that have steps, in order."""
 
 
 class MetricsWriter:
@@ -79,11 +81,12 @@ def read_metrics(run: Path) -> list[dict[str, float | str]]:
     return [_record(path, number, line) for number, line in enumerate(written, 1) if line.endswith(b"\n")]
 
 
-def steps_of_other_phases(run: Path, phase: str) -> int:
-    """How many steps a run has recorded in phases other than this one."""
+def steps_before(run: Path, phase: str) -> int:
+    """How many steps a run has recorded in the phases that come before this one."""
+    earlier = TRAINING_PHASES[: TRAINING_PHASES.index(phase)]
     steps: dict[str, int] = {}
     for line in read_metrics(run):
-        if line["phase"] != phase:
+        if line["phase"] in earlier:
             steps[str(line["phase"])] = int(line["step"])
     return sum(steps.values())
 

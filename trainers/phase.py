@@ -12,7 +12,7 @@ import torch
 
 from ludus.trainers.config.run import CheckpointSection
 from ludus.trainers.listener import Listener
-from ludus.trainers.metrics import MetricsWriter, steps_of_other_phases
+from ludus.trainers.metrics import MetricsWriter, steps_before
 from ludus.trainers.models.checkpoint import (
     Progress,
     Trained,
@@ -63,7 +63,7 @@ class TrainingPhase:
         self._began = time.perf_counter()
         self._done = self._restore()
         # Numbers of checkpoints increase through the whole run.
-        self._first = steps_of_other_phases(self._run, self._name)
+        self._first = steps_before(self._run, self._name)
         self._writer = MetricsWriter(self._run, self._name, self._done)
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         if self._in_main_thread:
