@@ -3,7 +3,7 @@
     python benchmarks/algorithms.py [--seeds 10 11 12] [--jobs 2] [--folder runs/algorithms] [--only PPO …]
 
 The task is that of `configs/arithmetic.toml`; each algorithm is its file in `configs/`, and goes on from the
-primed model of its seed. Writes `benchmarks/results/algorithms.json`, the plot
+primed model that `arithmetic.toml` makes of its seed. Writes `benchmarks/results/algorithms.json`, the plot
 `docs/images/algorithms.svg` (success of the training episodes, whose tasks were never seen before, over
 sampled tokens: the mean over seeds, the band from the lowest to the highest) and the table between the marks
 in `docs/algorithms.md`. Finished runs are read instead of trained again.
@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 OUT = HERE / "results" / "algorithms.json"
+PRIMING = ROOT / "configs" / "arithmetic.toml"
 PAGE = ROOT / "docs" / "algorithms.md"
 PLOT = ROOT / "docs" / "images" / "algorithms.svg"
 MARKS = ("<!-- measured -->", "<!-- end of measured -->")
@@ -57,8 +58,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("runs/algorithms"))
     parser.add_argument("--only", nargs="+", choices=FILES, default=list(FILES))
     arguments = parser.parse_args()
-    contestants = [Contestant(name, ROOT / "configs" / f"{FILES[name]}.toml") for name in arguments.only]
-    runs = compare(contestants, arguments.seeds, arguments.folder, arguments.jobs)
+    contestants = [contestant(name) for name in arguments.only]
+    runs = compare(PRIMING, contestants, arguments.seeds, arguments.folder, arguments.jobs)
     summary = {name: summarise(learned) for name, learned in runs.items()}
     PLOT.write_bytes(plot(runs))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
@@ -72,13 +73,21 @@ def main() -> None:
     OUT.write_text(json.dumps(found, indent=1) + "\n")
 
 
+def contestant(name: str) -> Contestant:
+    """An algorithm's file; SFT goes on with demonstrations, which `configs/sft.toml` reads from a file."""
+    config = ROOT / "configs" / f"{FILES[name]}.toml"
+    if name == "SFT":
+        return Contestant(name, config, {"sft.data": "[]", "sft.only_successes": "false"}, phase="sft")
+    return Contestant(name, config, phase="rft" if name == "RFT" else "grpo")
+
+
 def summarise(runs: Sequence[Learned]) -> dict[str, Any]:
     return {
         "primed": over_seeds([run.primed["value"] for run in runs]),
         "final": over_seeds([run.final["value"] for run in runs]),
         "disjoint": sum(run.primed["high"] < run.final["low"] for run in runs),
         "seeds": len(runs),
-        "tokens": fmean(run.tokens[-1] for run in runs),
+        "tokens": fmean(sum(run.tokens[-1:]) for run in runs),
         "seconds": fmean(run.seconds for run in runs),
     }
 

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/credit"))
     arguments = parser.parse_args()
-    runs = compare(CONTESTANTS, arguments.seeds, arguments.folder, arguments.jobs)
+    runs = compare(CONFIG, CONTESTANTS, arguments.seeds, arguments.folder, arguments.jobs)
     summary = {
         name: {
             "primed": over_seeds([run.primed["value"] for run in learned]),

@@ -33,6 +33,8 @@ class Contestant:
     config: Path
     changes: Mapping[str, str] = field(default_factory=dict)
     """By dotted key, as on the command line."""
+    phase: str = "grpo"
+    """The phase that makes it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Learned:
 
     seed: int
     tokens: list[int]
-    """Sampled in training so far, after each step."""
+    """Sampled in training so far, after each step that sampled."""
     success: list[float]
     """Of each step's episodes, which are of tasks that were never seen before."""
     primed: dict[str, float]
@@ -52,11 +54,15 @@ class Learned:
 
 
 def compare(
-    contestants: Sequence[Contestant], seeds: Sequence[int], folder: Path, jobs: int
+    priming: Path, contestants: Sequence[Contestant], seeds: Sequence[int], folder: Path, jobs: int
 ) -> dict[str, list[Learned]]:
-    """Train every contestant with every seed, `jobs` runs at a time."""
+    """Train every contestant with every seed, `jobs` runs at a time.
+
+    Args:
+        priming: the configuration that primes the model from which they go on.
+    """
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda seed: prime(contestants[0].config, seed, folder), seeds))
+        list(pool.map(lambda seed: prime(priming, seed, folder), seeds))
         pairs = [(contestant, seed) for seed in seeds for contestant in contestants]
         runs = list(pool.map(lambda pair: go_on(*pair, folder), pairs))
     by_name: dict[str, list[Learned]] = {contestant.name: [] for contestant in contestants}
@@ -64,41 +70,40 @@ def compare(
         by_name[contestant.name].append(run)
         print(
             f"{contestant.name:<12} seed {run.seed}  {run.primed['value']:.3f} → {run.final['value']:.3f} "
-            f"[{run.final['low']:.3f}, {run.final['high']:.3f}]  {run.tokens[-1]:>9,} tokens  "
+            f"[{run.final['low']:.3f}, {run.final['high']:.3f}]  {sum(run.tokens[-1:]):>9,} tokens  "
             f"{run.seconds:.0f} s"
         )
     return by_name
 
 
-def prime(config: Path, seed: int, folder: Path) -> Path:
-    """The primed model of a seed."""
+def prime(config: Path, seed: int, folder: Path) -> None:
+    """Make and evaluate the primed model of a seed."""
     run = folder / f"primed-{seed}"
-    primed = run / "models" / "primed"
-    if not primed.exists():
-        _train(config, run, {"run.seed": str(seed), "grpo.steps": "0", "evaluation.episodes": "0"})
-    return primed
+    if "primed" not in _evaluation(run):
+        _train(config, run, {"run.seed": str(seed), "grpo.steps": "0"})
 
 
 def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
-    """Train from the primed model of a seed, evaluating before and after."""
-    run = folder / f"{contestant.name}-{seed}"
+    """Train from the primed model of a seed, and evaluate."""
+    primed, run = folder / f"primed-{seed}", folder / f"{contestant.name}-{seed}"
     from_primed = {
         "run.seed": str(seed),
-        "model.path": str(folder / f"primed-{seed}" / "models" / "primed"),
+        "model.path": str(primed / "models" / "primed"),
         "model.small": "{}",
-        "sft.steps": "0",
+        **({} if contestant.phase == "sft" else {"sft.steps": "0"}),
     }
-    if not (run / "models" / "final").exists() or len(_evaluation(run)) < 2:
+    end = "primed" if contestant.phase == "sft" else "final"
+    if end not in _evaluation(run):
         _train(contestant.config, run, {**from_primed, **contestant.changes})
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    steps = [line for line in lines if line["phase"] == "grpo"]
-    evaluation = _evaluation(run)
+    steps = [line for line in lines if line["phase"] == contestant.phase]
+    sampled = [step for step in steps if "success" in step]
     return Learned(
         seed,
-        list(accumulate(round(step["sampled_tokens"]) for step in steps)),
-        [step["success"] for step in steps],
-        evaluation["primed"]["success"],
-        evaluation["final"]["success"],
+        list(accumulate(round(step["sampled_tokens"]) for step in sampled)),
+        [step["success"] for step in sampled],
+        _evaluation(primed)["primed"]["success"],
+        _evaluation(run)[end]["success"],
         sum(step["seconds/total"] for step in steps),
     )
 

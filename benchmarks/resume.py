@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from algorithms import FILES
+from algorithms import FILES, contestant
 from machine import machine
 
 HERE = Path(__file__).parent
@@ -53,8 +53,8 @@ SHORTEST = {
     "checkpoint.every": "3",
 }
 """An algorithm, cut short: what makes it is in it."""
-OWN_PHASE = {"SFT": "sft", "RFT": "rft"}
-"""The phase that makes an algorithm, where it is not `grpo`."""
+RFT = {"sft.steps": "60", "rft.iterations": "2", "rft.tasks": "64", "rft.samples": "4", "rft.steps": "6"}
+"""Rejection sampling, cut short: it needs some success to begin with."""
 PROGRAM = """
 import json, sys
 from ludus.trainers.config.reading import load_config
@@ -174,12 +174,10 @@ def main() -> None:
     more, draw = dict(pair.split("=", 1) for pair in arguments.set), random.Random(arguments.seed)
     about = machine("torch", "transformers", "numpy", "safetensors")
     if arguments.algorithms:
-        by_name = {
-            name: tried(
-                CONFIGS / f"{file}.toml", {**SHORTEST, **more}, 2 * (OWN_PHASE.get(name, "grpo"),), draw
-            )
-            for name, file in FILES.items()
-        }
+        by_name = {}
+        for algorithm in map(contestant, FILES):
+            short = {**SHORTEST, **algorithm.changes, **(RFT if algorithm.phase == "rft" else {}), **more}
+            by_name[algorithm.name] = tried(algorithm.config, short, 2 * (algorithm.phase,), draw)
         all_equal = all(result["all_equal"] for result in by_name.values())
         write("resume-algorithms.json", {"algorithms": by_name, "all_equal": all_equal, **about})
     else:
