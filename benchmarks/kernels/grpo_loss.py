@@ -47,6 +47,7 @@ def eager(
                 ((ratio - 1).abs() * kept).max(),
                 (((ratio < 1 - CLIP_LOW) & (advantages < 0)) * kept).sum(),
                 (((ratio > 1 + CLIP_HIGH) & (advantages > 0)) * kept).sum(),
+                kept.new_zeros(()),  # no dual bound is set
                 ((ratio - 1 - log_ratio) * kept).sum(),
             ]
         )

@@ -33,7 +33,7 @@ def mixture(*tables: dict[str, Any], **sections: Any) -> RunConfig:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({}, "Add [environment] with an id, or [[environments]]"),
+        ({}, "Add [environment] with an id, [[environments]] for several"),
         (
             {"environment": {"id": "ludus/Arithmetic-v0"}, "environments": [WEATHER]},
             "give one of the two",
