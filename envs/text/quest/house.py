@@ -80,9 +80,11 @@ def draw_house(rng: np.random.Generator, rooms: int, doors: int, trinkets: int) 
     for room, (x, y) in enumerate(cells):
         for dx, dy in ((0, 1), (1, 0)):
             other = by_cell.get((x + dx, y + dy))
-            near = other is not None and part[room] == part[other] and parents[room] != other
-            if near and parents[other] != room and rng.random() < 0.5:  # type: ignore[index]
-                links.append((room, other, ""))  # type: ignore[arg-type]
+            if other is None or part[room] != part[other]:
+                continue
+            is_linked = parents[room] == other or parents[other] == room
+            if not is_linked and rng.random() < 0.5:
+                links.append((room, other, ""))
 
     # A key lies where one can be without its door: among the rooms that were reached before it.
     reached = [room for room in range(rooms) if part[room] == 0]
