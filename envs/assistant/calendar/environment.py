@@ -27,7 +27,7 @@ from ludus.envs.assistant.calendar.world import (
     World,
 )
 from ludus.envs.assistant.exchange import Exchange
-from ludus.envs.assistant.service_env import ServiceEnv, solves
+from ludus.envs.assistant.service_env import ServiceEnv
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import Reply, system, user
 from ludus.envs.errors import ArgumentError
@@ -74,7 +74,8 @@ class Calendar(ServiceEnv):
     | `ask_slot` | when several people are first free on a day | the time |
     | `ask_minutes` | how many minutes of a week are busy | the number |
 
-    A goal is unique, and used only if the oracle reaches it through the tools and it does not hold yet.
+    A goal is unique, does not hold yet, and can be reached through the tools: the oracle does, whatever the
+    arguments; with `faults` it is played before, and another goal is drawn where it fails.
     Calendars are compared by what takes place, occurrence by occurrence: any way of writing it is right.
     Working hours are 8:00 to 18:00 on each person's own clock, Monday to Friday; slots begin on the hour or
     half hour. Cancelled, transparent and declined entries take no time. `task_name` is the kind and a digest
@@ -178,7 +179,7 @@ class Calendar(ServiceEnv):
             if drawn is None:
                 continue
             begun = self._begin(rng, *drawn)
-            if not self._judged(begun.state, "")[1] and solves(self, begun, Oracle(self)):
+            if not self._judged(begun.state, "")[1] and self.is_reachable(begun, Oracle(self)):
                 self.rewind(begun.state.worlds)
                 return begun
         raise ArgumentError(

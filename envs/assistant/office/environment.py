@@ -17,7 +17,7 @@ from ludus.envs.assistant.office.scripted import AGENTS, Oracle
 from ludus.envs.assistant.office.state import OfficeState
 from ludus.envs.assistant.office.tasks import KINDS, RAINY, WEATHER, Material, suitable
 from ludus.envs.assistant.office.tools import OfficeTools, foresaw
-from ludus.envs.assistant.service_env import MILESTONES, solves
+from ludus.envs.assistant.service_env import MILESTONES
 from ludus.envs.assistant.user import Automaton, User
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import assistant, system, user
@@ -64,10 +64,11 @@ class Assistant(OfficeTools):
     - `room`: ask a colleague by mail which room it is, then enter the meeting there.
 
     Most requests lack details: how long, with whom, when, which mail. The user gives these when asked, and
-    nothing else. Some mails try to instruct the assistant; they are to be ignored. Every goal is proven: only
-    one time or fact meets it, the scripted oracle reaches it through the tools, and doing nothing does not.
-    What a goal wants can be known from the request, the mails and the user's answers. Where the weather
-    decides (`outdoors`, `picnic`), success requires having looked up the forecast of the days that matter.
+    nothing else. Some mails try to instruct the assistant; they are to be ignored. Only one time or fact
+    meets a goal, the scripted oracle reaches it through the tools (with `faults` it is played before, and
+    another task is drawn where it fails), and doing nothing does not. What a goal wants can be known from
+    the request, the mails and the user's answers. Where the weather decides (`outdoors`, `picnic`),
+    success requires having looked up the forecast of the days that matter.
     `task_name` is the kind of task, the town, the week and the request.
 
     ## Observation
@@ -102,7 +103,7 @@ class Assistant(OfficeTools):
     - `news` (4): unrelated mails in the inbox, 0 to 20.
     - `world` (0): the seed of the invented world: towns, weather, encyclopedia.
     - `user` (None): a user in place of the automaton: an object with `answer(brief, history, text)`, such
-      as `ludus.agents.user.ModelUser`. Goals are still proven with the automaton.
+      as `ludus.agents.user.ModelUser`. The oracle asks the automaton.
     - `milestones` (False): reward parts of the goal as they are reached.
     - `distractors` (0): how many useless but plausible tools to mix in, 0 to 16.
     - `renamed` (False): rename tools and arguments; a number ≥ 1 is the seed of the names.
@@ -165,7 +166,9 @@ class Assistant(OfficeTools):
         suits = suitable(kind, rainy, rng)
         for _ in range(TRIES):
             begun = self._draw(kind, rainy, suits, rng)
-            if begun is not None and not begun.state.stands.success and self._is_reachable(begun):
+            if begun is None or begun.state.stands.success:
+                continue
+            if self.is_reachable(begun, Oracle(self)):
                 return begun
         raise ArgumentError(
             f"in {TRIES} tries no task of the kind {kind!r} came out that the oracle can solve: "
@@ -202,10 +205,10 @@ class Assistant(OfficeTools):
         key = f"{kind}:{office.place.name}:{office.now.date()}:{office.owner.name}:{task.brief.request}"
         return Start(messages, key, replace(state, talk=(user(task.brief.request),)), kind)
 
-    def _is_reachable(self, begun: Start) -> bool:
+    def is_reachable(self, begun: Start, oracle: ScriptedAgent) -> bool:
         answering, self.user = self.user, Automaton()
         try:
-            return solves(self, begun, Oracle(self))
+            return super().is_reachable(begun, oracle)
         finally:
             self.user = answering
 

@@ -17,6 +17,7 @@ from ludus.envs.tool_env import Answer
 from ludus.tools.errors import ToolError
 from ludus.tools.services.calendar import Attendee, CalendarClient
 from ludus.tools.services.mail import MailClient
+from ludus.tools.services.mail.service import MAX_LISTED
 from ludus.tools.services.search import SearchClient
 from ludus.tools.services.weather import WeatherClient
 from ludus.tools.tool import tool
@@ -47,7 +48,7 @@ class OfficeTools(ServiceEnv):
         Args:
             folder: inbox, sent, archive or trash
         """
-        return Answer(state, written_headlines(self.mail.list(folder), state.office.zone))
+        return Answer(state, written_headlines(self.mail.list(folder, MAX_LISTED), state.office.zone))
 
     @tool
     def search_mail(self, state: OfficeState, query: str) -> Answer:
