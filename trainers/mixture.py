@@ -90,28 +90,28 @@ def mixture_of(config: RunConfig) -> Mixture:
     """
     Raises:
         ConfigError: if an environment cannot be made at one of its levels, a language model cannot play it,
-            it lacks an oracle for demonstrations, or has no such levels.
+            it lacks the scripted agent for demonstrations, or has no such levels.
     """
-    priming = config.sft.demonstrates
+    demonstrator = config.sft.demonstrator if config.sft.demonstrates else ""
     if config.environment is not None:
-        return Mixture((_member(config.environment, "environment", 1.0, priming),))
+        return Mixture((_member(config.environment, "environment", 1.0, demonstrator),))
     return Mixture(
         tuple(
-            _member(section, f"environments.{index}", section.weight, priming)
+            _member(section, f"environments.{index}", section.weight, demonstrator)
             for index, section in enumerate(config.environments)
         )
     )
 
 
-def make_environment(spec: EnvironmentSpec, table: str, priming: bool) -> gymnasium.Env[Any, Any]:
+def make_environment(spec: EnvironmentSpec, table: str, demonstrator: str) -> gymnasium.Env[Any, Any]:
     """
     Args:
         table: Where the configuration gives it.
-        priming: Whether demonstrations are wanted.
+        demonstrator: The scripted agent whose demonstrations are wanted; empty if none are.
 
     Raises:
         ConfigError: if it cannot be made with these arguments, a language model cannot play it, or it has no
-            oracle, though one is needed.
+            such scripted agent.
     """
     try:
         env = spec.make()
@@ -122,22 +122,24 @@ def make_environment(spec: EnvironmentSpec, table: str, priming: bool) -> gymnas
             f"{table}.id = {spec.id} does not observe messages, so a language model cannot play it; take its "
             "chat form"
         )
-    if priming and "oracle" not in getattr(env.unwrapped, "scripted", {}):
+    scripted = getattr(env.unwrapped, "scripted", {})
+    if demonstrator and demonstrator not in scripted:
         raise ConfigError(
-            f"{table}.id = {spec.id} has no oracle to take demonstrations from; add one to its `scripted`, "
-            "name files in sft.data, or leave priming out with sft.steps = 0"
+            f"{table}.id = {spec.id} has no scripted agent {demonstrator!r} to take demonstrations from; it "
+            f"has {', '.join(scripted) or 'none'}: name one in sft.demonstrator, add one to `scripted`, name files "
+            "in sft.data, or leave priming out with sft.steps = 0"
         )
     return env
 
 
-def _member(section: EnvironmentSection, table: str, weight: float, priming: bool) -> Member:
+def _member(section: EnvironmentSection, table: str, weight: float, demonstrator: str) -> Member:
     curriculum = section.curriculum
     specs: tuple[EnvironmentSpec, ...] = (section.spec,)
     if curriculum is not None:
-        with closing(make_environment(section.spec, table, priming)) as env:
+        with closing(make_environment(section.spec, table, demonstrator)) as env:
             specs = _levels(section, curriculum, getattr(env.unwrapped, "difficulties", {}))
     for spec in specs:
-        make_environment(spec, table, priming).close()
+        make_environment(spec, table, demonstrator).close()
     return Member(section.title, weight, specs, curriculum)
 
 

@@ -35,7 +35,7 @@ def fine_tune(
     tasks: TaskStream,
     listener: Listener,
 ) -> None:
-    """Train `policy.model` in place on `demonstrations`, the oracle's or a user's data, measuring the loss on
+    """Train `policy.model` in place on `demonstrations` or a user's data, measuring the loss on
     `heldout` along the way.
 
     Raises:
@@ -112,8 +112,7 @@ def demonstrate(
     config: RunConfig,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[TrainingSequence]:
-    """The oracle's episodes of `tasks`, as rows in which exactly the oracle's own tokens are marked as
-    sampled.
+    """The demonstrator's episodes of `tasks`, as rows in which exactly its own tokens are marked as sampled.
 
     Raises:
         RunError: if an episode faulted: without it, the training set would be a different one.
@@ -121,14 +120,14 @@ def demonstrate(
     jobs = [(task.spec, EpisodeStart(task.seed)) for task in tasks]
     settings = config.rollout
     episodes = rollout_mixed(
-        ScriptedPolicy("oracle"), jobs, settings.limits, settings.concurrency, on_episode
+        ScriptedPolicy(config.sft.demonstrator), jobs, settings.limits, settings.concurrency, on_episode
     )
     tools: list[tuple[EnvironmentSpec, list[Any]]] = []
     rows: list[TrainingSequence] = []
     for (spec, _), episode in zip(jobs, episodes, strict=True):
         if not episode.is_scored:
             raise RunError(
-                f"{spec.id}: the oracle's demonstration of seed {episode.seed} broke off: {episode.fault}; "
+                f"{spec.id}: the demonstration of seed {episode.seed} broke off: {episode.fault}; "
                 "fix what broke and continue with --resume"
             )
         if spec not in [known for known, _ in tools]:

@@ -10,14 +10,17 @@ from ludus.trainers.config.values import Count, CountOrNone, NonNegative
 
 
 class SftSection(OptimizerSection):
-    """Priming: supervised fine-tuning on the oracle's demonstrations, or on data of your own."""
+    """Priming: supervised fine-tuning on demonstrations, or on data of your own."""
 
     steps: CountOrNone = 200
     """Optimiser steps; 0 leaves priming out."""
     epochs: NonNegative = 0.0
     """Passes over the demonstrations or the data, in place of `steps`; 0 lets `steps` count."""
     demonstrations: Count = 2048
-    """Episodes that the environment's oracle plays, on training tasks."""
+    """Episodes that the demonstrator plays, on training tasks."""
+    demonstrator: Annotated[str, Field(min_length=1)] = "oracle"
+    """Which of the environment's scripted agents plays them. `oracle` shows how it is done; `random` the form
+    of the replies, and leaves the rest to be learned from what is earned."""
     heldout_demonstrations: Count = 128
     """Episodes that it plays on held-out tasks; the held-out loss is taken over them, never trained on."""
     data: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
@@ -42,6 +45,9 @@ class SftSection(OptimizerSection):
     def _data_is_consistent(self) -> Self:
         if math.isnan(self.least_reward):
             raise ValueError("least_reward = nan: no reward is above or below it; give a number")
+        if not self.demonstrates and self.demonstrator != "oracle":
+            name = "data" if self.data else "steps = 0"
+            raise ValueError(f"demonstrator plays no demonstrations beside {name}; drop one of the two")
         chosen = {
             "train_on": self.train_on != "all",
             "only_successes": self.only_successes,
@@ -57,7 +63,7 @@ class SftSection(OptimizerSection):
 
     @property
     def demonstrates(self) -> bool:
-        """Whether the oracle is asked for demonstrations."""
+        """Whether a scripted agent is asked for demonstrations."""
         return self.steps > 0 and not self.data
 
     def steps_over(self, rows: int) -> int:

@@ -11,6 +11,8 @@ from ludus.envs.scripted import ScriptedAgent, Silent
 
 _EXITS = re.compile(r"Exits: ([^.]*)\.")
 _HERE = re.compile(r"Here: ([^.]*)\.")
+_CARRIED = re.compile(r"You carry: ([^.]*)\.")
+_LOCKED = re.compile(r"\((\w+) door, locked\)")
 
 
 def action(command: object) -> str:
@@ -19,7 +21,7 @@ def action(command: object) -> str:
 
 
 class _Random(ScriptedAgent):
-    """Takes whatever lies there, or goes through any of the exits."""
+    """Takes whatever lies there, or goes through any of the exits that are open or that it has the key of."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
@@ -27,9 +29,14 @@ class _Random(ScriptedAgent):
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         text = content_text(observation[-1])
-        exits, here = _EXITS.search(text), _HERE.search(text)
-        ways = exits[1].split(", ") if exits else []
-        commands = [f"go {way.split()[0]}" for way in ways if not way.endswith("locked)")]
+        exits, here, carried = (pattern.search(text) for pattern in (_EXITS, _HERE, _CARRIED))
+        # "south (green door, locked)" has a comma of its own.
+        ways = re.split(r", (?!locked)", exits[1]) if exits else []
+        commands = [
+            f"go {way.split()[0]}"
+            for way in ways
+            if not (door := _LOCKED.search(way)) or (carried and f"{door[1]} key" in carried[1])
+        ]
         if here and here[1] != "nothing":
             commands += [f"take {thing}" for thing in here[1].split(", ")]
         return action(self._rng.choice(commands or ["go north"]))
