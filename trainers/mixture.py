@@ -126,8 +126,8 @@ def make_environment(spec: EnvironmentSpec, table: str, demonstrator: str) -> gy
     if demonstrator and demonstrator not in scripted:
         raise ConfigError(
             f"{table}.id = {spec.id} has no scripted agent {demonstrator!r} to take demonstrations from; it "
-            f"has {', '.join(scripted) or 'none'}: name one in sft.demonstrator, add one to `scripted`, name files "
-            "in sft.data, or leave priming out with sft.steps = 0"
+            f"has {', '.join(scripted) or 'none'}: name one in sft.demonstrator, add one to `scripted`, name "
+            "files in sft.data, or leave priming out with sft.steps = 0"
         )
     return env
 

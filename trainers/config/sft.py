@@ -45,9 +45,11 @@ class SftSection(OptimizerSection):
     def _data_is_consistent(self) -> Self:
         if math.isnan(self.least_reward):
             raise ValueError("least_reward = nan: no reward is above or below it; give a number")
-        if not self.demonstrates and self.demonstrator != "oracle":
-            name = "data" if self.data else "steps = 0"
-            raise ValueError(f"demonstrator plays no demonstrations beside {name}; drop one of the two")
+        if self.data and self.demonstrator != "oracle":
+            raise ValueError(
+                f"demonstrator = {self.demonstrator} plays nothing where data takes the demonstrations' place; "
+                "drop one of the two"
+            )
         chosen = {
             "train_on": self.train_on != "all",
             "only_successes": self.only_successes,
