@@ -47,7 +47,7 @@ class SftSection(OptimizerSection):
             raise ValueError("least_reward = nan: no reward is above or below it; give a number")
         if self.data and self.demonstrator != "oracle":
             raise ValueError(
-                f"demonstrator = {self.demonstrator} plays nothing where data takes the demonstrations' place; "
+                f"demonstrator = {self.demonstrator} plays nothing where data takes its place; "
                 "drop one of the two"
             )
         chosen = {
