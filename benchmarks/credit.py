@@ -1,6 +1,6 @@
 """Does credit pay? One errand of many turns whose reward comes at the end, by three kinds of credit.
 
-    python benchmarks/credit.py [--seeds 10 11 12 13 14] [--jobs 2] [--folder runs/credit]
+    python benchmarks/credit.py [--seeds 20 21 22 23 24] [--jobs 2] [--folder runs/credit]
 
 `configs/quest.toml`, from one primed model for each seed: `group` gives every token its episode's advantage,
 `turn` what was earned from its turn on, `anchor` compares turns of a group in the same state as well. All
@@ -23,8 +23,8 @@ HERE = Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "quest.toml"
 OUT = HERE / "results" / "credit.json"
 CONTESTANTS = (
-    Contestant("group", CONFIG, {"grpo.credit": "group", "grpo.gamma": "1.0"}),
-    Contestant("turn", CONFIG, {"grpo.credit": "turn"}),
+    Contestant("group", CONFIG, {"grpo.credit": "group", "grpo.gamma": "1.0", "grpo.omega": "1.0"}),
+    Contestant("turn", CONFIG, {"grpo.credit": "turn", "grpo.omega": "1.0"}),
     Contestant("anchor", CONFIG, {"grpo.credit": "anchor"}),
 )
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12, 13, 14])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[20, 21, 22, 23, 24])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/credit"))
     arguments = parser.parse_args()
