@@ -40,6 +40,26 @@ def play(env: Any, *commands: str) -> list[tuple[str, float, bool]]:
     return told
 
 
+def test_the_random_agent_gives_every_command_that_can_be_given_and_no_other() -> None:
+    env = Quest(rooms=4, doors=2, trinkets=1)
+    given_, refused, opened = set(), 0, 0
+    for seed in range(40):
+        agent = Quest.scripted["random"](env, seed)
+        observation, info = env.reset(seed=seed)
+        agent.begin()
+        ended = False
+        while not ended:
+            reply = agent.act(observation, info)
+            observation, _, terminated, truncated, info = env.step(reply)
+            ended = terminated or truncated
+            given_.add(reply.split()[0])
+            refused += info["reward_terms"]["refused"]
+            opened += "unlock" in content_text(observation[-1])
+    assert given_ == {"<action>go", "<action>take"}
+    assert refused == 0
+    assert opened > 10
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(seed=st.integers(0, 2**32), rooms=st.integers(2, 12), data=st.data())
 def test_every_errand_can_be_done_and_every_door_takes_its_key(seed: int, rooms: int, data: Any) -> None:

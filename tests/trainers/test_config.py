@@ -104,6 +104,10 @@ def test_nothing_heavy_is_loaded() -> None:
             {"grpo": {"credit": "gae", "steps": 5}, "critic": {"lead_steps": 5}},
             ["critic.lead_steps = 5", "grpo.steps = 5"],
         ),
+        (
+            {"sft": {"data": ["x.jsonl"], "demonstrator": "random"}},
+            ["demonstrator = random", "where data takes its place"],
+        ),
         ({"grpo": {"dynamic_sampling": True, "advantage": "reinforce_pp"}}, ["dynamic_sampling", "batch"]),
         ({"grpo": {"groups": 16, "updates_per_batch": 3}}, ["updates_per_batch = 3", "groups = 16"]),
         ({"grpo": {"overlong_tokens": 65}}, ["overlong_tokens = 65", "max_tokens = 64"]),

@@ -28,6 +28,8 @@ from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.read import Reserved, context_of, held_out_openings, read_data
 from ludus.trainers.data.tables import Row
 from ludus.trainers.data.token_rows import TokenRows
+from ludus.trainers.errors import ConfigError
+from ludus.trainers.mixture import make_environment
 from ludus.trainers.tasks import Task
 
 CHAT = [system("Add."), user("1 + 1 = ?"), assistant("2"), user("2 + 2 = ?"), assistant("4")]
@@ -171,6 +173,21 @@ def test_episodes_give_the_tokens_of_demonstrations(
         for episode in episodes
     ]
     assert read_data(section(write_lines(tmp_path / "e.jsonl", *lines)), policy).train.digest == read.digest
+
+
+def test_any_scripted_agent_demonstrates(policy: LoadedModel, tiny: RunConfig) -> None:
+    tasks = [Task(tiny.played[0].spec, seed) for seed in range(6)]
+    wandering = tiny.model_copy(update={"sft": tiny.sft.model_copy(update={"demonstrator": "random"})})
+    shown = demonstrate(tasks, policy.format, wandering)
+    episodes = rollout(ScriptedPolicy("random"), tasks[0].spec, [EpisodeStart(seed) for seed in range(6)])
+    replies = [e.turns[0].reply["content"] for e in episodes]
+    said = [
+        "".join(policy.format.decode([i for i, s in zip(row.ids, row.sampled, strict=True) if s]))
+        for row in shown
+    ]
+    assert all(reply in text for reply, text in zip(replies, said, strict=True))
+    with pytest.raises(ConfigError, match=r"no scripted agent 'oracel'.*it has null, random, oracle"):
+        make_environment(tasks[0].spec, "environment", "oracel")
 
 
 def test_episodes_bring_their_environments_tools(calling_policy: LoadedModel, tmp_path: Path) -> None:

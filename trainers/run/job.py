@@ -150,7 +150,7 @@ def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks
 def play_demonstrations(
     config: RunConfig, policy: LoadedModel, tasks: TaskStream, held_out: HeldOutTasks, listener: Listener
 ) -> tuple[Rows, Rows]:
-    """The oracle's rows on training tasks and on held-out ones."""
+    """The demonstrator's rows on training tasks and on held-out ones."""
     with phase(listener, "demonstrations", config.sft.demonstrations + len(held_out.demonstrations)):
         count = counter(listener, "demonstrations")
         drawn = tasks.take(config.sft.demonstrations, all_levels(tasks.mixture))
