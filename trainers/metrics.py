@@ -119,7 +119,7 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn and
     `sampled_tokens` of the whole batch, faults included; `cut`
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
-    flat, reward shaping included. For `anchor/…` see `anchor_metrics`.
+    flat (`Group.is_flat`), reward shaping included. For `anchor/…` see `anchor_metrics`.
     Where a scorer judges the steps of replies, `process/value` is the mean of a step and `process/steps` how
     many a reply has.
     """

@@ -403,6 +403,29 @@ def test_dynamic_sampling_compares_shaped_rewards(episode: Make, tiny: RunConfig
     assert not any(group.is_flat for group in groups)
 
 
+@pytest.mark.parametrize(
+    ("credit", "gamma", "flat"),
+    [
+        ("group", 1.0, True),
+        # What was earned counts from turn to turn, and the second episode earned it a turn later.
+        ("turn", 1.0, False),
+        # Both were in one state, and from there on one way is shorter.
+        ("anchor", 0.9, False),
+        ("anchor", 1.0, True),
+    ],
+)
+def test_equal_returns_are_flat_only_where_credit_sees_no_difference(
+    episode: Make, tiny: RunConfig, credit: str, gamma: float, flat: bool
+) -> None:
+    config = changed(tiny, "grpo", credit=credit, gamma=gamma)
+    quick, slow = episode(1.0), episode(1.0)
+    slow = replace(slow, turns=(replace(slow.turns[0], reward=0.0, anchor="s"), *slow.turns))
+    quick = replace(quick, turns=(replace(quick.turns[0], anchor="s"),))
+    for batch, alike in (([quick, slow], flat), ([quick, quick], True), ([slow, slow], True)):
+        (group,) = make_groups(batch, config)
+        assert group.is_flat is alike
+
+
 def test_flat_groups_are_not_replaced_without_dynamic_sampling(episode: Make, tiny: RunConfig) -> None:
     _, groups = sample_groups(script(flat_and_lively(episode, 3, 1)), tiny)
     assert [group.is_flat for group in groups] == [True, True, True, False]

@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ludus.agents.episode import Episode, StopReason
 from ludus.kernels import group_advantage
 from ludus.trainers.advantages.anchor import anchor_of
+from ludus.trainers.advantages.credit import assign_credit
 from ludus.trainers.advantages.process import Process
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.advantages.trajectory import Trajectory
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
 
@@ -24,7 +26,8 @@ class Group:
     trajectories: tuple[Trajectory, ...]
     """The same, as credit is given in them; with the shaping that the configuration adds."""
     is_flat: bool
-    """Every episode earned the same, so a comparison of returns teaches nothing."""
+    """Nothing can be learned from a comparison of its episodes: they all earned the same or, with credit by
+    turn or anchor, no turn has an advantage."""
 
 
 def make_groups(
@@ -49,7 +52,7 @@ def make_groups(
     members: dict[int, list[int]] = {}
     for index, episode in enumerate(scored):
         members.setdefault(episode.group, []).append(index)
-    return [
+    groups = [
         Group(
             tuple(scored[i] for i in indices),
             tuple(trajectories[i] for i in indices),
@@ -57,6 +60,14 @@ def make_groups(
         )
         for indices in members.values()
     ]
+    if config.grpo.credit not in ("turn", "anchor"):
+        return groups
+    # Equal returns can still have been earned in other turns, or in fewer of them.
+    return [replace(group, is_flat=not _is_credited(group, config.grpo)) for group in groups]
+
+
+def _is_credited(group: Group, config: GrpoSection) -> bool:
+    return any(bool(advantages_T.any()) for advantages_T in assign_credit(group.trajectories, config))
 
 
 def trajectory_of(episode: Episode, config: RunConfig, process: Process | None = None) -> Trajectory:
