@@ -112,7 +112,7 @@ def _by_environment(metrics: Metrics) -> tuple[Panel, ...]:
             (
                 "flat_groups",
                 "Flat groups by environment",
-                "Share of groups whose returns are all equal: they teach nothing.",
+                "Share of groups that teach nothing: no episode or turn in them did better than another.",
                 "percent",
                 (0.0, 1.0),
             ),
@@ -329,11 +329,20 @@ _EPISODES = (
     _single(
         "flat_groups",
         "Flat groups",
-        "Share of groups whose returns are all equal: they teach nothing.",
+        "Share of groups that teach nothing: no episode or turn in them did better than another.",
         "percent",
         limits=(0, 1),
         from_zero=True,
     ),
+    _single(
+        "anchor/company",
+        "Turns with company",
+        "Share of turns that the group took in the state of another turn: the others compare episodes alone.",
+        "percent",
+        limits=(0, 1),
+        from_zero=True,
+    ),
+    _single("anchor/size", "Turns in a state", "That a group took, on average.", from_zero=True),
     _single(
         "fault_share",
         "Faults",
