@@ -6,8 +6,9 @@
 Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds are
 those between its first and last file. Prints a table and writes `benchmarks/results/train-CONFIG.json`. The
 project's figures: success on held-out tasks up by at least 0.25, the 95% intervals of primed and final
-disjoint (arithmetic), by 0.2 likewise (weather); intervals of the return disjoint (code, Pac-Man). The same
-tasks are then played greedily by both models, whatever the configuration evaluates with.
+disjoint (arithmetic), by 0.2 likewise (weather); intervals of the return disjoint (code, Pac-Man); those of
+each environment's success disjoint (mixture). The same tasks are then played greedily by both models,
+whatever the configuration evaluates with.
 """
 
 import argparse
@@ -82,7 +83,20 @@ def read(run: Path, seconds: float) -> dict[str, Any]:
         "returns": returns,
         "returns_disjoint": returns["primed"]["high"] < returns["final"]["low"],
         "greedy": json.loads(greedy),
+        "environments": {
+            name: rise_of(before["success"], evaluation["final"]["environments"][name]["success"])
+            for name, before in evaluation["primed"].get("environments", {}).items()
+        },
     }
+
+
+def rise_of(primed: dict[str, float], final: dict[str, float]) -> dict[str, Any]:
+    return {"primed": primed, "final": final, "disjoint": primed["high"] < final["low"]}
+
+
+def row(begin: str, primed: dict[str, float], final: dict[str, float]) -> str:
+    shown = [f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (primed, final)]
+    return f"{begin:>13}   {shown[0]:<22} {shown[1]:<22} {final['value'] - primed['value']:>6.3f}"
 
 
 def main() -> None:
@@ -98,12 +112,15 @@ def main() -> None:
     runs = []
     for run in measured(arguments):
         runs.append(run)
-        shown = [f"{x['value']:.3f} [{x['low']:.3f}, {x['high']:.3f}]" for x in (run["primed"], run["final"])]
-        print(f"{run['seed']:>4} {run['seconds']:>8.1f}   {shown[0]:<22} {shown[1]:<22} {run['rise']:>6.3f}")
+        print(row(f"{run['seed']:>4} {run['seconds']:>8.1f}", run["primed"], run["final"]))
+        for name, part in run["environments"].items():
+            print(row(name, part["primed"], part["final"]))
+    parts = [part for run in runs for part in run["environments"].values()]
     result = {
         "runs": runs,
         "success_rise_reached": all(run["rise"] >= rise and run["disjoint"] for run in runs),
         "returns_disjoint": all(run["returns_disjoint"] for run in runs),
+        **({"environments_disjoint": all(part["disjoint"] for part in parts)} if parts else {}),
         "config": arguments.config.name,
         **machine("torch", "transformers", "numpy"),
     }
