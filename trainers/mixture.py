@@ -116,7 +116,7 @@ def make_environment(spec: EnvironmentSpec, table: str, demonstrator: str) -> gy
     try:
         env = spec.make()
     except (TypeError, ValueError, ModuleNotFoundError, gymnasium.error.Error) as error:
-        raise ConfigError(f"[{table}] {spec.id} cannot be made as configured: {error}") from error
+        raise ConfigError(f"[{table}] {spec.id} cannot be made as configured: {_plain(error)}") from error
     if not isinstance(env.reset(seed=0)[0], list):
         raise ConfigError(
             f"{table}.id = {spec.id} does not observe messages, so a language model cannot play it; take its "
@@ -155,6 +155,13 @@ def _levels(
         )
     varied = {name: values for name, values in own.items() if name not in fixed}
     levels = levels_of(curriculum.difficulty or varied)
+    keys = [_key(section.id, level) for level in levels]
+    if twice := next((level for level, key in enumerate(keys) if key in keys[:level]), 0):
+        raise ConfigError(
+            f"{section.title}: level {twice} of the curriculum is level {keys.index(keys[twice])} again, "
+            f"{levels[twice]}, so their figures could not be told apart; list each value of "
+            "curriculum.difficulty once"
+        )
     if len(levels) < 2:
         why = "the arguments fix all that it has" if own else "it does not say what makes its tasks harder"
         raise ConfigError(
@@ -168,6 +175,11 @@ def _levels(
                 f"levels, 0 to {len(levels) - 1}; the hardest has {levels[-1]}"
             )
     return tuple(EnvironmentSpec(section.id, {**fixed, **level}) for level in levels)
+
+
+def _plain(error: Exception) -> str:
+    """An error of `gymnasium.make` without what it appends: the environment and its arguments again."""
+    return str(error.__cause__ or error)
 
 
 def _key(id: str, arguments: Mapping[str, Any]) -> str:

@@ -82,7 +82,8 @@ def hold_out_tasks(mixture: Mixture, config: RunConfig) -> HeldOutTasks:
     """What `config` asks for, shared evenly by the environments and the levels that they are evaluated at.
 
     Raises:
-        ConfigError: as `hold_out`; or if all tasks of a level that is trained on are held out.
+        ConfigError: as `hold_out`; or if fewer are asked for than there are environments and levels, or all
+            tasks of a level that is trained on are held out.
     """
     places = [(member, level) for member in mixture.members for level in member.evaluated]
     primed_on = config.sft.heldout_demonstrations if config.sft.demonstrates else 0
@@ -91,6 +92,12 @@ def hold_out_tasks(mixture: Mixture, config: RunConfig) -> HeldOutTasks:
         primed_on,
         config.validation.tasks if config.validation.every else 0,
     )
+    for key, total in (("evaluation.episodes", asked[0]), ("validation.tasks", asked[2])):
+        if 0 < total < len(places):
+            raise ConfigError(
+                f"{key} = {total} is less than one for each of the {len(places)} environments and levels "
+                "that are measured, so some would be missing from the figures; raise it"
+            )
     evaluation: list[Task] = []
     validation: list[Task] = []
     demonstrations: list[Task] = []

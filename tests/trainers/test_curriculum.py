@@ -155,6 +155,10 @@ def test_a_curriculum_that_makes_no_sense_is_refused_at_load(curriculum: dict[st
             {"id": "ludus/Arithmetic-v0", "curriculum": {"evaluate": [0, 7]}},
             "curriculum.evaluate names level 7",
         ),
+        (
+            {"id": "ludus/Arithmetic-v0", "curriculum": {"difficulty": {"digits": [1, 2, 2]}}},
+            "level 2 of the curriculum is level 1 again, {'digits': 2}",
+        ),
     ],
 )
 def test_a_curriculum_that_does_not_fit_the_environment_is_refused(

@@ -1,5 +1,6 @@
 """Data of one's own: what is read, what is trained on, and what is refused by its place."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -335,6 +336,7 @@ CALL_MESSAGE = {"role": "assistant", "content": "", "tool_calls": [CALL]}
         ),
         ({"messages": [{"role": "developer", "content": ""}]}, "'developer', .*write system"),
         ({"messages": [{"content": ""}]}, "has the role None"),
+        ({"messages": [{"role": ["user"], "content": ""}]}, r"has the role \['user'\], which is not one of"),
         ({"messages": [{**user("a"), "contents": "b"}]}, "unknown key 'contents'; did you mean content"),
         (
             {"messages": [{**user("a"), "name": "Jo"}]},
@@ -406,6 +408,15 @@ CALL_MESSAGE = {"role": "assistant", "content": "", "tool_calls": [CALL]}
             '"reward": NaN}',
             "reward is 'nan'",
         ),
+        ({"messages": CHAT, "reward": 10**400}, "reward is '1000*'"),
+        (
+            {"messages": [*CALLING[:2], {"role": "tool", "tool_call_id": ["a"], "content": "3"}]},
+            r"messages\[2\] is the result of a call .* waiting are 'a'",
+        ),
+        (
+            {"messages": CALLING, "tools": [{"function": {"name": "add", "parameters": "{}"}}]},
+            r"tools\[0\]: parameters of add is '\{\}'; it is a JSON schema, or left out",
+        ),
         (
             {"messages": CALLING, "tools": [TOOL]},
             "line 2: this small model was made for environments without",
@@ -432,6 +443,19 @@ def test_text_without_a_token_is_refused(policy: LoadedModel, tmp_path: Path) ->
         read_data(section(path), policy)
 
 
+def test_ids_of_calls_may_be_numbers_and_what_is_null_is_left_out() -> None:
+    messages = [
+        CALLING[0],
+        {"role": "assistant", "content": None, "tool_calls": [{**CALL, "id": 5}]},
+        {"role": "tool", "tool_call_id": 5, "content": "3"},
+        CALLING[3],
+    ]
+    tools = [{"type": "function", "function": {"name": "add", "description": None, "parameters": None}}]
+    dialogue = read_dialogue(Row("file, line 1", {"messages": messages, "tools": tools}))
+    assert dialogue.turns[1].observation == [{"role": "tool", "tool_call_id": "5", "content": "3"}]
+    assert dialogue.tools[0]["function"] == {"name": "add", "description": "", "parameters": {}}
+
+
 def test_files_that_are_none_are_refused(policy: LoadedModel, tmp_path: Path) -> None:
     def refused(path: Path, problem: str) -> None:
         with pytest.raises(UserError, match=problem) as error:
@@ -444,6 +468,8 @@ def test_files_that_are_none_are_refused(policy: LoadedModel, tmp_path: Path) ->
     refused(write_lines(tmp_path / "blank.jsonl", "", " "), "blank.jsonl is empty")
     (tmp_path / "latin.jsonl").write_bytes('{"messages": "ä"}\n'.encode("latin-1"))
     refused(tmp_path / "latin.jsonl", "latin.jsonl, line 1: not UTF-8")
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b'{"messages": []}'))
+    refused(tmp_path / "packed.jsonl.gz", "line 1: not UTF-8 .*, not compressed")
     (tmp_path / "folder").mkdir()
     refused(tmp_path / "folder", "neither one that `ludus bench` wrote")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1torn")
@@ -453,6 +479,18 @@ def test_files_that_are_none_are_refused(policy: LoadedModel, tmp_path: Path) ->
     rows = [{"messages": CHAT}, {"messages": CHAT[:2]}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
     refused(tmp_path / "rows.parquet", "rows.parquet, row 2: the last message has the role user")
+    good, torn = json.dumps(CHAT).encode(), b"\xff\xfe"
+    buffers = [
+        None,
+        pa.array([0, len(good), len(good) + 2], pa.int32()).buffers()[1],
+        pa.py_buffer(good + torn),
+    ]
+    texts = pa.Array.from_buffers(pa.string(), 2, buffers)
+    pq.write_table(pa.table({"messages": texts}), tmp_path / "bytes.parquet")
+    refused(tmp_path / "bytes.parquet", "bytes.parquet, row 2: cannot be read .*utf-8")
+    ages = pa.array([2**60], pa.timestamp("us"))
+    pq.write_table(pa.table({"messages": [CHAT], "reward": ages}), tmp_path / "ages.parquet")
+    refused(tmp_path / "ages.parquet", "ages.parquet, row 1: cannot be read .*out of range")
     saved = save_dataset(tmp_path / "saved", rows)
     refused(saved, "saved, row 2: the last message has the role user")
     (saved / "data-00001-of-00002.arrow").unlink()
@@ -489,13 +527,16 @@ KEYS = st.sampled_from(
 ROLES = st.sampled_from(["system", "user", "assistant", "tool"])
 MESSAGE = st.builds(
     lambda role, rest: {"content": "a", **rest, "role": role},
-    ROLES,
+    ROLES | JSON,
     st.dictionaries(KEYS, JSON | st.lists(st.just(CALL), max_size=2), max_size=2),
 )
 
 
 @given(
-    st.fixed_dictionaries({"messages": JSON | st.lists(MESSAGE | JSON, max_size=5)}, optional={"tools": JSON})
+    st.fixed_dictionaries(
+        {"messages": JSON | st.lists(MESSAGE | JSON, max_size=5)},
+        optional={"tools": JSON, "reward": JSON | st.integers(), "success": JSON},
+    )
 )
 def test_any_row_is_read_or_refused_by_its_place(values: dict[str, Any]) -> None:
     try:

@@ -71,6 +71,21 @@ def test_what_cannot_be_made_is_named_by_its_table() -> None:
         mixture_of(mixture({"id": "ludus/PacMan-v0"}))
 
 
+def test_why_an_environment_cannot_be_made_is_told_once() -> None:
+    with pytest.raises(ConfigError, match="colour") as refused:
+        mixture_of(mixture({**WEATHER, "arguments": {"colour": "red"}}))
+    assert "was raised from the environment creator" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "sections", [{"evaluation": {"episodes": 2}}, {"validation": {"every": 1, "tasks": 2}}]
+)
+def test_no_environment_is_left_out_of_the_figures(sections: dict[str, Any]) -> None:
+    config = mixture(SUMS, PRODUCTS, WEATHER, **sections)
+    with pytest.raises(ConfigError, match="= 2 is less than one for each of the 3 environments and levels"):
+        hold_out_tasks(mixture_of(config), config)
+
+
 def test_a_mixture_survives_a_round_trip_and_takes_overrides_by_number(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(mixture(SUMS, {**WEATHER, "curriculum": {"low": 0.2}}).to_toml())

@@ -69,6 +69,14 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
                 "dynamic_sampling leaves out groups in which all earned the same, but "
                 f"{self.compared_with}, so they teach as much as others; drop it"
             )
+        if (
+            not self.dynamic_sampling
+            and self.max_resamples != type(self).model_fields["max_resamples"].default
+        ):
+            raise ValueError(
+                f"max_resamples = {self.max_resamples} bounds dynamic sampling, but dynamic_sampling = "
+                "false; take dynamic_sampling = true, or drop max_resamples"
+            )
         if self.groups % self.updates_per_batch:
             raise ValueError(
                 f"updates_per_batch = {self.updates_per_batch} does not divide groups = {self.groups}: "

@@ -1,5 +1,6 @@
 """Reading a configuration: TOML, overrides of the command line, and one line about what is wrong."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -128,6 +129,10 @@ def _explain(error: ErrorDetails) -> str:
             choices, given = [str(choice) for choice in get_args(_annotation(key))], error["input"]
             return (
                 f'{key} = "{given}" is not one of {", ".join(choices)}{nearest(given, choices, listed=True)}'
+            )
+        case "list_type":
+            return (
+                f"{key} = {error['input']!r} is not a list; write [{json.dumps(error['input'], default=str)}]"
             )
         case "value_error":
             return (f"{key}: " if key else "") + str(error["ctx"]["error"])

@@ -115,6 +115,11 @@ class RunConfig(Section):
                 f"{self.rollout.max_tokens}: every completion would be penalised, even an empty one; "
                 "make it a fraction of max_tokens"
             )
+        if self.validation.every and not self.grpo.steps:
+            raise ValueError(
+                f"validation.every = {self.validation.every} counts GRPO steps, but grpo.steps = 0 leaves "
+                "GRPO out; drop [validation]"
+            )
         if self.validation.every and self.validation.samples > 1 and self.evaluation.temperature == 0:
             raise ValueError(
                 f"validation.samples = {self.validation.samples} at evaluation.temperature = 0 would all be "

@@ -31,6 +31,8 @@ _KEYS = {
     "assistant": ("role", "content", "tool_calls", "reasoning_content", "weight"),
     "tool": ("role", "content", "tool_call_id", "name"),
 }
+_TOOL: dict[str, Any] = {"description": "", "parameters": {}}
+"""What a tool that leaves these out has."""
 
 
 class _Wrong(Exception):
@@ -133,7 +135,7 @@ def _role(at: str, given: Any) -> str:
     if not isinstance(given, Mapping):
         raise _Wrong(f"{at} is no object with role and content, but {str(given)[:60]!r}")
     role = given.get("role")
-    if role not in _KEYS:
+    if not isinstance(role, str) or role not in _KEYS:
         hint = "write system" if role == "developer" else did_you_mean(role, _KEYS)
         known = f"one of {', '.join(_KEYS)}"
         raise _Wrong(f"{at} has the role {role!r}, which is not {known}{f'; {hint}' if hint else ''}")
@@ -225,13 +227,17 @@ def _calls(at: str, given: Any) -> list[dict[str, Any]]:
 def _answered(at: str, given: Mapping[str, Any], waiting: Mapping[str, str]) -> str:
     """The id of the call that a tool message answers."""
     id, name = given.get("tool_call_id"), given.get("name")
-    if id is None:
-        id = next((call for call, of in waiting.items() if name in (None, of)), None)
+    # Ids of calls are texts, whatever they are in the file.
+    id = (
+        str(id)
+        if id is not None
+        else next((call for call, of in waiting.items() if name in (None, of)), None)
+    )
     if id not in waiting:
         there = f"waiting are {', '.join(map(repr, waiting))}" if waiting else "no call is waiting"
         call = repr(id) if id is not None else f"of {name}" if name else ""
         raise _Wrong(f"{at} is the result of a call {call} that was not made just before it; {there}")
-    return str(id)
+    return id
 
 
 def _weight(at: str, given: Mapping[str, Any]) -> int:
@@ -252,11 +258,19 @@ def _tools(given: Any) -> list[Any]:
                 f"tools[{number}] is no tool in OpenAI's form, "
                 '{"type": "function", "function": {"name": "f", "parameters": {}}}'
             )
+        for key, kind, wanted in (("description", str, "a text"), ("parameters", Mapping, "a JSON schema")):
+            if not isinstance(function.get(key), kind | None):
+                raise _Wrong(
+                    f"tools[{number}]: {key} of {function['name']} is {str(function[key])[:60]!r}; it is "
+                    f"{wanted}, or left out"
+                )
     # Templates and formats look up all of these.
-    return [
-        {"type": "function", "function": {"description": "", "parameters": {}, **tool["function"]}}
-        for tool in tools
-    ]
+    return [{"type": "function", "function": {**_TOOL, **_given(tool["function"])}} for tool in tools]
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A null is a key that is not there."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _success(given: Any) -> bool | None:
@@ -268,6 +282,10 @@ def _success(given: Any) -> bool | None:
 def _reward(given: Any) -> float | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    try:
+        reward = math.nan if isinstance(given, bool | str) else float(given)
+    except (TypeError, ValueError, OverflowError):  # a whole number may be past what a float holds
+        reward = math.nan
+    if not math.isfinite(reward):
         raise _Wrong(f"reward is {str(given)[:60]!r}; it is a finite number, or left out")
-    return float(given)
+    return reward

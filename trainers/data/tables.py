@@ -49,7 +49,9 @@ def json_lines(path: Path) -> Iterator[Row]:
             try:
                 values = json.loads(line.rstrip(b"\r\n"))
             except UnicodeDecodeError as error:
-                raise DataError(f"{place}: not UTF-8 ({error.reason}); write the file as UTF-8") from None
+                raise DataError(
+                    f"{place}: not UTF-8 ({error.reason}); write the file as plain UTF-8 text, not compressed"
+                ) from None
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{place}: not JSON ({error.msg}, column {error.colno}); a line is one conversation, "
@@ -131,8 +133,19 @@ def _listed(file: Path, key: str) -> list[Any]:
 
 
 def _batch_rows(source: Path, batch: pa.RecordBatch, first: int) -> Iterator[Row]:
-    for number, values in enumerate(batch.to_pylist(maps_as_pydicts="lossy"), first):
-        yield Row(f"{source}, row {number}", {key: _without_nulls(value) for key, value in values.items()})
+    """
+    Raises:
+        DataError: Python has no such value: a text that is not UTF-8, a date past its calendar.
+    """
+    for index in range(len(batch)):
+        place = f"{source}, row {first + index}"
+        try:
+            (values,) = batch.slice(index, 1).to_pylist(maps_as_pydicts="lossy")
+        except (ValueError, OverflowError) as error:
+            raise DataError(
+                f"{place}: cannot be read ({error}); mend the row, or write the file anew"
+            ) from None
+        yield Row(place, {key: _without_nulls(value) for key, value in values.items()})
 
 
 def _without_nulls(value: Any) -> Any:
