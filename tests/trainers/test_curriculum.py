@@ -124,6 +124,13 @@ def test_a_curriculum_that_makes_no_sense_is_refused_at_load(curriculum: dict[st
     assert "\n" not in str(refused.value)
 
 
+def test_learnability_needs_groups_that_can_differ() -> None:
+    grpo = {"group_size": 1, "advantage": "reinforce_pp", "loss": "ppo"}
+    config({"kind": "success"}, grpo=grpo)
+    with pytest.raises(ConfigError, match=r"Arithmetic: .*learnability.*grpo.group_size = 1 all are"):
+        config({"kind": "learnability"}, grpo=grpo)
+
+
 @pytest.mark.parametrize(
     ("environment", "told"),
     [

@@ -22,8 +22,8 @@ class CriticSection(OptimizerSection):
     """For `kind = "head"`, how much of the value loss's gradient goes on into the policy's own weights,
     beside the policy loss's; 0: none, and only the head learns values."""
     lead_steps: CountOrNone = 0
-    """At the first so many GRPO steps only the value model learns, so that the policy's first updates do not
-    follow values that mean nothing yet."""
+    """For this many GRPO steps at the beginning only the value model learns, so that the policy's first
+    updates do not follow values that mean nothing yet."""
     value_clip: NonNegative = 0.0
     """The value loss does not reward moving a value further than this from what it was when the batch was
     played, in units of the reward; 0.2 is usual where returns are about 1; 0 leaves it out."""

@@ -32,8 +32,9 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     """Passes over these minibatches, each with one optimiser step on every minibatch. From the second step on
     the policy is no longer the one that played, which the ratio corrects and clipping bounds."""
     dynamic_sampling: bool = False
-    """Leave out groups in which every episode earned the same, since a comparison teaches nothing there, and
-    play others in their place (DAPO, arXiv:2503.14476)."""
+    """Leave out flat groups, in which a comparison teaches nothing (every episode earned the same or, with
+    credit by turn or anchor, no turn has an advantage), and play others in their place (DAPO,
+    arXiv:2503.14476)."""
     max_resamples: Count = 2
     """How many times at most a step draws further groups for dynamic sampling."""
     overlong_tokens: CountOrNone = 0
@@ -49,7 +50,8 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     """The same for the worst single token."""
     collapse_limit: NonNegative = 6.0
     """The run stops when the mean reward of the last two steps lies more than this many standard errors below
-    that of the best step, since its updates then undo what was learned; 0 leaves the check out."""
+    that of the best step, and more than one standard deviation of an episode's return, since its updates
+    then undo what was learned; 0 leaves the check out."""
     fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
     """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20

@@ -12,9 +12,9 @@ class KlKeys(Section):
     """The divergence from a reference."""
 
     kl_coefficient: NonNegative = 0.0
-    """Weight of the KL divergence to the reference, which is the primed model; 0 leaves it out."""
+    """Weight of the KL divergence to the reference, the model that GRPO starts from; 0 leaves it out."""
     kl_reset_every: CountOrNone = 0
-    """The policy becomes the reference after every so many steps; 0: the primed model stays it."""
+    """The policy becomes the reference after every so many steps; 0: it never changes."""
     kl_schedule: Literal["constant", "linear", "cosine", "adaptive"] = "constant"
     """`linear`, `cosine`: the coefficient falls to 0 until step `kl_steps`; `adaptive`: it rises where the
     divergence is above `kl_target` and falls where it is below (arXiv:1909.08593)."""
@@ -23,7 +23,8 @@ class KlKeys(Section):
     kl_target: NonNegative = 0.0
     """The divergence that an adaptive coefficient aims at, in nats per token, as the metric `kl` has it."""
     kl_horizon: Positive = 10.0
-    """An adaptive coefficient changes by at most 0.2 / kl_horizon of itself in a step."""
+    """An adaptive coefficient changes by at most 0.2 / kl_horizon of itself in a step. Counted in
+    steps: where a published horizon counts episodes, divide it by those of a step."""
     kl_in: Literal["loss", "reward"] = "loss"
     """`loss`: a term of the loss, whose gradient is that of the divergence. `reward`: every token is charged
     for the estimator's value, and credit is given for what is left; only k1 has the divergence's gradient

@@ -38,7 +38,9 @@ class ModelSection(Section):
     small: SmallModelSection = SmallModelSection()
     """The shape of the small model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Data type of the weights, in training and sampling."""
+    """Data type of the weights, in training and sampling. AdamW changes them in this type, without a float32
+    copy: in `bfloat16` a step smaller than about 1/256 of a weight is lost, so take `float32` at learning
+    rates below 1e-4."""
     device: Annotated[str, Field(min_length=1)] = "cpu"
     """Where torch puts the weights: `cpu`, `cuda`, `cuda:1`."""
 

@@ -34,7 +34,7 @@ class CheckpointSection(Section):
     """When the training state is saved."""
 
     every: Count = 20
-    """Steps between two checkpoints, in both phases."""
+    """Steps between two checkpoints, in SFT, RFT and GRPO alike."""
     keep: Count = 2
     """How many of the last checkpoints stay on disk."""
 
@@ -120,6 +120,14 @@ class RunConfig(Section):
                 f"validation.every = {self.validation.every} counts GRPO steps, but grpo.steps = 0 leaves "
                 "GRPO out; drop [validation]"
             )
+        if self.grpo.steps and self.grpo.group_size == 1:
+            for section in self.played:
+                if section.curriculum is not None and section.curriculum.kind == "learnability":
+                    raise ValueError(
+                        f'{section.title}: curriculum.kind = "learnability" draws levels by their share of '
+                        'groups that are not flat, and with grpo.group_size = 1 all are: take "success", '
+                        "or larger groups"
+                    )
         if self.validation.every and self.validation.samples > 1 and self.evaluation.temperature == 0:
             raise ValueError(
                 f"validation.samples = {self.validation.samples} at evaluation.temperature = 0 would all be "
