@@ -233,7 +233,7 @@ def _answered(at: str, given: Mapping[str, Any], waiting: Mapping[str, str]) -> 
         if id is not None
         else next((call for call, of in waiting.items() if name in (None, of)), None)
     )
-    if id not in waiting:
+    if id is None or id not in waiting:
         there = f"waiting are {', '.join(map(repr, waiting))}" if waiting else "no call is waiting"
         call = repr(id) if id is not None else f"of {name}" if name else ""
         raise _Wrong(f"{at} is the result of a call {call} that was not made just before it; {there}")
