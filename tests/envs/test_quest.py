@@ -42,7 +42,7 @@ def play(env: Any, *commands: str) -> list[tuple[str, float, bool]]:
 
 def test_the_random_agent_gives_every_command_that_can_be_given_and_no_other() -> None:
     env = Quest(rooms=4, doors=2, trinkets=1)
-    given_, refused, opened = set(), 0, 0
+    verbs, refused, opened = set(), 0, 0
     for seed in range(40):
         agent = Quest.scripted["random"](env, seed)
         observation, info = env.reset(seed=seed)
@@ -52,10 +52,10 @@ def test_the_random_agent_gives_every_command_that_can_be_given_and_no_other() -
             reply = agent.act(observation, info)
             observation, _, terminated, truncated, info = env.step(reply)
             ended = terminated or truncated
-            given_.add(reply.split()[0])
+            verbs.add(reply.split()[0])
             refused += info["reward_terms"]["refused"]
             opened += "unlock" in content_text(observation[-1])
-    assert given_ == {"<action>go", "<action>take"}
+    assert verbs == {"<action>go", "<action>take"}
     assert refused == 0
     assert opened > 10
 
