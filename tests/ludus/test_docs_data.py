@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ludus.trainers.data.chat import read_dialogue
+from ludus.trainers.data.tables import Row
 from ludus.trainers.metrics import read_metrics
 
 REPOSITORY = Path(__file__).parents[2]
@@ -15,10 +17,12 @@ REPOSITORY = Path(__file__).parents[2]
 def test_the_example_of_ones_own_data_runs(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (REPOSITORY / "docs" / "training.md").read_text(encoding="utf-8")
     section = page.partition("## Fine-tune on your own data")[2].partition("\n## ")[0]
-    (lines,) = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
+    lines, with_calls = re.findall(r"```json\n(.*?)```", section, re.DOTALL)
     commands = re.findall(r"^    ludus (.*)$", section, re.MULTILINE)
     (told,) = re.findall(r"^    (data: .*)$", section, re.MULTILINE)
-    assert [command.split()[0] for command in commands] == ["train", "bench", "train"]
+    assert [command.split()[0] for command in commands] == ["train", "eval", "train"]
+    dialogue = read_dialogue(Row("the page", json.loads(with_calls)))
+    assert (len(dialogue.turns), dialogue.tools[0]["function"]["name"]) == (2, "forecast")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(REPOSITORY / "configs")
     (tmp_path / "sums.jsonl").write_text(lines)

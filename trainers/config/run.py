@@ -118,7 +118,7 @@ class RunConfig(Section):
         if self.validation.every and not self.grpo.steps:
             raise ValueError(
                 f"validation.every = {self.validation.every} counts GRPO steps, but grpo.steps = 0 leaves "
-                "GRPO out; set validation.every = 0, or drop [validation]"
+                "GRPO out; set validation.every and patience to 0, or drop [validation]"
             )
         if self.grpo.steps and self.grpo.group_size == 1:
             for section in self.played:
