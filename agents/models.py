@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
+from ludus.tools.checksums import FOLDER_FILE, damaged_file
 from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
         folder = _find(path_or_name)
         tokenizer = _load_tokenizer(transformers, folder, path_or_name)
         model = _load_weights(torch, transformers, folder, path_or_name, dtype)
+    if (damaged := damaged_file(folder)) is not None:
+        raise ModelLoadError(
+            f"{damaged} is not what was written there (its checksum differs): it was damaged or edited; copy "
+            f"it back or, if you meant to change it, remove {folder / FOLDER_FILE}"
+        )
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelLoadError(

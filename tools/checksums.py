@@ -1,16 +1,19 @@
-"""Small files that carry their own checksum, so that a flipped bit is detected instead of shown as a result.
+"""Files that carry their own checksum, so that a flipped bit is detected instead of shown as a result.
 
-A record (a JSON object) has it under the key `checksum`, a TOML file in a comment at its end. A file without
-one was written before checksums existed, and is accepted as it is.
+A record (a JSON object) has it under the key `checksum`, a TOML file in a comment at its end, a folder in a
+file of its own. What has none was written before checksums existed, and is accepted as it is.
 """
 
+import hashlib
 import json
 import re
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 KEY = "checksum"
+FOLDER_FILE = "checksums.json"
 _COMMENT = re.compile(r"^# checksum: (\S*)\n?\Z", re.MULTILINE)
 
 
@@ -34,6 +37,32 @@ def is_damaged_text(text: str) -> bool:
     """Whether the text does not match the checksum at its end."""
     found = _COMMENT.search(text)
     return found is not None and found.group(1) != _checksum(text[: found.start()])
+
+
+def seal_folder(folder: Path) -> None:
+    """Write the checksums of a folder's files beside them."""
+    sums = {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    (folder / FOLDER_FILE).write_text(json.dumps(sealed(sums), indent=1), encoding="utf-8")
+
+
+def damaged_file(folder: Path) -> Path | None:
+    """A file of a sealed folder that is there, but not as it was written; None if there is none."""
+    record = folder / FOLDER_FILE
+    if not record.is_file():
+        return None
+    try:
+        sums = json.loads(record.read_text(encoding="utf-8"))
+        if is_damaged(sums):
+            return record
+    except (ValueError, TypeError):
+        return record
+    files = [folder / name for name in sums if name != KEY]
+    return next((file for file in files if file.is_file() and _sha256(file) != sums[file.name]), None)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _checksum(text: str) -> str:

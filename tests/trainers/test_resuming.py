@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ludus.agents.models import ModelLoadError
 from ludus.tools.files import remove_folder
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
@@ -79,6 +80,29 @@ def test_a_reference_that_is_gone_is_named(tmp_path: Path, tiny: RunConfig) -> N
         train(config, run, listener=StopAt("grpo", 5))
     remove_folder(run / "models" / "reference-000002")
     with pytest.raises(RunError, match=r"reference-000002 is gone: the policy after step 2.*copy it back"):
+        train(config, run, resume=True)
+
+
+def test_a_flipped_bit_in_a_saved_model_is_reported(tmp_path: Path, tiny: RunConfig) -> None:
+    config, run = variant(tiny, RESET), tmp_path / "run"
+    with pytest.raises(Killed):
+        train(config, run, listener=StopAt("grpo", 5))
+    for weights in (run / "models").glob("reference-*/model.safetensors"):
+        content = bytearray(weights.read_bytes())
+        content[-1] ^= 1
+        weights.write_bytes(content)
+    with pytest.raises(
+        ModelLoadError, match=r"model.safetensors is not what was written there .*copy it back"
+    ):
+        train(config, run, resume=True)
+
+
+def test_best_weights_that_are_gone_are_named(tmp_path: Path, tiny: RunConfig) -> None:
+    config, run = changed(variant(tiny, {}), "validation", every=1, tasks=4, best="reward"), tmp_path / "run"
+    with pytest.raises(Killed):
+        train(config, run, listener=StopAt("grpo", 5))
+    remove_folder(run / "models" / "best")
+    with pytest.raises(RunError, match=r"models/best is gone: the weights that did best .*copy them back"):
         train(config, run, resume=True)
 
 

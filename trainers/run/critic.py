@@ -6,6 +6,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from ludus.agents.models import LoadedModel, ModelLoadError, quiet_transformers
+from ludus.tools.checksums import seal_folder
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
 from ludus.trainers.disk import replacing
@@ -56,6 +57,7 @@ def save_critic(critic: Critic, policy: LoadedModel, folder: Path) -> None:
             policy.tokenizer.save_pretrained(scratch)
         head = {name: tensor.cpu().contiguous() for name, tensor in critic.model.head.state_dict().items()}
         safetensors.torch.save_file(head, scratch / HEAD)
+        seal_folder(scratch)
 
 
 def _load_head(model: ValueModel, file: Path) -> None:

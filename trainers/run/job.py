@@ -17,7 +17,9 @@ from ludus.trainers.algorithms.rft import train_rft
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
+from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, counter, phase
+from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import Mixture, mixture_of
 from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
@@ -40,7 +42,7 @@ from ludus.trainers.run.policy import (
 )
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
-from ludus.trainers.validation import Validation
+from ludus.trainers.validation import Validation, best_metric
 
 Rows = Sequence[TrainingSequence]
 
@@ -172,10 +174,26 @@ def run_rft(
     save_policy(policy, target)
 
 
+def refuse_without_best(config: RunConfig, run: Path) -> None:
+    """
+    Raises:
+        RunError: if weights were the best of a validation, but are gone.
+    """
+    validated = config.validation.every and any(
+        best_metric(config.validation) in line for line in read_metrics(run)
+    )
+    if validated and not best_folder(run).exists():
+        raise RunError(
+            f"{best_folder(run)} is gone: the weights that did best in validation. Nothing can make them "
+            "again; copy them back, or begin a new run"
+        )
+
+
 def run_grpo(
     config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener, start: Path
 ) -> None:
     """Train the model in `start` with GRPO, save it as `models/final`."""
+    refuse_without_best(config, run)
     policy = load_policy(start, config)
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)

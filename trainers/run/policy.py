@@ -10,6 +10,7 @@ from ludus.agents.models import LoadedModel, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
+from ludus.tools.checksums import seal_folder
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import replacing
 from ludus.trainers.errors import RunError
@@ -62,6 +63,7 @@ def save_policy(policy: LoadedModel, folder: Path) -> None:
     with replacing(folder) as scratch, quiet_transformers():
         policy.model.save_pretrained(scratch)
         policy.tokenizer.save_pretrained(scratch)
+        seal_folder(scratch)
 
 
 def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
