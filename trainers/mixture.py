@@ -137,7 +137,13 @@ def _member(section: EnvironmentSection, table: str, weight: float, demonstrator
     specs: tuple[EnvironmentSpec, ...] = (section.spec,)
     if curriculum is not None:
         with closing(make_environment(section.spec, table, demonstrator)) as env:
-            specs = _levels(section, curriculum, getattr(env.unwrapped, "difficulties", {}))
+            own = getattr(env.unwrapped, "difficulties", {})
+            if not isinstance(own, Mapping):
+                raise ConfigError(
+                    f"{section.title}: {section.id} gives its difficulties as {own!r}; they are a mapping of "
+                    'arguments to their values, easiest first, such as {"size": (3, 5, 9)}'
+                )
+            specs = _levels(section, curriculum, own)
     for spec in specs:
         make_environment(spec, table, demonstrator).close()
     return Member(section.title, weight, specs, curriculum)

@@ -41,9 +41,15 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
         if accepted is not None and key not in accepted:
             hint = did_you_mean(key, accepted, otherwise=f"it takes {', '.join(accepted) or 'none'}")
             raise UsageError(f"{name} has no argument {key!r}: {hint}")
+    if render_mode is not None:
+        if accepted is not None and "render_mode" not in argument_names(environment_class(name)):
+            raise UsageError(
+                f"{name} cannot be shown: its constructor takes no render_mode; add one, and draw in render()"
+            )
+        arguments = {**arguments, "render_mode": render_mode}
     try:
-        return gymnasium.make(name, render_mode=render_mode, **arguments)
-    except ValueError as refusal:
+        return gymnasium.make(name, **arguments)
+    except (TypeError, ValueError) as refusal:
         if not arguments:
             raise
         # Gymnasium appends the environment and its arguments to the message; the cause has the plain message.

@@ -454,3 +454,22 @@ def test_tool_calls_are_shown_as_calls():
     assert tool_call(call('{"program": "x = 1\\nprint(x)\\n"}')) == "submit(program=…)\nx = 1\nprint(x)"
     assert tool_call(call("{")) == json.dumps(call("{"))
     assert tool_call(None) == "null"
+
+
+def test_an_environment_that_draws_nothing_is_checked_and_named_by_play(run: Run) -> None:
+    class Plain(gymnasium.Env[int, int]):
+        observation_space = action_space = gymnasium.spaces.Discrete(2)
+
+        def __init__(self, size: int = 3) -> None:
+            self.size = size
+
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super().reset(seed=seed)
+            return 0, {}
+
+        def step(self, action: int) -> Any:
+            return 0, 1.0, True, False, {}
+
+    gymnasium.register("mine/Plain-v0", Plain)
+    assert "mine/Plain-v0" in run("check", "mine/Plain-v0").out
+    run("play", "mine/Plain-v0").assert_refused(2, "mine/Plain-v0 cannot be shown", "render_mode")

@@ -439,6 +439,25 @@ def test_a_run_of_a_few_steps_has_a_report(run: Path, steps: int) -> None:
     assert draw_curves(read_run(run), [], "").startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({}, "steps of GRPO"),
+        ({"credit": "gae"}, "steps of PPO"),
+        ({"credit": "anchor", "advantage": "rloo"}, "steps of GiGPO"),
+        ({"advantage": "reinforce_pp"}, "steps of REINFORCE++"),
+    ],
+)
+def test_the_algorithm_and_who_demonstrated_are_named(run: Path, keys: dict[str, str], told: str) -> None:
+    config = tomllib.loads((run / "config.toml").read_text())
+    config["grpo"] |= keys
+    config["sft"]["demonstrator"] = "random"
+    (run / "config.toml").write_text(tomli_w.dumps(config))
+    text = Page(run).text
+    assert told in text
+    assert "on demonstrations of the random agent" in text
+
+
 def test_a_configuration_alone_has_a_report(run: Path) -> None:
     for path in run.iterdir():
         if path.name != "config.toml":

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.store import read_episodes, write_episodes
+from ludus.envs.math.arithmetic.environment import Arithmetic
 from ludus.trainers.batches.groups import make_groups
+from ludus.trainers.config.environment import EnvironmentSection
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
@@ -69,6 +72,23 @@ def test_what_cannot_be_made_is_named_by_its_table() -> None:
         mixture_of(mixture(SUMS, {**WEATHER, "arguments": {"colour": "red"}}))
     with pytest.raises(ConfigError, match=r"environments.0.id = ludus/PacMan-v0 does not observe messages"):
         mixture_of(mixture({"id": "ludus/PacMan-v0"}))
+
+
+def test_difficulties_that_are_no_mapping_are_named() -> None:
+    class Listed(Arithmetic):
+        difficulties: Any = ("digits", "operands")
+
+    gymnasium.register("mine/Listed-v0", Listed)
+    config = mixture({"id": "mine/Listed-v0", "curriculum": {}})
+    with pytest.raises(
+        ConfigError, match=r"gives its difficulties as \('digits', 'operands'\); they are a map"
+    ):
+        mixture_of(config)
+
+
+def test_figures_are_called_by_the_id_without_namespace_and_version() -> None:
+    for id, title in (("mine:mine/Base-v0", "Base"), ("ludus/Weather-v0", "Weather"), ("Base-v12", "Base")):
+        assert EnvironmentSection.model_construct(id=id).title == title
 
 
 def test_why_an_environment_cannot_be_made_is_told_once() -> None:

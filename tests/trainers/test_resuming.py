@@ -106,6 +106,17 @@ def test_best_weights_that_are_gone_are_named(tmp_path: Path, tiny: RunConfig) -
         train(config, run, resume=True)
 
 
+def test_a_primed_model_that_is_gone_is_named(tmp_path: Path, tiny: RunConfig) -> None:
+    config, run = variant(tiny, {}), tmp_path / "run"
+    with pytest.raises(Killed):
+        train(config, run, listener=StopAt("grpo", 5))
+    remove_folder(run / "models" / "primed")
+    with pytest.raises(
+        RunError, match=r"models/primed is gone: the model from which training .*Copy it back"
+    ):
+        train(config, run, resume=True)
+
+
 def test_references_that_no_checkpoint_needs_are_removed(tmp_path: Path, tiny: RunConfig) -> None:
     config = changed(variant(tiny, RESET | {"kl_reset_every": 1}), "checkpoint", every=1, keep=1)
     run = train(config, tmp_path / "run")

@@ -8,7 +8,6 @@ from pydantic import Field, field_validator, model_validator
 
 from ludus.agents.rollout import EnvironmentSpec, Limits
 from ludus.tools.section import Section
-from ludus.tools.wording import environment_title
 from ludus.trainers.config.curriculum import CurriculumSection
 from ludus.trainers.config.values import Count, Positive, nearest
 
@@ -40,7 +39,8 @@ class EnvironmentSection(Section):
     @property
     def title(self) -> str:
         """What its figures are called: the id without namespace and version."""
-        return re.sub(r"\W+", "-", re.sub(r"-v\d+$", "", environment_title(self.id)))
+        name = re.split("[:/]", self.id)[-1]
+        return re.sub(r"\W+", "-", re.sub(r"-v\d+$", "", name))
 
 
 class MixtureSection(EnvironmentSection):

@@ -85,6 +85,7 @@ def train(
             evaluate(stage, config, run, mixture, held_out.evaluation, listener)
 
         if not primed_folder(run).exists():
+            refuse_without_primed(run)
             prime(config, run, mixture, held_out, listener)
         evaluate_stage("primed")
         start = primed_folder(run)
@@ -172,6 +173,18 @@ def run_rft(
         train_rft(policy, player, config, run, tasks, listener, engine)
     tasks.close()
     save_policy(policy, target)
+
+
+def refuse_without_primed(run: Path) -> None:
+    """
+    Raises:
+        RunError: if training went on from the primed model, which is gone.
+    """
+    if any(line["phase"] != "sft" for line in read_metrics(run)):
+        raise RunError(
+            f"{primed_folder(run)} is gone: the model from which training went on. Copy it back, or begin a "
+            "new run"
+        )
 
 
 def refuse_without_best(config: RunConfig, run: Path) -> None:

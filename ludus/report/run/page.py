@@ -32,6 +32,14 @@ SECTIONS = {
     "form": "Reward terms: form of the reply",
 }
 """The kinds of measures below the outcome."""
+ALGORITHMS = {
+    "gae": "PPO",
+    "anchor": "GiGPO",
+    "rloo": "RLOO",
+    "reinforce_pp": "REINFORCE++",
+    "reinforce_pp_baseline": "REINFORCE++",
+}
+"""By credit or advantage; what is not among them is of GRPO's kind."""
 PACKAGES = ("ludus", "gymnasium", "numpy", "torch", "transformers")
 
 
@@ -184,7 +192,8 @@ def _lede(run: Run, model: Model) -> str:
         what += f" ({model.parameters / 1e6:.1f} million parameters)" if model.parameters >= 1e5 else ""
     did = []
     if run.sft.steps:
-        shown = "data" if _setting(run, "sft", "data", []) else "the oracle's demonstrations"
+        agent = _setting(run, "sft", "demonstrator", "oracle")
+        shown = "data" if _setting(run, "sft", "data", []) else f"demonstrations of the {agent} agent"
         did.append(f"primed with {run.sft.steps:,} steps of supervised fine-tuning on {shown}")
     if run.rft.steps:
         rounds = int(run.rft.columns["iteration"][1].max())
@@ -192,8 +201,14 @@ def _lede(run: Run, model: Model) -> str:
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
-        did.append(f"trained with {run.grpo.steps:,}{of} steps of GRPO on episode rewards")
+        did.append(f"trained with {run.grpo.steps:,}{of} steps of {_algorithm(run)} on what episodes earned")
     return f"{what}, {', then '.join(did)}." if did else f"{what}. Nothing has been trained yet."
+
+
+def _algorithm(run: Run) -> str:
+    """What the field calls it; the loss is among the facts."""
+    credit, advantage = (str(_setting(run, "grpo", key, "")) for key in ("credit", "advantage"))
+    return ALGORITHMS.get(credit) or ALGORITHMS.get(advantage) or "GRPO"
 
 
 def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
@@ -212,7 +227,8 @@ def _facts(run: Run, model: Model) -> list[tuple[str, str, str]]:
         groups, size = _setting(run, "grpo", "groups", None), _setting(run, "grpo", "group_size", None)
         if groups and size:
             facts.append(("Episodes per step", f"{groups * size:,}", f"{groups} starts × {size}"))
-        facts.append(("Loss", str(_setting(run, "grpo", "loss", "–")), ""))
+        credit = _setting(run, "grpo", "credit", "group")
+        facts.append(("Loss", str(_setting(run, "grpo", "loss", "–")), f"credit by {credit}"))
     if run.evaluation:
         temperature = _setting(run, "evaluation", "temperature", 0.0)
         how = "greedy" if temperature == 0 else f"temperature {temperature}"
