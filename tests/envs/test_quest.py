@@ -14,6 +14,7 @@ from ludus.envs.text.quest.environment import Quest, read_command
 from ludus.envs.text.quest.house import (
     CARRIED,
     Command,
+    Errand,
     House,
     Situation,
     done,
@@ -26,7 +27,7 @@ HOUSE = House(
     rooms=("hall", "cellar", "attic"),
     exits=((("east", 1, ""), ("west", 2, "red")), (("west", 0, ""),), (("east", 0, "red"),)),
     things=("crown", "red key", "lamp"),
-    target=1,
+    errands=(Errand("crown", 1),),
 )
 START = Situation(0, (2, 1, 0))
 
@@ -66,7 +67,7 @@ def test_every_errand_can_be_done_and_every_door_takes_its_key(seed: int, rooms:
     doors = data.draw(st.integers(0, min(4, rooms - 1)))
     house, now = draw_house(np.random.default_rng(seed), rooms, doors, trinkets=3)
     assert not done(house, now)
-    assert now.places[0] != house.target
+    assert now.places[0] != house.errands[0].target
     assert len({colour for exits in house.exits for _, _, colour in exits if colour}) == doors
     for room, exits in enumerate(house.exits):
         for _, other, colour in exits:  # every way leads back, through the same door
@@ -139,6 +140,32 @@ def test_nothing_is_earned_before_the_end() -> None:
         assert told[-1][0].endswith("The errand is done.")
 
 
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**32), rooms=st.integers(2, 8), errands=st.integers(2, 6))
+def test_each_of_several_errands_earns_its_part(seed: int, rooms: int, errands: int) -> None:
+    env = Quest(rooms=rooms, doors=min(2, rooms - 1), errands=errands)
+    env.reset(seed=seed)
+    told: list[tuple[str, float, bool]] = []
+    while not told or not told[-1][2]:
+        told += play(env, str(env.way()[0]))
+    paid = [text for text, reward, _ in told if reward]
+    assert len(paid) == errands
+    assert all("The errand is done. Now find the " in text for text in paid[:-1])
+    assert sum(reward for _, reward, _ in told) == pytest.approx(1.0)
+    assert not env.verdict.failure
+    things = env.verdict.expected.split(", ")
+    assert len({thing.split()[1] for thing in things}) == errands
+
+
+def test_a_later_errand_draws_nothing_of_the_first() -> None:
+    for seed in range(20):
+        (one, _), (three, now) = (
+            draw_house(np.random.default_rng(seed), 5, 1, 2, errands) for errands in (1, 3)
+        )
+        assert (one.rooms, one.exits, one.errands[0]) == (three.rooms, three.exits, three.errands[0])
+        assert all(now.places[i] != errand.target for i, errand in enumerate(three.errands))
+
+
 def test_weights_pay_for_the_way() -> None:
     env = Quest(doors=0, weights={"found": 0.5, "refused": -0.1})
     env.reset(seed=1)
@@ -178,6 +205,8 @@ def test_replies_are_read_in_one_form(text: str, command: Command | None) -> Non
         ({"rooms": 3, "doors": 3}, "3 rooms have at most 2 doors"),
         ({"doors": 5}, "doors"),
         ({"trinkets": -1}, "trinkets"),
+        ({"errands": 0}, "errands"),
+        ({"errands": 7}, "errands"),
         ({"weights": {"gold": 1}}, "gold"),
     ],
 )

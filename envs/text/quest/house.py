@@ -21,6 +21,13 @@ CARRIED = -1
 
 
 @dataclass(frozen=True, slots=True)
+class Errand:
+    thing: str
+    target: int
+    """The room that the thing is to be brought to."""
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """What does not change in an episode."""
 
@@ -29,13 +36,9 @@ class House:
     exits: tuple[tuple[tuple[str, int, str], ...], ...]
     """Of each room: direction, the room it leads to, the colour of its locked door or an empty text."""
     things: tuple[str, ...]
-    """The treasure, the keys, the trinkets."""
-    target: int
-    """The room that the treasure is to be brought to."""
-
-    @property
-    def treasure(self) -> str:
-        return self.things[0]
+    """The treasures, in the order of the errands; the keys; the trinkets."""
+    errands: tuple[Errand, ...]
+    """In the order in which they are to be done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,14 @@ class Command:
         return f"{self.verb} {self.object}"
 
 
-def draw_house(rng: np.random.Generator, rooms: int, doors: int, trinkets: int) -> tuple[House, Situation]:
-    """A house whose errand can be done, and how it stands at the start.
+def draw_house(
+    rng: np.random.Generator, rooms: int, doors: int, trinkets: int, errands: int = 1
+) -> tuple[House, Situation]:
+    """A house whose errands can be done, and how it stands at the start.
 
     Its rooms are a tree grown from the first, with further openings within each part that no locked door
-    divides. The key of a door lies in a room that is reached before it, the treasure in the part that is
-    reached last.
+    divides. The key of a door lies in a room that is reached before it, the first treasure in the part that
+    is reached last.
     """
     cells, parents = _grow(rng, rooms)
     names = tuple(str(name) for name in rng.permutation(ROOMS)[:rooms])
@@ -96,14 +101,21 @@ def draw_house(rng: np.random.Generator, rooms: int, doors: int, trinkets: int) 
         places[f"{colour} key"] = int(rng.choice(reached))
         reached += [room for room in range(rooms) if part[room] == child]
     hidden = [room for room in reached[1:] if part[room] == part[reached[-1]]] or reached[1:]
-    treasure = int(rng.choice(hidden))
-    target = int(rng.choice([room for room in range(rooms) if room != treasure]))
+    treasures = [int(rng.choice(hidden))]
+    targets = [int(rng.choice([room for room in range(rooms) if room != treasures[0]]))]
 
-    thing = str(rng.choice(TREASURES))
+    things = [str(rng.choice(TREASURES))]
     for trinket in rng.permutation(TRINKETS)[:trinkets]:
         places[str(trinket)] = int(rng.integers(rooms))
-    house = House(names, _exits(cells, links), (thing, *places), target)
-    return house, Situation(0, (treasure, *places.values()))
+    things += [
+        str(thing) for thing in rng.permutation([t for t in TREASURES if t not in things])[: errands - 1]
+    ]
+    for _ in things[1:]:
+        treasures.append(int(rng.integers(rooms)))
+        targets.append(int(rng.choice([room for room in range(rooms) if room != treasures[-1]])))
+    asked = tuple(map(Errand, things, targets))
+    house = House(names, _exits(cells, links), (*things, *places), asked)
+    return house, Situation(0, (*treasures, *places.values()))
 
 
 def _grow(rng: np.random.Generator, rooms: int) -> tuple[list[tuple[int, int]], list[int]]:
@@ -143,9 +155,14 @@ def _exits(
     )
 
 
-def done(house: House, now: Situation) -> bool:
-    """The treasure is carried in the room that it is for."""
-    return now.places[0] == CARRIED and now.room == house.target
+def done(house: House, now: Situation, errand: int = 0) -> bool:
+    """The errand's thing is carried in the room that it is for."""
+    return now.places[errand] == CARRIED and now.room == house.errands[errand].target
+
+
+def hand_over(now: Situation, errand: int) -> Situation:
+    """The errand's thing stays in the room."""
+    return _moved(now, errand, now.room)
 
 
 def obey(house: House, now: Situation, command: Command) -> tuple[Situation, str]:
@@ -186,14 +203,14 @@ def _moved(now: Situation, thing: int, place: int) -> Situation:
     return replace(now, places=(*now.places[:thing], place, *now.places[thing + 1 :]))
 
 
-def shortest_way(house: House, now: Situation) -> list[Command]:
-    """The fewest commands that do the errand; takes the treasure and keys only, and drops nothing."""
+def shortest_way(house: House, now: Situation, errand: int = 0) -> list[Command]:
+    """The fewest commands that do the errand; takes its thing and keys only, and drops nothing."""
     came: dict[Situation, tuple[Situation, Command] | None] = {now: None}
     waiting = deque([now])
-    useful = {house.treasure, *(thing for thing in house.things if thing.endswith(" key"))}
+    useful = {house.errands[errand].thing, *(thing for thing in house.things if thing.endswith(" key"))}
     while waiting:
         here = waiting.popleft()
-        if done(house, here):
+        if done(house, here, errand):
             return _retraced(came, here)
         commands = [
             Command("take", thing)

@@ -63,8 +63,9 @@ class _Wizard(ScriptedAgent):
         self._turn = 0
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        if found := re.search(r"Find the (\w+) and bring it to the (\w+)", content_text(observation[0])):
-            self._errand = found
+        for message in observation:
+            if found := re.search(r"ind the (\w+) and bring it to the (\w+)", content_text(message)):
+                self._errand = found
         self._turn += 1
         return action(f"take {self._errand[1]}" if self._turn % 2 else f"go {self._errand[2]}")
 
