@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ludus.envs.chat import content_text
 from ludus.envs.errors import ArgumentError
-from ludus.envs.text.quest.environment import Quest, read_command
+from ludus.envs.text.quest.environment import Quest, QuestState, read_command
 from ludus.envs.text.quest.house import (
     CARRIED,
     Command,
@@ -155,6 +155,18 @@ def test_each_of_several_errands_earns_its_part(seed: int, rooms: int, errands: 
     assert not env.verdict.failure
     things = env.verdict.expected.split(", ")
     assert len({thing.split()[1] for thing in things}) == errands
+
+
+def test_an_errand_whose_thing_is_there_already_is_done_with_the_one_before() -> None:
+    house = House(HOUSE.rooms, HOUSE.exits, ("crown", "ring"), (Errand("crown", 1), Errand("ring", 1)))
+    env = Quest(errands=2)
+    state = QuestState(house, Situation(1, (1, CARRIED)))
+    outcome = env.respond(state, "<action>take crown</action>")
+    assert outcome.terms["done"] == 1.0
+    assert outcome.terms["success"] == 1.0
+    assert content_text(outcome.messages[-1]) == (
+        "Taken. The errand is done. Now find the ring and bring it to the cellar. The errand is done."
+    )
 
 
 def test_a_later_errand_draws_nothing_of_the_first() -> None:

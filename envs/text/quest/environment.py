@@ -148,14 +148,14 @@ class Quest(ChatEnv):
         taken = now.places[state.errand] == CARRIED and not state.found
         is_refused = now == state.now
         after = replace(state, now=now, found=state.found or taken)
-        delivered = done(state.house, now, state.errand)
-        if delivered:
-            after = QuestState(state.house, hand_over(now, state.errand), state.errand + 1)
+        # The next errand's thing may be carried already, and be for this room.
+        while not after.is_done and done(after.house, after.now, after.errand):
+            after = QuestState(after.house, hand_over(after.now, after.errand), after.errand + 1)
             said = f"{said} The errand is done.".strip()
             if not after.is_done:
-                said = f"{said} Now find {what(state.house, after.errand)}."
+                said = f"{said} Now find {what(after.house, after.errand)}."
         terms = {
-            "done": delivered / self.errands,
+            "done": (after.errand - state.errand) / self.errands,
             "success": float(after.is_done),
             "found": float(taken),
             "refused": float(is_refused),
