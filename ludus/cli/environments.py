@@ -42,7 +42,7 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
             hint = did_you_mean(key, accepted, otherwise=f"it takes {', '.join(accepted) or 'none'}")
             raise UsageError(f"{name} has no argument {key!r}: {hint}")
     if render_mode is not None:
-        if accepted is not None and "render_mode" not in argument_names(environment_class(name)):
+        if "render_mode" not in (argument_names(environment_class(name)) or ["render_mode"]):
             raise UsageError(
                 f"{name} cannot be shown: its constructor takes no render_mode; add one, and draw in render()"
             )
