@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ludus.agents.engines.base import Engine
@@ -22,7 +23,13 @@ from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.advantages.process import Process
 from ludus.trainers.batches.groups import Group, make_groups
-from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
+from ludus.trainers.batches.minibatch import (
+    Minibatch,
+    make_minibatches,
+    minibatch_metrics,
+    scored_by_update,
+    split_groups,
+)
 from ludus.trainers.checks.engine import check_engine
 from ludus.trainers.checks.faults import check_fault_share, faults_by_action
 from ludus.trainers.checks.loss import check_loss
@@ -103,7 +110,12 @@ def train_grpo(
             now = at_step(config, step, phase.history)
             parts = split_groups(trained_on, grpo.updates_per_batch)
             near = reference(step) if now.grpo.kl_coefficient else None
-            minibatches = make_minibatches(parts, model, near, now, critic)
+            minibatches = make_minibatches(parts, model, near, now, critic, not scored_by_update(now))
+            only: Update | None = None
+            if scored_by_update(now):
+                only = accumulate_gradients(minibatches[0], model, now.grpo, config.rollout.temperature)
+                check_ratio(repeat(minibatches[0], model, only, config.rollout.temperature), step)
+                minibatches = [minibatches[0].scored_by(only.logprobs_S, only.entropy_S)]
             measured = {**minibatch_metrics(minibatches, config), **value_metrics(minibatches)}
             check_engine(measured, grpo, step)
 
@@ -113,7 +125,7 @@ def train_grpo(
             updates: list[Update] = []
             for minibatch in minibatches * grpo.epochs_per_batch:
                 if minibatch.micro_batches:
-                    update = accumulate_gradients(
+                    update = only or accumulate_gradients(
                         minibatch, model, now.grpo, config.rollout.temperature, critic, learns
                     )
                     if not updates:
@@ -228,6 +240,9 @@ class Update:
 
     loss: float
     ratios: PolicyMetrics
+    logprobs_S: Tensor
+    """Before it; in the minibatch's order, on the CPU."""
+    entropy_S: Tensor
     grad_norm: float = 0.0
     """0 where the policy did not learn."""
     value_loss: float = 0.0
@@ -250,10 +265,13 @@ def accumulate_gradients(
         learns: Whether the policy gets gradients; without them its loss is only measured.
     """
     losses, value_losses, metrics = [], [], []
+    logprobs_S, entropy_S = torch.zeros(2, len(minibatch.weights_S), device=model.device)
     for micro in minibatch.micro_batches:
         with torch.set_grad_enabled(learns):
             scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
             loss, measured = policy_loss(config, minibatch, micro, scored.logprobs, scored.entropy)
+        logprobs_S[micro.token_N.to(model.device)] = scored.logprobs.detach().float()
+        entropy_S[micro.token_N.to(model.device)] = scored.entropy.detach().float()
         losses.append(loss.detach())
         metrics.append(measured)
         if critic is not None:
@@ -265,8 +283,20 @@ def accumulate_gradients(
     return Update(
         sum(loss.item() for loss in losses),
         sum(map(PolicyMetrics.read, metrics), PolicyMetrics()),
+        logprobs_S.cpu(),
+        entropy_S.cpu(),
         value_loss=sum(loss.item() for loss in value_losses),
     )
+
+
+def repeat(minibatch: Minibatch, model: PreTrainedModel, update: Update, temperature: float) -> float:
+    """The largest |ratio - 1| between what an update computed of its first micro-batch and what the model,
+    which has not changed since, computes of it now."""
+    with torch.no_grad():
+        for micro in minibatch.micro_batches[:1]:
+            again_N = score(model, micro, temperature).logprobs.cpu()
+            return (again_N - update.logprobs_S[micro.token_N]).exp().sub(1).abs().max().item()
+    return 0.0
 
 
 def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> dict[str, float]:

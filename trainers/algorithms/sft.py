@@ -76,7 +76,7 @@ def accumulate_gradients(
         The loss in nats per scored token, and the number of tokens that went through the model.
     """
     micro_batches = pack(batch, microbatch_tokens)
-    scored = sum(len(micro.targets_N) for micro in micro_batches)
+    scored = sum(len(micro.token_N) for micro in micro_batches)
     total = 0.0
     for micro in micro_batches:
         loss = -score(policy.model, micro, temperature=1.0).logprobs.sum() / scored

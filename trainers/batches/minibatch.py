@@ -39,12 +39,13 @@ class Minibatch:
     """With the correction for what the engine computed differently, if there is one."""
     weights_S: Tensor
     """The weight of each token's term in the loss; includes the normaliser of the whole minibatch."""
-    old_logprobs_S: Tensor
+    engine_logprobs_S: Tensor
+    old_logprobs_S: Tensor | None
     """Of the policy that played, computed in the same way and the same micro-batches as the loss computes its
-    own."""
+    own. None before the only update of a batch: they are its own."""
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
-    """|the trainer's log-probability - the engine's|, in nats."""
+    """|the trainer's log-probability - the engine's|, in nats; of all tokens, once they are scored."""
     entropy_A: Tensor
     engine_ratio_S: Tensor | None = None
     """What the correction follows from, before it is bounded; None without one."""
@@ -53,11 +54,29 @@ class Minibatch:
     targets_S: Tensor | None = None
     """What it should have said."""
 
+    def scored_by(self, logprobs_S: Tensor, entropy_S: Tensor) -> "Minibatch":
+        """The minibatch, with what its only update computed."""
+        mismatch_S = (logprobs_S - self.engine_logprobs_S).abs()
+        return replace(
+            self,
+            old_logprobs_S=logprobs_S,
+            mismatch_A=torch.cat([mismatch_S, self.mismatch_A]),
+            entropy_A=torch.cat([entropy_S, self.entropy_A]),
+        )
+
 
 def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
     """The groups, whole and in order, in `parts` parts whose sizes differ by at most one."""
     chunks = np.array_split(np.arange(len(groups)), parts)
     return [[groups[index] for index in chunk] for chunk in chunks]
+
+
+def scored_by_update(config: RunConfig) -> bool:
+    """Whether a batch's update can score it as well, since nothing needs the scores before: there is one
+    update, before which new and old policy are the same."""
+    grpo = config.grpo
+    updates = grpo.updates_per_batch * grpo.epochs_per_batch
+    return updates == 1 and grpo.correction == "none" and not needs_scores(grpo)
 
 
 def make_minibatches(
@@ -66,12 +85,14 @@ def make_minibatches(
     reference: PreTrainedModel | None,
     config: RunConfig,
     critic: Critic | None = None,
+    before_update: bool = True,
 ) -> list[Minibatch]:
     """Score the tokens of all groups under the policy that sampled them, and under the reference, and give
     credit for what was earned; one minibatch for each part.
 
     Args:
         critic: The value model; required for credit by gae.
+        before_update: False leaves what the loss scores to the update; only where `scored_by_update`.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
     advantages are all 0 has no gradient (except that of a KL term or of an entropy bonus), so it is measured
@@ -97,7 +118,14 @@ def make_minibatches(
         credit = _credit(trajectories, config)
         everywhere = reference is not None or config.grpo.entropy_coefficient > 0
         scores = [
-            score_layout(layout, _with_gradient(layout, advantages, everywhere), model, reference, config)
+            score_layout(
+                layout,
+                _with_gradient(layout, advantages, everywhere),
+                model,
+                reference,
+                config,
+                before_update=before_update,
+            )
             for layout, advantages in zip(layouts, credit, strict=True)
         ]
     minibatches = [
@@ -117,6 +145,7 @@ def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> Sequence[Tra
 
     `scores` must be of all rows, in order.
     """
+    assert scores.logprobs_S is not None
     assert scores.reference_logprobs_S is not None
     grpo = config.grpo
     divergence = kl_value(grpo.kl_estimator, scores.logprobs_S, scores.reference_logprobs_S).double()
@@ -188,6 +217,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         weights_E = token_weights(spec.normaliser, tokens_E, constant).float() * (tokens_E > 0)
     advantages_S, ratio_S = layout.to_flat(advantages, scores.trained).float(), None
     if config.grpo.correction != "none":
+        assert scores.logprobs_S is not None
         counts_R = sampled_counts([layout.rows[r] for r in scores.trained])
         ratio_S = engine_ratio(config.grpo.correction, scores.logprobs_S, scores.engine_logprobs_S, counts_R)
         # A factor on the advantage is one on the policy's term alone: the divergence and the entropy are
@@ -199,6 +229,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         scores.micro_batches,
         advantages_S,
         weights_E[layout.episode_S(scores.trained)],
+        scores.engine_logprobs_S,
         scores.logprobs_S,
         scores.reference_logprobs_S,
         scores.mismatch_A,
@@ -221,7 +252,7 @@ def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> di
     divergences = [
         kl_value(config.grpo.kl_estimator, minibatch.old_logprobs_S, minibatch.reference_logprobs_S)
         for minibatch in minibatches
-        if minibatch.reference_logprobs_S is not None
+        if minibatch.old_logprobs_S is not None and minibatch.reference_logprobs_S is not None
     ]
     if divergences:
         metrics["kl"] = torch.cat(divergences).mean().item()

@@ -9,11 +9,14 @@ back with `values_S[micro_batch.token_N] = scored`, whatever the packing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ludus.agents.episode import TrainingSequence
+from ludus.trainers.batches.prefixes import Branch, Forest, Ids
 
 DEFAULT_TOKEN_BUDGET = 1024
 """Input tokens per micro-batch. The fastest of 512 to 8,192 on two CPU cores, both for a model of width 256
@@ -23,20 +26,23 @@ enough that `linear_logprob` keeps its probabilities instead of computing them a
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Segments laid end to end; T input tokens, N scored tokens. Only sampled tokens are scored.
+    """A forest of rows; T input tokens, P predictions, N scored tokens. Only sampled tokens are scored.
 
-    A row's input ends before its last sampled token, since nothing after that is needed to score it.
+    What rows have in common is there once (see `prefixes`), and so is a token that several of them sampled in
+    the same context. A row's input ends before its last sampled token, since nothing after that is needed to
+    score it.
     """
 
     ids_T: Tensor
     positions_T: Tensor
     """Position of each token in its own row, from 0."""
-    lengths: tuple[int, ...]
-    """Input tokens of each segment, in order."""
-    scored_N: Tensor
-    """Index into T of the position whose logits predict the scored token: one before the token itself."""
-    targets_N: Tensor
-    """The scored token."""
+    branches: tuple[Branch, ...]
+    places_P: Tensor
+    """Index into T of the position whose logits predict: one before the token itself."""
+    targets_P: Tensor
+    """The token that it predicts."""
+    prediction_N: Tensor
+    """Index into P: which prediction scores the token."""
     row_N: Tensor
     """The row that it belongs to, as an index into the packed sequences."""
     token_N: Tensor
@@ -57,43 +63,36 @@ class MicroBatch:
         return MicroBatch(
             self.ids_T.to(device),
             self.positions_T.to(device),
-            self.lengths,
-            self.scored_N.to(device),
-            self.targets_N.to(device),
+            self.branches,
+            self.places_P.to(device),
+            self.targets_P.to(device),
+            self.prediction_N.to(device),
             self.row_N.to(device),
             self.token_N.to(device),
         )
 
 
 def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[MicroBatch]:
-    """Packs rows into micro-batches of at most `token_budget` input tokens, longest first into the first that
-    has room (first-fit decreasing; rows of equal length keep their order). A row longer than the budget is a
-    micro-batch of its own; a row without sampled tokens is left out.
+    """Packs rows into micro-batches of at most `token_budget` input tokens, in lexicographic order, so that
+    those that begin alike come together; the next one begins where a row does not fit any more. A row longer
+    than the budget begins a micro-batch, and only rows that add nothing to it follow; a row without sampled
+    tokens is left out.
 
     Raises ValueError for a budget below 1, and for a row whose first token is marked as sampled (nothing
     predicts it).
     """
     if token_budget < 1:
         raise ValueError(f"token_budget must be at least 1, not {token_budget}")
-    scored = [_sampled_places(index, row) for index, row in enumerate(rows)]
-    first_token = [0]
-    for places in scored:
-        first_token.append(first_token[-1] + len(places))
-    by_length = sorted(
-        (i for i, places in enumerate(scored) if places), key=lambda i: scored[i][-1], reverse=True
-    )
-    bins: list[list[int]] = []
-    room: list[int] = []
-    for i in by_length:
-        length = scored[i][-1]
-        slot = next((b for b, left in enumerate(room) if left >= length), None)
-        if slot is None:
-            bins.append([])
-            room.append(token_budget)
-            slot = len(bins) - 1
-        bins[slot].append(i)
-        room[slot] -= length
-    return [_micro_batch(rows, scored, first_token, members) for members in bins]
+    sampled = [_sampled_places(index, row) for index, row in enumerate(rows)]
+    first_token = [0, *accumulate(map(len, sampled))]
+    inputs = {i: row.ids[: sampled[i][-1]] for i, row in enumerate(rows) if sampled[i]}
+    packed: list[_Packer] = []
+    for i in sorted(inputs, key=lambda i: (inputs[i], i)):
+        row = np.array(inputs[i])
+        if not packed or not packed[-1].forest.has_room(row, token_budget):
+            packed.append(_Packer())
+        packed[-1].add(i, row, rows[i], sampled[i], first_token[i])
+    return [packer.micro_batch() for packer in packed]
 
 
 def sampled_counts(rows: Sequence[TrainingSequence]) -> Tensor:
@@ -124,29 +123,35 @@ def _sampled_places(index: int, row: TrainingSequence) -> list[int]:
     return places
 
 
-def _micro_batch(
-    rows: Sequence[TrainingSequence], scored: list[list[int]], first_token: list[int], members: list[int]
-) -> MicroBatch:
-    ids: list[int] = []
-    positions: list[int] = []
-    places: list[int] = []
-    targets: list[int] = []
-    row_of: list[int] = []
-    token_of: list[int] = []
-    for i in members:
-        row, length, offset = rows[i], scored[i][-1], len(ids)
-        ids += row.ids[:length]
-        positions += range(length)
-        places += [offset + t - 1 for t in scored[i]]
-        targets += [row.ids[t] for t in scored[i]]
-        row_of += [i] * len(scored[i])
-        token_of += range(first_token[i], first_token[i + 1])
-    return MicroBatch(
-        ids_T=torch.tensor(ids),
-        positions_T=torch.tensor(positions),
-        lengths=tuple(scored[i][-1] for i in members),
-        scored_N=torch.tensor(places),
-        targets_N=torch.tensor(targets),
-        row_N=torch.tensor(row_of),
-        token_N=torch.tensor(token_of),
-    )
+class _Packer:
+    """One micro-batch in the making."""
+
+    def __init__(self) -> None:
+        self.forest = Forest()
+        self._places: list[Ids] = []
+        self._targets: list[int] = []
+        self._rows: list[int] = []
+        self._tokens: list[int] = []
+
+    def add(
+        self, index: int, input: Ids, row: TrainingSequence, sampled: Sequence[int], first_token: int
+    ) -> None:
+        where = self.forest.add(input)
+        self._places.append(where[np.array(sampled) - 1])
+        self._targets += [row.ids[t] for t in sampled]
+        self._rows += [index] * len(sampled)
+        self._tokens += range(first_token, first_token + len(sampled))
+
+    def micro_batch(self) -> MicroBatch:
+        scored_N2 = torch.stack([torch.from_numpy(np.concatenate(self._places)), torch.tensor(self._targets)])
+        predictions_P2, prediction_N = scored_N2.unique(dim=1, return_inverse=True)
+        return MicroBatch(
+            ids_T=torch.from_numpy(np.concatenate(self.forest.ids)),
+            positions_T=torch.from_numpy(np.concatenate(self.forest.positions)),
+            branches=tuple(self.forest.branches),
+            places_P=predictions_P2[0],
+            targets_P=predictions_P2[1],
+            prediction_N=prediction_N,
+            row_N=torch.tensor(self._rows),
+            token_N=torch.tensor(self._tokens),
+        )

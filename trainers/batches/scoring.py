@@ -1,4 +1,4 @@
-"""What the models say of a batch's tokens before the first update.
+"""What the models say of a batch's tokens.
 
 Suffixes as in `minibatch`.
 """
@@ -26,11 +26,12 @@ class Scores:
     """Which rows are trained on."""
     micro_batches: list[MicroBatch]
     """Of these rows."""
-    logprobs_S: Tensor
+    logprobs_S: Tensor | None
+    """None: the update scores them."""
     engine_logprobs_S: Tensor
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
-    """|the trainer's log-probability - the engine's|, in nats."""
+    """|the trainer's log-probability - the engine's|, in nats; of the tokens that are scored here."""
     entropy_A: Tensor
     values_S: Tensor | None = None
 
@@ -42,25 +43,33 @@ def score_layout(
     reference: PreTrainedModel | None,
     config: RunConfig,
     value_model: ValueModel | None = None,
+    before_update: bool = True,
 ) -> Scores:
     """Score all rows; those that are trained on are packed by themselves, so that the loss computes their
-    log-probabilities again in the same micro-batches."""
+    log-probabilities again in the same micro-batches.
+
+    Args:
+        before_update: Whether the rows that are trained on are scored, too, or left to the update.
+    """
     budget, temperature = config.grpo.microbatch_tokens, config.rollout.temperature
     rows = [layout.rows[r] for r in trained]
     rest = [layout.rows[r] for r in sorted(set(range(len(layout.rows))) - set(trained))]
     micro_batches = pack(rows, budget)
-    logprobs_S, entropy_S, values_S = score_rows(model, rows, micro_batches, temperature, value_model)
-    rest_logprobs, rest_entropy, _ = score_rows(model, rest, pack(rest, budget), temperature)
-    engines_S = flat_logprobs(rows)
-    engines_A = torch.cat([engines_S, flat_logprobs(rest)])
+    rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget), temperature)
+    mismatch_A, engines_S = (rest_logprobs - flat_logprobs(rest)).abs(), flat_logprobs(rows)
+    logprobs_S = values_S = None
+    if before_update:
+        logprobs_S, entropy_S, values_S = score_rows(model, rows, micro_batches, temperature, value_model)
+        mismatch_A = torch.cat([(logprobs_S - engines_S).abs(), mismatch_A])
+        entropy_A = torch.cat([entropy_S, entropy_A])
     return Scores(
         trained,
         micro_batches,
         logprobs_S,
         engines_S,
         None if reference is None else score_rows(reference, rows, micro_batches, temperature)[0],
-        (torch.cat([logprobs_S, rest_logprobs]) - engines_A).abs(),
-        torch.cat([entropy_S, rest_entropy]),
+        mismatch_A,
+        entropy_A,
         values_S,
     )
 

@@ -41,7 +41,7 @@ def policy_loss(
     reference_S = minibatch.reference_logprobs_S if config.kl_in == "loss" else None
     loss, metrics = grpo_loss(
         logprobs_N,
-        chosen(minibatch.old_logprobs_S),
+        logprobs_N.detach() if minibatch.old_logprobs_S is None else chosen(minibatch.old_logprobs_S),
         chosen(minibatch.advantages_S),
         chosen(minibatch.weights_S),
         clip_low=config.clip_low,

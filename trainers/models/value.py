@@ -1,7 +1,7 @@
 """Value models: what an agent can still expect to earn, as a number for each state.
 
 The value of a token is that of the state *before* it, in which it was chosen: it is read from the hidden
-state at the position that predicts the token (`MicroBatch.scored_N`).
+state at the position that predicts the token (`MicroBatch.places_P`).
 """
 
 import torch
@@ -41,18 +41,18 @@ class ValueModel(nn.Module):
         ):
             model.get_output_embeddings().weight.requires_grad_(False)  # nothing is computed with it
 
-    def values(self, micro: MicroBatch, policy_hidden_NH: Tensor) -> Tensor:
+    def values(self, micro: MicroBatch, policy_hidden_PH: Tensor) -> Tensor:
         """The value before each scored token of a micro-batch, [N] float32; differentiable.
 
         Args:
-            policy_hidden_NH: The policy's hidden states that predict these tokens. A model of its own does
+            policy_hidden_PH: The policy's hidden states that predict these tokens. A model of its own does
                 not read them.
         """
         if self.model is not None:
-            hidden_NH = hidden_states(self.model, micro)
+            hidden_PH = hidden_states(self.model, micro)
         else:
-            hidden_NH = policy_hidden_NH.detach()
+            hidden_PH = policy_hidden_PH.detach()
             if self.share:  # adds 0, and lets that much of the gradient through
-                hidden_NH = hidden_NH + self.share * (policy_hidden_NH - hidden_NH)
-        values: Tensor = self.head(hidden_NH.float())
-        return values[:, 0]
+                hidden_PH = hidden_PH + self.share * (policy_hidden_PH - hidden_PH)
+        values_P: Tensor = self.head(hidden_PH.float())[:, 0]
+        return values_P[micro.prediction_N.to(values_P.device)]
