@@ -1,6 +1,8 @@
 """Packed rows score as each row does alone, over model families; and the pitfalls."""
 
+import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -34,7 +36,9 @@ from ludus.kernels import grpo_loss, token_weights
 from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
 from ludus.trainers.losses.policy import PolicyMetrics
 from ludus.trainers.losses.registry import LOSSES
-from ludus.trainers.models.forward import ATTENTION, UnsupportedModel, score
+from ludus.trainers.models import attention
+from ludus.trainers.models.attention import ATTENTION, UnsupportedModel
+from ludus.trainers.models.forward import score
 
 WORDS = 61
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -74,6 +78,18 @@ def build(name):
     return model
 
 
+def norms_in_double(model):
+    """The families' own norms compute in float32, whatever the model is in, which costs gradients 1e-6."""
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.forward = partial(rms_norm, module)
+    return model
+
+
+def rms_norm(norm, x):
+    return norm.weight * x * (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).rsqrt()
+
+
 def make_rows(lengths=(9, 14, 4, 23, 9, 2, 12, 17), seed=0):
     """Prompts of one to three tokens; sampled turns with the environment's tokens between them."""
     generator = torch.Generator().manual_seed(seed)
@@ -85,6 +101,23 @@ def make_rows(lengths=(9, 14, 4, 23, 9, 2, 12, 17), seed=0):
         logprobs = -3 * torch.rand(length, generator=generator)
         rows.append(TrainingSequence(ids, sampled, tuple((logprobs * torch.tensor(sampled)).tolist())))
     return rows
+
+
+def make_forest(seed=0, rows=14):
+    """Rows that leave each other at all depths; some are the beginning of others, some are there twice."""
+    rng = random.Random(seed)
+    made: list[tuple[int, ...]] = []
+    for _ in range(rows):
+        start = rng.choice(made) if made and rng.random() < 0.8 else ()
+        start = start[: rng.randint(0, len(start))]
+        made.append((*start, *(rng.randrange(WORDS) for _ in range(rng.randint(not start, 12))))[:31])
+    made += made[:2]
+    sampled = [tuple(t > i % 3 and rng.random() < 0.7 for t in range(len(ids))) for i, ids in enumerate(made)]
+    return [
+        TrainingSequence(ids, marks, tuple(-rng.random() * m for m in marks))
+        for ids, marks in zip(made, sampled, strict=True)
+        if any(marks)
+    ]
 
 
 def plain(model, rows, temperature):
@@ -121,6 +154,32 @@ def test_packed_scores_are_those_of_each_row_alone(family, budget):
     assert expected.std() > 1.0
     torch.testing.assert_close(logprobs, expected.detach(), rtol=0, atol=1e-10)
     torch.testing.assert_close(entropy, expected_entropy.detach(), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("block", [5, 128])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rows_that_share_score_as_each_row_alone(family, seed, block, monkeypatch):
+    """Log-probabilities, entropies, and gradients of every parameter."""
+    monkeypatch.setattr(attention, "BLOCK", block)
+    model, rows = norms_in_double(build(family)), make_forest(seed)
+    parts = pack(rows, 90)
+    inputs = sum(len(row.ids) for row in rows)
+    assert sum(part.tokens for part in parts) < 0.9 * inputs
+    weights = torch.linspace(-1, 1, int(sampled_counts(rows).sum()), dtype=torch.float64)
+    expected, expected_entropy = plain(model, rows, 0.7)
+    (weights * expected).sum().backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    for part in parts:
+        scored = score(model, part, 0.7)
+        torch.testing.assert_close(scored.logprobs, expected[part.token_N].detach(), rtol=0, atol=1e-10)
+        torch.testing.assert_close(
+            scored.entropy, expected_entropy[part.token_N].detach(), rtol=0, atol=1e-10
+        )
+        (scored.logprobs * weights[part.token_N]).sum().backward()
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-10)
 
 
 def test_temperature_is_in_the_log_probabilities():

@@ -6,49 +6,90 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, TrainingSequence, Turn
-from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.prefixes import LEAST_SHARED, Branch
 
 
 @st.composite
 def sequences(draw):
-    length = draw(st.integers(1, 12))
+    """Of few ids, so that many begin alike."""
+    length = draw(st.integers(1, 30))
     sampled = [False, *draw(st.lists(st.booleans(), min_size=length - 1, max_size=length - 1))]
-    ids = draw(st.lists(st.integers(0, 99), min_size=length, max_size=length))
+    start = draw(st.sampled_from([(), (1,) * 12, (1,) * 12 + (2,) * 9]))
+    ids = (*start, *draw(st.lists(st.integers(0, 3), min_size=length, max_size=length)))[:length]
     return TrainingSequence(
-        tuple(ids), tuple(sampled), tuple(-float(i) if s else 0.0 for i, s in zip(ids, sampled, strict=True))
+        ids, tuple(sampled), tuple(-float(i) if s else 0.0 for i, s in zip(ids, sampled, strict=True))
     )
 
 
-@given(rows=st.lists(sequences(), max_size=10), budget=st.integers(1, 30))
-@settings(max_examples=200, deadline=None)
-def test_every_sampled_token_is_scored_once_from_the_token_before_it(rows, budget):
+def context(batch: MicroBatch, place: int) -> list[int]:
+    """The ids that a token sees, itself the last."""
+    (branch,) = [branch for branch in batch.branches if branch.begin <= place < branch.end]
+    seen = [*branch.prefix, (branch.begin, place + 1)]
+    at = [t for begin, end in seen for t in range(begin, end)]
+    assert batch.positions_T[at].tolist() == list(range(len(at)))
+    return batch.ids_T[at].tolist()
+
+
+@given(rows=st.lists(sequences(), max_size=10), budget=st.integers(1, 60))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_every_sampled_token_is_scored_once_from_the_tokens_before_it(rows, budget):
     batches = pack(rows, budget)
     expected = [
-        (r, row.ids[:t], row.ids[t]) for r, row in enumerate(rows) for t, s in enumerate(row.sampled) if s
+        (r, list(row.ids[:t]), row.ids[t])
+        for r, row in enumerate(rows)
+        for t, s in enumerate(row.sampled)
+        if s
     ]
     found = {}
     for batch in batches:
-        assert len(batch.lengths) == 1 or batch.tokens <= budget
-        assert sum(batch.lengths) == batch.tokens == len(batch.positions_T)
-        starts = torch.tensor([0, *batch.lengths]).cumsum(0).tolist()
-        assert len(batch.offsets) == len(batch.lengths) + 1
+        assert batch.branches[0].prefix == ()
+        assert len(batch.branches) == 1 or batch.tokens <= budget
+        assert sum(branch.length for branch in batch.branches) == batch.tokens == len(batch.positions_T)
+        assert [branch.begin for branch in batch.branches[1:]] == [b.end for b in batch.branches[:-1]]
         for begin, end in zip(batch.offsets[:-1], batch.offsets[1:], strict=True):
             row_N = batch.row_N[begin:end]
             assert len(row_N) == sum(rows[int(row_N[0])].sampled)
             assert (row_N == row_N[0]).all()
-        assert batch.positions_T.tolist() == [p for n in batch.lengths for p in range(n)]
-        for place, target, row, token in zip(
-            batch.scored_N.tolist(),
-            batch.targets_N.tolist(),
-            batch.row_N.tolist(),
-            batch.token_N.tolist(),
-            strict=True,
+        predictions = list(zip(batch.places_P.tolist(), batch.targets_P.tolist(), strict=True))
+        assert len(set(predictions)) == len(predictions)
+        for prediction, row, token in zip(
+            batch.prediction_N.tolist(), batch.row_N.tolist(), batch.token_N.tolist(), strict=True
         ):
-            start = max(s for s in starts if s <= place)
+            place, target = predictions[prediction]
             assert token not in found
-            found[token] = (row, tuple(batch.ids_T[start : place + 1].tolist()), target)
+            found[token] = (row, context(batch, place), target)
     assert [found[token] for token in range(len(expected))] == expected
     assert len(found) == len(expected)
+
+
+@given(rows=st.lists(sequences(), min_size=1, max_size=10))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_what_rows_have_in_common_is_there_once(rows):
+    """At most as many tokens as distinct beginnings of rows, and a few more for each row."""
+    inputs = {row.ids[: max(t for t, s in enumerate(row.sampled) if s)] for row in rows if any(row.sampled)}
+    distinct = {ids[:end] for ids in inputs for end in range(1, len(ids) + 1)}
+    tokens = sum(batch.tokens for batch in pack(rows, 10_000))
+    assert len(distinct) <= tokens <= len(distinct) + (LEAST_SHARED - 1) * len(inputs)
+
+
+def test_samples_of_a_prompt_turns_and_forks_share() -> None:
+    prompt, said = tuple(range(100)), tuple(range(100, 110))
+    first = [
+        TrainingSequence((*prompt, n, *said), (False,) * 100 + (True,) * 11, (0.0,) * 111) for n in (1, 2)
+    ]
+    fork = TrainingSequence((*first[0].ids, *said, 5, 6), (False,) * 121 + (True,) * 2, (0.0,) * 123)
+    (batch,) = pack([*first, fork], 1000)
+    assert batch.tokens == 100 + 10 + 12 + 10
+    assert [branch.depth for branch in batch.branches] == [0, 110, 100]
+    assert len(batch.places_P) == 11 + 11 + 2
+
+
+def test_a_row_that_is_there_twice_costs_nothing() -> None:
+    (batch,) = pack([row(40)] * 30, 40)
+    assert batch.tokens == 39
+    assert len(batch.places_P) == 39
+    assert len(batch.token_N) == 30 * 39
 
 
 @given(rows=st.lists(sequences(), max_size=10), budget=st.integers(1, 30))
@@ -57,7 +98,7 @@ def test_flat_order_is_the_order_of_the_rows(rows, budget):
     old_S = flat_logprobs(rows)
     assert len(old_S) == sampled_counts(rows).sum()
     for batch in pack(rows, budget):
-        assert torch.equal(old_S[batch.token_N], -batch.targets_N.float())
+        assert torch.equal(old_S[batch.token_N], -batch.targets_P[batch.prediction_N].float())
 
 
 def row(length, prompt=1, fill=5):
@@ -68,10 +109,10 @@ def row(length, prompt=1, fill=5):
     )
 
 
-def test_rows_of_equal_length_keep_their_order():
-    rows = [row(6)] * 40 + [row(9)] + [row(6)] * 40
+def test_rows_come_in_lexicographic_order_and_equal_ones_keep_theirs():
+    rows = [row(6, fill=7)] * 3 + [row(9, fill=5)] + [row(6, fill=6)] * 3
     order = [r for batch in pack(rows, 5) for r in dict.fromkeys(batch.row_N.tolist())]
-    assert order == [40, *range(40), *range(41, 81)]
+    assert order == [3, 4, 5, 6, 0, 1, 2]
 
 
 def test_packing_is_deterministic():
@@ -82,14 +123,14 @@ def test_packing_is_deterministic():
 
 
 def test_a_row_longer_than_the_budget_is_alone():
-    batches = pack([row(4), row(50), row(4)], 10)
-    assert [b.lengths for b in batches] == [(49,), (3, 3)]
+    batches = pack([row(4, fill=1), row(50, fill=2), row(4, fill=3), row(4, fill=4)], 6)
+    assert [[branch.length for branch in b.branches] for b in batches] == [[3], [49], [3, 3]]
 
 
 def test_rows_without_sampled_tokens_are_left_out():
     silent = TrainingSequence((1, 2, 3), (False,) * 3, (0.0,) * 3)
     (batch,) = pack([silent, row(4), silent], 100)
-    assert batch.lengths == (3,)
+    assert batch.branches == (Branch(0, 3),)
     assert set(batch.row_N.tolist()) == {1}
     assert pack([silent], 100) == []
 
@@ -114,7 +155,8 @@ def test_environment_tokens_are_never_scored_and_the_end_of_turn_exactly_once():
         ]
     ]
     episode = Episode("e", {}, 0, "t", tuple(turns), StopReason.TERMINATED)
-    targets = [t for batch in pack(episode.training_sequences(), 8) for t in batch.targets_N.tolist()]
+    (batch,) = pack(episode.training_sequences(), 8)
+    targets = batch.targets_P[batch.prediction_N].tolist()
     assert targets == [3, 4, end, 5, end, 6, 6, end]
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
@@ -23,8 +22,7 @@ ATTENTION = "ludus_packed"
 """The name under which `packed_attention` is registered with transformers."""
 
 BLOCK = 128
-"""Queries of a block. Of fewer, there are more calls; of more, more pairs of tokens are computed that do not see
-each other."""
+"""Queries of a block. Fewer make more calls; more compute more that the mask takes out."""
 
 
 class UnsupportedModel(UserError):
