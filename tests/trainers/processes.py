@@ -286,7 +286,7 @@ class Batches:
         """All rows; only what a loss reads of a micro-batch is there."""
         lengths = torch.tensor([len(path.choices) for path in self.rows])
         row_N, nothing = torch.arange(len(lengths)).repeat_interleave(lengths), torch.zeros(0)
-        return MicroBatch(nothing, nothing, (), nothing, nothing, row_N, torch.arange(len(row_N)))
+        return MicroBatch(nothing, nothing, (), nothing, nothing, nothing, row_N, torch.arange(len(row_N)))
 
     def advantages_N(
         self, config: GrpoSection, credit: Credit | None = None, values: Values | None = None
@@ -315,6 +315,7 @@ class Batches:
             [],
             advantages_N,
             weights_N(self, LOSSES[config.loss].normaliser),
+            torch.zeros(0),
             logprobs_N.detach(),
             None if reference is None else self.process.logprobs(reference)[self.choices_N],
             torch.zeros(0),

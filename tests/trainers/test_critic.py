@@ -141,11 +141,12 @@ def test_value_clipping_takes_the_larger_error() -> None:
 
     nothing = torch.zeros(0)
     token_N = torch.arange(4)
-    micro = MicroBatch(nothing, nothing, (), nothing, nothing, torch.zeros(4), token_N)
+    micro = MicroBatch(nothing, nothing, (), nothing, nothing, nothing, torch.zeros(4), token_N)
     minibatch = Minibatch(
         [],
         nothing,
         torch.tensor([0.3, 0.3, 0.3, 0.0]),  # the last is not trained on
+        nothing,
         nothing,
         None,
         nothing,
