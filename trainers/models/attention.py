@@ -21,8 +21,9 @@ from ludus.trainers.batches.prefixes import Branch
 ATTENTION = "ludus_packed"
 """The name under which `packed_attention` is registered with transformers."""
 
-BLOCK = 128
-"""Queries of a block. Fewer make more calls; more compute more that the mask takes out."""
+BLOCK = {"cpu": 128}
+"""Queries of a block, by kind of device. Fewer make more calls; more compute more that the mask takes out."""
+OTHER_BLOCK = 1024
 
 
 class UnsupportedModel(UserError):
@@ -70,7 +71,9 @@ class AttentionPlan:
         """
         key = (window, like.dtype, like.device)
         if key not in self._blocks:
-            self._blocks[key] = [self._block(*queries, window, like) for queries in _queries(self.branches)]
+            size = BLOCK.get(like.device.type, OTHER_BLOCK)
+            queries = _queries(self.branches, size)
+            self._blocks[key] = [self._block(*places, window, like) for places in queries]
         return self._blocks[key]
 
     def _block(self, begin: int, end: int, window: int | None, like: Tensor) -> Block:
@@ -99,13 +102,12 @@ class AttentionPlan:
         mask_QK = torch.zeros(sees_QK.shape, dtype=like.dtype)
         mask_QK.masked_fill_(torch.from_numpy(~sees_QK), -torch.inf)
         together = int(keys[0]), int(keys[-1]) + 1
-        where = slice(*together) if together[1] - together[0] == len(keys) else torch.from_numpy(keys)
-        return Block(
-            begin,
-            end,
-            where if isinstance(where, slice) else where.to(like.device),
-            mask_QK.to(like.device),
+        where = (
+            slice(*together)
+            if together[1] - together[0] == len(keys)
+            else torch.from_numpy(keys).to(like.device)
         )
+        return Block(begin, end, where, mask_QK.to(like.device))
 
 
 def packed_attention(
@@ -159,21 +161,21 @@ def packed_attention(
 AttentionInterface.register(ATTENTION, packed_attention)
 
 
-def _queries(branches: tuple[Branch, ...]) -> Iterator[tuple[int, int]]:
+def _queries(branches: tuple[Branch, ...], size: int) -> Iterator[tuple[int, int]]:
     """Ranges of T: long roots whole, the rest in blocks."""
     begin = end = 0
     for branch in branches:
-        if branch.length >= BLOCK and not branch.prefix:
-            yield from _cut(begin, branch.begin)
+        if branch.length >= size and not branch.prefix:
+            yield from _cut(begin, branch.begin, size)
             yield branch.begin, branch.end
             begin = branch.end
         end = branch.end
-    yield from _cut(begin, end)
+    yield from _cut(begin, end, size)
 
 
-def _cut(begin: int, end: int) -> Iterator[tuple[int, int]]:
-    for start in range(begin, end, BLOCK):
-        yield start, min(start + BLOCK, end)
+def _cut(begin: int, end: int, size: int) -> Iterator[tuple[int, int]]:
+    for start in range(begin, end, size):
+        yield start, min(start + size, end)
 
 
 def _varlen_attention(
