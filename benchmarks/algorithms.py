@@ -100,9 +100,10 @@ def table(summary: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for name, row in sorted(summary.items(), key=lambda pair: -pair[1]["final"]["value"]):
         primed, final = row["primed"], row["final"]
+        low, high = max(0.0, final["low"]), min(1.0, final["high"])  # Student's interval knows no bounds
         lines.append(
-            f"| {name} | {primed['value']:.2f} → {final['value']:.2f} | {final['low']:.2f} to "
-            f"{final['high']:.2f} | {row['disjoint']} of {row['seeds']} seeds | "
+            f"| {name} | {primed['value']:.2f} → {final['value']:.2f} | {low:.2f} to "
+            f"{high:.2f} | {row['disjoint']} of {row['seeds']} seeds | "
             f"{row['tokens'] / 1e6:.2f} million | {row['seconds']:.0f} |"
         )
     return "\n".join(lines)
