@@ -1,4 +1,4 @@
-"""Comparing ways of training: for every seed one primed model, from which each of them goes on.
+"""Comparing ways of training: for every seed one primed model, or one for all, from which each goes on.
 
 A contestant is a configuration file and changes to it. Every run is a process of its own; a finished one is
 read instead of trained again, so that a comparison that was broken off goes on.
@@ -54,17 +54,24 @@ class Learned:
 
 
 def compare(
-    priming: Path, contestants: Sequence[Contestant], seeds: Sequence[int], folder: Path, jobs: int
+    priming: Path,
+    contestants: Sequence[Contestant],
+    seeds: Sequence[int],
+    folder: Path,
+    jobs: int,
+    primed_by: int | None = None,
 ) -> dict[str, list[Learned]]:
     """Train every contestant with every seed, `jobs` runs at a time.
 
     Args:
         priming: the configuration that primes the model from which they go on.
+        primed_by: the seed with which it is primed for all; None: each seed has its own.
     """
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(lambda seed: prime(priming, seed, folder), seeds))
+        primed = {seed: seed if primed_by is None else primed_by for seed in seeds}
+        list(pool.map(lambda seed: prime(priming, seed, folder), dict.fromkeys(primed.values())))
         pairs = [(contestant, seed) for seed in seeds for contestant in contestants]
-        runs = list(pool.map(lambda pair: go_on(*pair, folder), pairs))
+        runs = list(pool.map(lambda pair: go_on(*pair, folder, primed[pair[1]]), pairs))
     by_name: dict[str, list[Learned]] = {contestant.name: [] for contestant in contestants}
     for (contestant, _), run in zip(pairs, runs, strict=True):
         by_name[contestant.name].append(run)
@@ -83,9 +90,9 @@ def prime(config: Path, seed: int, folder: Path) -> None:
         _train(config, run, {"run.seed": str(seed), "grpo.steps": "0"})
 
 
-def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
-    """Train from the primed model of a seed, and evaluate."""
-    primed, run = folder / f"primed-{seed}", folder / f"{contestant.name}-{seed}"
+def go_on(contestant: Contestant, seed: int, folder: Path, primed_by: int) -> Learned:
+    """Train from the model that was primed with a seed, and evaluate."""
+    primed, run = folder / f"primed-{primed_by}", folder / f"{contestant.name}-{seed}"
     from_primed = {
         "run.seed": str(seed),
         "model.path": str(primed / "models" / "primed"),
