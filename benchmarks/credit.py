@@ -7,8 +7,8 @@ the credit and the luck of training: `group` gives every token its episode's adv
 from its turn on, `anchor` compares turns of a group in the same state as well. All sample the same number of
 episodes; an episode that succeeds sooner samples fewer tokens. Prints a table and writes
 `benchmarks/results/credit.json`: success (all errands done) on held-out tasks, mean and 95% interval over
-seeds, and the tokens sampled for it. The project's figure: `turn` or `anchor` above `group`, the intervals disjoint, with no
-more tokens.
+seeds, and the tokens sampled for it. The project's figure: `turn` or `anchor` above `group`, the intervals
+disjoint, with no more tokens.
 """
 
 import argparse
