@@ -67,7 +67,7 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
             f"{path_or_name}: the tokenizer has {len(tokenizer)} ids, the model only {known}: they do not "
             "belong together; use the model's own tokenizer"
         )
-    return LoadedModel(model.to(target).eval(), tokenizer, _format(tokenizer))
+    return LoadedModel(model.to(target).eval(), tokenizer, format_of(tokenizer))
 
 
 def load_format(path_or_name: str | Path) -> ChatFormat:
@@ -78,10 +78,10 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        return _format(_load_tokenizer(transformers, _find(path_or_name), path_or_name))
+        return format_of(_load_tokenizer(transformers, _find(path_or_name), path_or_name))
 
 
-def _format(tokenizer: Any) -> ChatFormat:
+def format_of(tokenizer: Any) -> ChatFormat:
     form = SmallFormat if SmallFormat.fits(tokenizer) else TemplateFormat
     return form(tokenizer)
 

@@ -8,26 +8,26 @@ ones.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ludus.agents.engines.base import Engine
 from ludus.agents.episode import Episode
 from ludus.agents.evaluate import summarise
-from ludus.agents.policy import Policy
-from ludus.agents.rollout import EpisodeStart, rollout_mixed
+from ludus.agents.rollout import EpisodeStart
 from ludus.trainers.config.evaluation import ValidationSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import History
 from ludus.trainers.listener import Listener
 from ludus.trainers.mixture import Mixture
+from ludus.trainers.parallel.play import play
+from ludus.trainers.parallel.team import Team
 from ludus.trainers.tasks import Task
 
 _METRICS = {"success": "validation/success", "reward": "validation/reward"}
 
 
 def play_tasks(
-    policy: Policy,
+    team: Team,
     tasks: Sequence[Task],
     samples: int,
-    config: RunConfig,
+    temperature: float,
     on_episode: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """`samples` episodes of every task; those of one task have one group number."""
@@ -36,7 +36,7 @@ def play_tasks(
         for group, task in enumerate(tasks)
         for sample in range(samples)
     ]
-    return rollout_mixed(policy, jobs, config.rollout.limits, config.rollout.concurrency, on_episode)
+    return play(team, jobs, temperature, on_episode)
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,11 @@ class Validation:
     """How a run is validated.
 
     Args:
-        policy: Samples from the weights in training, at `evaluation.temperature`.
+        team: Plays with the weights in training, at `evaluation.temperature`.
         keep_best: Saves the weights as the best ones so far.
     """
 
-    policy: Policy
-    engine: Engine
+    team: Team
     tasks: Sequence[Task]
     mixture: Mixture
     config: RunConfig
@@ -62,9 +61,8 @@ class Validation:
         section = self.config.validation
         if not self.tasks or not is_due(step, section, self.config.grpo.steps):
             return {}
-        self.engine.wake()
-        episodes = play_tasks(self.policy, self.tasks, section.samples, self.config)
-        self.engine.sleep()
+        temperature = self.config.evaluation.temperature
+        episodes = play_tasks(self.team, self.tasks, section.samples, temperature)
         metrics = validation_metrics(episodes, self.mixture)
         name = best_metric(section)
         if name in metrics and metrics[name] > max(_values(history, name), default=float("-inf")):

@@ -5,9 +5,11 @@ groups in `batches.groups`, credit in `advantages`, the data of an update in `ba
 `losses.policy`.
 """
 
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
 from statistics import fmean
 
@@ -15,10 +17,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ludus.agents.engines.base import Engine
 from ludus.agents.episode import Episode
-from ludus.agents.policy import Policy
-from ludus.agents.rollout import EpisodeStart, rollout_mixed
+from ludus.agents.models import LoadedModel
+from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.advantages.process import Process
@@ -47,6 +48,9 @@ from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.parallel.member import Member, clear_gradients
+from ludus.trainers.parallel.play import play as play_jobs
+from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
@@ -57,24 +61,22 @@ Play = Callable[[int, int], list[Episode]]
 
 
 def train_grpo(
-    model: PreTrainedModel,
-    policy: Policy,
+    team: Team,
+    policy: LoadedModel,
     reference: Callable[[int], PreTrainedModel],
     config: RunConfig,
     run: Path,
     tasks: TaskStream,
     listener: Listener,
-    engine: Engine,
     validation: Validation,
     process: Process | None = None,
     critic: Critic | None = None,
 ) -> None:
-    """Train `model` in place on the rewards of episodes played by `policy`, which samples from it.
+    """Train `policy.model`, which the team has loaded, in place on the rewards of episodes that it plays.
 
     Args:
         reference: What divergence is measured from at a step; called in every step in which
             `kl_coefficient` is not 0.
-        engine: What computes `policy`'s completions.
         validation: What is measured every few steps, where `config.validation` says so.
         process: What scores the steps of replies.
         critic: The value model, for credit by gae; trained beside the policy.
@@ -84,7 +86,7 @@ def train_grpo(
         RunError: if every episode of a step faulted, or the disk is full.
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
-    grpo = config.grpo
+    grpo, model = config.grpo, policy.model
     optimizer = build_optimizer(model, grpo)
     others = {} if critic is None else {"critic": (critic.model, critic.optimizer)}
     with TrainingPhase(
@@ -97,12 +99,10 @@ def train_grpo(
 
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
-            engine.wake()
             chances = level_chances(tasks.mixture, phase.history)
-            play = group_player(policy, tasks, chances, config, step)
+            play = group_player(team, tasks, chances, config, step)
             episodes, groups = sample_groups(play, config, process)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
-            engine.sleep()
             check_fault_share(episodes, grpo, f"GRPO step {step + 1}")
             played = time.perf_counter()
 
@@ -113,7 +113,7 @@ def train_grpo(
             minibatches = make_minibatches(parts, model, near, now, critic, not scored_by_update(now))
             only: Update | None = None
             if scored_by_update(now):
-                only = accumulate_gradients(minibatches[0], model, now.grpo, config.rollout.temperature)
+                only = team_gradients(team, minibatches[0], now)
                 check_ratio(repeat(minibatches[0], model, only, config.rollout.temperature), step)
                 minibatches = [minibatches[0].scored_by(only.logprobs_S, only.entropy_S)]
             measured = {**minibatch_metrics(minibatches, config), **value_metrics(minibatches)}
@@ -125,9 +125,7 @@ def train_grpo(
             updates: list[Update] = []
             for minibatch in minibatches * grpo.epochs_per_batch:
                 if minibatch.micro_batches:
-                    update = only or accumulate_gradients(
-                        minibatch, model, now.grpo, config.rollout.temperature, critic, learns
-                    )
+                    update = only or team_gradients(team, minibatch, now, critic, learns)
                     if not updates:
                         check_ratio(update.ratios.ratio_max_deviation, step)
                     check_loss(update.loss, grpo, "grpo", step)
@@ -138,7 +136,6 @@ def train_grpo(
                         norm = apply_gradients(optimizer, rate, grpo.max_grad_norm)
                         update = replace(update, grad_norm=norm)
                     updates.append(update)
-            engine.weights_changed()
             trained = time.perf_counter()
 
             # Record.
@@ -166,7 +163,7 @@ def train_grpo(
 
 
 def group_player(
-    policy: Policy, tasks: TaskStream, chances: Mapping[str, Sequence[float]], config: RunConfig, step: int
+    team: Team, tasks: TaskStream, chances: Mapping[str, Sequence[float]], config: RunConfig, step: int
 ) -> Play:
     """Plays the next tasks, `group_size` episodes from each.
 
@@ -180,7 +177,7 @@ def group_player(
             for index, task in enumerate(tasks.take(groups, chances, step, first_group))
             for sample in range(config.grpo.group_size)
         ]
-        return rollout_mixed(policy, jobs, config.rollout.limits, config.rollout.concurrency)
+        return play_jobs(team, jobs, config.rollout.temperature)
 
     return play
 
@@ -247,6 +244,41 @@ class Update:
     """0 where the policy did not learn."""
     value_loss: float = 0.0
     value_grad_norm: float = 0.0
+
+    def __add__(self, other: "Update") -> "Update":
+        """Of two parts of a minibatch."""
+        return Update(
+            self.loss + other.loss,
+            self.ratios + other.ratios,
+            self.logprobs_S + other.logprobs_S,
+            self.entropy_S + other.entropy_S,
+            value_loss=self.value_loss + other.value_loss,
+        )
+
+
+def team_gradients(
+    team: Team, minibatch: Minibatch, config: RunConfig, critic: Critic | None = None, learns: bool = True
+) -> Update:
+    """`accumulate_gradients`, with the micro-batches dealt out among the team."""
+    if team.size == 1:
+        return accumulate_gradients(
+            minibatch, team.model, config.grpo, config.rollout.temperature, critic, learns
+        )
+    sizes = [micro.tokens for micro in minibatch.micro_batches]
+    parts = [
+        (replace(minibatch, micro_batches=[minibatch.micro_batches[item] for item in items]), config)
+        for items in deal(sizes, team.size)
+    ]
+    update = reduce(operator.add, team.map(_part_of_gradients, parts))
+    team.add_gradients(len(parts))
+    return update
+
+
+def _part_of_gradients(member: Member, part: tuple[Minibatch, RunConfig]) -> Update:
+    minibatch, config = part
+    model = member.policy.model
+    clear_gradients(list(model.parameters()))
+    return accumulate_gradients(minibatch, model, config.grpo, config.rollout.temperature)
 
 
 def accumulate_gradients(

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from ludus.agents.engines.base import Engine
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.models import LoadedModel
-from ludus.agents.policy import Policy, derive_seed
-from ludus.agents.rollout import EpisodeStart, rollout_mixed
+from ludus.agents.policy import derive_seed
+from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import read_episodes, write_episodes
-from ludus.trainers.algorithms.sft import accumulate_gradients, batch_indices
+from ludus.trainers.algorithms.sft import batch_indices, team_gradients
 from ludus.trainers.checks.faults import check_fault_share
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config.rft import RftSection
@@ -28,23 +27,21 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import completion_tokens
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.parallel.play import play
+from ludus.trainers.parallel.team import Team
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import Task, TaskStream
 
 
 def train_rft(
+    team: Team,
     policy: LoadedModel,
-    player: Policy,
     config: RunConfig,
     run: Path,
     tasks: TaskStream,
     listener: Listener,
-    engine: Engine,
 ) -> None:
-    """Train `policy.model` in place on the best of the episodes played by `player`, which samples from it.
-
-    Args:
-        engine: What computes `player`'s completions.
+    """Train `policy.model`, which the team has loaded, in place on the best of the episodes that it plays.
 
     Raises:
         TrainingDiverged: if the loss is not finite.
@@ -63,7 +60,7 @@ def train_rft(
             if within == 0:
                 drawn = tasks.take(rft.tasks, all_levels(tasks.mixture), iteration)
                 if not episode_file(run, iteration).exists():
-                    play(player, drawn, config, run, iteration, engine)
+                    play_iteration(team, drawn, config, run, iteration)
             if within == 0 or not rows:
                 episodes = read_iteration(run, iteration)
                 selection = select(episodes, rft)
@@ -77,13 +74,10 @@ def train_rft(
             played = time.perf_counter()
             seed = derive_seed(config.run.seed, iteration)
             chosen = batch_indices(seed, within, rft.batch_episodes, len(rows))
-            loss, tokens = accumulate_gradients(
-                policy, [rows[index] for index in chosen], rft.microbatch_tokens
-            )
+            loss, tokens = team_gradients(team, [rows[index] for index in chosen], rft.microbatch_tokens)
             check_loss(loss, rft, "rft", step)
             rate = learning_rate(rft, step, steps)
             norm = apply_gradients(optimizer, rate, rft.max_grad_norm)
-            engine.weights_changed()
             ended = time.perf_counter()
             metrics = {
                 "loss": loss,
@@ -188,9 +182,7 @@ def require_some(selection: Selection, rft: RftSection, iteration: int) -> None:
         )
 
 
-def play(
-    player: Policy, tasks: Sequence[Task], config: RunConfig, run: Path, iteration: int, engine: Engine
-) -> None:
+def play_iteration(team: Team, tasks: Sequence[Task], config: RunConfig, run: Path, iteration: int) -> None:
     """Play an iteration's episodes, and store them.
 
     Raises:
@@ -201,9 +193,7 @@ def play(
         for group, task in enumerate(tasks)
         for sample in range(config.rft.samples)
     ]
-    engine.wake()
-    episodes = rollout_mixed(player, jobs, config.rollout.limits, config.rollout.concurrency)
-    engine.sleep()
+    episodes = play(team, jobs, config.rollout.temperature)
     check_fault_share(episodes, config.grpo, f"RFT iteration {iteration + 1}")
     path = episode_file(run, iteration)
     with disk_errors(path):

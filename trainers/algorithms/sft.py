@@ -14,7 +14,7 @@ from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
-from ludus.trainers.batches.packing import pack
+from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
 from ludus.trainers.checks.loss import check_loss
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.data.render import render
@@ -22,11 +22,14 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.parallel.member import Member, clear_gradients
+from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import Task, TaskStream
 
 
 def fine_tune(
+    team: Team,
     policy: LoadedModel,
     demonstrations: Sequence[TrainingSequence],
     heldout: Sequence[TrainingSequence],
@@ -35,8 +38,8 @@ def fine_tune(
     tasks: TaskStream,
     listener: Listener,
 ) -> None:
-    """Train `policy.model` in place on `demonstrations` or a user's data, measuring the loss on
-    `heldout` along the way.
+    """Train `policy.model`, which the team has loaded, in place on `demonstrations` or a user's data,
+    measuring the loss on `heldout` along the way.
 
     Raises:
         TrainingDiverged: if the loss is not finite.
@@ -50,7 +53,7 @@ def fine_tune(
             began = time.perf_counter()
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
             batch = [demonstrations[i] for i in chosen]
-            loss, tokens = accumulate_gradients(policy, batch, sft.microbatch_tokens)
+            loss, tokens = team_gradients(team, batch, sft.microbatch_tokens)
             check_loss(loss, sft, "sft", step)
             rate = learning_rate(sft, step, steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
@@ -67,22 +70,31 @@ def fine_tune(
             phase.finish(step, metrics)
 
 
-def accumulate_gradients(
-    policy: LoadedModel, batch: Sequence[TrainingSequence], microbatch_tokens: int
+def team_gradients(
+    team: Team, batch: Sequence[TrainingSequence], microbatch_tokens: int
 ) -> tuple[float, int]:
     """Add the gradients of the batch's mean loss per scored token to the model's.
 
     Returns:
         The loss in nats per scored token, and the number of tokens that went through the model.
     """
-    micro_batches = pack(batch, microbatch_tokens)
+    micro_batches = pack(batch, even_budget(batch, microbatch_tokens, team.size))
     scored = sum(len(micro.token_N) for micro in micro_batches)
-    total = 0.0
+    sizes = [micro.tokens for micro in micro_batches]
+    parts = [([micro_batches[item] for item in items], scored) for items in deal(sizes, team.size)]
+    losses = team.map(_accumulate_gradients, parts)
+    team.add_gradients(len(parts))
+    return sum(losses), sum(sizes)
+
+
+def _accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]) -> float:
+    model, (micro_batches, scored), total = member.policy.model, part, 0.0
+    clear_gradients(list(model.parameters()))
     for micro in micro_batches:
-        loss = -score(policy.model, micro, temperature=1.0).logprobs.sum() / scored
+        loss = -score(model, micro, temperature=1.0).logprobs.sum() / scored
         loss.backward()
         total += loss.item()
-    return total, sum(micro.tokens for micro in micro_batches)
+    return total
 
 
 @torch.no_grad()

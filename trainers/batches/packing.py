@@ -95,6 +95,16 @@ def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUD
     return [packer.micro_batch() for packer in packed]
 
 
+def even_budget(rows: Sequence[TrainingSequence], token_budget: int, parts: int) -> int:
+    """The budget with which the rows make about the same number of micro-batches for each of `parts`, of
+    about the same size."""
+    if parts == 1:
+        return token_budget
+    tokens = sum(micro.tokens for micro in pack(rows, token_budget))
+    count = parts * max(1, -(-tokens // (parts * token_budget)))
+    return max(1, -(-tokens // count))
+
+
 def sampled_counts(rows: Sequence[TrainingSequence]) -> Tensor:
     """Sampled tokens of each row, [R] int64."""
     return torch.tensor([sum(row.sampled) for row in rows], dtype=torch.int64)

@@ -28,6 +28,9 @@ class RunSection(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that torch computes with; another number may round differently. Small models gain little from a
     second one and lose much when another process wants its core: threads that wait for each other spin."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes among which episodes and gradients are dealt out, each with `threads` threads; as many as
+    there are cores are the fastest on a CPU. Another number rounds differently."""
 
 
 class CheckpointSection(Section):

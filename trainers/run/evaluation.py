@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,8 @@ from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, Phase, counter, phase
 from ludus.trainers.mixture import Mixture
-from ludus.trainers.run.policy import engine_policy, load_policy, run_engine
+from ludus.trainers.parallel.team import Team
+from ludus.trainers.run.policy import load_policy
 from ludus.trainers.tasks import Task
 from ludus.trainers.validation import play_tasks
 
@@ -29,6 +29,7 @@ _PHASES: dict[Stage, Phase] = {
 
 def evaluate(
     stage: Stage,
+    team: Team,
     config: RunConfig,
     run: Path,
     mixture: Mixture,
@@ -43,9 +44,9 @@ def evaluate(
     name, samples = _PHASES[stage], config.evaluation.samples
     with phase(listener, name, len(tasks) * samples):
         policy = load_policy(run / "models" / stage, config)
-        with closing(run_engine(policy, config)) as engine:
-            player = engine_policy(engine, policy, config, config.evaluation.temperature)
-            episodes = play_tasks(player, tasks, samples, config, counter(listener, name))
+        with team.computing_with(policy):
+            temperature = config.evaluation.temperature
+            episodes = play_tasks(team, tasks, samples, temperature, counter(listener, name))
         summary = summarise(episodes)
         parts = _by_environment(episodes, mixture)
         path = run / "episodes" / f"{name}.parquet"

@@ -3,7 +3,7 @@ already done is skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import Mixture, mixture_of
+from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
     best_folder,
@@ -33,13 +34,7 @@ from ludus.trainers.run.directory import (
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
 from ludus.trainers.run.own_data import load_data, reserved_tasks
-from ludus.trainers.run.policy import (
-    engine_policy,
-    initial_model,
-    load_policy,
-    run_engine,
-    save_policy,
-)
+from ludus.trainers.run.policy import initial_model, load_policy, save_policy
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.validation import Validation, best_metric
@@ -71,7 +66,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     listener = listener or Listener()
-    with open_run(config, Path(directory), resume) as run, computing(config):
+    with open_run(config, Path(directory), resume) as run, computing(config), Team(config) as team:
         mixture = mixture_of(config)
         scorer(config.grpo)  # refused before priming, not after
         held_out = hold_out_tasks(mixture, config)
@@ -82,19 +77,19 @@ def train(
             )
 
         def evaluate_stage(stage: Stage) -> None:
-            evaluate(stage, config, run, mixture, held_out.evaluation, listener)
+            evaluate(stage, team, config, run, mixture, held_out.evaluation, listener)
 
         if not primed_folder(run).exists():
             refuse_without_primed(run)
-            prime(config, run, mixture, held_out, listener)
+            prime(team, config, run, mixture, held_out, listener)
         evaluate_stage("primed")
         start = primed_folder(run)
         if config.rft.iterations:
             start = rft_folder(run) if config.grpo.steps else final_folder(run)
             if not start.exists():
-                run_rft(config, run, mixture, held_out, listener, start)
+                run_rft(team, config, run, mixture, held_out, listener, start)
         if config.grpo.steps and not final_folder(run).exists():
-            run_grpo(config, run, mixture, held_out, listener, start)
+            run_grpo(team, config, run, mixture, held_out, listener, start)
         if config.rft.iterations or config.grpo.steps:
             if best_folder(run).exists():
                 evaluate_stage("best")
@@ -125,7 +120,9 @@ def computing(config: RunConfig) -> Iterator[None]:
         memory.fill_uninitialized_memory = fill
 
 
-def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener) -> None:
+def prime(
+    team: Team, config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener
+) -> None:
     """Make or load the model, fine-tune it on demonstrations or data, save it as `models/primed`."""
     with phase(listener, "model", 0):
         policy = load_policy(initial_model(config, run), config)
@@ -145,7 +142,8 @@ def prime(config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks
         if config.model.path == "small" and not initial_folder(run).exists():
             save_policy(policy, initial_folder(run))
         torch.manual_seed(config.run.seed)
-        fine_tune(policy, *shown, config, run, tasks, listener)
+        with team.computing_with(policy):
+            fine_tune(team, policy, *shown, config, run, tasks, listener)
         tasks.close()
     save_policy(policy, primed_folder(run))
 
@@ -162,15 +160,20 @@ def play_demonstrations(
 
 
 def run_rft(
-    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener, target: Path
+    team: Team,
+    config: RunConfig,
+    run: Path,
+    mixture: Mixture,
+    held_out: HeldOutTasks,
+    listener: Listener,
+    target: Path,
 ) -> None:
     """Train the primed model by rejection sampling, save it in `target`."""
     policy = load_policy(primed_folder(run), config)
     tasks = TaskStream(mixture, config.run.seed, "rft", held_out.keys)
-    with closing(run_engine(policy, config)) as engine:
-        player = engine_policy(engine, policy, config, config.rollout.temperature)
+    with team.computing_with(policy):
         torch.manual_seed(config.run.seed)
-        train_rft(policy, player, config, run, tasks, listener, engine)
+        train_rft(team, policy, config, run, tasks, listener)
     tasks.close()
     save_policy(policy, target)
 
@@ -203,7 +206,13 @@ def refuse_without_best(config: RunConfig, run: Path) -> None:
 
 
 def run_grpo(
-    config: RunConfig, run: Path, mixture: Mixture, held_out: HeldOutTasks, listener: Listener, start: Path
+    team: Team,
+    config: RunConfig,
+    run: Path,
+    mixture: Mixture,
+    held_out: HeldOutTasks,
+    listener: Listener,
+    start: Path,
 ) -> None:
     """Train the model in `start` with GRPO, save it as `models/final`."""
     refuse_without_best(config, run)
@@ -211,11 +220,9 @@ def run_grpo(
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     critic = load_critic(policy, config, start)
-    with closing(run_engine(policy, config)) as engine:
-        player = engine_policy(engine, policy, config, config.rollout.temperature)
+    with team.computing_with(policy):
         validation = Validation(
-            engine_policy(engine, policy, config, config.evaluation.temperature),
-            engine,
+            team,
             held_out.validation,
             mixture,
             config,
@@ -224,19 +231,7 @@ def run_grpo(
         )
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
-        train_grpo(
-            policy.model,
-            player,
-            reference.at,
-            config,
-            run,
-            tasks,
-            listener,
-            engine,
-            validation,
-            process,
-            critic,
-        )
+        train_grpo(team, policy, reference.at, config, run, tasks, listener, validation, process, critic)
     tasks.close()
     if critic is not None:
         save_critic(critic, policy, critic_folder(run))

@@ -1,0 +1,1 @@
+"""Data-parallel workers: processes that share the weights and take a part of each batch."""

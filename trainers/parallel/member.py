@@ -1,0 +1,134 @@
+"""One of the processes that share a batch: its model, its engine, and the loop of those that were started."""
+
+import io
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ludus.agents.engines.base import Engine
+from ludus.agents.models import LoadedModel, format_of
+from ludus.agents.policy import EnginePolicy
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.parallel.memory import Layout
+from ludus.trainers.run.policy import engine_policy, run_engine
+
+
+@dataclass
+class Member:
+    """What a part of a batch is computed with."""
+
+    policy: LoadedModel
+    config: RunConfig
+    size: int
+    """How many members there are."""
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Made when it is first needed; to be closed by whoever is done with the member."""
+        return run_engine(self.policy, self.config)
+
+    def player(self, temperature: float) -> EnginePolicy:
+        """What samples from the model."""
+        return engine_policy(self.engine, self.policy, self.config, temperature)
+
+
+Function = Callable[[Member, Any], Any]
+"""Of a module, so that it can be named to another process."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """A model for members to compute with from now on; its parameters are not pickled, but in `weights`."""
+
+    pickled: bytes
+    layout: Layout
+    weights: Path
+    gradients: Path
+    """Where the member's gradients go."""
+
+
+def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
+    """Model and tokenizer, without the parameters."""
+    places = {id(parameter): place for place, parameter in enumerate(parameters)}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            return places.get(id(obj)) if isinstance(obj, nn.Parameter) else None
+
+    stream = io.BytesIO()
+    Pickler(stream).dump((policy.model, policy.tokenizer))
+    return stream.getvalue()
+
+
+def _unpickled(load: Load) -> LoadedModel:
+    weights = load.layout.map(load.weights)
+    parameters = [nn.Parameter(weight, weight.is_floating_point()) for weight in weights]
+
+    class Unpickler(pickle.Unpickler):
+        def persistent_load(self, place: int) -> nn.Parameter:
+            return parameters[place]
+
+    model, tokenizer = Unpickler(io.BytesIO(load.pickled)).load()
+    for parameter, gradient in zip(parameters, load.layout.map(load.gradients), strict=True):
+        parameter.grad = gradient
+    return LoadedModel(model, tokenizer, format_of(tokenizer))
+
+
+def clear_gradients(parameters: list[nn.Parameter]) -> None:
+    """To zero, in the memory that they are in."""
+    for parameter in parameters:
+        if parameter.grad is not None:
+            parameter.grad.zero_()
+
+
+def serve(descriptor: int) -> None:
+    """Compute what comes in over a connection, until its other end closes.
+
+    Args:
+        descriptor: Of this end of the connection.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the affair of the process that began the run
+    connection = Connection(descriptor)
+    try:
+        config, size, path = pickle.loads(connection.recv_bytes())
+        sys.path[:] = path
+        from ludus.trainers.run.job import computing
+
+        with computing(config):
+            _serve(connection, config, size)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        os._exit(0)  # the run is over, or was killed
+
+
+def _serve(connection: Connection, config: RunConfig, size: int) -> None:
+    member: Member | None = None
+    while True:
+        received = pickle.loads(connection.recv_bytes())
+        try:
+            if isinstance(received, Load):
+                member, answer = Member(_unpickled(received), config, size), None
+            else:
+                function, part = received
+                assert member is not None, "a model is loaded first"
+                answer = function(member, part)
+        except Exception as error:
+            connection.send_bytes(pickle.dumps((None, _sendable(error))))
+        else:
+            connection.send_bytes(pickle.dumps((answer, None)))
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -1,0 +1,36 @@
+"""Tensors in memory that several processes map: weights that all read, gradients that one adds up for all."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+_ALIGNMENT = 64
+"""Bytes. The same alignment everywhere, since it decides which instructions linear algebra uses."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where tensors lie in one file, as every process that maps it sees them."""
+
+    shapes: tuple[torch.Size, ...]
+    dtypes: tuple[torch.dtype, ...]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor]) -> "Layout":
+        return cls(tuple(tensor.shape for tensor in tensors), tuple(tensor.dtype for tensor in tensors))
+
+    def map(self, file: Path) -> list[Tensor]:
+        """The tensors, in the file's memory; a file that is not there yet is made, and holds zeros."""
+        sizes = [
+            shape.numel() * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
+        ]
+        steps = [-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes]
+        memory = torch.from_file(str(file), shared=True, size=sum(steps), dtype=torch.uint8)
+        pieces = memory.split(steps)
+        return [
+            piece[:size].view(dtype).view(shape)
+            for piece, size, dtype, shape in zip(pieces, sizes, self.dtypes, self.shapes, strict=True)
+        ]

@@ -1,0 +1,64 @@
+"""Rollouts dealt out among a team: whole groups, since what a group has in common is computed once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ludus.agents.episode import Episode
+from ludus.agents.rollout import Job, rollout_mixed
+from ludus.trainers.parallel.member import Member
+from ludus.trainers.parallel.team import Team
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """A member's part of the episodes to play."""
+
+    jobs: Sequence[Job]
+    temperature: float
+    on_episode: Callable[[Episode], None] | None = None
+
+
+def play(
+    team: Team,
+    jobs: Sequence[Job],
+    temperature: float,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """An episode for each job, in order, sampled from the team's model as it is now.
+
+    Args:
+        on_episode: Told of each: of this process's as they end, of the others' afterwards.
+    """
+    parts = split_groups(jobs, team.size)
+    tasks = [Rollouts(part, temperature) for part in parts]
+    played = team.map(_play, [Rollouts(parts[0], temperature, on_episode), *tasks[1:]])
+    for episodes in played[1:]:
+        for episode in episodes if on_episode else ():
+            on_episode(episode)
+    return [episode for episodes in played for episode in episodes]
+
+
+def split_groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
+    """The jobs in order, in at most `parts` parts of about the same size, no group in two."""
+    split: list[list[Job]] = [[]]
+    done = 0
+    for _, group in groupby(jobs, key=lambda job: job[1].group):
+        members = list(group)
+        if split[-1] and (done + len(members) / 2) * parts >= len(jobs) * len(split) and len(split) < parts:
+            split.append([])
+        split[-1] += members
+        done += len(members)
+    return split
+
+
+def _play(member: Member, part: Rollouts) -> list[Episode]:
+    settings, engine = member.config.rollout, member.engine
+    engine.weights_changed()
+    engine.wake()
+    concurrency = -(-settings.concurrency // member.size)
+    episodes = rollout_mixed(
+        member.player(part.temperature), part.jobs, settings.limits, concurrency, part.on_episode
+    )
+    engine.sleep()
+    return episodes
