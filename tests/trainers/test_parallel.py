@@ -1,0 +1,169 @@
+"""Workers: the same bits every time, gradients as of one process, errors of other processes told here."""
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ludus.agents.models import LoadedModel
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart
+from ludus.tools.errors import UserError
+from ludus.trainers.algorithms.sft import team_gradients
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import ConfigError, RunError
+from ludus.trainers.parallel.member import Member
+from ludus.trainers.parallel.memory import Layout
+from ludus.trainers.parallel.play import play, split_groups
+from ludus.trainers.parallel.team import Team, deal
+from ludus.trainers.run.job import train
+
+from .conftest import changed
+from .test_forward import make_rows
+from .test_resuming import variant
+from .test_run import Killed, StopAt, outcome
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+
+@pytest.fixture
+def two(tiny: RunConfig) -> RunConfig:
+    return changed(variant(tiny, {}), "run", workers=2)
+
+
+def test_two_workers_end_in_the_same_bits_killed_or_not(two: RunConfig, tmp_path: Path) -> None:
+    whole = train(two, tmp_path / "whole")
+    again = train(two, tmp_path / "again")
+    assert outcome(again) == outcome(whole)
+    with pytest.raises(Killed):
+        train(two, tmp_path / "killed", listener=StopAt("grpo", 5))
+    train(two, tmp_path / "killed", resume=True)
+    assert outcome(tmp_path / "killed") == outcome(whole)
+
+
+def test_gradients_are_those_of_one_process(two: RunConfig, policy: LoadedModel) -> None:
+    policy.model.double()
+    rows = make_rows()
+    gradients = []
+    for config in (changed(two, "run", workers=1), two):
+        with Team(config) as team, team.computing_with(policy):
+            team_gradients(team, rows, 20)
+        gradients.append([parameter.grad.clone() for parameter in policy.model.parameters()])
+        policy.model.zero_grad()
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_an_update_is_there_for_all(two: RunConfig, policy: LoadedModel) -> None:
+    with Team(two) as team, team.computing_with(policy):
+        before = team.map(first_weight, [None, None])
+        with torch.no_grad():
+            next(policy.model.parameters()).add_(1.0)
+        assert team.map(first_weight, [None, None]) == [before[0] + 1.0] * 2
+
+
+def first_weight(member: Member, part: None) -> float:
+    return next(member.policy.model.parameters()).flatten()[0].item()
+
+
+def test_episodes_come_in_order_and_are_all_told_of(two: RunConfig, policy: LoadedModel) -> None:
+    (section,) = two.played
+    jobs = [(section.spec, EpisodeStart(n // 3, group=n // 3, sample=n % 3)) for n in range(15)]
+    told: list[int] = []
+    with Team(two) as team, team.computing_with(policy):
+        episodes = play(team, jobs, 1.0, lambda episode: told.append(episode.seed))
+    assert [(episode.group, episode.sample) for episode in episodes] == [(n // 3, n % 3) for n in range(15)]
+    assert sorted(told) == [n // 3 for n in range(15)]
+
+
+def break_down(member: Member, part: str) -> str:
+    if part == "user error":
+        raise UserError("the fridge is open; close it")
+    if part == "lambda":
+        error = ValueError("no way to send this")
+        error.args = (lambda: None,)
+        raise error
+    if part == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return part
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "told"),
+    [
+        ("user error", UserError, "the fridge is open; close it"),
+        ("lambda", RuntimeError, "ValueError: <function"),
+        ("kill", RunError, r"worker 1 of 2 was killed by signal 9; likely .* memory; continue with --resume"),
+    ],
+)
+def test_what_breaks_in_another_process_is_told_here(
+    two: RunConfig, policy: LoadedModel, part: str, kind: type[Exception], told: str
+) -> None:
+    with (
+        Team(two) as team,
+        team.computing_with(policy),
+        pytest.raises(kind, match=told),
+    ):
+        team.map(break_down, ["fine", part])
+
+
+def test_no_process_is_left_behind(two: RunConfig, policy: LoadedModel) -> None:
+    with Team(two) as team, team.computing_with(policy):
+        (_, process) = team.map(process_id, [None, None])
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
+
+
+def process_id(member: Member, part: None) -> int:
+    return os.getpid()
+
+
+def test_more_workers_than_cores_are_refused(two: RunConfig) -> None:
+    many = changed(two, "run", workers=2, threads=2)
+    with pytest.raises(ConfigError, match=r"workers = 2 with run.threads = 2 keep 4 cores .* may use 2"):
+        Team(many)
+
+
+@given(sizes=st.lists(st.integers(0, 50), max_size=12), members=st.integers(1, 4))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_everything_is_dealt_out_once_and_evenly(sizes: Sequence[int], members: int) -> None:
+    hands = deal(sizes, members)
+    assert sorted(item for hand in hands for item in hand) == list(range(len(sizes)))
+    loads = [sum(sizes[item] for item in hand) for hand in hands] + [0] * (members - len(hands))
+    assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+@given(groups=st.lists(st.integers(1, 9), min_size=1, max_size=12), parts=st.integers(1, 4))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_groups_stay_whole_and_in_order(groups: Sequence[int], parts: int) -> None:
+    spec = EnvironmentSpec("ludus/Arithmetic-v0")
+    jobs: list[Any] = [
+        (spec, EpisodeStart(0, group=group, sample=n))
+        for group, size in enumerate(groups)
+        for n in range(size)
+    ]
+    split = split_groups(jobs, parts)
+    assert [job for part in split for job in part] == jobs
+    assert 1 <= len(split) <= parts
+    seen = [{job[1].group for job in part} for part in split]
+    assert sum(map(len, seen)) == len(groups)
+    assert max(map(len, split)) <= len(jobs) / parts + max(groups)
+
+
+def test_tensors_of_any_shape_and_type_are_shared(tmp_path: Path) -> None:
+    tensors = [torch.randn(3, 5), torch.tensor(2.5, dtype=torch.float64), torch.ones(7, dtype=torch.bfloat16)]
+    here, there = (Layout.of(tensors).map(tmp_path / "memory") for _ in range(2))
+    assert all((tensor == 0).all() for tensor in here)
+    for mine, value in zip(here, tensors, strict=True):
+        mine.copy_(value)
+    for theirs, value in zip(there, tensors, strict=True):
+        assert torch.equal(theirs, value)
+        assert theirs.data_ptr() % 64 == 0
