@@ -41,16 +41,16 @@ from pathlib import Path
 from ludus.agents.evaluate import summarise
 from ludus.trainers.config.reading import load_config
 from ludus.trainers.mixture import mixture_of
-from ludus.trainers.run.policy import engine_policy, run_engine, load_policy
+from ludus.trainers.parallel.team import Team
+from ludus.trainers.run.policy import load_policy
 from ludus.trainers.tasks import hold_out_tasks
 from ludus.trainers.validation import play_tasks
 run = Path(sys.argv[1])
 config = load_config(run / "config.toml")
 tasks, found = hold_out_tasks(mixture_of(config), config).evaluation, {}
 for stage in ("primed", "final"):
-    policy = load_policy(run / "models" / stage, config)
-    player = engine_policy(run_engine(policy, config), policy, config, temperature=0.0)
-    found[stage] = summarise(play_tasks(player, tasks, 1, config)).to_dict()["success"]
+    with Team(config) as team, team.computing_with(load_policy(run / "models" / stage, config)):
+        found[stage] = summarise(play_tasks(team, tasks, 1, 0.0)).to_dict()["success"]
 print(json.dumps(found))
 """
 

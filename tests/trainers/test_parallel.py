@@ -15,6 +15,7 @@ from ludus.agents.models import LoadedModel
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart
 from ludus.tools.errors import UserError
 from ludus.trainers.algorithms.sft import team_gradients
+from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.parallel.member import Member
@@ -130,6 +131,18 @@ def test_more_workers_than_cores_are_refused(two: RunConfig) -> None:
     many = changed(two, "run", workers=2, threads=2)
     with pytest.raises(ConfigError, match=r"workers = 2 with run.threads = 2 keep 4 cores .* may use 2"):
         Team(many)
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"grpo": {"credit": "gae", "loss": "ppo"}, "critic": {}}, "with a value model, drop run.workers"),
+        ({"model": {"device": "cuda"}}, "with model.device = cuda, drop run.workers"),
+    ],
+)
+def test_what_workers_cannot_do_is_refused(sections: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_config({"environment": {"id": "ludus/Arithmetic-v0"}, "run": {"workers": 2}, **sections})
 
 
 @given(sizes=st.lists(st.integers(0, 50), max_size=12), members=st.integers(1, 4))

@@ -102,6 +102,12 @@ class RunConfig(Section):
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
                 "take another credit"
             )
+        if self.run.workers > 1 and (self.critic is not None or not self.model.device.startswith("cpu")):
+            what = "a value model" if self.critic is not None else f"model.device = {self.model.device}"
+            raise ValueError(
+                f"run.workers = {self.run.workers} deal out the work on a CPU, without a value model; with "
+                f"{what}, drop run.workers"
+            )
         if self.critic is not None and self.grpo.credit != "gae":
             raise ValueError(
                 f'[critic] is a value model, which grpo.credit = "{self.grpo.credit}" does without; take '
