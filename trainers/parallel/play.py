@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import Job, rollout_mixed
@@ -33,8 +33,8 @@ def play(
     parts = split_groups(jobs, team.size)
     tasks = [Rollouts(part, temperature) for part in parts]
     played = team.map(_play, [Rollouts(parts[0], temperature, on_episode), *tasks[1:]])
-    for episodes in played[1:]:
-        for episode in episodes if on_episode else ():
+    if on_episode is not None:
+        for episode in chain.from_iterable(played[1:]):
             on_episode(episode)
     return [episode for episodes in played for episode in episodes]
 
