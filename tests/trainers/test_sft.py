@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.models import LoadedModel
-from ludus.trainers.algorithms.sft import accumulate_gradients, batch_indices, demonstrate, mean_loss
+from ludus.trainers.algorithms.sft import batch_indices, demonstrate, mean_loss, team_gradients
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.mixture import mixture_of
+from ludus.trainers.parallel.team import Team
 from ludus.trainers.tasks import Task
 
 
@@ -57,7 +58,8 @@ def test_the_loss_is_that_of_a_plain_forward_pass(policy: LoadedModel, tiny: Run
         losses.append(-logprobs.gather(1, ids[1:, None])[scored, 0])
     expected = torch.cat(losses).mean().item()
     assert mean_loss(policy, rows, 8192) == pytest.approx(expected, abs=1e-5)
-    assert accumulate_gradients(policy, rows, 8192)[0] == pytest.approx(expected, abs=1e-5)
+    with Team(tiny) as team, team.computing_with(policy):
+        assert team_gradients(team, rows, 8192)[0] == pytest.approx(expected, abs=1e-5)
 
 
 def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig) -> None:
@@ -65,7 +67,8 @@ def test_gradients_do_not_depend_on_the_cut(policy: LoadedModel, tiny: RunConfig
     gradients = []
     for budget in (8192, 1):  # all at once; one row at a time
         policy.model.zero_grad()
-        accumulate_gradients(policy, rows, budget)
+        with Team(tiny) as team, team.computing_with(policy):
+            team_gradients(team, rows, budget)
         gradients.append([parameter.grad.clone() for parameter in policy.model.parameters()])
     for at_once, by_row in zip(*gradients, strict=True):
         torch.testing.assert_close(at_once, by_row, atol=1e-6, rtol=1e-4)
