@@ -48,7 +48,7 @@ from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
-from ludus.trainers.parallel.member import Member, clear_gradients
+from ludus.trainers.parallel.member import Member
 from ludus.trainers.parallel.play import play as play_jobs
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
@@ -276,9 +276,7 @@ def team_gradients(
 
 def _part_of_gradients(member: Member, part: tuple[Minibatch, RunConfig]) -> Update:
     minibatch, config = part
-    model = member.policy.model
-    clear_gradients(list(model.parameters()))
-    return accumulate_gradients(minibatch, model, config.grpo, config.rollout.temperature)
+    return accumulate_gradients(minibatch, member.policy.model, config.grpo, config.rollout.temperature)
 
 
 def accumulate_gradients(

@@ -22,7 +22,7 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
-from ludus.trainers.parallel.member import Member, clear_gradients
+from ludus.trainers.parallel.member import Member
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import Task, TaskStream
@@ -89,7 +89,6 @@ def team_gradients(
 
 def _accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]) -> float:
     model, (micro_batches, scored), total = member.policy.model, part, 0.0
-    clear_gradients(list(model.parameters()))
     for micro in micro_batches:
         loss = -score(model, micro, temperature=1.0).logprobs.sum() / scored
         loss.backward()

@@ -83,13 +83,6 @@ def _unpickled(load: Load) -> LoadedModel:
     return LoadedModel(model, tokenizer, format_of(tokenizer))
 
 
-def clear_gradients(parameters: list[nn.Parameter]) -> None:
-    """To zero, in the memory that they are in."""
-    for parameter in parameters:
-        if parameter.grad is not None:
-            parameter.grad.zero_()
-
-
 def serve(descriptor: int) -> None:
     """Compute what comes in over a connection, until its other end closes.
 
@@ -119,6 +112,9 @@ def _serve(connection: Connection, config: RunConfig, size: int) -> None:
             else:
                 function, part = received
                 assert member is not None, "a model is loaded first"
+                for parameter in member.policy.model.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.zero_()  # in the memory that is shared
                 answer = function(member, part)
         except Exception as error:
             connection.send_bytes(pickle.dumps((None, _sendable(error))))
