@@ -1,6 +1,6 @@
 """Does credit pay? Errands of many turns, each rewarded when it is done, by three kinds of credit.
 
-    python benchmarks/credit.py [--seeds 30 31 32 33 34] [--jobs 2] [--folder runs/credit]
+    python benchmarks/credit.py [--seeds 40 41 42 43 44] [--jobs 2] [--folder runs/credit]
 
 `configs/quest.toml`, all from one primed model, which is primed with the first seed, so that what differs is
 the credit and the luck of training: `group` gives every token its episode's advantage, `turn` what was earned
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[30, 31, 32, 33, 34])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[40, 41, 42, 43, 44])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/credit"))
     arguments = parser.parse_args()
