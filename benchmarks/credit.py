@@ -1,14 +1,13 @@
-"""Does credit pay? Errands of many turns, each rewarded when it is done, by three kinds of credit.
+"""Does credit pay? One errand of many turns whose reward comes at the end, by three kinds of credit.
 
-    python benchmarks/credit.py [--seeds 40 41 42 43 44] [--jobs 2] [--folder runs/credit]
+    python benchmarks/credit.py [--seeds 50 51 …] [--jobs 2] [--folder runs/credit]
 
-`configs/quest.toml`, all from one primed model, which is primed with the first seed, so that what differs is
-the credit and the luck of training: `group` gives every token its episode's advantage, `turn` what was earned
-from its turn on, `anchor` compares turns of a group in the same state as well. All sample the same number of
-episodes; an episode that succeeds sooner samples fewer tokens. Prints a table and writes
-`benchmarks/results/credit.json`: success (all errands done) on held-out tasks, mean and 95% interval over
-seeds, and the tokens sampled for it. The project's figure: `turn` or `anchor` above `group`, the intervals
-disjoint, with no more tokens.
+`configs/quest.toml`, from one primed model for each seed: `group` gives every token its episode's advantage,
+`turn` what was earned from its turn on, `anchor` compares turns of a group in the same state as well. All
+sample the same number of episodes; an episode that succeeds sooner samples fewer tokens. Prints a table and
+writes `benchmarks/results/credit.json`: success on held-out tasks, mean and 95% interval over seeds, the
+tokens sampled for it, and what each has over `group` seed by seed. The project's figure: `turn` or `anchor`
+above `group`, the intervals disjoint, with no more tokens.
 """
 
 import argparse
@@ -24,9 +23,9 @@ HERE = Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "quest.toml"
 OUT = HERE / "results" / "credit.json"
 CONTESTANTS = (
-    Contestant("group", CONFIG, {"grpo.credit": "group", "grpo.gamma": "1.0"}),
-    Contestant("turn", CONFIG),
-    Contestant("anchor", CONFIG, {"grpo.credit": "anchor", "grpo.omega": "4.0"}),
+    Contestant("group", CONFIG, {"grpo.credit": "group", "grpo.gamma": "1.0", "grpo.omega": "1.0"}),
+    Contestant("turn", CONFIG, {"grpo.credit": "turn", "grpo.omega": "1.0"}),
+    Contestant("anchor", CONFIG, {"grpo.credit": "anchor"}),
 )
 
 
@@ -34,12 +33,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[40, 41, 42, 43, 44])
+    parser.add_argument("--seeds", type=int, nargs="+", default=range(50, 66))
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/credit"))
     arguments = parser.parse_args()
-    seeds = arguments.seeds
-    runs = compare(CONFIG, CONTESTANTS, seeds, arguments.folder, arguments.jobs, primed_by=seeds[0])
+    runs = compare(CONFIG, CONTESTANTS, arguments.seeds, arguments.folder, arguments.jobs)
     summary = {
         name: {
             "primed": over_seeds([run.primed["value"] for run in learned]),
@@ -51,10 +49,14 @@ def main() -> None:
     group = summary["group"]
     for name, row in summary.items():
         final = row["final"]
+        pairs = zip(runs[name], runs["group"], strict=True)
+        row["over_group"] = over_seeds([run.final["value"] - other.final["value"] for run, other in pairs])
         row["pays"] = final["low"] > group["final"]["high"] and row["tokens"] <= group["tokens"]
+        over = row["over_group"]
         print(
             f"{name:<8} {row['primed']['value']:.3f} → {final['value']:.3f} [{final['low']:.3f}, "
-            f"{final['high']:.3f}]  {row['tokens']:>9,.0f} tokens{'  above group' if row['pays'] else ''}"
+            f"{final['high']:.3f}]  {row['tokens']:>9,.0f} tokens  seed by seed {over['value']:+.3f} "
+            f"[{over['low']:+.3f}, {over['high']:+.3f}]{'  above group' if row['pays'] else ''}"
         )
     found = {
         "summary": summary,
