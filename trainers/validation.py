@@ -20,8 +20,6 @@ from ludus.trainers.parallel.play import play
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.tasks import Task
 
-_METRICS = {"success": "validation/success", "reward": "validation/reward"}
-
 
 def play_tasks(
     team: Team,
@@ -64,7 +62,7 @@ class Validation:
         temperature = self.config.evaluation.temperature
         episodes = play_tasks(self.team, self.tasks, section.samples, temperature)
         metrics = validation_metrics(episodes, self.mixture)
-        name = best_metric(section)
+        name = section.best_metric
         if name in metrics and metrics[name] > max(_values(history, name), default=float("-inf")):
             self.keep_best()
             self.listener.note(f"GRPO step {step + 1}: {name} {metrics[name]:.3f}, the best so far")
@@ -78,15 +76,10 @@ def is_due(step: int, section: ValidationSection, steps: int) -> bool:
 
 def is_out_of_patience(history: History, section: ValidationSection) -> bool:
     """Whether the last `patience` validations brought no new best."""
-    values = _values(history, best_metric(section))
+    values = _values(history, section.best_metric)
     if not section.patience or not values:
         return False
     return len(values) - 1 - values.index(max(values)) >= section.patience
-
-
-def best_metric(section: ValidationSection) -> str:
-    """The metric that tells which weights are best."""
-    return _METRICS.get(section.best, f"validation/pass@{section.samples}")
 
 
 def validation_metrics(episodes: Sequence[Episode], mixture: Mixture) -> dict[str, float]:

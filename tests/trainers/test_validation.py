@@ -24,7 +24,7 @@ from ludus.trainers.errors import ConfigError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.job import train
-from ludus.trainers.validation import best_metric, is_due, is_out_of_patience
+from ludus.trainers.validation import is_due, is_out_of_patience
 
 from .test_run import Killed, StopAt, outcome
 
@@ -55,9 +55,9 @@ def test_validations_follow_every_n_steps_and_the_last() -> None:
 
 
 def test_the_metric_that_tells_what_is_best() -> None:
-    assert best_metric(ValidationSection(every=1)) == "validation/success"
-    assert best_metric(ValidationSection(every=1, best="reward")) == "validation/reward"
-    assert best_metric(ValidationSection(every=1, best="pass_at_k", samples=4)) == "validation/pass@4"
+    assert ValidationSection(every=1).best_metric == "validation/success"
+    assert ValidationSection(every=1, best="reward").best_metric == "validation/reward"
+    assert ValidationSection(every=1, best="pass_at_k", samples=4).best_metric == "validation/pass@4"
 
 
 @pytest.mark.parametrize(

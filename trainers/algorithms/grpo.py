@@ -54,7 +54,7 @@ from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
-from ludus.trainers.validation import Validation, best_metric, is_out_of_patience
+from ludus.trainers.validation import Validation, is_out_of_patience
 
 Play = Callable[[int, int], list[Episode]]
 """Plays as many groups as the first argument says, numbered from the second on."""
@@ -94,7 +94,7 @@ def train_grpo(
     ) as phase:
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):
-                listener.note(f"GRPO ends after step {step}: {best_metric(config.validation)} rises no more")
+                listener.note(f"GRPO ends after step {step}: {config.validation.best_metric} rises no more")
                 break
 
             # Play groups of episodes, each group from one start.

@@ -53,6 +53,12 @@ class ValidationSection(Section):
     patience: CountOrNone = 0
     """GRPO ends early after this many validations in a row without a new best; 0 plays all steps."""
 
+    @property
+    def best_metric(self) -> str:
+        """The name of the metric that tells which weights are best."""
+        name = f"pass@{self.samples}" if self.best == "pass_at_k" else self.best
+        return f"validation/{name}"
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.patience and not self.every:

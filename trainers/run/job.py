@@ -37,7 +37,7 @@ from ludus.trainers.run.own_data import load_data, reserved_tasks
 from ludus.trainers.run.policy import initial_model, load_policy, save_policy
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
-from ludus.trainers.validation import Validation, best_metric
+from ludus.trainers.validation import Validation
 
 Rows = Sequence[TrainingSequence]
 
@@ -196,7 +196,7 @@ def refuse_without_best(config: RunConfig, run: Path) -> None:
         RunError: if weights were the best of a validation, but are gone.
     """
     validated = config.validation.every and any(
-        best_metric(config.validation) in line for line in read_metrics(run)
+        config.validation.best_metric in line for line in read_metrics(run)
     )
     if validated and not best_folder(run).exists():
         raise RunError(

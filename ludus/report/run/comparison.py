@@ -14,7 +14,6 @@ from ludus.report.run.files import Run
 from ludus.report.run.pairs import Key, Matched, match, task_key
 from ludus.tools.wording import number
 from ludus.trainers.config.evaluation import ValidationSection
-from ludus.trainers.validation import best_metric
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _best(run: Run) -> list[str]:
     best = _stated(run.evaluation.get("best"), "success")
     if best is None:
         return []
-    chosen = best_metric(ValidationSection(**run.config["validation"])).partition("/")[2]
+    chosen = ValidationSection(**run.config["validation"]).best_metric.partition("/")[2]
     validated = run.grpo.columns.get(f"validation/{chosen}")
     when = f" of step {int(validated[0][int(validated[1].argmax())])}" if validated else ""
     share, low, high = (number(value, "percent") for value in (best.value, best.low, best.high))
