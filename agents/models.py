@@ -82,6 +82,11 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
 
 
 def format_of(tokenizer: Any) -> ChatFormat:
+    """The chat format of a model with this tokenizer.
+
+    Raises:
+        FormatError: there is none, or one that cannot be used.
+    """
     form = SmallFormat if SmallFormat.fits(tokenizer) else TemplateFormat
     return form(tokenizer)
 

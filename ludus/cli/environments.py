@@ -41,14 +41,14 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
         if accepted is not None and key not in accepted:
             hint = did_you_mean(key, accepted, otherwise=f"it takes {', '.join(accepted) or 'none'}")
             raise UsageError(f"{name} has no argument {key!r}: {hint}")
-    if render_mode is not None:
-        if "render_mode" not in (argument_names(environment_class(name)) or ["render_mode"]):
-            raise UsageError(
-                f"{name} cannot be shown: its constructor takes no render_mode; add one, and draw in render()"
-            )
-        arguments = {**arguments, "render_mode": render_mode}
+    shown = argument_names(environment_class(name))
+    if render_mode is not None and shown is not None and "render_mode" not in shown:
+        raise UsageError(
+            f"{name} cannot be shown: its constructor takes no render_mode; add one, and draw in render()"
+        )
+    rendering = {} if render_mode is None else {"render_mode": render_mode}
     try:
-        return gymnasium.make(name, **arguments)
+        return gymnasium.make(name, **rendering, **arguments)
     except (TypeError, ValueError) as refusal:
         if not arguments:
             raise

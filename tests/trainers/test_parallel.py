@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart
 from ludus.tools.errors import UserError
+from ludus.trainers.algorithms.grpo import team_gradients as grpo_gradients
 from ludus.trainers.algorithms.sft import team_gradients
+from ludus.trainers.batches.groups import make_groups
+from ludus.trainers.batches.minibatch import make_minibatches
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
@@ -61,6 +65,17 @@ def test_gradients_are_those_of_one_process(two: RunConfig, policy: LoadedModel)
         policy.model.zero_grad()
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_a_step_without_a_gradient_is_no_error(
+    two: RunConfig, policy: LoadedModel, episode: Callable[..., Episode]
+) -> None:
+    config = changed(two, "grpo", updates_per_batch=1, kl_coefficient=0.0)
+    groups = make_groups([episode(1.0), episode(1.0)], config)
+    (minibatch,) = make_minibatches([groups], policy.model, None, config)
+    with Team(config) as team, team.computing_with(policy):
+        assert grpo_gradients(team, minibatch, config).ratios.tokens == 0
+        assert team.map(process_id, []) == []
 
 
 def test_an_update_is_there_for_all(two: RunConfig, policy: LoadedModel) -> None:

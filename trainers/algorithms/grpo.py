@@ -260,7 +260,7 @@ def team_gradients(
     team: Team, minibatch: Minibatch, config: RunConfig, critic: Critic | None = None, learns: bool = True
 ) -> Update:
     """`accumulate_gradients`, with the micro-batches dealt out among the team."""
-    if team.size == 1:
+    if team.size == 1 or not minibatch.micro_batches:
         return accumulate_gradients(
             minibatch, team.model, config.grpo, config.rollout.temperature, critic, learns
         )

@@ -92,11 +92,5 @@ def common_prefix(one: Ids, other: Ids) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
-def roots(lengths: Sequence[int]) -> tuple[Branch, ...]:
-    """Rows that share nothing."""
-    ends = np.cumsum([0, *lengths]).tolist()
-    return tuple(Branch(begin, length) for begin, length in zip(ends, lengths, strict=False))
-
-
 def _size(ranges: Sequence[tuple[int, int]]) -> int:
     return sum(end - begin for begin, end in ranges)

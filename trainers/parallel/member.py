@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,8 +27,6 @@ class Member:
 
     policy: LoadedModel
     config: RunConfig
-    size: int
-    """How many members there are."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -89,26 +86,25 @@ def serve(descriptor: int) -> None:
     Args:
         descriptor: Of this end of the connection.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the affair of the process that began the run
     connection = Connection(descriptor)
     try:
-        config, size, path = pickle.loads(connection.recv_bytes())
+        config, path = pickle.loads(connection.recv_bytes())
         sys.path[:] = path
         from ludus.trainers.run.job import computing
 
         with computing(config):
-            _serve(connection, config, size)
+            _serve(connection, config)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(0)  # the run is over, or was killed
 
 
-def _serve(connection: Connection, config: RunConfig, size: int) -> None:
+def _serve(connection: Connection, config: RunConfig) -> None:
     member: Member | None = None
     while True:
         received = pickle.loads(connection.recv_bytes())
         try:
             if isinstance(received, Load):
-                member, answer = Member(_unpickled(received), config, size), None
+                member, answer = Member(_unpickled(received), config), None
             else:
                 function, part = received
                 assert member is not None, "a model is loaded first"

@@ -56,7 +56,7 @@ def _play(member: Member, part: Rollouts) -> list[Episode]:
     settings, engine = member.config.rollout, member.engine
     engine.weights_changed()
     engine.wake()
-    concurrency = -(-settings.concurrency // member.size)
+    concurrency = -(-settings.concurrency // member.config.run.workers)
     episodes = rollout_mixed(
         member.player(part.temperature), part.jobs, settings.limits, concurrency, part.on_episode
     )

@@ -42,12 +42,8 @@ class Team:
     def __init__(self, config: RunConfig) -> None:
         self._config = config
         self.size = config.run.workers
-        cores, wanted = len(os.sched_getaffinity(0)), self.size * config.run.threads
-        if self.size > 1 and wanted > cores:
-            raise ConfigError(
-                f"run.workers = {self.size} with run.threads = {config.run.threads} keep {wanted} cores "
-                f"busy, but this process may use {cores}: they would wait for each other; take fewer"
-            )
+        if self.size > 1:
+            _refuse_without_cores(self.size, config.run.threads)
         self._processes = [_Process(number, config) for number in range(1, self.size)]
         self._member: Member | None = None
         self._parameters: list[nn.Parameter] = []
@@ -64,7 +60,7 @@ class Team:
     def computing_with(self, policy: LoadedModel) -> Iterator[None]:
         """Inside, the team computes with this model. With several members its parameters move to shared
         memory."""
-        self._member = Member(policy, self._config, self.size)
+        self._member = Member(policy, self._config)
         if self._processes:
             self._share(policy)
         with closing(self._member.engine):
@@ -106,7 +102,7 @@ class Team:
             Exception: what `function` raises; the team is of no use afterwards.
         """
         assert self._member is not None, "load a model first"
-        busy = self._processes[: len(parts) - 1]
+        busy = self._processes[: len(parts[1:])]
         for process, part in zip(busy, parts[1:], strict=True):
             process.send((function, part))
         try:
@@ -125,15 +121,27 @@ class Team:
                     parameter.grad.add_(gradient)
 
 
+def _refuse_without_cores(workers: int, threads: int) -> None:
+    cores, wanted = len(os.sched_getaffinity(0)), workers * threads
+    if wanted > cores:
+        raise ConfigError(
+            f"run.workers = {workers} with run.threads = {threads} keep {wanted} cores busy, but this "
+            f"process may use {cores}: they would wait for each other; take fewer"
+        )
+
+
 class _Process:
     def __init__(self, number: int, config: RunConfig) -> None:
         self.number, self._of = number, config.run.workers
         self._connection, theirs = Pipe()
         program = f"from ludus.trainers.parallel.member import serve; serve({theirs.fileno()})"
         command = [sys.executable, "-c", program]
-        self._process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        # In a session of its own: Ctrl-C in the terminal is the affair of the process that began the run.
+        self._process = subprocess.Popen(
+            command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, start_new_session=True
+        )
         theirs.close()
-        self.send((config, config.run.workers, sys.path))
+        self.send((config, sys.path))
 
     def send(self, message: object) -> None:
         try:

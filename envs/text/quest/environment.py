@@ -134,7 +134,7 @@ class Quest(ChatEnv):
         how = (
             "Each reply is one command, such as <action>go north</action>, <action>take lamp</action> or "
             "<action>drop lamp</action>. A locked door opens if you go there with the key of its colour. "
-            f"Find {what(house, 0)}."
+            f"Find {in_words(house, 0)}."
         )
         kind = {0: "no locked door", 1: "one locked door"}.get(self.doors, f"{self.doors} locked doors")
         return Start([system(how), user(scene(state))], f"{house} {now}", state, kind)
@@ -146,19 +146,18 @@ class Quest(ChatEnv):
             return Outcome(state, [message], {"malformed": 1.0})
         now, said = obey(state.house, state.now, command)
         taken = now.places[state.errand] == CARRIED and not state.found
-        is_refused = now == state.now
         after = replace(state, now=now, found=state.found or taken)
         # The next errand's thing may be carried already, and be for this room.
         while not after.is_done and done(after.house, after.now, after.errand):
             after = QuestState(after.house, hand_over(after.now, after.errand), after.errand + 1)
             said = f"{said} The errand is done.".strip()
             if not after.is_done:
-                said = f"{said} Now find {what(after.house, after.errand)}."
+                said = f"{said} Now find {in_words(after.house, after.errand)}."
         terms = {
             "done": (after.errand - state.errand) / self.errands,
             "success": float(after.is_done),
             "found": float(taken),
-            "refused": float(is_refused),
+            "refused": float(now == state.now),
         }
         told = said if after.is_done else f"{said} {scene(after)}".strip()
         return Outcome(after, [user(told)], terms, after.is_done, after.is_done)
@@ -186,7 +185,7 @@ class Quest(ChatEnv):
         return f"the {state.house.errands[state.errand].thing} {where}"
 
 
-def what(house: House, errand: int) -> str:
+def in_words(house: House, errand: int) -> str:
     """The errand in words."""
     asked = house.errands[errand]
     return f"the {asked.thing} and bring it to the {house.rooms[asked.target]}"
