@@ -46,7 +46,7 @@ def make(id: str, arguments: Mapping[str, Any], render_mode: str | None = None) 
         raise UsageError(
             f"{name} cannot be shown: its constructor takes no render_mode; add one, and draw in render()"
         )
-    rendering = {} if render_mode is None else {"render_mode": render_mode}
+    rendering: dict[str, Any] = {} if render_mode is None else {"render_mode": render_mode}
     try:
         return gymnasium.make(name, **rendering, **arguments)
     except (TypeError, ValueError) as refusal:
