@@ -38,7 +38,8 @@ class Layout:
 
     def to_flat(self, values: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
         """From one tensor [T] for each trajectory to the sampled tokens of the chosen rows, [S]."""
-        pieces = [value.split(t.tokens) for value, t in zip(values, self.trajectories, strict=True)]
+        episodes = {self.episode_R[r] for r in chosen}
+        pieces = {e: values[e].split(self.trajectories[e].tokens) for e in episodes}
         flat = [pieces[self.episode_R[r]][turn] for r in chosen for turn in self.rows[r].turns]
         return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
 
