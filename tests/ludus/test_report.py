@@ -39,6 +39,7 @@ from ludus.report.run.page import render
 from ludus.report.run.pairs import heldout_pairs, match
 from ludus.report.run.write import gather
 from ludus.report.transcript import shade
+from ludus.tools.checksums import sealed
 from ludus.tools.errors import UserError
 from ludus.tools.wording import number
 from ludus.trainers.config.reading import parse_config
@@ -548,6 +549,105 @@ def test_a_full_disk_leaves_the_old_report(run: Path, monkeypatch: pytest.Monkey
         write_report(run)
     assert report.read_bytes() == b"the old one"
     assert not list(run.glob(".*"))
+
+
+# Trust: what was checked at every step.
+
+
+def checked(name: str, **changes: Any) -> dict[str, Any]:
+    """A check as it stands in `trust.json`, far from its limit."""
+    plain = {
+        "name": name, "kind": "numerics", "holds": f"what {name} says", "unit": "nats", "bound": "most",
+        "limit": 1e-3, "warns": False, "steps": 60, "worst": 1e-6, "worst_step": 12,
+        "detail": "position 8-15", "alarms": 0, "message": "",
+    }  # fmt: skip
+    return {**plain, **changes}
+
+
+def write_trust(run: Path, *checks: dict[str, Any], alarm: str = "") -> None:
+    record = sealed({"step": "GRPO step 60", "alarm": alarm, "checks": list(checks)})
+    (run / "trust.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_checks_that_held_are_summed_up_and_listed(run: Path) -> None:
+    assert "Trust" not in Page(run).text
+    share = {"kind": "data", "unit": "percent", "limit": 0.2, "worst": 0.15, "worst_step": 7, "detail": ""}
+    write_trust(
+        run,
+        checked("mismatch_mean"),
+        checked("tokens", kind="identity", limit=0, worst=0, unit="tokens"),
+        checked("fault_share", **share),
+        checked("critic_loss", steps=0, worst=None, worst_step=None),
+        checked("collapse", limit=None),
+    )
+    page = Page(run)
+    assert (
+        "All 3 checks that apply held at every step; the closest to its limit was fault_share: 15.0% at "
+        "step 7, limit ≤ 20.0%."
+    ) in page.text
+    for said in ("what mismatch_mean says", "≤ 0.0010 nats", "1.0e−6 nats", "step 12, position 8-15"):
+        assert said in page.text
+    assert "These do not apply to this run: critic_loss." in page.text
+    assert "Switched off: collapse." in page.text
+    gauges = [svg["aria-label"] for svg in page.all("svg") if (svg["class"] or "").startswith("gauge")]
+    assert gauges == [
+        "mismatch_mean: 1e3× below",
+        "tokens: exact",
+        "fault_share: 1.33× below",
+    ]
+    assert "alarm" not in page.text.lower()
+
+
+def test_the_alarm_that_stopped_a_run_stands_out(run: Path) -> None:
+    (run / "evaluation.json").write_text(json.dumps({"primed": evaluation(run)["primed"]}))
+    write_trust(
+        run,
+        checked("flat_groups", kind="data", warns=True, alarms=3, message="all are flat: <raise> them"),
+        checked("mismatch_mean", worst=0.01, alarms=1, message="the engine computes something else"),
+        checked("loss"),
+        alarm="mismatch_mean",
+    )
+    page = Page(run)
+    # At the top of the page, and in its place.
+    assert page.text.count("mismatch_mean stopped the run at GRPO step 60.") == 2
+    assert "Alarm, mismatch_mean" in page.text
+    assert "the engine computes something else" in page.text
+    assert "Warning, flat_groups" in page.text
+    assert "all are flat: <raise> them" in page.text
+    badges = [span["class"] for span in page.all("span") if "badge" in (span.get("class") or "")]
+    assert badges.count("badge bad") >= 1
+    assert "warning × 3" in page.text
+    assert sum(svg["class"] == "gauge beyond" for svg in page.all("svg")) == 1
+    assert write_report(run).is_file()
+
+
+def test_warnings_are_said_to_be_ones(run: Path) -> None:
+    write_trust(run, checked("loss"), checked("flat_groups", warns=True, alarms=1, message="all are flat"))
+    text = Page(run).text
+    assert "None of the 2 checks that apply stopped the run; a warning came from flat_groups." in text
+    assert "stopped the run at" not in text
+
+
+def test_a_run_whose_checks_were_not_reached_says_so(run: Path) -> None:
+    write_trust(run, checked("loss", steps=0, worst=None, worst_step=None))
+    assert "No check has been measured yet." in Page(run).text
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe{", b"[]", b"null", b'{"checks": [{}]}'])
+def test_a_damaged_trust_file_is_one_clear_line(run: Path, content: bytes) -> None:
+    (run / "trust.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"trust\.json: not what the run wrote there.*delete it") as error:
+        write_report(run)
+    assert "\n" not in str(error.value)
+    assert not (run / "report.html").exists()
+
+
+def test_a_value_changed_on_the_disk_is_never_shown(run: Path) -> None:
+    write_trust(run, checked("loss", worst=0.25, alarms=1, message="too much"))
+    file = run / "trust.json"
+    file.write_text(file.read_text().replace("0.25", "0.00"))
+    with pytest.raises(UserError, match=r"trust\.json"):
+        write_report(run)
 
 
 # Tokens and episodes.

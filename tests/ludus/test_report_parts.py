@@ -15,12 +15,13 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.statistics import Interval
 from ludus.envs.chat import content_images, image_part, text_part, tool_result
 from ludus.report.figures import visible
-from ludus.report.run.charts import axis_range, chart, dumbbell
+from ludus.report.run.charts import LIMIT_AT, axis_range, chart, dumbbell, gauge
 from ludus.report.run.gifs import LARGEST, MOST_FRAMES, encode
 from ludus.report.run.pairs import heldout_pairs, match, training_pairs, typical
 from ludus.report.run.panels import Line, Panel
 from ludus.report.run.series import Mark
 from ludus.report.run.smoothing import FEWEST, MOST_POSITIONS, smooth
+from ludus.report.run.trust import Check
 from ludus.report.transcript import (
     CHARACTERS,
     IMAGE_CHARACTERS,
@@ -395,6 +396,68 @@ def test_an_axis_holds_zero_and_its_intervals(ends: list[tuple[float, float]]) -
 
 
 # Pictures of games
+
+
+# Trust
+
+
+def check(bound: str, limit: float, worst: float) -> Check:
+    return Check("c", "data", "", "", bound, limit, False, 1, worst, 1, "", 0, "")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bound", "limit", "worst", "nearness", "distance"),
+    [
+        ("most", 0.2, 0.05, 0.25, "4.00× below"),
+        ("most", 0.2, 0.4, 2.0, "2.00× above"),
+        ("most", 0.2, -1.0, 0.0, "far"),
+        ("most", 1e-3, 1e-9, 1e-6, "1e6× below"),
+        ("least", 0.1, 0.4, 0.25, "4.00× above"),
+        ("least", 0.1, 0.05, 2.0, "2.00× below"),
+        ("least", 0.1, -3.0, math.inf, "beyond"),
+        ("least", -1.0, -0.5, 0.5, "2.00× above"),
+        ("least", -1.0, 0.3, 0.0, "far"),
+        ("most", 0.0, 0.0, 0.0, "exact"),
+        ("most", 0.0, 1e-9, math.inf, "beyond"),
+        ("most", 0.2, math.nan, math.inf, "beyond"),
+        ("least", 0.2, math.nan, math.inf, "beyond"),
+        ("most", 0.2, -math.inf, 0.0, "far"),
+        ("most", 0.2, math.inf, math.inf, "beyond"),
+        ("most", 0.0, math.nan, math.inf, "beyond"),
+    ],
+)
+def test_how_near_a_limit_a_value_is(
+    bound: str, limit: float, worst: float, nearness: float, distance: str
+) -> None:
+    measured = check(bound, limit, worst)
+    assert measured.nearness == pytest.approx(nearness)
+    assert measured.distance == distance
+
+
+@given(
+    bound=st.sampled_from(["most", "least"]),
+    limit=st.floats(allow_nan=False, allow_infinity=False),
+    worst=st.floats(),
+)
+def test_what_holds_is_within_its_limit_on_the_bar(bound: str, limit: float, worst: float) -> None:
+    measured = check(bound, limit, worst)
+    holds = worst <= limit if bound == "most" else worst >= limit
+    assert (measured.nearness <= 1) == holds
+    for decades in (None, 6):
+        point = ElementTree.fromstring(gauge(measured.nearness, decades, measured.distance)).find("circle")
+        assert point is not None
+        end = float(point.attrib["cx"].removesuffix("%"))
+        assert 0 <= end <= 100
+        assert (end <= LIMIT_AT) == holds or end == LIMIT_AT
+
+
+def test_a_gauge_by_decades() -> None:
+    ends = []
+    for nearness in (0.0, 1e-9, 1e-6, 1e-3, 1.0):
+        point = ElementTree.fromstring(gauge(nearness, 6, "")).find("circle")
+        assert point is not None
+        ends.append(float(point.attrib["cx"].removesuffix("%")))
+    assert ends == [ends[0]] * 3 + [(ends[0] + LIMIT_AT) / 2, LIMIT_AT]
 
 
 def test_a_gif_keeps_the_frames_and_their_colours() -> None:

@@ -1,6 +1,7 @@
 """Panels to inline SVG. Pure: numbers in, markup out; colours come from the page's style sheet."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 352, 10, 166
 MOST_DOTS = 300
 """A long run draws only every k-th step as a dot, so that the page stays small."""
+LIMIT_AT = 80
+"""Where the limit stands in a gauge, in percent of its width; the rest shows what lies beyond."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,28 @@ def dumbbell(before: Interval | None, after: Interval | None, low: float, high: 
     return Markup('<svg class="dumbbell" role="img" aria-label="{}">{}</svg>').format(
         label, Markup("").join(parts)
     )
+
+
+def gauge(nearness: float, decades: int | None, label: str) -> Markup:
+    """How near a value came to its limit, which is a line across the bar at `LIMIT_AT`.
+
+    Args:
+        nearness: 0 far from the limit, 1 at it, above 1 beyond it.
+        decades: How many powers of ten lie between the left end and the limit; None for a linear scale.
+    """
+    reached = nearness
+    if decades is not None:
+        reached = 1 + math.log10(nearness) / decades if nearness > 0 else 0.0
+    x = _Scale(0, 1, 4, LIMIT_AT)
+    end = min(x(max(reached, 0.0)), 96.0)
+    return Markup(
+        '<svg class="gauge{}" role="img" aria-label="{}">{}'
+        '<line class="limit" x1="{}%" x2="{}%" y1="0" y2="100%"/>'
+        '<circle class="point" cx="{:.2f}%" cy="50%" r="4.5"/></svg>'
+    ).format(
+        " beyond" if nearness > 1 else "", label,
+        _rule("axis", 0, 100) + _rule("reach", x(0), end), LIMIT_AT, LIMIT_AT, end,
+    )  # fmt: skip
 
 
 def _rule(css: str, start: float, end: float) -> Markup:

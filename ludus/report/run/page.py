@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from ludus.agents.statistics import Interval
-from ludus.report.run.charts import Chart, axis_range, chart, dumbbell
+from ludus.report.run.charts import Chart, axis_range, chart, dumbbell, gauge
 from ludus.report.run.comparison import Row, Verdict
 from ludus.report.run.configuration import readable, written
 from ludus.report.run.files import Run
@@ -21,6 +21,7 @@ from ludus.report.run.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pa
 from ludus.report.run.panels import Group, learning_curves
 from ludus.report.run.series import curve, heldout_marks
 from ludus.report.run.smoothing import FEWEST
+from ludus.report.run.trust import KINDS, Check, Trust, verdict_on
 from ludus.report.templates import render_page
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
 from ludus.tools.wording import duration, number
@@ -77,12 +78,23 @@ class DrawnGroup:
 
 
 @dataclass(frozen=True)
+class DrawnChecks:
+    """The checks of one kind that apply."""
+
+    title: str
+    left: str
+    """What the left end of the gauges stands for."""
+    checks: tuple[tuple[Check, Markup], ...]
+
+
+@dataclass(frozen=True)
 class Gathered:
     """Everything that the page is made from."""
 
     run: Run
     rows: Sequence[Row]
     verdict: Verdict
+    trust: Trust | None
     model: Model
     decode: Decode | None
     gifs: Sequence[Gif]
@@ -93,6 +105,7 @@ def render(gathered: Gathered) -> str:
     """The whole page. The template engine escapes the text of episodes; the page allows only its own script
     and loads nothing."""
     run, rows, model, decode = gathered.run, gathered.rows, gathered.model, gathered.decode
+    trust = gathered.trust
     return render_page(
         "run/page.html.jinja",
         environment=run.environment,
@@ -102,7 +115,7 @@ def render(gathered: Gathered) -> str:
         tiles=[_tile(row) for row in rows if row.kind == "outcome" and (row.before or row.after)],
         tasks=_tasks(run),
         facts=_facts(run, model),
-        notes=[*run.notes, *gathered.notes],
+        notes=[*run.notes, *_alarm_note(trust), *gathered.notes],
         groups=[_draw(group, run, rows) for group in learning_curves(run)],
         curves_note=_curves_note(run),
         rows=[
@@ -116,6 +129,10 @@ def render(gathered: Gathered) -> str:
             "unweighted and summed over an episode's turns."
         ),
         gifs=gathered.gifs,
+        trust=trust,
+        trusted="" if trust is None else verdict_on(trust),
+        trust_note="" if trust is None else _trust_note(trust),
+        checks=_checks(trust),
         heldout=[_pair(pair, decode) for pair in heldout_pairs(match(run.primed, run.final))],
         heldout_rule=HELDOUT_RULE,
         training=[_pair(pair, decode) for pair in training_pairs(run.early, run.late)],
@@ -178,6 +195,29 @@ def _dumbbell(row: Row, low: float, high: float) -> Markup:
 
 def _finite(interval: Interval | None) -> Interval | None:
     return interval if interval is not None and math.isfinite(interval.low) else None
+
+
+def _alarm_note(trust: Trust | None) -> list[str]:
+    if trust is None or not trust.alarm:
+        return []
+    return [f"{verdict_on(trust)} Its cause and fix are below, under Trust."]
+
+
+def _trust_note(trust: Trust) -> str:
+    return (
+        f"The worst value of all steps up to {trust.step}, against its limit. How near: the ratio of the "
+        "two, on a bar whose line is the limit; for numerics the bar is logarithmic."
+    )
+
+
+def _checks(trust: Trust | None) -> list[DrawnChecks]:
+    drawn = []
+    for kind, checks in [] if trust is None else trust.by_kind:
+        # Rounding errors span decades below their limit, shares and counts do not.
+        decades, left = (6, "a millionth") if kind == "numerics" else (None, "0")
+        gauges = [gauge(c.nearness, decades, f"{c.name}: {c.distance}") for c in checks]
+        drawn.append(DrawnChecks(KINDS[kind], left, tuple(zip(checks, gauges, strict=True))))
+    return drawn
 
 
 def _pair(pair: Pair, decode: Decode | None) -> ShownPair:

@@ -12,6 +12,7 @@ from ludus.report.run.gifs import Gif, draws_pictures, game
 from ludus.report.run.models import describe, saved_model
 from ludus.report.run.page import Gathered, render
 from ludus.report.run.pairs import match, typical
+from ludus.report.run.trust import read_trust
 from ludus.report.transcript import Decode
 from ludus.tools.files import write_file
 
@@ -48,7 +49,16 @@ def gather(run_directory: Path) -> Gathered:
     rows = compare(run)
     decode, notes = _decoder(run)
     gifs, picture_notes = _games(run)
-    return Gathered(run, rows, verdict(run, rows), describe(run), decode, gifs, [*notes, *picture_notes])
+    return Gathered(
+        run=run,
+        rows=rows,
+        verdict=verdict(run, rows),
+        trust=read_trust(run.directory),
+        model=describe(run),
+        decode=decode,
+        gifs=gifs,
+        notes=[*notes, *picture_notes],
+    )
 
 
 def _decoder(run: Run) -> tuple[Decode | None, list[str]]:
