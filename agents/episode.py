@@ -1,5 +1,6 @@
 """The result of a rollout: frozen records of episodes, from which every loss can be recomputed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -69,6 +70,9 @@ class Turn:
     anchor: str = ""
     """The key of the state in which the agent acted, `info["anchor"]` as text; empty if the environment gives
     none."""
+    training: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """What a training step computed for each completion id, by name (`ludus.trainers.replay.record` has the
+    names); empty if none was trained on the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,37 +156,32 @@ class Episode:
                 totals[name] = totals.get(name, 0.0) + value
         return totals
 
-    def training_sequences(self) -> list[TrainingSequence]:
-        """The episode's rows: one for each actor, and one more for every fork. No sampled token is in two
-        rows."""
-        rows: list[_Row] = []
-        open_rows: dict[str, _Row] = {}
+    def row_turns(self) -> list[tuple[int, ...]]:
+        """Which turns each row of the episode is of: one row for each actor, and one more for every fork."""
+        rows: list[list[int]] = []
+        open_rows: dict[str, list[int]] = {}
         for index, turn in enumerate(self.turns):
             row = open_rows.get(turn.actor)
-            if row is None or (turn.fork and row.ids):
-                row = open_rows[turn.actor] = _Row(turn.actor)
+            if row is None or (turn.fork and self._has_ids(row)):
+                row = open_rows[turn.actor] = []
                 rows.append(row)
-            row.add(index, turn)
-        return [row.sequence() for row in rows if row.ids]
+            row.append(index)
+        return [tuple(row) for row in rows if self._has_ids(row)]
 
+    def _has_ids(self, turns: Iterable[int]) -> bool:
+        return any(self.turns[index].prompt_ids or self.turns[index].completion_ids for index in turns)
 
-@dataclass(slots=True)
-class _Row:
-    """A training sequence that grows by turns."""
+    def training_sequences(self) -> list[TrainingSequence]:
+        """The episode's rows, see `row_turns`. No sampled token is in two rows."""
+        return [self._sequence(turns) for turns in self.row_turns()]
 
-    actor: str
-    ids: list[int] = field(default_factory=list)
-    sampled: list[bool] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)
-
-    def add(self, index: int, turn: Turn) -> None:
-        self.turns.append(index)
-        self.ids += [*turn.prompt_ids, *turn.completion_ids]
-        self.sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
-        self.logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
-
-    def sequence(self) -> TrainingSequence:
-        return TrainingSequence(
-            tuple(self.ids), tuple(self.sampled), tuple(self.logprobs), self.actor, tuple(self.turns)
-        )
+    def _sequence(self, turns: tuple[int, ...]) -> TrainingSequence:
+        ids: list[int] = []
+        sampled: list[bool] = []
+        logprobs: list[float] = []
+        for turn in (self.turns[index] for index in turns):
+            ids += [*turn.prompt_ids, *turn.completion_ids]
+            sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
+            logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
+        actor = self.turns[turns[0]].actor
+        return TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs), actor, turns)

@@ -12,6 +12,7 @@ from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
 from ludus.tools.checksums import FOLDER_FILE, damaged_file
+from ludus.tools.content import content_key
 from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
@@ -76,9 +77,23 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     Raises:
         ModelLoadError: as `load_model`.
     """
+    return format_of(load_tokenizer(path_or_name))
+
+
+def load_tokenizer(path_or_name: str | Path) -> Any:
+    """Only a model's tokenizer.
+
+    Raises:
+        ModelLoadError: as `load_model`.
+    """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        return format_of(_load_tokenizer(transformers, _find(path_or_name), path_or_name))
+        return _load_tokenizer(transformers, _find(path_or_name), path_or_name)
+
+
+def tokenizer_key(tokenizer: Any) -> str:
+    """Tells tokenizers apart by what their ids mean and by their chat template."""
+    return f"{content_key([tokenizer.get_vocab(), tokenizer.chat_template]):016x}"
 
 
 def format_of(tokenizer: Any) -> ChatFormat:

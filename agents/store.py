@@ -6,7 +6,7 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string, training: map string → list of double} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
@@ -14,10 +14,12 @@ A message is {role, content, parts, tool_calls, tool_call_id}, null where it has
 since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
 list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL.
 `vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. The file's metadata says
-`ludus.episodes = 6`. Files of versions 3 to 5, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
+`ludus.episodes = 7`, and what its writer adds. Files of versions 3 to 6, which lack the columns of `_ADDED`,
+are read as well."""  # noqa: E501
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +61,10 @@ _TURN = pa.struct(
         ("cost", pa.float64()),
         ("vendor", pa.string()),
         ("anchor", pa.string()),
+        ("training", pa.map_(pa.string(), pa.list_(pa.float64()))),
     ]
 )
-_VERSION = b"ludus.episodes"
+_VERSION = "ludus.episodes"
 SCHEMA = pa.schema(
     [
         ("environment", pa.string()),
@@ -82,12 +85,13 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
         ("task_kind", pa.string()),
     ],
-    metadata={_VERSION: b"6"},
+    metadata={_VERSION: "7"},
 )
 _ADDED = {
     4: {"task_name", "form_terms", "actor"},
     5: {"expected", "failure", "task_kind", "reasoning_tokens", "cached_tokens", "cost", "vendor"},
     6: {"anchor"},
+    7: {"training"},
 }
 """The columns, of episodes and of turns, that came with a version."""
 
@@ -102,34 +106,51 @@ def _as_of(version: int) -> pa.Schema:
     )
 
 
-_SCHEMAS = {str(version).encode(): _as_of(version) for version in (3, 4, 5, 6)}
+_SCHEMAS = {str(version): _as_of(version) for version in range(3, 8)}
+_ROWS = 64
+"""Episodes in a row group, which is what a reader has in memory at once."""
 
 
 class EpisodeFileError(UserError, ValueError):
     """An episode file cannot be read: it is damaged, or not an episode file."""
 
 
-def write_episodes(path: Path | str, episodes: Iterable[Episode]) -> Path:
+def write_episodes(
+    path: Path | str, episodes: Iterable[Episode], metadata: Mapping[str, str] | None = None
+) -> Path:
     """Writes an episode file: whole, or not at all.
+
+    Args:
+        metadata: What the file says about itself beside its version.
 
     Raises:
         ValueError: a message has a key, or a part, that the file has no place for.
         OSError: the file could not be written; an existing file at `path` is untouched.
     """
     path = Path(path)
-    table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=SCHEMA)
+    schema = SCHEMA.with_metadata({**(metadata or {}), **_metadata(SCHEMA)})
+    table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as scratch, open(scratch, "wb") as file:
-        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+        pq.write_table(table, file, row_group_size=_ROWS, compression="zstd", write_page_checksum=True)
     return path
 
 
 def is_episode_file(path: Path | str) -> bool:
     """Whether a Parquet file is an episode file, of any version."""
     try:
-        return _VERSION in (pq.read_schema(path).metadata or {})
+        return _VERSION in _metadata(pq.read_schema(path))
     except (pa.ArrowException, OSError):
         return False
+
+
+def file_metadata(path: Path | str) -> dict[str, str]:
+    """What an episode file says about itself, its version among it (`ludus.episodes`).
+
+    Raises: as `read_episodes`.
+    """
+    with _opened(Path(path)) as file:
+        return _metadata(file.schema_arrow)
 
 
 def read_episodes(path: Path | str) -> list[Episode]:
@@ -137,22 +158,60 @@ def read_episodes(path: Path | str) -> list[Episode]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        EpisodeFileError: it is damaged, or it is not an episode file.
+        EpisodeFileError: it is damaged, it is of a later version, or it is not an episode file.
     """
-    path = Path(path)
+    return list(stream_episodes(path))
+
+
+def stream_episodes(path: Path | str) -> Iterator[Episode]:
+    """The episodes of a file, one after the other; no more than a row group of them is in memory.
+
+    Raises: as `read_episodes`, when the first episode is asked for or, where the file is damaged further on,
+        then.
+    """
+    with _opened(Path(path)) as file:
+        read = 0
+        for batch in file.iter_batches(_ROWS):
+            for row in batch.to_pylist(maps_as_pydicts="strict"):
+                yield _episode(row)
+                read += 1
+        if read != file.metadata.num_rows:
+            raise OSError(f"it has {read} episodes, and should have {file.metadata.num_rows}")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
     if not path.is_file():
         raise FileNotFoundError(f"no episode file at {path}")
     try:
-        with open(path, "rb") as file:
-            table = pq.read_table(file, page_checksum_verification=True)
-        known = _SCHEMAS.get((table.schema.metadata or {}).get(_VERSION, b""))
-        if known is not None and table.schema.equals(known):
-            return [_episode(row) for row in table.to_pylist(maps_as_pydicts="strict")]
+        with open(path, "rb") as bytes, pq.ParquetFile(bytes, page_checksum_verification=True) as file:
+            if (problem := _unknown(file.schema_arrow)) is not None:
+                raise EpisodeFileError(f"{path} is {problem}")
+            yield file
+    except EpisodeFileError:
+        raise
     # Arrow lets Python's own errors through if names, texts or JSON are damaged.
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({reason}): write it anew") from error
-    raise EpisodeFileError(f"{path} is a Parquet file, but not an episode file of this version")
+
+
+def _metadata(schema: pa.Schema) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
+
+
+def _unknown(schema: pa.Schema) -> str | None:
+    """What a file with this schema is, if not an episode file that can be read."""
+    version = _metadata(schema).get(_VERSION)
+    if version is not None and version not in _SCHEMAS:
+        first, *_, last = _SCHEMAS
+        return (
+            f"an episode file of version {version}, and this version of Ludus reads {first} to {last}: read "
+            "it with the version that wrote it"
+        )
+    if version is None or not schema.equals(_SCHEMAS[version]):
+        return "a Parquet file, but not an episode file of this version"
+    return None
 
 
 def _row(episode: Episode) -> dict[str, Any]:
@@ -198,6 +257,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "cost": turn.cost,
         "vendor": json.dumps(turn.vendor) if turn.vendor else None,
         "anchor": turn.anchor,
+        "training": turn.training,
     }
 
 
@@ -245,6 +305,7 @@ def _turn(row: dict[str, Any]) -> Turn:
             "completion_ids": tuple(row["completion_ids"]),
             "logprobs": tuple(row["logprobs"]),
             "vendor": json.loads(row.get("vendor") or "{}"),
+            "training": {name: tuple(values) for name, values in row.get("training", {}).items()},
         }
     )
 

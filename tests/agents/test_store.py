@@ -1,5 +1,6 @@
 import math
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
-from ludus.agents.store import SCHEMA, EpisodeFileError, read_episodes, write_episodes
+from ludus.agents.store import (
+    SCHEMA,
+    EpisodeFileError,
+    file_metadata,
+    read_episodes,
+    stream_episodes,
+    write_episodes,
+)
 from ludus.envs.chat import assistant, image_part, text_part, user
 
-VERSION_3, VERSION_4, VERSION_5 = (
-    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5)
+VERSION_3, VERSION_4, VERSION_5, VERSION_6 = (
+    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5, 6)
 )
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
@@ -56,6 +64,7 @@ turns = st.builds(
     cost=floats,
     vendor=st.dictionaries(names, json_values, max_size=3),
     anchor=texts,
+    training=st.dictionaries(texts, st.lists(floats, max_size=4).map(tuple), max_size=2),
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
@@ -196,6 +205,53 @@ def test_a_file_of_version_5_is_read() -> None:
     spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
     played = Episode(*spec, StopReason.TERMINATED, task_name="2+2", form_terms=("format",), **told)
     assert read_episodes(VERSION_5) == [played]
+
+
+def test_a_file_of_version_6_is_read() -> None:
+    turn = Turn(
+        [user("2+2")],
+        assistant("4"),
+        1.0,
+        {"exact": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+        anchor="s:2+2",
+    )
+    spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
+    played = Episode(*spec, StopReason.TERMINATED, task_name="2+2", form_terms=("format",))
+    assert read_episodes(VERSION_6) == [played]
+
+
+def test_a_file_of_a_later_version_is_named(tmp_path: Path) -> None:
+    later = SCHEMA.with_metadata({"ludus.episodes": "99"})
+    pq.write_table(pa.Table.from_pylist([], schema=later), tmp_path / "later.parquet")
+    named = r"later\.parquet is an episode file of version 99, and this version of Ludus reads 3 to 7:"
+    with pytest.raises(EpisodeFileError, match=named):
+        read_episodes(tmp_path / "later.parquet")
+
+
+def test_a_file_says_what_its_writer_adds(tmp_path: Path) -> None:
+    path = write_episodes(tmp_path / "e.parquet", [], {"ludus.step": "7"})
+    assert file_metadata(path) == {"ludus.step": "7", "ludus.episodes": "7"}
+    assert read_episodes(path) == []
+
+
+def test_episodes_are_read_one_after_the_other(tmp_path: Path) -> None:
+    """Damage further on is met when it is reached."""
+    written = [episode(replace(TURN, observation=[user(said)])) for said in map(str, range(200))]
+    path = write_episodes(tmp_path / "e.parquet", written)
+    assert list(stream_episodes(path)) == written
+    place = pq.ParquetFile(path).metadata.row_group(2).column(0).data_page_offset - 1
+    data = path.read_bytes()
+    path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+    stream = stream_episodes(path)
+    assert next(stream) == written[0]
+    with pytest.raises(EpisodeFileError, match=r"e\.parquet is damaged"):
+        list(stream)
 
 
 def test_each_actor_has_its_own_return_and_rows() -> None:

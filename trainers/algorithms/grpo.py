@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ludus.agents.episode import Episode
-from ludus.agents.models import LoadedModel
+from ludus.agents.models import LoadedModel, tokenizer_key
 from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
@@ -52,6 +52,8 @@ from ludus.trainers.parallel.member import Member
 from ludus.trainers.parallel.play import play as play_jobs
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
+from ludus.trainers.replay.record import STEP, TOKENIZER, recorded
+from ludus.trainers.run.directory import step_file
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
 from ludus.trainers.validation import Validation, is_out_of_patience
@@ -142,7 +144,8 @@ def train_grpo(
             if warning := faults_by_action(episodes):
                 listener.note(f"GRPO step {step + 1}: {warning}")
             if warning or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
-                store(episodes, run, step + 1)
+                kept = recorded(episodes, groups, parts, minibatches, updates)
+                store(kept, run, step + 1, tokenizer_key(policy.tokenizer))
             metrics = {
                 **episode_metrics(episodes, groups),
                 **environment_metrics(tasks.mixture, groups),
@@ -240,6 +243,8 @@ class Update:
     logprobs_S: Tensor
     """Before it; in the minibatch's order, on the CPU."""
     entropy_S: Tensor
+    values_S: Tensor | None = None
+    """The value model's; None without one."""
     grad_norm: float = 0.0
     """0 where the policy did not learn."""
     value_loss: float = 0.0
@@ -295,7 +300,7 @@ def accumulate_gradients(
         learns: Whether the policy gets gradients; without them its loss is only measured.
     """
     losses, value_losses, metrics = [], [], []
-    logprobs_S, entropy_S = torch.zeros(2, len(minibatch.weights_S), device=model.device)
+    logprobs_S, entropy_S, values_S = torch.zeros(3, len(minibatch.weights_S), device=model.device)
     for micro in minibatch.micro_batches:
         with torch.set_grad_enabled(learns):
             scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
@@ -306,6 +311,7 @@ def accumulate_gradients(
         metrics.append(measured)
         if critic is not None:
             values_N = critic.model.values(micro, scored.hidden)
+            values_S[micro.token_N.to(model.device)] = values_N.detach().float()
             error = value_loss(critic.config.value_clip, minibatch, micro, values_N)
             value_losses.append(error.detach())
             loss = loss + error
@@ -315,6 +321,7 @@ def accumulate_gradients(
         sum(map(PolicyMetrics.read, metrics), PolicyMetrics()),
         logprobs_S.cpu(),
         entropy_S.cpu(),
+        None if critic is None else values_S.cpu(),
         value_loss=sum(loss.item() for loss in value_losses),
     )
 
@@ -346,8 +353,12 @@ def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> d
     }
 
 
-def store(episodes: Sequence[Episode], run: Path, step: int) -> None:
-    """Store a step's episodes as `episodes/train-STEP.parquet`."""
-    path = run / "episodes" / f"train-{step:06d}.parquet"
+def store(episodes: Sequence[Episode], run: Path, step: int, tokenizer: str) -> None:
+    """Store a step's episodes.
+
+    Args:
+        tokenizer: The key of the one that their ids are of.
+    """
+    path = step_file(run, step)
     with disk_errors(path):
-        write_episodes(path, episodes)
+        write_episodes(path, episodes, {STEP: str(step), TOKENIZER: tokenizer})

@@ -6,6 +6,7 @@ through rows; an episode has several where it forked, or where several actors pl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -13,7 +14,6 @@ from torch import Tensor
 from ludus.agents.episode import TrainingSequence
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.batches.groups import Group
-from ludus.trainers.batches.packing import sampled_counts
 
 
 @dataclass(frozen=True)
@@ -21,34 +21,53 @@ class Layout:
     """E trajectories in R rows."""
 
     trajectories: tuple[Trajectory, ...]
-    rows: tuple[TrainingSequence, ...]
+    turns_R: tuple[tuple[int, ...], ...]
+    """The turns of its trajectory that each row is of."""
     episode_R: tuple[int, ...]
     """The trajectory that each row is of."""
+    rows: tuple[TrainingSequence, ...] = ()
+    """What a model reads; empty where its scores are stored."""
 
     def tokens_E(self) -> Tensor:
         """How many tokens of each trajectory are trained on, [E] int64."""
         return torch.tensor([sum(t.tokens) * t.is_trained_on for t in self.trajectories], dtype=torch.int64)
 
+    def all_rows(self) -> range:
+        return range(len(self.turns_R))
+
+    def others(self, chosen: Sequence[int]) -> list[int]:
+        """The rows that are not chosen."""
+        return sorted(set(self.all_rows()) - set(chosen))
+
+    def counts(self, chosen: Sequence[int]) -> Tensor:
+        """Sampled tokens of each of the chosen rows, [R] int64."""
+        return torch.tensor([self._count_R[r] for r in chosen], dtype=torch.int64)
+
+    @cached_property
+    def _count_R(self) -> list[int]:
+        tokens = [trajectory.tokens for trajectory in self.trajectories]
+        pairs = zip(self.turns_R, self.episode_R, strict=True)
+        return [sum(tokens[episode][turn] for turn in turns) for turns, episode in pairs]
+
     def episode_S(self, chosen: Sequence[int]) -> Tensor:
         """The trajectory of each sampled token of the chosen rows, in flat order, [S] int64."""
-        counts_R = sampled_counts([self.rows[r] for r in chosen])
         return torch.tensor([self.episode_R[r] for r in chosen], dtype=torch.int64).repeat_interleave(
-            counts_R
+            self.counts(chosen)
         )
 
     def to_flat(self, values: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
         """From one tensor [T] for each trajectory to the sampled tokens of the chosen rows, [S]."""
         episodes = {self.episode_R[r] for r in chosen}
         pieces = {e: values[e].split(self.trajectories[e].tokens) for e in episodes}
-        flat = [pieces[self.episode_R[r]][turn] for r in chosen for turn in self.rows[r].turns]
+        flat = [pieces[self.episode_R[r]][turn] for r in chosen for turn in self.turns_R[r]]
         return torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float64)
 
     def to_trajectories(self, values_A: Tensor) -> list[Tensor]:
         """From the sampled tokens of all rows, in flat order, to one tensor [T] for each trajectory."""
         pieces = [[values_A[:0]] * len(t.tokens) for t in self.trajectories]
         begin = 0
-        for row, episode in zip(self.rows, self.episode_R, strict=True):
-            for turn in row.turns:
+        for turns, episode in zip(self.turns_R, self.episode_R, strict=True):
+            for turn in turns:
                 count = self.trajectories[episode].tokens[turn]
                 pieces[episode][turn] = values_A[begin : begin + count]
                 begin += count
@@ -61,6 +80,7 @@ def lay_out(groups: Sequence[Group]) -> Layout:
     rows = [(row, index) for index, episode in enumerate(episodes) for row in episode.training_sequences()]
     return Layout(
         tuple(trajectory for group in groups for trajectory in group.trajectories),
-        tuple(row for row, _ in rows),
+        tuple(row.turns for row, _ in rows),
         tuple(index for _, index in rows),
+        tuple(row for row, _ in rows),
     )

@@ -4,7 +4,7 @@ Suffixes: E episodes, R rows (one for each context that an episode's tokens were
 tokens of all rows, S those of rows with a gradient. Tokens are in the flat order of `packing`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -21,7 +21,7 @@ from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.batches.bootstrap import bootstraps
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.layout import Layout, lay_out
-from ludus.trainers.batches.packing import MicroBatch, sampled_counts
+from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.scoring import Scores, score_layout
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
@@ -53,6 +53,12 @@ class Minibatch:
     """What the value model said when the batch was played; None without one."""
     targets_S: Tensor | None = None
     """What it should have said."""
+    trained: Sequence[int] = ()
+    """The rows of the layout that have a gradient."""
+    rest_logprobs: Tensor | None = None
+    """The trainer's, of the tokens of the other rows."""
+    bootstrap_E: Sequence[float] = ()
+    """What the value model expected after each trajectory."""
 
     def scored_by(self, logprobs_S: Tensor, entropy_S: Tensor) -> "Minibatch":
         """The minibatch, with what its only update computed."""
@@ -93,46 +99,65 @@ def make_minibatches(
     Args:
         critic: The value model; required for credit by gae.
         before_update: False leaves what the loss scores to the update; only where `scored_by_update`.
+    """
+    value_model = None if critic is None else critic.model
+
+    def scores(layout: Layout, trained: Sequence[int]) -> Scores:
+        return score_layout(layout, trained, model, reference, config, value_model, before_update)
+
+    def ahead(index: int) -> Sequence[float]:
+        assert critic is not None
+        episodes = [episode for group in parts[index] for episode in group.episodes]
+        return bootstraps(episodes, model, critic, config.grpo.microbatch_tokens)
+
+    everywhere = reference is not None or config.grpo.entropy_coefficient > 0
+    return assemble([lay_out(part) for part in parts], scores, ahead, everywhere, config)
+
+
+def assemble(
+    layouts: Sequence[Layout],
+    score: Callable[[Layout, Sequence[int]], Scores],
+    ahead: Callable[[int], Sequence[float]],
+    everywhere: bool,
+    config: RunConfig,
+) -> list[Minibatch]:
+    """Credit for what was earned in the batch, and the minibatches that follow: one for each layout.
+
+    Args:
+        score: What the models say of a layout's tokens, of which the rows given are trained on.
+        ahead: What the value model expects after each trajectory of the layout with this index; asked with
+            credit by gae alone.
+        everywhere: Whether a term of the loss has a gradient on every row.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
     advantages are all 0 has no gradient (except that of a KL term or of an entropy bonus), so it is measured
     and counted, then left out.
     """
-    layouts = [lay_out(part) for part in parts]
+    grpo = config.grpo
     trajectories: list[Sequence[Trajectory]] = [layout.trajectories for layout in layouts]
-    if needs_scores(config.grpo):
-        value_model = None if critic is None else critic.model
-        scores = [
-            score_layout(layout, range(len(layout.rows)), model, reference, config, value_model)
-            for layout in layouts
-        ]
-        if config.grpo.kl_in == "reward" and config.grpo.kl_coefficient > 0:
+    if needs_scores(grpo):
+        scores = [score(layout, layout.all_rows()) for layout in layouts]
+        if grpo.kl_in == "reward" and grpo.kl_coefficient > 0:
             trajectories = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
-        if critic is not None:
+        if grpo.credit == "gae":
             trajectories = [
-                valued(*judged, model, critic, config)
-                for judged in zip(parts, layouts, trajectories, scores, strict=True)
+                valued(layout, charged, scored, ahead(index))
+                for index, (layout, charged, scored) in enumerate(
+                    zip(layouts, trajectories, scores, strict=True)
+                )
             ]
         credit = _credit(trajectories, config)
     else:
         credit = _credit(trajectories, config)
-        everywhere = reference is not None or config.grpo.entropy_coefficient > 0
         scores = [
-            score_layout(
-                layout,
-                _with_gradient(layout, advantages, everywhere),
-                model,
-                reference,
-                config,
-                before_update=before_update,
-            )
+            score(layout, _with_gradient(layout, advantages, everywhere))
             for layout, advantages in zip(layouts, credit, strict=True)
         ]
     minibatches = [
         _minibatch(layout, scored, advantages, config)
         for layout, scored, advantages in zip(layouts, scores, credit, strict=True)
     ]
-    if critic is None:
+    if grpo.credit != "gae":
         return minibatches
     return [
         _with_targets(*judged, config)
@@ -158,25 +183,17 @@ def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> Sequence[Tra
 
 
 def valued(
-    groups: Sequence[Group],
-    layout: Layout,
-    trajectories: Sequence[Trajectory],
-    scores: Scores,
-    model: PreTrainedModel,
-    critic: Critic,
-    config: RunConfig,
+    layout: Layout, trajectories: Sequence[Trajectory], scores: Scores, bootstrap_E: Sequence[float]
 ) -> Sequence[Trajectory]:
     """The trajectories, with the value of every token and of what would have followed a truncation.
 
     `scores` must be of all rows, in order.
     """
     assert scores.values_S is not None
-    episodes = [episode for group in groups for episode in group.episodes]
-    ahead = bootstraps(episodes, model, critic, config.grpo.microbatch_tokens)
     values = layout.to_trajectories(scores.values_S.double())
     return [
-        replace(trajectory, values_T=values_T, bootstrap=value)
-        for trajectory, values_T, value in zip(trajectories, values, ahead, strict=True)
+        replace(trajectory, values_T=values_T, bootstrap=bootstrap)
+        for trajectory, values_T, bootstrap in zip(trajectories, values, bootstrap_E, strict=True)
     ]
 
 
@@ -189,7 +206,12 @@ def _with_targets(
 ) -> Minibatch:
     targets = value_targets(trajectories, config.grpo.gamma, config.grpo.gae_lambda)
     targets_S = layout.to_flat(targets, scores.trained).float()
-    return replace(minibatch, values_S=scores.values_S, targets_S=targets_S)
+    return replace(
+        minibatch,
+        values_S=scores.values_S,
+        targets_S=targets_S,
+        bootstrap_E=[trajectory.bootstrap for trajectory in trajectories],
+    )
 
 
 def _credit(parts: Sequence[Sequence[Trajectory]], config: RunConfig) -> list[list[Tensor]]:
@@ -218,7 +240,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
     advantages_S, ratio_S = layout.to_flat(advantages, scores.trained).float(), None
     if config.grpo.correction != "none":
         assert scores.logprobs_S is not None
-        counts_R = sampled_counts([layout.rows[r] for r in scores.trained])
+        counts_R = layout.counts(scores.trained)
         ratio_S = engine_ratio(config.grpo.correction, scores.logprobs_S, scores.engine_logprobs_S, counts_R)
         # A factor on the advantage is one on the policy's term alone: the divergence and the entropy are
         # those of the visited states.
@@ -235,6 +257,8 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         scores.mismatch_A,
         scores.entropy_A,
         ratio_S,
+        trained=scores.trained,
+        rest_logprobs=scores.rest_logprobs,
     )
 
 

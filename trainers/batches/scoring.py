@@ -33,6 +33,8 @@ class Scores:
     mismatch_A: Tensor
     """|the trainer's log-probability - the engine's|, in nats; of the tokens that are scored here."""
     entropy_A: Tensor
+    rest_logprobs: Tensor
+    """The trainer's, of the tokens of the other rows."""
     values_S: Tensor | None = None
 
 
@@ -53,7 +55,7 @@ def score_layout(
     """
     budget, temperature = config.grpo.microbatch_tokens, config.rollout.temperature
     rows = [layout.rows[r] for r in trained]
-    rest = [layout.rows[r] for r in sorted(set(range(len(layout.rows))) - set(trained))]
+    rest = [layout.rows[r] for r in layout.others(trained)]
     micro_batches = pack(rows, budget)
     rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget), temperature)
     mismatch_A, engines_S = (rest_logprobs - flat_logprobs(rest)).abs(), flat_logprobs(rows)
@@ -70,6 +72,7 @@ def score_layout(
         None if reference is None else score_rows(reference, rows, micro_batches, temperature)[0],
         mismatch_A,
         entropy_A,
+        rest_logprobs,
         values_S,
     )
 

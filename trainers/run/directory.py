@@ -56,6 +56,17 @@ def final_folder(run: Path) -> Path:
     return run / "models" / "final"
 
 
+def step_file(run: Path, step: int) -> Path:
+    """The episodes of a GRPO step, counted from 1, where they are stored."""
+    return run / "episodes" / f"train-{step:06d}.parquet"
+
+
+def stored_steps(run: Path) -> list[int]:
+    """The steps whose episodes are stored."""
+    found = (run / "episodes").glob("train-[0-9]*.parquet")
+    return sorted(int(file.stem.removeprefix("train-")) for file in found)
+
+
 def run_config(run: Path) -> RunConfig:
     """The configuration that a run began with.
 
