@@ -119,7 +119,8 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn and
     `sampled_tokens` of the whole batch, faults included; `cut`
     is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
-    flat (`Group.is_flat`), reward shaping included. For `anchor/…` see `anchor_metrics`.
+    flat (`Group.is_flat`), reward shaping included, and `flat_unsolved` the share of those that are, though
+    not every episode succeeded. For `anchor/…` see `anchor_metrics`.
     Where a scorer judges the steps of replies, `process/value` is the mean of a step and `process/steps` how
     many a reply has.
     """
@@ -148,6 +149,9 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
         metrics.update(_step_metrics(groups))
         metrics["flat_groups"] = statistics.fmean(group.is_flat for group in groups)
+        metrics["flat_unsolved"] = statistics.fmean(
+            group.is_flat and not all(episode.success for episode in group.episodes) for group in groups
+        )
         metrics |= anchor_metrics(trajectory for group in groups for trajectory in group.trajectories)
     for reason, count in sorted(Counter(episode.stop for episode in episodes).items()):
         metrics[f"stop/{reason.value}"] = count / len(episodes)

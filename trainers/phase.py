@@ -11,15 +11,18 @@ from typing import Literal, Self
 import torch
 
 from ludus.trainers.config.run import CheckpointSection
+from ludus.trainers.errors import TrainingDiverged
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import MetricsWriter, steps_before
 from ludus.trainers.models.checkpoint import (
     Progress,
     Trained,
     checkpoints,
+    generators,
     load_checkpoint,
     read_progress,
     save_checkpoint,
+    set_generators,
 )
 from ludus.trainers.tasks import TaskStream
 
@@ -30,6 +33,9 @@ class TrainingPhase:
         with TrainingPhase(...) as phase:
             for step in phase.steps():
                 phase.finish(step, metrics)
+
+    A step that an alarm stopped before it changed a weight (see `updating`) is as if it had not begun: what
+    was trained before it is saved, so that a resumed run takes it again.
 
     The first Ctrl-C lets the step finish, saves a checkpoint and raises KeyboardInterrupt; a second one
     raises it at once, and the run then resumes from its last checkpoint.
@@ -58,6 +64,8 @@ class TrainingPhase:
         self._model, self._optimizer, self._tasks = model, optimizer, tasks
         self._config, self._listener, self._others = config, listener, others or {}
         self._interrupted = False
+        self._is_intact = True
+        """Nothing was trained since the last finished step."""
 
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
@@ -75,6 +83,8 @@ class TrainingPhase:
         if self._in_main_thread:
             signal.signal(signal.SIGINT, self._former_handler)
         self._writer.close()
+        if kind is not None and issubclass(kind, TrainingDiverged):
+            self._save_before_step()
         if kind is None:
             self._listener.phase_ended(self._name, time.perf_counter() - self._began)
 
@@ -85,7 +95,14 @@ class TrainingPhase:
 
     def steps(self) -> Iterator[int]:
         """The remaining steps, counted from 0."""
-        yield from range(self._done, self._total)
+        for step in range(self._done, self._total):
+            self._done, self._before = step, generators()
+            self._position = self._tasks.position
+            yield step
+
+    def updating(self) -> None:
+        """To be called before a step changes a weight."""
+        self._is_intact = False
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record a step; write a checkpoint where one is due.
@@ -95,20 +112,33 @@ class TrainingPhase:
             RunError: if the disk is full.
         """
         done = step + 1
+        self._done, self._is_intact = done, True
+        self._position, self._before = self._tasks.position, generators()
         self._writer.write(done, metrics)
         self._listener.progressed(self._name, done, metrics)
         if done % self._config.every == 0 or done == self._total or self._interrupted:
-            save_checkpoint(
-                self._run / "checkpoints",
-                self._first + done,
-                Progress(self._name, done, self._tasks.position),
-                self._model,
-                self._optimizer,
-                self._config.keep,
-                self._others,
-            )
+            self._save()
         if self._interrupted:
             raise KeyboardInterrupt(f"stopped after {self._name} step {done} of {self._total}; it is saved")
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self._run / "checkpoints",
+            self._first + self._done,
+            Progress(self._name, self._done, self._position),
+            self._model,
+            self._optimizer,
+            self._config.keep,
+            self._others,
+        )
+
+    def _save_before_step(self) -> None:
+        """Save the state at the end of the last finished step, if it is still there and not saved yet."""
+        saved = checkpoints(self._run / "checkpoints")
+        is_saved = bool(saved) and read_progress(saved[-1]).step == self._done
+        if self._done and self._is_intact and not is_saved:
+            set_generators(self._before)
+            self._save()
 
     def _restore(self) -> int:
         """Steps done."""

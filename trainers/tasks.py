@@ -11,6 +11,7 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 
+from ludus.agents.episode import Episode
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
@@ -206,6 +207,10 @@ class TaskStream:
             first: The first one's number in that step.
         """
         return [self._draw(*self._place(chances, step, first + index)) for index in range(count)]
+
+    def is_held_out(self, episode: Episode) -> bool:
+        """Whether an episode is on a task that is held out."""
+        return episode.task in self._held_out.get(episode.environment, ())
 
     def close(self) -> None:
         for env in self._envs.values():

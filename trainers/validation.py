@@ -34,7 +34,7 @@ def play_tasks(
         for group, task in enumerate(tasks)
         for sample in range(samples)
     ]
-    return play(team, jobs, temperature, on_episode)
+    return play(team, jobs, temperature, on_episode).episodes
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,15 @@ class Engine(Protocol):
         """How many updates of the weights the engine has seen; recorded in every completion."""
         ...
 
+    @property
+    def cached_tokens(self) -> int:
+        """Of how many tokens it has keys and values that the next call could attend to."""
+        ...
+
+    def weights_fingerprint(self) -> int | None:
+        """Of the weights that it samples from, as `fingerprint` computes it; None if it cannot tell."""
+        ...
+
     def session(self) -> Session:
         """
         Raises:

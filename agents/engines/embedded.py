@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.engines.steps import Batch, Request
 
 
@@ -131,6 +132,13 @@ class EmbeddedEngine:
     def weights_version(self) -> int:
         """How many times `weights_changed` was called."""
         return self._weights_version
+
+    @property
+    def cached_tokens(self) -> int:
+        return self._batch.cached_tokens
+
+    def weights_fingerprint(self) -> int:
+        return weights_fingerprint(self._batch.model.named_parameters())
 
     def session(self) -> EmbeddedSession:
         """

@@ -46,6 +46,14 @@ class OpenAIEngine:
         """Always 0: a server's weights do not change."""
         return 0
 
+    @property
+    def cached_tokens(self) -> int:
+        """Always 0: what a server caches is of weights that do not change."""
+        return 0
+
+    def weights_fingerprint(self) -> None:
+        """A server does not tell."""
+
     def session(self) -> "OpenAISession":
         return OpenAISession(self)
 

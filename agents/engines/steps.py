@@ -67,10 +67,14 @@ class Batch:
     """The sequences that are computed together, at most `slots`, and their keys and values."""
 
     def __init__(self, model: Any, slots: int) -> None:
-        self._model = model
+        self.model = model
         self._slots = slots
         self._store = SlotStore()
         self.rows: list[Row] = []
+
+    @property
+    def cached_tokens(self) -> int:
+        return sum(len(row.cached) for row in self.rows)
 
     def drop(self) -> None:
         """Free all memory; requests that are still open start over."""
@@ -118,7 +122,7 @@ class Batch:
 
     def run(self, interrupt: threading.Event) -> None:
         """Compute until a request is finished or there is an interrupt."""
-        with torch.inference_mode(), computing_with(self._model, ATTENTION):
+        with torch.inference_mode(), computing_with(self.model, ATTENTION):
             while not self._step() and not interrupt.is_set():
                 pass
 
@@ -132,9 +136,9 @@ class Batch:
             leaders,
             [len(row.cached) for row in rows],
             [row.pending for row in rows],
-            self._model.device,
+            self.model.device,
         )
-        output = self._model(
+        output = self.model(
             input_ids=step.ids_1T,
             position_ids=step.positions_1T,
             use_cache=False,
@@ -204,7 +208,7 @@ class Batch:
     def _check(self, step: Step, logits: torch.Tensor) -> None:
         if not self._store.layers or logits.shape[1] != len(step.last_N):
             raise EngineError(
-                f"{type(self._model).__name__} keeps its attention or its logits to itself, so the embedded "
+                f"{type(self.model).__name__} keeps its attention or its logits to itself, so the embedded "
                 "engine cannot run it: use another model, or a server"
             )
 

@@ -9,7 +9,7 @@ import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from statistics import fmean
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel, tokenizer_key
 from ludus.agents.rollout import EpisodeStart
@@ -31,11 +32,27 @@ from ludus.trainers.batches.minibatch import (
     scored_by_update,
     split_groups,
 )
-from ludus.trainers.checks.engine import check_engine
-from ludus.trainers.checks.faults import check_fault_share, faults_by_action
-from ludus.trainers.checks.loss import check_loss
-from ludus.trainers.checks.ratio import check_ratio
-from ludus.trainers.checks.reward_fall import check_collapse
+from ludus.trainers.checks.drift import drift_readings
+from ludus.trainers.checks.faults import fault_readings
+from ludus.trainers.checks.identity import (
+    Unchanging,
+    cursor_reading,
+    engine_readings,
+    update_reading,
+    vocabulary_reading,
+)
+from ludus.trainers.checks.numerics import (
+    finite_readings,
+    ratio_readings,
+    score_readings,
+    spike_reading,
+    value_reading,
+    weight_readings,
+)
+from ludus.trainers.checks.reward_fall import reward_fall
+from ludus.trainers.checks.samples import sample_readings
+from ludus.trainers.checks.tokens import token_readings
+from ludus.trainers.checks.trust import Reading, Readings, Trust
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
@@ -47,8 +64,9 @@ from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
 from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
-from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
+from ludus.trainers.models.optimizer import build_optimizer, clip_gradients, learning_rate, take_step
 from ludus.trainers.parallel.member import Member
+from ludus.trainers.parallel.play import EngineState
 from ludus.trainers.parallel.play import play as play_jobs
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
@@ -94,32 +112,42 @@ def train_grpo(
     with TrainingPhase(
         run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener, others
     ) as phase:
+        words = tokenizer_key(policy.tokenizer)
+        trust = Trust(run, config.trust, phase.history, listener.note, words)
+        unchanging = Unchanging(policy, trust.tokenizer)
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):
                 listener.note(f"GRPO ends after step {step}: {config.validation.best_metric} rises no more")
                 break
+            trust.begin(step)
+            trust.check({**cursor_reading(phase.history, step, tasks), **unchanging.readings()})
 
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
+            weights, engines = fingerprint(model), list[EngineState]()
             chances = level_chances(tasks.mixture, phase.history)
-            play = group_player(team, tasks, chances, config, step)
+            play = group_player(team, tasks, chances, config, step, engines)
             episodes, groups = sample_groups(play, config, process)
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
-            check_fault_share(episodes, grpo, f"GRPO step {step + 1}")
+            trust.before_stop = partial(store, episodes, run, step + 1, trust.tokenizer)
+            trust.check(engine_readings(engines, weights))
+            trust.check({**fault_readings(episodes), **sample_readings(episodes, tasks)})
             played = time.perf_counter()
 
             # Score their tokens under the policy that sampled them, and give each the credit it earned.
             now = at_step(config, step, phase.history)
             parts = split_groups(trained_on, grpo.updates_per_batch)
             near = reference(step) if now.grpo.kl_coefficient else None
+            trust.check(unchanging.reference_reading(near))
+            trust.check(vocabulary_reading(policy, near, critic, episodes))
             minibatches = make_minibatches(parts, model, near, now, critic, not scored_by_update(now))
             only: Update | None = None
             if scored_by_update(now):
                 only = team_gradients(team, minibatches[0], now)
-                check_ratio(repeat(minibatches[0], model, only, config.rollout.temperature), step)
+                trust.check(repeat(minibatches[0], model, only, config.rollout.temperature))
                 minibatches = [minibatches[0].scored_by(only.logprobs_S, only.entropy_S)]
             measured = {**minibatch_metrics(minibatches, config), **value_metrics(minibatches)}
-            check_engine(measured, grpo, step)
+            trust.check({**token_readings(parts, minibatches), **score_readings(measured, parts, minibatches)})
 
             # One optimiser step on each minibatch that has a gradient.
             rate = learning_rate(grpo, step, grpo.steps)
@@ -129,23 +157,25 @@ def train_grpo(
                 if minibatch.micro_batches:
                     update = only or team_gradients(team, minibatch, now, critic, learns)
                     if not updates:
-                        check_ratio(update.ratios.ratio_max_deviation, step)
-                    check_loss(update.loss, grpo, "grpo", step)
+                        trust.check(first_ratio(update.ratios.ratio_max_deviation))
+                    trust.check(ratio_readings(minibatch, update.logprobs_S, update.ratios))
+                    update = replace(update, grad_norm=clip_gradients(optimizer, grpo.max_grad_norm))
+                    trust.check({**finite(update), **spike_reading(update.grad_norm, phase.history)})
+                    phase.updating()
                     if critic is not None:
-                        check_loss(update.value_loss, critic.config, "critic", step)
                         update = replace(update, value_grad_norm=critic.update(step, grpo.steps))
                     if learns:
-                        norm = apply_gradients(optimizer, rate, grpo.max_grad_norm)
-                        update = replace(update, grad_norm=norm)
+                        take_step(optimizer, rate)
+                        before, weights = weights, fingerprint(model)
+                        trust.check(update_reading(before, weights, update.grad_norm, rate))
+                        trust.check(weight_readings(model))
                     updates.append(update)
             trained = time.perf_counter()
 
             # Record.
-            if warning := faults_by_action(episodes):
-                listener.note(f"GRPO step {step + 1}: {warning}")
-            if warning or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
+            if trust.warned or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
                 kept = recorded(episodes, groups, parts, minibatches, updates)
-                store(kept, run, step + 1, tokenizer_key(policy.tokenizer))
+                store(kept, run, step + 1, trust.tokenizer)
             metrics = {
                 **episode_metrics(episodes, groups),
                 **environment_metrics(tasks.mixture, groups),
@@ -154,6 +184,7 @@ def train_grpo(
                 **update_metrics(updates, critic),
                 **coefficient_metrics(grpo, now.grpo),
                 "learning_rate": rate,
+                "position": tasks.position,
                 "tokens_per_second": completion_tokens(episodes) / (trained - began),
                 "seconds/rollout": played - began,
                 "seconds/train": trained - played,
@@ -161,17 +192,28 @@ def train_grpo(
             }
             if note := anchor_note(episodes, metrics, phase.history):
                 listener.note(f"GRPO step {step + 1}: {note}")
-            phase.finish(step, {**metrics, **validation.measure(step, phase.history)})
-            check_collapse(comparable(phase.history), grpo, step)
+            course = [*phase.history, metrics]
+            trust.take({**drift_readings(course, grpo), **reward_fall(comparable(course))})
+            if critic is not None:
+                trust.take(value_reading(course, critic.config.lead_steps))
+            phase.finish(step, {**metrics, **trust.taken, **validation.measure(step, phase.history)})
+            trust.write()
+            trust.ring()
 
 
 def group_player(
-    team: Team, tasks: TaskStream, chances: Mapping[str, Sequence[float]], config: RunConfig, step: int
+    team: Team,
+    tasks: TaskStream,
+    chances: Mapping[str, Sequence[float]],
+    config: RunConfig,
+    step: int,
+    engines: list[EngineState],
 ) -> Play:
     """Plays the next tasks, `group_size` episodes from each.
 
     Args:
         chances: Of each environment's levels; see `level_chances`.
+        engines: Gets what they were sampled with.
     """
 
     def play(groups: int, first_group: int) -> list[Episode]:
@@ -180,7 +222,9 @@ def group_player(
             for index, task in enumerate(tasks.take(groups, chances, step, first_group))
             for sample in range(config.grpo.group_size)
         ]
-        return play_jobs(team, jobs, config.rollout.temperature)
+        played = play_jobs(team, jobs, config.rollout.temperature)
+        engines.extend(played.engines)
+        return played.episodes
 
     return play
 
@@ -326,14 +370,32 @@ def accumulate_gradients(
     )
 
 
-def repeat(minibatch: Minibatch, model: PreTrainedModel, update: Update, temperature: float) -> float:
-    """The largest |ratio - 1| between what an update computed of its first micro-batch and what the model,
-    which has not changed since, computes of it now."""
+def repeat(minibatch: Minibatch, model: PreTrainedModel, update: Update, temperature: float) -> Readings:
+    """What an update computed of its first micro-batch, against what the model, which has not changed since,
+    computes of it now."""
     with torch.no_grad():
         for micro in minibatch.micro_batches[:1]:
             again_N = score(model, micro, temperature).logprobs.cpu()
-            return (again_N - update.logprobs_S[micro.token_N]).exp().sub(1).abs().max().item()
-    return 0.0
+            return first_ratio((again_N - update.logprobs_S[micro.token_N]).exp().sub(1).abs().max().item())
+    return {}
+
+
+def first_ratio(deviation: float) -> Readings:
+    """
+    Args:
+        deviation: The largest |ratio - 1| of any token, before the batch's first update.
+    """
+    return {"first_ratio": Reading(deviation)}
+
+
+def finite(update: Update) -> Readings:
+    """Whether its numbers are."""
+    values = {"the loss": update.loss, "the value loss": update.value_loss, "the norm": update.grad_norm}
+    return finite_readings(values)
+
+
+def fingerprint(model: PreTrainedModel) -> int:
+    return weights_fingerprint(model.named_parameters())
 
 
 def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> dict[str, float]:

@@ -17,13 +17,15 @@ from ludus.agents.policy import derive_seed
 from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import read_episodes, write_episodes
 from ludus.trainers.algorithms.sft import batch_indices, team_gradients
-from ludus.trainers.checks.faults import check_fault_share
+from ludus.trainers.checks.faults import fault_share
 from ludus.trainers.checks.loss import check_loss
+from ludus.trainers.checks.registry import CHECKS
+from ludus.trainers.checks.trust import alarm
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
 from ludus.trainers.disk import disk_errors
-from ludus.trainers.errors import RunError
+from ludus.trainers.errors import RunError, TrainingDiverged
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import completion_tokens
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
@@ -186,15 +188,18 @@ def play_iteration(team: Team, tasks: Sequence[Task], config: RunConfig, run: Pa
     """Play an iteration's episodes, and store them.
 
     Raises:
-        RunError: if too many of them faulted, or the disk is full.
+        TrainingDiverged: if too many of them faulted.
+        RunError: if the disk is full.
     """
     jobs = [
         (task.spec, EpisodeStart(task.seed, group=group, sample=sample))
         for group, task in enumerate(tasks)
         for sample in range(config.rft.samples)
     ]
-    episodes = play(team, jobs, config.rollout.temperature)
-    check_fault_share(episodes, config.grpo, f"RFT iteration {iteration + 1}")
+    episodes = play(team, jobs, config.rollout.temperature).episodes
+    when = f"RFT iteration {iteration + 1}"
+    if told := alarm(CHECKS["fault_share"], fault_share(episodes), config.trust, when):
+        raise TrainingDiverged(told)
     path = episode_file(run, iteration)
     with disk_errors(path):
         write_episodes(path, episodes)

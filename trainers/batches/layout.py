@@ -55,6 +55,16 @@ class Layout:
             self.counts(chosen)
         )
 
+    def places(self, chosen: Sequence[int]) -> Tensor:
+        """Of each sampled token of the chosen rows, in flat order: its trajectory, its turn, and its position
+        among the tokens of that turn, [A, 3] int64."""
+        turns = [(self.episode_R[r], turn) for r in chosen for turn in self.turns_R[r]]
+        counts = torch.tensor([self.trajectories[episode].tokens[turn] for episode, turn in turns])
+        ends = counts.cumsum(0)
+        starts_A = (ends - counts).repeat_interleave(counts)
+        turns_A2 = torch.tensor(turns, dtype=torch.int64).view(-1, 2).repeat_interleave(counts, 0)
+        return torch.cat([turns_A2, (torch.arange(len(starts_A)) - starts_A)[:, None]], 1)
+
     def to_flat(self, values: Sequence[Tensor], chosen: Sequence[int]) -> Tensor:
         """From one tensor [T] for each trajectory to the sampled tokens of the chosen rows, [S]."""
         episodes = {self.episode_R[r] for r in chosen}

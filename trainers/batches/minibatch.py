@@ -45,8 +45,12 @@ class Minibatch:
     own. None before the only update of a batch: they are its own."""
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
-    """|the trainer's log-probability - the engine's|, in nats; of all tokens, once they are scored."""
+    """The trainer's log-probability minus the engine's, in nats; of all tokens, once they are scored: those
+    of rows with a gradient come first."""
     entropy_A: Tensor
+    places_A3: Tensor
+    """Where each of them was sampled: number of the episode among the groups', turn, position in the
+    completion."""
     engine_ratio_S: Tensor | None = None
     """What the correction follows from, before it is bounded; None without one."""
     values_S: Tensor | None = None
@@ -62,7 +66,7 @@ class Minibatch:
 
     def scored_by(self, logprobs_S: Tensor, entropy_S: Tensor) -> "Minibatch":
         """The minibatch, with what its only update computed."""
-        mismatch_S = (logprobs_S - self.engine_logprobs_S).abs()
+        mismatch_S = logprobs_S - self.engine_logprobs_S
         return replace(
             self,
             old_logprobs_S=logprobs_S,
@@ -256,6 +260,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         scores.reference_logprobs_S,
         scores.mismatch_A,
         scores.entropy_A,
+        layout.places([*scores.trained, *layout.others(scores.trained)]),
         ratio_S,
         trained=scores.trained,
         rest_logprobs=scores.rest_logprobs,
@@ -265,13 +270,15 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
 def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> dict[str, float]:
     """Before the first update: entropy, divergence from the reference, mismatch of engine and trainer, and
     the weights that correct it."""
-    mismatch = torch.cat([minibatch.mismatch_A for minibatch in minibatches])
-    if not len(mismatch):
+    signed = torch.cat([minibatch.mismatch_A for minibatch in minibatches])
+    if not len(signed):
         return {}
+    mismatch = signed.abs()
     metrics = {
         "entropy": torch.cat([minibatch.entropy_A for minibatch in minibatches]).mean().item(),
         "mismatch_mean": mismatch.mean().item(),
         "mismatch_max": mismatch.max().item(),
+        "mismatch_bias": signed.double().mean().item(),
     }
     divergences = [
         kl_value(config.grpo.kl_estimator, minibatch.old_logprobs_S, minibatch.reference_logprobs_S)

@@ -31,7 +31,7 @@ class Scores:
     engine_logprobs_S: Tensor
     reference_logprobs_S: Tensor | None
     mismatch_A: Tensor
-    """|the trainer's log-probability - the engine's|, in nats; of the tokens that are scored here."""
+    """The trainer's log-probability minus the engine's, in nats; of the tokens that are scored here."""
     entropy_A: Tensor
     rest_logprobs: Tensor
     """The trainer's, of the tokens of the other rows."""
@@ -58,11 +58,11 @@ def score_layout(
     rest = [layout.rows[r] for r in layout.others(trained)]
     micro_batches = pack(rows, budget)
     rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget), temperature)
-    mismatch_A, engines_S = (rest_logprobs - flat_logprobs(rest)).abs(), flat_logprobs(rows)
+    mismatch_A, engines_S = rest_logprobs - flat_logprobs(rest), flat_logprobs(rows)
     logprobs_S = values_S = None
     if before_update:
         logprobs_S, entropy_S, values_S = score_rows(model, rows, micro_batches, temperature, value_model)
-        mismatch_A = torch.cat([(logprobs_S - engines_S).abs(), mismatch_A])
+        mismatch_A = torch.cat([logprobs_S - engines_S, mismatch_A])
         entropy_A = torch.cat([entropy_S, entropy_A])
     return Scores(
         trained,

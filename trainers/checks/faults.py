@@ -4,47 +4,45 @@ A faulted episode counts in no metric and is never trained on. With many faults,
 biased selection; and a policy whose actions break its environment escapes the tasks that it would fail.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from math import comb
+from statistics import fmean, median
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.envs.chat import content_text
-from ludus.trainers.config.grpo import GrpoSection
-from ludus.trainers.errors import RunError
-
-CHANCE = 1e-3
-"""Faults count as following a kind of action if chance alone would put as many on it with less than this
-probability."""
+from ludus.trainers.checks.trust import Reading, Readings
 
 FEWEST = 3
-"""With fewer faults than this on a kind of action, there is no warning."""
+"""With fewer faults than this on a kind of action, nothing is said of it."""
 
 
-def check_fault_share(episodes: Sequence[Episode], config: GrpoSection, when: str) -> None:
+def fault_readings(episodes: Sequence[Episode]) -> Readings:
     """
     Args:
         episodes: All episodes played in a step.
-        when: Which step, for a person.
-
-    Raises:
-        RunError: if more of them faulted than `config.fault_share_limit` allows.
     """
+    return {
+        "fault_share": fault_share(episodes),
+        "faults_by_action": faults_by_action(episodes),
+        "faults_by_reward": faults_by_reward(episodes),
+    }
+
+
+def fault_share(episodes: Sequence[Episode]) -> Reading:
+    """The share that faulted, and what most of them faulted with."""
     faults = [episode.fault for episode in episodes if episode.is_fault]
-    share = len(faults) / len(episodes)
-    if share > config.fault_share_limit:
-        fault, count = Counter(faults).most_common(1)[0]
-        raise RunError(
-            f"{when}: {len(faults)} of {len(episodes)} episodes faulted ({share:.0%}), more "
-            f"than grpo.fault_share_limit = {config.fault_share_limit:g} allows, {count} of them with: "
-            f"{fault}. Faulted episodes are left out, so the rest is a biased sample. Fix what broke and go "
-            "on with --resume"
-        )
+    if not faults:
+        return Reading(0.0)
+    fault, count = Counter(faults).most_common(1)[0]
+    told = f"{len(faults)} of {len(episodes)} episodes faulted, {count} of them with: {fault}"
+    return Reading(len(faults) / len(episodes), told)
 
 
-def faults_by_action(episodes: Sequence[Episode]) -> str:
-    """A one-line warning if the environment's faults follow a kind of action, otherwise an empty string.
+def faults_by_action(episodes: Sequence[Episode]) -> Reading:
+    """-log₁₀ of the chance that so many of the environment's faults follow one kind of action.
 
     Every turn is of one or more kinds: a call of a tool, no call at all, text with unprintable characters. If
     faults were independent of actions, the number of them on turns of one kind would be hypergeometric; its
@@ -66,15 +64,46 @@ def faults_by_action(episodes: Sequence[Episode]) -> str:
         for kind, count in broken.items()
         if count >= FEWEST
     }
-    kind = min(chances, key=chances.__getitem__, default="")
-    if not kind or chances[kind] > CHANCE:
-        return ""
-    return (
-        f"faults follow what the policy does: {broken[kind]} of {faults} environment faults came after "
-        f"{kind}, which is {turns[kind] / total:.0%} of all turns (by chance with probability below "
-        f"{chances[kind]:.0e}). A faulted episode counts nowhere, so a policy can learn to break its "
-        "environment: find the bug, the step's episodes are stored"
+    if not chances:
+        return Reading(0.0)
+    kind = min(chances, key=chances.__getitem__)
+    told = (
+        f"{broken[kind]} of {faults} environment faults came after {kind}, which is "
+        f"{turns[kind] / total:.0%} of all turns"
     )
+    return Reading(_improbability(chances[kind]), told)
+
+
+def faults_by_reward(episodes: Sequence[Episode]) -> Reading:
+    """-log₁₀ of the chance that so many faults are in groups whose other episodes earned less, or more, than
+    the median group: hypergeometric if faults were independent of that (Fisher's exact test, times 2 for the
+    two sides)."""
+    groups: dict[int, list[Episode]] = {}
+    for episode in episodes:
+        groups.setdefault(episode.group, []).append(episode)
+    judged = [
+        (fmean(scored), sum(e.is_fault for e in group), len(group))
+        for group in groups.values()
+        if (scored := [e.episode_return for e in group if e.is_scored])
+    ]
+    faults = sum(count for _, count, _ in judged)
+    if faults < FEWEST:
+        return Reading(0.0)
+    middle, total = median(mean for mean, _, _ in judged), sum(size for _, _, size in judged)
+    worst = Reading(0.0)
+    for side in ("less", "more"):
+        chosen = [g for g in judged if (g[0] < middle if side == "less" else g[0] > middle)]
+        inside, size = sum(count for _, count, _ in chosen), sum(size for _, _, size in chosen)
+        if chosen:
+            chance = _improbability(2 * _tail(total, size, faults, inside))
+            if chance > worst.value:
+                told = f"{inside} of {faults} faults are in the groups that earn {side} than the median"
+                worst = Reading(chance, told)
+    return worst
+
+
+def _improbability(chance: float) -> float:
+    return max(0.0, -math.log10(max(chance, 1e-300)))
 
 
 def _kinds(turn: Turn) -> Iterator[str]:

@@ -1,16 +1,16 @@
 """`[grpo]`: training on rewards. Its keys about credit, the policy loss and the divergence from a reference
 are in modules of their own."""
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ludus.trainers.config.credit import CreditKeys
 from ludus.trainers.config.kl import KlKeys
 from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.config.policy_loss import PolicyLossKeys
 from ludus.trainers.config.process import ProcessKeys
-from ludus.trainers.config.values import Count, CountOrNone, NonNegative, Positive
+from ludus.trainers.config.values import Count, CountOrNone, Positive
 
 
 class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSection):
@@ -43,17 +43,6 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     overlong_filter: bool = False
     """Leave the tokens of an episode that a token limit cut off out of the loss: what it earned says little
     about what it would have said. Its group is still compared with it."""
-    mismatch_mean_limit: Positive = 1e-3
-    """The run stops when engine and trainer disagree by more than this about the log-probabilities of sampled
-    tokens, in nats, on average. Fits float32; a half-precision model needs more."""
-    mismatch_max_limit: Positive = 0.1
-    """The same for the worst single token."""
-    collapse_limit: NonNegative = 6.0
-    """The run stops when the mean reward of the last two steps lies more than this many standard errors below
-    that of the best step, and more than one standard deviation of an episode's return, since its updates
-    then undo what was learned; 0 leaves the check out."""
-    fault_share_limit: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """The run stops when more than this share of a step's episodes faulted."""
     store_every: Count = 20
     """Episodes are stored every so many steps, and always at the first and the last step."""
 

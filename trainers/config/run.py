@@ -15,6 +15,7 @@ from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.sft import SftSection
+from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.config.values import Count
 
 
@@ -59,6 +60,8 @@ class RunConfig(Section):
     """Rejection sampling, between priming and GRPO."""
     grpo: GrpoSection = GrpoSection()
     """Training on rewards."""
+    trust: TrustSection = TrustSection()
+    """What stops a run whose numbers no longer mean what they should."""
     critic: CriticSection | None = None
     """The value model of `grpo.credit = "gae"`."""
     rollout: RolloutSection = RolloutSection()

@@ -64,7 +64,7 @@ def save_checkpoint(
         checksums = {
             _MODEL: _write_tensors(folder / _MODEL, model_tensors(model)),
             _OPTIMIZER: _write_tensors(
-                folder / _OPTIMIZER, {**_optimizer_tensors(optimizer), **_generators()}
+                folder / _OPTIMIZER, {**_optimizer_tensors(optimizer), **generators()}
             ),
         }
         for name, (other, its_optimizer) in others.items():
@@ -111,7 +111,7 @@ def load_checkpoint(
         with torch.no_grad():
             for name, parameter in model_tensors(module).items():
                 parameter.copy_(tensors[prefix + _MODEL][name])
-    _set_generators(tensors[_OPTIMIZER])
+    set_generators(tensors[_OPTIMIZER])
     return progress
 
 
@@ -197,13 +197,15 @@ def _optimizer_state(
     return state
 
 
-def _set_generators(tensors: Mapping[str, torch.Tensor]) -> None:
+def set_generators(tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put torch's generators into the states that `generators` gave."""
     torch.set_rng_state(tensors[f"{_GENERATOR}.cpu"])
     if f"{_GENERATOR}.cuda" in tensors:
         torch.cuda.set_rng_state(tensors[f"{_GENERATOR}.cuda"])
 
 
-def _generators() -> dict[str, torch.Tensor]:
+def generators() -> dict[str, torch.Tensor]:
+    """The states of torch's generators, as a checkpoint holds them."""
     states = {f"{_GENERATOR}.cpu": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states[f"{_GENERATOR}.cuda"] = torch.cuda.get_rng_state()

@@ -37,22 +37,32 @@ def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
     return config.learning_rate * decay(config.schedule, fraction)
 
 
+def clip_gradients(optimizer: torch.optim.AdamW, max_grad_norm: float) -> float:
+    """Returns the gradients' global 2-norm before clipping."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+
+
+def take_step(optimizer: torch.optim.AdamW, rate: float) -> None:
+    """Step, and clear the gradients."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def apply_gradients(optimizer: torch.optim.AdamW, rate: float, max_grad_norm: float) -> float:
     """Clip, step, clear; returns the gradients' global 2-norm before clipping.
 
     Raises:
         TrainingDiverged: if that norm is not finite; the weights are then unchanged.
     """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    norm = clip_gradients(optimizer, max_grad_norm)
     if not math.isfinite(norm):
         raise TrainingDiverged(
             f"the gradient's norm is {norm}: the weights have most likely grown without bound, or a "
             f"log-probability was -inf; lower the learning rate ({rate:.3g} in this step) or lengthen the "
             "warm-up"
         )
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    take_step(optimizer, rate)
     return norm

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 
 from ludus.agents.episode import Episode
 from ludus.agents.rollout import Job, rollout_mixed
@@ -19,13 +19,33 @@ class Rollouts:
     on_episode: Callable[[Episode], None] | None = None
 
 
+@dataclass(frozen=True)
+class EngineState:
+    """What a member's engine sampled with."""
+
+    weights: int | None
+    """Their fingerprint; None where the engine cannot tell."""
+    cached_tokens: int
+    """Whose keys and values it still had from before the weights changed."""
+    stale_episodes: int
+    """Episodes that name another version of the weights than it had."""
+
+
+@dataclass(frozen=True)
+class Played:
+    """Episodes in the order of their jobs."""
+
+    episodes: list[Episode]
+    engines: list[EngineState]
+
+
 def play(
     team: Team,
     jobs: Sequence[Job],
     temperature: float,
     on_episode: Callable[[Episode], None] | None = None,
-) -> list[Episode]:
-    """An episode for each job, in order, sampled from the team's model as it is now.
+) -> Played:
+    """An episode for each job, sampled from the team's model as it is now.
 
     Args:
         on_episode: Told of each: of this process's as they end, of the others' afterwards.
@@ -34,9 +54,12 @@ def play(
     tasks = [Rollouts(part, temperature) for part in parts]
     played = team.map(_play, [Rollouts(parts[0], temperature, on_episode), *tasks[1:]])
     if on_episode is not None:
-        for episode in chain.from_iterable(played[1:]):
-            on_episode(episode)
-    return [episode for episodes in played for episode in episodes]
+        for episodes, _ in played[1:]:
+            for episode in episodes:
+                on_episode(episode)
+    return Played(
+        [episode for episodes, _ in played for episode in episodes], [engine for _, engine in played]
+    )
 
 
 def split_groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
@@ -52,13 +75,19 @@ def split_groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
     return split
 
 
-def _play(member: Member, part: Rollouts) -> list[Episode]:
+def _play(member: Member, part: Rollouts) -> tuple[list[Episode], EngineState]:
     settings, engine = member.config.rollout, member.engine
     engine.weights_changed()
     engine.wake()
+    weights, cached = engine.weights_fingerprint(), engine.cached_tokens
     concurrency = -(-settings.concurrency // member.config.run.workers)
     episodes = rollout_mixed(
         member.player(part.temperature), part.jobs, settings.limits, concurrency, part.on_episode
     )
     engine.sleep()
-    return episodes
+    stale = sum(
+        episode.weights_version != engine.weights_version
+        for episode in episodes
+        if any(turn.completion_ids for turn in episode.turns)
+    )
+    return episodes, EngineState(weights, cached, stale)
