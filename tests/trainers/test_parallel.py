@@ -95,7 +95,7 @@ def test_episodes_come_in_order_and_are_all_told_of(two: RunConfig, policy: Load
     jobs = [(section.spec, EpisodeStart(n // 3, group=n // 3, sample=n % 3)) for n in range(15)]
     told: list[int] = []
     with Team(two) as team, team.computing_with(policy):
-        episodes = play(team, jobs, 1.0, lambda episode: told.append(episode.seed))
+        episodes = play(team, jobs, 1.0, lambda episode: told.append(episode.seed)).episodes
     assert [(episode.group, episode.sample) for episode in episodes] == [(n // 3, n % 3) for n in range(15)]
     assert sorted(told) == [n // 3 for n in range(15)]
 

@@ -59,7 +59,9 @@ class Layout:
         """Of each sampled token of the chosen rows, in flat order: its trajectory, its turn, and its position
         among the tokens of that turn, [A, 3] int64."""
         turns = [(self.episode_R[r], turn) for r in chosen for turn in self.turns_R[r]]
-        counts = torch.tensor([self.trajectories[episode].tokens[turn] for episode, turn in turns])
+        counts = torch.tensor(
+            [self.trajectories[episode].tokens[turn] for episode, turn in turns], dtype=torch.int64
+        )
         ends = counts.cumsum(0)
         starts_A = (ends - counts).repeat_interleave(counts)
         turns_A2 = torch.tensor(turns, dtype=torch.int64).view(-1, 2).repeat_interleave(counts, 0)

@@ -6,8 +6,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.episode import Episode
-from ludus.agents.formats.fingerprint import tokenizer_fingerprint
-from ludus.agents.models import LoadedModel
+from ludus.agents.models import LoadedModel, tokenizer_key
 from ludus.trainers.checks.trust import Reading, Readings
 from ludus.trainers.critic import Critic
 from ludus.trainers.parallel.play import EngineState
@@ -34,12 +33,12 @@ class Unchanging:
 
     Args:
         policy: As it was loaded.
-        tokenizer: The fingerprint of the tokenizer that the run began with.
+        tokenizer: The key of the tokenizer that the run began with.
     """
 
     def __init__(self, policy: LoadedModel, tokenizer: str) -> None:
         self._policy = policy
-        self._is_other_tokenizer = tokenizer_fingerprint(policy.tokenizer) != tokenizer
+        self._is_other_tokenizer = tokenizer_key(policy.tokenizer) != tokenizer
         self._words, self._frozen = self._count_words(), self._fingerprint()
         self._reference: PreTrainedModel | None = None
         self._reference_before = 0

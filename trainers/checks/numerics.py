@@ -7,6 +7,7 @@ from statistics import fmean, median
 import torch
 from torch import Tensor, nn
 
+from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.minibatch import Minibatch
 from ludus.trainers.checks.trust import Reading, Readings
 from ludus.trainers.losses.policy import PolicyMetrics
@@ -23,11 +24,14 @@ VALUE_STEPS = (32, 16)
 """The same for a value model's explained variance."""
 
 
-def score_readings(metrics: Mapping[str, float], minibatches: Sequence[Minibatch]) -> Readings:
+def score_readings(
+    metrics: Mapping[str, float], parts: Sequence[Sequence[Group]], minibatches: Sequence[Minibatch]
+) -> Readings:
     """How engine and trainer agree about a batch, before its first update.
 
     Args:
         metrics: Of `minibatch_metrics`; empty if no token was sampled.
+        parts: The groups of each minibatch.
     """
     names = ("mismatch_mean", "mismatch_max", "entropy")
     readings = {name: Reading(metrics[name]) for name in names if name in metrics}
@@ -35,19 +39,24 @@ def score_readings(metrics: Mapping[str, float], minibatches: Sequence[Minibatch
         readings["mask_share"] = Reading(metrics["correction_bounded"])
     if "mismatch_bias" in metrics:
         readings["mismatch_bias"] = Reading(abs(metrics["mismatch_bias"]))
-    if slices := mismatch_slices(minibatches):
+    if slices := mismatch_slices(parts, minibatches):
         where, worst = max(slices.items(), key=lambda item: (item[1] != item[1], item[1]))
         readings["mismatch_slice"] = Reading(worst, where)
     return readings
 
 
-def mismatch_slices(minibatches: Sequence[Minibatch]) -> dict[str, float]:
+def mismatch_slices(parts: Sequence[Sequence[Group]], minibatches: Sequence[Minibatch]) -> dict[str, float]:
     """The mean |mismatch| of tokens at like positions of their completions, of like turns, and of each
     version of the weights: `position 8-15` → nats. Counted from 0, in ranges whose length doubles; those with
     fewer than `LEAST_TOKENS` tokens are left out."""
     mismatch_A = torch.cat([minibatch.mismatch_A for minibatch in minibatches]).abs().double()
     places_A = torch.cat([minibatch.places_A3 for minibatch in minibatches])
-    versions_A = torch.cat([minibatch.versions_A for minibatch in minibatches])
+    versions_A = torch.cat(
+        [
+            _versions(groups)[minibatch.places_A3[:, 0]]
+            for groups, minibatch in zip(parts, minibatches, strict=True)
+        ]
+    )
     slices: dict[str, float] = {}
     for name, values_A in (("turn", places_A[:, 1]), ("position", places_A[:, 2])):
         octaves_A = (values_A + 1).double().log2().floor().long()  # exact for powers of two
@@ -58,6 +67,12 @@ def mismatch_slices(minibatches: Sequence[Minibatch]) -> dict[str, float]:
     for version, mean in _means(versions_A - oldest, mismatch_A):
         slices[f"weights version {version + oldest}"] = mean
     return slices
+
+
+def _versions(groups: Sequence[Group]) -> Tensor:
+    """Of the weights that each episode was sampled from, [E]."""
+    versions = [episode.weights_version for group in groups for episode in group.episodes]
+    return torch.tensor(versions, dtype=torch.int64)
 
 
 def _means(kind_A: Tensor, values_A: Tensor) -> Iterator[tuple[int, float]]:

@@ -72,7 +72,7 @@ class Trust:
         run: The run's folder.
         history: The metrics of the steps before, from which the standings of a resumed run follow.
         warn: Told of an alarm that does not stop the run.
-        tokenizer: The fingerprint of the policy's tokenizer.
+        tokenizer: The key of the policy's tokenizer.
 
     Raises:
         RunError: if the file of a resumed run is damaged.
@@ -87,14 +87,19 @@ class Trust:
         tokenizer: str,
     ) -> None:
         self._path, self._config, self._warn = run / FILE, config, warn
-        self.tokenizer = _began_with(self._path) or tokenizer
-        """The fingerprint of the one that the run began with."""
+        before = _read(self._path)
+        self.tokenizer = str(before.get("tokenizer", tokenizer))
+        """The key of the one that the run began with."""
         self._standings = {name: Standing() for name in CHECKS}
         self._step, self._alarm, self._pending, self.warned = 0, "", "", False
         self._taken: dict[str, float] = {}
         for line in history:
             self.begin(int(line["step"]) - 1)
             self._restore({n: float(line[c.metric]) for n, c in CHECKS.items() if c.metric in line})
+        for record in before.get("checks", []):
+            standing = self._standings[record["name"]]
+            if (standing.worst, standing.worst_step) == (record["worst"], record["worst_step"]):
+                standing.detail = record["detail"]
 
     def begin(self, step: int) -> None:
         """Turn to a step, counted from 0."""
@@ -181,15 +186,15 @@ class Trust:
         }
 
 
-def _began_with(path: Path) -> str:
-    """The tokenizer in a run's `trust.json`; empty if there is no such file."""
+def _read(path: Path) -> dict[str, Any]:
+    """A run's `trust.json`; empty if there is none."""
     if not path.exists():
-        return ""
+        return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        if not is_damaged(record):
-            return str(record["tokenizer"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if isinstance(record, dict) and not is_damaged(record):
+            return record
+    except ValueError:
         pass
     raise RunError(f"{path} is not what was written: it was edited or damaged; delete it, and resume")
 
