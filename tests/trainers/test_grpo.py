@@ -101,7 +101,8 @@ def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunCo
         for e in played(policy, config)
     ]
     minibatch = prepared(policy, episodes, config)
-    readings = score_readings(minibatch_metrics([minibatch], config), [groups], [minibatch])
+    parts = [make_groups(episodes, config)]
+    readings = score_readings(minibatch_metrics([minibatch], config), parts, [minibatch])
     told = alarm(CHECKS["mismatch_mean"], readings["mismatch_mean"], config.trust, "GRPO step 5")
     assert told.startswith("GRPO step 5: mismatch_mean = 0.01 nats is above trust.mismatch_mean = 0.001: ")
     assert readings["mismatch_bias"].value == pytest.approx(0.01, rel=1e-3)

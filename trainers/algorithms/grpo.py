@@ -147,9 +147,8 @@ def train_grpo(
                 trust.check(repeat(minibatches[0], model, only, config.rollout.temperature))
                 minibatches = [minibatches[0].scored_by(only.logprobs_S, only.entropy_S)]
             measured = {**minibatch_metrics(minibatches, config), **value_metrics(minibatches)}
-            trust.check(
-                {**token_readings(parts, minibatches), **score_readings(measured, parts, minibatches)}
-            )
+            trust.check(token_readings(parts, minibatches))
+            trust.check(score_readings(measured, parts, minibatches))
 
             # One optimiser step on each minibatch that has a gradient.
             rate = learning_rate(grpo, step, grpo.steps)

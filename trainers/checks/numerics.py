@@ -51,12 +51,8 @@ def mismatch_slices(parts: Sequence[Sequence[Group]], minibatches: Sequence[Mini
     fewer than `LEAST_TOKENS` tokens are left out."""
     mismatch_A = torch.cat([minibatch.mismatch_A for minibatch in minibatches]).abs().double()
     places_A = torch.cat([minibatch.places_A3 for minibatch in minibatches])
-    versions_A = torch.cat(
-        [
-            _versions(groups)[minibatch.places_A3[:, 0]]
-            for groups, minibatch in zip(parts, minibatches, strict=True)
-        ]
-    )
+    pairs = zip(parts, minibatches, strict=True)
+    versions_A = torch.cat([_versions(groups)[minibatch.places_A3[:, 0]] for groups, minibatch in pairs])
     slices: dict[str, float] = {}
     for name, values_A in (("turn", places_A[:, 1]), ("position", places_A[:, 2])):
         octaves_A = (values_A + 1).double().log2().floor().long()  # exact for powers of two
