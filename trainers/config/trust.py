@@ -39,7 +39,7 @@ class TrustSection(Section):
     mismatch_max: Most = 0.1
     """The same for the worst single token."""
     mismatch_bias: Most = 5e-4
-    """The mean of trainer minus engine, in nats, with its sign left out at the end only."""
+    """The size of the mean of trainer minus engine, in nats: small where they differ in both directions."""
     mismatch_slice: Most = 5e-3
     """The same as `mismatch_mean` for the worst range of positions, the worst turn, and the worst version of
     the weights, of those with at least 32 tokens."""
@@ -87,7 +87,8 @@ class TrustSection(Section):
     truncation: Share = 0.98
     """The share of completions that a token limit cut off, over the last 8 steps."""
     flat_groups: Share = 0.99
-    """The share of groups that are flat, over as many of the last steps as have at least 128 groups."""
+    """The share of groups that are flat though not every episode succeeded, over as many of the
+    last steps as have at least 128 groups."""
     fault_share: Share = 0.2
     """The share of a step's episodes that faulted."""
     faults_by_action: Most = 3.0
