@@ -10,13 +10,18 @@ keyword argument `slots` (a `Step`) down to it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from ludus.agents.engines.base import EngineError
+
+Ints = NDArray[np.int64]
 
 ATTENTION = "ludus_slots"
 _BLOCK = 128
@@ -24,57 +29,55 @@ _BLOCK = 128
 
 
 class SlotStore:
-    """Keys and values per layer, [rows, kv_heads, length, head_dim] each, made on first use and grown as
+    """Keys and values per layer, [rows, length, kv_heads, head_dim] each, made on first use and grown as
     needed."""
 
     def __init__(self) -> None:
         self._keys: dict[int, torch.Tensor] = {}
         self._values: dict[int, torch.Tensor] = {}
         self._rows = 0
-        self._length = 0
+        self.length = 0
+        """Positions of a row, from the next write on."""
 
     def reserve(self, rows: int, length: int) -> None:
         """Make room for `rows` sequences of `length` positions at the next write."""
         if rows > self._rows:
             self._rows = max(rows, 2 * self._rows)
-        if length > self._length:
-            self._length = -(-length // _BLOCK) * _BLOCK
+        if length > self.length:
+            self.length = -(-length // _BLOCK) * _BLOCK
 
     def write(
-        self,
-        layer: int,
-        rows_T: torch.Tensor,
-        positions_T: torch.Tensor,
-        keys_TKD: torch.Tensor,
-        values_TKD: torch.Tensor,
+        self, layer: int, places_T: torch.Tensor, keys_TKD: torch.Tensor, values_TKD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Put one token's key and value at each (row, position) and return the layer's whole store."""
+        """Put one token's key and value at each place (`row * length + position`) and return the layer's
+        whole store."""
         keys = self._keys[layer] = self._grown(self._keys.get(layer), keys_TKD)
         values = self._values[layer] = self._grown(self._values.get(layer), values_TKD)
-        keys[rows_T, :, positions_T] = keys_TKD
-        values[rows_T, :, positions_T] = values_TKD
+        keys.flatten(0, 1).index_copy_(0, places_T, keys_TKD)
+        values.flatten(0, 1).index_copy_(0, places_T, values_TKD)
         return keys, values
 
     @torch.inference_mode()
-    def copy(self, source: int, targets: Sequence[int], length: int) -> None:
-        """Copy the first `length` positions of one row to others."""
-        for store in (self._keys, self._values):
-            for tensor in store.values():
-                for target in targets:
-                    tensor[target, :, :length] = tensor[source, :, :length]
+    def copy(self, sources: Sequence[int], targets: Sequence[int], length: int) -> None:
+        """Copy the first `length` positions of some rows to others, all at once."""
+        if not sources:
+            return
+        indices = torch.tensor([sources, targets])
+        for tensor in (*self._keys.values(), *self._values.values()):
+            source_N, target_N = indices.to(tensor.device)
+            tensor[:, :length].index_copy_(0, target_N, tensor[:, :length].index_select(0, source_N))
 
     @property
     def layers(self) -> int:
         return len(self._keys)
 
     def _grown(self, tensor: torch.Tensor | None, like_TKD: torch.Tensor) -> torch.Tensor:
-        if tensor is not None and tensor.shape[0] >= self._rows and tensor.shape[2] >= self._length:
+        if tensor is not None and tensor.shape[:2] == (self._rows, self.length):
             return tensor
-        _, heads, size = like_TKD.shape
         # zeros, not empty: masked values are multiplied by a weight of 0, and 0 times NaN is NaN
-        grown = like_TKD.new_zeros(self._rows, heads, self._length, size)
+        grown = like_TKD.new_zeros(self._rows, self.length, *like_TKD.shape[1:])
         if tensor is not None:
-            grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+            grown[: tensor.shape[0], : tensor.shape[1]] = tensor
         return grown
 
 
@@ -128,78 +131,64 @@ class Step:
         device: torch.device,
     ) -> None:
         self.store = store
+        count_N = np.array([len(new) for new in tokens])
         # Buckets by powers of two: padding less than doubles the work. Single tokens have a bucket of their
         # own, without padding.
-        order = sorted(range(len(rows)), key=lambda i: (len(tokens[i]) - 1).bit_length())
-        packed_ids: list[int] = []
-        packed_rows: list[int] = []
-        packed_positions: list[int] = []
-        last: dict[int, int] = {}
-        members: dict[int, list[int]] = {}
-        for i in order:
-            new = tokens[i]
-            members.setdefault((len(new) - 1).bit_length(), []).append(i)
-            packed_ids += new
-            packed_rows += [rows[i]] * len(new)
-            packed_positions += range(cached[i], cached[i] + len(new))
-            last[i] = len(packed_ids) - 1
-        indices = torch.tensor([packed_ids, packed_rows, packed_positions], device=device)
-        self.ids_1T = indices[:1]
-        self.rows_T = indices[1]
-        self.positions_1T = indices[2:]
-        self.last_N = torch.tensor([last[i] for i in range(len(rows))], device=device)
+        kind_N = np.array([(int(count) - 1).bit_length() for count in count_N])
+        order_N = kind_N.argsort(kind="stable")
+        begin_N, within_T = _ranges(count_N[order_N])
+        position_T = within_T + np.repeat(np.array(cached)[order_N], count_N[order_N])
+        row_T = np.repeat(np.array(rows)[order_N], count_N[order_N])
+        id_T = list(chain.from_iterable(tokens[i] for i in order_N))
+        last_N = np.empty_like(order_N)
+        last_N[order_N] = begin_N + count_N[order_N] - 1
+        self.ids_1T = torch.tensor([id_T], device=device)
+        self.positions_1T = torch.from_numpy(position_T[None]).to(device)
+        self.places_T = torch.from_numpy(row_T * store.length + position_T).to(device)
+        """Where the store keeps each token."""
+        self.last_N = torch.from_numpy(last_N).to(device)
         """Index of each row's last new token among the packed ones."""
-        self.buckets: list[_Bucket] = []
-        begin = 0
-        for bucket in members.values():
-            end = begin + sum(len(tokens[i]) for i in bucket)
-            self.buckets.append(
-                _bucket(
-                    [rows[i] for i in bucket],
-                    [cached[i] for i in bucket],
-                    [len(tokens[i]) for i in bucket],
-                    slice(begin, end),
-                    device,
-                )
+        firsts = np.flatnonzero(np.diff(kind_N[order_N], prepend=-1))
+        self.buckets = [
+            _bucket(
+                np.array(rows)[order_N[part]], count_N[order_N[part]], begin_N[part.start], position_T, device
             )
-            begin = end
+            for part in map(slice, firsts, [*firsts[1:], len(order_N)])
+        ]
 
 
-def _bucket(
-    rows: list[int], cached: list[int], counts: list[int], tokens: slice, device: torch.device
-) -> _Bucket:
-    """If the rows lie densely in the store, the bucket takes the whole range from the first to the last as it
+def _bucket(row_M: Ints, count_M: Ints, first: int, position_T: Ints, device: torch.device) -> _Bucket:
+    """The bucket of some rows, whose tokens are packed one after another from `first` on.
+
+    If the rows lie densely in the store, the bucket takes the whole range from the first to the last as it
     is, with padding for the rows between, which avoids copying keys and values."""
-    first, last = rows[0], rows[-1] + 1
-    dense = 2 * len(rows) >= last - first
-    stretch = slice(first, last) if dense else torch.tensor(rows, device=device)
-    table_rows = [row - first for row in rows] if dense else list(range(len(rows)))
-    height, width = (last - first if dense else len(rows)), max(counts)
+    begin, end = int(row_M[0]), int(row_M[-1]) + 1
+    dense = 2 * len(row_M) >= end - begin
+    rows = slice(begin, end) if dense else torch.from_numpy(row_M).to(device)
+    place_M = row_M - begin if dense else np.arange(len(row_M))
+    height, width = end - begin if dense else len(row_M), int(count_M.max())
+    tokens = slice(first, first + int(count_M.sum()))
+    position_N = position_T[tokens]
     # A multiple of 16, which fused kernels prefer for masks; the store is at least as long, and the surplus
     # is masked.
-    length = -(-max(n + new for n, new in zip(cached, counts, strict=True)) // 16) * 16
-    if height * width == tokens.stop - tokens.start:
-        positions = torch.tensor(
-            [range(n, n + new) for n, new in zip(cached, counts, strict=True)], device=device
-        )
-        return _Bucket(stretch, length, positions, tokens, None, tokens)
-    gather = [[tokens.start] * width for _ in range(height)]
-    positions_table = [[0] * width for _ in range(height)]
-    places: list[int] = []
-    token = tokens.start
-    for place, n, new in zip(table_rows, cached, counts, strict=True):
-        gather[place][:new] = range(token, token + new)
-        positions_table[place][:new] = range(n, n + new)
-        places += range(place * width, place * width + new)
-        token += new
-    return _Bucket(
-        stretch,
-        length,
-        torch.tensor(positions_table, device=device),
-        torch.tensor(gather, device=device),
-        torch.tensor(places, device=device),
-        tokens,
+    length = -(-(int(position_N.max()) + 1) // 16) * 16
+    if height * width == len(position_N):
+        positions_MQ = torch.from_numpy(position_N.reshape(height, width)).to(device)
+        return _Bucket(rows, length, positions_MQ, tokens, None, tokens)
+    cell_N = np.repeat(place_M * width, count_M) + _ranges(count_M)[1]
+    gather, positions = np.full(height * width, first), np.zeros(height * width, np.int64)
+    gather[cell_N], positions[cell_N] = np.arange(tokens.start, tokens.stop), position_N
+    gather_MQ, positions_MQ = (
+        torch.from_numpy(table.reshape(height, width)).to(device) for table in (gather, positions)
     )
+    return _Bucket(rows, length, positions_MQ, gather_MQ, torch.from_numpy(cell_N).to(device), tokens)
+
+
+def _ranges(count_N: Ints) -> tuple[Ints, Ints]:
+    """Where each of N ranges that lie end to end begins, and the index within its range of each of their
+    elements."""
+    begin_N = count_N.cumsum() - count_N
+    return begin_N, np.arange(count_N.sum()) - np.repeat(begin_N, count_N)
 
 
 def slot_attention(
@@ -230,17 +219,15 @@ def slot_attention(
             "does not have: use another model, or a server"
         )
     layer: int = module.layer_idx  # type: ignore[assignment]
-    keys, values = slots.store.write(
-        layer, slots.rows_T, slots.positions_1T[0], key[0].transpose(0, 1), value[0].transpose(0, 1)
-    )
+    keys, values = slots.store.write(layer, slots.places_T, key[0].transpose(0, 1), value[0].transpose(0, 1))
     query_THD = query[0].transpose(0, 1)
     output_THD = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
     for bucket in slots.buckets:
         height, width = bucket.positions_MQ.shape
         attended = _attend(
             query_THD[bucket.gather_MQ].reshape(height, width, *query_THD.shape[1:]).transpose(1, 2),
-            keys[bucket.rows, :, : bucket.length],
-            values[bucket.rows, :, : bucket.length],
+            keys[bucket.rows, : bucket.length].transpose(1, 2),
+            values[bucket.rows, : bucket.length].transpose(1, 2),
             bucket.bias(sliding_window, query.dtype),
             scaling,
         )

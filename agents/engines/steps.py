@@ -90,12 +90,14 @@ class Batch:
         for row in self.rows:
             if row.request is not None and row.request.future.done():
                 row.request, row.pending = None, []
-        for index in reversed(range(len(self.rows))):
-            if self.rows[index].session not in sessions:
-                last = self.rows.pop()
-                if index < len(self.rows):
-                    self._store.copy(len(self.rows), [index], len(last.cached))
-                    self.rows[index] = last
+        stays = [row.session in sessions for row in self.rows]
+        count = sum(stays)
+        holes = [index for index in range(count) if not stays[index]]
+        moved = [index for index in range(count, len(stays)) if stays[index]]
+        for hole, index in zip(holes, moved, strict=True):
+            self.rows[hole] = self.rows[index]
+        del self.rows[count:]
+        self._store.copy(moved, holes, max((len(self.rows[hole].cached) for hole in holes), default=0))
 
     def admit(self, requests: Sequence[Request]) -> None:
         """Give rows to the requests, in order, as long as there are any; those whose session has one come
@@ -151,12 +153,17 @@ class Batch:
             row.cached += row.pending
             row.pending = []
         for source, indices in followers.items():
-            self._store.copy(leaders[source], indices, len(rows[source].cached))
             for index in indices:
                 follower = self.rows[index]
                 follower.cached, follower.pending = list(rows[source].cached), []
                 rows.append(follower)
                 sources.append(source)
+        copied = sources[len(leaders) :]
+        self._store.copy(
+            [leaders[source] for source in copied],
+            [index for indices in followers.values() for index in indices],
+            max((len(rows[source].cached) for source in copied), default=0),
+        )
         logits_NV = output.logits[0]
         if followers:
             logits_NV = logits_NV[torch.tensor(sources, device=logits_NV.device)]
