@@ -583,9 +583,14 @@ def test_checks_that_held_are_summed_up_and_listed(run: Path) -> None:
     page = Page(run)
     assert (
         "All 3 checks that apply held at every step; the closest to its limit was fault_share: 15.0% at "
-        "step 7, limit ≤ 20.0%."
+        "step 7, limit ≤\N{NO-BREAK SPACE}20.0%."
     ) in page.text
-    for said in ("what mismatch_mean says", "≤ 0.0010 nats", "1.0e−6 nats", "step 12, position 8-15"):
+    for said in (
+        "what mismatch_mean says",
+        "≤\N{NO-BREAK SPACE}0.0010 nats",
+        "1.0e−6 nats",
+        "step 12, position 8-15",
+    ):
         assert said in page.text
     assert "These do not apply to this run: critic_loss." in page.text
     assert "Switched off: collapse." in page.text
@@ -626,6 +631,12 @@ def test_warnings_are_said_to_be_ones(run: Path) -> None:
     text = Page(run).text
     assert "None of the 2 checks that apply stopped the run; a warning came from flat_groups." in text
     assert "stopped the run at" not in text
+
+
+def test_a_value_that_is_no_number_is_beyond_its_limit(run: Path) -> None:
+    write_trust(run, checked("loss", worst="nan", alarms=1, message="not finite"), alarm="loss")
+    gauges = [svg["aria-label"] for svg in Page(run).all("svg") if svg["class"] == "gauge beyond"]
+    assert gauges == ["loss: beyond"]
 
 
 def test_a_run_whose_checks_were_not_reached_says_so(run: Path) -> None:

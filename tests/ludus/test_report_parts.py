@@ -418,6 +418,8 @@ def check(bound: str, limit: float, worst: float) -> Check:
         ("least", -1.0, -0.5, 0.5, "2.00× above"),
         ("least", -1.0, 0.3, 0.0, "far"),
         ("most", 0.0, 0.0, 0.0, "exact"),
+        ("least", 0.0, 0.3, 0.0, "far"),
+        ("least", 0.0, -0.3, math.inf, "beyond"),
         ("most", 0.0, 1e-9, math.inf, "beyond"),
         ("most", 0.2, math.nan, math.inf, "beyond"),
         ("least", 0.2, math.nan, math.inf, "beyond"),
@@ -443,7 +445,7 @@ def test_what_holds_is_within_its_limit_on_the_bar(bound: str, limit: float, wor
     measured = check(bound, limit, worst)
     holds = worst <= limit if bound == "most" else worst >= limit
     assert (measured.nearness <= 1) == holds
-    for decades in (None, 6):
+    for decades in (0, 6):
         point = ElementTree.fromstring(gauge(measured.nearness, decades, measured.distance)).find("circle")
         assert point is not None
         end = float(point.attrib["cx"].removesuffix("%"))

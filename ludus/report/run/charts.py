@@ -128,26 +128,27 @@ def dumbbell(before: Interval | None, after: Interval | None, low: float, high: 
     )
 
 
-def gauge(nearness: float, decades: int | None, label: str) -> Markup:
+def gauge(nearness: float, decades: int, label: str) -> Markup:
     """How near a value came to its limit, which is a line across the bar at `LIMIT_AT`.
 
     Args:
         nearness: 0 far from the limit, 1 at it, above 1 beyond it.
-        decades: How many powers of ten lie between the left end and the limit; None for a linear scale.
+        decades: How many powers of ten lie between the left end and the limit, with a tick at each; 0 for a
+            linear scale.
     """
     reached = nearness
-    if decades is not None:
+    if decades:
         reached = 1 + math.log10(nearness) / decades if nearness > 0 else 0.0
     x = _Scale(0, 1, 4, LIMIT_AT)
     end = min(x(max(reached, 0.0)), 96.0)
-    return Markup(
-        '<svg class="gauge{}" role="img" aria-label="{}">{}'
-        '<line class="limit" x1="{}%" x2="{}%" y1="0" y2="100%"/>'
-        '<circle class="point" cx="{:.2f}%" cy="50%" r="4.5"/></svg>'
-    ).format(
-        " beyond" if nearness > 1 else "", label,
-        _rule("axis", 0, 100) + _rule("reach", x(0), end), LIMIT_AT, LIMIT_AT, end,
-    )  # fmt: skip
+    upright = Markup('<line class="{}" x1="{:.2f}%" x2="{:.2f}%" y1="{}%" y2="{}%"/>').format
+    ticks = [upright("tick", x(k / decades), x(k / decades), 30, 70) for k in range(decades)]
+    parts = [_rule("axis", x(0), 100), *ticks, _rule("reach", x(0), end)]
+    parts.append(upright("limit", LIMIT_AT, LIMIT_AT, 0, 100))
+    parts.append(Markup('<circle class="point" cx="{:.2f}%" cy="50%" r="4.5"/>').format(end))
+    return Markup('<svg class="gauge{}" role="img" aria-label="{}">{}</svg>').format(
+        " beyond" if nearness > 1 else "", label, Markup("").join(parts)
+    )
 
 
 def _rule(css: str, start: float, end: float) -> Markup:

@@ -78,16 +78,6 @@ class DrawnGroup:
 
 
 @dataclass(frozen=True)
-class DrawnChecks:
-    """The checks of one kind that apply."""
-
-    title: str
-    left: str
-    """What the left end of the gauges stands for."""
-    checks: tuple[tuple[Check, Markup], ...]
-
-
-@dataclass(frozen=True)
 class Gathered:
     """Everything that the page is made from."""
 
@@ -206,18 +196,20 @@ def _alarm_note(trust: Trust | None) -> list[str]:
 def _trust_note(trust: Trust) -> str:
     return (
         f"The worst value of all steps up to {trust.step}, against its limit. How near: the ratio of the "
-        "two, on a bar whose line is the limit; for numerics the bar is logarithmic."
+        "two, on a bar whose line is the limit; where it has ticks, each is a factor of ten."
     )
 
 
-def _checks(trust: Trust | None) -> list[DrawnChecks]:
-    drawn = []
-    for kind, checks in [] if trust is None else trust.by_kind:
-        # Rounding errors span decades below their limit, shares and counts do not.
-        decades, left = (6, "a millionth") if kind == "numerics" else (None, "0")
-        gauges = [gauge(c.nearness, decades, f"{c.name}: {c.distance}") for c in checks]
-        drawn.append(DrawnChecks(KINDS[kind], left, tuple(zip(checks, gauges, strict=True))))
-    return drawn
+def _checks(trust: Trust | None) -> list[tuple[str, list[tuple[Check, Markup]]]]:
+    """Under each heading, the checks that apply."""
+    groups = [] if trust is None else trust.by_kind
+    return [(KINDS[kind], [(check, _gauge(check)) for check in checks]) for kind, checks in groups]
+
+
+def _gauge(check: Check) -> Markup:
+    # Log-probabilities lie decades from their limits; shares, counts and multiples do not.
+    decades = 6 if check.unit == "nats" else 0
+    return gauge(check.nearness, decades, f"{check.name}: {check.distance}")
 
 
 def _pair(pair: Pair, decode: Decode | None) -> ShownPair:

@@ -16,9 +16,9 @@ from ludus.tools.wording import counted, number
 
 Kind = Literal["numerics", "identity", "data"]
 KINDS: Mapping[Kind, str] = {
-    "numerics": "Numerics: what is computed twice agrees",
-    "identity": "Identity: what must be the same is the same",
-    "data": "Data: what the run learns from",
+    "numerics": "Numerics: the numbers mean what they should",
+    "identity": "Identity: weights, caches and ids are the right ones",
+    "data": "Data: what is trained on, and what it teaches",
 }
 """In the page's order, with their headings."""
 
@@ -76,10 +76,10 @@ class Check:
     def distance(self) -> str:
         """`nearness` for a person: `480× below`, `1.20× above`."""
         near = self.nearness
-        if near == 0:
-            return "exact" if self.limit == 0 else "far"
         if near == math.inf:
             return "beyond"
+        if near == 0:
+            return "exact" if self.worst == self.limit else "far"
         factor = max(near, 1 / near)
         times = number(factor) if factor < 1000 else f"{factor:.0e}".replace("e+0", "e").replace("e+", "e")
         return f"{times}× {'below' if (near <= 1) == (self.bound == 'most') else 'above'}"
@@ -94,7 +94,7 @@ class Check:
         """The limit, as text."""
         if self.limit is None:
             return "off"
-        return f"{'≤' if self.bound == 'most' else '≥'} {number(self.limit, self.unit)}"
+        return f"{'≤' if self.bound == 'most' else '≥'}\N{NO-BREAK SPACE}{number(self.limit, self.unit)}"
 
     @property
     def where(self) -> str:
