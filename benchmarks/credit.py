@@ -6,8 +6,9 @@
 `turn` what was earned from its turn on, `anchor` compares turns of a group in the same state as well. All
 sample the same number of episodes; an episode that succeeds sooner samples fewer tokens. Prints a table and
 writes `benchmarks/results/credit.json`: success on held-out tasks, mean and 95% interval over seeds, the
-tokens sampled for it, and what each has over `group` seed by seed. The project's figure: `turn` or `anchor`
-above `group`, the intervals disjoint, with no more tokens.
+tokens sampled for it, and what each has over `group` seed by seed. Seeds that the file has are read from it,
+so that the comparison can be made a few seeds at a time. The project's figure: `turn` or `anchor` above
+`group`, the intervals disjoint, with no more tokens.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 
-from learning import Contestant, compare, over_seeds
+from learning import Contestant, Learned, compare, over_seeds
 from machine import machine
 
 HERE = Path(__file__).parent
@@ -37,7 +38,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path("runs/credit"))
     arguments = parser.parse_args()
-    runs = compare(CONFIG, CONTESTANTS, arguments.seeds, arguments.folder, arguments.jobs)
+    known = recorded()
+    missing = [seed for seed in arguments.seeds if any(seed not in known[c.name] for c in CONTESTANTS)]
+    new = compare(CONFIG, CONTESTANTS, missing, arguments.folder, arguments.jobs)
+    by_seed = {name: known[name] | {run.seed: run for run in learned} for name, learned in new.items()}
+    runs = {name: [learned[seed] for seed in arguments.seeds] for name, learned in by_seed.items()}
     summary = {
         name: {
             "primed": over_seeds([run.primed["value"] for run in learned]),
@@ -65,6 +70,12 @@ def main() -> None:
         **machine("torch", "transformers"),
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def recorded() -> dict[str, dict[int, Learned]]:
+    """The runs of the results file, by contestant and seed."""
+    found = json.loads(OUT.read_text())["runs"] if OUT.exists() else {}
+    return {c.name: {run["seed"]: Learned(**run) for run in found.get(c.name, [])} for c in CONTESTANTS}
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def train_grpo(
         words = tokenizer_key(policy.tokenizer)
         trust = Trust(run, config.trust, phase.history, listener.note, words)
         unchanging = Unchanging(policy, trust.tokenizer)
+        weights = fingerprint(model)
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):
                 listener.note(f"GRPO ends after step {step}: {config.validation.best_metric} rises no more")
@@ -124,7 +125,7 @@ def train_grpo(
 
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
-            weights, engines = fingerprint(model), list[EngineState]()
+            engines: list[EngineState] = []
             chances = level_chances(tasks.mixture, phase.history)
             play = group_player(team, tasks, chances, config, step, engines)
             episodes, groups = sample_groups(play, config, process)
