@@ -7,8 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.trainers.checks.drift import drift_readings
@@ -169,25 +167,21 @@ def test_equal_samples_of_improbable_tokens_are_no_chance(episode: Make) -> None
     assert improbability_of_repeats(same) == pytest.approx((14 * 3 - 14 + 14 * 2.718281828**-3) / 2.302585093)
 
 
-@given(st.integers(0, 2**32), st.floats(0.01, 1.0))
-def test_chance_alone_repeats_no_more_than_the_bound_says(seed: int, probability: float) -> None:
-    """A reading of 2 or more comes by chance with probability 1/100 at most: of 40 draws, 8 or more do with
-    less than 1e-9."""
-    rng = random.Random(seed)
+@pytest.mark.parametrize("probability", [0.02, 0.3, 0.9])
+def test_chance_alone_repeats_no_more_than_the_bound_says(probability: float) -> None:
+    """A reading of 2 or more comes by chance with probability 1/100 at most."""
+    rng = random.Random(1)
     high = 0
     for _ in range(40):
-        turns = [
-            Turn([], {"role": "assistant", "content": ""}, 0.0, {}, (1,), (first,), (math.log(chance),))
-            for _ in range(64)
-            for first, chance in [(1, probability) if rng.random() < probability else (2, 1 - probability)]
-            if chance
-        ]
-        played = [
-            Episode("e", {}, 0, "t", (turn,), StopReason.TERMINATED, group=number // 8, sample=number % 8)
-            for number, turn in enumerate(turns)
-        ]
+        played = []
+        for number in range(64):
+            first, chance = (1, probability) if rng.random() < probability else (2, 1 - probability)
+            reply = {"role": "assistant", "content": ""}
+            turn = Turn([], reply, 0.0, {}, (1,), (first,), (math.log(chance),))
+            place = {"group": number // 8, "sample": number % 8}
+            played.append(Episode("e", {}, 0, "t", (turn,), StopReason.TERMINATED, **place))
         high += improbability_of_repeats(played) >= 2
-    assert high < 8
+    assert high <= 2
 
 
 def test_a_spike_is_many_times_the_median() -> None:

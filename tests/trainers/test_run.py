@@ -96,6 +96,7 @@ def test_the_folder_is_laid_out_as_documented(whole: Path, tiny: RunConfig) -> N
         "config.toml",
         "metrics.jsonl",
         "tensorboard",
+        "trust.json",
         "evaluation.json",
         "models",
         "checkpoints",
