@@ -10,12 +10,15 @@ FLOORS := ludus trainers agents envs tools kernels
 TREE := build/tree
 
 NAME ?= arithmetic-$(shell date +%Y%m%d-%H%M%S)
-CONFIG ?= configs/arithmetic.toml
+MAIN := configs/arithmetic.toml
+CONFIG ?= $(MAIN)
+# The main job is dealt out to two processes, where there are two cores.
+WORKERS = $(shell $(PYTHON) -c 'import os; c = getattr(os, "sched_getaffinity", None); print(min(2, len(c(0)) if c else os.cpu_count() or 1))')
 
 .PHONY: train algorithms test slow kernels lint tree format resolve wheel pages docs clean
 
 train: $(VENV)/project
-	$(BIN)/ludus train $(CONFIG) --name $(NAME)
+	$(BIN)/ludus train $(CONFIG) --name $(NAME) $(if $(filter $(MAIN),$(CONFIG)),--run.workers $(WORKERS))
 
 # Trains every algorithm of configs/ on one task, three seeds each, and writes the table and plot of docs/algorithms.md.
 algorithms: $(VENV)/project $(VENV)/dev
