@@ -518,7 +518,7 @@ def test_another_tokenizer_in_a_resumed_run_rings(tmp_path: Path, primed: RunCon
     train(config, tmp_path / "run")
     (tmp_path / "run" / FILE).write_text(json.dumps(record))
     (tmp_path / "run" / "evaluation.json").unlink(missing_ok=True)
-    trust = Trust(tmp_path / "run", config.trust, [], lambda message: None, "this one")
+    trust = Trust(tmp_path / "run", config.trust, [], lambda message: None, "this one", 100)
     assert trust.tokenizer == "another"
 
 
@@ -526,12 +526,12 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     for content in ("", "[]", '{"tokenizer": "a", "checksum": "0"}'):
         (tmp_path / FILE).write_text(content)
         with pytest.raises(RunError, match=r"trust\.json is not what was written"):
-            Trust(tmp_path, TrustSection(), [], lambda message: None, "a")
+            Trust(tmp_path, TrustSection(), [], lambda message: None, "a", 100)
 
 
 def test_a_warning_goes_on(tmp_path: Path) -> None:
     told: list[str] = []
-    trust = Trust(tmp_path, TrustSection(warn=["entropy"]), [], told.append, "a")
+    trust = Trust(tmp_path, TrustSection(warn=["entropy"]), [], told.append, "a", 100)
     trust.begin(0)
     trust.check({"entropy": Reading(0.0), "mismatch_mean": Reading(1e-6)})
     assert trust.warned
@@ -543,7 +543,7 @@ def test_a_warning_goes_on(tmp_path: Path) -> None:
 
 def test_standings_follow_from_the_metrics(tmp_path: Path) -> None:
     values = [(0.5, 1e-6), (0.2, 3e-6), (0.4, 2e-6)]
-    trust = Trust(tmp_path, TrustSection(), [], lambda message: None, "a")
+    trust = Trust(tmp_path, TrustSection(), [], lambda message: None, "a", 100)
     history: list[dict[str, float | str]] = []
     for step, (entropy, mismatch) in enumerate(values):
         trust.begin(step)
@@ -551,7 +551,7 @@ def test_standings_follow_from_the_metrics(tmp_path: Path) -> None:
         history.append({"step": step + 1, "entropy": entropy, **trust.taken})
     trust.write()
     written = (tmp_path / FILE).read_text()
-    again = Trust(tmp_path, TrustSection(), history, lambda message: None, "a")
+    again = Trust(tmp_path, TrustSection(), history, lambda message: None, "a", 100)
     again.write()
     assert (tmp_path / FILE).read_text() == written
     worst = {check["name"]: (check["worst"], check["worst_step"]) for check in json.loads(written)["checks"]}
@@ -574,3 +574,8 @@ def test_standings_follow_from_the_metrics(tmp_path: Path) -> None:
 def test_limits_that_can_never_hold_are_refused(limits: dict[str, Any], told: str, primed: RunConfig) -> None:
     with pytest.raises(ConfigError, match=told.replace(".", r"\.")):
         changed(primed, "trust", **limits)
+
+
+def test_more_entropy_than_a_vocabulary_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"with a vocabulary of 100 ids the largest entropy is 4\.61"):
+        Trust(tmp_path, TrustSection(entropy=5.0), [], lambda message: None, "a", 100)

@@ -112,8 +112,8 @@ def train_grpo(
     with TrainingPhase(
         run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener, others
     ) as phase:
-        words = tokenizer_key(policy.tokenizer)
-        trust = Trust(run, config.trust, phase.history, listener.note, words)
+        words, size = tokenizer_key(policy.tokenizer), model.get_input_embeddings().num_embeddings
+        trust = Trust(run, config.trust, phase.history, listener.note, words, size)
         unchanging = Unchanging(policy, trust.tokenizer)
         weights = fingerprint(model)
         for step in phase.steps():

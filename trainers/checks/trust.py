@@ -1,6 +1,7 @@
 """`Trust`: every reading of a step against its limit; the first that is beyond it stops the run, or warns."""
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from ludus.tools.checksums import is_damaged, sealed
 from ludus.trainers.checks.registry import CHECKS, Check
 from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.disk import write_file
-from ludus.trainers.errors import RunError, TrainingDiverged
+from ludus.trainers.errors import ConfigError, RunError, TrainingDiverged
 
 FILE = "trust.json"
 
@@ -73,8 +74,10 @@ class Trust:
         history: The metrics of the steps before, from which the standings of a resumed run follow.
         warn: Told of an alarm that does not stop the run.
         tokenizer: The key of the policy's tokenizer.
+        vocabulary: How many ids the policy knows.
 
     Raises:
+        ConfigError: if a limit can never hold.
         RunError: if the file of a resumed run is damaged.
     """
 
@@ -85,7 +88,13 @@ class Trust:
         history: Sequence[Mapping[str, float | str]],
         warn: Callable[[str], None],
         tokenizer: str,
+        vocabulary: int,
     ) -> None:
+        if config.entropy > math.log(vocabulary):
+            raise ConfigError(
+                f"trust.entropy = {config.entropy:g} nats can never hold: with a vocabulary of "
+                f"{vocabulary:,} ids the largest entropy is {math.log(vocabulary):.3g}; lower it"
+            )
         self._path, self._config, self._warn = run / FILE, config, warn
         before = _read(self._path)
         self.tokenizer = str(before.get("tokenizer", tokenizer))
