@@ -141,7 +141,7 @@ def show(name: str, run: Mapping[str, Any]) -> None:
     for check, at in run["checks"].items():
         if at["measured"]:
             sign = "<=" if at["bound"] == "most" else ">="
-            near = "–" if at["nearness"] is None else f"{at['nearness']:.1%}"
+            near = "–" if at["nearness"] is None else f"{at['nearness']:.2g}"
             rung = f"  ALARMS: {at['alarms']}, {at['message']}" if at["alarms"] else ""
             limit = f"{sign} {at['limit']}"
             print(f"  {check:<24}{at['worst']:>10.3g} {limit:<9}{near:>8} at step {at['worst_step']}{rung}")
