@@ -64,7 +64,7 @@ _TURN = pa.struct(
         ("training", pa.map_(pa.string(), pa.list_(pa.float64()))),
     ]
 )
-_VERSION = "ludus.episodes"
+VERSION = "ludus.episodes"
 SCHEMA = pa.schema(
     [
         ("environment", pa.string()),
@@ -85,7 +85,7 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
         ("task_kind", pa.string()),
     ],
-    metadata={_VERSION: "7"},
+    metadata={VERSION: "7"},
 )
 _ADDED = {
     4: {"task_name", "form_terms", "actor"},
@@ -139,7 +139,7 @@ def write_episodes(
 def is_episode_file(path: Path | str) -> bool:
     """Whether a Parquet file is an episode file, of any version."""
     try:
-        return _VERSION in _metadata(pq.read_schema(path))
+        return VERSION in _metadata(pq.read_schema(path))
     except (pa.ArrowException, OSError):
         return False
 
@@ -202,7 +202,7 @@ def _metadata(schema: pa.Schema) -> dict[str, str]:
 
 def _unknown(schema: pa.Schema) -> str | None:
     """What a file with this schema is, if not an episode file that can be read."""
-    version = _metadata(schema).get(_VERSION)
+    version = _metadata(schema).get(VERSION)
     if version is not None and version not in _SCHEMAS:
         first, *_, last = _SCHEMAS
         return (

@@ -12,7 +12,7 @@ except ModuleNotFoundError as error:
 from ludus.kernels.add_rmsnorm.op import add_rmsnorm
 from ludus.kernels.apply import AppliedKernels, apply_kernels, kernels_problem
 from ludus.kernels.group_advantage.op import GroupAdvantage, group_advantage
-from ludus.kernels.grpo_loss.op import GrpoLoss, grpo_loss
+from ludus.kernels.grpo_loss.op import GrpoLoss, TokenLosses, grpo_loss, grpo_loss_by_token
 from ludus.kernels.grpo_loss.weights import token_weights
 from ludus.kernels.linear_logprob.op import linear_logprob
 from ludus.kernels.logprob_entropy.op import logprob_entropy
@@ -26,10 +26,12 @@ __all__ = [
     "GroupAdvantage",
     "GrpoLoss",
     "Support",
+    "TokenLosses",
     "add_rmsnorm",
     "apply_kernels",
     "group_advantage",
     "grpo_loss",
+    "grpo_loss_by_token",
     "kernels_problem",
     "linear_logprob",
     "logprob_entropy",

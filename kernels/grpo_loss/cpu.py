@@ -19,6 +19,12 @@ from ludus.kernels.grpo_loss.kl import LOG_RATIO_LIMIT, LOWEST_LOGPROB, Estimato
 
 def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
     """(loss [], metrics [7], dloss/dlogprobs [N])."""
+    terms, metrics, gradient = by_token(batch, settings)
+    return terms.sum(), metrics, gradient
+
+
+def by_token(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
+    """(what each token adds to the loss [N], metrics [7], dloss/dlogprobs [N])."""
     dtype = accumulation_dtype(batch.logprobs_N)
     kept = batch.weights_N != 0
 
@@ -75,7 +81,7 @@ def forward(batch: Batch, settings: Settings) -> tuple[Tensor, Tensor, Tensor]:
             (clamped.expm1() - clamped).sum(dtype=torch.float64),
         ]
     ).to(dtype)
-    return (weight * term).sum(), metrics, gradient
+    return weight * term, metrics, gradient
 
 
 def backward(gradient: Tensor, grad_loss: Tensor, dtype: torch.dtype) -> Tensor:

@@ -114,6 +114,35 @@ def grpo_loss(
     return GrpoLoss(*_GrpoLoss.apply(logprobs, given, chosen, path))
 
 
+class TokenLosses(NamedTuple):
+    """What each of N tokens, end to end, does in a loss."""
+
+    losses: Tensor
+    """[N], what it adds: w_n L_n."""
+    metrics: Tensor
+    """[7], as in `GrpoLoss`."""
+    gradient: Tensor
+    """[N], of the loss in its log-probability."""
+
+
+def grpo_loss_by_token(
+    logprobs: Tensor,
+    old_logprobs: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    *,
+    offsets: Tensor | None,
+    reference_logprobs: Tensor | None,
+    **formula: Any,
+) -> TokenLosses:
+    """`grpo_loss`, token by token: the same arguments, of which none has a default. Not differentiable."""
+    chosen = settings(**formula)
+    given = batch(
+        logprobs, old_logprobs, advantages, weights, offsets, reference_logprobs, chosen.kl_coefficient
+    )
+    return TokenLosses(*cpu.by_token(given, chosen))
+
+
 class _GrpoLoss(torch.autograd.Function):
     @staticmethod
     def forward(

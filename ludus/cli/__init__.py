@@ -22,6 +22,7 @@ from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
+from ludus.cli.losses import Losses
 from ludus.cli.play import Play
 from ludus.cli.sandbox.build import SandboxBuild
 from ludus.cli.sandbox.check import SandboxCheck
@@ -51,6 +52,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench merge": (BenchMerge, "One run from the shards that --shard played."),
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
+    "losses": (Losses, "A stored step's losses again; other algorithms' beside."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),

@@ -183,7 +183,7 @@ def train_grpo(
                 **environment_metrics(tasks.mixture, groups),
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
-                **update_metrics(updates, critic),
+                **update_metrics(updates, critic is not None),
                 **coefficient_metrics(grpo, now.grpo),
                 "learning_rate": rate,
                 "position": tasks.position,
@@ -400,7 +400,7 @@ def fingerprint(model: PreTrainedModel) -> int:
     return weights_fingerprint(model.named_parameters())
 
 
-def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> dict[str, float]:
+def update_metrics(updates: Sequence[Update], has_critic: bool = False) -> dict[str, float]:
     """Losses and gradient norms are means over the updates; ratios and clip fractions are over all their
     tokens. Empty if every group was flat, since there was no update then."""
     if not updates:
@@ -410,7 +410,7 @@ def update_metrics(updates: Sequence[Update], critic: Critic | None = None) -> d
         "critic/grad_norm": fmean(update.value_grad_norm for update in updates),
     }
     return {
-        **({} if critic is None else values),
+        **(values if has_critic else {}),
         "loss": fmean(update.loss for update in updates),
         "grad_norm": fmean(update.grad_norm for update in updates),
         **sum((update.ratios for update in updates), PolicyMetrics()).means(),

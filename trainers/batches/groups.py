@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -10,7 +10,7 @@ from ludus.agents.episode import Episode, StopReason
 from ludus.kernels import group_advantage
 from ludus.trainers.advantages.anchor import anchor_of
 from ludus.trainers.advantages.credit import assign_credit
-from ludus.trainers.advantages.process import Process
+from ludus.trainers.advantages.process import Process, StepRewards
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.config.grpo import GrpoSection
@@ -45,38 +45,46 @@ def make_groups(
         RunError: if a return is not finite, or the scorer failed.
     """
     scored = [episode for episode in episodes if episode.is_scored]
-    trajectories = [trajectory_of(episode, config, process) for episode in scored]
+    trajectories = [
+        trajectory_of(episode, config, process.rewards(episode) if process else None) for episode in scored
+    ]
+    return [
+        Group(tuple(scored[i] for i in members), tuple(trajectories[i] for i in members), is_flat)
+        for members, is_flat in group_up(trajectories, config.grpo)
+    ]
+
+
+def group_up(trajectories: Sequence[Trajectory], config: GrpoSection) -> list[tuple[list[int], bool]]:
+    """The indices of the trajectories that share a start, and whether they are flat (see `Group`), in the
+    order of their first."""
     returns_E = torch.tensor([t.episode_return for t in trajectories], dtype=torch.float64)
     group_E = torch.tensor([t.group for t in trajectories], dtype=torch.int64)
     is_flat = group_advantage(returns_E, group_E).flat.tolist()
     members: dict[int, list[int]] = {}
-    for index, episode in enumerate(scored):
-        members.setdefault(episode.group, []).append(index)
-    groups = [
-        Group(
-            tuple(scored[i] for i in indices),
-            tuple(trajectories[i] for i in indices),
-            is_flat[indices[0]],
-        )
+    for index, trajectory in enumerate(trajectories):
+        members.setdefault(trajectory.group, []).append(index)
+    if config.credit not in ("turn", "anchor"):
+        return [(indices, is_flat[indices[0]]) for indices in members.values()]
+    # Equal returns can still have been earned in other turns, or in fewer of them.
+    return [
+        (indices, not _is_credited([trajectories[i] for i in indices], config))
         for indices in members.values()
     ]
-    if config.grpo.credit not in ("turn", "anchor"):
-        return groups
-    # Equal returns can still have been earned in other turns, or in fewer of them.
-    return [replace(group, is_flat=not _is_credited(group, config.grpo)) for group in groups]
 
 
-def _is_credited(group: Group, config: GrpoSection) -> bool:
-    return any(bool(advantages_T.any()) for advantages_T in assign_credit(group.trajectories, config))
+def _is_credited(trajectories: Sequence[Trajectory], config: GrpoSection) -> bool:
+    return any(bool(advantages_T.any()) for advantages_T in assign_credit(trajectories, config))
 
 
-def trajectory_of(episode: Episode, config: RunConfig, process: Process | None = None) -> Trajectory:
+def trajectory_of(episode: Episode, config: RunConfig, steps: StepRewards | None = None) -> Trajectory:
     """The episode's rewards and tokens, with the soft overlong penalty of its longest completion where that
     is switched on; not trained on where the overlong filter is switched on and a token limit cut it off.
-    `process` scores the steps of its replies.
+
+    Args:
+        steps: What the steps of its replies earn, where something scores them.
 
     Raises:
-        RunError: if the return is not finite, or the scorer failed.
+        RunError: if the return is not finite.
     """
     if not math.isfinite(episode.episode_return):
         raise RunError(
@@ -86,7 +94,6 @@ def trajectory_of(episode: Episode, config: RunConfig, process: Process | None =
     tokens = tuple(len(turn.completion_ids) for turn in episode.turns)
     margin = config.grpo.overlong_tokens
     cut = episode.stop is StopReason.TOKEN_LIMIT or any(turn.finish == "length" for turn in episode.turns)
-    steps = process.rewards(episode) if process else None
     return Trajectory(
         group=episode.group,
         rewards=tuple(turn.reward for turn in episode.turns),

@@ -7,6 +7,7 @@ tokens of all rows, S those of rows with a gradient. Tokens are in the flat orde
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
 from ludus.trainers.losses.correction import bounded, engine_ratio
 from ludus.trainers.losses.registry import LOSSES
+
+G = TypeVar("G")
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Minibatch:
         )
 
 
-def split_groups(groups: Sequence[Group], parts: int) -> list[list[Group]]:
+def split_groups(groups: Sequence[G], parts: int) -> list[list[G]]:
     """The groups, whole and in order, in `parts` parts whose sizes differ by at most one."""
     chunks = np.array_split(np.arange(len(groups)), parts)
     return [[groups[index] for index in chunk] for chunk in chunks]
@@ -104,10 +107,11 @@ def make_minibatches(
         critic: The value model; required for credit by gae.
         before_update: False leaves what the loss scores to the update; only where `scored_by_update`.
     """
+    layouts = [lay_out(part) for part in parts]
     value_model = None if critic is None else critic.model
 
-    def scores(layout: Layout, trained: Sequence[int]) -> Scores:
-        return score_layout(layout, trained, model, reference, config, value_model, before_update)
+    def scores(index: int, trained: Sequence[int]) -> Scores:
+        return score_layout(layouts[index], trained, model, reference, config, value_model, before_update)
 
     def ahead(index: int) -> Sequence[float]:
         assert critic is not None
@@ -115,12 +119,12 @@ def make_minibatches(
         return bootstraps(episodes, model, critic, config.grpo.microbatch_tokens)
 
     everywhere = reference is not None or config.grpo.entropy_coefficient > 0
-    return assemble([lay_out(part) for part in parts], scores, ahead, everywhere, config)
+    return assemble(layouts, scores, ahead, everywhere, config)
 
 
 def assemble(
     layouts: Sequence[Layout],
-    score: Callable[[Layout, Sequence[int]], Scores],
+    score: Callable[[int, Sequence[int]], Scores],
     ahead: Callable[[int], Sequence[float]],
     everywhere: bool,
     config: RunConfig,
@@ -128,9 +132,9 @@ def assemble(
     """Credit for what was earned in the batch, and the minibatches that follow: one for each layout.
 
     Args:
-        score: What the models say of a layout's tokens, of which the rows given are trained on.
-        ahead: What the value model expects after each trajectory of the layout with this index; asked with
-            credit by gae alone.
+        score: What the models say of the tokens of the layout with this index, whose given rows are trained
+            on.
+        ahead: What the value model expects after each of its trajectories; asked with credit by gae alone.
         everywhere: Whether a term of the loss has a gradient on every row.
 
     Credit is given over the whole batch. Unless it depends on the scores, it comes first: a row whose
@@ -140,7 +144,7 @@ def assemble(
     grpo = config.grpo
     trajectories: list[Sequence[Trajectory]] = [layout.trajectories for layout in layouts]
     if needs_scores(grpo):
-        scores = [score(layout, layout.all_rows()) for layout in layouts]
+        scores = [score(index, layout.all_rows()) for index, layout in enumerate(layouts)]
         if grpo.kl_in == "reward" and grpo.kl_coefficient > 0:
             trajectories = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
         if grpo.credit == "gae":
@@ -154,8 +158,8 @@ def assemble(
     else:
         credit = _credit(trajectories, config)
         scores = [
-            score(layout, _with_gradient(layout, advantages, everywhere))
-            for layout, advantages in zip(layouts, credit, strict=True)
+            score(index, _with_gradient(layout, advantages, everywhere))
+            for index, (layout, advantages) in enumerate(zip(layouts, credit, strict=True))
         ]
     minibatches = [
         _minibatch(layout, scored, advantages, config)

@@ -40,7 +40,7 @@ def load_config(path: str | Path, overrides: Mapping[str, str] | None = None) ->
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     for key, text in (overrides or {}).items():
-        _override(values, key, text)
+        override(values, key, text)
     return parse_config(values, source=str(path))
 
 
@@ -60,7 +60,7 @@ def parse_config(values: Mapping[str, Any], source: str = "configuration") -> Ru
         raise ConfigError(f"{source}: {told}{more}") from None
 
 
-def _override(values: dict[str, Any], key: str, text: str) -> None:
+def override(values: dict[str, Any], key: str, text: str) -> None:
     *sections, name = key.split(".")
     table: Any = values
     for section in sections:

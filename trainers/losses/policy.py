@@ -5,10 +5,11 @@ minibatch, so the sum over micro-batches and its gradient are the same however t
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from ludus.kernels import grpo_loss
+from ludus.kernels import TokenLosses, grpo_loss, grpo_loss_by_token
 from ludus.trainers.batches.minibatch import Minibatch
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.config.grpo import GrpoSection
@@ -32,32 +33,48 @@ def policy_loss(
     Returns:
         The loss, [], and the metrics tensor of `grpo_loss`, for `PolicyMetrics.read`.
     """
+    loss, metrics = grpo_loss(**_arguments(config, minibatch, micro, logprobs_N))
+    if config.entropy_coefficient:
+        assert entropy_N is not None
+        weights_N = minibatch.weights_S[micro.token_N].to(logprobs_N.device)
+        loss = loss - config.entropy_coefficient * (weights_N * entropy_N).sum()
+    return loss, metrics
+
+
+def policy_loss_by_token(
+    config: GrpoSection, minibatch: Minibatch, micro: MicroBatch, logprobs_N: Tensor
+) -> TokenLosses:
+    """What each token adds to `policy_loss`, but for an entropy bonus."""
+    return grpo_loss_by_token(**_arguments(config, minibatch, micro, logprobs_N))
+
+
+def _arguments(
+    config: GrpoSection, minibatch: Minibatch, micro: MicroBatch, logprobs_N: Tensor
+) -> dict[str, Any]:
+    """Those of `grpo_loss`."""
     spec, device = LOSSES[config.loss], logprobs_N.device
     ratio = spec.ratio if config.ratio == "default" else config.ratio
 
     def chosen(values_S: Tensor) -> Tensor:
         return values_S[micro.token_N].to(device)
 
+    old_S = minibatch.old_logprobs_S
     reference_S = minibatch.reference_logprobs_S if config.kl_in == "loss" else None
-    loss, metrics = grpo_loss(
-        logprobs_N,
-        logprobs_N.detach() if minibatch.old_logprobs_S is None else chosen(minibatch.old_logprobs_S),
-        chosen(minibatch.advantages_S),
-        chosen(minibatch.weights_S),
-        clip_low=config.clip_low,
-        clip_high=config.clip_high,
-        dual_clip=config.dual_clip or None,
-        offsets=micro.offsets.to(device) if ratio == "sequence" else None,
-        ratio=ratio,
-        objective=spec.objective,
-        reference_logprobs=None if reference_S is None else chosen(reference_S),
-        kl_estimator=config.kl_estimator,
-        kl_coefficient=0.0 if reference_S is None else config.kl_coefficient,
-    )
-    if config.entropy_coefficient:
-        assert entropy_N is not None
-        loss = loss - config.entropy_coefficient * (chosen(minibatch.weights_S) * entropy_N).sum()
-    return loss, metrics
+    return {
+        "logprobs": logprobs_N,
+        "old_logprobs": logprobs_N.detach() if old_S is None else chosen(old_S),
+        "advantages": chosen(minibatch.advantages_S),
+        "weights": chosen(minibatch.weights_S),
+        "clip_low": config.clip_low,
+        "clip_high": config.clip_high,
+        "dual_clip": config.dual_clip or None,
+        "offsets": micro.offsets.to(device) if ratio == "sequence" else None,
+        "ratio": ratio,
+        "objective": spec.objective,
+        "reference_logprobs": None if reference_S is None else chosen(reference_S),
+        "kl_estimator": config.kl_estimator,
+        "kl_coefficient": 0.0 if reference_S is None else config.kl_coefficient,
+    }
 
 
 @dataclass(frozen=True, slots=True)

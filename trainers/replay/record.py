@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 STEP, TOKENIZER = "ludus.step", "ludus.tokenizer"
 """What an episode file's metadata says of the step, and the key of the tokenizer (`tokenizer_key`)."""
 
+BOOTSTRAP, REWARD = "bootstrap", "reward"
+
 Training = dict[str, tuple[float, ...]]
 
 
@@ -54,13 +56,13 @@ def recorded(
         for episode, trajectory in zip(group.episodes, group.trajectories, strict=True):
             if trajectory.token_rewards_T is not None:
                 pieces = trajectory.token_rewards_T.split(trajectory.tokens)
-                _fill(records[id(episode)], "reward", [piece.tolist() for piece in pieces])
+                _fill(records[id(episode)], REWARD, [piece.tolist() for piece in pieces])
     updated = [index for index, minibatch in enumerate(minibatches) if minibatch.micro_batches]
     for index, (part, minibatch) in enumerate(zip(parts, minibatches, strict=True)):
         members = [episode for group in part for episode in group.episodes]
         for episode, bootstrap in zip(members, minibatch.bootstrap_E, strict=False):
             if episode.turns:
-                records[id(episode)][-1]["bootstrap"] = (bootstrap,)
+                records[id(episode)][-1][BOOTSTRAP] = (bootstrap,)
         layout = lay_out(part)
         passes = [
             update
