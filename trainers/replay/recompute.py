@@ -104,7 +104,7 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
             logprobs_S,
             engine_S,
             numbers("reference", place_S) if grpo.kl_coefficient else None,
-            torch.cat([logprobs_S - engine_S, rest_logprobs - stored.engine_F[rest]]).abs(),
+            torch.cat([logprobs_S - engine_S, rest_logprobs - stored.engine_F[rest]]),
             torch.cat([numbers("entropy", place_S), numbers("entropy", rest)]),
             rest_logprobs,
             numbers("value", place_S) if grpo.credit == "gae" else None,
@@ -166,7 +166,7 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
     }
     return Recomputed(
         {name: value for name, value in metrics.items() if not name.endswith("grad_norm")},
-        sizes.of(minibatches),
+        {**sizes.of(minibatches), "mismatch_bias": metrics.get("mismatch_mean", 0.0)},
         advantages_F,
         weights_F,
         targets_F,

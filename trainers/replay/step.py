@@ -61,8 +61,8 @@ def find_step(run: Path, number: int | None = None) -> Step:
     number = stored[-1] if number is None else number
     if number not in stored:
         raise RunError(
-            f"step {number} of {run} is not stored; steps {', '.join(map(str, stored))} are, and "
-            "grpo.store_every says which will be"
+            f"step {number} of {run} is not stored; these are: {', '.join(map(str, stored))} (every "
+            "grpo.store_every-th one, the first and the last)"
         )
     file = step_file(run, number)
     metadata = file_metadata(file)
@@ -85,8 +85,8 @@ def find_step(run: Path, number: int | None = None) -> Step:
     logged = [line for line in lines if line["step"] == number]
     if not logged:
         raise RunError(
-            f"{run}/metrics.jsonl has no step {number}: the run was killed before it was recorded; resume "
-            "it, or name another of the steps that are stored"
+            f"{run}/metrics.jsonl has no step {number}: it was stopped or killed before it was recorded; "
+            "resume it, or name another of the steps that are stored"
         )
     return Step(
         number,
