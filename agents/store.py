@@ -20,6 +20,7 @@ are read as well."""  # noqa: E501
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ class EpisodeFileError(UserError, ValueError):
 def write_episodes(
     path: Path | str, episodes: Iterable[Episode], metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Writes an episode file: whole, or not at all.
+    """Writes an episode file: whole, or not at all. No more than a row group of episodes is made into rows at
+    once.
 
     Args:
         metadata: What the file says about itself beside its version.
@@ -129,10 +131,15 @@ def write_episodes(
     """
     path = Path(path)
     schema = SCHEMA.with_metadata({**(metadata or {}), **_metadata(SCHEMA)})
-    table = pa.Table.from_pylist([_row(episode) for episode in episodes], schema=schema)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(path) as scratch, open(scratch, "wb") as file:
-        pq.write_table(table, file, row_group_size=_ROWS, compression="zstd", write_page_checksum=True)
+    with (
+        replacing_file(path) as scratch,
+        open(scratch, "wb") as file,
+        pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+    ):
+        waiting = iter(episodes)
+        while rows := [_row(episode) for episode in islice(waiting, _ROWS)]:
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
     return path
 
 

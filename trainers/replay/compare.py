@@ -66,12 +66,12 @@ def against_log(logged: dict[str, float], found: Recomputed, stored: StoredToken
 
 def _of_tokens(name: str, before_F: Tensor, again_F: Tensor) -> Figure:
     """The mean absolute values, and the largest difference of a token; infinite where one of the two has a
-    number and the other has none."""
+    number and the other has none. Whatever is added up for them is added up in float64."""
     had, has = ~before_F.isnan(), ~again_F.isnan()
     both = had & has
     differences = (before_F[both] - again_F[both]).abs()
     difference = math.inf if bool((had != has).any()) else _most(differences)
-    allowed = rounding(len(again_F)) * max(_most(before_F[both].abs()), _most(again_F[both].abs()))
+    allowed = rounding(1) * max(_most(before_F[both].abs()), _most(again_F[both].abs()))
     return Figure(f"|{name}|", _mean(before_F[had].abs()), _mean(again_F[has].abs()), difference, allowed)
 
 

@@ -137,7 +137,7 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
             logprobs_S = numbers(f"{before}logprob", place_S)
             micro = _whole(layouts[index], minibatch)
             by_token = policy_loss_by_token(grpo, minibatch, micro, logprobs_S)
-            loss = by_token.losses.sum()
+            loss = by_token.losses.double().sum()
             entropy_S = torch.zeros_like(logprobs_S)
             if grpo.entropy_coefficient:
                 entropy_S = numbers(f"{before}entropy", place_S)

@@ -8,6 +8,7 @@ from ludus.trainers.replay.compare import Figure, against_log
 from ludus.trainers.replay.recompute import Recomputed, recompute
 from ludus.trainers.replay.step import Step, algorithm, find_step
 from ludus.trainers.replay.stored import StoredTokens, read_tokens
+from ludus.trainers.run.job import computing
 from ludus.trainers.schedules import coefficient_metrics
 
 
@@ -40,9 +41,10 @@ def replay(run: Path, number: int | None = None, algorithms: Sequence[str] = ())
     configs = [step.at(step.config), *(step.at(algorithm(step.config, text)) for text in algorithms)]
     stored = read_tokens(step.file, configs)
     labels = ["the run's own loss", *(f'--loss "{text}"' for text in algorithms)]
-    own, *others = (
-        recompute(stored, index, config, label, step.file)
-        for index, (config, label) in enumerate(zip(configs, labels, strict=True))
-    )
+    with computing(step.config):
+        own, *others = (
+            recompute(stored, index, config, label, step.file)
+            for index, (config, label) in enumerate(zip(configs, labels, strict=True))
+        )
     own.metrics.update(coefficient_metrics(step.config.grpo, configs[0].grpo))
     return Replay(step, stored, own, dict(zip(algorithms, others, strict=True)))
