@@ -46,7 +46,7 @@ class Step:
 def find_step(run: Path, number: int | None = None) -> Step:
     """
     Args:
-        number: Which step, counted from 1; None: the last one that is stored.
+        number: Which step, counted from 1; None: the last one that is stored and recorded.
 
     Raises:
         RunError: the step is not stored or not recorded, or its file holds nothing of training.
@@ -58,7 +58,9 @@ def find_step(run: Path, number: int | None = None) -> Step:
             f"{run} has no stored episodes of a GRPO step (episodes/train-STEP.parquet): it has not come to "
             "its first one yet, or they were removed"
         )
-    number = stored[-1] if number is None else number
+    logged = {int(line["step"]): line for line in read_metrics(run) if line["phase"] == "grpo"}
+    if number is None:
+        number = max(logged.keys() & stored, default=stored[-1])
     if number not in stored:
         raise RunError(
             f"step {number} of {run} is not stored; these are: {', '.join(map(str, stored))} (every "
@@ -81,9 +83,7 @@ def find_step(run: Path, number: int | None = None) -> Step:
         raise RunError(
             f"{file} holds step {metadata[STEP]}, not step {number}: it was renamed; give it its name back"
         )
-    lines = [line for line in read_metrics(run) if line["phase"] == "grpo"]
-    logged = [line for line in lines if line["step"] == number]
-    if not logged:
+    if number not in logged:
         raise RunError(
             f"{run}/metrics.jsonl has no step {number}: it was stopped or killed before it was recorded; "
             "resume it, or name another of the steps that are stored"
@@ -91,8 +91,8 @@ def find_step(run: Path, number: int | None = None) -> Step:
     return Step(
         number,
         file,
-        {name: float(value) for name, value in logged[-1].items() if name != "phase"},
-        [line for line in lines if int(line["step"]) < number],
+        {name: float(value) for name, value in logged[number].items() if name != "phase"},
+        [line for step, line in logged.items() if step < number],
         run_config(run),
         metadata[TOKENIZER],
     )
