@@ -5,7 +5,7 @@
 Makes a run with a step of made-up episodes of several turns, with forks, whose log-probabilities, advantages,
 weights and loss come from the code that trains, by micro-batches. Then `ludus losses` computes all of it
 again in a process of its own, alone and beside three other algorithms. Prints, and writes to
-`benchmarks/results/losses.json`, the seconds and how far the process's memory rose above what it takes to
+`benchmarks/results/losses.json`, the seconds (on the clock, and of the processor) and how far the process's memory rose above what it takes to
 import it; that must stay below `BYTES_PER_TOKEN` for each sampled token and algorithm, on top of `BYTES`.
 """
 
@@ -38,9 +38,10 @@ import_train_extra()[1].AutoTokenizer
 def memory(name):
     return int(re.search(name + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-imported, began = memory("VmRSS"), time.perf_counter()
+imported, began, worked = memory("VmRSS"), time.perf_counter(), time.process_time()
 code = main(["losses", *sys.argv[1:]])
-print(json.dumps({"code": code, "seconds": time.perf_counter() - began, "bytes": memory("VmHWM") - imported}))
+took = {"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - worked}
+print(json.dumps({"code": code, **took, "bytes": memory("VmHWM") - imported}))
 """
 """Prints its figures as the last line."""
 
@@ -166,7 +167,9 @@ def main() -> None:
     for name, figures in found.items():
         allowed = BYTES + BYTES_PER_TOKEN * tokens * (1 + len(OTHERS) * (name == "beside three others"))
         figures["allowed_bytes"] = allowed
-        print(f"{name}: {figures['seconds']:.1f} s, {figures['bytes'] / 2**20:.0f} MiB")
+        print(
+            f"{name}: {figures['seconds']:.1f} s ({figures['cpu_seconds']:.1f} s of CPU), {figures['bytes'] / 2**20:.0f} MiB"
+        )
         assert figures["bytes"] < allowed, (name, figures)
     out = HERE / "results" / "losses.json"
     result = {
