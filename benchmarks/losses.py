@@ -5,8 +5,9 @@
 Makes a run with a step of made-up episodes of several turns, with forks, whose log-probabilities, advantages,
 weights and loss come from the code that trains, by micro-batches. Then `ludus losses` computes all of it
 again in a process of its own, alone and beside three other algorithms. Prints, and writes to
-`benchmarks/results/losses.json`, the seconds (on the clock, and of the processor) and how far the process's memory rose above what it takes to
-import it; that must stay below `BYTES_PER_TOKEN` for each sampled token and algorithm, on top of `BYTES`.
+`benchmarks/results/losses.json`, the seconds (on the clock, and of the processor) and how far the process's
+memory rose above what it takes to import it; that must stay below `BYTES_PER_TOKEN` for each sampled token
+and algorithm, on top of `BYTES`.
 """
 
 import argparse
@@ -167,9 +168,9 @@ def main() -> None:
     for name, figures in found.items():
         allowed = BYTES + BYTES_PER_TOKEN * tokens * (1 + len(OTHERS) * (name == "beside three others"))
         figures["allowed_bytes"] = allowed
-        print(
-            f"{name}: {figures['seconds']:.1f} s ({figures['cpu_seconds']:.1f} s of CPU), {figures['bytes'] / 2**20:.0f} MiB"
-        )
+        mebibytes = figures["bytes"] / 2**20
+        seconds, worked = figures["seconds"], figures["cpu_seconds"]
+        print(f"{name}: {seconds:.1f} s ({worked:.1f} s of CPU), {mebibytes:.0f} MiB")
         assert figures["bytes"] < allowed, (name, figures)
     out = HERE / "results" / "losses.json"
     result = {
