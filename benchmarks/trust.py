@@ -4,7 +4,8 @@
 
 `configs/arithmetic.toml` (400 steps), `configs/quest.toml` (many turns, credit by anchor; 300) and
 `configs/ppo.toml` (a value model; 300), each from a seed of its own, with their own limits and settings
-except for what makes a step short: fewer groups, a shorter priming, a small evaluation. Every run is a
+except for what makes the run short and leaves it one that learns: fewer groups, less priming, a small
+evaluation. Every run is a
 process of its own and is read, not trained again, once it is finished or an alarm has stopped it; a killed
 one goes on.
 Prints a table and writes `benchmarks/results/trust.json`: of every check the worst value and its step, the
@@ -48,7 +49,7 @@ class Healthy:
 RUNS = (
     Healthy("arithmetic", 71, 400, {"grpo.groups": "8"}),
     Healthy("quest", 72, 300, {"sft.steps": "200", "sft.demonstrations": "3200"}),
-    Healthy("ppo", 73, 300, {"grpo.groups": "8"}),
+    Healthy("ppo", 73, 300, {}),  # with fewer groups its value model learns too slowly to be called healthy
 )
 SHORT = {"evaluation.episodes": "64", "checkpoint.every": "50"}
 
