@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import gymnasium
 
@@ -101,9 +101,14 @@ def rollout_mixed(
     limits: Limits | None = None,
     concurrency: int = 64,
     on_episode: Callable[[Episode], None] | None = None,
+    environments: "Environments | None" = None,
 ) -> list[Episode]:
-    """`rollout` for starts in several environments, all played together."""
-    return _run(_rollout(policy, jobs, limits, concurrency, on_episode))
+    """`rollout` for starts in several environments, all played together.
+
+    Args:
+        environments: Where they are taken from and left, still open, for the next rollout.
+    """
+    return _run(_rollout(policy, jobs, limits, concurrency, on_episode, environments))
 
 
 async def rollout_async(
@@ -124,60 +129,95 @@ async def _rollout(
     limits: Limits | None,
     concurrency: int,
     on_episode: Callable[[Episode], None] | None,
+    kept: "Environments | None" = None,
 ) -> list[Episode]:
     limits = limits or Limits()
     episodes: dict[int, Episode] = {}
     waiting = iter(enumerate(jobs))
-    workers = _Workers(jobs, limits, concurrency)
+    environments = kept or Environments()
 
     async def play_on() -> None:
         for index, (spec, start) in waiting:
-            worker = workers.take(spec)
+            worker = environments.take(spec)
             episodes[index] = await _episode(policy, spec, worker, start, limits)
-            workers.put_back(spec, worker)
+            environments.put_back(spec, worker)
             if on_episode:
                 on_episode(episodes[index])
 
     try:
-        await workers.open()
+        await environments.open(jobs, limits, concurrency)
         # Between the end of one episode and the beginning of the next, nothing is awaited, so an engine that
         # waits for all its open sessions sees no gap, and opens them in the order of the jobs, whatever the
         # timing.
         await _all(play_on() for _ in range(min(concurrency, len(jobs))))
-    finally:
-        await workers.close()
+    except BaseException:
+        await environments.close_all()
+        raise
+    if kept is None:
+        await environments.close_all()
     return [episodes[index] for index in range(len(jobs))]
 
 
-class _Workers:
-    """Open environments for a rollout: of each spec as many as can be played at the same time, so that no
-    episode waits for one."""
+@dataclass(eq=False)
+class _Stock:
+    """The open environments of one spec."""
 
-    def __init__(self, jobs: Sequence[Job], limits: Limits, concurrency: int) -> None:
-        self._specs: list[EnvironmentSpec] = []
+    spec: EnvironmentSpec
+    workers: list[EnvironmentWorker] = field(default_factory=list)
+    idle: list[EnvironmentWorker] = field(default_factory=list)
+
+
+class Environments:
+    """Open environments, kept from one rollout to the next one with the same limits: to make one and its
+    thread takes longer than many an episode. A rollout that fails closes them all. Use it in a `with` block,
+    or close it."""
+
+    def __init__(self) -> None:
+        self._stocks: list[_Stock] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all; the next rollout opens others. Closing twice is fine."""
+        if self._stocks:
+            _run(self.close_all())
+
+    async def open(self, jobs: Sequence[Job], limits: Limits, concurrency: int) -> None:
+        """Have as many of each spec as can be played at the same time, so that no episode waits for one, and
+        none of other specs."""
+        specs: list[EnvironmentSpec] = []
         counts: list[int] = []
         for spec, _ in jobs:
-            if spec not in self._specs:
-                self._specs.append(spec)
+            if spec not in specs:
+                specs.append(spec)
                 counts.append(0)
-            counts[self._specs.index(spec)] += 1
-        self._idle = [
-            [_worker(spec, limits) for _ in range(min(concurrency, count))]
-            for spec, count in zip(self._specs, counts, strict=True)
-        ]
-        self._all = [worker for workers in self._idle for worker in workers]
+            counts[specs.index(spec)] += 1
+        others = [stock for stock in self._stocks if stock.spec not in specs]
+        await asyncio.gather(*(worker.close() for stock in others for worker in stock.workers))
+        kept = self._stocks
+        self._stocks = [next((stock for stock in kept if stock.spec == spec), _Stock(spec)) for spec in specs]
+        for stock, count in zip(self._stocks, counts, strict=True):
+            missing = min(concurrency, count) - len(stock.workers)
+            stock.workers += [_worker(stock.spec, limits) for _ in range(missing)]
+            stock.idle = list(stock.workers)
+        await _all(worker.open() for stock in self._stocks for worker in stock.workers)
 
     def take(self, spec: EnvironmentSpec) -> EnvironmentWorker:
-        return self._idle[self._specs.index(spec)].pop()
+        return self._of(spec).idle.pop()
 
     def put_back(self, spec: EnvironmentSpec, worker: EnvironmentWorker) -> None:
-        self._idle[self._specs.index(spec)].append(worker)
+        self._of(spec).idle.append(worker)
 
-    async def open(self) -> None:
-        await _all(worker.open() for worker in self._all)
+    def _of(self, spec: EnvironmentSpec) -> _Stock:
+        return next(stock for stock in self._stocks if stock.spec == spec)
 
-    async def close(self) -> None:
-        await asyncio.gather(*(worker.close() for worker in self._all))
+    async def close_all(self) -> None:
+        stocks, self._stocks = self._stocks, []
+        await asyncio.gather(*(worker.close() for stock in stocks for worker in stock.workers))
 
 
 async def rollout_stream(

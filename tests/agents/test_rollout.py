@@ -20,6 +20,7 @@ from ludus.agents.formats.base import Prompt
 from ludus.agents.policy import Action, EnginePolicy, ScriptedPolicy, derive_seed
 from ludus.agents.replay import replay
 from ludus.agents.rollout import (
+    Environments,
     EnvironmentSpec,
     EpisodeStart,
     Limits,
@@ -538,6 +539,33 @@ def test_episodes_of_several_environments_are_played_together_and_repeat_to_the_
     assert all(env.closed for env in Echo.made)
     assert without_times(play(1)) == without_times(first)
     assert without_times(play(2)) == without_times(first)
+
+
+def test_environments_are_kept_from_one_rollout_to_the_next() -> None:
+    long = EnvironmentSpec(ECHO.id, {"length": 6})
+    jobs = [(ECHO, start) for start in starts(6)]
+    mixed = [*jobs, *((long, start) for start in starts(4))]
+    alone = [without_times(rollout_mixed(COUNTER, played, concurrency=3)) for played in (jobs, mixed)]
+    Echo.made = []
+    with Environments() as environments:
+
+        def play(played: Sequence[tuple[EnvironmentSpec, EpisodeStart]]) -> list[tuple[Any, ...]]:
+            return without_times(rollout_mixed(COUNTER, played, concurrency=3, environments=environments))
+
+        assert play(jobs) == alone[0]
+        assert play(mixed) == alone[1]
+        assert len(Echo.made) == 6
+        assert not any(env.closed for env in Echo.made)
+        assert play(jobs) == alone[0]
+        assert [env.length for env in Echo.made if env.closed] == [6, 6, 6]
+
+        Echo.act = staticmethod(lambda _seed, turn: turn < 1 or int("no number"))
+        with pytest.raises(RolloutError, match="no number"):
+            play(jobs)
+        assert all(env.closed for env in Echo.made)
+        Echo.act = staticmethod(lambda _seed, _turn: None)
+        assert play(jobs) == alone[0]
+        assert len(Echo.made) == 9
 
 
 def test_a_slow_environment_costs_its_own_episode_only(model: Any) -> None:

@@ -3,8 +3,10 @@
 import io
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -16,6 +18,7 @@ from torch import nn
 from ludus.agents.engines.base import Engine
 from ludus.agents.models import LoadedModel, format_of
 from ludus.agents.policy import EnginePolicy
+from ludus.agents.rollout import Environments
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.parallel.memory import Layout
 from ludus.trainers.run.policy import engine_policy, run_engine
@@ -32,6 +35,11 @@ class Member:
     def engine(self) -> Engine:
         """Made when it is first needed; to be closed by whoever is done with the member."""
         return run_engine(self.policy, self.config)
+
+    @cached_property
+    def environments(self) -> Environments:
+        """What it plays in, from one rollout to the next; to be closed, too."""
+        return Environments()
 
     def player(self, temperature: float) -> EnginePolicy:
         """What samples from the model."""
@@ -81,12 +89,13 @@ def _unpickled(load: Load) -> LoadedModel:
 
 
 def serve(descriptor: int) -> None:
-    """Compute what comes in over a connection, until its other end closes.
+    """Compute what comes in over a connection, until its other end closes or the process is told to end.
 
     Args:
         descriptor: Of this end of the connection.
     """
     connection = Connection(descriptor)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     try:
         config, path = pickle.loads(connection.recv_bytes())
         sys.path[:] = path
@@ -94,28 +103,31 @@ def serve(descriptor: int) -> None:
 
         with computing(config):
             _serve(connection, config)
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except (EOFError, BrokenPipeError, ConnectionResetError, SystemExit):
         os._exit(0)  # the run is over, or was killed
 
 
 def _serve(connection: Connection, config: RunConfig) -> None:
     member: Member | None = None
-    while True:
-        received = pickle.loads(connection.recv_bytes())
-        try:
-            if isinstance(received, Load):
-                member, answer = Member(_unpickled(received), config), None
+    with ExitStack() as opened:
+        while True:
+            received = pickle.loads(connection.recv_bytes())
+            try:
+                if isinstance(received, Load):
+                    opened.close()
+                    member, answer = Member(_unpickled(received), config), None
+                    opened.enter_context(member.environments)
+                else:
+                    function, part = received
+                    assert member is not None, "a model is loaded first"
+                    for parameter in member.policy.model.parameters():
+                        if parameter.grad is not None:
+                            parameter.grad.zero_()  # in the memory that is shared
+                    answer = function(member, part)
+            except Exception as error:
+                connection.send_bytes(pickle.dumps((None, _sendable(error))))
             else:
-                function, part = received
-                assert member is not None, "a model is loaded first"
-                for parameter in member.policy.model.parameters():
-                    if parameter.grad is not None:
-                        parameter.grad.zero_()  # in the memory that is shared
-                answer = function(member, part)
-        except Exception as error:
-            connection.send_bytes(pickle.dumps((None, _sendable(error))))
-        else:
-            connection.send_bytes(pickle.dumps((answer, None)))
+                connection.send_bytes(pickle.dumps((answer, None)))
 
 
 def _sendable(error: Exception) -> Exception:

@@ -82,7 +82,12 @@ def _play(member: Member, part: Rollouts) -> tuple[list[Episode], EngineState]:
     weights, cached = engine.weights_fingerprint(), engine.cached_tokens
     concurrency = -(-settings.concurrency // member.config.run.workers)
     episodes = rollout_mixed(
-        member.player(part.temperature), part.jobs, settings.limits, concurrency, part.on_episode
+        member.player(part.temperature),
+        part.jobs,
+        settings.limits,
+        concurrency,
+        part.on_episode,
+        member.environments,
     )
     engine.sleep()
     stale = sum(
