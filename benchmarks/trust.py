@@ -5,9 +5,9 @@
 `configs/arithmetic.toml` (400 steps), `configs/quest.toml` (many turns, credit by anchor; 300) and
 `configs/ppo.toml` (a value model; 300), each from a seed of its own, with their own limits and settings
 except for what makes the run short and leaves it one that learns: fewer groups, less priming, a small
-evaluation. Every run is a
-process of its own and is read, not trained again, once it is finished or an alarm has stopped it; a killed
-one goes on.
+evaluation. Every run is a process of its own and is read, not trained again, once it is finished or an alarm
+has stopped it; a killed one goes on.
+
 Prints a table and writes `benchmarks/results/trust.json`: of every check the worst value and its step, the
 limit, how near it came (1: at the limit, above 1: beyond it; null where there is no such ratio), and its
 alarms. The project's figure: a thousand steps without an alarm.
