@@ -1,6 +1,6 @@
 """The main job over three seeds: how long it takes, and how much the policy gains.
 
-    python benchmarks/train.py [--seeds 0 1 2] [--config configs/arithmetic.toml]
+    python benchmarks/train.py [--seeds 0 1 2] [--config configs/arithmetic.toml] [--workers 2]
     python benchmarks/train.py --config configs/pacman.toml --finished runs/pacman
 
 Each seed is a fresh process (imports count). A finished run is read instead of trained again; its seconds are
@@ -31,8 +31,8 @@ PROGRAM = """
 import sys
 from ludus.trainers.config.reading import load_config
 from ludus.trainers.run.job import train
-config, run, seed = sys.argv[1:]
-train(load_config(config, {"run.seed": seed}), run)
+config, run, seed, workers = sys.argv[1:]
+train(load_config(config, {"run.seed": seed, "run.workers": workers}), run)
 """
 
 GREEDY = """
@@ -55,9 +55,9 @@ print(json.dumps(found))
 """
 
 
-def measure(config: Path, run: Path, seed: int) -> dict[str, Any]:
+def measure(config: Path, run: Path, seed: int, workers: int) -> dict[str, Any]:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", PROGRAM, str(config), str(run), str(seed)], check=True)
+    subprocess.run([sys.executable, "-c", PROGRAM, str(config), str(run), str(seed), str(workers)], check=True)
     return read(run, time.perf_counter() - began)
 
 
@@ -105,6 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "arithmetic.toml")
+    parser.add_argument("--workers", type=int, default=1, help="as `make train` has 2 of them")
     parser.add_argument("--finished", type=Path, metavar="RUN", help="read this run instead of training")
     arguments = parser.parse_args()
     print(f"{'seed':>4} {'seconds':>8}   {'primed':<22} {'final':<22} {'rise':>6}")
@@ -122,6 +123,7 @@ def main() -> None:
         "returns_disjoint": all(run["returns_disjoint"] for run in runs),
         **({"environments_disjoint": all(part["disjoint"] for part in parts)} if parts else {}),
         "config": arguments.config.name,
+        "workers": arguments.workers,
         **machine("torch", "transformers", "numpy"),
     }
     out = HERE / "results" / f"train-{arguments.config.stem}.json"
@@ -138,7 +140,7 @@ def measured(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         return
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds:
-            yield measure(arguments.config, Path(folder) / str(seed), seed)
+            yield measure(arguments.config, Path(folder) / str(seed), seed, arguments.workers)
 
 
 if __name__ == "__main__":
