@@ -57,7 +57,8 @@ print(json.dumps(found))
 
 def measure(config: Path, run: Path, seed: int, workers: int) -> dict[str, Any]:
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", PROGRAM, str(config), str(run), str(seed), str(workers)], check=True)
+    program = [sys.executable, "-c", PROGRAM]
+    subprocess.run([*program, str(config), str(run), str(seed), str(workers)], check=True)
     return read(run, time.perf_counter() - began)
 
 
