@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ludus.kernels import grpo_loss
+from ludus.kernels import grpo_loss, grpo_loss_by_token
 from ludus.kernels.grpo_loss.batch import METRICS
 from ludus.kernels.grpo_loss.reference import grpo_loss_reference
 
@@ -409,6 +409,34 @@ def test_captured_in_a_graph_and_replayed_on_other_inputs(monkeypatch, ratio):
             tensor.detach().copy_(value)
         graph.replay()
         assert all(torch.equal(a, b) for a, b in zip(captured, step(), strict=True))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_token_by_token(ratio, objective):
+    """The tokens' losses add up to the loss; each is what the loss loses when its weight becomes 0, where no
+    ratio follows from it."""
+    case = ordinary().packed(1, 0, 70, 49)
+    chosen = choices(ratio=ratio, objective=objective, kl_estimator="k3", kl_coefficient=0.1)
+    by_token = grpo_loss_by_token(
+        case.logprobs,
+        case.old,
+        case.advantages,
+        case.weights,
+        offsets=case.offsets,
+        reference_logprobs=case.reference,
+        dual_clip=None,
+        **chosen,
+    )
+    loss, metrics, gradient = call(grpo_loss, case, dtype=torch.float64, **chosen)
+    assert by_token.losses.double().sum().item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-7)
+    assert_close(1.7 * by_token.gradient, gradient, 1e-5, 1e-7)
+    assert_close(by_token.metrics, metrics, 5e-6, 5e-6)
+    if ratio == "token":
+        without = case.weights.clone()
+        without[5] = 0.0
+        rest = call(grpo_loss, replace(case, weights=without), dtype=torch.float64, **chosen)[0]
+        assert by_token.losses[5].item() == pytest.approx((loss - rest).item(), rel=1e-4, abs=1e-7)
 
 
 def test_parts_of_a_batch_add_up(device):
