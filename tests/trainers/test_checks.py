@@ -196,10 +196,10 @@ def test_a_value_model_worse_than_a_constant_rings() -> None:
     def steps(*values: float) -> list[Line]:
         return [{"critic/explained_variance": value} for value in values]
 
-    assert value_reading(steps(*[-1.0] * 31), 0) == {}
-    assert not alarms(value_reading(steps(*[-1.0] * 20, *[0.3] * 15, -90.0), 0))  # one step is bounded
-    assert "critic.lead_steps" in alarms(value_reading(steps(*[-0.1] * 32), 0))["explained_variance"]
-    assert value_reading(steps(*[-0.1] * 32), 1) == {}
+    assert value_reading(steps(*[-1.0] * 63), 0) == {}
+    assert not alarms(value_reading(steps(*[-1.0] * 40, *[0.3] * 31, -90.0), 0))  # one step is bounded
+    assert "critic.lead_steps" in alarms(value_reading(steps(*[-0.1] * 64), 0))["explained_variance"]
+    assert value_reading(steps(*[-0.1] * 64), 1) == {}
 
 
 def test_courses_ring() -> None:

@@ -32,7 +32,7 @@ def drift_readings(history: Sequence[Line], config: GrpoSection) -> Readings:
         first, last = fmean(lengths[:WINDOW]), fmean(lengths[-WINDOW:])
         change = max(first, last) / max(1.0, min(first, last))
         readings["length_drift"] = Reading(change, f"from {first:.1f} to {last:.1f} tokens")
-    return readings | _form_over_success(history)
+    return {**readings, **_form_over_success(history)}
 
 
 def _values(history: Sequence[Line], name: str) -> list[float]:

@@ -20,7 +20,7 @@ LEAST_TOKENS = 32
 SPIKE_STEPS = (8, 32)
 """From how many steps on there is a usual norm of the gradient, and how many of the last it is taken from."""
 
-VALUE_STEPS = (32, 16)
+VALUE_STEPS = (64, 32)
 """The same for a value model's explained variance."""
 
 

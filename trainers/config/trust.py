@@ -43,7 +43,7 @@ class TrustSection(Section):
     mismatch_slice: Most = 5e-3
     """The same as `mismatch_mean` for the worst range of positions, the worst turn, and the worst version of
     the weights, of those with at least 32 tokens."""
-    ratio_spread: Most = 1.0
+    ratio_spread: Most = 2.0
     """The 99th percentile of |log ratio| in any update of a batch, before clipping, in nats."""
     effective_samples: Share = 0.5
     """At least this share of the tokens must count, as the ratios weigh them, in every update."""
@@ -58,7 +58,7 @@ class TrustSection(Section):
     """The gradient's norm, in medians of the last 32 steps' norms; from the ninth step on."""
     explained_variance: Annotated[float, Field(lt=1)] = 0.0
     """The least explained variance of the value model, each step's bounded below by -1, as a mean over the
-    last 16 steps in which it was trained; from the 32nd such step on."""
+    last 32 steps in which it was trained; from the 64th such step on."""
 
     engine_weights: Most = 0
     """Engines whose weights have another fingerprint than the trainer's."""
