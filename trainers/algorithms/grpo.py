@@ -373,13 +373,14 @@ def accumulate_gradients(
 
 
 def repeat(minibatch: Minibatch, model: PreTrainedModel, update: Update, temperature: float) -> Readings:
-    """What an update computed of its first micro-batch, against what the model, which has not changed since,
-    computes of it now."""
+    """What an update computed of its smallest micro-batch, against what the model, which has not changed
+    since, computes of it now."""
+    micro = min(minibatch.micro_batches, key=lambda micro: micro.tokens, default=None)
+    if micro is None:
+        return {}
     with torch.no_grad():
-        for micro in minibatch.micro_batches[:1]:
-            again_N = score(model, micro, temperature).logprobs.cpu()
-            return first_ratio((again_N - update.logprobs_S[micro.token_N]).exp().sub(1).abs().max().item())
-    return {}
+        again_N = score(model, micro, temperature).logprobs.cpu()
+    return first_ratio((again_N - update.logprobs_S[micro.token_N]).exp().sub(1).abs().max().item())
 
 
 def first_ratio(deviation: float) -> Readings:

@@ -7,7 +7,7 @@ which, so that values come in with `values_S[micro_batch.token_N]` or `values_R[
 back with `values_S[micro_batch.token_N] = scored`, whatever the packing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -85,10 +85,8 @@ def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUD
         raise ValueError(f"token_budget must be at least 1, not {token_budget}")
     sampled = [_sampled_places(index, row) for index, row in enumerate(rows)]
     first_token = [0, *accumulate(map(len, sampled))]
-    inputs = {i: row.ids[: sampled[i][-1]] for i, row in enumerate(rows) if sampled[i]}
     packed: list[_Packer] = []
-    for i in sorted(inputs, key=lambda i: (inputs[i], i)):
-        row = np.array(inputs[i])
+    for i, row in _inputs(rows, sampled):
         if not packed or not packed[-1].forest.has_room(row, token_budget):
             packed.append(_Packer())
         packed[-1].add(i, row, rows[i], sampled[i], first_token[i])
@@ -100,9 +98,19 @@ def even_budget(rows: Sequence[TrainingSequence], token_budget: int, parts: int)
     about the same size."""
     if parts == 1:
         return token_budget
-    tokens = sum(micro.tokens for micro in pack(rows, token_budget))
+    forest = Forest()
+    for _, row in _inputs(rows, [_sampled_places(index, row) for index, row in enumerate(rows)]):
+        forest.add(row)
+    tokens = forest.tokens
     count = parts * max(1, -(-tokens // (parts * token_budget)))
     return max(1, -(-tokens // count))
+
+
+def _inputs(rows: Sequence[TrainingSequence], sampled: Sequence[Sequence[int]]) -> Iterator[tuple[int, Ids]]:
+    """The rows' inputs, in lexicographic order, with their indices."""
+    inputs = {i: row.ids[: sampled[i][-1]] for i, row in enumerate(rows) if sampled[i]}
+    for i in sorted(inputs, key=lambda i: (inputs[i], i)):
+        yield i, np.array(inputs[i])
 
 
 def sampled_counts(rows: Sequence[TrainingSequence]) -> Tensor:
@@ -153,15 +161,16 @@ class _Packer:
         self._tokens += range(first_token, first_token + len(sampled))
 
     def micro_batch(self) -> MicroBatch:
-        scored_N2 = torch.stack([torch.from_numpy(np.concatenate(self._places)), torch.tensor(self._targets)])
-        predictions_P2, prediction_N = scored_N2.unique(dim=1, return_inverse=True)
+        places_N, targets_N = np.concatenate(self._places), np.array(self._targets)
+        words = int(targets_N.max()) + 1
+        predictions_P, prediction_N = np.unique(places_N * words + targets_N, return_inverse=True)
         return MicroBatch(
             ids_T=torch.from_numpy(np.concatenate(self.forest.ids)),
             positions_T=torch.from_numpy(np.concatenate(self.forest.positions)),
             branches=tuple(self.forest.branches),
-            places_P=predictions_P2[0],
-            targets_P=predictions_P2[1],
-            prediction_N=prediction_N,
+            places_P=torch.from_numpy(predictions_P // words),
+            targets_P=torch.from_numpy(predictions_P % words),
+            prediction_N=torch.from_numpy(prediction_N),
             row_N=torch.tensor(self._rows),
             token_N=torch.tensor(self._tokens),
         )

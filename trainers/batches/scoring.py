@@ -12,7 +12,13 @@ from transformers import PreTrainedModel
 
 from ludus.agents.episode import TrainingSequence
 from ludus.trainers.batches.layout import Layout
-from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
+from ludus.trainers.batches.packing import (
+    MicroBatch,
+    even_budget,
+    flat_logprobs,
+    pack,
+    sampled_counts,
+)
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.value import ValueModel
@@ -56,7 +62,7 @@ def score_layout(
     budget, temperature = config.grpo.microbatch_tokens, config.rollout.temperature
     rows = [layout.rows[r] for r in trained]
     rest = [layout.rows[r] for r in layout.others(trained)]
-    micro_batches = pack(rows, budget)
+    micro_batches = pack(rows, even_budget(rows, budget, config.run.workers))
     rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget), temperature)
     mismatch_A, engines_S = rest_logprobs - flat_logprobs(rest), flat_logprobs(rows)
     logprobs_S = values_S = None
