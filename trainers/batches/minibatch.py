@@ -5,7 +5,7 @@ tokens of all rows, S those of rows with a gradient. Tokens are in the flat orde
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TypeVar
 
@@ -51,9 +51,6 @@ class Minibatch:
     """The trainer's log-probability minus the engine's, in nats; of all tokens, once they are scored: those
     of rows with a gradient come first."""
     entropy_A: Tensor
-    places_A3: Tensor
-    """Where each of them was sampled: number of the episode among the groups', turn, position in the
-    completion."""
     engine_ratio_S: Tensor | None = None
     """What the correction follows from, before it is bounded; None without one."""
     values_S: Tensor | None = None
@@ -64,6 +61,9 @@ class Minibatch:
     """The rows of the layout that have a gradient."""
     rest_logprobs: Tensor | None = None
     """The trainer's, of the tokens of the other rows."""
+    places_A3: Tensor = field(default_factory=lambda: torch.zeros(0, 3, dtype=torch.int64))
+    """Where each of the A tokens was sampled: number of the episode among the groups', turn, position in the
+    completion. Only the checks of the data read it."""
     bootstrap_E: Sequence[float] = ()
     """What the value model expected after each trajectory."""
 
@@ -264,9 +264,9 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         scores.reference_logprobs_S,
         scores.mismatch_A,
         scores.entropy_A,
-        layout.places([*scores.trained, *layout.others(scores.trained)]),
         ratio_S,
         trained=scores.trained,
+        places_A3=layout.places([*scores.trained, *layout.others(scores.trained)]),
         rest_logprobs=scores.rest_logprobs,
     )
 
