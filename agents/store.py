@@ -173,8 +173,8 @@ def read_episodes(path: Path | str) -> list[Episode]:
 def stream_episodes(path: Path | str) -> Iterator[Episode]:
     """The episodes of a file, one after the other; no more than a row group of them is in memory.
 
-    Raises: as `read_episodes`, when the first episode is asked for or, where the file is damaged further on,
-        then.
+    It raises what `read_episodes` does: when the first episode is asked for or, where the file is damaged
+    further on, there.
     """
     with _opened(Path(path)) as file:
         read = 0
