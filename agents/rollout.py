@@ -270,9 +270,8 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         return await main
 
     with ThreadPoolExecutor(1, thread_name_prefix="rollout") as thread:
-        playing = thread.submit(lambda: asyncio.run(cancellable()))
         try:
-            return playing.result()
+            return thread.submit(lambda: asyncio.run(cancellable())).result()
         except KeyboardInterrupt:
             for loop, task in begun:
                 loop.call_soon_threadsafe(task.cancel)
