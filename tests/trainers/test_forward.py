@@ -162,6 +162,7 @@ def test_packed_scores_are_those_of_each_row_alone(family, budget):
 def test_rows_that_share_score_as_each_row_alone(family, seed, block, monkeypatch):
     """Log-probabilities, entropies, and gradients of every parameter."""
     monkeypatch.setitem(attention.BLOCK, "cpu", block)
+    monkeypatch.setattr(attention, "LONG_BLOCK", 2 * block)
     model, rows = norms_in_double(build(family)), make_forest(seed)
     parts = pack(rows, 90)
     inputs = sum(len(row.ids) for row in rows)

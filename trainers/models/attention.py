@@ -1,12 +1,13 @@
 """Attention over a forest of rows (`batches.prefixes`): a token sees what it follows in its own row.
 
-Queries are cut into blocks of consecutive tokens, which may be of several branches. A block's keys are the
-tokens before it that any of its tokens follows, and its own; a mask says which token sees which. A long root,
-which follows nothing, is one block without a mask.
+Queries are cut into blocks of consecutive tokens, short branches together, long ones by themselves. A block's
+keys are the tokens before it that any of its tokens follows, and its own; a mask says which token sees which.
+A long root, which follows nothing, is one block without a mask.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ ATTENTION = "ludus_packed"
 BLOCK = {"cpu": 128}
 """Queries of a block, by kind of device. Fewer make more calls; more compute more that the mask takes out."""
 OTHER_BLOCK = 1024
+LONG_BLOCK = 512
+"""Queries of a block within one long branch, of which the mask takes out little."""
 
 
 class UnsupportedModel(UserError):
@@ -34,13 +37,24 @@ class UnsupportedModel(UserError):
 class Block:
     """Q queries and K keys."""
 
-    begin: int
-    end: int
-    """The queries, as a range of T."""
-    keys_K: Tensor | slice
-    """Where the keys lie in T."""
+    length: int
+    """Q; the blocks lie end to end in T."""
+    pieces: tuple[int, ...]
+    """Which pieces of T hold the keys."""
     mask_QK: Tensor | None
     """0 where a query sees a key, else -∞; None: each sees itself and those before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """T, cut twice: the queries into blocks, the keys into pieces that blocks take whole.
+
+    The gradient of a slice is as long as what it was taken of; that of a piece is not.
+    """
+
+    blocks: tuple[Block, ...]
+    pieces: tuple[int, ...]
+    """Their lengths."""
 
 
 class AttentionPlan:
@@ -54,7 +68,7 @@ class AttentionPlan:
     def __init__(self, branches: tuple[Branch, ...], positions_T: Tensor) -> None:
         self.branches = branches
         self._positions_T = positions_T.numpy(force=True)
-        self._blocks: dict[tuple[int | None, torch.dtype, torch.device], list[Block]] = {}
+        self._blocks: dict[tuple[int | None, torch.dtype, torch.device], Blocks] = {}
 
     @property
     def lengths(self) -> tuple[int, ...] | None:
@@ -63,7 +77,7 @@ class AttentionPlan:
             return None
         return tuple(branch.length for branch in self.branches)
 
-    def blocks(self, window: int | None, like: Tensor) -> list[Block]:
+    def blocks(self, window: int | None, like: Tensor) -> Blocks:
         """
         Args:
             window: A token sees itself and the `window` - 1 before it; None: all.
@@ -72,42 +86,54 @@ class AttentionPlan:
         key = (window, like.dtype, like.device)
         if key not in self._blocks:
             size = BLOCK.get(like.device.type, OTHER_BLOCK)
-            queries = _queries(self.branches, size)
-            self._blocks[key] = [self._block(*places, window, like) for places in queries]
+            queries = list(_queries(self.branches, size))
+            keys = [self._keys(*block) for block in queries]
+            bounds = sorted({0, *(bound for runs in keys for run in runs for bound in run)})
+            at = {bound: index for index, bound in enumerate(bounds)}
+            self._blocks[key] = Blocks(
+                tuple(
+                    Block(
+                        end - begin,
+                        tuple(piece for start, stop in runs for piece in range(at[start], at[stop])),
+                        self._mask(begin, end, runs, window, like),
+                    )
+                    for (begin, end), runs in zip(queries, keys, strict=True)
+                ),
+                tuple(stop - start for start, stop in pairwise(bounds)),
+            )
         return self._blocks[key]
 
-    def _block(self, begin: int, end: int, window: int | None, like: Tensor) -> Block:
-        inside = [branch for branch in self.branches if branch.begin < end and branch.end > begin]
-        first = inside[0]
-        is_root = len(inside) == 1 and first.begin == begin and not first.prefix
+    def _inside(self, begin: int, end: int) -> list[Branch]:
+        return [branch for branch in self.branches if branch.begin < end and branch.end > begin]
+
+    def _keys(self, begin: int, end: int) -> list[tuple[int, int]]:
+        """The ranges of T that any token of a block sees; its own, whole, is the last."""
+        used = np.zeros(begin, bool)
+        for branch in self._inside(begin, end):
+            for start, stop in (*branch.prefix, (branch.begin, end)):
+                used[start:stop] = True
+        edges = np.flatnonzero(np.diff(used, prepend=False, append=False)).tolist()
+        return [*zip(edges[::2], edges[1::2], strict=True), (begin, end)]
+
+    def _mask(
+        self, begin: int, end: int, runs: Sequence[tuple[int, int]], window: int | None, like: Tensor
+    ) -> Tensor | None:
+        inside = self._inside(begin, end)
+        is_root = len(inside) == 1 and inside[0].begin == begin and not inside[0].prefix
         if is_root and (window is None or end - begin <= window):
-            return Block(begin, end, slice(begin, end), None)
-        seen = [ahead for branch in inside for ahead in (*branch.prefix, (branch.begin, end))]
-        used = np.zeros(end, bool)
-        for start, stop in seen:
-            used[start : min(stop, begin)] = True
-        used[begin:end] = True
-        keys = used.nonzero()[0]
-        column = np.cumsum(used) - 1
-        sees_QK = np.zeros((end - begin, len(keys)), bool)
+            return None
+        sees_QT = np.zeros((end - begin, end), bool)
         for branch in inside:
             rows = slice(max(branch.begin, begin) - begin, min(branch.end, end) - begin)
-            for start, stop in branch.prefix:
-                sees_QK[rows, column[start] : column[stop - 1] + 1] = True
-            sees_QK[rows, column[branch.begin] : column[min(branch.end, end) - 1] + 1] = True
-        place_K, place_Q = keys[None, :], np.arange(begin, end)[:, None]
-        sees_QK &= place_K <= place_Q
+            for start, stop in (*branch.prefix, (branch.begin, min(branch.end, end))):
+                sees_QT[rows, start:stop] = True
+        place_K, place_Q = np.concatenate([np.arange(*run) for run in runs]), np.arange(begin, end)[:, None]
+        sees_QK = sees_QT[:, place_K] & (place_K <= place_Q)
         if window is not None:
             sees_QK &= self._positions_T[place_Q] - self._positions_T[place_K] < window
         mask_QK = torch.zeros(sees_QK.shape, dtype=like.dtype)
         mask_QK.masked_fill_(torch.from_numpy(~sees_QK), -torch.inf)
-        together = int(keys[0]), int(keys[-1]) + 1
-        where = (
-            slice(*together)
-            if together[1] - together[0] == len(keys)
-            else torch.from_numpy(keys).to(like.device)
-        )
-        return Block(begin, end, where, mask_QK.to(like.device))
+        return mask_QK.to(like.device)
 
 
 def packed_attention(
@@ -143,17 +169,20 @@ def packed_attention(
     lengths = attention_plan.lengths
     if lengths is not None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen_attention(query, key, value, lengths, scaling, sliding_window), None
+    cut = attention_plan.blocks(sliding_window, query)
+    queries = query.split([block.length for block in cut.blocks], dim=2)
+    keys, values = (tensor.split(cut.pieces, dim=2) for tensor in (key, value))
     outputs = [
         scaled_dot_product_attention(
-            query[:, :, block.begin : block.end],
-            key[:, :, block.keys_K],
-            value[:, :, block.keys_K],
+            queries_Q,
+            torch.cat([keys[piece] for piece in block.pieces], dim=2),
+            torch.cat([values[piece] for piece in block.pieces], dim=2),
             attn_mask=block.mask_QK,
             is_causal=block.mask_QK is None,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         ).transpose(1, 2)
-        for block in attention_plan.blocks(sliding_window, query)
+        for queries_Q, block in zip(queries, cut.blocks, strict=True)
     ]
     return torch.cat(outputs, dim=1), None
 
@@ -162,12 +191,13 @@ AttentionInterface.register(ATTENTION, packed_attention)
 
 
 def _queries(branches: tuple[Branch, ...], size: int) -> Iterator[tuple[int, int]]:
-    """Ranges of T: long roots whole, the rest in blocks."""
+    """Ranges of T: long roots whole, long branches by themselves, the rest in blocks."""
     begin = end = 0
     for branch in branches:
-        if branch.length >= size and not branch.prefix:
+        if branch.length >= size:
             yield from _cut(begin, branch.begin, size)
-            yield branch.begin, branch.end
+            whole = branch.length if not branch.prefix else max(size, LONG_BLOCK)
+            yield from _cut(branch.begin, branch.end, whole)
             begin = branch.end
         end = branch.end
     yield from _cut(begin, end, size)
