@@ -22,7 +22,7 @@ import torch
 
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.fingerprint import weights_fingerprint
-from ludus.agents.engines.steps import Batch, Request
+from ludus.agents.engines.steps import Batch, Request, reach
 
 
 class EmbeddedSession:
@@ -42,7 +42,6 @@ class EmbeddedSession:
         Raises:
             ValueError: no ids, or a `max_tokens` below 1.
             RuntimeError: the session is closed or busy with another call, or the engine is asleep.
-            EngineError: the model computes in a way that the engine cannot.
         """
         if self.closed or self.request is not None:
             raise RuntimeError(
@@ -89,17 +88,17 @@ class EmbeddedEngine:
     """Generates with `model` itself, so there is no copy of the weights to keep in step.
 
     Args:
-        model: any causal language model of `transformers` whose attention goes through its
-            `AttentionInterface`.
+        model: a causal language model of `transformers` whose attention goes through its
+            `AttentionInterface`; it is tried once whether that is computed right (`families`).
         slots: how many sequences are computed together; further sessions wait for a free one.
         max_context: prompt and completion together, in tokens; at most, and by default, what the model's
-            configuration allows.
+            configuration allows and the engine computes right.
         patience_s: how long a session that is away holds up the others, once per turn. If answers always come
             sooner, results are repeatable to the bit. 0 never waits: for slow environments, where throughput
             matters more.
 
     Raises:
-        EngineError: the model's attention cannot be replaced, `max_context` exceeds what it was built for, or
+        EngineError: the engine would compute another model, `max_context` exceeds what it was built for, or
             there is no slot.
     """
 
@@ -286,18 +285,15 @@ def _context_of(model: Any, wanted: int | None) -> int:
     """The maximum context length.
 
     Raises:
-        EngineError: the model does not say, was built for less, or has an attention that cannot be replaced.
+        EngineError: the engine cannot compute the model, or not contexts of that length, or the model does
+            not say how long they may be.
     """
-    name = type(model).__name__
-    if not getattr(model, "_supports_attention_backend", False):
-        raise EngineError(
-            f"{name} does not route its attention through transformers' AttentionInterface, so the "
-            "embedded engine cannot run it: use a model that does (Qwen, Llama, GPT-2, …)"
-        )
-    built_for: int | None = getattr(model.config, "max_position_embeddings", None)
-    context = built_for if wanted is None else wanted
+    limit = reach(model)
+    context = limit.tokens if wanted is None else wanted
     if context is None:
-        raise EngineError(f"{name}'s configuration sets no max_position_embeddings: set max_context")
-    if built_for is not None and context > built_for:
-        raise EngineError(f"max_context={context}, but {name} was built for {built_for} positions")
+        raise EngineError(
+            f"{type(model).__name__}'s configuration sets no max_position_embeddings: set engine.max_context"
+        )
+    if context not in limit:
+        raise EngineError(f"max_context={context}, but {limit.why}")
     return context

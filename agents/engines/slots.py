@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from ludus.agents.engines.base import EngineError
+from ludus.agents.attention import plain_attention
 
 Ints = NDArray[np.int64]
 
@@ -156,6 +156,11 @@ class Step:
             for part in map(slice, firsts, [*firsts[1:], len(order_N)])
         ]
 
+    @property
+    def windows(self) -> frozenset[int | None]:
+        """With which its layers were computed so far."""
+        return frozenset(window for bucket in self.buckets for window in bucket.biases)
+
 
 def _bucket(row_M: Ints, count_M: Ints, first: int, position_T: Ints, device: torch.device) -> _Bucket:
     """The bucket of some rows, whose tokens are packed one after another from `first` on.
@@ -213,11 +218,6 @@ def slot_attention(
     Returns:
         [1, T, heads, head_dim], as the `AttentionInterface` requires, and no weights.
     """
-    if softcap is not None or s_aux is not None:
-        raise EngineError(
-            f"{type(module).__name__} uses soft-capped scores or attention sinks, which the embedded engine "
-            "does not have: use another model, or a server"
-        )
     layer: int = module.layer_idx  # type: ignore[assignment]
     keys, values = slots.store.write(layer, slots.places_T, key[0].transpose(0, 1), value[0].transpose(0, 1))
     query_THD = query[0].transpose(0, 1)
@@ -230,6 +230,8 @@ def slot_attention(
             values[bucket.rows, : bucket.length].transpose(1, 2),
             bucket.bias(sliding_window, query.dtype),
             scaling,
+            softcap,
+            s_aux,
         )
         attended = attended.transpose(1, 2).reshape(height * width, *output_THD.shape[1:])
         output_THD[bucket.tokens] = attended if bucket.places_N is None else attended[bucket.places_N]
@@ -237,9 +239,17 @@ def slot_attention(
 
 
 def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor, scale: float | None
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor,
+    scale: float | None,
+    softcap: float | None,
+    sinks: torch.Tensor | None,
 ) -> torch.Tensor:
     """Attention where `heads / kv_heads` heads share keys: [m, heads, Q, head_dim] in and out."""
+    if softcap is not None or sinks is not None:
+        return plain_attention(query, key, value, bias, scale, softcap, sinks)
     rows, heads, width, _ = query.shape
     kv_heads = key.shape[1]
     if width == 1:

@@ -7,6 +7,8 @@ import asyncio
 import threading
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -15,6 +17,7 @@ from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
+from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
@@ -140,14 +143,7 @@ class Batch:
             [row.pending for row in rows],
             self.model.device,
         )
-        output = self.model(
-            input_ids=step.ids_1T,
-            position_ids=step.positions_1T,
-            use_cache=False,
-            logits_to_keep=step.last_N,
-            slots=step,
-        )
-        self._check(step, output.logits)
+        logits_NV = _forward(self.model, step)
         sources = list(range(len(leaders)))
         for row in rows:
             row.cached += row.pending
@@ -164,7 +160,6 @@ class Batch:
             [index for indices in followers.values() for index in indices],
             max((len(rows[source].cached) for source in copied), default=0),
         )
-        logits_NV = output.logits[0]
         if followers:
             logits_NV = logits_NV[torch.tensor(sources, device=logits_NV.device)]
         return self._sample([row.request for row in rows if row.request], rows, logits_NV)
@@ -212,12 +207,53 @@ class Batch:
                 row.pending = request.new_ids[-1:]
         return finished
 
-    def _check(self, step: Step, logits: torch.Tensor) -> None:
-        if not self._store.layers or logits.shape[1] != len(step.last_N):
-            raise EngineError(
-                f"{type(self.model).__name__} keeps its attention or its logits to itself, so the embedded "
-                "engine cannot run it: use another model, or a server"
-            )
+
+def _forward(model: Any, step: Step) -> torch.Tensor:
+    """The logits after each row's last new token, [N, V]."""
+    output = model(
+        input_ids=step.ids_1T,
+        position_ids=step.positions_1T,
+        use_cache=False,
+        logits_to_keep=step.last_N,
+        slots=step,
+    )
+    logits_NV: torch.Tensor = output.logits[0]
+    return logits_NV
+
+
+@once_per_model
+def reach(model: Any) -> Reach:
+    """How long the contexts of a model may be.
+
+    Raises:
+        EngineError: the engine would compute another model; found by trying, at the first call on a model.
+    """
+    name = type(model).__name__
+    if not getattr(model, "_supports_attention_backend", False):
+        raise EngineError(
+            f"{name} does not route its attention through transformers' AttentionInterface, so the "
+            "embedded engine cannot run it: use a model that does (Qwen, Llama, GPT-2, …), or a server"
+        )
+    return reach_of(model, "the embedded engine", partial(_computed, model), EngineError)
+
+
+def _computed(model: Any, rows: Sequence[Sequence[int]]) -> Computed:
+    """Rows as `Batch` computes them: a prompt each, then what follows in steps that end at `PLACES`."""
+    store, windows, logits = SlotStore(), set[int | None](), list[torch.Tensor]()
+    with computing_with(model, ATTENTION):
+        for begin, end in pairwise((None, *PLACES)):
+            cached = [0 if begin is None else len(row) + begin + 1 for row in rows]
+            new = [row[start : len(row) + end + 1] for row, start in zip(rows, cached, strict=True)]
+            store.reserve(len(rows), max(map(len, rows)))
+            step = Step(store, range(len(rows)), cached, new, model.device)
+            logits.append(_forward(model, step))
+            windows |= step.windows
+            if not store.layers or len(logits[-1]) != len(rows):
+                raise EngineError(
+                    f"{type(model).__name__} keeps its attention or its logits to itself, so the embedded "
+                    "engine cannot run it: use another model, or a server"
+                )
+    return Computed(list(torch.stack(logits, dim=1)), frozenset(windows))
 
 
 def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
+from ludus.agents.attention import plain_attention
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.prefixes import Branch
 
@@ -69,6 +71,11 @@ class AttentionPlan:
         self.branches = branches
         self._positions_T = positions_T.numpy(force=True)
         self._blocks: dict[tuple[int | None, torch.dtype, torch.device], Blocks] = {}
+
+    @property
+    def windows(self) -> frozenset[int | None]:
+        """With which layers were computed so far, by blocks."""
+        return frozenset(window for window, *_ in self._blocks)
 
     @property
     def lengths(self) -> tuple[int, ...] | None:
@@ -161,28 +168,50 @@ def packed_attention(
             f"{type(module).__name__} does not pass keyword arguments on to its attention function, so its "
             "rows cannot be packed; choose a model that does"
         )
-    if softcap is not None or s_aux is not None or position_bias is not None:
+    if position_bias is not None:
         raise UnsupportedModel(
-            f"{type(module).__name__} caps its attention logits, has attention sinks or adds a position "
-            "bias, which packed attention does not have; choose a model without them"
+            f"{type(module).__name__} adds a position bias, which packed attention does not have; choose a "
+            "model without one"
         )
+    plain = softcap is not None or s_aux is not None
     lengths = attention_plan.lengths
-    if lengths is not None and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if lengths is not None and not plain and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
         return _varlen_attention(query, key, value, lengths, scaling, sliding_window), None
     cut = attention_plan.blocks(sliding_window, query)
     queries = query.split([block.length for block in cut.blocks], dim=2)
     keys, values = (tensor.split(cut.pieces, dim=2) for tensor in (key, value))
-    outputs = [
-        scaled_dot_product_attention(
-            queries_Q,
-            torch.cat([keys[piece] for piece in block.pieces], dim=2),
-            torch.cat([values[piece] for piece in block.pieces], dim=2),
-            attn_mask=block.mask_QK,
-            is_causal=block.mask_QK is None,
+
+    def attend(query_Q: Tensor, key_K: Tensor, value_K: Tensor, mask_QK: Tensor | None) -> Tensor:
+        if plain:
+            if mask_QK is None:
+                mask_QK = query_Q.new_full((query_Q.shape[2], key_K.shape[2]), -torch.inf).triu(1)
+            # Computed again for the gradient: only here the scores exist as a whole.
+            attended = checkpoint(
+                plain_attention,
+                *(query_Q, key_K, value_K, mask_QK, scaling, softcap, s_aux),
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            assert isinstance(attended, Tensor)
+            return attended
+        return scaled_dot_product_attention(
+            query_Q,
+            key_K,
+            value_K,
+            attn_mask=mask_QK,
+            is_causal=mask_QK is None,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
+        )
+
+    outputs = [
+        attend(
+            query_Q,
+            torch.cat([keys[piece] for piece in block.pieces], dim=2),
+            torch.cat([values[piece] for piece in block.pieces], dim=2),
+            block.mask_QK,
         ).transpose(1, 2)
-        for queries_Q, block in zip(queries, cut.blocks, strict=True)
+        for query_Q, block in zip(queries, cut.blocks, strict=True)
     ]
     return torch.cat(outputs, dim=1), None
 

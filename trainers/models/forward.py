@@ -2,21 +2,26 @@
 
 All rows lie in one of length T. Each token has its position within its own row, and attention lets it see
 that row alone (`attention`), so models with absolute positions see the same as without packing. Hidden states
-are taken only where a token is predicted; `linear_logprob` applies the output embedding to them.
+are taken only where a token is predicted; `linear_logprob` applies the output embedding to them, and what the
+model makes of its logits (`head`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakSet
+from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
+from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
 from ludus.kernels import linear_logprob
 from ludus.trainers.batches.packing import MicroBatch
-from ludus.trainers.batches.prefixes import Branch
+from ludus.trainers.batches.prefixes import Forest
 from ludus.trainers.models.attention import ATTENTION, AttentionPlan, UnsupportedModel
+from ludus.trainers.models.head import output_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +46,13 @@ def score(
 
     Raises UnsupportedModel as `hidden_states`.
     """
-    hidden_PH, head = hidden_states(model, micro_batch), model.get_output_embeddings()
-    targets_P = micro_batch.targets_P.to(head.weight.device)
-    scored = linear_logprob(hidden_PH, head.weight, targets_P, temperature, head.bias)
+    hidden_PH, head = hidden_states(model, micro_batch), output_head(model)
+    targets_P = micro_batch.targets_P.to(hidden_PH.device)
+    # c tanh(s x / c) / T = c' tanh(x / c') / T', where c' = c / s and T' = T / s
+    softcap = None if head.softcap is None else head.softcap / head.scale
+    scored = linear_logprob(
+        hidden_PH, head.linear.weight, targets_P, temperature / head.scale, head.linear.bias, softcap
+    )
     logprobs_N, entropy_N = (
         of_P[micro_batch.prediction_N.to(of_P.device)] for of_P in (scored.logprobs, scored.entropy)
     )
@@ -53,78 +62,47 @@ def score(
 def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
     """The hidden states that predict, [P, H]; as they are before the output embedding.
 
-    Raises UnsupportedModel for a model whose logits are not just its output embedding applied to the
-    decoder's last hidden state, or whose rows cannot be packed (state leaks from one row into the next); this
-    is checked at the first call on a model.
+    Raises UnsupportedModel for a model that is not computed right (`reach`), or a row that is longer.
     """
-    decoder, head = _decoder_and_head(model)
-    micro_batch = micro_batch.to(head.weight.device)
+    limit, longest = reach(model), int(micro_batch.positions_T.max()) + 1
+    if longest not in limit:
+        raise UnsupportedModel(f"a row has {longest:,} tokens, but {limit.why}: lower engine.max_context")
+    micro_batch = micro_batch.to(output_head(model).linear.weight.device)
     with computing_with(model, ATTENTION):
-        if model not in _checked:
-            _check(model, decoder, head)
-            _checked.add(model)
-        hidden_TH = _hidden_states(decoder, micro_batch.ids_T, micro_batch.positions_T, micro_batch.branches)
-    return hidden_TH[micro_batch.places_P]
+        plan = AttentionPlan(micro_batch.branches, micro_batch.positions_T)
+        return _hidden_states(model, micro_batch.ids_T, micro_batch.positions_T, plan)[micro_batch.places_P]
 
 
-def _decoder_and_head(model: PreTrainedModel) -> tuple[nn.Module, nn.Linear]:
-    decoder, head = model.base_model, model.get_output_embeddings()
-    if decoder is model or not isinstance(head, nn.Linear):
-        raise UnsupportedModel(
-            f"{type(model).__name__} is not a causal language model with a linear output embedding; "
-            "load it with AutoModelForCausalLM"
-        )
-    return decoder, head
+@once_per_model
+def reach(model: PreTrainedModel) -> Reach:
+    """How long the rows of a model may be.
+
+    Raises UnsupportedModel for a model whose logits are not its own when they are computed from packed
+    hidden states; found by trying, at the first call on a model.
+    """
+    output_head(model)
+    return reach_of(model, "training", partial(_computed, model), UnsupportedModel)
 
 
-def _hidden_states(
-    decoder: nn.Module, ids_T: Tensor, positions_T: Tensor, branches: tuple[Branch, ...]
-) -> Tensor:
-    plan = AttentionPlan(branches, positions_T)
-    output = decoder(
+def _hidden_states(model: PreTrainedModel, ids_T: Tensor, positions_T: Tensor, plan: AttentionPlan) -> Tensor:
+    output = model.base_model(
         input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
     )
-    return output.last_hidden_state[0]
+    hidden_TH: Tensor = output.last_hidden_state[0]
+    return hidden_TH
 
 
-_checked: WeakSet[PreTrainedModel] = WeakSet()
-
-
-@torch.no_grad()
-def _check(model: PreTrainedModel, decoder: nn.Module, head: nn.Linear) -> None:
-    """Runs three short rows packed, two of which begin alike, and one of these alone through the whole model,
-    whose head is set so that any scale or cap would change its logits."""
-    name = type(model).__name__
-    device = head.weight.device
-    ids = torch.arange(9, device=device) % head.out_features
-    positions = torch.tensor([0, 1, 2, 0, 1, 2, 3, 2, 3], device=device)
-    rows = (Branch(0, 3), Branch(3, 4), Branch(7, 2, prefix=((3, 5),)))
-    alone = torch.tensor([3, 4, 7, 8], device=device)
-    packed = _hidden_states(decoder, ids, positions, rows)[alone]
-
-    seen: list[Tensor] = []
-    probe = torch.linspace(-100, 100, 4 * head.out_features, device=device, dtype=head.weight.dtype)
-    probe = probe.view(1, 4, head.out_features)
-
-    def stand_in(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> Tensor:
-        seen.append(inputs[0][0])
-        return probe
-
-    handle = head.register_forward_hook(stand_in)
-    try:
-        plan = AttentionPlan((Branch(0, 4),), positions[3:7])
-        logits = model(input_ids=ids[None, alone], use_cache=False, attention_plan=plan).logits
-    finally:
-        handle.remove()
-    if not torch.equal(logits.to(probe.dtype), probe):
-        raise UnsupportedModel(
-            f"{name} scales or caps its logits after the output embedding, so log-probabilities computed "
-            "from hidden states would be those of another model; choose one without logit scale or soft cap"
-        )
-    tolerance = 1e-3 if head.weight.dtype.itemsize >= 4 else 0.1
-    if (packed - seen[0]).norm() > tolerance * seen[0].norm():
-        raise UnsupportedModel(
-            f"{name} gives a row other hidden states when another row is packed before it (state that "
-            "crosses rows, no position_ids, or hidden states scaled before the output embedding); choose a "
-            "decoder with attention only"
-        )
+def _computed(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Computed:
+    """Rows as they are packed, sharing what they have in common."""
+    forest, head = Forest(), output_head(model)
+    order = sorted(range(len(rows)), key=lambda row: rows[row])
+    where = {row: forest.add(np.array(rows[row])) for row in order}
+    ids_T, positions_T = (
+        torch.from_numpy(np.concatenate(parts)).to(head.linear.weight.device)
+        for parts in (forest.ids, forest.positions)
+    )
+    plan = AttentionPlan(tuple(forest.branches), positions_T)
+    with computing_with(model, ATTENTION):
+        hidden_TH = _hidden_states(model, ids_T, positions_T, plan)
+    logits = [head(hidden_TH[torch.from_numpy(where[row][list(PLACES)])]) for row in range(len(rows))]
+    return Computed(logits, plan.windows)
