@@ -24,6 +24,7 @@ T = TypeVar("T")
 PLACES = (-5, -3, -2, -1)
 """Positions of a row whose logits are compared. With a cache: after all tokens but four, two more, one more,
 and the last."""
+FIX = "use another model, or evaluate this one behind a server"
 _SHORTEST = 1 - PLACES[0]
 _LENGTHS = (13, 9, 12)
 """Of the rows that are computed together; the last one begins like the first."""
@@ -97,16 +98,16 @@ def reach_of(model: Any, who: str, compute: Compute, error: type[UserError]) -> 
         UserError: an `error`: the model's logits are not finite, or `compute` gives others.
     """
     name, config = type(model).__name__, model.config.get_text_config()
-    built_for: int | None = getattr(config, "max_position_embeddings", None)
+    built_for = _positions(config)
     reach = Reach(built_for, f"{name} was built for {built_for} positions")
     if _SHORTEST not in reach:
         raise error(f"{name} was built for {built_for} positions: too few for a conversation")
     rows = _rows(model, [min(length, built_for or length) for length in _LENGTHS])
-    own = _own_logits(model, rows, error)
     try:
+        own = _own_logits(model, rows, error)
         computed = compute(rows)
         if cause := _difference(model, compute, rows, computed.logits, own):
-            raise error(f"{name} cannot be computed by {who}: {cause}; use another model")
+            raise error(f"{name} cannot be computed by {who}: {cause}; {FIX}")
         for switch in sorted(_switches(config), key=lambda switch: switch.tokens):
             if switch.tokens + 1 in reach and not _is_right_beyond(switch, model, compute, computed, error):
                 why = f"{who} computes {name} right up to its {switch.name} of {switch.tokens} only"
@@ -116,9 +117,15 @@ def reach_of(model: Any, who: str, compute: Compute, error: type[UserError]) -> 
     except Exception as problem:  # any code may be in a model's forward
         first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise error(
-            f"{name} cannot be computed by {who}: its forward fails there ({first}); use another model"
+            f"{name} cannot be computed by {who}: its forward fails on plain rows ({first}); {FIX}"
         ) from problem
     return reach
+
+
+def _positions(config: Any) -> int | None:
+    """How many positions a configuration allows; some write -1 for any number."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return positions if positions and positions > 0 else None
 
 
 def _own_logits(model: Any, rows: Sequence[Sequence[int]], error: type[UserError]) -> list[Tensor]:
@@ -139,25 +146,25 @@ def _difference(
     model: Any, compute: Compute, rows: Sequence[Sequence[int]], got: list[Tensor], own: list[Tensor]
 ) -> str:
     """The likely cause of a difference; nothing if there is none."""
-    if all(_are_same(model, mine, its) for mine, its in zip(got, own, strict=True)):
+    if all(are_same(model, mine, its) for mine, its in zip(got, own, strict=True)):
         return ""
     (alone,) = compute(rows[:1]).logits
-    if _are_same(model, alone, own[0]):
+    if are_same(model, alone, own[0]):
         return "what it computes of a row changes when others are there, by a state or a position of its own"
-    if _are_same(model, alone[:1], own[0][:1]):
+    if are_same(model, alone[:1], own[0][:1]):
         return (
-            "it keeps more of a row than keys and values (a convolutional, recurrent or linear state), which "
-            "is lost between tokens"
+            "it keeps more of a row than keys and values of each layer (a convolutional, recurrent or linear "
+            "state, a second attention), which is lost between tokens"
         )
     return (
-        "its attention is not plain causal attention (a mask or bias of its own, differences of two, a "
-        "state), so other tokens would come out"
+        "its attention is not plain causal attention (a mask or a bias of its own, positions that are not "
+        "given to it, a state)"
     )
 
 
-def _are_same(model: Any, got: Tensor, own: Tensor) -> bool:
-    """Whether half of the digits agree that the model's coarsest numbers have; norms and rotations are
-    computed in float32 at most."""
+def are_same(model: Any, got: Tensor, own: Tensor) -> bool:
+    """Whether half of the digits agree that the model's coarsest numbers have (norms and rotations are
+    computed in float32 at most), but for a constant in each row, [..., V]."""
     types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     unit = max(torch.finfo(dtype).eps for dtype in (*types, torch.float32))
     got, own = got.double(), own.double()
@@ -173,13 +180,13 @@ def _is_right_beyond(
     if not switch.is_window:
         return False
     length = switch.tokens - PLACES[0] + 1
-    built_for = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    built_for = _positions(model.config.get_text_config())
     products = length * sum(parameter.numel() for parameter in model.parameters())
     if length > min(_CHEAP_TOKENS, built_for or length) or products > _CHEAP_PRODUCTS:
         return switch.tokens in computed.windows
     rows = _rows(model, [length])
     got, own = compute(rows).logits, _own_logits(model, rows, error)
-    return _are_same(model, got[0], own[0])
+    return are_same(model, got[0], own[0])
 
 
 def _switches(config: Any) -> Iterator[_Switch]:

@@ -20,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from ludus.agents.attention import plain_attention
+from ludus.agents.engines.base import EngineError
+from ludus.agents.families import FIX
 
 Ints = NDArray[np.int64]
 
@@ -207,7 +209,7 @@ def slot_attention(
     softcap: float | None = None,
     s_aux: torch.Tensor | None = None,
     *,
-    slots: Step,
+    slots: Step | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of packed queries to all positions of their rows.
@@ -217,7 +219,15 @@ def slot_attention(
 
     Returns:
         [1, T, heads, head_dim], as the `AttentionInterface` requires, and no weights.
+
+    Raises:
+        EngineError: the model did not hand `slots` down.
     """
+    if slots is None:
+        raise EngineError(
+            f"{type(module).__name__} does not pass keyword arguments on to its attention function, so the "
+            f"embedded engine cannot run its model: {FIX}"
+        )
     layer: int = module.layer_idx  # type: ignore[assignment]
     keys, values = slots.store.write(layer, slots.places_T, key[0].transpose(0, 1), value[0].transpose(0, 1))
     query_THD = query[0].transpose(0, 1)

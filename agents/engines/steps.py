@@ -17,7 +17,7 @@ from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
-from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
+from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
@@ -228,12 +228,6 @@ def reach(model: Any) -> Reach:
     Raises:
         EngineError: the engine would compute another model; found by trying, at the first call on a model.
     """
-    name = type(model).__name__
-    if not getattr(model, "_supports_attention_backend", False):
-        raise EngineError(
-            f"{name} does not route its attention through transformers' AttentionInterface, so the "
-            "embedded engine cannot run it: use a model that does (Qwen, Llama, GPT-2, …), or a server"
-        )
     return reach_of(model, "the embedded engine", partial(_computed, model), EngineError)
 
 
@@ -250,8 +244,9 @@ def _computed(model: Any, rows: Sequence[Sequence[int]]) -> Computed:
             windows |= step.windows
             if not store.layers or len(logits[-1]) != len(rows):
                 raise EngineError(
-                    f"{type(model).__name__} keeps its attention or its logits to itself, so the embedded "
-                    "engine cannot run it: use another model, or a server"
+                    f"{type(model).__name__} does not route its attention through transformers' "
+                    "AttentionInterface, has none, or keeps its logits to itself, so the embedded engine "
+                    f"cannot run it: {FIX}"
                 )
     return Computed(list(torch.stack(logits, dim=1)), frozenset(windows))
 

@@ -49,9 +49,10 @@ def prompts(*lengths: int) -> list[list[int]]:
 
 
 class Passes:
-    """Watches a model: the ids of every forward pass."""
+    """Watches a model: the ids of every forward pass, but for those by which an engine checks a new model."""
 
     def __init__(self, model: Any) -> None:
+        steps.reach(model)
         self.ids: list[list[int]] = []
         model.register_forward_pre_hook(
             lambda _, args, kwargs: self.ids.append(kwargs["input_ids"][0].tolist()), with_kwargs=True

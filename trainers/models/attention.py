@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
 from ludus.agents.attention import plain_attention
+from ludus.agents.families import FIX
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.prefixes import Branch
 
@@ -166,12 +167,11 @@ def packed_attention(
     if attention_plan is None:
         raise UnsupportedModel(
             f"{type(module).__name__} does not pass keyword arguments on to its attention function, so its "
-            "rows cannot be packed; choose a model that does"
+            f"rows cannot be packed; {FIX}"
         )
     if position_bias is not None:
         raise UnsupportedModel(
-            f"{type(module).__name__} adds a position bias, which packed attention does not have; choose a "
-            "model without one"
+            f"{type(module).__name__} adds a position bias, which packed attention does not have; {FIX}"
         )
     plain = softcap is not None or s_aux is not None
     lengths = attention_plan.lengths

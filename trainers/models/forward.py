@@ -21,7 +21,7 @@ from ludus.kernels import linear_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Forest
 from ludus.trainers.models.attention import ATTENTION, AttentionPlan, UnsupportedModel
-from ludus.trainers.models.head import output_head
+from ludus.trainers.models.head import decoder, linear_head, output_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ def reach(model: PreTrainedModel) -> Reach:
     Raises UnsupportedModel for a model whose logits are not its own when they are computed from packed
     hidden states; found by trying, at the first call on a model.
     """
-    output_head(model)
+    linear_head(model)
     return reach_of(model, "training", partial(_computed, model), UnsupportedModel)
 
 
 def _hidden_states(model: PreTrainedModel, ids_T: Tensor, positions_T: Tensor, plan: AttentionPlan) -> Tensor:
-    output = model.base_model(
+    output = decoder(model)(
         input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
     )
     hidden_TH: Tensor = output.last_hidden_state[0]

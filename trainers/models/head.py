@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
-from ludus.agents.families import once_per_model
+from ludus.agents.families import FIX, are_same, once_per_model
 from ludus.trainers.models.attention import UnsupportedModel
 
 _CLOSE = 1e-5
@@ -38,12 +38,19 @@ def output_head(model: PreTrainedModel) -> OutputHead:
     Raises UnsupportedModel for a model without a linear output embedding, or one that does something else to
     its logits.
     """
-    return OutputHead(_linear(model), *_scale_and_softcap(model))
+    return OutputHead(linear_head(model), *_scale_and_softcap(model))
 
 
-def _linear(model: PreTrainedModel) -> nn.Linear:
+def decoder(model: PreTrainedModel) -> nn.Module:
+    """What computes the hidden states; the model itself if it has none."""
+    base: nn.Module = model.base_model
+    return base if base is not model else getattr(model, "model", model)
+
+
+def linear_head(model: PreTrainedModel) -> nn.Linear:
+    """Raises UnsupportedModel for a model without a linear output embedding."""
     linear = model.get_output_embeddings()
-    if model.base_model is model or not isinstance(linear, nn.Linear):
+    if decoder(model) is model or not isinstance(linear, nn.Linear):
         raise UnsupportedModel(
             f"{type(model).__name__} is not a causal language model with a linear output embedding; "
             "load it with AutoModelForCausalLM"
@@ -56,12 +63,15 @@ def _linear(model: PreTrainedModel) -> nn.Linear:
 def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
     """Read off what comes out when the output embedding is replaced by known numbers: configurations name
     scales in several ways, and the same name multiplies here and divides there."""
-    linear = _linear(model)
+    linear = linear_head(model)
     size = linear.out_features
     x = torch.linspace(-100, 100, size, dtype=torch.float64, device=linear.weight.device)
     x[:2] = torch.tensor([1.0, 1e9])
 
-    def stand_in(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    given: list[Tensor] = []
+
+    def stand_in(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        given.append(inputs[0])
         return x.expand_as(output)
 
     handle = linear.register_forward_hook(stand_in)
@@ -69,8 +79,14 @@ def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
         with computing_with(model, "eager"):
             ids = torch.ones(1, 1, dtype=torch.int64, device=model.device)
             y = model(input_ids=ids, use_cache=False).logits[0, 0].double()
+            hidden = decoder(model)(input_ids=ids, use_cache=False).last_hidden_state
     finally:
         handle.remove()
+    if not given or not are_same(model, given[0].flatten(), hidden.flatten()):
+        raise UnsupportedModel(
+            f"{type(model).__name__} changes its hidden states before the output embedding, so that "
+            f"log-probabilities computed from them would be those of another model; {FIX}"
+        )
     at_1, most = y[:2].tolist()
     if abs(most) > 1e6:  # not capped
         scale, softcap = at_1, None
@@ -81,6 +97,6 @@ def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
     if not (scale > 0 and torch.allclose(head.of_products(x), y, rtol=_CLOSE, atol=_CLOSE)):
         raise UnsupportedModel(
             f"{type(model).__name__} does more to its logits than to scale and to cap them, so that "
-            "log-probabilities computed from hidden states would be those of another model; choose another"
+            f"log-probabilities computed from hidden states would be those of another model; {FIX}"
         )
     return scale, softcap

@@ -34,7 +34,7 @@ from ludus.trainers.run.directory import (
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
 from ludus.trainers.run.own_data import load_data, reserved_tasks
-from ludus.trainers.run.policy import initial_model, load_policy, save_policy
+from ludus.trainers.run.policy import initial_model, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.validation import Validation
@@ -126,6 +126,8 @@ def prime(
     """Make or load the model, fine-tune it on demonstrations or data, save it as `models/primed`."""
     with phase(listener, "model", 0):
         policy = load_policy(initial_model(config, run), config)
+        if config.engine.is_trainable:
+            run_engine(policy, config).close()  # refused before priming, not after
         parameters = sum(parameter.numel() for parameter in policy.model.parameters())
         size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
         listener.note(f"model: {config.model.path}, {size} parameters")

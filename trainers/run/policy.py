@@ -16,6 +16,7 @@ from ludus.trainers.disk import replacing
 from ludus.trainers.errors import RunError
 from ludus.trainers.mixture import mixture_of
 from ludus.trainers.models.checkpoint import checkpoints
+from ludus.trainers.models.forward import reach
 from ludus.trainers.run.directory import initial_folder
 
 
@@ -44,12 +45,17 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
 
     The alignment of the weights in memory decides which instructions linear algebra uses, so results would
     differ in their last bits between weights trained in memory and the same weights mapped from a file.
+
+    Raises:
+        ModelLoadError: it cannot be loaded.
+        UnsupportedModel: the trainer would compute another model.
     """
     policy = load_model(path, config.model.dtype, config.model.device)
     for parameter in policy.model.parameters():
         parameter.data = parameter.data.clone()
     if kernels_pay(policy.model):
         apply_kernels(policy.model)
+    reach(policy.model)
     return policy
 
 
