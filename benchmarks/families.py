@@ -12,6 +12,7 @@ a table and brings `benchmarks/results/families.json` and `docs/models.md` up to
 
 import asyncio
 import json
+import re
 import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -326,9 +327,10 @@ def mark(verdict: Verdict, family: Family, notes: dict[str, str]) -> str:
     if not verdict.words:
         return "right" if verdict.right else "wrong"
     words = verdict.words.replace(family.architecture, "the model")
-    words = words.removeprefix("the model cannot be computed by training: ")
-    words = words.removeprefix("the model cannot be computed by the embedded engine: ")
-    words = words.replace(" of 24 only", " only").partition("; ")[0].partition(": ")[0]
+    words = re.sub(r"^the model cannot be computed by [\w ]+: |; use another model.*| of 24 only$", "", words)
+    words = re.sub(r"^.* computes the model right", "it is computed right", words)
+    words = re.sub(r"(?<=plain rows) \(.*\)|, so (its rows|the embedded|that log).*", "", words)
+    words = re.sub(r"^\w+Attention", "its attention", words)
     letter = notes.setdefault(words, chr(ord("a") + len(notes)))
     return f"{'limited' if verdict.accepted else 'refused'} ({letter})"
 

@@ -12,7 +12,7 @@ from ludus.agents.engines.embedded import EmbeddedEngine, EmbeddedSession
 from ludus.agents.engines.sampling import distribution
 
 GREEDY = Sampling(max_tokens=6, temperature=0)
-MODELS = ["qwen3", "window", "gpt2"]
+MODELS = ["qwen3", "window", "gpt2", "gemma2", "gpt_oss"]
 
 
 def together(*jobs: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -294,3 +294,25 @@ def test_bench_measures_a_run_on_what_it_was_trained_on(run: Run, finished: Path
     assert listed["arguments"] == json.loads(json.dumps(config.environment.arguments))
     told = run("bench", config.environment.id, "--model", finished / "models/final", "-n", 2, "--out", out)
     told.assert_refused(1, "holds another run", "trained")
+
+
+def test_a_model_that_cannot_be_computed_ends_every_command_in_one_line(
+    run: Run, finished: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    broken = tmp_path / "broken"
+    model = AutoModelForCausalLM.from_pretrained(finished / "models" / "final")
+    with torch.no_grad():
+        model.model.layers[0].mlp.up_proj.weight[0, 0] = torch.nan
+    model.save_pretrained(broken)
+    AutoTokenizer.from_pretrained(finished / "models" / "final").save_pretrained(broken)
+    config = tmp_path / "config.toml"
+    config.write_text(re.sub(r"\[model\.small\]\n(.+\n)+", "", CONFIG.read_text()))
+    for words in (
+        ("eval", "ludus/Arithmetic-v0", "--model", broken, "--episodes", 2),
+        ("bench", "ludus/Arithmetic-v0", "--model", broken, "--n", 1, "--out", tmp_path / "bench"),
+        ("train", config, "--directory", tmp_path / "run", f"--model.path={broken}", *SHORT),
+    ):
+        run(*words).assert_refused(1, "Qwen3ForCausalLM gives logits that are NaN or infinite")

@@ -17,6 +17,7 @@ from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.critic import Critic
+from ludus.trainers.models.forward import reach
 
 TRUNCATIONS = frozenset(
     (StopReason.TRUNCATED, StopReason.TURN_LIMIT, StopReason.TOKEN_LIMIT, StopReason.TIME_LIMIT)
@@ -75,4 +76,4 @@ def _tools(environment: str, arguments: str) -> list[dict[str, Any]]:
 
 def _longest(model: PreTrainedModel) -> float:
     """The most tokens that a model can read."""
-    return float(getattr(model.config, "max_position_embeddings", None) or torch.inf)
+    return float(reach(model).tokens or torch.inf)

@@ -16,6 +16,7 @@ from ludus.trainers.data.render import dialogue_rows
 from ludus.trainers.data.tables import dataset_rows, is_parquet, is_saved_dataset, json_lines, parquet_rows
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.data.traces import bench_dialogues, file_dialogues, is_bench_folder
+from ludus.trainers.models.forward import reach
 
 
 @dataclass
@@ -146,7 +147,7 @@ def dialogues(path: Path) -> Iterator[Dialogue]:
 
 def context_of(policy: LoadedModel) -> int:
     """The longest context of a model, in tokens."""
-    return int(getattr(policy.model.config, "max_position_embeddings", 0) or 2**31)
+    return reach(policy.model).tokens or 2**31
 
 
 def held_out_openings(openings: Sequence[bytes], share: float) -> frozenset[bytes]:

@@ -66,7 +66,10 @@ def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
     """
     limit, longest = reach(model), int(micro_batch.positions_T.max()) + 1
     if longest not in limit:
-        raise UnsupportedModel(f"a row has {longest:,} tokens, but {limit.why}: lower engine.max_context")
+        raise UnsupportedModel(
+            f"a row has {longest:,} tokens, but {limit.why}: make rows shorter (engine.max_context, "
+            "rollout.max_episode_tokens), or use another model"
+        )
     micro_batch = micro_batch.to(output_head(model).linear.weight.device)
     with computing_with(model, ATTENTION):
         plan = AttentionPlan(micro_batch.branches, micro_batch.positions_T)
