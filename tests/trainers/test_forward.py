@@ -41,7 +41,7 @@ from ludus.trainers.losses.policy import PolicyMetrics
 from ludus.trainers.losses.registry import LOSSES
 from ludus.trainers.models import attention
 from ludus.trainers.models.attention import ATTENTION, UnsupportedModel
-from ludus.trainers.models.forward import score
+from ludus.trainers.models.forward import reach, score
 
 WORDS = 61
 ENDS = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
@@ -327,6 +327,7 @@ def test_the_ratio_before_the_first_update_is_one_to_the_bit(family):
 @pytest.mark.parametrize("training", [True, False])
 def test_mode_and_attention_are_switched_only_inside(training):
     model, (part,) = build("qwen3-tied").train(training), pack(make_rows(), 1000)
+    reach(model)  # which computes with the model's own attention, too
     seen = []
     model.model.register_forward_pre_hook(
         lambda module, _: seen.append((module.config._attn_implementation, module.training))
