@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from ludus.agents.formats.base import ChatFormat
 from ludus.trainers.config.critic import CriticSection
-from ludus.trainers.models.optimizer import apply_gradients, learning_rate
+from ludus.trainers.models.optimizer import Optimizer, clip_gradients, learning_rate, take_step
 from ludus.trainers.models.value import ValueModel
 
 
@@ -15,16 +13,18 @@ class Critic:
     """A value model, and what it is trained with."""
 
     model: ValueModel
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizer
     config: CriticSection
     format: ChatFormat
     """Renders what the environment said after the last action of a truncated episode."""
 
-    def update(self, step: int, steps: int) -> float:
-        """One optimiser step on the gradients that were added up; returns their norm.
+    def clip(self) -> float:
+        """Clip the gradients that were added up; returns their norm before."""
+        return clip_gradients(self.optimizer, self.config.max_grad_norm)
 
-        Raises:
-            TrainingDiverged: if that norm is not finite.
+    def take_step(self, step: int, steps: int) -> None:
         """
-        rate = learning_rate(self.config, step, steps)
-        return apply_gradients(self.optimizer, rate, self.config.max_grad_norm)
+        Args:
+            step: Counted from 0, of `steps`.
+        """
+        take_step(self.optimizer, learning_rate(self.config, step, steps))

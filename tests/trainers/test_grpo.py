@@ -16,7 +16,7 @@ from ludus.trainers.algorithms.grpo import accumulate_gradients, sample_groups, 
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.batches.packing import sampled_counts
-from ludus.trainers.checks.loss import check_loss
+from ludus.trainers.checks.finite import SKIPPED, check_loss, norm_metrics
 from ludus.trainers.checks.numerics import score_readings
 from ludus.trainers.checks.registry import CHECKS
 from ludus.trainers.checks.trust import alarm
@@ -114,6 +114,17 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny: RunConfig) -> None:
     for broken in (float("nan"), float("inf")):
         with pytest.raises(TrainingDiverged, match=f"SFT step 3: the loss is {broken}.*sft.learning_rate"):
             check_loss(broken, tiny.sft, "sft", 2)
+
+
+def test_norms_that_are_no_numbers_are_counted_in_a_row(tiny: RunConfig) -> None:
+    config, history = tiny.sft.model_copy(update={"max_skipped": 2}), [{"loss": 1.0}]
+    assert norm_metrics(0.5, history, config, "sft", 1) == {"grad_norm": 0.5}
+    for count in (1.0, 2.0):
+        history.append(norm_metrics(float("inf"), history, config, "sft", 2))
+        assert history[-1] == {SKIPPED: count}
+    with pytest.raises(TrainingDiverged, match=r"SFT step 4: .* is inf, and 3 steps in a row were skipped"):
+        norm_metrics(float("inf"), history, config, "sft", 3)
+    assert norm_metrics(0.5, history, config, "sft", 3) == {"grad_norm": 0.5}
 
 
 @pytest.mark.parametrize("loss", LOSSES)

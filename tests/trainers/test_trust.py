@@ -19,6 +19,7 @@ from ludus.agents.rollout import EpisodeStart
 from ludus.trainers.algorithms import grpo
 from ludus.trainers.batches import scoring
 from ludus.trainers.checks import drift, identity, numerics
+from ludus.trainers.checks.finite import SKIPPED
 from ludus.trainers.checks.registry import CHECKS
 from ludus.trainers.checks.trust import FILE, Reading, Trust
 from ludus.trainers.config.reading import parse_config
@@ -26,6 +27,7 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.errors import ConfigError, RunError, TrainingDiverged
 from ludus.trainers.metrics import read_metrics
+from ludus.trainers.models.checkpoint import checkpoints
 from ludus.trainers.models.value import ValueModel
 from ludus.trainers.parallel import member, play
 from ludus.trainers.run.job import train
@@ -367,7 +369,7 @@ def nothing(patch: Patch) -> None:
 
 NO_LIMIT = dict.fromkeys(("mismatch_mean", "mismatch_max", "mismatch_bias", "mismatch_slice"), math.inf)
 FAULTS = [
-    Fault(infinite_gradient, "not_finite"),
+    Fault(infinite_gradient, "not_finite", grpo={"max_skipped": 0}),
     Fault(nan_weight, "not_finite", 1),
     Fault(random_layer, "first_ratio", 1),
     Fault(other_temperature, "mismatch_mean", 1),
@@ -498,7 +500,7 @@ def test_a_step_that_was_not_taken_loses_nothing(
     tmp_path: Path, primed: RunConfig, monkeypatch: Patch
 ) -> None:
     """The alarm comes in step 2, and no checkpoint was due; a resumed run ends as if nothing had been."""
-    config = changed(primed, "checkpoint", every=100)
+    config = changed(changed(primed, "checkpoint", every=100), "grpo", max_skipped=0)
     whole = train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         infinite_gradient(patch)
@@ -510,6 +512,24 @@ def test_a_step_that_was_not_taken_loses_nothing(
     assert weights(run) == weights(whole)
     assert read_timeless(run) == read_timeless(whole)
     assert json.loads((run / FILE).read_text()) == json.loads((whole / FILE).read_text())
+
+
+def test_a_gradient_that_is_not_finite_skips_steps_and_a_few_stop_the_run(
+    tmp_path: Path, primed: RunConfig, monkeypatch: Patch
+) -> None:
+    """From step 2 on; the count goes on after a resume."""
+    config = changed(changed(primed, "checkpoint", every=1), "grpo", steps=6, max_skipped=2)
+    infinite_gradient(monkeypatch)
+    with pytest.raises(TrainingDiverged, match=r"^GRPO step 4: not_finite = 1 numbers .*the norm is inf"):
+        train(config, tmp_path / "run")
+    lines = read_metrics(tmp_path / "run")
+    assert [line.get(SKIPPED) for line in lines] == [None, 1.0, 2.0]
+    assert ["grad_norm" in line for line in lines] == [True, False, False]
+    saved = [path / "model.safetensors" for path in checkpoints(tmp_path / "run" / "checkpoints")]
+    assert len(saved) > 1
+    assert len({path.read_bytes() for path in saved}) == 1
+    with pytest.raises(TrainingDiverged, match=r"^GRPO step 4: "):
+        train(config, tmp_path / "run", resume=True)
 
 
 def test_another_tokenizer_in_a_resumed_run_rings(tmp_path: Path, primed: RunConfig) -> None:

@@ -5,6 +5,7 @@ groups in `batches.groups`, credit in `advantages`, the data of an update in `ba
 `losses.policy`.
 """
 
+import math
 import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +35,7 @@ from ludus.trainers.batches.minibatch import (
 )
 from ludus.trainers.checks.drift import drift_readings
 from ludus.trainers.checks.faults import fault_readings
+from ludus.trainers.checks.finite import SKIPPED, skipped_before
 from ludus.trainers.checks.identity import (
     Unchanging,
     cursor_reading,
@@ -107,7 +109,7 @@ def train_grpo(
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     grpo, model = config.grpo, policy.model
-    optimizer = build_optimizer(model, grpo)
+    optimizer = build_optimizer(model, grpo, config.model.masters)
     others = {} if critic is None else {"critic": (critic.model, critic.optimizer)}
     with TrainingPhase(
         run, "grpo", grpo.steps, model, optimizer, tasks, config.checkpoint, listener, others
@@ -155,17 +157,31 @@ def train_grpo(
             rate = learning_rate(grpo, step, grpo.steps)
             learns = critic is None or step >= critic.config.lead_steps
             updates: list[Update] = []
+            skipped = skipped_before(phase.history)
             for minibatch in minibatches * grpo.epochs_per_batch:
                 if minibatch.micro_batches:
                     update = only or team_gradients(team, minibatch, now, critic, learns)
                     if not updates:
                         trust.check(first_ratio(update.ratios.ratio_max_deviation))
                     trust.check(ratio_readings(minibatch, update.logprobs_S, update.ratios))
-                    update = replace(update, grad_norm=clip_gradients(optimizer, grpo.max_grad_norm))
-                    trust.check({**finite(update), **spike_reading(update.grad_norm, phase.history)})
+                    update = replace(
+                        update,
+                        grad_norm=clip_gradients(optimizer, grpo.max_grad_norm),
+                        value_grad_norm=0.0 if critic is None else critic.clip(),
+                    )
+                    trust.check(finite_losses(update))
+                    skipped = 0 if update.is_finite else skipped + 1
+                    if skipped > grpo.max_skipped:
+                        trust.check(finite_norms(update))
+                    if skipped:
+                        optimizer.zero_grad()
+                        if critic is not None:
+                            critic.optimizer.zero_grad()
+                        continue
+                    trust.check(spike_reading(update.grad_norm, phase.history))
                     phase.updating()
                     if critic is not None:
-                        update = replace(update, value_grad_norm=critic.update(step, grpo.steps))
+                        critic.take_step(step, grpo.steps)
                     if learns:
                         take_step(optimizer, rate)
                         before, weights = weights, fingerprint(model)
@@ -184,6 +200,7 @@ def train_grpo(
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
                 **update_metrics(updates, critic is not None),
+                **({SKIPPED: float(skipped)} if skipped else {}),
                 **coefficient_metrics(grpo, now.grpo),
                 "learning_rate": rate,
                 "position": tasks.position,
@@ -296,6 +313,10 @@ class Update:
     value_loss: float = 0.0
     value_grad_norm: float = 0.0
 
+    @property
+    def is_finite(self) -> bool:
+        return math.isfinite(self.grad_norm) and math.isfinite(self.value_grad_norm)
+
     def __add__(self, other: "Update") -> "Update":
         """Of two parts of a minibatch."""
         return Update(
@@ -391,10 +412,12 @@ def first_ratio(deviation: float) -> Readings:
     return {"first_ratio": Reading(deviation)}
 
 
-def finite(update: Update) -> Readings:
-    """Whether its numbers are."""
-    values = {"the loss": update.loss, "the value loss": update.value_loss, "the norm": update.grad_norm}
-    return finite_readings(values)
+def finite_losses(update: Update) -> Readings:
+    return finite_readings({"the loss": update.loss, "the value loss": update.value_loss})
+
+
+def finite_norms(update: Update) -> Readings:
+    return finite_readings({"the norm": update.grad_norm, "the value norm": update.value_grad_norm})
 
 
 def fingerprint(model: PreTrainedModel) -> int:

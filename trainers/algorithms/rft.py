@@ -18,7 +18,7 @@ from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import read_episodes, write_episodes
 from ludus.trainers.algorithms.sft import batch_indices, team_gradients
 from ludus.trainers.checks.faults import fault_share
-from ludus.trainers.checks.loss import check_loss
+from ludus.trainers.checks.finite import check_loss, norm_metrics
 from ludus.trainers.checks.registry import CHECKS
 from ludus.trainers.checks.trust import alarm
 from ludus.trainers.config.rft import RftSection
@@ -51,7 +51,7 @@ def train_rft(
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
     rft, model = config.rft, policy.model
-    optimizer = build_optimizer(model, rft)
+    optimizer = build_optimizer(model, rft, config.model.masters)
     steps = rft.iterations * rft.steps
     with TrainingPhase(run, "rft", steps, model, optimizer, tasks, config.checkpoint, listener) as phase:
         rows: list[TrainingSequence] = []
@@ -83,7 +83,7 @@ def train_rft(
             ended = time.perf_counter()
             metrics = {
                 "loss": loss,
-                "grad_norm": norm,
+                **norm_metrics(norm, phase.history, rft, "rft", step),
                 "learning_rate": rate,
                 "iteration": iteration + 1.0,
                 **measured,

@@ -15,7 +15,7 @@ from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
 from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
-from ludus.trainers.checks.loss import check_loss
+from ludus.trainers.checks.finite import check_loss, norm_metrics
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.data.render import render
 from ludus.trainers.errors import RunError
@@ -47,7 +47,7 @@ def fine_tune(
     """
     sft, model = config.sft, policy.model
     steps = sft.steps_over(len(demonstrations))
-    optimizer = build_optimizer(model, sft)
+    optimizer = build_optimizer(model, sft, config.model.masters)
     with TrainingPhase(run, "sft", steps, model, optimizer, tasks, config.checkpoint, listener) as phase:
         for step in phase.steps():
             began = time.perf_counter()
@@ -60,7 +60,7 @@ def fine_tune(
             seconds = time.perf_counter() - began
             metrics = {
                 "loss": loss,
-                "grad_norm": norm,
+                **norm_metrics(norm, phase.history, sft, "sft", step),
                 "learning_rate": rate,
                 "tokens_per_second": tokens / seconds,
                 "seconds/total": seconds,

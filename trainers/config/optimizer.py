@@ -17,6 +17,8 @@ class OptimizerSection(Section):
     """AdamW's decoupled decay."""
     max_grad_norm: Positive = 1.0
     """Gradients are scaled down to this global 2-norm."""
+    max_skipped: CountOrNone = 3
+    """A step whose gradient is not finite is skipped; more in a row than this stop the run."""
     microbatch_tokens: Count = 1024
     """The most tokens in one forward pass. Bounds memory; results change only by rounding. The default is the
     fastest on a CPU (benchmarks/grpo_step.py); a GPU is faster with more."""

@@ -30,7 +30,7 @@ class TrustSection(Section):
 
     not_finite: Most = 0
     """Losses, norms of gradients and tensors of weights that are not finite. With a gradient that is not, the
-    step is not taken."""
+    step is not taken; such norms count once more than `grpo.max_skipped` of them come in a row."""
     first_ratio: Most = 0
     """How far the ratio of new to old policy is off 1 before the first update of a batch."""
     mismatch_mean: Most = 1e-3

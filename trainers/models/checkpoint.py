@@ -194,6 +194,9 @@ def _optimizer_state(
             state.setdefault(int(index), {})[slot] = tensor
     if state.keys() - set(range(len(parameters))):
         raise _corrupt(path, f"it is for {len(state)} parameters, the model has {len(parameters)}")
+    for index, slots in optimizer.state_dict()["state"].items():
+        if "master" in slots and "master" not in state.get(index, {}):
+            raise _corrupt(path, "it has no float32 copy of the weights, which model.masters asks for")
     return state
 
 

@@ -59,6 +59,7 @@ class Load:
     weights: Path
     gradients: Path
     """Where the member's gradients go."""
+    gradient_layout: Layout
 
 
 def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
@@ -83,7 +84,9 @@ def _unpickled(load: Load) -> LoadedModel:
             return parameters[place]
 
     model, tokenizer = Unpickler(io.BytesIO(load.pickled)).load()
-    for parameter, gradient in zip(parameters, load.layout.map(load.gradients), strict=True):
+    gradients = load.gradient_layout.map(load.gradients)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad_dtype = gradient.dtype
         parameter.grad = gradient
     return LoadedModel(model, tokenizer, format_of(tokenizer))
 

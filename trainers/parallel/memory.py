@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ludus.trainers.models.precision import gradient_dtype
+
 _ALIGNMENT = 64
 """Bytes. The same alignment everywhere, since it decides which instructions linear algebra uses."""
 
@@ -21,6 +23,10 @@ class Layout:
     @classmethod
     def of(cls, tensors: Sequence[Tensor]) -> "Layout":
         return cls(tuple(tensor.shape for tensor in tensors), tuple(tensor.dtype for tensor in tensors))
+
+    @classmethod
+    def of_gradients(cls, weights: Sequence[Tensor]) -> "Layout":
+        return cls(tuple(weight.shape for weight in weights), tuple(map(gradient_dtype, weights)))
 
     def map(self, file: Path) -> list[Tensor]:
         """The tensors, in the file's memory; a file that is not there yet is made, and holds zeros."""

@@ -68,7 +68,8 @@ class Team:
 
     def _share(self, policy: LoadedModel) -> None:
         self._parameters = list(policy.model.parameters())
-        layout, self._gradients = Layout.of(self._parameters), []
+        layout, gradient_layout = Layout.of(self._parameters), Layout.of_gradients(self._parameters)
+        self._gradients = []
         folder = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
         with tempfile.TemporaryDirectory(prefix="ludus-", dir=folder) as scratch:
             weights = Path(scratch) / "weights"
@@ -78,8 +79,8 @@ class Team:
             content = pickled(policy, self._parameters)
             for process in self._processes:
                 gradients = Path(scratch) / f"gradients-{process.number}"
-                self._gradients.append(layout.map(gradients))
-                process.send(Load(content, layout, weights, gradients))
+                self._gradients.append(gradient_layout.map(gradients))
+                process.send(Load(content, layout, weights, gradients, gradient_layout))
             for process in self._processes:
                 process.receive()  # by then it has mapped the files, which need no name any more
 

@@ -45,7 +45,7 @@ def load_critic(policy: LoadedModel, config: RunConfig, start: Path) -> Critic |
             )
         model = ValueModel(own.model.get_output_embeddings().in_features, device, own.model)
         _load_head(model, Path(source) / HEAD)
-    return Critic(model, build_optimizer(model, section), section, policy.format)
+    return Critic(model, build_optimizer(model, section, config.model.masters), section, policy.format)
 
 
 def save_critic(critic: Critic, policy: LoadedModel, folder: Path) -> None:
