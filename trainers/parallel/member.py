@@ -20,6 +20,7 @@ from ludus.agents.models import LoadedModel, format_of
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.rollout import Environments
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.models.activations import recompute_activations
 from ludus.trainers.parallel.memory import Layout
 from ludus.trainers.run.policy import engine_policy, run_engine
 
@@ -30,6 +31,9 @@ class Member:
 
     policy: LoadedModel
     config: RunConfig
+
+    def __post_init__(self) -> None:
+        recompute_activations(self.policy.model, self.config.model.recompute_every)
 
     @cached_property
     def engine(self) -> Engine:
