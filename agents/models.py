@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """The files fetched from the hub: no pickles, no code."""
+ADAPTER_FILE = "adapter_config.json"
+"""What makes a folder that of an adapter, whose base it names."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -42,8 +44,9 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
     """Load a causal language model, its tokenizer and its chat format, printing nothing.
 
     Args:
-        path_or_name: a folder in `transformers`' form with safetensors weights, or a Hugging Face hub name.
-        dtype: of the weights: `float32`, `bfloat16` or `float16`.
+        path_or_name: a folder in `transformers`' form with safetensors weights, or a LoRA adapter in PEFT's
+            form, whose base is then loaded and frozen; or a Hugging Face hub name of either.
+        dtype: of the weights: `float32`, `bfloat16` or `float16`; those of an adapter are always `float32`.
         device: where torch puts the weights: `cpu`, `cuda`, `cuda:1`, `mps`.
 
     Raises:
@@ -55,13 +58,16 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
     target = _device(torch, device)
     with quiet_transformers():
         folder = _find(path_or_name)
-        tokenizer = _load_tokenizer(transformers, folder, path_or_name)
-        model = _load_weights(torch, transformers, folder, path_or_name, dtype)
-    if (damaged := damaged_file(folder)) is not None:
-        raise ModelLoadError(
-            f"{damaged} is not what was written there (its checksum differs): it was damaged or edited; copy "
-            f"it back or, if you meant to change it, remove {folder / FOLDER_FILE}"
-        )
+        name, base = _base(path_or_name, folder)
+        tokenizer = _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
+        model = _load_weights(torch, transformers, base, name, dtype)
+    model.config.name_or_path = str(base.resolve() if Path(name).expanduser().is_dir() else name)
+    for written in {folder, base}:
+        _refuse_damaged(written)
+    if folder != base:
+        from ludus.agents.adapter import load_adapter
+
+        load_adapter(model, folder)
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:
         raise ModelLoadError(
@@ -69,6 +75,19 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
             "belong together; use the model's own tokenizer"
         )
     return LoadedModel(model.to(target).eval(), tokenizer, format_of(tokenizer))
+
+
+def adapter_base(path_or_name: str | Path) -> Path | None:
+    """The folder of an adapter's base; None for a model that is whole.
+
+    Raises:
+        ModelLoadError: as `load_model`.
+    """
+    import_train_extra()
+    with quiet_transformers():
+        folder = _find(path_or_name)
+        _, base = _base(path_or_name, folder)
+    return base if base != folder else None
 
 
 def load_format(path_or_name: str | Path) -> ChatFormat:
@@ -88,7 +107,9 @@ def load_tokenizer(path_or_name: str | Path) -> Any:
     """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        return _load_tokenizer(transformers, _find(path_or_name), path_or_name)
+        folder = _find(path_or_name)
+        _, base = _base(path_or_name, folder)
+        return _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
 
 
 def tokenizer_key(tokenizer: Any) -> str:
@@ -159,7 +180,7 @@ def _device(torch: Any, device: str) -> Any:
 
 
 def _find(path_or_name: str | Path) -> Path:
-    """The model's folder; fetched from the hub if there is no such local folder."""
+    """The folder of a model or adapter; fetched from the hub if there is no such local folder."""
     folder = Path(path_or_name).expanduser()
     if folder.is_file():
         raise ModelLoadError(f"{path_or_name} is a file: give the folder with config.json and the weights")
@@ -167,11 +188,46 @@ def _find(path_or_name: str | Path) -> Path:
         if isinstance(path_or_name, Path):
             raise ModelLoadError(f"no folder {path_or_name}: check the path")
         folder = _fetch(path_or_name)
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not (folder / ADAPTER_FILE).is_file():
         inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
         hint = f"did you mean {folder / inside[0]}?" if inside else "give one that save_pretrained wrote"
         raise ModelLoadError(f"{path_or_name} has no config.json, so it is not a model's folder: {hint}")
     return folder
+
+
+def _base(name: str | Path, folder: Path) -> tuple[str | Path, Path]:
+    """Name and folder of an adapter's base; a model's own."""
+    if not (folder / ADAPTER_FILE).is_file():
+        return name, folder
+    from ludus.agents.adapter import read_adapter_config
+
+    base: str = read_adapter_config(folder)["base_model_name_or_path"]
+    try:
+        found = _find(base)
+    except ModelLoadError as error:
+        raise ModelLoadError(
+            f"{name} is an adapter whose base, {base}, cannot be found ({error}): put it there, or name its "
+            f"place in {folder / ADAPTER_FILE}"
+        ) from error
+    if (found / ADAPTER_FILE).is_file():
+        raise ModelLoadError(
+            f"{name} is an adapter whose base, {base}, is an adapter, too: merge that one first "
+            "(`ludus merge`), and name the whole model as the base"
+        )
+    return base, found
+
+
+def _tokenizer_folder(folder: Path, base: Path) -> Path:
+    """An adapter may have a tokenizer of its own."""
+    return folder if any((folder / file).is_file() for file in _TOKENIZER_FILES) else base
+
+
+def _refuse_damaged(folder: Path) -> None:
+    if (damaged := damaged_file(folder)) is not None:
+        raise ModelLoadError(
+            f"{damaged} is not what was written there (its checksum differs): it was damaged or edited; copy "
+            f"it back or, if you meant to change it, remove {folder / FOLDER_FILE}"
+        )
 
 
 def _fetch(name: str) -> Path:

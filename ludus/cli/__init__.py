@@ -23,6 +23,7 @@ from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
 from ludus.cli.losses import Losses
+from ludus.cli.merge import Merge
 from ludus.cli.play import Play
 from ludus.cli.sandbox.build import SandboxBuild
 from ludus.cli.sandbox.check import SandboxCheck
@@ -53,6 +54,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
     "losses": (Losses, "A stored step's losses again; other algorithms' beside."),
+    "merge": (Merge, "A LoRA adapter and its base as one model."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),

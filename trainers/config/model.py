@@ -34,12 +34,12 @@ class ModelSection(Section):
 
     path: Annotated[str, Field(min_length=1)] = "small"
     """`small` builds a model and tokenizer of its own from the environment's text; anything else is a folder
-    in `transformers`' form or a name on the hub."""
+    in `transformers`' form or a name on the hub. Of a LoRA adapter, only the adapter is trained."""
     small: SmallModelSection = SmallModelSection()
     """The shape of the small model."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type of the weights, in training and sampling. Gradients, the optimizer's state, log-probabilities
-    and losses are float32 with both."""
+    and losses are float32 with both, and so is an adapter."""
     masters: bool = True
     """With `bfloat16`: keep a float32 copy of the weights, which the optimizer steps on, since a step smaller
     than about 1/256 of a weight would be lost. Without it, weights are rounded up or down at random, so that

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ludus.agents.engines.config import EngineSection
 from ludus.tools.section import Section
+from ludus.trainers.config.adapter import AdapterSection
 from ludus.trainers.config.critic import CriticSection
 from ludus.trainers.config.environment import EnvironmentSection, MixtureSection, RolloutSection
 from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
@@ -54,6 +55,8 @@ class RunConfig(Section):
     """Several environments, in place of `[environment]`."""
     model: ModelSection = ModelSection()
     """The policy's model."""
+    adapter: AdapterSection | None = None
+    """What is trained in the place of all its weights."""
     sft: SftSection = SftSection()
     """Priming on demonstrations."""
     rft: RftSection = RftSection()
@@ -100,6 +103,8 @@ class RunConfig(Section):
                 "not change: take the embedded engine, or evaluate only (sft.steps = 0, rft.iterations = 0 "
                 "and grpo.steps = 0)"
             )
+        if self.adapter is not None:
+            self._refuse_useless_adapter()
         if self.grpo.credit == "gae" and self.critic is None:
             raise ValueError(
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
@@ -146,6 +151,18 @@ class RunConfig(Section):
                 "the same; give a temperature above 0, or take samples = 1"
             )
         return self
+
+    def _refuse_useless_adapter(self) -> None:
+        if self.model.path == "small":
+            raise ValueError(
+                '[adapter] leaves the model\'s own weights as they are, and model.path = "small" makes '
+                "random ones; name a trained model in model.path, or drop [adapter]"
+            )
+        if not (self.sft.steps or self.rft.iterations or self.grpo.steps):
+            raise ValueError(
+                "[adapter] is trained by nothing, as sft.steps, rft.iterations and grpo.steps are 0; raise "
+                "one of them, or drop [adapter]"
+            )
 
     def _refuse_without_environment(self) -> None:
         """Data alone is enough to fine-tune a model that is there already."""

@@ -130,8 +130,11 @@ def checkpoints(directory: Path) -> list[Path]:
 
 
 def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters (tied ones once) and persistent buffers, by name."""
-    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    """What training changes: the parameters that are trained (tied ones once) and persistent buffers, by
+    name."""
+    parameters: dict[str, torch.Tensor] = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
     buffers = dict(model.named_buffers())
     persistent = model.state_dict().keys() & buffers.keys()
     return {**parameters, **{name: buffers[name] for name in sorted(persistent)}}

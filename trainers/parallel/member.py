@@ -60,10 +60,13 @@ class Load:
 
     pickled: bytes
     layout: Layout
+    is_trained: tuple[bool, ...]
+    """Which of the parameters are."""
     weights: Path
     gradients: Path
     """Where the member's gradients go."""
     gradient_layout: Layout
+    """Of those that are trained."""
 
 
 def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
@@ -81,15 +84,15 @@ def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
 
 def _unpickled(load: Load) -> LoadedModel:
     weights = load.layout.map(load.weights)
-    parameters = [nn.Parameter(weight, weight.is_floating_point()) for weight in weights]
+    parameters = [nn.Parameter(*pair) for pair in zip(weights, load.is_trained, strict=True)]
 
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, place: int) -> nn.Parameter:
             return parameters[place]
 
     model, tokenizer = Unpickler(io.BytesIO(load.pickled)).load()
-    gradients = load.gradient_layout.map(load.gradients)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter, gradient in zip(trained, load.gradient_layout.map(load.gradients), strict=True):
         parameter.grad_dtype = gradient.dtype
         parameter.grad = gradient
     return LoadedModel(model, tokenizer, format_of(tokenizer))

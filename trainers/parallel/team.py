@@ -46,7 +46,7 @@ class Team:
             _refuse_without_cores(self.size, config.run.threads)
         self._processes = [_Process(number, config) for number in range(1, self.size)]
         self._member: Member | None = None
-        self._parameters: list[nn.Parameter] = []
+        self._trained: list[nn.Parameter] = []
         self._gradients: list[list[Tensor]] = []
 
     def __enter__(self) -> Self:
@@ -67,20 +67,22 @@ class Team:
             yield
 
     def _share(self, policy: LoadedModel) -> None:
-        self._parameters = list(policy.model.parameters())
-        layout, gradient_layout = Layout.of(self._parameters), Layout.of_gradients(self._parameters)
+        parameters = list(policy.model.parameters())
+        self._trained = [parameter for parameter in parameters if parameter.requires_grad]
+        layout, gradient_layout = Layout.of(parameters), Layout.of_gradients(self._trained)
         self._gradients = []
         folder = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
         with tempfile.TemporaryDirectory(prefix="ludus-", dir=folder) as scratch:
             weights = Path(scratch) / "weights"
-            for parameter, shared in zip(self._parameters, layout.map(weights), strict=True):
+            for parameter, shared in zip(parameters, layout.map(weights), strict=True):
                 shared.copy_(parameter.data)
                 parameter.data = shared
-            content = pickled(policy, self._parameters)
+            content = pickled(policy, parameters)
+            is_trained = tuple(parameter.requires_grad for parameter in parameters)
             for process in self._processes:
                 gradients = Path(scratch) / f"gradients-{process.number}"
                 self._gradients.append(gradient_layout.map(gradients))
-                process.send(Load(content, layout, weights, gradients, gradient_layout))
+                process.send(Load(content, layout, is_trained, weights, gradients, gradient_layout))
             for process in self._processes:
                 process.receive()  # by then it has mapped the files, which need no name any more
 
@@ -115,7 +117,7 @@ class Team:
     def add_gradients(self, members: int) -> None:
         """Add to this process's gradients those of the other members, of the first `members`."""
         for gradients in self._gradients[: members - 1]:
-            for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            for parameter, gradient in zip(self._trained, gradients, strict=True):
                 if parameter.grad is None:
                     parameter.grad = gradient.clone()
                 else:

@@ -13,7 +13,7 @@ from ludus.trainers.disk import replacing
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.optimizer import build_optimizer
 from ludus.trainers.models.value import ValueModel
-from ludus.trainers.run.policy import load_policy
+from ludus.trainers.run.policy import load_beside, load_policy, write_model
 
 HEAD = "value_head.safetensors"
 
@@ -34,9 +34,10 @@ def load_critic(policy: LoadedModel, config: RunConfig, start: Path) -> Critic |
     width, device = policy.model.get_output_embeddings().in_features, policy.model.device
     if section.kind == "head":
         model = ValueModel(width, device, share=section.coefficient)
+    elif not section.path:
+        model = ValueModel(width, device, load_beside(policy, start, config))
     else:
-        source = section.path or start
-        own = load_policy(source, config)
+        own = load_policy(section.path, config)
         if own.tokenizer.get_vocab() != policy.tokenizer.get_vocab():
             raise ConfigError(
                 f"critic.path = {section.path}: its vocabulary ({len(own.tokenizer)} ids) is not the "
@@ -44,16 +45,16 @@ def load_critic(policy: LoadedModel, config: RunConfig, start: Path) -> Critic |
                 "take a model with the same tokenizer, or drop path for a copy of the primed model"
             )
         model = ValueModel(own.model.get_output_embeddings().in_features, device, own.model)
-        _load_head(model, Path(source) / HEAD)
+        _load_head(model, Path(section.path) / HEAD)
     return Critic(model, build_optimizer(model, section, config.model.masters), section, policy.format)
 
 
 def save_critic(critic: Critic, policy: LoadedModel, folder: Path) -> None:
-    """A model of its own in `transformers`' form, with the policy's tokenizer, which it shares; the head
+    """A model of its own as `save_policy` writes one, with the policy's tokenizer, which it shares; the head
     beside it."""
     with replacing(folder) as scratch, quiet_transformers():
         if critic.model.model is not None:
-            critic.model.model.save_pretrained(scratch)
+            write_model(critic.model.model, scratch)
             policy.tokenizer.save_pretrained(scratch)
         head = {name: tensor.cpu().contiguous() for name, tensor in critic.model.head.state_dict().items()}
         safetensors.torch.save_file(head, scratch / HEAD)

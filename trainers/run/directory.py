@@ -18,7 +18,8 @@ from ludus.trainers.errors import ConfigError, RunError
 
 
 def initial_folder(run: Path) -> Path:
-    """The small model as it was built: a later version may build another tokenizer from other texts."""
+    """What priming began with, where it could not be made again: the small model, since a later version may
+    build another tokenizer from other texts; an adapter, which also knows which base it is of."""
     return run / "models" / "initial"
 
 

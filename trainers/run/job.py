@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ludus.agents.adapter import adapter_terms
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import LoadedModel
 from ludus.trainers.advantages.process import process_of, scorer
@@ -128,9 +129,10 @@ def prime(
         policy = load_policy(initial_model(config, run), config)
         if config.engine.is_trainable:
             run_engine(policy, config).close()  # refused before priming, not after
-        parameters = sum(parameter.numel() for parameter in policy.model.parameters())
-        size = f"{parameters / 1e6:.1f} million" if parameters >= 1e5 else f"{parameters:,}"
-        listener.note(f"model: {config.model.path}, {size} parameters")
+        everything = list(policy.model.parameters())
+        trained = [parameter for parameter in everything if parameter.requires_grad]
+        adapter = "" if len(trained) == len(everything) else f", {_size(trained)} of them in an adapter"
+        listener.note(f"model: {config.model.path}, {_size(everything)} parameters{adapter}")
         if config.critic is not None and config.critic.path:
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
     if config.sft.steps:
@@ -141,13 +143,19 @@ def prime(
             shown: tuple[Rows, Rows] = (data.train, data.heldout)
         else:
             shown = play_demonstrations(config, policy, tasks, held_out, listener)
-        if config.model.path == "small" and not initial_folder(run).exists():
+        keeps = config.model.path == "small" or adapter_terms(policy.model)
+        if keeps and not initial_folder(run).exists():
             save_policy(policy, initial_folder(run))
         torch.manual_seed(config.run.seed)
         with team.computing_with(policy):
             fine_tune(team, policy, *shown, config, run, tasks, listener)
         tasks.close()
     save_policy(policy, primed_folder(run))
+
+
+def _size(parameters: Sequence[torch.nn.Parameter]) -> str:
+    count = sum(parameter.numel() for parameter in parameters)
+    return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"
 
 
 def play_demonstrations(

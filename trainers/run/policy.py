@@ -4,6 +4,13 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from ludus.agents.adapter import (
+    adapter_terms,
+    add_adapter,
+    save_adapter,
+    sharing_base,
+    targeted_layers,
+)
 from ludus.agents.engines.base import Engine, Sampling
 from ludus.agents.engines.config import make_engine
 from ludus.agents.models import LoadedModel, load_model, quiet_transformers
@@ -11,9 +18,10 @@ from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
 from ludus.tools.checksums import seal_folder
+from ludus.trainers.config.adapter import AdapterSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.disk import replacing
-from ludus.trainers.errors import RunError
+from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.mixture import mixture_of
 from ludus.trainers.models.checkpoint import checkpoints
 from ludus.trainers.models.forward import reach
@@ -21,16 +29,17 @@ from ludus.trainers.run.directory import initial_folder
 
 
 def initial_model(config: RunConfig, run: Path) -> str | Path:
-    """The model that a run starts from: a name, a folder, or the small one made for the environments.
+    """The model that a run starts from: a name, a folder, the small one made for the environments, or what a
+    run kept of it when it began.
 
     Raises:
         RunError: if the run trained a small model but did not keep the one that it began with.
     """
-    if config.model.path != "small":
-        return config.model.path
     kept = initial_folder(run)
     if kept.exists():
         return kept
+    if config.model.path != "small":
+        return config.model.path
     if checkpoints(run / "checkpoints"):
         raise RunError(
             f"{run} has checkpoints, but not the model that it began with ({kept}); its tokenizer may "
@@ -41,22 +50,58 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
 
 
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
-    """A model whose weights are in memory of their own, with fused operators where they pay off.
+    """A model whose weights are in memory of their own, with the adapter of `[adapter]` and fused operators
+    where they pay off.
 
     The alignment of the weights in memory decides which instructions linear algebra uses, so results would
     differ in their last bits between weights trained in memory and the same weights mapped from a file.
 
     Raises:
-        ModelLoadError: it cannot be loaded.
-        UnsupportedModel: the trainer would compute another model.
+        ModelLoadError: if the model cannot be loaded, or has no layer that `[adapter]` names.
+        ConfigError: if it is an adapter of another shape than `[adapter]` has.
+        UnsupportedModel: if the trainer would compute another model.
     """
     policy = load_model(path, config.model.dtype, config.model.device)
+    if config.adapter is not None:
+        adapt(policy.model, config.adapter, config.run.seed, path)
     for parameter in policy.model.parameters():
         parameter.data = parameter.data.clone()
     if kernels_pay(policy.model):
         apply_kernels(policy.model)
     reach(policy.model)
     return policy
+
+
+def adapt(model: PreTrainedModel, section: AdapterSection, seed: int, path: str | Path) -> None:
+    """Give a model the adapter that the section describes, unless it came with it.
+
+    Args:
+        path: Where it came from.
+    """
+    terms = adapter_terms(model)
+    if not terms:
+        add_adapter(model, section.rank, section.scaling, section.targets, section.init, seed)
+        return
+    layers = targeted_layers(model, section.targets)
+    for name in sorted({*layers, *terms}):
+        wanted = f"rank {section.rank} and scale {section.scaling:g}" if name in layers else "no term"
+        term = terms.get(name)
+        there = "no term" if term is None else f"rank {len(term.a_RI)} and scale {term.scaling:g}"
+        if wanted != there:
+            raise ConfigError(
+                f"[adapter] gives {name} {wanted}, but {path} is an adapter with {there} there: drop "
+                "[adapter] to train that one further, or name its base in model.path for a new one"
+            )
+
+
+def load_beside(policy: LoadedModel, folder: Path, config: RunConfig) -> PreTrainedModel:
+    """The model that a run kept in a folder, beside the policy: with an adapter, they share their base."""
+    if not adapter_terms(policy.model):
+        return load_policy(folder, config).model
+    model = sharing_base(policy.model, folder)
+    if kernels_pay(model):
+        apply_kernels(model)
+    return model
 
 
 def kernels_pay(model: PreTrainedModel) -> bool:
@@ -66,10 +111,18 @@ def kernels_pay(model: PreTrainedModel) -> bool:
 
 
 def save_policy(policy: LoadedModel, folder: Path) -> None:
+    """In `transformers`' form; of a model with an adapter, the adapter alone, in PEFT's."""
     with replacing(folder) as scratch, quiet_transformers():
-        policy.model.save_pretrained(scratch)
+        write_model(policy.model, scratch)
         policy.tokenizer.save_pretrained(scratch)
         seal_folder(scratch)
+
+
+def write_model(model: PreTrainedModel, folder: Path) -> None:
+    if adapter_terms(model):
+        save_adapter(model, folder)
+    else:
+        model.save_pretrained(folder)
 
 
 def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:

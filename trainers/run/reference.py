@@ -10,7 +10,7 @@ from ludus.tools.files import remove_folder
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
 from ludus.trainers.run.directory import reference_folder, reference_folders
-from ludus.trainers.run.policy import load_policy, save_policy
+from ludus.trainers.run.policy import load_beside, save_policy
 
 
 class Reference:
@@ -49,7 +49,7 @@ class Reference:
                 "Nothing can make it again; copy it back, or begin a new run"
             )
         with torch.random.fork_rng():  # making the model draws numbers, in a resumed run at another time
-            return load_policy(folder, self._config).model
+            return load_beside(self._policy, folder, self._config)
 
     def _forget(self, taken: int) -> None:
         """Remove what no checkpoint on disk can need any more."""

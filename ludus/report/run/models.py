@@ -1,4 +1,4 @@
-"""The report's facts about the model, from the run's saved folder in `transformers`' form."""
+"""The report's facts about the model, from the folder that the run saved."""
 
 import json
 import struct
@@ -7,6 +7,9 @@ from math import prod
 from pathlib import Path
 
 from ludus.report.run.files import ReportError, Run
+
+CONFIG, ADAPTER = "config.json", "adapter_config.json"
+"""Of a model in `transformers`' form, of an adapter in PEFT's."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,15 @@ def describe(run: Run) -> Model:
     folder = saved_model(run.directory)
     if folder is None:
         return Model(name, "", 0)
+    is_adapter = (folder / ADAPTER).is_file()
     try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        settings = json.loads((folder / (ADAPTER if is_adapter else CONFIG)).read_text(encoding="utf-8"))
         count = parameters(folder)
+        if is_adapter:
+            return Model(name, f"LoRA adapter of rank {settings['r']}", count)
     except (ValueError, KeyError, struct.error) as error:
         raise ReportError(
-            f"{folder}: its config.json or weights cannot be read ({error}); the folder is damaged, "
+            f"{folder}: its configuration or weights cannot be read ({error}); the folder is damaged, "
             "copy it back"
         ) from error
     parts = [
@@ -50,8 +56,9 @@ def describe(run: Run) -> Model:
 
 def saved_model(directory: Path) -> Path | None:
     for stage in ("final", "primed"):
-        if (directory / "models" / stage / "config.json").is_file():
-            return directory / "models" / stage
+        folder = directory / "models" / stage
+        if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
+            return folder
     return None
 
 

@@ -1,0 +1,436 @@
+"""LoRA adapters (arXiv:2106.09685): a low-rank term beside linear layers that stay as they are.
+
+An adapted layer keeps its class, its name and its weights, so whatever it is, it computes as before; the term
+is a child of it, which a hook adds to its output. Nothing is ever merged into a model that computes.
+
+Files are those of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
+"""
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from transformers import PreTrainedModel
+
+from ludus.agents.engines.fingerprint import weights_fingerprint
+from ludus.agents.models import (
+    ADAPTER_FILE,
+    DTYPES,
+    ModelLoadError,
+    adapter_base,
+    load_model,
+    quiet_transformers,
+)
+from ludus.tools.checksums import seal_folder
+from ludus.tools.files import replacing_folder
+from ludus.tools.wording import did_you_mean
+
+WEIGHTS_FILE = "adapter_model.safetensors"
+ALL_LINEAR = "all-linear"
+"""The name that stands for every linear layer but the output embedding."""
+Start = Literal["default", "pissa"]
+
+_TERM = "lora"
+_KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
+_OURS = "ludus"
+"""The key of the safetensors metadata that hold what PEFT's configuration has no place for."""
+_WITHOUT_EFFECT = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "corda_config", "eva_config",
+    "exclude_modules", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform",
+    "loftq_config", "lora_alpha", "lora_dropout", "lora_ga_config", "megatron_core", "peft_type",
+    "peft_version", "qalora_group_size", "r", "rank_pattern", "target_modules", "task_type", "use_rslora",
+}  # fmt: skip
+"""Keys of PEFT's configuration that are read here, or that change nothing about what an adapter computes."""
+_STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
+"""Initialisations of PEFT's that leave the base's weights alone."""
+
+
+class AdapterError(ModelLoadError):
+    """An adapter does not fit its base, computes what is not supported here, or is none."""
+
+
+class LowRank(nn.Module):
+    """x ↦ scaling · B A x, in float32 whatever the layer's type; without what it was at the start, if that
+    was not 0 (PiSSA).
+
+    Args:
+        a_RI: Of rank R and the layer's inputs I.
+        b_OR: Of the layer's outputs O.
+        start: The same at the start, subtracted and never trained; None: their product was 0.
+    """
+
+    start_a_RI: Tensor | None
+    start_b_OR: Tensor | None
+
+    def __init__(
+        self, a_RI: Tensor, b_OR: Tensor, scaling: float, start: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        super().__init__()
+        self.a_RI, self.b_OR, self.scaling = nn.Parameter(a_RI), nn.Parameter(b_OR), scaling
+        self.register_buffer("start_a_RI", None if start is None else start[0])
+        self.register_buffer("start_b_OR", None if start is None else start[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.a_RI.dtype)
+        term = linear(linear(x, self.a_RI), self.b_OR)
+        if self.start_a_RI is not None and self.start_b_OR is not None:
+            term = term - linear(linear(x, self.start_a_RI), self.start_b_OR)
+        return self.scaling * term
+
+    @property
+    def start_rank(self) -> int:
+        """Of what is subtracted."""
+        return 0 if self.start_a_RI is None else len(self.start_a_RI)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """A and B of the whole term, what is subtracted included: as [R, I] and [O, R] of a higher rank."""
+        a_RI, b_OR = self.a_RI.detach(), self.b_OR.detach()
+        if self.start_a_RI is None or self.start_b_OR is None:
+            return a_RI, b_OR
+        return torch.cat([a_RI, self.start_a_RI]), torch.cat([b_OR, -self.start_b_OR], dim=1)
+
+    def delta_OI(self) -> Tensor:
+        """What the term adds to the layer's weight."""
+        a_RI, b_OR = self.matrices()
+        return self.scaling * (b_OR @ a_RI)
+
+
+def add_adapter(
+    model: PreTrainedModel,
+    rank: int,
+    scaling: float,
+    targets: Sequence[str],
+    start: Start = "default",
+    seed: int = 0,
+) -> None:
+    """Freeze a model and add a term to its linear layers.
+
+    Args:
+        scaling: Alpha / rank or, for rsLoRA (arXiv:2312.03732), alpha / √rank.
+        targets: Names of layers, whole or from a dot on (`q_proj`), or `all-linear`.
+        start: `default`: A is random and B is 0, so the model computes what it did. `pissa`: A and B are the
+            principal components of the layer's weight, minus which the term counts (arXiv:2404.02948), so the
+            model computes what it did, up to rounding.
+        seed: Of A.
+
+    Raises:
+        AdapterError: no layer has such a name, or is large enough for PiSSA of this rank.
+    """
+    layers = targeted_layers(model, targets)
+    generator = torch.Generator().manual_seed(seed)
+    model.requires_grad_(False)
+    for name, layer in layers.items():
+        if start == "pissa":
+            term = _principal(name, layer, rank, scaling)
+        else:
+            bound = layer.in_features**-0.5  # PEFT's: Kaiming's, for a leaky ReLU of slope √5
+            a_RI = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+            term = LowRank(a_RI, torch.zeros(layer.out_features, rank), scaling)
+        _put(layer, term)
+
+
+def targeted_layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str, nn.Linear]:
+    """The layers that targets name, by their whole names.
+
+    Raises:
+        AdapterError: one names none.
+    """
+    layers = _linear_layers(model)
+    for target in targets:
+        if target != ALL_LINEAR and not any(_is_called(name, target) for name in layers):
+            names = sorted({name.rpartition(".")[2] for name in layers})
+            hint = did_you_mean(target, names, otherwise=f"there is {', '.join(names)}")
+            raise AdapterError(
+                f'no linear layer of {model.config.name_or_path} is called "{target}" (the output embedding '
+                f"is never adapted); {hint}"
+            )
+    if not layers:
+        raise AdapterError(
+            f"{type(model).__name__} has no nn.Linear but the output embedding, so there is nothing to "
+            "adapt; train it whole, without [adapter]"
+        )
+    return {
+        name: layer
+        for name, layer in layers.items()
+        if any(target == ALL_LINEAR or _is_called(name, target) for target in targets)
+    }
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Freeze a model and add the terms that a folder in PEFT's form holds.
+
+    Raises:
+        AdapterError: they cannot be read, are for another base, or compute what is not supported here.
+    """
+    terms = read_terms(model, folder)
+    model.requires_grad_(False)
+    for name, term in terms.items():
+        _put(model.get_submodule(name), term)
+
+
+def sharing_base(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Another model with the very weights of an adapted one's base, and the terms that a folder holds, which
+    must be of the same layers.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    terms = read_terms(model, folder)
+    assert terms.keys() == adapter_terms(model).keys(), "adapters of the same layers"
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    other = copy.deepcopy(model, {id(shared): shared for shared in (*frozen, *model.buffers())})
+    for name, term in terms.items():
+        setattr(other.get_submodule(name), _TERM, term)  # where the hook is by now
+    return other
+
+
+def merge_adapter(path_or_name: str | Path, target: Path) -> None:
+    """Write base and adapter as one model in `transformers`' form, in the type that the base is stored in.
+
+    Raises:
+        ModelLoadError: there is no adapter at that path, or it cannot be loaded.
+        AdapterError: the folder has something in it.
+    """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AdapterError(f"{target} has something in it, which would be overwritten: name a new folder")
+    base = adapter_base(path_or_name)
+    if base is None:
+        raise AdapterError(f"{path_or_name} is a whole model, not an adapter: there is nothing to merge")
+    merged = load_model(path_or_name, _stored_dtype(base))
+    for name, term in adapter_terms(merged.model).items():
+        layer = merged.model.get_submodule(name)
+        layer.weight.data = (layer.weight.float() + term.delta_OI()).to(layer.weight.dtype)
+        delattr(layer, _TERM)  # the model is only written from here on
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_folder(target) as scratch, quiet_transformers():
+        merged.model.save_pretrained(scratch)
+        merged.tokenizer.save_pretrained(scratch)
+        seal_folder(scratch)
+
+
+def adapter_terms(model: nn.Module) -> dict[str, LowRank]:
+    """By the name of the layer; empty without an adapter."""
+    return {
+        name.removesuffix(f".{_TERM}"): module
+        for name, module in model.named_modules()
+        if isinstance(module, LowRank)
+    }
+
+
+def save_adapter(model: PreTrainedModel, folder: Path) -> None:
+    """Write a model's adapter, and not its base, into a folder, as PEFT and vLLM read it."""
+    terms = adapter_terms(model)
+    matrices = {name: term.matrices() for name, term in terms.items()}
+    ranks = {name: len(a_RI) for name, (a_RI, _) in matrices.items()}
+    alphas = {name: _plain(terms[name].scaling * rank) for name, rank in ranks.items()}
+    rank, alpha = (max(set(found), key=found.count) for found in ([*ranks.values()], [*alphas.values()]))
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": model.config.name_or_path,
+        "target_modules": _shortest(terms, _linear_layers(model)),
+        "r": rank,
+        "lora_alpha": alpha,
+        "rank_pattern": {re.escape(name): own for name, own in ranks.items() if own != rank},
+        "alpha_pattern": {re.escape(name): own for name, own in alphas.items() if own != alpha},
+        "use_rslora": False,  # in `lora_alpha`, where it is one
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+    }
+    (folder / ADAPTER_FILE).write_text(json.dumps(config, indent=2), encoding="utf-8")
+    tensors = {
+        f"base_model.model.{name}.lora_{letter}.weight": tensor.cpu().contiguous()
+        for name, pair in matrices.items()
+        for letter, tensor in zip("AB", pair, strict=True)
+    }
+    ours = {"base": _base_key(model, terms), "start_rank": max(term.start_rank for term in terms.values())}
+    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, {_OURS: json.dumps(ours)})
+
+
+def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
+    """The terms in a folder, by the name of the layer of `model`, on its device.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    config = read_adapter_config(folder)
+    _refuse_unsupported(config, folder)
+    tensors, ours = _read_weights(folder)
+    matrices: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        if (found := _KEY.fullmatch(key)) is None:
+            raise AdapterError(
+                f"{folder}: {WEIGHTS_FILE} holds {key}, and only pairs of lora_A and lora_B can be loaded; "
+                "train without modules_to_save, biases and DoRA"
+            )
+        matrices.setdefault(found[1], {})[found[2]] = tensor.float()
+    terms, layers = {}, _linear_layers(model)
+    for name, pair in matrices.items():
+        a_RI, b_OR = pair.get("A"), pair.get("B")
+        layer = layers.get(name)
+        if a_RI is None or b_OR is None or len(a_RI) != b_OR.shape[-1]:
+            raise AdapterError(f"{folder}: {name} has no matching lora_A and lora_B: fetch or save it anew")
+        if layer is None or (layer.out_features, layer.in_features) != (len(b_OR), a_RI.shape[1]):
+            what = (
+                f"has no linear layer {name} that could be adapted"
+                if layer is None
+                else f"has a layer {name} of {layer.in_features} by {layer.out_features}, not "
+                f"{a_RI.shape[1]} by {len(b_OR)}"
+            )
+            raise AdapterError(
+                f"{folder} is an adapter for another base: {model.config.name_or_path} {what}; name the one "
+                f"that it was trained on in {ADAPTER_FILE}"
+            )
+        terms[name] = _term(a_RI, b_OR, _scaling(config, name, len(a_RI)), ours.get("start_rank", 0)).to(
+            layer.weight.device
+        )
+    if not terms:
+        raise AdapterError(f"{folder}: {WEIGHTS_FILE} is empty: fetch or save it anew")
+    now, then = _base_key(model, terms), ours.get("base", "")
+    if then and then.partition(":")[0] == now.partition(":")[0] and then != now:
+        raise AdapterError(
+            f"{folder} was trained on other weights than {model.config.name_or_path} has now: that model was "
+            "replaced or trained on; put the one back that the adapter was trained on"
+        )
+    return terms
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """PEFT's configuration of an adapter.
+
+    Raises:
+        AdapterError: it is not one.
+    """
+    file = folder / ADAPTER_FILE
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(config["base_model_name_or_path"], str):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AdapterError(
+            f"{file} is not an adapter's configuration, which names its base as base_model_name_or_path "
+            f"({type(error).__name__}): fetch or save it anew"
+        ) from error
+    return dict(config)
+
+
+def _stored_dtype(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    dtype = str(config.get("dtype", config.get("torch_dtype")))
+    return dtype if dtype in DTYPES else DTYPES[0]
+
+
+def _put(layer: nn.Module, term: LowRank) -> None:
+    setattr(layer, _TERM, term)
+    layer.register_forward_hook(_add_term)
+
+
+def _add_term(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    term: Tensor = getattr(layer, _TERM)(inputs[0])
+    return output + term.to(output.dtype)
+
+
+def _principal(name: str, layer: nn.Linear, rank: int, scaling: float) -> LowRank:
+    if rank > min(layer.weight.shape):
+        raise AdapterError(
+            f"rank {rank} is more than {name} has, which is {layer.in_features} by {layer.out_features}: "
+            "start by default, or with a lower rank"
+        )
+    u, sizes, vh = torch.linalg.svd(layer.weight.detach().float(), full_matrices=False)
+    roots = (sizes[:rank] / scaling).sqrt()
+    a_RI, b_OR = roots[:, None] * vh[:rank], u[:, :rank] * roots
+    return LowRank(a_RI.clone(), b_OR.clone(), scaling, (a_RI, b_OR))
+
+
+def _term(a_RI: Tensor, b_OR: Tensor, scaling: float, start_rank: int) -> LowRank:
+    """The inverse of `LowRank.matrices`."""
+    trained = len(a_RI) - start_rank
+    if not start_rank:
+        return LowRank(a_RI, b_OR, scaling)
+    start = a_RI[trained:].clone(), -b_OR[:, trained:]
+    return LowRank(a_RI[:trained].clone(), b_OR[:, :trained].clone(), scaling, start)
+
+
+def _linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """All but the output embedding, whose weight the trainer reads without calling it."""
+    head = model.get_output_embeddings()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not head
+    }
+
+
+def _is_called(name: str, target: str) -> bool:
+    return name == target or name.endswith(f".{target}")
+
+
+def _shortest(adapted: Iterable[str], layers: Iterable[str]) -> list[str]:
+    """The last parts of the names where these mean the adapted layers and no others, else the whole names."""
+    names = {*adapted}
+    last = sorted({name.rpartition(".")[2] for name in names})
+    meant = {name for name in layers if any(_is_called(name, target) for target in last)}
+    return last if meant == names else sorted(names)
+
+
+def _plain(number: float) -> float:
+    """An integer where it is one, as PEFT writes it."""
+    return int(number) if number == int(number) else number
+
+
+def _scaling(config: Mapping[str, Any], name: str, rank: int) -> float:
+    patterns = config.get("alpha_pattern") or {}
+    matching = (own for pattern, own in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", name))
+    alpha = float(next(matching, config.get("lora_alpha", 8)))
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(
+            f"{folder} is an adapter of type {config.get('peft_type')}, and only LORA can be loaded: merge "
+            "it with PEFT (merge_and_unload) and load the whole model"
+        )
+    strange = [key for key, value in config.items() if value and key not in _WITHOUT_EFFECT]
+    strange += ["bias"] * (config.get("bias", "none") != "none")
+    if strange:
+        raise AdapterError(
+            f"{folder} has {strange[0]} = {json.dumps(config[strange[0]])}, which makes its layers compute "
+            "more than the low-rank term: merge it with PEFT (merge_and_unload) and load the whole model"
+        )
+    if (start := config.get("init_lora_weights", True)) not in _STARTS:
+        raise AdapterError(
+            f'{folder} began as "{start}", for which PEFT changed the base\'s weights, so it does not fit '
+            "the base that it names: save it with path_initial_model_for_weight_conversion"
+        )
+
+
+def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors, and what `save_adapter` wrote beside them."""
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise AdapterError(f"{folder} has no {WEIGHTS_FILE}: save it with PEFT's save_pretrained")
+    try:
+        with safetensors.safe_open(file, "pt") as opened:
+            ours = json.loads((opened.metadata() or {}).get(_OURS, "{}"))
+        return safetensors.torch.load_file(file), ours
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise AdapterError(f"{file} is corrupt or cut short ({error}): fetch or save it anew") from error
+
+
+def _base_key(model: PreTrainedModel, adapted: Iterable[str]) -> str:
+    """The type and a fingerprint of the weights of the layers that are adapted."""
+    weights = [(name, model.get_submodule(name).weight) for name in sorted(adapted)]
+    return f"{str(weights[0][1].dtype).removeprefix('torch.')}:{weights_fingerprint(weights):016x}"

@@ -1,0 +1,283 @@
+"""Training an adapter: every algorithm runs, the base stays as it is, a stopped run ends in the same bits."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ludus.agents.adapter import adapter_terms
+from ludus.agents.engines.fingerprint import weights_fingerprint
+from ludus.agents.models import ModelLoadError
+from ludus.cli import main
+from ludus.report import write_report
+from ludus.trainers.algorithms.sft import team_gradients
+from ludus.trainers.config.reading import parse_config
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import ConfigError
+from ludus.trainers.metrics import read_metrics
+from ludus.trainers.models.checkpoint import checkpoints
+from ludus.trainers.models.forward import score
+from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
+from ludus.trainers.parallel.team import Team
+from ludus.trainers.run.critic import load_critic
+from ludus.trainers.run.job import train
+from ludus.trainers.run.policy import load_beside, load_policy, save_policy
+
+from .conftest import changed
+from .test_forward import make_rows
+from .test_run import SECONDS, Killed, StopAt
+
+SHORT = {
+    "sft": {"steps": 2, "demonstrations": 16, "heldout_demonstrations": 4},
+    "grpo": {"steps": 4, "groups": 2},
+    "evaluation": {"episodes": 4},
+    "checkpoint": {"every": 2},
+}
+
+
+def adapted(tiny: RunConfig, folder: Path, **sections: Any) -> RunConfig:
+    """A short run that trains an adapter of the tiny model."""
+    dump = tiny.model_dump(exclude_none=True)
+    del dump["model"]["small"]
+    values = {**dump, "adapter": {"rank": 4, **sections.pop("adapter", {})}}
+    values["model"] = {**dump["model"], "path": str(folder)}
+    for name, keys in (*SHORT.items(), *sections.items()):
+        values[name] = {**values.get(name, {}), **keys}
+    return parse_config(values)
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    lines = [
+        {name: value for name, value in line.items() if not name.startswith(SECONDS)}
+        for line in read_metrics(run)
+    ]
+    models = {
+        str(file.relative_to(run)): file.read_bytes()
+        for file in sorted((run / "models").rglob("*"))
+        if file.is_file()
+    }
+    return {"models": models, "metrics": lines, "evaluation": (run / "evaluation.json").read_text()}
+
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sft, grpo": {},
+    "pissa, reference reset": {
+        "adapter": {"init": "pissa", "rslora": True, "targets": ["q_proj", "down_proj"]},
+        "grpo": {"steps": 4, "groups": 2, "kl_coefficient": 0.1, "kl_reset_every": 1},
+    },
+    "rft": {
+        "rft": {
+            "iterations": 2, "tasks": 4, "samples": 2, "steps": 2, "batch_episodes": 2,
+            "only_successes": False, "least_reward": 0.0,
+        },
+    },
+    "ppo, a head": {"grpo": {"steps": 4, "groups": 2, "credit": "gae", "loss": "ppo"}, "critic": {}},
+    "ppo, a model": {
+        "grpo": {"steps": 4, "groups": 2, "credit": "gae", "loss": "ppo"},
+        "critic": {"kind": "model"},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_killed_run_ends_in_the_same_bits(
+    tmp_path: Path, tiny: RunConfig, tiny_folder: Path, name: str
+) -> None:
+    before = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
+    config = adapted(tiny, tiny_folder, **VARIANTS[name])
+    whole = train(config, tmp_path / "whole")
+    for phase, step in (("sft", 1), ("rft", 3) if config.rft.iterations else ("grpo", 3)):
+        run = tmp_path / phase
+        with pytest.raises(Killed):
+            train(config, run, listener=StopAt(phase, step))  # type: ignore[arg-type]
+        train(config, run, resume=True)
+        assert outcome(run) == outcome(whole)
+    assert {file.name: file.read_bytes() for file in tiny_folder.iterdir()} == before
+    lines = read_metrics(whole)
+    assert max(line.get("trust/frozen_weights", 0.0) for line in lines) == 0.0
+    assert max(line.get("mismatch_max", 0.0) for line in lines) < 1e-4
+    for folder in (whole / "models").iterdir():
+        names = {file.name for file in folder.iterdir()}
+        assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= names
+        assert "model.safetensors" not in names
+    if name == "pissa, reference reset":
+        assert [line["kl"] for line in lines if "kl" in line] == [0.0] * 4
+    saved = safe_size(checkpoints(whole / "checkpoints")[-1] / "model.safetensors")
+    assert saved < 0.5 * safe_size(tiny_folder / "model.safetensors")
+
+
+def safe_size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def test_what_is_trained_leaves_the_base_and_the_reference_as_they_are(
+    tiny: RunConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
+    config = adapted(tiny, tiny_folder)
+    policy, plain = load_policy(tiny_folder, config), load_policy(tiny_folder, adapted_by_nothing(tiny))
+    save_policy(policy, tmp_path / "start")
+    rows = make_rows()
+    with Team(config) as team, team.computing_with(policy):
+        micro = probe()
+        before = score(policy.model, micro, 1.0).logprobs
+        assert torch.equal(before, score(plain.model, micro, 1.0).logprobs)  # B is 0
+        reference = load_beside(policy, tmp_path / "start", config)
+        base, optimizer = frozen(policy.model), build_optimizer(policy.model, config.sft)
+        for _ in range(3):
+            team_gradients(team, rows, 40)
+            apply_gradients(optimizer, 1e-2, 1.0)
+        assert frozen(policy.model) == base
+        assert not torch.equal(score(policy.model, micro, 1.0).logprobs, before)
+        assert torch.equal(score(reference, micro, 1.0).logprobs, before)
+    weights = [p for p in policy.model.parameters() if not p.requires_grad]
+    for own, other in zip(weights, plain.model.parameters(), strict=True):
+        assert torch.equal(own, other)
+    shared = {parameter.data_ptr() for parameter in reference.parameters()}
+    assert {parameter.data_ptr() for parameter in weights} <= shared
+
+
+def adapted_by_nothing(tiny: RunConfig) -> RunConfig:
+    return tiny
+
+
+def frozen(model: Any) -> int:
+    return weights_fingerprint((name, p) for name, p in model.named_parameters() if not p.requires_grad)
+
+
+def probe() -> Any:
+    from ludus.trainers.batches.packing import pack
+
+    return pack(make_rows(), 1000)[0]
+
+
+def test_a_value_model_of_its_own_shares_the_base(tiny: RunConfig, tiny_folder: Path, tmp_path: Path) -> None:
+    config = adapted(tiny, tiny_folder, **VARIANTS["ppo, a model"])
+    policy = load_policy(tiny_folder, config)
+    save_policy(policy, tmp_path / "start")
+    critic = load_critic(policy, config, tmp_path / "start")
+    assert critic is not None
+    own = {name for name, parameter in critic.model.named_parameters() if parameter.requires_grad}
+    assert own == {
+        "head.weight",
+        "head.bias",
+        *(
+            f"model.{layer}.lora.{matrix}"
+            for layer in adapter_terms(policy.model)
+            for matrix in ("a_RI", "b_OR")
+        ),
+    }
+    base = {p.data_ptr() for p in policy.model.parameters() if not p.requires_grad}
+    assert base <= {p.data_ptr() for p in critic.model.parameters()}
+
+
+def test_two_workers_share_the_gradients_of_the_adapter_alone(
+    tiny: RunConfig, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    two = adapted(tiny, tiny_folder, run={"workers": 2})
+    gradients = []
+    for config in (changed(two, "run", workers=1), two):
+        policy = load_policy(tiny_folder, config)
+        with torch.no_grad():
+            for term in adapter_terms(policy.model).values():
+                term.b_OR.add_(0.1)
+        policy.model.double()
+        with Team(config) as team, team.computing_with(policy):
+            team_gradients(team, make_rows(), 20)
+        assert all((p.grad is not None) == p.requires_grad for p in policy.model.parameters())
+        gradients.append([p.grad for p in policy.model.parameters() if p.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+    whole = train(two, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(two, tmp_path / "killed", listener=StopAt("grpo", 3))
+    train(two, tmp_path / "killed", resume=True)
+    assert outcome(tmp_path / "killed") == outcome(whole)
+
+
+@pytest.fixture(scope="module")
+def run(tiny: RunConfig, tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    base = shutil.copytree(tiny_folder, folder / "base")
+    return train(adapted(tiny, base, grpo={"steps": 1, "groups": 2}), folder / "run")
+
+
+def test_an_adapter_is_evaluated_trained_further_merged_and_reported(
+    run: Path, tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    final = run / "models" / "final"
+    options = ["--episodes", "4", "--arg", 'operations=["add"]', "--arg", "digits=2"]
+    assert main(["eval", "ludus/Arithmetic-v0", "--model", str(final), *options]) == 0
+    assert main(["merge", str(run), "--out", str(tmp_path / "whole")]) == 0
+    assert (tmp_path / "whole" / "config.json").exists()
+    settings = adapted(tiny, final, grpo={"steps": 1, "groups": 2}).model_dump(exclude_none=True)
+    del settings["adapter"], settings["model"]["small"]
+    further = train(parse_config(settings), tmp_path / "further")
+    config = json.loads((further / "models" / "final" / "adapter_config.json").read_text())
+    assert (config["r"], config["base_model_name_or_path"]) == (4, str((run.parent / "base").resolve()))
+    assert "LoRA adapter of rank 4" in write_report(further).read_text()
+
+
+@pytest.mark.parametrize(
+    ("adapter", "told"),
+    [
+        ({"rank": 8}, r"rank 8 and scale 4, but .*final is an adapter with rank 4 and scale 8 there: drop"),
+        ({"targets": ["q_proj"]}, r"down_proj no term, but .*final is an adapter with rank 4"),
+    ],
+)
+def test_an_adapter_of_another_shape_is_not_trained_further(
+    run: Path, tiny: RunConfig, adapter: dict[str, Any], told: str
+) -> None:
+    final = run / "models" / "final"
+    with pytest.raises(ConfigError, match=told) as refused:
+        load_policy(final, adapted(tiny, final, adapter=adapter))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_base_that_was_replaced_stops_a_resumed_run(
+    tiny: RunConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    config = adapted(tiny, base)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", listener=StopAt("sft", 1))
+    policy = load_policy(base, tiny)
+    with torch.no_grad():
+        policy.model.model.layers[0].self_attn.q_proj.weight.add_(1e-3)
+    policy.model.save_pretrained(base)
+    with pytest.raises(ModelLoadError, match=r"was trained on other weights than .*base has now"):
+        train(config, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("sections", "told"),
+    [
+        ({"adapter": {"rank": 0}}, "adapter.rank = 0"),
+        ({"adapter": {"alpha": 0.0}}, "adapter.alpha"),
+        ({"adapter": {"targets": []}}, "adapter.targets"),
+        ({"adapter": {"targets": "all-linear"}}, 'write ["all-linear"]'),
+        ({"adapter": {"kind": "lra"}}, "did you mean lora"),
+        ({"adapter": {"init": "pisa"}}, "did you mean pissa"),
+        ({"adapter": {"ranks": 4}}, "did you mean rank"),
+        ({"model": {"path": "small"}}, 'model.path = "small" makes random ones'),
+        ({"sft": {"steps": 0}, "grpo": {"steps": 0}}, "[adapter] is trained by nothing"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(sections: dict[str, Any], told: str) -> None:
+    environment = {"environment": {"id": "ludus/Arithmetic-v0"}}
+    with pytest.raises(ConfigError) as refused:
+        parse_config({**environment, "adapter": {}, "model": {"path": "base"}, **sections})
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_target_is_named_before_anything_is_played(
+    tiny: RunConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
+    config = adapted(tiny, tiny_folder, adapter={"targets": ["q_prjo"]})
+    with pytest.raises(ModelLoadError, match="did you mean q_proj"):
+        train(config, tmp_path / "run")
