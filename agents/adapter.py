@@ -135,7 +135,7 @@ def add_adapter(
             bound = layer.in_features**-0.5  # PEFT's: Kaiming's, for a leaky ReLU of slope √5
             a_RI = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
             term = LowRank(a_RI, torch.zeros(layer.out_features, rank), scaling)
-        _put(layer, term)
+        _put(layer, term.to(layer.weight.device))
 
 
 def targeted_layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str, nn.Linear]:
@@ -275,7 +275,8 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
                 f"{folder}: {WEIGHTS_FILE} holds {key}, and only pairs of lora_A and lora_B can be loaded; "
                 "train without modules_to_save, biases and DoRA"
             )
-        matrices.setdefault(found[1], {})[found[2]] = tensor.float()
+        # In memory of its own: its alignment there decides which instructions linear algebra uses.
+        matrices.setdefault(found[1], {})[found[2]] = tensor.to(torch.float32, copy=True)
     terms, layers = {}, _linear_layers(model)
     for name, pair in matrices.items():
         a_RI, b_OR = pair.get("A"), pair.get("B")
