@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import safetensors
 import safetensors.torch
@@ -38,6 +38,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
 """The name that stands for every linear layer but the output embedding."""
 Start = Literal["default", "pissa"]
+N = TypeVar("N", int, float)
 
 _TERM = "lora"
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
@@ -232,7 +233,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
     matrices = {name: term.matrices() for name, term in terms.items()}
     ranks = {name: len(a_RI) for name, (a_RI, _) in matrices.items()}
     alphas = {name: _plain(terms[name].scaling * rank) for name, rank in ranks.items()}
-    rank, alpha = (max(set(found), key=found.count) for found in ([*ranks.values()], [*alphas.values()]))
+    rank, alpha = _commonest([*ranks.values()]), _commonest([*alphas.values()])
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -281,7 +282,7 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
     for name, pair in matrices.items():
         a_RI, b_OR = pair.get("A"), pair.get("B")
         layer = layers.get(name)
-        if a_RI is None or b_OR is None or len(a_RI) != b_OR.shape[-1]:
+        if a_RI is None or b_OR is None or a_RI.ndim != 2 or b_OR.ndim != 2 or len(a_RI) != b_OR.shape[1]:
             raise AdapterError(f"{folder}: {name} has no matching lora_A and lora_B: fetch or save it anew")
         if layer is None or (layer.out_features, layer.in_features) != (len(b_OR), a_RI.shape[1]):
             what = (
@@ -384,6 +385,10 @@ def _shortest(adapted: Iterable[str], layers: Iterable[str]) -> list[str]:
     last = sorted({name.rpartition(".")[2] for name in names})
     meant = {name for name in layers if any(_is_called(name, target) for target in last)}
     return last if meant == names else sorted(names)
+
+
+def _commonest(numbers: Sequence[N]) -> N:
+    return max(set(numbers), key=numbers.count)
 
 
 def _plain(number: float) -> float:

@@ -17,6 +17,7 @@ from ludus.cli import main
 from ludus.report import write_report
 from ludus.trainers.algorithms.sft import team_gradients
 from ludus.trainers.batches.packing import pack
+from ludus.trainers.checks.numerics import weight_readings
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
@@ -143,6 +144,21 @@ def test_what_is_trained_leaves_the_base_and_the_reference_as_they_are(
 
 def frozen(model: Any) -> int:
     return weights_fingerprint((name, p) for name, p in model.named_parameters() if not p.requires_grad)
+
+
+def test_beside_half_precision_small_steps_are_not_lost(tiny: RunConfig, tiny_folder: Path) -> None:
+    config = adapted(tiny, tiny_folder, model={"dtype": "bfloat16"})
+    model = (policy := load_policy(tiny_folder, config)).model
+    before = [term.a_RI.detach().clone() for term in adapter_terms(model).values()]
+    optimizer = build_optimizer(model, config.sft)
+    with Team(config) as team, team.computing_with(policy):
+        for _ in range(2):
+            team_gradients(team, make_rows(), 100)
+            apply_gradients(optimizer, 1e-6, 1.0)
+    after = [term.a_RI.detach() for term in adapter_terms(model).values()]
+    moved = torch.cat([(one != other).flatten() for one, other in zip(before, after, strict=True)])
+    assert moved.float().mean() > 0.5
+    assert weight_readings(model)["not_finite"].value == 0
 
 
 def test_a_value_model_of_its_own_shares_the_base(tiny: RunConfig, tiny_folder: Path, tmp_path: Path) -> None:
