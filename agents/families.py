@@ -124,7 +124,7 @@ def reach_of(model: Any, who: str, compute: Compute, error: type[UserError]) -> 
 
 def _positions(config: Any) -> int | None:
     """How many positions a configuration allows; some write -1 for any number."""
-    positions = getattr(config, "max_position_embeddings", None)
+    positions: int | None = getattr(config, "max_position_embeddings", None)
     return positions if positions and positions > 0 else None
 
 

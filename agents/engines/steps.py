@@ -8,7 +8,6 @@ import threading
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -235,7 +234,7 @@ def _computed(model: Any, rows: Sequence[Sequence[int]]) -> Computed:
     """Rows as `Batch` computes them: a prompt each, then what follows in steps that end at `PLACES`."""
     store, windows, logits = SlotStore(), set[int | None](), list[torch.Tensor]()
     with computing_with(model, ATTENTION):
-        for begin, end in pairwise((None, *PLACES)):
+        for begin, end in zip((None, *PLACES[:-1]), PLACES, strict=True):
             cached = [0 if begin is None else len(row) + begin + 1 for row in rows]
             new = [row[start : len(row) + end + 1] for row, start in zip(rows, cached, strict=True)]
             store.reserve(len(rows), max(map(len, rows)))
