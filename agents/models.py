@@ -45,7 +45,8 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
 
     Args:
         path_or_name: a folder in `transformers`' form with safetensors weights, or a LoRA adapter in PEFT's
-            form, whose base is then loaded and frozen; or a Hugging Face hub name of either.
+            form, whose base is then loaded and frozen; or a Hugging Face hub name of either; or a GGUF file,
+            which is unpacked into the cache once.
         dtype: of the weights: `float32`, `bfloat16` or `float16`; those of an adapter are always `float32`.
         device: where torch puts the weights: `cpu`, `cuda`, `cuda:1`, `mps`.
 
@@ -61,7 +62,8 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
         name, base = _base(path_or_name, folder)
         tokenizer = _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
         model = _load_weights(torch, transformers, base, name, dtype)
-    model.config.name_or_path = str(base.resolve() if Path(name).expanduser().is_dir() else name)
+    local = Path(name).expanduser()
+    model.config.name_or_path = str(local.resolve() if local.exists() else name)
     for written in {folder, base}:
         _refuse_damaged(written)
     if folder != base:
@@ -182,8 +184,14 @@ def _device(torch: Any, device: str) -> Any:
 def _find(path_or_name: str | Path) -> Path:
     """The folder of a model or adapter; fetched from the hub if there is no such local folder."""
     folder = Path(path_or_name).expanduser()
+    if folder.is_file() and folder.suffix == ".gguf":
+        from ludus.agents.gguf import unpacked
+
+        return unpacked(folder)
     if folder.is_file():
-        raise ModelLoadError(f"{path_or_name} is a file: give the folder with config.json and the weights")
+        raise ModelLoadError(
+            f"{path_or_name} is a file: give the folder with config.json and the weights, or a .gguf file"
+        )
     if not folder.is_dir():
         if isinstance(path_or_name, Path):
             raise ModelLoadError(f"no folder {path_or_name}: check the path")

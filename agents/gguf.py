@@ -1,0 +1,83 @@
+"""Models in GGUF, llama.cpp's single file: unpacked once into a folder in `transformers`' form.
+
+From then on such a model is like any other: it can be trained, and adapters can name it as their base.
+"""
+
+import hashlib
+from contextlib import redirect_stderr
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ludus.agents.models import ModelLoadError, import_train_extra
+from ludus.tools.checksums import seal_folder
+from ludus.tools.files import cache_directory, replacing_folder
+
+
+def unpacked(file: Path) -> Path:
+    """The folder of a GGUF file's model: tokenizer, chat template and weights, which become float32. It is in
+    the cache, under a hash of the file, and made if it is not there yet.
+
+    Raises:
+        ModelLoadError: if the file is damaged, or holds something that `transformers` or the `gguf` package
+            cannot read, or there is no room for the weights.
+    """
+    target = cache_directory("models") / f"gguf-{_sha256(file)[:24]}"
+    if target.is_dir():
+        return target
+    torch, transformers = import_train_extra()
+    _refuse_damaged(file)
+    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name, "local_files_only": True}
+    try:
+        with redirect_stderr(StringIO()):  # a progress bar that no setting switches off
+            tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
+            model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
+    except Exception as error:  # of no common kind, for an architecture, a tokenizer, a number format
+        raise ModelLoadError(
+            f"{file} holds a model that cannot be unpacked ({_first_line(error)}): fetch it in another "
+            "number format (Q4_1, Q8_0, F16), or the folder that it was made from"
+        ) from error
+    # The loaded one counts as quantised, and could not be saved.
+    del model.config.quantization_config
+    with torch.device("meta"):
+        plain = type(model)(model.config)
+    plain.load_state_dict(model.state_dict(), assign=True)
+    try:
+        with replacing_folder(target) as scratch:
+            plain.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
+            seal_folder(scratch)
+    except OSError as error:
+        raise ModelLoadError(
+            f"{file} cannot be unpacked ({_first_line(error)}): its weights need 4 bytes each as float32; "
+            "make room, or set XDG_CACHE_HOME"
+        ) from error
+    return target
+
+
+def _refuse_damaged(file: Path) -> None:
+    """Reads the table of contents, and where the last tensor ends."""
+    try:
+        from gguf import GGUFReader
+    except ModuleNotFoundError as error:
+        raise ModelLoadError(
+            f"{file} needs the package gguf, which is not installed: pip install 'ludus[train]'"
+        ) from error
+    try:
+        reader = GGUFReader(file)
+        end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
+    except Exception as error:  # whatever numpy makes of bytes that are missing
+        raise ModelLoadError(
+            f"{file} is not a GGUF file, or damaged ({_first_line(error)}): fetch it anew"
+        ) from error
+    if not end or end > file.stat().st_size:
+        raise ModelLoadError(f"{file} is cut short: fetch it anew")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
