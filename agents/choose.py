@@ -1,5 +1,6 @@
 """`choose_policy`: a policy from the options of a command line."""
 
+import datetime
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ def choose_policy(
     server: "ServerOptions | None" = None,
     written_calls: str = "",
     listener: "ServerListener | None" = None,
+    day: datetime.date | None = None,
 ) -> Policy:
     """
     Args:
@@ -68,6 +70,7 @@ def choose_policy(
         server: how a server is asked.
         written_calls: see `ChatPolicy`.
         listener: is told what a server's client has to tell.
+        day: what a local model's chat template tells it, if it tells the date; today if None.
 
     Raises:
         AgentError: no agent has this name, or it needs differing samples or players that branch, which the
@@ -79,7 +82,7 @@ def choose_policy(
     if model.startswith(URLS):
         policy = _served(model, sampling, seed, concurrency, server, written_calls, listener)
     else:
-        policy = _local(model, sampling, seed, concurrency, engine)
+        policy = _local(model, sampling, seed, concurrency, engine, day)
     return use(Instructed(policy, system) if system else policy)
 
 
@@ -127,13 +130,19 @@ def _served(
 
 
 def _local(
-    model: str, sampling: Sampling, seed: int, concurrency: int, section: "EngineSection | None"
+    model: str,
+    sampling: Sampling,
+    seed: int,
+    concurrency: int,
+    section: "EngineSection | None",
+    day: datetime.date | None,
 ) -> Policy:
     if model.startswith(SCRIPTED):
         return ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
     from ludus.agents.engines.config import EngineSection, make_engine
     from ludus.agents.models import load_model
 
-    loaded = load_model(model)
-    engine = make_engine(section or EngineSection(), loaded, concurrency=concurrency)
+    section = section or EngineSection()
+    loaded = load_model(model, stop_tokens=section.stop_tokens, day=day)
+    engine = make_engine(section, loaded, concurrency=concurrency)
     return EnginePolicy(engine, loaded.format, sampling, seed)

@@ -1,8 +1,9 @@
 """`load_model`: any causal language model, by folder or by hub name, ready for an engine or a trainer."""
 
+import datetime
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from ludus.tools.content import content_key
 from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 DTYPES = ("float32", "bfloat16", "float16")
 _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -24,6 +25,10 @@ _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 ADAPTER_FILE = "adapter_config.json"
 """What makes a folder that of an adapter, whose base it names."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+_MOST_PADDING = 2048
+"""A matrix of embeddings is padded to a round number of rows, by some models to one of many thousands."""
 
 
 class ModelLoadError(UserError):
@@ -40,7 +45,13 @@ class LoadedModel:
     format: ChatFormat
 
 
-def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "cpu") -> LoadedModel:
+def load_model(
+    path_or_name: str | Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    stop_tokens: Sequence[str] = (),
+    day: datetime.date | None = None,
+) -> LoadedModel:
     """Load a causal language model, its tokenizer and its chat format, printing nothing.
 
     Args:
@@ -49,6 +60,9 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
             which is unpacked into the cache once.
         dtype: of the weights: `float32`, `bfloat16` or `float16`; those of an adapter are always `float32`.
         device: where torch puts the weights: `cpu`, `cuda`, `cuda:1`, `mps`.
+        stop_tokens: end a reply, too, beside those that the chat template, the tokenizer and
+            `generation_config.json` name.
+        day: what the chat template tells the model, if it tells the date; today if None.
 
     Raises:
         ModelLoadError: with one line that names the thing, the likely cause and the fix.
@@ -76,7 +90,13 @@ def load_model(path_or_name: str | Path, dtype: str = "float32", device: str = "
             f"{path_or_name}: the tokenizer has {len(tokenizer)} ids, the model only {known}: they do not "
             "belong together; use the model's own tokenizer"
         )
-    return LoadedModel(model.to(target).eval(), tokenizer, format_of(tokenizer))
+    if known - len(tokenizer) > max(_MOST_PADDING, known // 10):
+        raise ModelLoadError(
+            f"{path_or_name}: the model has {known} ids, the tokenizer only {len(tokenizer)}, which is more "
+            "than padding: they do not belong together; use the model's own tokenizer"
+        )
+    model = model.to(target).eval()
+    return LoadedModel(model, tokenizer, format_of(tokenizer, model.generation_config, stop_tokens, day))
 
 
 def adapter_base(path_or_name: str | Path) -> Path | None:
@@ -98,7 +118,14 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     Raises:
         ModelLoadError: as `load_model`.
     """
-    return format_of(load_tokenizer(path_or_name))
+    _, transformers = import_train_extra()
+    with quiet_transformers():
+        folder = _find(path_or_name)
+        tokenizer = _load_tokenizer(transformers, folder, path_or_name)
+        generation = None
+        if (folder / "generation_config.json").is_file():
+            generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return format_of(tokenizer, generation)
 
 
 def load_tokenizer(path_or_name: str | Path) -> Any:
@@ -119,14 +146,35 @@ def tokenizer_key(tokenizer: Any) -> str:
     return f"{content_key([tokenizer.get_vocab(), tokenizer.chat_template]):016x}"
 
 
-def format_of(tokenizer: Any) -> ChatFormat:
+def format_of(
+    tokenizer: Any,
+    generation: "GenerationConfig | None" = None,
+    stop_tokens: Sequence[str] = (),
+    day: datetime.date | None = None,
+) -> ChatFormat:
     """The chat format of a model with this tokenizer.
+
+    Args:
+        generation: the model's; it may name further ids that end a turn.
+        stop_tokens, day: as in `load_model`.
 
     Raises:
         FormatError: there is none, or one that cannot be used.
+        ModelLoadError: the tokenizer lacks a stop token.
     """
-    form = SmallFormat if SmallFormat.fits(tokenizer) else TemplateFormat
-    return form(tokenizer)
+    vocabulary = tokenizer.get_vocab() if stop_tokens else {}
+    for token in stop_tokens:
+        if token not in vocabulary:
+            raise ModelLoadError(
+                f"engine.stop_tokens: the model's tokenizer has no token {token!r}: name one that it has"
+            )
+    if SmallFormat.fits(tokenizer):
+        return SmallFormat(tokenizer, [vocabulary[token] for token in stop_tokens])
+    named = generation.eos_token_id if generation else None
+    ends = [named] if isinstance(named, int) else list(named or ())
+    # Where no file names any, some architectures have a default, which is a word in another vocabulary.
+    ends = [id for id in ends if id in tokenizer.added_tokens_decoder]
+    return TemplateFormat(tokenizer, ends=[*ends, *(vocabulary[token] for token in stop_tokens)], day=day)
 
 
 @contextmanager

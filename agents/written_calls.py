@@ -8,7 +8,7 @@ from typing import Any
 
 from ludus.agents.formats.calls.hermes import CLOSE, OPEN
 from ludus.agents.formats.calls.json_calls import malformed
-from ludus.agents.formats.calls.registry import FORMATS, named
+from ludus.agents.formats.calls.registry import FORMATS, MARKERS, named
 from ludus.agents.formats.calls.reply import (
     MAX_MALFORMED,
     Call,
@@ -22,15 +22,6 @@ from ludus.agents.formats.calls.reply import (
 from ludus.envs.chat import Chat, Message, content_text, reply_text, system, user
 
 AUTO = "auto"
-_MARKERS = {
-    "[TOOL_CALLS]": "mistral",
-    "<function=": "qwen_coder",
-    "<tool_call>": "hermes",
-    "[TOOL_REQUEST]": "hermes",
-    "<|python_tag|>": "llama",
-    "to=functions.": "openai",
-}
-"""How calls begin, and the format of each."""
 _TAG = re.compile(r"<function=([^<>\n]{1,200})>\s*(?=\{)")
 _TAG_END = re.compile(r"\s*</function>")
 
@@ -74,7 +65,7 @@ class WrittenCalls:
 
 def call_marker(text: str) -> str:
     """How a call in the text begins; empty if there seems to be none."""
-    return next((marker for marker in _MARKERS if marker in text[thinking(text) :]), "")
+    return next((marker for marker in MARKERS if marker in text[thinking(text) :]), "")
 
 
 def read_any(reply: Message, tools: Sequence[Any]) -> Message:
@@ -88,7 +79,7 @@ def read_any(reply: Message, tools: Sequence[Any]) -> Message:
         if parsed.calls and all(call.name in names for call in parsed.calls):
             return message(ParsedReply(text[:thought] + parsed.text, parsed.calls))
     marker = call_marker(text)
-    return named(_MARKERS[marker]).read(text, tools) if marker else reply
+    return named(MARKERS[marker]).read(text, tools) if marker else reply
 
 
 def _read_tags(text: str) -> ParsedReply:

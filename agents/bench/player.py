@@ -1,5 +1,6 @@
 """The player of a benchmark: the policy that `--model`, `--agent` and the sampling options name."""
 
+import datetime
 import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ class PlayerChoice:
     """How calls in the text of a served model's replies are read: see `ChatPolicy`."""
     engine: "EngineSection | None" = None
     """What computes a local model's replies; None: this process."""
+    day: datetime.date | None = None
+    """What a local model's chat template tells it, if it tells the date: the day on which the run began."""
     server: ServerOptions = field(default_factory=ServerOptions)
     """How a served model is asked; `concurrency` is the run's, divided among its processes."""
 
@@ -98,4 +101,5 @@ class PlayerChoice:
             server=self.server,
             written_calls=self.written_calls,
             listener=listener,
+            day=self.day,
         )

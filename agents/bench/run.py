@@ -1,5 +1,6 @@
 """A benchmark from beginning to end: play missing episodes, compare with the baselines, write the results."""
 
+import datetime
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -198,7 +199,8 @@ def _play_missing(plan: Plan, folder: Folder, journal: Journal, listener: Listen
             )
 
     noting = _Noting(folder, listener)
-    seconds = play(plan.player, folder.tasks, jobs, plan.concurrency, keep, plan.modules, noting)
+    player = replace(plan.player, day=datetime.date.fromisoformat(folder.begun))
+    seconds = play(player, folder.tasks, jobs, plan.concurrency, keep, plan.modules, noting)
     listener.ended(folder.settings.model, len(jobs), seconds)
     results = [kept[place] for place in sorted(kept)]
     if results and all(result.stop == StopReason.ENGINE_FAULT for result in results):

@@ -27,6 +27,9 @@ class EngineSection(Section):
     so it can be evaluated but not trained."""
     max_context: Annotated[int, Field(ge=0)] = 0
     """Prompt and completion together, in tokens; 0: the limit of the model or the server."""
+    stop_tokens: list[str] = Field(default_factory=list)
+    """Tokens that end a reply, beside those that the model's chat template, its tokenizer and its
+    `generation_config.json` name."""
     openai: OpenAISection = OpenAISection()
     """The server of `kind = "openai"`."""
 

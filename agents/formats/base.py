@@ -49,7 +49,8 @@ class ChatFormat(Protocol):
         ...
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        """The text of each id separately, for display."""
+        """The text of each id separately, for display. A model may have more ids than its tokenizer,
+        where its matrices were padded: such an id is U+FFFD, here as in `pieces` and `parse`."""
         ...
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:

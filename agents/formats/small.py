@@ -91,9 +91,10 @@ class SmallFormat:
 
     Args:
         tokenizer: a `transformers` tokenizer that `build_small_model` made.
+        ends: further ids that end a turn.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, ends: Sequence[int] = ()) -> None:
         from tokenizers import Tokenizer
 
         backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
@@ -106,7 +107,7 @@ class SmallFormat:
         self._texts = [display(piece) for piece in self._bytes]
         self._newline_id = backend.encode("\n").ids[0]
         self._encode_line = lru_cache(maxsize=65536)(lambda line: tuple(backend.encode(line).ids))
-        self.stop_ids: tuple[int, ...] = (self._end_id,)
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys((self._end_id, *ends)))
         self.pad_id: int = vocabulary[PAD]
         self.vocab_size: int = len(self._bytes)
 
@@ -123,7 +124,7 @@ class SmallFormat:
     def next_prompt(
         self, history: Chat, context: Sequence[int], added: Chat, tools: Sequence[Any] = ()
     ) -> Prompt:
-        closing = [] if context[-1] == self._end_id else [self._end_id]
+        closing = [] if context[-1] in self.stop_ids else [self._end_id]
         return Prompt((*closing, *self._render(added), self._role_ids["assistant"]), fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
@@ -136,10 +137,10 @@ class SmallFormat:
         return message(self._parse_calls(ids))
 
     def decode(self, ids: Sequence[int]) -> list[str]:
-        return [self._texts[id] for id in ids]
+        return [self._texts[id] if id < self.vocab_size else "\ufffd" for id in ids]
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
-        return [self._bytes[id] for id in ids]
+        return [self._bytes[id] if id < self.vocab_size else "\ufffd".encode() for id in ids]
 
     def _render(self, messages: Chat) -> list[int]:
         ids: list[int] = []

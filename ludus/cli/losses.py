@@ -66,7 +66,7 @@ def _format(directory: Path, found: "Replay") -> "ChatFormat | None":
     Raises:
         RunError: the file's ids are of another tokenizer.
     """
-    from ludus.agents.models import format_of, load_tokenizer, tokenizer_key
+    from ludus.agents.models import load_format, load_tokenizer, tokenizer_key
     from ludus.trainers.errors import RunError
     from ludus.trainers.run.directory import primed_folder
 
@@ -80,7 +80,7 @@ def _format(directory: Path, found: "Replay") -> "ChatFormat | None":
             f"{found.step.file} was written with another tokenizer or chat template than {folder} has: it is "
             "of another run, or one of the two was replaced; put the run's own back"
         )
-    return format_of(tokenizer)
+    return load_format(folder)
 
 
 def _print_tokens(found: "Replay", format: "ChatFormat | None") -> None:

@@ -272,7 +272,7 @@ def test_the_beginning_of_text_stands_where_the_template_puts_it(template):
 
 def test_tools_reach_the_template():
     tokenizer = byte_level_tokenizer(TOOLS)
-    chat_format = TemplateFormat(tokenizer)
+    chat_format = TemplateFormat(tokenizer, calls="hermes")
     tools = ({"type": "function", "function": {"name": "forecast", "parameters": {}}},)
     prompt = chat_format.first_prompt(START, tools)
     assert tokenizer.decode(prompt.ids).startswith("forecast\n")
@@ -429,7 +429,9 @@ def test_what_the_model_saw_is_what_is_trained_on(which, data):
     for turn in turns:
         messages += turn.observation
         if turn.fork:
-            assert turn.prompt_ids == rendered(tokenizer, messages)
+            assert turn.prompt_ids == TemplateFormat(copy.deepcopy(tokenizer)).first_prompt(messages).ids
+            if not any("<|im_end|>" in message["content"] for message in messages):
+                assert turn.prompt_ids == rendered(tokenizer, messages)
             assert tokenizer.chat_template in REWRITING
         messages.append(turn.reply)
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
-from ludus.agents.models import ModelLoadError, load_model, quiet_transformers
+from ludus.agents.models import ModelLoadError, load_format, load_model, quiet_transformers
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.envs.chat import user
@@ -179,3 +179,51 @@ def test_a_missing_package_names_the_extra(built, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ModelLoadError, match=rf"needs {package}.*pip install 'ludus\[train\]'"):
         load_model(built)
+
+
+PLAIN = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
+def test_what_else_ends_a_turn(folder):
+    """`generation_config.json` may name one id or several; a run's configuration names tokens."""
+    (folder / "chat_template.jinja").write_text(PLAIN)
+    vocabulary = load_model(folder).tokenizer.get_vocab()
+    end, other, pad = (vocabulary[token] for token in ("<|end|>", "<|user|>", "<|pad|>"))
+    for eos in (other, [other, end]):
+        (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}))
+        assert load_model(folder).format.stop_ids == load_format(folder).stop_ids == (end, other)
+    assert load_model(folder, stop_tokens=["<|pad|>"]).format.stop_ids == (end, other, pad)
+    refused(folder, "engine.stop_tokens: .* has no token '<|fin|>': name one", stop_tokens=["<|fin|>"])
+
+
+def test_a_small_model_stops_where_a_run_says(built):
+    loaded = load_model(built, stop_tokens=["<|user|>"])
+    assert loaded.format.stop_ids == tuple(loaded.tokenizer.convert_tokens_to_ids(["<|end|>", "<|user|>"]))
+
+
+def resize(folder, rows):
+    loaded = load_model(folder)
+    loaded.model.resize_token_embeddings(rows)
+    with quiet_transformers():
+        loaded.model.save_pretrained(folder)
+    return len(loaded.tokenizer)
+
+
+@pytest.mark.parametrize("template", [None, PLAIN])
+def test_a_padded_vocabulary_is_read(folder, template):
+    known = resize(folder, 1024)
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    form = load_model(folder).format
+    (a,) = load_model(folder).tokenizer.encode("7", add_special_tokens=False)
+    assert form.decode([a, known, 1023]) == ["7", "\ufffd", "\ufffd"]
+    assert b"".join(form.pieces([a, known])).decode() == "7\ufffd"
+    assert form.parse([a, known])["content"] == "7\ufffd"
+
+
+def test_a_vocabulary_of_another_model(folder):
+    resize(folder, 4096)
+    refused(folder, "the model has 4096 ids, the tokenizer only .* more than padding: .* own tokenizer")

@@ -1,5 +1,6 @@
 """`RunConfig`: everything a run depends on, refused early, before anything heavy loads."""
 
+import datetime
 from collections import Counter
 from typing import Annotated, Self
 
@@ -27,6 +28,9 @@ class RunSection(Section):
     """What the run is called; `ludus train` writes it to `runs/NAME`."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Decides everything random in the run: tasks, order of batches, sampled tokens."""
+    day: datetime.date | None = None
+    """What chat templates that tell the date take for today, such as 2026-02-28; if not given, the day on
+    which the run begins, also where it is resumed later."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """Threads that torch computes with; another number may round differently. Small models gain little from a
     second one and lose much when another process wants its core: threads that wait for each other spin."""

@@ -82,7 +82,7 @@ def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
     return stream.getvalue()
 
 
-def _unpickled(load: Load) -> LoadedModel:
+def _unpickled(load: Load, config: RunConfig) -> LoadedModel:
     weights = load.layout.map(load.weights)
     parameters = [nn.Parameter(*pair) for pair in zip(weights, load.is_trained, strict=True)]
 
@@ -95,7 +95,8 @@ def _unpickled(load: Load) -> LoadedModel:
     for parameter, gradient in zip(trained, load.gradient_layout.map(load.gradients), strict=True):
         parameter.grad_dtype = gradient.dtype
         parameter.grad = gradient
-    return LoadedModel(model, tokenizer, format_of(tokenizer))
+    form = format_of(tokenizer, model.generation_config, config.engine.stop_tokens, config.run.day)
+    return LoadedModel(model, tokenizer, form)
 
 
 def serve(descriptor: int) -> None:
@@ -125,7 +126,7 @@ def _serve(connection: Connection, config: RunConfig) -> None:
             try:
                 if isinstance(received, Load):
                     opened.close()
-                    member, answer = Member(_unpickled(received), config), None
+                    member, answer = Member(_unpickled(received, config), config), None
                     opened.enter_context(member.environments)
                 else:
                     function, part = received

@@ -1,8 +1,10 @@
 """A run's folder: created once, resumed only with the configuration it began with, used by one process at a
 time."""
 
+import datetime
 import fcntl
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +87,16 @@ def run_config(run: Path) -> RunConfig:
     return config
 
 
+_BEGUN = "# begun on {}\n"
+
+
+def begun_on(run: Path) -> datetime.date:
+    """The day on which a run began, which is written above its configuration."""
+    text = (run / "config.toml").read_text(encoding="utf-8")
+    found = re.search(_BEGUN.format(r"(\d{4}-\d\d-\d\d)"), text)
+    return datetime.date.fromisoformat(found[1]) if found else datetime.date.today()
+
+
 @contextmanager
 def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
     """Create a run's folder, or check that the existing one belongs to this run. Inside the context, no other
@@ -115,7 +127,8 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
                 f"{run} exists already and would be overwritten; go on with it by --resume, or choose "
                 "another name or folder"
             )
-        write_file(written, sealed_text(config.to_toml()))
+        begun = _BEGUN.format(datetime.date.today())
+        write_file(written, sealed_text(begun + config.to_toml()))
         yield run
 
 

@@ -25,6 +25,7 @@ from ludus.trainers.mixture import Mixture, mixture_of
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
+    begun_on,
     best_folder,
     critic_folder,
     final_folder,
@@ -66,8 +67,15 @@ def train(
             `TrainingDiverged`, `ModelLoadError`.
         KeyboardInterrupt: after Ctrl-C, once the training state is saved.
     """
-    listener = listener or Listener()
-    with open_run(config, Path(directory), resume) as run, computing(config), Team(config) as team:
+    with open_run(config, Path(directory), resume) as run:
+        day = config.run.day or begun_on(run)
+        dated = config.model_copy(update={"run": config.run.model_copy(update={"day": day})})
+        _train(dated, run, listener or Listener())
+    return run
+
+
+def _train(config: RunConfig, run: Path, listener: Listener) -> None:
+    with computing(config), Team(config) as team:
         mixture = mixture_of(config)
         scorer(config.grpo)  # refused before priming, not after
         held_out = hold_out_tasks(mixture, config)
@@ -95,7 +103,6 @@ def train(
             if best_folder(run).exists():
                 evaluate_stage("best")
             evaluate_stage("final")
-    return run
 
 
 @contextmanager

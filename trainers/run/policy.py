@@ -61,7 +61,9 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
         ConfigError: if it is an adapter of another shape than `[adapter]` has.
         UnsupportedModel: if the trainer would compute another model.
     """
-    policy = load_model(path, config.model.dtype, config.model.device)
+    policy = load_model(
+        path, config.model.dtype, config.model.device, config.engine.stop_tokens, config.run.day
+    )
     if config.adapter is not None:
         adapt(policy.model, config.adapter, config.run.seed, path)
     for parameter in policy.model.parameters():

@@ -13,19 +13,19 @@ from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, read_json, sca
 
 _NAME = re.compile(r"""["']?name["']?\s*:\s*["']([^"'\\\n]{1,200})["']""").search
 _FUNCTION = re.compile(rf"({NAME})\s*\(").match
-_HEAD = re.compile(r'\{\s*"(?:name|id|type|function)"\s*:').finditer
+_HEAD = re.compile(r'\{\s*"(?:name|id|type|function|tool_call_id|tool_name)"\s*:').finditer
 _COMMA = re.compile(r"\s*,?\s*").match
 _SPACE = re.compile(r"\s*").match
 
 
 def call_of(value: Any, raw: str | None = None) -> Call:
-    """The call in a JSON value, which was written as `raw`: `name` and `arguments` (or `parameters`),
-    possibly inside `function`."""
+    """The call in a JSON value, which was written as `raw`: `name` (or `tool_name`) and `arguments` (or
+    `parameters`), possibly inside `function`."""
     if not isinstance(value, dict):
         return Call("", write_json(value) if raw is None else raw)
     id = value.get("id") or value.get("tool_call_id")
     function = value["function"] if isinstance(value.get("function"), dict) else value
-    name = function.get("name")
+    name = function.get("name", function.get("tool_name"))
     if not isinstance(name, str):
         return Call("", write_json(value) if raw is None else raw)
     arguments = function.get("arguments", function.get("parameters", {}))

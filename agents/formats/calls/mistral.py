@@ -86,4 +86,6 @@ def _named(text: str, at: int, tell_apart: bool) -> tuple[Call, int]:
     return Call(head[1], raw, head[2] or ""), end
 
 
-MISTRAL = CallFormat("mistral", parse, render, separator="", id_of=call_id, valid_id=valid_id)
+MISTRAL = CallFormat(
+    "mistral", parse, render, separator="", id_of=call_id, id_for=lambda call, _: valid_id(call.id)
+)

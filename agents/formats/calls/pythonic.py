@@ -28,7 +28,7 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
         if errors >= MAX_MALFORMED:
             break
         pieces.append(text[done:start])
-        listed, done = _list(text, found.start(1))
+        listed, done = read_calls(text, found.start(1))
         errors += sum(isinstance(call.arguments, str) for call in listed)
         calls += listed
     return ParsedReply(around([*pieces, text[done:]]), tuple(calls))
@@ -49,7 +49,8 @@ def _begins_line(text: str, at: int) -> bool:
     return lead.endswith("\n") or (not lead and at <= 40)
 
 
-def _list(text: str, at: int) -> tuple[list[Call], int]:
+def read_calls(text: str, at: int) -> tuple[list[Call], int]:
+    """The calls of a list from `at` on, where the first name stands, and the position after the list."""
     calls: list[Call] = []
     errors, begun = 0, at
     while named := _CALL(text, at):

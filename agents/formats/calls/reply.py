@@ -9,6 +9,8 @@ from typing import Any
 
 from ludus.envs.chat import Message, content_text, reply_tool_calls
 
+THINK, END_THINK = "<think>", "</think>"
+
 MAX_MALFORMED = 64
 """The most malformed calls told apart in one reply; the rest belongs to the text of the last one. Nobody
 reads so many errors, and each may cost a scan of the whole text: without a bound, a hostile text takes
@@ -91,14 +93,17 @@ class CallFormat:
     """The separator between a reply's text and its first call."""
     id_of: Callable[[int], str] = "call_{}".format
     """The id of a call, from its position in the reply, if the model wrote none."""
-    valid_id: Callable[[str], str] = str
-    """An id from elsewhere, converted to the form that the format's chat templates accept; a pure function of
-    the id."""
+    id_for: Callable[[Call, int], str] = lambda call, place: call.id
+    """The id of a call in the form that the format's chat templates accept, which the call may have already;
+    `place`: how many calls the conversation had before."""
+    words: Callable[[str], str] | None = None
+    """How the words of a reply are written, thinking between `<think>` and `</think>` at their beginning
+    included, in a format in which they have marks of their own; `parse` reads them back."""
 
-    def read(self, text: str, tools: Sequence[Any] = (), begun: bool = False) -> Message:
-        """A model's reply as an assistant message. Thinking at its beginning, or that its prompt has `begun`,
-        is text, whatever calls are in it."""
-        thought = thinking(text, begun)
+    def read(self, text: str, tools: Sequence[Any] = ()) -> Message:
+        """A model's reply as an assistant message. Thinking at its beginning is text, whatever calls are in
+        it."""
+        thought = thinking(text)
         parsed = self.parse(text[thought:], tools)
         return message(ParsedReply(text[:thought] + parsed.text, parsed.calls), self.id_of)
 
@@ -108,12 +113,24 @@ class CallFormat:
         return text + (self.separator if text and calls else "") + calls
 
 
-def thinking(text: str, begun: bool = False) -> int:
+def thinking(text: str) -> int:
     """Where the thinking at the beginning of a text ends: whatever looks like a call in it is a draft."""
-    if not begun and not text.lstrip().startswith("<think>"):
+    if not text.lstrip().startswith(THINK):
         return 0
-    end = text.find("</think>")
-    return len(text) if end < 0 else end + len("</think>")
+    end = text.find(END_THINK)
+    return len(text) if end < 0 else end + len(END_THINK)
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """The thinking at the beginning of a text, without its marks, and the rest."""
+    end = thinking(text)
+    thought = text[:end].strip().removeprefix(THINK).removesuffix(END_THINK).strip()
+    return thought, text[end:].lstrip("\n") if end else text
+
+
+def with_thinking(thought: str, text: str) -> str:
+    """A text after its thinking, as most models write it."""
+    return f"{THINK}\n{thought}\n{END_THINK}\n\n{text}" if thought else text
 
 
 def around(pieces: Sequence[str], separator: str = "\n") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ludus.agents.formats.base import FormatError
 from ludus.agents.formats.calls.json_calls import call_of, malformed
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, read_json
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, read_json, with_thinking
 
 _FIELD = "tool_calls"
 _BODY = "ludus_body"
@@ -78,8 +78,8 @@ def _text(read: Mapping[str, Any]) -> str:
     """The rest of the reply: thinking and content."""
     thought = read.get("reasoning_content") or read.get("thinking")
     content = read.get("content")
-    thinking = f"<think>\n{thought}\n</think>\n\n" if isinstance(thought, str) else ""
-    return thinking + (content if isinstance(content, str) else "")
+    said = content if isinstance(content, str) else ""
+    return with_thinking(thought, said) if isinstance(thought, str) else said
 
 
 def _apart(template: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,8 @@ UNTAGGED_CALLS = st.lists(
     st.builds(Call, NAMES, st.dictionaries(st.text(), UNTAGGED, max_size=4)), min_size=1, max_size=4
 )
 PROSE = st.lists(st.sampled_from(["I look.", " ", "Well:", "\n", "see (this)", "é"]), max_size=5).map("".join)
-JSON_FORMATS = [form for form in FORMATS.values() if form.name != "qwen_coder"]
+UNTYPED_FORMATS = [FORMATS[name] for name in ("qwen_coder", "glm", "minimax")]
+JSON_FORMATS = [form for form in FORMATS.values() if form not in UNTYPED_FORMATS]
 
 
 def same(read: tuple[Call, ...], calls: list[Call]) -> bool:
@@ -131,10 +132,10 @@ def schema_of(value: Any) -> dict[str, Any]:
     return {"type": kinds.get(type(value), "null")}
 
 
+@pytest.mark.parametrize("form", UNTYPED_FORMATS, ids=lambda form: form.name)
 @given(st.lists(st.tuples(NAMES, st.dictionaries(NAMES, UNTAGGED, max_size=4)), min_size=1, max_size=3))
 @settings(deadline=None)
-def test_untyped_parameters_come_back_by_their_schema(calls: list[tuple[str, Any]]) -> None:
-    form = named("qwen_coder")
+def test_untyped_parameters_come_back_by_their_schema(form: CallFormat, calls: list[tuple[str, Any]]) -> None:
     for name, arguments in calls:
         properties = {key: schema_of(value) for key, value in arguments.items()}
         schema = {"type": "function", "function": {"name": name, "parameters": {"properties": properties}}}
@@ -146,7 +147,13 @@ PIECES = [
     "<tool_call>", "</tool_call>", "<function=f>", "</function>", "<parameter=x>", "</parameter>",
     "[TOOL_CALLS]", "[ARGS]", "<|python_tag|>", "<think>", "</think>", "```json\n", "```",
     '{"name": "f", "arguments": {', '"x": 1', "}", "]", "[", "f(", "x=", ")", ",", ";", '"', "'", "\\",
-    "\n", "\\ud800", "\x00", "tool_calls", ":", "**",
+    "\n", "\\ud800", "\x00", "tool_calls", ":", "**", "<tool_call>f", "<arg_key>x</arg_key>", "<arg_value>",
+    "</arg_value>", "<minimax:tool_call>", '<invoke name="f">', "</invoke>", '<parameter name="x">',
+    "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>",
+    "<|tool_call_begin|>", "functions.f:0", "<|tool_call_argument_begin|>", "<|tool_call_end|>",
+    "<|tool_call|>", "functools", "<|tool_call_start|>", "<|START_ACTION|>", "<|END_ACTION|>",
+    "<|START_THINKING|>", "<|END_THINKING|>", "<|START_RESPONSE|>", "<|start|>assistant",
+    "<|channel|>analysis", " to=functions.f", "<|channel|>commentary", "<|message|>", "<|end|>", "<|call|>",
 ]  # fmt: skip
 
 
@@ -181,6 +188,14 @@ HOSTILE = [
     "f(x=1), ", "[f(x=1), f(x=", ") , f(", "[[[[", "((((", "{{{{", '\n{"tool_calls": [',
     '\n[{"name": "f", ', "```json\n", '\n```json\n{"name": ', "<think>", "</think>", " ", "\n", "\\", "\\u",
     '"', '{"a":', "]", "}", ")", ";", "\t{", "f(x=-", "f(**", "1", "-", "a",
+    "<tool_call>f<arg_key>", "<arg_key>x</arg_key><arg_value>", "<arg_value>", "</arg_value>",
+    '<invoke name="', '<invoke name="f"><parameter name="x">', "<minimax:tool_call>",
+    "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call_begin|>", "<|tool_call_begin|>functions.f:0<|tool_call_argument_begin|>", "<|tool_call|>[",
+    "<|tool_call|>", "functools[", "<|tool_call_start|>", "<|tool_call_start|>[f(", "<|START_ACTION|>",
+    "<|START_ACTION|>[{", "<|START_THINKING|>", "<|channel|>", "<|channel|>analysis<|message|>", "<|start|>",
+    " to=functions.f<|channel|>commentary<|message|>", "<|message|>", " to=", "<|end|>", "<|constrain|>",
 ]  # fmt: skip
 
 

@@ -171,11 +171,12 @@ def test_thinking_that_the_prompt_begins_is_not_searched_for_calls() -> None:
     form = TemplateFormat(families.tokenizer(families.HERMES_THINKING))
     call = '<tool_call>\n{"name": "forecast", "arguments": {"place": "Lomar"}}\n</tool_call>'
     thought = f"I could write {call}.\n</think>\n"
-    assert form.parse(encode(form, thought + "No."), TOOLS) == assistant(thought + "No.")
-    assert form.parse(encode(form, thought), TOOLS) == assistant(thought)
+    begun = "<think>\n" + thought
+    assert form.parse(encode(form, thought + "No."), TOOLS) == assistant(begun + "No.")
+    assert form.parse(encode(form, thought), TOOLS) == assistant(begun)
     read = form.parse(encode(form, thought + call), TOOLS)
     assert len(read["tool_calls"]) == 1
-    assert read["content"] == thought.removesuffix("\n")
+    assert read["content"] == begun.removesuffix("\n")
     assert form.parse(encode(form, f"I was cut off in {call}"), TOOLS).get("tool_calls") is None
 
 
