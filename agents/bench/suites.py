@@ -9,9 +9,12 @@ from gymnasium.envs.registration import load_env_creator
 
 from ludus.agents.bench.player import PlayerChoice
 from ludus.agents.choose import SCRIPTED
+from ludus.agents.formats.base import ChatFormat
+from ludus.agents.policy import tool_schemas
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.arguments import argument_names
 from ludus.envs.base import ChatEnv
+from ludus.envs.chat import user
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
 from ludus.tools.wording import environment_title, nearest
@@ -186,9 +189,13 @@ def require_playable(specs: Sequence[EnvironmentSpec], player: PlayerChoice) -> 
     Raises:
         SuiteError: an environment has no scripted agent of that name, or takes numbered actions, which a
             language model does not give.
+        UserError: there is no such model, or an environment has tools that it cannot be given, or would call
+            in no format that is known.
     """
+    chat_format: ChatFormat | None = None
     for spec in specs:
         env = spec.make()
+        tools = tool_schemas(env)
         env.close()
         if player.is_scripted:
             name = player.model.removeprefix(SCRIPTED)
@@ -202,3 +209,9 @@ def require_playable(specs: Sequence[EnvironmentSpec], player: PlayerChoice) -> 
                 f"{spec.id} takes numbered actions, and a language model gives replies: use a chat form, "
                 "such as ludus/PacManChat-v0"
             )
+        elif tools and not player.is_served:
+            if chat_format is None:
+                from ludus.agents.models import load_format  # which needs transformers
+
+                chat_format = load_format(player.model)
+            chat_format.first_prompt([user("?")], tools)

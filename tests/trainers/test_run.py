@@ -1,5 +1,6 @@
 """The whole job: its folder, and that a run stopped anywhere ends in the same bits."""
 
+import datetime
 import json
 import shutil
 import signal
@@ -20,13 +21,16 @@ from ludus.agents.store import read_episodes
 from ludus.envs.math.arithmetic.environment import Arithmetic
 from ludus.kernels import apply_kernels
 from ludus.report.run.files import ReportError, read_run
+from ludus.tools.checksums import sealed_text
 from ludus.tools.content import NoContentKey
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import CheckpointError, ConfigError, RunError
 from ludus.trainers.listener import Listener, Phase
 from ludus.trainers.metrics import read_metrics
+from ludus.trainers.run import job
 from ludus.trainers.run import policy as policy_module
+from ludus.trainers.run.directory import begun_on, open_run
 from ludus.trainers.run.job import computing, train
 from ludus.trainers.run.policy import load_policy, run_engine
 
@@ -298,6 +302,29 @@ def test_a_resume_clears_what_the_killed_process_was_writing(whole: Path, tiny: 
     (whole / "episodes" / ".train-000006.parquet.123.partial").write_bytes(b"half")
     train(tiny, whole, resume=True)
     assert outcome(whole) == before
+
+
+def test_templates_are_told_the_day_on_which_the_run_began(
+    tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days: list[datetime.date | None] = []
+    monkeypatch.setattr(job, "_train", lambda config, run, listener: days.append(config.run.day))
+    before = datetime.date.today()
+    run = train(tiny, tmp_path / "run")
+    assert days[0] == begun_on(run)
+    assert before <= begun_on(run) <= datetime.date.today()
+    # As if it had begun earlier.
+    (run / "config.toml").write_text(sealed_text("# begun on 2026-02-28\n" + tiny.to_toml()))
+    train(tiny, run, resume=True)
+    train(load_config(run / "config.toml"), run, resume=True)
+    assert days[1:] == [datetime.date(2026, 2, 28)] * 2
+    own = changed(tiny, "run", day=datetime.date(2025, 1, 2))
+    with pytest.raises(ConfigError, match=r"run.day = .*but the run began with nothing"):
+        train(own, run, resume=True)
+    with open_run(own, tmp_path / "own", resume=False) as other:
+        assert load_config(other / "config.toml") == own
+    train(own, tmp_path / "own", resume=True)
+    assert days[3] == datetime.date(2025, 1, 2)
 
 
 def test_there_is_nothing_to_resume(tmp_path: Path, tiny: RunConfig) -> None:

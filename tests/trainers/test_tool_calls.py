@@ -7,7 +7,11 @@ from typing import Any
 import gymnasium
 import pytest
 
+from ludus.agents.bench.player import PlayerChoice
+from ludus.agents.bench.suites import require_playable
+from ludus.agents.formats.base import FormatError
 from ludus.agents.models import load_format
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import read_episodes
 from ludus.envs.base import Outcome, Start
@@ -20,7 +24,7 @@ from ludus.trainers.algorithms.sft import demonstrate
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.metrics import read_metrics
-from ludus.trainers.run.job import train
+from ludus.trainers.run.job import refuse_unreadable_calls, train
 from ludus.trainers.tasks import Task
 
 TINY = SmallModelShape(hidden=32, layers=1, heads=2, kv_heads=1, head_dim=16, intermediate=32)
@@ -117,3 +121,28 @@ def test_scripted_calls_are_learnt_and_trained_on(lamps: RunConfig, tmp_path: Pa
         for turn, following in pairwise(episode.turns):
             answered = [m["tool_call_id"] for m in following.observation if m["role"] == "tool"]
             assert answered == [call["id"] for call in turn.reply.get("tool_calls", [])]
+
+
+def test_calls_that_could_not_be_read_are_refused_before_anything_is_sampled(
+    lamps: RunConfig, tmp_path: Path
+) -> None:
+    sums = EnvironmentSpec("ludus/Arithmetic-v0")
+    specs = [sums, lamps.environment.spec]
+    folder = build_small_model([sums], TINY, cache_directory=tmp_path)
+    (folder / "chat_template.jinja").write_text(
+        "{{ tools | tojson if tools else '' }}{% for m in messages %}{{ m.role }}: {{ m.content }}"
+        "{% for call in m.tool_calls or [] %}CALL {{ call.function.name }}{% endfor %}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    refuse_unreadable_calls(load_format(folder), [sums])
+    require_playable([sums], PlayerChoice(str(folder)))
+    for refuse in (
+        lambda: refuse_unreadable_calls(load_format(folder), specs),
+        lambda: require_playable(specs, PlayerChoice(str(folder))),
+    ):
+        with pytest.raises(FormatError, match=r"in no format known here .* use another model") as refused:
+            refuse()
+        assert "\n" not in str(refused.value)
+    without = build_small_model([sums], TINY, cache_directory=tmp_path / "own")
+    with pytest.raises(FormatError, match="made for environments without tools"):
+        refuse_unreadable_calls(load_format(without), specs)

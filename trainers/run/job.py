@@ -11,7 +11,11 @@ import torch
 
 from ludus.agents.adapter import adapter_terms
 from ludus.agents.episode import TrainingSequence
+from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
+from ludus.agents.policy import tool_schemas
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.envs.chat import user
 from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.rft import train_rft
@@ -140,6 +144,7 @@ def prime(
         trained = [parameter for parameter in everything if parameter.requires_grad]
         adapter = "" if len(trained) == len(everything) else f", {_size(trained)} of them in an adapter"
         listener.note(f"model: {config.model.path}, {_size(everything)} parameters{adapter}")
+        refuse_unreadable_calls(policy.format, mixture.specs)  # before priming, not after
         if config.critic is not None and config.critic.path:
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
     if config.sft.steps:
@@ -163,6 +168,18 @@ def prime(
 def _size(parameters: Sequence[torch.nn.Parameter]) -> str:
     count = sum(parameter.numel() for parameter in parameters)
     return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"
+
+
+def refuse_unreadable_calls(chat_format: ChatFormat, specs: Sequence[EnvironmentSpec]) -> None:
+    """
+    Raises:
+        FormatError: an environment has tools, and the model would call them in no format that is known, or is
+            not shown them.
+    """
+    for spec in specs:
+        env = spec.make()
+        chat_format.first_prompt([user("?")], tool_schemas(env))
+        env.close()
 
 
 def play_demonstrations(
