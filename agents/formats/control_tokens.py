@@ -72,9 +72,13 @@ class ControlTokens:
             id: f"{_OPEN}{token.content}{_CLOSE}" if token.content in self._names else token.content
             for id, token in self._tokenizer.added_tokens_decoder.items()
         }
-        for id, token in sorted(self._tokenizer.added_tokens_decoder.items()):
-            flags = {name: getattr(token, name) for name in ("single_word", "lstrip", "rstrip", "normalized")}
-            backend.add_tokens([AddedToken(spelled[id], **flags)])
+        flags = ("single_word", "lstrip", "rstrip", "normalized")
+        backend.add_tokens(
+            [
+                AddedToken(spelled[id], **{name: getattr(token, name) for name in flags})
+                for id, token in sorted(self._tokenizer.added_tokens_decoder.items())
+            ]
+        )
         return backend, {backend.token_to_id(content): id for id, content in spelled.items()}
 
 

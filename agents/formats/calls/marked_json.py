@@ -1,13 +1,12 @@
 """Calls in JSON between marks of their own: those of DeepSeek, Kimi, Granite, Phi-4-mini and Command."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from ludus.agents.formats.calls.json_calls import call_of, malformed, read_list, read_object
 from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, ParsedReply, around, scan_json
+from ludus.agents.formats.calls.untyped import Matcher
 
-Matcher = Callable[..., re.Match[str] | None]
 _SPACE = re.compile(r"\s*").match
 
 
@@ -62,9 +61,9 @@ def _plain(text: str, at: int, marks: Marks) -> tuple[list[Call], int] | None:
     """A call that names its tool, or a list of such calls."""
     if not text.startswith("[", at):
         read = read_object(text, at) if text.startswith("{", at) else None
-        return read and ([read[0]], read[1])
+        return None if read is None else ([read[0]], read[1])
     whole = scan_json(text, at)
-    return whole and ([call_of(value) for value in whole[0]], whole[1])
+    return None if whole is None else ([call_of(value) for value in whole[0]], whole[1])
 
 
 def _named(text: str, at: int, marks: Marks) -> tuple[list[Call], int] | None:
