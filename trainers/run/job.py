@@ -3,7 +3,7 @@ already done is skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -177,9 +177,8 @@ def refuse_unreadable_calls(chat_format: ChatFormat, specs: Sequence[Environment
             not shown them.
     """
     for spec in specs:
-        env = spec.make()
-        chat_format.first_prompt([user("?")], tool_schemas(env))
-        env.close()
+        with closing(spec.make()) as env:
+            chat_format.first_prompt([user("?")], tool_schemas(env))
 
 
 def play_demonstrations(
