@@ -79,7 +79,8 @@ class ControlTokens:
                 for id, token in sorted(self._tokenizer.added_tokens_decoder.items())
             ]
         )
-        return backend, {backend.token_to_id(content): id for id, content in spelled.items()}
+        ids = [(backend.token_to_id(content), id) for id, content in spelled.items()]
+        return backend, {here: there for here, there in ids if here is not None}
 
 
 def whole(text: str) -> str:

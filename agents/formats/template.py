@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import TemplateError
 
@@ -280,7 +280,7 @@ class TemplateFormat:
         said = self._written(opening, [_USER, reply], ())
         if said is not None and _names(self._calls.parse(whole(said), ()).calls) == _names(calls_of(reply)):
             return said
-        return self._calls.write({**self._control.broken(dict(reply)), "content": spoken})
+        return self._calls.write(cast(Message, {**self._control.broken(dict(reply)), "content": spoken}))
 
     def _spoken(self, words: str) -> str:
         """What a model writes after the prompt to say these words: it goes on with thinking that the prompt
@@ -332,7 +332,8 @@ class TemplateFormat:
             "content": "",
             "tool_calls": [{"id": id, "type": "function", "function": call}],
         }
-        result: Message = {"role": "tool", "tool_call_id": id, "name": _PROBE, "content": _ASKED}
+        named_result = {"role": "tool", "tool_call_id": id, "name": _PROBE, "content": _ASKED}
+        result = cast(Message, named_result)  # some templates ask for the tool's name
         parameters = {"type": "object", "properties": {"word": {"type": "string"}}, "required": ["word"]}
         tool = {"name": _PROBE, "description": _PROBE, "parameters": parameters}
         tools = [{"type": "function", "function": tool}]

@@ -99,7 +99,7 @@ def _hidden_states(model: PreTrainedModel, ids_T: Tensor, positions_T: Tensor, p
 def _computed(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Computed:
     """Rows as they are packed, sharing what they have in common."""
     forest, head = Forest(), output_head(model)
-    order = sorted(range(len(rows)), key=lambda row: rows[row])
+    order = sorted(range(len(rows)), key=lambda row: list(rows[row]))
     where = {row: forest.add(np.array(rows[row])) for row in order}
     ids_T, positions_T = (
         torch.from_numpy(np.concatenate(parts)).to(head.linear.weight.device)

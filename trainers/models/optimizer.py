@@ -53,8 +53,8 @@ class Optimizer(torch.optim.AdamW):
         return (of_master.get(parameter, parameter) for parameter in stepped_on)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:
-        """Take a step, and clear the gradients."""
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Take a step, and clear the gradients. There is no closure: gradients are there by now."""
         for parameter, master in self._masters:
             if not self._keeps_masters:
                 master.data = parameter.detach().float()
