@@ -156,7 +156,8 @@ def format_of(
 
     Args:
         generation: the model's; it may name further ids that end a turn.
-        stop_tokens, day: as in `load_model`.
+        stop_tokens: as in `load_model`.
+        day: as there.
 
     Raises:
         FormatError: there is none, or one that cannot be used.
