@@ -174,6 +174,7 @@ def test_a_value_model_of_its_own_shares_the_base(tiny: RunConfig, tiny_folder: 
     assert base <= {p.data_ptr() for p in critic.model.parameters()}
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_gradients_of_the_adapter_alone(
     tiny: RunConfig, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -150,6 +150,7 @@ def final(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(run / "models" / "final" / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_two_workers_add_up_in_float32(
     tiny: RunConfig, policy: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
