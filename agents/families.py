@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ludus.agents.attention import computing_with
 from ludus.tools.errors import UserError
+from ludus.tools.wording import first_line
 
 T = TypeVar("T")
 
@@ -115,9 +116,9 @@ def reach_of(model: Any, who: str, compute: Compute, error: type[UserError]) -> 
     except UserError:
         raise
     except Exception as problem:  # any code may be in a model's forward
-        first = (str(problem).strip() or type(problem).__name__).splitlines()[0]
         raise error(
-            f"{name} cannot be computed by {who}: its forward fails on plain rows ({first}); {FIX}"
+            f"{name} cannot be computed by {who}: its forward fails on plain rows "
+            f"({first_line(problem)}); {FIX}"
         ) from problem
     return reach
 

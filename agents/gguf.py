@@ -3,15 +3,14 @@
 From then on such a model is like any other: it can be trained, and adapters can name it as their base.
 """
 
-import hashlib
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 from ludus.agents.models import ModelLoadError, import_train_extra
-from ludus.tools.checksums import seal_folder
+from ludus.tools.checksums import seal_folder, sha256_of
 from ludus.tools.files import cache_directory, replacing_folder
+from ludus.tools.wording import first_line
 
 
 def unpacked(file: Path) -> Path:
@@ -22,7 +21,7 @@ def unpacked(file: Path) -> Path:
         ModelLoadError: if the file is damaged, or holds something that `transformers` or the `gguf` package
             cannot read, or there is no room for the weights.
     """
-    target = cache_directory("models") / f"gguf-{_sha256(file)[:24]}"
+    target = cache_directory("models") / f"gguf-{sha256_of(file)[:24]}"
     if target.is_dir():
         return target
     torch, transformers = import_train_extra()
@@ -34,7 +33,7 @@ def unpacked(file: Path) -> Path:
             model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype="float32")
     except Exception as error:  # of no common kind, for an architecture, a tokenizer, a number format
         raise ModelLoadError(
-            f"{file} holds a model that cannot be unpacked ({_first_line(error)}): fetch it in another "
+            f"{file} holds a model that cannot be unpacked ({first_line(error)}): fetch it in another "
             "number format (Q4_1, Q8_0, F16), or the folder that it was made from"
         ) from error
     # The loaded one counts as quantised, and could not be saved.
@@ -49,7 +48,7 @@ def unpacked(file: Path) -> Path:
             seal_folder(scratch)
     except OSError as error:
         raise ModelLoadError(
-            f"{file} cannot be unpacked ({_first_line(error)}): its weights need 4 bytes each as float32; "
+            f"{file} cannot be unpacked ({first_line(error)}): its weights need 4 bytes each as float32; "
             "make room, or set XDG_CACHE_HOME"
         ) from error
     return target
@@ -68,16 +67,7 @@ def _refuse_damaged(file: Path) -> None:
         end = max((int(tensor.data_offset + tensor.n_bytes) for tensor in reader.tensors), default=0)
     except Exception as error:  # whatever numpy makes of bytes that are missing
         raise ModelLoadError(
-            f"{file} is not a GGUF file, or damaged ({_first_line(error)}): fetch it anew"
+            f"{file} is not a GGUF file, or damaged ({first_line(error)}): fetch it anew"
         ) from error
     if not end or end > file.stat().st_size:
         raise ModelLoadError(f"{file} is cut short: fetch it anew")
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
-
-
-def _first_line(error: Any) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

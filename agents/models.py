@@ -15,6 +15,7 @@ from ludus.agents.formats.template import TemplateFormat
 from ludus.tools.checksums import FOLDER_FILE, damaged_file
 from ludus.tools.content import content_key
 from ludus.tools.errors import UserError
+from ludus.tools.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -225,7 +226,7 @@ def _device(torch: Any, device: str) -> Any:
         torch.empty(0, device=target)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelLoadError(
-            f"no device {device!r} on this machine ({_first_line(error)}): use cpu, or a torch built for it"
+            f"no device {device!r} on this machine ({first_line(error)}): use cpu, or a torch built for it"
         ) from error
     return target
 
@@ -302,7 +303,7 @@ def _fetch(name: str) -> Path:
         raise ModelLoadError(f"{neither} the hub knows no model of that name: check the spelling") from error
     except OSError as error:  # no network, no such host, an error from the server
         raise ModelLoadError(
-            f"{neither} the hub cannot be reached ({_first_line(error)}): check the path, or the network"
+            f"{neither} the hub cannot be reached ({first_line(error)}): check the path, or the network"
         ) from error
 
 
@@ -314,7 +315,7 @@ def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
     # The errors for a broken file have no common base: the Rust side raises plain Exception.
     except Exception as error:
         raise ModelLoadError(
-            f"{name}: its tokenizer cannot be read ({_first_line(error)}): a file is broken or cut short; "
+            f"{name}: its tokenizer cannot be read ({first_line(error)}): a file is broken or cut short; "
             "fetch or save the folder anew"
         ) from error
     if not tokenizer.chat_template:
@@ -339,7 +340,7 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
         raise ModelLoadError(f"{name}: config.json is not JSON ({error}): fetch or save it anew") from error
     except SafetensorError as error:
         raise ModelLoadError(
-            f"{name}: its weights are corrupt or cut short ({_first_line(error)}): fetch or save them anew"
+            f"{name}: its weights are corrupt or cut short ({first_line(error)}): fetch or save them anew"
         ) from error
     except RuntimeError as error:
         raise ModelLoadError(
@@ -348,7 +349,7 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
     except (ValueError, OSError) as error:
         raise ModelLoadError(
             f"{name} is not a causal language model that this version of transformers can load "
-            f"({_first_line(error)}): use another model, or a newer transformers"
+            f"({first_line(error)}): use another model, or a newer transformers"
         ) from error
     # transformers would fill these with random numbers and only warn.
     if info["missing_keys"]:
@@ -358,7 +359,3 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
             f"({missing[0]}, …): weights and config.json are from different models"
         )
     return model
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

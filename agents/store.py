@@ -31,6 +31,7 @@ from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.envs.chat import Message, Part, part_image, part_text, text_part
 from ludus.tools.errors import UserError
 from ludus.tools.files import replacing_file
+from ludus.tools.wording import first_line
 
 _MESSAGE = pa.struct(
     [
@@ -199,7 +200,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
         raise
     # Arrow lets Python's own errors through if names, texts or JSON are damaged.
     except (pa.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        reason = first_line(error)[:200]
         raise EpisodeFileError(f"{path} is damaged or no Parquet file ({reason}): write it anew") from error
 
 

@@ -41,7 +41,7 @@ def is_damaged_text(text: str) -> bool:
 
 def seal_folder(folder: Path) -> None:
     """Write the checksums of a folder's files beside them."""
-    sums = {file.name: _sha256(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    sums = {file.name: sha256_of(file) for file in sorted(folder.iterdir()) if file.is_file()}
     (folder / FOLDER_FILE).write_text(json.dumps(sealed(sums), indent=1), encoding="utf-8")
 
 
@@ -57,10 +57,11 @@ def damaged_file(folder: Path) -> Path | None:
     except (ValueError, TypeError):
         return record
     files = [folder / name for name in sums if name != KEY]
-    return next((file for file in files if file.is_file() and _sha256(file) != sums[file.name]), None)
+    return next((file for file in files if file.is_file() and sha256_of(file) != sums[file.name]), None)
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
+    """Of a file's content, in hexadecimal digits."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 

@@ -20,6 +20,11 @@ def did_you_mean(name: object, choices: Iterable[str], otherwise: str = "", cuto
     return otherwise if close is None else f"did you mean {close}?"
 
 
+def first_line(error: BaseException) -> str:
+    """Of what an error says; its type, if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def number(value: float, unit: str = "") -> str:
     """Three significant digits; with `percent`, the number is a share. Not-a-number becomes an en dash."""
     if value != value:

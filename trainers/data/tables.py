@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ludus.tools.wording import first_line
 from ludus.trainers.data.errors import DataError
 
 ROWS_AT_ONCE = 256
@@ -158,7 +159,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    reason = first_line(error)[:200]
     return DataError(f"{path} cannot be read ({reason}): it is damaged or cut short, write it anew")
 
 

@@ -64,7 +64,7 @@ class Optimizer(torch.optim.AdamW):
             if self._keeps_masters:
                 parameter.copy_(master)
             else:
-                parameter.copy_(rounded_at_random(master, parameter.dtype))
+                parameter.copy_(rounded_at_random(master))
                 master.data = master.data.new_empty(0)
         self.zero_grad()
 

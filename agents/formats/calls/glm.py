@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, write_json
-from ludus.agents.formats.calls.untyped import Tags, read_tagged
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply
+from ludus.agents.formats.calls.untyped import Tags, read_tagged, write_tagged
 
 _TAGS = Tags(
     open=re.compile(r"<tool_call>\s*(?![\s\[{<])").search,
@@ -23,20 +23,11 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
 
 
 def render(calls: Sequence[Call]) -> str:
-    """A text argument is written verbatim: the format has no escapes, so a text with `</arg_value>` before
-    another tag of the format cannot be read back."""
     return "\n".join(map(_render_one, calls))
 
 
 def _render_one(call: Call) -> str:
-    if isinstance(call.arguments, str):
-        inside = call.arguments + "\n"
-    else:
-        inside = "".join(
-            f"<arg_key>{key}</arg_key>\n"
-            f"<arg_value>{value if isinstance(value, str) else write_json(value)}</arg_value>\n"
-            for key, value in call.arguments.items()
-        )
+    inside = write_tagged(call.arguments, "<arg_key>{key}</arg_key>\n<arg_value>{value}</arg_value>\n")
     return f"<tool_call>{call.name}\n{inside}</tool_call>"
 
 

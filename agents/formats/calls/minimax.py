@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, write_json
-from ludus.agents.formats.calls.untyped import Tags, read_tagged
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply
+from ludus.agents.formats.calls.untyped import Tags, read_tagged, write_tagged
 
 _OPEN = r'(?:<minimax:tool_call>\s*)?<invoke name="'
 _CLOSE = r"</invoke>(?:\s*</minimax:tool_call>)?"
@@ -25,20 +25,12 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
 
 
 def render(calls: Sequence[Call]) -> str:
-    """A text argument is written verbatim: the format has no escapes, so a text with `</parameter>` before
-    another tag of the format cannot be read back."""
     inside = "\n".join(map(_render_one, calls))
     return f"<minimax:tool_call>\n{inside}\n</minimax:tool_call>" if calls else ""
 
 
 def _render_one(call: Call) -> str:
-    if isinstance(call.arguments, str):
-        inside = call.arguments + "\n"
-    else:
-        inside = "".join(
-            f'<parameter name="{key}">{value if isinstance(value, str) else write_json(value)}</parameter>\n'
-            for key, value in call.arguments.items()
-        )
+    inside = write_tagged(call.arguments, '<parameter name="{key}">{value}</parameter>\n')
     return f'<invoke name="{call.name}">\n{inside}</invoke>'
 
 

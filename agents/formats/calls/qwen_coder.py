@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply, write_json
-from ludus.agents.formats.calls.untyped import Tags, read_tagged
+from ludus.agents.formats.calls.reply import Call, CallFormat, ParsedReply
+from ludus.agents.formats.calls.untyped import Tags, read_tagged, write_tagged
 
 _TAGS = Tags(
     open=re.compile(r"(?:<tool_call>\s*)?<function=").search,
@@ -23,19 +23,11 @@ def parse(text: str, tools: Sequence[Any] = ()) -> ParsedReply:
 
 
 def render(calls: Sequence[Call]) -> str:
-    """A text argument is written verbatim: the format has no escapes, so a text with `</parameter>` before
-    another tag of the format cannot be read back."""
     return "\n".join(map(_render_one, calls))
 
 
 def _render_one(call: Call) -> str:
-    if isinstance(call.arguments, str):
-        inside = call.arguments + "\n"
-    else:
-        inside = "".join(
-            f"<parameter={key}>\n{value if isinstance(value, str) else write_json(value)}\n</parameter>\n"
-            for key, value in call.arguments.items()
-        )
+    inside = write_tagged(call.arguments, "<parameter={key}>\n{value}\n</parameter>\n")
     return f"<tool_call>\n<function={call.name}>\n{inside}</function>\n</tool_call>"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, ParsedReply, around, read_json
+from ludus.agents.formats.calls.reply import MAX_MALFORMED, Call, ParsedReply, around, read_json, write_json
 from ludus.tools import schema
 
 _WORDS = {"true": True, "True": True, "false": False, "False": False}
@@ -53,6 +53,20 @@ def read_tagged(text: str, tools: Sequence[Any], tags: Tags) -> ParsedReply:
             calls.append(Call(named[1].strip() if named else "", _object(raw)))
             done = ended.end() if ended else len(text)
     return ParsedReply(around([*pieces, text[done:]]), tuple(calls))
+
+
+def write_tagged(arguments: Mapping[str, Any] | str, form: str) -> str:
+    """Every argument in a form with places for `{key}` and `{value}`; those of a malformed call as they are.
+
+    A text is written verbatim: the formats have no escapes, so one that contains the tag that closes a value
+    before another tag of the format cannot be read back.
+    """
+    if isinstance(arguments, str):
+        return arguments + "\n"
+    return "".join(
+        form.format(key=key, value=value if isinstance(value, str) else write_json(value))
+        for key, value in arguments.items()
+    )
 
 
 def _arguments(text: str, at: int, tags: Tags) -> tuple[dict[str, str], int] | None:
