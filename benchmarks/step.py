@@ -13,25 +13,18 @@ thread by one worker, at most 0.25 by two.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from machine import machine
+from beside_trl import lay_out, train_by_trl
 
-from ludus.agents.models import load_model
-from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.config.reading import load_config
-from ludus.trainers.config.run import RunConfig
-from ludus.trainers.curriculum import all_levels
-from ludus.trainers.mixture import mixture_of
 from ludus.trainers.run.job import train
-from ludus.trainers.tasks import TaskStream, hold_out_tasks
 
 HERE = Path(__file__).parent
 CONFIG = HERE.parent / "configs" / "arithmetic.toml"
@@ -69,7 +62,8 @@ def main() -> None:
                 folder, model, workers, arguments.steps
             )
         if arguments.trl_python:
-            lay_out(folder, model, arguments.steps)
+            config = load_config(CONFIG, settings(model, arguments.steps))
+            lay_out(folder, config, model, r"<answer>\s*(-?\d+)\s*</answer>")
             for threads in (1, 2):
                 timed = [by_trl(folder, arguments.trl_python, threads, batch) for batch in BATCHES]
                 steps[f"TRL, {threads} thread{'s' * (threads > 1)}"] = min(
@@ -119,48 +113,8 @@ def by_ludus(folder: Path, model: Path, workers: int, steps: int) -> dict[str, A
     }
 
 
-def lay_out(folder: Path, model: Path, steps: int) -> None:
-    """The model, the prompts and the settings, as TRL's script reads them."""
-    config = load_config(CONFIG, settings(model, steps))
-    loaded = load_model(model)
-    (folder / "model").symlink_to(model.resolve())
-    prompts = [prompt(loaded.format, loaded.tokenizer, *task) for task in tasks(config, steps)]
-    (folder / "prompts.json").write_text(json.dumps(prompts))
-    about = {
-        "groups": config.grpo.groups,
-        "group_size": config.grpo.group_size,
-        "max_tokens": config.rollout.max_tokens,
-        "learning_rate": config.grpo.learning_rate,
-        "steps": steps,
-        "stop_id": min(loaded.format.stop_ids),
-    }
-    (folder / "settings.json").write_text(json.dumps(about))
-
-
-def tasks(config: RunConfig, steps: int) -> list[tuple[EnvironmentSpec, int]]:
-    """The tasks of the run's steps, in order."""
-    mixture = mixture_of(config)
-    stream = TaskStream(mixture, config.run.seed, "grpo", hold_out_tasks(mixture, config).keys)
-    drawn = [stream.take(config.grpo.groups, all_levels(mixture), step) for step in range(steps)]
-    return [(task.spec, task.seed) for step in drawn for task in step]
-
-
-def prompt(form: Any, tokenizer: Any, spec: EnvironmentSpec, seed: int) -> dict[str, str]:
-    env = spec.make()
-    messages, _ = env.reset(seed=seed)
-    ids = list(form.first_prompt(messages).ids)
-    text = tokenizer.decode(ids)
-    assert tokenizer(text, add_special_tokens=False)["input_ids"] == ids, text
-    unwrapped: Any = env.unwrapped
-    return {"prompt": text, "answer": str(unwrapped.verdict.expected)}
-
-
 def by_trl(folder: Path, python: Path, threads: int, batch: int) -> dict[str, Any]:
-    script = HERE / "peers" / "trl_step.py"
-    command = [str(python), str(script), str(folder), str(threads), str(batch)]
-    env: Mapping[str, str] = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    told = subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
-    result = json.loads(told.splitlines()[-1])
+    result = train_by_trl(folder, python, threads, batch)
     return {
         "seconds": median(result["seconds"][WARM_UP:]),
         "success": fmean(result["success"][WARM_UP:]),

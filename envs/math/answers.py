@@ -1,4 +1,4 @@
-"""Reads a reply: its tags, and the one number in its answer tag."""
+"""Reads the answer in a reply: the one number in its answer tag, or the last number of a plain text."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.expressions import Number
-from ludus.envs.math.numbers import parse_number
+from ludus.envs.math.numbers import last_number, parse_number
 
 # Half the closeness is lost at a relative distance of one tenth.
 _STEEPNESS = 10
@@ -39,11 +39,11 @@ class Reading(NamedTuple):
     """The answer found in a reply."""
 
     exact: bool
-    """Whether the reply is nothing but tagged reasoning followed by a tagged number."""
+    """Whether the reply is in the exact format."""
     partial: float
-    """The share of the four tags that occur exactly once."""
+    """How much of the format it has, from 0 to 1."""
     number: Number | None
-    """The number in the only pair of answer tags; None if there are more pairs, or no number."""
+    """The answer; None if there is none, or more than the format allows."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,29 @@ class Tags:
             object.__setattr__(self, f"open_{kind}", f"<{name}>")
             object.__setattr__(self, f"close_{kind}", f"</{name}>")
 
-    def write(self, reasoning: str, answer: str) -> str:
-        """A reply in the exact format."""
-        return f"{self.open_think}{reasoning}{self.close_think}{self.open_answer}{answer}{self.close_answer}"
+    def instructions(self, number: str) -> str:
+        """What a system message says of the format, of an answer that is called "one number"."""
+        return (
+            f"Reason in {self.open_think}{self.close_think}, then answer with {number} in "
+            f"{self.open_answer}{self.close_answer}."
+        )
+
+    @property
+    def reminder(self) -> str:
+        """What to do, for one whose answer was not found."""
+        return f"write one number, once, in {self.open_answer}{self.close_answer}"
+
+    def write(self, reasoning: str, *answers: str) -> str:
+        """A reply, in the exact format if there is one answer."""
+        tagged = "".join(f"{self.open_answer}{answer}{self.close_answer}" for answer in answers)
+        return f"{self.open_think}{reasoning}{self.close_think}{tagged}"
 
     def read(self, text: str) -> Reading:
-        """Find the tags and the number, in linear time."""
+        """The only number in the only pair of answer tags, found in linear time.
+
+        The format is exact if the reply is nothing but tagged reasoning followed by a tagged number, and
+        in part the share of the four tags that occur exactly once.
+        """
         found = self.find(text)
         number = None if found.content is None else parse_number(found.content)
         return Reading(found.tidy and number is not None, found.partial, number)
@@ -110,7 +127,37 @@ class Tags:
         return Found(tidy, partial, content)
 
 
+class Plain:
+    """A reply of plain text, whose last number is the answer."""
+
+    def instructions(self, number: str) -> str:
+        """What a system message says of the format, of an answer that is called "one number"."""
+        return f"End your answer with {number}."
+
+    @property
+    def reminder(self) -> str:
+        """What to do, for one whose answer was not found."""
+        return "end your answer with one number"
+
+    def write(self, reasoning: str, *answers: str) -> str:
+        """A reply, whose answer is the last one."""
+        return " ".join([reasoning, *(f"The answer is {answer}." for answer in answers)])
+
+    def read(self, text: str) -> Reading:
+        """The last number, found in linear time; a reply that names a number has all of the format."""
+        number = last_number(text)
+        return Reading(number is not None, float(number is not None), number)
+
+
+ReplyFormat = Tags | Plain
+
+
 def tags_in(observation: Chat) -> Tags:
     """The tags named in a system message."""
     think, answer = re.findall(r"<([\w-]+)></\1>", content_text(observation[0]))
     return Tags(think, answer)
+
+
+def format_in(observation: Chat) -> ReplyFormat:
+    """The format that a system message asks for."""
+    return tags_in(observation) if "</" in content_text(observation[0]) else Plain()

@@ -1,6 +1,7 @@
 r"""Exact reading of numbers as people write them: `-7/2`, `1,234.0`, `1e3`, `2 1/2`, `$42`, `\boxed{42}`."""
 
 import re
+from collections import deque
 from fractions import Fraction
 from math import gcd
 
@@ -16,18 +17,18 @@ _MINUS = "\u2010\u2011\u2013\u2212-"
 _SEPARATORS = ",'\u2019\u00a0\u2009\u202f"
 _WHOLE = "|".join(f"[0-9]{{1,3}}(?:[{separator}][0-9]{{3}})+" for separator in _SEPARATORS) + "|[0-9]+"
 _CURRENCY = r"\\?[$€£¥]"
-_NUMBER = re.compile(
-    rf"""
+_WRITTEN = rf"""
     (?:(?P<sign>[+{_MINUS}])?(?:{_CURRENCY})?|{_CURRENCY}(?P<inner>[+{_MINUS}]))
     (?:
-        (?:(?P<whole>{_WHOLE})(?:\.(?P<decimals>[0-9]*))?|\.(?P<alone>[0-9]+))
-        (?:[eE](?P<exponent>[+{_MINUS}]?[0-9]{{1,4}}))?
-    |
         (?:(?P<units>{_WHOLE})[ ])?
         (?P<numerator>{_WHOLE})[ ]?[/\u2044\u2215][ ]?(?P<denominator>[0-9]+)
-    )\Z""",
-    re.VERBOSE,
-)
+    |
+        (?:(?P<whole>{_WHOLE})(?:\.(?P<decimals>[0-9]*))?|\.(?P<alone>[0-9]+))
+        (?:[eE](?P<exponent>[+{_MINUS}]?[0-9]{{1,4}}))?
+    )"""
+_NUMBER = re.compile(rf"{_WRITTEN}\Z", re.VERBOSE)
+# A number among words. What follows a digit, a letter or a point is a part of something else, as is a sign.
+_IN_TEXT = re.compile(rf"(?<![0-9A-Za-z.]){_WRITTEN}(?![0-9A-Za-z])", re.VERBOSE)
 _NO_SEPARATORS = dict.fromkeys(map(ord, _SEPARATORS))
 _PLAIN_MINUS = dict.fromkeys(map(ord, _MINUS), "-")
 
@@ -50,14 +51,17 @@ def parse_number(text: str) -> Number | None:
     if text.isascii() and text.removeprefix("-").isdecimal():
         return int(text)
     match = _NUMBER.match(_plain(without_markup(text)))
-    if match is None:
-        return None
-    value = _fraction(match) if match["numerator"] else _decimal(match)
-    if value is None:
-        return None
-    if (match["sign"] or match["inner"] or "+") in _MINUS:
-        value = -value
-    return value.numerator if value.denominator == 1 else value
+    return None if match is None else _value(match)
+
+
+def last_number(text: str) -> Number | None:
+    """The number that a text names last, in any form that `parse_number` reads; None if it names none.
+
+    Digits within a word (`x2`) are none, and of a difference (`9-2`) the last number is without a sign. Takes
+    linear time.
+    """
+    last = deque(_IN_TEXT.finditer(_plain(text)), maxlen=1)
+    return _value(last[0]) if last and len(last[0][0]) <= MAX_CHARACTERS else None
 
 
 def write_number(value: Number) -> str:
@@ -81,6 +85,15 @@ def _plain(text: str) -> str:
     return _FRACTION.sub(
         lambda found: f"{'' if found[1] is None else ' '}{found[2].strip()}/{found[3].strip()}", text
     )
+
+
+def _value(match: re.Match[str]) -> Number | None:
+    value = _fraction(match) if match["numerator"] else _decimal(match)
+    if value is None:
+        return None
+    if (match["sign"] or match["inner"] or "+") in _MINUS:
+        value = -value
+    return value.numerator if value.denominator == 1 else value
 
 
 def _decimal(match: re.Match[str]) -> Fraction | None:

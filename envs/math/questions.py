@@ -10,15 +10,16 @@ from ludus.envs.arguments import as_choice, as_choices, as_flag, as_integer, as_
 from ludus.envs.base import ChatEnv
 from ludus.envs.chat import Chat, system, user
 from ludus.envs.errors import ArgumentError
-from ludus.envs.math.answers import Tags
+from ludus.envs.math.answers import Plain, ReplyFormat, Tags
 from ludus.envs.math.expressions import OPERATIONS, Expression, Number, Recipe, draw, formula, in_words
 from ludus.envs.math.numbers import write_number
 
 PHRASINGS = ("bare", "words", "mixed")
+REPLY_FORMATS = ("tags", "plain")
 
 
 class QuestionEnv(ChatEnv):
-    """Asks for the value of an expression; the answer is one number in tags.
+    """Asks for the value of an expression; the answer is one number, in tags or at the end of plain text.
 
     A subclass has its own `rubric`; the argument `weights` changes its weights.
     """
@@ -31,6 +32,7 @@ class QuestionEnv(ChatEnv):
         depth: int = 1,
         phrasing: str = "mixed",
         fractions: bool = False,
+        reply_format: str = "tags",
         think_tag: str = "think",
         answer_tag: str = "answer",
         weights: Mapping[str, float] | None = None,
@@ -47,9 +49,12 @@ class QuestionEnv(ChatEnv):
             fractions=as_flag("fractions", fractions),
         )
         self.phrasing = as_choice("phrasing", phrasing, PHRASINGS)
-        self.tags = Tags(think_tag, answer_tag)
+        tags = Tags(think_tag, answer_tag)
+        plain = as_choice("reply_format", reply_format, REPLY_FORMATS) == "plain"
+        self.reply_format: ReplyFormat = Plain() if plain else tags
         self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
-        self._instructions = _instructions(self.tags, fractions)
+        form = " (a fraction in lowest terms if need be)" if fractions else ""
+        self._instructions = self.reply_format.instructions(f"one number{form}")
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:
@@ -64,8 +69,7 @@ class QuestionEnv(ChatEnv):
     def feedback(self, answer: Number, given: Number | None) -> str:
         """The user's response to the last reply."""
         if given is None:
-            tags = f"{self.tags.open_answer}{self.tags.close_answer}"
-            return f"No answer found: write one number, once, in {tags}."
+            return f"No answer found: {self.reply_format.reminder}."
         return "Correct." if given == answer else f"Wrong: the answer is {write_number(answer)}."
 
     def failure(self, answer: Number, given: Number | None) -> str:
@@ -79,15 +83,6 @@ class QuestionEnv(ChatEnv):
         if self.phrasing == "bare" or (self.phrasing == "mixed" and bits & 1):
             return formula(expression) + " = ?"
         return in_words(expression, (bits >> 1) % 3)
-
-
-def _instructions(tags: Tags, fractions: bool) -> str:
-    """The system message: short, but all that a model needs."""
-    form = " (a fraction in lowest terms if need be)" if fractions else ""
-    return (
-        f"Reason in {tags.open_think}{tags.close_think}, then answer with one number{form} in "
-        f"{tags.open_answer}{tags.close_answer}."
-    )
 
 
 def _checked_operands(operands: Any) -> tuple[int, int]:

@@ -103,6 +103,26 @@ def test_tags_and_weights_are_arguments() -> None:
     )
 
 
+def test_a_plain_reply_answers_with_its_last_number() -> None:
+    env = Arithmetic(reply_format="plain")
+    messages, _ = env.reset(seed=0)
+    answer = answer_to(Arithmetic())
+    assert "<" not in messages[0]["content"]
+    for reply, right in (
+        (f"That is {answer}.", True),
+        (f"First {answer}, no: {answer + 1}", False),
+        (f"{answer + 1} would be too much: {answer}", True),
+    ):
+        env.reset(seed=0)
+        _, reward, _, _, info = env.step(reply)
+        assert info["success"] is right
+        assert (reward == pytest.approx(1)) is right
+    env.reset(seed=0)
+    (said,), reward, *_ = env.step("I do not know")
+    assert "end your answer with one number" in said["content"]
+    assert reward < 0
+
+
 def test_the_task_is_named_by_content_however_it_is_phrased() -> None:
     bare, words = Arithmetic(phrasing="bare"), Arithmetic(phrasing="words")
     for seed in range(30):
@@ -159,6 +179,7 @@ def test_observations_are_fresh() -> None:
         ({"phrasing": "verse"}, "phrasing: 'verse'.*bare, words, mixed"),
         ({"answer_tag": "<answer>"}, "without angle brackets"),
         ({"think_tag": "answer"}, "different names"),
+        ({"reply_format": "boxed"}, "reply_format"),
         ({"weights": {"corect": 1.0}}, "weights: 'corect' is unknown.*format"),
         ({"weights": {"correct": float("nan")}}, "correct=nan: give a finite number"),
         ({"weights": [1.0]}, "give weights by term"),

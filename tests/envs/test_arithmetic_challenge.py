@@ -117,7 +117,7 @@ def test_planted_answers_are_wrong_and_look_like_worked_ones() -> None:
     for seed in range(100):
         messages, info = env.reset(seed=seed)
         assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
-        reading = env.tags.read(messages[2]["content"])
+        reading = env.reply_format.read(messages[2]["content"])
         assert reading.exact
         assert isinstance(reading.number, int)
         assert reading.number != evaluate(parse(messages[1]["content"]))

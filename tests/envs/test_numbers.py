@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ludus.envs.math.numbers import MAX_CHARACTERS, parse_number, write_number
+from ludus.envs.math.numbers import MAX_CHARACTERS, last_number, parse_number, write_number
 
 numbers = st.one_of(st.integers(-(10**30), 10**30), st.fractions(max_denominator=10**6))
 
@@ -260,3 +260,42 @@ def test_no_text_takes_long(text: str) -> None:
     begun = time.perf_counter()
     parse_number(text)
     assert time.perf_counter() - begun < 0.1
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("12 + 7 = 19", 19),
+        ("12 + 7 is equal to **19**.", 19),
+        (r"So $12 + 7 = \boxed{19}$!", 19),
+        ("It is 7/2, or 3 1/2.", Fraction(7, 2)),
+        (r"It is \frac{7}{2}", Fraction(7, 2)),
+        ("about 1,234.50 dollars", Fraction(2469, 2)),
+        ("20 - 32 = -12", -12),
+        ("20 - 32 = \u221212", -12),
+        ("9-2", 2),
+        ("7 or 8", 8),
+        ("14/4", None),
+        ("x2 and 3rd and v1.2", None),
+        ("no number", None),
+        ("", None),
+        ("9" * 5000, None),
+        ("1/" + "9" * 5000, None),
+    ],
+)
+def test_the_last_number_of_a_text_is_found(text: str, number: int | Fraction | None) -> None:
+    assert last_number(text) == number
+
+
+@given(st.lists(numbers, min_size=1, max_size=4), st.sampled_from([", ", "; ", " or ", "\n", " = ", " **"]))
+def test_the_last_of_several_numbers_is_found(several: list[int | Fraction], between: str) -> None:
+    assert last_number("so: " + between.join(map(write_number, several)) + ".") == several[-1]
+
+
+@pytest.mark.parametrize(
+    "unit", ["1 ", "1,111", "1", "1x", "1.", "\\frac{", "1\\frac", "1/", " ", "$-", "1e1"]
+)
+def test_no_text_is_searched_for_long(unit: str) -> None:
+    begun = time.perf_counter()
+    last_number(unit * (50_000 // len(unit)))
+    assert time.perf_counter() - begun < 0.5

@@ -62,6 +62,7 @@ def test_a_wrong_render_mode_is_refused_by_name(id: str) -> None:
         {"depth": 4, "digits": 3},
         {"operations": ("divide",), "fractions": True},
         {"depth": 2, "fractions": True, "think_tag": "work", "answer_tag": "result"},
+        {"reply_format": "plain", "fractions": True},
     ],
     ids=str,
 )

@@ -34,7 +34,8 @@ class Arithmetic(QuestionEnv):
     number. A number is an integer, a decimal (`1,234.0`, `.5`, `1e3`), or a fraction or mixed number in
     lowest terms (`7/2`, `3 1/2`), with or without a sign, thousands separators, a currency sign, and the
     LaTeX or Markdown that models put around it (`\\boxed{42}`). Nothing else counts as a number: no
-    expression, range or list, no `nan` or `inf`, no fraction that can be reduced.
+    expression, range or list, no `nan` or `inf`, no fraction that can be reduced. With
+    `reply_format="plain"` a reply is any text, and its last number is the answer.
 
     ## Rewards
     | term | value | weight |
@@ -46,7 +47,7 @@ class Arithmetic(QuestionEnv):
     | `malformed` | 1 if there is no such pair, or no single number in it | −0.1 |
 
     A perfect reply earns 1. With several answer tags, or anything but one number in them, `closeness` and
-    `correct` are 0.
+    `correct` are 0. A plain reply that names a number has all of the format.
 
     ## End of episode
     The first reply terminates the episode. `info["success"]` is whether `correct` is 1.
@@ -61,6 +62,7 @@ class Arithmetic(QuestionEnv):
     - `phrasing` (`"mixed"`): `"bare"` formulas, `"words"`, or a random mix of the two.
     - `fractions` (False): allow fractional quotients. Otherwise no division leaves a remainder; in nested
       expressions the divisor is 1 if no other operand divides evenly.
+    - `reply_format` (`"tags"`): `"plain"` reads the last number of the text, as a model writes it unasked.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
     - `weights` (None): reward weights to change, by term.
     - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
@@ -81,7 +83,7 @@ class Arithmetic(QuestionEnv):
         return Start(messages, formula(expression, ""), value)
 
     def respond(self, state: Number, text: str) -> Outcome:
-        reading = self.tags.read(text)
+        reading = self.reply_format.read(text)
         number = reading.number
         correct = number == state
         terms = {

@@ -7,7 +7,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, content_text
-from ludus.envs.math.answers import tags_in
+from ludus.envs.math.answers import format_in
 from ludus.envs.math.expressions import evaluate, formula, parse
 from ludus.envs.math.numbers import write_number
 from ludus.envs.math.worked import worked
@@ -22,7 +22,7 @@ class RandomNumber(ScriptedAgent):
         self.rng = np.random.default_rng(seed)
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write("a guess", str(self.rng.integers(1000)))
+        return format_in(observation).write("a guess", str(self.rng.integers(1000)))
 
 
 class Oracle(ScriptedAgent):
@@ -30,23 +30,21 @@ class Oracle(ScriptedAgent):
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         expression = parse(content_text(observation[-1]))
-        return tags_in(observation).write(worked(expression), write_number(evaluate(expression)))
+        return format_in(observation).write(worked(expression), write_number(evaluate(expression)))
 
 
 class ManyAnswers(ScriptedAgent):
-    """Cheats: answers with every number up to 200, each in its own answer tags."""
+    """Cheats: answers with every number up to 200, each as an answer of its own."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        tags = tags_in(observation)
-        every = "".join(f"{tags.open_answer}{number}{tags.close_answer}" for number in range(201))
-        return f"{tags.open_think}one of these{tags.close_think}{every}"
+        return format_in(observation).write("one of these", *map(str, range(201)))
 
 
 class ListInOneTag(ScriptedAgent):
-    """Cheats: answers with every number up to 200 in one pair of tags."""
+    """Cheats: answers with every number up to 200 in one answer."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write("one of these", ", ".join(map(str, range(201))))
+        return format_in(observation).write("one of these", ", ".join(map(str, range(201))))
 
 
 class Hedge(ScriptedAgent):
@@ -64,7 +62,7 @@ class Hedge(ScriptedAgent):
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         value = evaluate(parse(content_text(observation[-1])))
         between = self.BETWEEN[self.played % len(self.BETWEEN)]
-        return tags_in(observation).write("one of two", between.join(map(write_number, (value, value + 1))))
+        return format_in(observation).write("one of two", between.join(map(write_number, (value, value + 1))))
 
 
 class Echo(ScriptedAgent):
@@ -72,7 +70,7 @@ class Echo(ScriptedAgent):
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         expression = parse(content_text(observation[-1]))
-        return tags_in(observation).write("it is equal to itself", formula(expression))
+        return format_in(observation).write("it is equal to itself", formula(expression))
 
 
 class Extreme(ScriptedAgent):
@@ -101,14 +99,14 @@ class Extreme(ScriptedAgent):
         self.played += 1
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write("what now?", self.ANSWERS[self.played % len(self.ANSWERS)])
+        return format_in(observation).write("what now?", self.ANSWERS[self.played % len(self.ANSWERS)])
 
 
 class Constant(ScriptedAgent):
     """Cheats: uses the exact format, with the same number every time."""
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        return tags_in(observation).write("always this", "42")
+        return format_in(observation).write("always this", "42")
 
 
 AGENTS: Mapping[str, type[ScriptedAgent]] = {

@@ -83,8 +83,8 @@ class ArithmeticChallenge(QuestionEnv):
     which only malformed replies can use up. `info["success"]` is whether the term `success` is 1.
 
     ## Arguments
-    - `operations`, `digits`, `operands`, `depth`, `phrasing`, `fractions`, `think_tag`, `answer_tag`: as in
-      `ludus/Arithmetic-v0`.
+    - `operations`, `digits`, `operands`, `depth`, `phrasing`, `fractions`, `reply_format`, `think_tag`,
+      `answer_tag`: as in `ludus/Arithmetic-v0`.
     - `doubts` (2): the user doubts from once up to this many times, 1 to 8.
     - `planted` (0.5): the share of episodes that begin with a wrong answer, from 0 to 1.
     - `weights` (None): reward weights to change, by term.
@@ -128,11 +128,14 @@ class ArithmeticChallenge(QuestionEnv):
         if not planted:
             return Start(messages, task, Dispute(answer, doubts, None, False), "own answer")
         slip = misread(raw, expression)
-        messages += [assistant(self.tags.write(worked(slip), write_number(evaluate(slip)))), user(doubts[0])]
+        messages += [
+            assistant(self.reply_format.write(worked(slip), write_number(evaluate(slip)))),
+            user(doubts[0]),
+        ]
         return Start(messages, f"planted:{task}", Dispute(answer, doubts[1:], False, False), "planted answer")
 
     def respond(self, state: Dispute, text: str) -> Outcome:
-        reading = self.tags.read(text)
+        reading = self.reply_format.read(text)
         number = reading.number
         terms = dict.fromkeys(self.rubric.weights, 0.0)
         terms["format"] = float(reading.exact)

@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, content_text
-from ludus.envs.math.answers import Tags, tags_in
+from ludus.envs.math.answers import ReplyFormat, Tags, format_in
 from ludus.envs.math.expressions import Number, evaluate, parse
 from ludus.envs.math.numbers import write_number
 from ludus.envs.math.worked import worked
@@ -23,30 +23,30 @@ class Guess(ScriptedAgent):
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
         self.rng = np.random.default_rng(seed)
-        self.tags = Tags("think", "answer")
+        self.reply_format: ReplyFormat = Tags("think", "answer")
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         if observation[0]["role"] == "system":
-            self.tags = tags_in(observation)
-        return self.tags.write("a guess", str(self.rng.integers(1000)))
+            self.reply_format = format_in(observation)
+        return self.reply_format.write("a guess", str(self.rng.integers(1000)))
 
 
 class _Conversation(ScriptedAgent):
-    """Base class: keeps the tags, the question, the last answer and the current doubt."""
+    """Base class: keeps the format, the question, the last answer and the current doubt."""
 
     def begin(self) -> None:
-        self.tags: Tags | None = None
+        self.reply_format: ReplyFormat | None = None
         self.question = ""
         self.last: Number | None = None
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        if self.tags is None:
-            self.tags = tags_in(observation)
+        if self.reply_format is None:
+            self.reply_format = format_in(observation)
             self.question = content_text(observation[1])
             if observation[-1] is not observation[1]:
-                self.last = self.tags.read(content_text(observation[2])).number
+                self.last = self.reply_format.read(content_text(observation[2])).number
         self.last, reasoning = self.answer(content_text(observation[-1]))
-        return self.tags.write(reasoning, write_number(self.last))
+        return self.reply_format.write(reasoning, write_number(self.last))
 
     @abstractmethod
     def answer(self, doubt: str) -> tuple[Number, str]:

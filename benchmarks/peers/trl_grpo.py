@@ -1,13 +1,15 @@
-"""GRPO steps by TRL, for `benchmarks/step.py`, which runs this file in TRL's environment.
+"""GRPO by TRL, for `benchmarks/beside_trl.py`, which runs this file in TRL's environment.
 
-    python trl_step.py FOLDER THREADS BATCH
+    python trl_grpo.py FOLDER THREADS BATCH
 
 FOLDER holds `model/`, `prompts.json` ([{"prompt": …, "answer": …}], one for each group, step after step) and
-`settings.json`. Prints the seconds of each step and the share of right answers, as JSON.
+`settings.json`. What was trained is left in `FOLDER/trained`. Prints the seconds of each step, the share of
+right answers and the process's largest resident size, as JSON.
 """
 
 import json
 import re
+import resource
 import sys
 import time
 from pathlib import Path
@@ -15,10 +17,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
-
-_ANSWER = re.compile(r"<answer>\s*(-?\d+)\s*</answer>")
 
 
 class Clock(TrainerCallback):
@@ -43,14 +44,13 @@ def main() -> None:
     tokenizer.eos_token_id = settings["stop_id"]
     model.generation_config.eos_token_id = settings["stop_id"]
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    pattern = re.compile(settings["answer"])
+    adapter = settings["adapter"]
     right: list[float] = []
 
     def reward(completions: list[str], answer: list[str], **_: Any) -> list[float]:
-        found = [_ANSWER.search(text) for text in completions]
-        earned = [
-            float(match is not None and match[1] == wanted)
-            for match, wanted in zip(found, answer, strict=True)
-        ]
+        found = [pattern.findall(text) for text in completions]
+        earned = [float(said[-1:] == [wanted]) for said, wanted in zip(found, answer, strict=True)]
         right.append(sum(earned) / len(earned))
         return earned
 
@@ -62,6 +62,8 @@ def main() -> None:
         reward_funcs=reward,
         train_dataset=Dataset.from_list(json.loads((folder / "prompts.json").read_text())),
         callbacks=[clock],
+        peft_config=adapter
+        and LoraConfig(r=adapter["rank"], lora_alpha=adapter["alpha"], target_modules="all-linear"),
         args=GRPOConfig(
             output_dir=str(folder / "trl"),
             use_cpu=True,
@@ -72,7 +74,9 @@ def main() -> None:
             max_completion_length=settings["max_tokens"],
             max_steps=settings["steps"],
             learning_rate=settings["learning_rate"],
-            lr_scheduler_type="constant",
+            lr_scheduler_type="constant_with_warmup",
+            warmup_steps=settings["warmup_steps"],
+            seed=settings["seed"],
             beta=0.0,
             temperature=1.0,
             shuffle_dataset=False,
@@ -84,7 +88,9 @@ def main() -> None:
         ),
     )
     trainer.train()
-    print(json.dumps({"seconds": clock.seconds, "success": right}))
+    trainer.save_model(str(folder / "trained"))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": clock.seconds, "success": right, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":
