@@ -296,6 +296,6 @@ def test_the_last_of_several_numbers_is_found(several: list[int | Fraction], bet
     "unit", ["1 ", "1,111", "1", "1x", "1.", "\\frac{", "1\\frac", "1/", " ", "$-", "1e1"]
 )
 def test_no_text_is_searched_for_long(unit: str) -> None:
-    begun = time.perf_counter()
-    last_number(unit * (50_000 // len(unit)))
-    assert time.perf_counter() - begun < 0.5
+    begun = time.process_time()
+    last_number(unit * (200_000 // len(unit)))
+    assert time.process_time() - begun < 10  # a quadratic search takes minutes
