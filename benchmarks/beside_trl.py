@@ -48,9 +48,7 @@ def tasks(config: RunConfig) -> list[tuple[EnvironmentSpec, int]]:
     """The tasks of the run's GRPO steps, in order."""
     mixture = mixture_of(config)
     stream = TaskStream(mixture, config.run.seed, "grpo", hold_out_tasks(mixture, config).keys)
-    drawn = [
-        stream.take(config.grpo.groups, all_levels(mixture), step) for step in range(config.grpo.steps)
-    ]
+    drawn = [stream.take(config.grpo.groups, all_levels(mixture), step) for step in range(config.grpo.steps)]
     return [(task.spec, task.seed) for step in drawn for task in step]
 
 

@@ -41,7 +41,7 @@ CONTESTANTS = ("lora", "full", "qlora", "trl")
 RISE, MINUTES = 0.2, 90
 LAST_NUMBER = r"-?\d+(?!.*\d)"
 TRL_BATCH = 16
-"""Rows of one of TRL's forward passes: with 64 at once it takes several times the memory, and no less time."""
+"""Rows of one of TRL's forward passes."""
 PROGRAM = """
 import json, os, sys
 from ludus.trainers.config.reading import load_config

@@ -20,8 +20,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from machine import machine
 from beside_trl import lay_out, train_by_trl
+from machine import machine
 
 from ludus.trainers.config.reading import load_config
 from ludus.trainers.run.job import train

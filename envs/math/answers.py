@@ -76,10 +76,11 @@ class Tags:
             object.__setattr__(self, f"open_{kind}", f"<{name}>")
             object.__setattr__(self, f"close_{kind}", f"</{name}>")
 
-    def instructions(self, number: str) -> str:
-        """What a system message says of the format, of an answer that is called "one number"."""
+    def instructions(self, fractions: bool) -> str:
+        """What a system message says of the format."""
+        form = " (a fraction in lowest terms if need be)" if fractions else ""
         return (
-            f"Reason in {self.open_think}{self.close_think}, then answer with {number} in "
+            f"Reason in {self.open_think}{self.close_think}, then answer with one number{form} in "
             f"{self.open_answer}{self.close_answer}."
         )
 
@@ -130,9 +131,9 @@ class Tags:
 class Plain:
     """A reply of plain text, whose last number is the answer."""
 
-    def instructions(self, number: str) -> str:
-        """What a system message says of the format, of an answer that is called "one number"."""
-        return f"End your answer with {number}."
+    def instructions(self, fractions: bool) -> str:
+        """What a system message says of the format; nothing, so that a model answers as it likes to."""
+        return "A fraction is in lowest terms." if fractions else ""
 
     @property
     def reminder(self) -> str:
@@ -159,5 +160,5 @@ def tags_in(observation: Chat) -> Tags:
 
 
 def format_in(observation: Chat) -> ReplyFormat:
-    """The format that a system message asks for."""
+    """The format that an episode's first messages ask for."""
     return tags_in(observation) if "</" in content_text(observation[0]) else Plain()

@@ -53,8 +53,7 @@ class QuestionEnv(ChatEnv):
         plain = as_choice("reply_format", reply_format, REPLY_FORMATS) == "plain"
         self.reply_format: ReplyFormat = Plain() if plain else tags
         self.rubric = replace(self.rubric, weights=as_weights(weights, self.rubric.weights))
-        form = " (a fraction in lowest terms if need be)" if fractions else ""
-        self._instructions = self.reply_format.instructions(f"one number{form}")
+        self._instructions = self.reply_format.instructions(fractions)
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:
@@ -64,7 +63,8 @@ class QuestionEnv(ChatEnv):
         """An expression, its value, and the messages that ask for it."""
         raw = rng.bit_generator.random_raw
         expression, value = draw(raw, self.recipe)
-        return expression, value, [system(self._instructions), user(self._question(raw(), expression))]
+        instructions = [system(self._instructions)] if self._instructions else []
+        return expression, value, [*instructions, user(self._question(raw(), expression))]
 
     def feedback(self, answer: Number, given: Number | None) -> str:
         """The user's response to the last reply."""

@@ -26,8 +26,9 @@ class Arithmetic(QuestionEnv):
     the question.
 
     ## Observation
-    `Chat`. After `reset`: a system message that names the tags, and a user message with the question. After
-    the reply: one user message that says whether it was right, or what was wrong with its form.
+    `Chat`. After `reset`: a system message that names the tags, and a user message with the question; the
+    question alone with `reply_format="plain"`. After the reply: one user message that says whether it was
+    right, or what was wrong with its form.
 
     ## Actions
     `Reply`. In the exact format, `<think>8+7=15 5+6+1=12</think><answer>125</answer>`: reasoning, then one

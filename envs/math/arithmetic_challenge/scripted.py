@@ -10,7 +10,7 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat, content_text
-from ludus.envs.math.answers import ReplyFormat, Tags, format_in
+from ludus.envs.math.answers import ReplyFormat, format_in
 from ludus.envs.math.expressions import Number, evaluate, parse
 from ludus.envs.math.numbers import write_number
 from ludus.envs.math.worked import worked
@@ -23,10 +23,12 @@ class Guess(ScriptedAgent):
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
         super().__init__(env, seed)
         self.rng = np.random.default_rng(seed)
-        self.reply_format: ReplyFormat = Tags("think", "answer")
+
+    def begin(self) -> None:
+        self.reply_format: ReplyFormat | None = None
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
-        if observation[0]["role"] == "system":
+        if self.reply_format is None:
             self.reply_format = format_in(observation)
         return self.reply_format.write("a guess", str(self.rng.integers(1000)))
 
@@ -42,9 +44,10 @@ class _Conversation(ScriptedAgent):
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         if self.reply_format is None:
             self.reply_format = format_in(observation)
-            self.question = content_text(observation[1])
-            if observation[-1] is not observation[1]:
-                self.last = self.reply_format.read(content_text(observation[2])).number
+            question, *planted = (message for message in observation if message["role"] != "system")
+            self.question = content_text(question)
+            if planted:
+                self.last = self.reply_format.read(content_text(planted[0])).number
         self.last, reasoning = self.answer(content_text(observation[-1]))
         return self.reply_format.write(reasoning, write_number(self.last))
 
