@@ -217,7 +217,7 @@ def short(request: pytest.FixtureRequest) -> RunConfig:
     tiny = load_config(Path(__file__).parents[2] / "configs" / "tiny.toml")
     return with_critic(
         tiny,
-        {"steps": 4, "updates_per_batch": 2, "epochs_per_batch": 2, "gae_lambda": 0.95},
+        {"steps": 4, "updates_per_batch": 2, "epochs_per_batch": 2, "gae_lambda": 0.95, "warmup_steps": 2},
         kind=request.param,
         lead_steps=1,
         value_clip=0.2,
@@ -245,6 +245,9 @@ def test_a_run_with_a_critic(whole: Path, short: RunConfig) -> None:
     assert lines[0]["critic/value"] == lines[0]["grad_norm"] == lines[0]["ratio_max_deviation"] == 0.0
     assert all(line["grad_norm"] > 0 for line in lines[1:])
     assert lines[1]["critic/value"] != 0.0
+    # The policy warms up when it begins to learn.
+    peak = short.grpo.learning_rate
+    assert [line["learning_rate"] for line in lines] == [0.0, peak / 2, peak, peak]
     assert short.critic is not None
     names = {path.name for path in critic_files(whole)}
     assert "value_head.safetensors" in names

@@ -154,8 +154,10 @@ def train_grpo(
             trust.check(score_readings(measured, parts, minibatches))
 
             # One optimiser step on each minibatch that has a gradient.
-            rate = learning_rate(grpo, step, grpo.steps)
-            learns = critic is None or step >= critic.config.lead_steps
+            # Where only the value model learns at first, the policy's warm-up begins after it.
+            lead = 0 if critic is None else critic.config.lead_steps
+            learns = step >= lead
+            rate = learning_rate(grpo, step - lead, grpo.steps - lead) if learns else 0.0
             updates: list[Update] = []
             skipped = skipped_before(phase.history)
             for minibatch in minibatches * grpo.epochs_per_batch:

@@ -23,7 +23,7 @@ class CriticSection(OptimizerSection):
     beside the policy loss's; 0: none, and only the head learns values."""
     lead_steps: CountOrNone = 0
     """For this many GRPO steps at the beginning only the value model learns, so that the policy's first
-    updates do not follow values that mean nothing yet."""
+    updates do not follow values that mean nothing yet. The policy's warm-up begins after them."""
     value_clip: NonNegative = 0.0
     """The value loss does not reward moving a value further than this from what it was when the batch was
     played, in units of the reward; 0.2 is usual where returns are about 1; 0 leaves it out."""
