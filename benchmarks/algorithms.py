@@ -6,7 +6,8 @@ The task is that of `configs/arithmetic.toml`; each algorithm is its file in `co
 primed model that `arithmetic.toml` makes of its seed. Writes `benchmarks/results/algorithms.json`, the plot
 `docs/images/algorithms.svg` (success of the training episodes, whose tasks were never seen before, over
 sampled tokens: the mean over seeds, the band from the lowest to the highest) and the table between the marks
-in `docs/algorithms.md`. Finished runs are read instead of trained again.
+in `docs/algorithms.md`. Finished runs are read instead of trained again; with `--only`, the other algorithms
+are as they were last measured.
 """
 
 import argparse
@@ -59,7 +60,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=FILES, default=list(FILES))
     arguments = parser.parse_args()
     contestants = [contestant(name) for name in arguments.only]
-    runs = compare(PRIMING, contestants, arguments.seeds, arguments.folder, arguments.jobs)
+    compared = {
+        **last_measured(),
+        **compare(PRIMING, contestants, arguments.seeds, arguments.folder, arguments.jobs),
+    }
+    runs = {name: compared[name] for name in FILES if name in compared}
     summary = {name: summarise(learned) for name, learned in runs.items()}
     PLOT.write_bytes(plot(runs))
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(MARKS[0])
@@ -71,6 +76,14 @@ def main() -> None:
         **machine("torch", "transformers"),
     }
     OUT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def last_measured() -> dict[str, list[Learned]]:
+    if not OUT.exists():
+        return {}
+    return {
+        name: [Learned(**run) for run in runs] for name, runs in json.loads(OUT.read_text())["runs"].items()
+    }
 
 
 def contestant(name: str) -> Contestant:
