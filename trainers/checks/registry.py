@@ -149,7 +149,7 @@ CHECKS: dict[str, Check] = {
         Check(
             "explained_variance",
             "numerics",
-            "the value model is no worse than a constant, on average over its last steps",
+            "the value model is not clearly worse than a constant, on average over its last steps",
             "the value model's errors are larger than the spread of what was earned, so the advantages hold "
             "its noise. Raise critic.lead_steps, or change critic.learning_rate",
             bound="least",

@@ -56,9 +56,10 @@ class TrustSection(Section):
     """The least entropy of the policy at sampled tokens, in nats."""
     gradient_spike: Most = 50.0
     """The gradient's norm, in medians of the last 32 steps' norms; from the ninth step on."""
-    explained_variance: Annotated[float, Field(lt=1)] = 0.0
+    explained_variance: Annotated[float, Field(lt=1)] = -0.2
     """The least explained variance of the value model, each step's bounded below by -1, as a mean over the
-    last 32 steps in which it was trained; from the 64th such step on."""
+    last 32 steps in which it was trained; from the 64th such step on. A little below 0 is usual early on, and
+    again where nearly all episodes earn the same: there is little to explain then, and as little harm."""
 
     engine_weights: Most = 0
     """Engines whose weights have another fingerprint than the trainer's."""
