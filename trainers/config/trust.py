@@ -43,7 +43,7 @@ class TrustSection(Section):
     mismatch_slice: Most = 5e-3
     """The same as `mismatch_mean` for the worst range of positions, the worst turn, and the worst version of
     the weights, of those with at least 32 tokens."""
-    ratio_spread: Most = 2.0
+    ratio_spread: Most = 5.0
     """The 99th percentile of |log ratio| in any update of a batch, before clipping, in nats."""
     effective_samples: Share = 0.5
     """At least this share of the tokens must count, as the ratios weigh them, in every update."""
