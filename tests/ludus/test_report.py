@@ -633,6 +633,19 @@ def test_warnings_are_said_to_be_ones(run: Path) -> None:
     assert "stopped the run at" not in text
 
 
+def test_an_alarm_beside_another_or_before_a_resume_is_no_warning(run: Path) -> None:
+    rung = [checked(name, worst=0.01, alarms=1, message=f"{name} is off") for name in ("bias", "mean")]
+    write_trust(run, *rung, alarm="mean")
+    text = Page(run).text
+    assert "mean stopped the run at GRPO step 60." in text
+    assert text.index("Alarm, mean") < text.index("Alarm, bias")
+    write_trust(run, *rung, checked("drift", warns=True, alarms=2, message="longer"))
+    text = Page(run).text
+    assert "bias, mean stopped the run, which was then resumed; a warning came from drift." in text
+    assert text.count("Alarm, ") == 2
+    assert text.count("Warning, ") == 1
+
+
 def test_a_value_that_is_no_number_is_beyond_its_limit(run: Path) -> None:
     write_trust(run, checked("loss", worst="nan", alarms=1, message="not finite"), alarm="loss")
     gauges = [svg["aria-label"] for svg in Page(run).all("svg") if svg["class"] == "gauge beyond"]

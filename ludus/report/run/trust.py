@@ -164,9 +164,13 @@ def verdict_on(trust: Trust) -> str:
         return f"{trust.alarm} stopped the run at {trust.step}."
     if not trust.applied:
         return "No check has been measured yet."
-    checks, warned = counted(len(trust.applied), "check"), ", ".join(check.name for check in trust.rung)
+    checks = counted(len(trust.applied), "check")
+    warned, stopped = (", ".join(c.name for c in trust.rung if c.warns == warns) for warns in (True, False))
+    warning = f"; a warning came from {warned}" if warned else ""
+    if stopped:
+        return f"{stopped} stopped the run, which was then resumed{warning}."
     if warned:
-        return f"None of the {checks} that apply stopped the run; a warning came from {warned}."
+        return f"None of the {checks} that apply stopped the run{warning}."
     closest = max(trust.applied, key=lambda check: check.nearness)
     came = f"{closest.found} at {closest.where}, limit {closest.allowed}"
     return f"All {checks} that apply held at every step; the closest to its limit was {closest.name}: {came}."
