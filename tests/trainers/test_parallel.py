@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.parallel.member import Member
-from ludus.trainers.parallel.memory import Layout
+from ludus.trainers.parallel.memory import Layout, nameless_file
 from ludus.trainers.parallel.play import play, split_groups
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.run.job import train
@@ -148,6 +149,12 @@ def test_more_workers_than_cores_are_refused(two: RunConfig) -> None:
         Team(many)
 
 
+def test_workers_without_linux_are_refused(two: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ConfigError, match=r"run\.workers = 2: .* need Linux; drop run\.workers"):
+        Team(two)
+
+
 @pytest.mark.parametrize(
     ("sections", "told"),
     [
@@ -186,9 +193,11 @@ def test_groups_stay_whole_and_in_order(groups: Sequence[int], parts: int) -> No
     assert max(map(len, split)) <= len(jobs) / parts + max(groups)
 
 
-def test_tensors_of_any_shape_and_type_are_shared(tmp_path: Path) -> None:
+def test_tensors_of_any_shape_and_type_are_shared() -> None:
     tensors = [torch.randn(3, 5), torch.tensor(2.5, dtype=torch.float64), torch.ones(7, dtype=torch.bfloat16)]
-    here, there = (Layout.of(tensors).map(tmp_path / "memory") for _ in range(2))
+    with nameless_file() as file:
+        here, there = (Layout.of(tensors).map(file) for _ in range(2))
+    assert not file.exists()
     assert all((tensor == 0).all() for tensor in here)
     for mine, value in zip(here, tensors, strict=True):
         mine.copy_(value)

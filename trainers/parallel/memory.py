@@ -1,6 +1,8 @@
 """Tensors in memory that several processes map: weights that all read, gradients that one adds up for all."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,20 @@ from ludus.trainers.models.precision import gradient_dtype
 
 _ALIGNMENT = 64
 """Bytes. The same alignment everywhere, since it decides which instructions linear algebra uses."""
+
+
+@contextmanager
+def nameless_file() -> Iterator[Path]:
+    """An empty file in memory, which other processes reach by this path inside the block.
+
+    It has no name, so nothing is left of it however the process ends; and it is not in `/dev/shm`, which is
+    small in a container, and whose end is a bus error.
+    """
+    descriptor = os.memfd_create("ludus")
+    try:
+        yield Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+    finally:
+        os.close(descriptor)
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class Layout:
         return cls(tuple(weight.shape for weight in weights), tuple(map(gradient_dtype, weights)))
 
     def map(self, file: Path) -> list[Tensor]:
-        """The tensors, in the file's memory; a file that is not there yet is made, and holds zeros."""
+        """The tensors, in the file's memory; one that is empty then holds zeros."""
         sizes = [
             shape.numel() * dtype.itemsize for shape, dtype in zip(self.shapes, self.dtypes, strict=True)
         ]

@@ -8,11 +8,9 @@ import os
 import pickle
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from multiprocessing import Pipe
-from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor, nn
@@ -23,9 +21,8 @@ from ludus.tools.errors import UserError
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.parallel.member import Function, Load, Member, pickled
-from ludus.trainers.parallel.memory import Layout
+from ludus.trainers.parallel.memory import Layout, nameless_file
 
-_SHARED_MEMORY = Path("/dev/shm")
 _EXIT_SECONDS = 5.0
 
 
@@ -36,7 +33,7 @@ class Team:
         config: The run's; `run.workers` says how many members there are.
 
     Raises:
-        ConfigError: if there are not as many cores.
+        ConfigError: if there are not as many cores, or the system is not Linux.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -71,20 +68,19 @@ class Team:
         self._trained = [parameter for parameter in parameters if parameter.requires_grad]
         layout, gradient_layout = Layout.of(parameters), Layout.of_gradients(self._trained)
         self._gradients = []
-        folder = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
-        with tempfile.TemporaryDirectory(prefix="ludus-", dir=folder) as scratch:
-            weights = Path(scratch) / "weights"
+        with ExitStack() as opened:
+            weights = opened.enter_context(nameless_file())
             for parameter, shared in zip(parameters, layout.map(weights), strict=True):
                 shared.copy_(parameter.data)
                 parameter.data = shared
             content = pickled(policy, parameters)
             is_trained = tuple(parameter.requires_grad for parameter in parameters)
             for process in self._processes:
-                gradients = Path(scratch) / f"gradients-{process.number}"
+                gradients = opened.enter_context(nameless_file())
                 self._gradients.append(gradient_layout.map(gradients))
                 process.send(Load(content, layout, is_trained, weights, gradients, gradient_layout))
             for process in self._processes:
-                process.receive()  # by then it has mapped the files, which need no name any more
+                process.receive()  # by then it has mapped the files
 
     @property
     def model(self) -> PreTrainedModel:
@@ -125,6 +121,10 @@ class Team:
 
 
 def _refuse_without_cores(workers: int, threads: int) -> None:
+    if sys.platform != "linux":
+        raise ConfigError(
+            f"run.workers = {workers}: processes that share their weights need Linux; drop run.workers"
+        )
     cores, wanted = len(os.sched_getaffinity(0)), workers * threads
     if wanted > cores:
         raise ConfigError(
