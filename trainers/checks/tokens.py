@@ -4,11 +4,12 @@ The truth is in the episodes' turns. Rows, packing and minibatches are all deriv
 masks, cuts and reorders; this compares where they arrive.
 """
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ludus.trainers.batches.groups import Group
 from ludus.trainers.batches.minibatch import Minibatch
@@ -24,9 +25,8 @@ def token_readings(parts: Sequence[Sequence[Group]], minibatches: Sequence[Minib
     missing = wrong = 0
     for groups, minibatch in zip(parts, minibatches, strict=True):
         turns = [[turn.completion_ids for turn in e.turns] for group in groups for e in group.episodes]
-        lengths = np.array([len(ids) for ids in chain.from_iterable(turns)], dtype=np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        first_turn = np.concatenate([[0], np.cumsum([len(of_episode) for of_episode in turns])])
+        starts = _starts(map(len, chain.from_iterable(turns)))
+        first_turn = _starts(map(len, turns))
         truth = np.fromiter(chain.from_iterable(chain.from_iterable(turns)), np.int64, int(starts[-1]))
 
         # Where each token of the minibatch is among all that were sampled.
@@ -42,3 +42,8 @@ def token_readings(parts: Sequence[Sequence[Group]], minibatches: Sequence[Minib
         if ids:
             wrong += int((torch.cat(ids).numpy() != truth[place_A[:scored][arrived]]).sum())
     return {"untrained_tokens": Reading(missing), "unsampled_tokens": Reading(wrong)}
+
+
+def _starts(lengths: Iterable[int]) -> NDArray[np.int64]:
+    """Where each part of a sequence begins, and where the last one ends; [0] without a part."""
+    return np.fromiter(accumulate(lengths, initial=0), np.int64)
