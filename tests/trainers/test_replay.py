@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import user
 from ludus.envs.rubric import Rubric
 from ludus.tools.checksums import sealed_text
+from ludus.trainers.algorithms import grpo
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
@@ -170,6 +173,37 @@ def test_every_algorithm_is_recomputed_as_it_was_logged(name: str, trained: Trai
     first = steps[0]
     assert {"loss", "ratio_mean", "policy_kl"} <= first.own.metrics.keys()
     assert first.stored.named["advantage"].nan_to_num().abs().max() > 0.01
+
+
+@pytest.mark.parametrize("skipped", [{1}, {2, 3}, {1, 2, 3, 4}], ids=str)
+@pytest.mark.parametrize("settings", [{}, SEVERAL], ids=("one", "several"))
+def test_updates_that_were_skipped_are_recomputed(
+    skipped: set[int], settings: dict[str, Any], trained: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their number, counted from 1 over both steps."""
+
+    def clip(*arguments: Any) -> float:
+        norm = true_clip(*arguments)
+        return math.inf if next(calls) in skipped else norm
+
+    calls, true_clip = count(1), grpo.clip_gradients
+    monkeypatch.setattr(grpo, "clip_gradients", clip)
+    run = trained(**settings, max_skipped=9)
+    assert [unequal(replay(run, step).figures()) for step in (1, 2)] == [[], []]
+
+
+def test_a_step_without_any_group_to_train_on_has_its_lines(
+    trained: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def respond(self: Chatter, state: Any, text: str) -> Outcome:
+        return Outcome(state, [], {"characters": 1.0}, terminated=True)
+
+    monkeypatch.setattr(Chatter, "respond", respond)
+    run = trained(dynamic_sampling=True, **SEVERAL)
+    assert main(["losses", str(run)]) == 0
+    capsys.readouterr()
+    assert main(["losses", str(run), "--tokens"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 1
 
 
 def test_what_differs_from_the_log_is_found(trained: Train, capsys: pytest.CaptureFixture[str]) -> None:

@@ -163,7 +163,7 @@ def train_grpo(
             for minibatch in minibatches * grpo.epochs_per_batch:
                 if minibatch.micro_batches:
                     update = only or team_gradients(team, minibatch, now, critic, learns)
-                    if not updates:
+                    if not any(earlier.is_finite for earlier in updates):
                         trust.check(first_ratio(update.ratios.ratio_max_deviation))
                     trust.check(ratio_readings(minibatch, update.logprobs_S, update.ratios))
                     update = replace(
@@ -172,6 +172,7 @@ def train_grpo(
                         value_grad_norm=0.0 if critic is None else critic.clip(),
                     )
                     trust.check(finite_losses(update))
+                    updates.append(update)
                     skipped = 0 if update.is_finite else skipped + 1
                     if skipped > grpo.max_skipped:
                         trust.check(finite_norms(update))
@@ -189,13 +190,10 @@ def train_grpo(
                         before, weights = weights, fingerprint(model)
                         trust.check(update_reading(before, weights, update.grad_norm, rate))
                         trust.check(weight_readings(model))
-                    updates.append(update)
             trained = time.perf_counter()
 
             # Record.
-            if trust.warned or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0:
-                kept = recorded(episodes, groups, parts, minibatches, updates)
-                store(kept, run, step + 1, trust.tokenizer)
+            is_due = trust.warned or step in (0, grpo.steps - 1) or (step + 1) % grpo.store_every == 0
             metrics = {
                 **episode_metrics(episodes, groups),
                 **environment_metrics(tasks.mixture, groups),
@@ -217,6 +215,10 @@ def train_grpo(
             trust.take({**drift_readings(course, grpo), **reward_fall(comparable(course))})
             if critic is not None:
                 trust.take(value_reading(course, critic.config.lead_steps))
+            # What an alarm stored of the step, when it was first taken, lacks what was computed.
+            if is_due or trust.is_ringing or step_file(run, step + 1).exists():
+                kept = recorded(episodes, groups, parts, minibatches, updates)
+                store(kept, run, step + 1, trust.tokenizer)
             phase.finish(step, {**metrics, **trust.taken, **validation.measure(step, phase.history)})
             trust.write()
             trust.ring()
@@ -428,19 +430,21 @@ def fingerprint(model: PreTrainedModel) -> int:
 
 def update_metrics(updates: Sequence[Update], has_critic: bool = False) -> dict[str, float]:
     """Losses and gradient norms are means over the updates; ratios and clip fractions are over all their
-    tokens. Empty if every group was flat, since there was no update then."""
+    tokens. Those that were skipped count, but have no norm. Empty if every group was flat, since there was no
+    update then."""
     if not updates:
         return {}
-    values = {
-        "critic/loss": fmean(update.value_loss for update in updates),
-        "critic/grad_norm": fmean(update.value_grad_norm for update in updates),
-    }
-    return {
-        **(values if has_critic else {}),
+    metrics = {
         "loss": fmean(update.loss for update in updates),
-        "grad_norm": fmean(update.grad_norm for update in updates),
         **sum((update.ratios for update in updates), PolicyMetrics()).means(),
     }
+    if has_critic:
+        metrics["critic/loss"] = fmean(update.value_loss for update in updates)
+    if taken := [update for update in updates if update.is_finite]:
+        metrics["grad_norm"] = fmean(update.grad_norm for update in taken)
+        if has_critic:
+            metrics["critic/grad_norm"] = fmean(update.value_grad_norm for update in taken)
+    return metrics
 
 
 def store(episodes: Sequence[Episode], run: Path, step: int, tokenizer: str) -> None:

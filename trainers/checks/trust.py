@@ -114,7 +114,7 @@ class Trust:
         """Turn to a step, counted from 0."""
         self._step, self._taken, self._pending, self.warned = step + 1, {}, "", False
         self.before_stop: Callable[[], object] = lambda: None
-        """Called before an alarm stops the run; to be set in each step."""
+        """Called before `check` stops the run; to be set in each step until that is recorded."""
 
     def check(self, readings: Readings) -> None:
         """Hold readings of this step to their limits.
@@ -123,7 +123,7 @@ class Trust:
             TrainingDiverged: as `ring`.
         """
         self.take(readings)
-        self.ring()
+        self.ring(self.before_stop)
 
     def take(self, readings: Readings) -> None:
         """The same, but an alarm that stops the run waits for `ring`."""
@@ -141,16 +141,24 @@ class Trust:
             elif message and not self._pending:
                 self._alarm, self._pending = name, message
 
-    def ring(self) -> None:
+    def ring(self, before_stop: Callable[[], object] = lambda: None) -> None:
         """
+        Args:
+            before_stop: Called before it raises.
+
         Raises:
             TrainingDiverged: for the first reading of this step that was beyond its limit, unless it only
                 warns.
         """
         if self._pending:
             self.write()
-            self.before_stop()
+            before_stop()
             raise TrainingDiverged(self._pending)
+
+    @property
+    def is_ringing(self) -> bool:
+        """Whether an alarm that stops the run waits for `ring`."""
+        return bool(self._pending)
 
     @property
     def taken(self) -> Mapping[str, float]:

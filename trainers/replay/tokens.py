@@ -77,7 +77,7 @@ def token_lines(found: Replay, format: ChatFormat | None) -> Iterator[pa.Table]:
 
 def _token_columns(found: Replay, turn: Turn, here: slice, update: int) -> dict[str, Any]:
     named = found.stored.named
-    trainer = _numbers(named["logprob"], here)
+    trainer = _numbers(named.get("logprob"), here)
     logprob = _numbers(found.own.passes[update].logprobs_F, here)
     columns: dict[str, Any] = {
         "position": range(len(turn.completion_ids)),
