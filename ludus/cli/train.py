@@ -28,7 +28,7 @@ class Train:
     """The run's configuration, a TOML file: for example configs/arithmetic.toml."""
     resume: Annotated[bool, tyro.conf.arg(help_behavior_hint="")] = False
     """Continue from the run's last checkpoint. Give the run's own configuration, runs/NAME/config.toml;
-    changes to it are refused."""
+    changes to it are refused, but for the limits of [trust]."""
     name: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
     """Name of the run, instead of the configuration's run.name."""
     directory: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER", help_behavior_hint="")] = None

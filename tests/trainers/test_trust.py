@@ -30,6 +30,7 @@ from ludus.trainers.metrics import read_metrics
 from ludus.trainers.models.checkpoint import checkpoints
 from ludus.trainers.models.value import ValueModel
 from ludus.trainers.parallel import member, play
+from ludus.trainers.replay.replay import replay
 from ludus.trainers.run.job import train
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.tasks import Task, TaskStream
@@ -512,6 +513,28 @@ def test_a_step_that_was_not_taken_loses_nothing(
     assert weights(run) == weights(whole)
     assert read_timeless(run) == read_timeless(whole)
     assert json.loads((run / FILE).read_text()) == json.loads((whole / FILE).read_text())
+    # What the alarm stored of the step has become the whole step.
+    assert all(figure.is_equal for figure in replay(run, 2).figures())
+
+
+def test_an_alarm_about_the_course_keeps_what_the_step_computed(
+    tmp_path: Path, primed: RunConfig, monkeypatch: Patch
+) -> None:
+    collapse(monkeypatch)
+    with pytest.raises(TrainingDiverged, match=r"^GRPO step 3: reward_fall"):
+        train(changed(primed, "grpo", steps=5, store_every=100), tmp_path / "run")
+    assert all(figure.is_equal for figure in replay(tmp_path / "run", 3).figures())
+
+
+def test_a_false_alarm_is_resumed_with_another_limit(
+    tmp_path: Path, primed: RunConfig, monkeypatch: Patch
+) -> None:
+    great_gradient(monkeypatch)
+    with pytest.raises(TrainingDiverged, match=r"^GRPO step 2: gradient_spike .* and a higher limit$"):
+        train(primed, tmp_path / "run")
+    run = train(changed(primed, "trust", gradient_spike=1e6), tmp_path / "run", resume=True)
+    assert json.loads((run / FILE).read_text())["alarm"] == ""
+    assert len(read_metrics(run)) == 3
 
 
 def test_a_gradient_that_is_not_finite_skips_steps_and_a_few_stop_the_run(
@@ -588,6 +611,8 @@ def test_standings_follow_from_the_metrics(tmp_path: Path) -> None:
         ({"explained_variance": 1.0}, "trust.explained_variance"),
         ({"entropy": math.inf}, "trust.entropy"),
         ({"mismatch_max": math.nan}, "trust.mismatch_max"),
+        ({"gradient_spike": 0.9}, "trust.gradient_spike"),
+        ({"length_drift": 0.0}, "trust.length_drift"),
         ({"warn": ["entrpy"]}, 'there is no check "entrpy"; did you mean entropy?'),
     ],
 )

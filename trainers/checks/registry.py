@@ -141,9 +141,9 @@ CHECKS: dict[str, Check] = {
             "gradient_spike",
             "numerics",
             "the gradient's norm is not many times its median over the last steps",
-            "one batch would move the weights as far as many steps did. Likely causes: one episode with a "
-            "huge reward or length, or a learning rate at the edge. The step was not taken; lower "
-            "grpo.max_grad_norm if the batch is sound, and continue with --resume",
+            "one batch asks for another policy than all before it. Likely causes: one episode with a huge "
+            "reward or length, or a learning rate at the edge. The step was not taken, and its episodes are "
+            "stored; if they are sound, continue with --resume and a higher limit",
             unit="times",
         ),
         Check(

@@ -10,6 +10,8 @@ from ludus.trainers.config.values import nearest
 Most = Annotated[float, Field(ge=0)]
 """What a reading may be at most; `inf` switches the check off."""
 Share = Annotated[float, Field(ge=0, le=1)]
+Times = Annotated[float, Field(ge=1)]
+"""The same for a reading that is 1 where nothing changes."""
 
 
 def _known(names: list[str]) -> list[str]:
@@ -21,7 +23,8 @@ def _known(names: list[str]) -> list[str]:
 
 
 class TrustSection(Section):
-    """One limit for each check of a step. A check that fails stops the run, unless it is named in `warn`."""
+    """One limit for each check of a step. A check that fails stops the run, unless it is named in `warn`. A
+    resumed run may have other limits."""
 
     warn: Annotated[list[str], AfterValidator(_known)] = Field(
         default=["faults_by_action", "faults_by_reward", "length_drift", "form_over_success"]
@@ -54,7 +57,7 @@ class TrustSection(Section):
     """The share of tokens that the correction for the engine's numbers bounds."""
     entropy: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-4
     """The least entropy of the policy at sampled tokens, in nats."""
-    gradient_spike: Most = 50.0
+    gradient_spike: Times = 50.0
     """The gradient's norm, in medians of the last 32 steps' norms; from the ninth step on."""
     explained_variance: Annotated[float, Field(lt=1)] = -0.2
     """The least explained variance of the value model, each step's bounded below by -1, as a mean over the
@@ -96,7 +99,7 @@ class TrustSection(Section):
     """How improbable it is that so many faults follow a kind of action: 3 stands for 1e-3."""
     faults_by_reward: Most = 6.0
     """How improbable it is that so many faults are in groups with low, or with high, rewards."""
-    length_drift: Most = 8.0
+    length_drift: Times = 8.0
     """How many times longer, or shorter, completions of the last 8 steps are than those of the first 8."""
     form_over_success: Most = 6.0
     """By how many standard errors a form term rose and success fell, whichever is less, over the last 8 steps

@@ -105,7 +105,7 @@ def open_run(config: RunConfig, run: Path, resume: bool) -> Iterator[Path]:
     Raises:
         RunError: if the folder holds a run and `resume` is false, if there is no run to resume, or if another
             process is at work on it.
-        ConfigError: if the run began with another configuration.
+        ConfigError: if the run began with another configuration, `[trust]` aside.
     """
     written = run / "config.toml"
     if resume:
@@ -152,10 +152,11 @@ def _alone(run: Path) -> Iterator[None]:
 
 
 def _refuse_changes(config: RunConfig, begun: RunConfig, written: Path) -> None:
+    """`[trust]` may be another: it decides when a run stops, not what is trained."""
     # Through TOML, which has no tuples: one that was given from Python is a list in the file.
     now, then = (_values(tomllib.loads(given.to_toml())) for given in (config, begun))
     for key in then | now:
-        if now.get(key, _ABSENT) != then.get(key, _ABSENT):
+        if not key.startswith("trust.") and now.get(key, _ABSENT) != then.get(key, _ABSENT):
             raise ConfigError(
                 f"{key} = {now.get(key, _ABSENT)!r}, but the run began with {then.get(key, _ABSENT)!r}: "
                 "resumed so, it would be neither the one nor the other; resume with "
