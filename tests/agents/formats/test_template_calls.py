@@ -56,7 +56,7 @@ def whole(form: TemplateFormat, messages: Any, tools: Any = TOOLS) -> tuple[int,
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_format_is_the_one_that_the_template_writes(name: str) -> None:
-    assert FORMATS[name]._calls.name == FAMILIES[name][1]
+    assert FORMATS[name]._style.calls.name == FAMILIES[name][1]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -114,7 +114,7 @@ def test_every_turn_appends_where_the_model_writes_as_its_template(name: str, da
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_call_in_other_words_makes_the_episode_fork(name: str) -> None:
     form = FORMATS[name]
-    written = form._decode_text(form.demonstrate(says("", {"place": "Lomar", "day": 2}))[:-1])
+    written = form._template.decode(form.demonstrate(says("", {"place": "Lomar", "day": 2}))[:-1])
     other = written.replace("Lomar", "Lomar ").replace(", ", ",  ").replace("\n</parameter>", "</parameter>")
     said = (*encode(form, other), form.stop_ids[0])
     assert other != written
@@ -122,7 +122,9 @@ def test_a_call_in_other_words_makes_the_episode_fork(name: str) -> None:
     context = (*form.first_prompt(START, TOOLS).ids, *said)
     results = [tool_result(call, "dry") for call in reply["tool_calls"]]
     added = form.next_prompt([*START, reply], context, results, TOOLS)
-    same = form._decode_text(said[:-1]) == form._written(form._render(START, TOOLS), [*START, reply], TOOLS)
+    same = form._template.decode(said[:-1]) == form._written(
+        form._render(START, TOOLS), [*START, reply], TOOLS
+    )
     assert added.fork != same
     if added.fork:
         assert added.ids == whole(form, [*START, reply, *results])
@@ -138,12 +140,12 @@ def test_malformed_and_cut_calls_go_on(name: str, cut: int) -> None:
     context = (*form.first_prompt(START, TOOLS).ids, *said)
     answers = [tool_result(call, "Error: x") for call in reply.get("tool_calls", [])] or [user("Error: x")]
     added = form.next_prompt([*START, reply], context, answers, TOOLS)
-    assert "Error: x" in form._decode_text(added.ids)
+    assert "Error: x" in form._template.decode(added.ids)
     again = form.demonstrate(says("", {"place": "Kadath"}))
     everything = (*(() if added.fork else context), *added.ids, *again)
     later = [*START, reply, *answers, form.parse(again, TOOLS)]
     result = tool_result(later[-1]["tool_calls"][0], "dry")
-    assert "dry" in form._decode_text(form.next_prompt(later, everything, [result], TOOLS).ids)
+    assert "dry" in form._template.decode(form.next_prompt(later, everything, [result], TOOLS).ids)
 
 
 def test_a_template_that_knows_one_call_at_once_is_given_the_first() -> None:
@@ -155,7 +157,7 @@ def test_a_template_that_knows_one_call_at_once_is_given_the_first() -> None:
     results = [tool_result(call, f"dry {n}") for n, call in enumerate(reply["tool_calls"])]
     added = form.next_prompt([*START, reply], (*whole(form, START), *said), results, TOOLS)
     assert added.fork
-    shown = form._decode_text(added.ids)
+    shown = form._template.decode(added.ids)
     assert "dry 0" in shown
     assert "dry 1" in shown
 
@@ -164,7 +166,7 @@ def test_a_template_that_knows_one_call_at_once_is_given_the_first() -> None:
 def test_without_tools_nothing_is_a_call(name: str) -> None:
     form = FORMATS[name]
     said = form.demonstrate(says("", {"place": "Lomar"}))
-    assert form.parse(said) == assistant(form._decode_text(said[:-1]))
+    assert form.parse(said) == assistant(form._template.decode(said[:-1]))
 
 
 def test_thinking_that_the_prompt_begins_is_not_searched_for_calls() -> None:
@@ -183,7 +185,9 @@ def test_thinking_that_the_prompt_begins_is_not_searched_for_calls() -> None:
 def test_ids_from_elsewhere_fit_a_template_that_wants_nine_characters() -> None:
     form = FORMATS["mistral"]
     reply = says("", {"place": "Lomar"}, ids="toolu_{}".format)
-    shown = form._decode_text(whole(form, [*START[1:], reply, tool_result(reply["tool_calls"][0], "dry")]))
+    shown = form._template.decode(
+        whole(form, [*START[1:], reply, tool_result(reply["tool_calls"][0], "dry")])
+    )
     (named,) = {part[:9] for part in shown.split('id": "')[1:]}
     assert named.isalnum()
 
@@ -240,7 +244,7 @@ def test_a_models_own_response_template_reads_its_calls(template: str, response:
     tokenizer = families.tokenizer(template)
     tokenizer.response_template = response
     form = TemplateFormat(tokenizer)
-    assert form._calls.name == "response_template"
+    assert form._style.calls.name == "response_template"
     reply = says("I look.", {"place": "Lomar", "day": 2}, {"place": "Kadath"})
     said = form.demonstrate(reply)
     assert form.parse(said, TOOLS) == reply
@@ -274,7 +278,7 @@ def test_what_transformers_reads_and_json_does_not_is_malformed(value: str) -> N
         f'<tool_call>\n{{"name": "forecast", "arguments": {{"place": {place}}}}}\n</tool_call>'
         for place in ('"Lomar"', value)
     )
-    reply = TemplateFormat(tokenizer)._calls.read(f"{good}\n{odd}\n{good}", TOOLS)
+    reply = TemplateFormat(tokenizer)._style.calls.read(f"{good}\n{odd}\n{good}", TOOLS)
     first, second, third = calls_of(reply)
     assert first.arguments == third.arguments == {"place": "Lomar"}
     assert second.arguments == {"place": "\ufffd"} if "ud800" in value else value in second.arguments
@@ -300,5 +304,5 @@ def test_a_response_template_that_is_none_is_explained() -> None:
 def test_a_response_template_reads_any_text(text: str) -> None:
     tokenizer = families.tokenizer(families.HERMES)
     tokenizer.response_template = RESPONSE
-    read = TemplateFormat(tokenizer)._calls.read(text, TOOLS)
+    read = TemplateFormat(tokenizer)._style.calls.read(text, TOOLS)
     assert read["role"] == "assistant"

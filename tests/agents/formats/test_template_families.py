@@ -218,7 +218,7 @@ def test_words_come_back(name: str) -> None:
 @pytest.mark.parametrize("name", CALLING)
 def test_calls_are_recognised_and_come_back(name: str) -> None:
     form = form_of(name)
-    assert form._calls.name == FAMILIES[name].calls
+    assert form._style.calls.name == FAMILIES[name].calls
     many = (
         ({"place": "Lomar", "day": 2},)
         if name in ONE_CALL
@@ -257,6 +257,55 @@ def test_a_later_turn_appends_or_is_the_template_s(name: str) -> None:
     whole = form.first_prompt(everything).ids
     assert (added.ids if added.fork else (*context, *said, *added.ids)) == whole
     assert added.fork == (name in ("qwen3-thinking", "deepseek-r1", "glm-4.5", "gpt-oss"))
+
+
+def test_an_end_that_is_never_read_is_replaced_and_nothing_else() -> None:
+    """gpt-oss ends a reply with <|return|>, in whose place its template writes <|end|> once it goes on."""
+    form = form_of("gpt-oss")
+    context = form.first_prompt(START).ids
+    (returned, ended) = ids_of(form, "<|return|> <|end|>")
+    said = form.demonstrate(assistant("It is dry."))
+    reply, asked = form.parse(said), user("And then?")
+    assert said[-1] == returned
+    added = form.next_prompt([*START, reply], (*context, *said), [asked])
+    assert added.fork
+    assert added.ids[: len(context) + len(said)] == (*context, *said[:-1], ended)
+    assert added.ids == form.first_prompt([*START, reply, asked]).ids
+    cut = form.next_prompt([*START, reply], (*context, *said[:-1]), [asked])
+    assert (cut.fork, (*context, *said[:-1], *cut.ids)) == (False, added.ids)
+    thought = form.demonstrate(assistant("<think>\nclouds?\n</think>\n\nIt is dry."))
+    later = form.next_prompt([*START, form.parse(thought)], (*context, *thought), [asked])
+    assert (later.fork, later.ids) == (True, added.ids)  # thinking is dropped
+
+
+@pytest.mark.parametrize("name", FRAMED)
+def test_thinking_before_a_call_stays_until_there_is_an_answer(name: str) -> None:
+    form, thought = form_of(name), "<think>\nclouds?\n</think>\n\n"
+    prompt, said = form.first_prompt(START, TOOLS).ids, form.demonstrate(says(thought, {"place": "Lomar"}))
+    called = form.parse(said, TOOLS)
+    assert called["content"].strip() == thought.strip()
+    result = tool_result(called["tool_calls"][0], "dry")
+    heard = form.next_prompt([*START, called], (*prompt, *said), [result], TOOLS)
+    assert not heard.fork
+    context = (*prompt, *said, *heard.ids)
+    assert "clouds?" in text_of(form, context)
+    answered, asked = form.demonstrate(assistant("It is dry.")), user("And then?")
+    history = [*START, called, result, form.parse(answered, TOOLS)]
+    later = form.next_prompt(history, (*context, *answered), [asked], TOOLS)
+    whole = form.first_prompt([*history, asked], TOOLS).ids
+    assert (later.ids if later.fork else (*context, *answered, *later.ids)) == whole
+    assert ("clouds?" in text_of(form, whole)) == (name != "gpt-oss")
+
+
+def test_words_and_thinking_before_a_call_go_on() -> None:
+    """gpt-oss's template refuses both; what it can show is shown."""
+    form = form_of("gpt-oss")
+    reply = says("<think>\nclouds?\n</think>\n\nI look.", {"place": "Lomar"})
+    said = form.demonstrate(reply)
+    read = form.parse(said, TOOLS)
+    context = (*form.first_prompt(START, TOOLS).ids, *said)
+    added = form.next_prompt([*START, read], context, [tool_result(read["tool_calls"][0], "dry")], TOOLS)
+    assert "I look." in text_of(form, (*context, *added.ids))
 
 
 def test_the_next_role_ends_a_turn_that_ends_with_nothing() -> None:
@@ -300,7 +349,7 @@ def test_the_date_is_that_of_the_run(name: str) -> None:
     other = TemplateFormat(tokenizer(name), day=DAY + datetime.timedelta(1))
     assert other.first_prompt(messages).ids != form_of(name).first_prompt(messages).ids
     today = datetime.date.today()
-    assert TemplateFormat(tokenizer(name))._day in (today, datetime.date.today())
+    assert TemplateFormat(tokenizer(name))._template.day in (today, datetime.date.today())
 
 
 @pytest.mark.parametrize("name", FAMILIES)
