@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from ludus.agents.kept import KeptSets
 from ludus.envs.chat import Chat, Message
 
 
@@ -73,6 +74,9 @@ class Turn:
     training: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """What a training step computed for each completion id, by name (`ludus.trainers.replay.record` has the
     names); empty if none was trained on the turn."""
+    kept: KeptSets | None = None
+    """The ids that each completion id was drawn among, where sampling left some of the vocabulary out (top-p,
+    top-k, min-p) and the engine tells; `logprobs` are of the distribution over them. None: among all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,8 @@ class TrainingSequence:
     """Whose tokens were sampled; another actor's are never in the same row."""
     turns: tuple[int, ...] = ()
     """Which turns of the episode the sampled tokens are of, in order."""
+    kept: KeptSets | None = None
+    """The ids that each sampled token was drawn among, in order; None: among all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,4 +190,6 @@ class Episode:
             sampled += [False] * len(turn.prompt_ids) + [True] * len(turn.completion_ids)
             logprobs += [0.0] * len(turn.prompt_ids) + list(turn.logprobs)
         actor = self.turns[turns[0]].actor
-        return TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs), actor, turns)
+        kept = [turn.kept for index in turns if (turn := self.turns[index]).kept is not None]
+        sets = KeptSets.joined(kept) if kept else None
+        return TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs), actor, turns, sets)

@@ -142,6 +142,11 @@ def load_tokenizer(path_or_name: str | Path) -> Any:
         return _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
 
 
+def count_words(tokenizer: Any) -> int:
+    """One more than a tokenizer's largest id; a model may have more, where its matrices were padded."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
 def tokenizer_key(tokenizer: Any) -> str:
     """Tells tokenizers apart by what their ids mean and by their chat template."""
     return f"{content_key([tokenizer.get_vocab(), tokenizer.chat_template]):016x}"

@@ -10,6 +10,7 @@ import gymnasium
 from ludus.agents.conversation import Conversation
 from ludus.agents.engines.base import Engine, Sampling
 from ludus.agents.formats.base import ChatFormat
+from ludus.agents.kept import KeptSets
 from ludus.envs.chat import Chat
 from ludus.envs.scripted import ScriptedAgent
 
@@ -23,6 +24,8 @@ class Action:
     prompt_ids: tuple[int, ...] = ()
     completion_ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
+    kept: KeptSets | None = None
+    """The ids that each completion id was drawn among, see `Completion`."""
     finish: Literal["stop", "length", "malformed", ""] = ""
     """`length`: cut off. `malformed`: the server refused its own model's output."""
     fork: bool = False
@@ -168,6 +171,7 @@ class EnginePlayer:
             prompt_ids=tuple(prompt.ids),
             completion_ids=completion.ids,
             logprobs=completion.logprobs,
+            kept=completion.kept,
             finish=completion.finish,
             fork=prompt.fork,
             weights_version=completion.weights_version,

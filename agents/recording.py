@@ -86,6 +86,7 @@ class Recorder:
                 prompt_ids=action.prompt_ids,
                 completion_ids=action.completion_ids,
                 logprobs=action.logprobs,
+                kept=action.kept,
                 finish=action.finish,
                 fork=action.fork,
                 generate_seconds=generate_seconds,

@@ -6,16 +6,16 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string, training: map string → list of double} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string, training: map string → list of double, kept: list of list of int32} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
 A message is {role, content, parts, tool_calls, tool_call_id}, null where it has no such key; `tool_calls` is JSON,
 since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
 list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL.
-`vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. The file's metadata says
-`ludus.episodes = 7`, and what its writer adds. Files of versions 3 to 6, which lack the columns of `_ADDED`,
-are read as well."""  # noqa: E501
+`vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. `kept` is null where tokens were
+drawn among all ids. The file's metadata says `ludus.episodes = 8`, and what its writer adds. Files of
+versions 3 to 7, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,6 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.kept import KeptSets
 from ludus.envs.chat import Message, Part, part_image, part_text, text_part
 from ludus.tools.errors import UserError
 from ludus.tools.files import replacing_file
@@ -64,6 +65,7 @@ _TURN = pa.struct(
         ("vendor", pa.string()),
         ("anchor", pa.string()),
         ("training", pa.map_(pa.string(), pa.list_(pa.float64()))),
+        ("kept", pa.list_(pa.list_(pa.int32()))),
     ]
 )
 VERSION = "ludus.episodes"
@@ -87,13 +89,14 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
         ("task_kind", pa.string()),
     ],
-    metadata={VERSION: "7"},
+    metadata={VERSION: "8"},
 )
 _ADDED = {
     4: {"task_name", "form_terms", "actor"},
     5: {"expected", "failure", "task_kind", "reasoning_tokens", "cached_tokens", "cost", "vendor"},
     6: {"anchor"},
     7: {"training"},
+    8: {"kept"},
 }
 """The columns, of episodes and of turns, that came with a version."""
 
@@ -108,7 +111,7 @@ def _as_of(version: int) -> pa.Schema:
     )
 
 
-_SCHEMAS = {str(version): _as_of(version) for version in range(3, 8)}
+_SCHEMAS = {str(version): _as_of(version) for version in range(3, 9)}
 _ROWS = 64
 """Episodes in a row group, which is what a reader has in memory at once."""
 
@@ -266,6 +269,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "vendor": json.dumps(turn.vendor) if turn.vendor else None,
         "anchor": turn.anchor,
         "training": turn.training,
+        "kept": None if turn.kept is None else list(turn.kept),
     }
 
 
@@ -314,6 +318,7 @@ def _turn(row: dict[str, Any]) -> Turn:
             "logprobs": tuple(row["logprobs"]),
             "vendor": json.loads(row.get("vendor") or "{}"),
             "training": {name: tuple(values) for name, values in row.get("training", {}).items()},
+            "kept": None if row.get("kept") is None else KeptSets.of(row["kept"]),
         }
     )
 

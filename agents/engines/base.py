@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from ludus.agents.kept import KeptSets
 from ludus.tools.errors import UserError
 
 
@@ -39,6 +40,11 @@ class Sampling:
     """0 means no limit."""
     min_p: float = 0.0
 
+    @property
+    def is_truncated(self) -> bool:
+        """Whether tokens are drawn from a part of the vocabulary, where they are drawn at all."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
     def room(self, prompt_tokens: int, max_context: int) -> int:
         """How many tokens may be sampled after a prompt; 0 or less where the context is full. Nothing cuts a
         prompt: its completion is empty then, and its episode ends with `limit:tokens`."""
@@ -52,6 +58,8 @@ class Completion:
     logprobs: tuple[float, ...]
     finish: Literal["stop", "length"]
     weights_version: int
+    kept: KeptSets | None = None
+    """The ids that each was drawn among; None where that was all of them, or the engine does not tell."""
 
 
 class Session(Protocol):

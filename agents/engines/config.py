@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ludus.agents.engines.base import Engine
-from ludus.agents.models import LoadedModel
+from ludus.agents.models import LoadedModel, count_words
 from ludus.tools.section import Section
 
 
@@ -38,6 +38,11 @@ class EngineSection(Section):
         """Whether it samples from weights that a trainer can change."""
         return self.kind == "embedded"
 
+    @property
+    def records_kept(self) -> bool:
+        """Whether its completions tell which ids each token was drawn among."""
+        return self.kind == "embedded"
+
     @model_validator(mode="after")
     def _server_has_a_use(self) -> Self:
         if self.kind == "openai" and not self.openai.url:
@@ -67,7 +72,8 @@ def make_engine(
         case "embedded":
             from ludus.agents.engines.embedded import EmbeddedEngine
 
-            return EmbeddedEngine(model.model, concurrency, section.max_context or None, patience_s)
+            context, words = section.max_context or None, count_words(model.tokenizer)
+            return EmbeddedEngine(model.model, concurrency, context, patience_s, words)
         case "openai":
             from ludus.agents.engines.openai import OpenAIEngine
             from ludus.agents.engines.server import OpenAIServer

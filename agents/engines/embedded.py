@@ -23,6 +23,7 @@ import torch
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.engines.steps import Batch, Request, reach
+from ludus.agents.kept import KeptSets
 
 
 class EmbeddedSession:
@@ -96,6 +97,8 @@ class EmbeddedEngine:
         patience_s: how long a session that is away holds up the others, once per turn. If answers always come
             sooner, results are repeatable to the bit. 0 never waits: for slow environments, where throughput
             matters more.
+        words: how many ids the tokenizer has; those of the model from there on, which pad its matrices, are
+            never sampled. None: all of the model's may be.
 
     Raises:
         EngineError: the engine would compute another model, `max_context` exceeds what it was built for, or
@@ -103,7 +106,12 @@ class EmbeddedEngine:
     """
 
     def __init__(
-        self, model: Any, slots: int = 64, max_context: int | None = None, patience_s: float = 2.0
+        self,
+        model: Any,
+        slots: int = 64,
+        max_context: int | None = None,
+        patience_s: float = 2.0,
+        words: int | None = None,
     ) -> None:
         if slots < 1:
             raise EngineError(f"slots={slots}: an engine needs at least one")
@@ -111,7 +119,7 @@ class EmbeddedEngine:
         self.patience_s = patience_s
         self._device: torch.device = model.device
         self._weights_version = 0
-        self._batch = Batch(model, slots)
+        self._batch = Batch(model, slots, words)
         self._sessions: dict[int, EmbeddedSession] = {}
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -270,7 +278,11 @@ class EmbeddedEngine:
                 session.request, session.away_since = None, time.monotonic()
                 request.future.set_result(
                     Completion(
-                        tuple(request.new_ids), tuple(request.logprobs), request.finish, self._weights_version
+                        tuple(request.new_ids),
+                        tuple(request.logprobs),
+                        request.finish,
+                        self._weights_version,
+                        KeptSets.of(request.kept) if request.kept else None,
                     )
                 )
 

@@ -93,8 +93,8 @@ class OpenAISession:
             UserError: it refuses to answer.
         """
         engine = self.engine
-        plain = sampling.top_p >= 1 and sampling.top_k <= 0 and sampling.min_p <= 0
-        if not engine.processed_logprobs and not (plain and sampling.temperature in (0, 1)):
+        plain = not sampling.is_truncated and sampling.temperature in (0, 1)
+        if not (engine.processed_logprobs or plain):
             raise EngineError(
                 f"{engine.server.name} may give log-probabilities of another distribution than {sampling} "
                 "draws from: start vLLM with --logprobs-mode processed_logprobs and say "

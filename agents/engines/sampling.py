@@ -1,11 +1,13 @@
 """Drawing tokens, each request from its own counter-based stream, with their log-probabilities."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from ludus.agents.engines.base import Sampling
+from ludus.agents.kept import Ids
 
 
 def uniforms(seeds: Sequence[int], counters: Sequence[int]) -> np.ndarray:
@@ -33,13 +35,17 @@ def distribution(logits_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     then top-k, top-p and min-p, renormalised over the tokens they keep (-inf elsewhere). At temperature 0:
     those of the model's own distribution."""
     logits_NV = logits_NV.float()
-    if sampling.temperature == 0:
-        return torch.log_softmax(logits_NV, dim=-1)
-    logprobs_NV = torch.log_softmax(logits_NV / sampling.temperature, dim=-1)
-    if 0 < sampling.top_k < logits_NV.shape[-1] or sampling.top_p < 1 or sampling.min_p > 0:
+    logprobs_NV = torch.log_softmax(logits_NV / (sampling.temperature or 1.0), dim=-1)
+    if _cuts(sampling, logits_NV.shape[-1]):
         support_NV = _support(logprobs_NV, sampling)
         logprobs_NV = torch.log_softmax(logprobs_NV.masked_fill(~support_NV, -torch.inf), dim=-1)
     return logprobs_NV
+
+
+def _cuts(sampling: Sampling, vocabulary: int) -> bool:
+    """Whether an id may be left out."""
+    cuts = 0 < sampling.top_k < vocabulary or sampling.top_p < 1 or sampling.min_p > 0
+    return sampling.temperature > 0 and cuts
 
 
 def _support(logprobs_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -58,15 +64,20 @@ def _support(logprobs_NV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     return torch.zeros_like(keep_NV).scatter(1, order_NV, keep_NV)
 
 
-def draw(
-    logits_NV: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draws one token per row by inverting the cumulative distribution in the order of ids; the likeliest at
-    temperature 0.
+class Drawn(NamedTuple):
+    """One token of each of N rows."""
 
-    Returns:
-        Ids [N], int64, and their log-probabilities [N], float32, under `distribution`.
-    """
+    ids_N: torch.Tensor
+    """int64."""
+    logprobs_N: torch.Tensor
+    """float32, under `distribution`."""
+    kept: Sequence[Ids]
+    """The ids that each was drawn among; empty where that was all of them."""
+
+
+def draw(logits_NV: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> Drawn:
+    """Draws one token per row by inverting the cumulative distribution in the order of ids; the likeliest at
+    temperature 0."""
     logprobs_NV = distribution(logits_NV, sampling)
     if sampling.temperature == 0:
         ids_N = logprobs_NV.argmax(dim=-1)
@@ -77,4 +88,12 @@ def draw(
         # right=True: the first id whose cumulative value exceeds the target, which therefore has a positive
         # share
         ids_N = torch.searchsorted(cumulative_NV, targets_N1, right=True)[:, 0]
-    return ids_N, logprobs_NV.gather(1, ids_N[:, None])[:, 0]
+    kept = _kept(logprobs_NV) if _cuts(sampling, logprobs_NV.shape[-1]) else ()
+    return Drawn(ids_N, logprobs_NV.gather(1, ids_N[:, None])[:, 0], kept)
+
+
+def _kept(logprobs_NV: torch.Tensor) -> Sequence[Ids]:
+    """The ids of each row that may be drawn."""
+    may_NV = logprobs_NV > -torch.inf
+    ids = may_NV.nonzero()[:, 1].to(torch.int32).cpu().numpy()
+    return np.split(ids, may_NV.sum(dim=1).cumsum(0)[:-1].tolist())

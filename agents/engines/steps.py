@@ -17,6 +17,7 @@ from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
 from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
+from ludus.agents.kept import Ids
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
@@ -37,6 +38,8 @@ class Request:
     future: "asyncio.Future[Completion]"
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    kept: list[Ids] = field(default_factory=list)
+    """What each new id was drawn among; empty where that was all ids."""
 
     @property
     def finish(self) -> Literal["stop", "length", ""]:
@@ -66,10 +69,12 @@ class Row:
 
 
 class Batch:
-    """The sequences that are computed together, at most `slots`, and their keys and values."""
+    """The sequences that are computed together, at most `slots`, and their keys and values. Of the model's
+    ids, the first `words` may be sampled; None: all."""
 
-    def __init__(self, model: Any, slots: int) -> None:
+    def __init__(self, model: Any, slots: int, words: int | None) -> None:
         self.model = model
+        self._words = words
         self._slots = slots
         self._store = SlotStore()
         self.rows: list[Row] = []
@@ -161,7 +166,8 @@ class Batch:
         )
         if followers:
             logits_NV = logits_NV[torch.tensor(sources, device=logits_NV.device)]
-        return self._sample([row.request for row in rows if row.request], rows, logits_NV)
+        requests = [row.request for row in rows if row.request]
+        return self._sample(requests, rows, logits_NV[:, : self._words])
 
     def _take(self) -> tuple[list[int], dict[int, list[int]]]:
         """Rows for the next pass, and for some of them (by index in that list) the rows that begin with the
@@ -194,10 +200,12 @@ class Batch:
                 [request.seed for request in chosen], [len(request.new_ids) for request in chosen]
             )
             drawn = draw(logits, sampling, numbers)
-            ids, logprobs = torch.stack([tensor.double() for tensor in drawn]).tolist()
+            ids, logprobs = torch.stack([drawn.ids_N.double(), drawn.logprobs_N.double()]).tolist()
             for place, id, logprob in zip(places, ids, logprobs, strict=True):
                 requests[place].new_ids.append(int(id))
                 requests[place].logprobs.append(logprob)
+            for place, kept in zip(places, drawn.kept, strict=False):
+                requests[place].kept.append(kept)
         finished = False
         for request, row in zip(requests, rows, strict=True):
             if request.finish:

@@ -77,7 +77,9 @@ class Support:
         return cls(ids, torch.nn.functional.pad(sizes.cumsum(0), (1, 0)))
 
     def to(self, device: torch.device | str) -> Self:
-        """The same sets on another device."""
+        """The same sets on another device; themselves where they are there already."""
+        if self.ids.device == torch.device(device):
+            return self
         return type(self)(self.ids.to(device), self.offsets.to(device))
 
     def __len__(self) -> int:

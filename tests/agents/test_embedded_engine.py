@@ -102,6 +102,11 @@ def test_logprobs_are_those_of_a_plain_forward_under_the_sampled_distribution(
                 logits = model(torch.tensor([ids])).logits[0, len(context) - 1 : -1]
             expected = distribution(logits, sampling)[range(len(completion.ids)), list(completion.ids)]
             torch.testing.assert_close(torch.tensor(completion.logprobs), expected, atol=2e-5, rtol=1e-5)
+            assert (completion.kept is None) == (not sampling.is_truncated)
+            for place, kept in enumerate(completion.kept or ()):
+                among = torch.log_softmax(logits[place, kept.tolist()] / sampling.temperature, -1)
+                drawn = among[kept.tolist().index(completion.ids[place])]
+                assert drawn.item() == pytest.approx(completion.logprobs[place], abs=2e-5)
             context = [*ids, *range(10, 13 + turn)]
 
 

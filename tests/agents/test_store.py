@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.kept import KeptSets
 from ludus.agents.store import (
     SCHEMA,
     EpisodeFileError,
@@ -21,8 +22,8 @@ from ludus.agents.store import (
 )
 from ludus.envs.chat import assistant, image_part, text_part, user
 
-VERSION_3, VERSION_4, VERSION_5, VERSION_6 = (
-    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5, 6)
+VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7 = (
+    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5, 6, 7)
 )
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
@@ -65,6 +66,7 @@ turns = st.builds(
     vendor=st.dictionaries(names, json_values, max_size=3),
     anchor=texts,
     training=st.dictionaries(texts, st.lists(floats, max_size=4).map(tuple), max_size=2),
+    kept=st.none() | st.lists(st.lists(st.integers(0, 2**31 - 1), max_size=4), max_size=6).map(KeptSets.of),
 )
 int64 = st.integers(-(2**63), 2**63 - 1)
 episodes = st.builds(
@@ -226,17 +228,36 @@ def test_a_file_of_version_6_is_read() -> None:
     assert read_episodes(VERSION_6) == [played]
 
 
+def test_a_file_of_version_7_is_read() -> None:
+    turn = Turn(
+        [user("2+2")],
+        assistant("4"),
+        1.0,
+        {"exact": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+        training={"logprob": (-0.25, -0.5), "advantage": (1.0, 1.0)},
+    )
+    spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
+    played = Episode(*spec, StopReason.TERMINATED, True, task_name="2+2", form_terms=("format",))
+    assert read_episodes(VERSION_7) == [played]
+
+
 def test_a_file_of_a_later_version_is_named(tmp_path: Path) -> None:
     later = SCHEMA.with_metadata({"ludus.episodes": "99"})
     pq.write_table(pa.Table.from_pylist([], schema=later), tmp_path / "later.parquet")
-    named = r"later\.parquet is an episode file of version 99, and this version of Ludus reads 3 to 7:"
+    named = r"later\.parquet is an episode file of version 99, and this version of Ludus reads 3 to 8:"
     with pytest.raises(EpisodeFileError, match=named):
         read_episodes(tmp_path / "later.parquet")
 
 
 def test_a_file_says_what_its_writer_adds(tmp_path: Path) -> None:
     path = write_episodes(tmp_path / "e.parquet", [], {"ludus.step": "7"})
-    assert file_metadata(path) == {"ludus.step": "7", "ludus.episodes": "7"}
+    assert file_metadata(path) == {"ludus.step": "7", "ludus.episodes": "8"}
     assert read_episodes(path) == []
 
 
@@ -273,6 +294,24 @@ def test_each_actor_has_its_own_return_and_rows() -> None:
         ("white", (20, 21, 50, 51)),
         ("black", (40, 41)),
     ]
+
+
+def test_a_row_has_the_kept_sets_of_its_turns(tmp_path: Path) -> None:
+    def turn(prompt: int, *kept: list[int], fork: bool = False) -> Turn:
+        said = tuple(among[0] for among in kept)
+        sets = KeptSets.of(kept) if kept else None
+        return Turn([], assistant(""), 0.0, {}, (prompt,), said, (-0.5,) * len(said), fork=fork, kept=sets)
+
+    turns = (turn(10, [3, 5], [4]), turn(20), turn(30, [1, 2, 3]), turn(40, [7, 9], fork=True))
+    (read,) = read_episodes(
+        write_episodes(tmp_path / "e.parquet", [Episode("e", {}, 1, "t", turns, StopReason.TERMINATED)])
+    )
+    assert [[among.tolist() for among in row.kept] for row in read.training_sequences() if row.kept] == [
+        [[3, 5], [4], [1, 2, 3]],
+        [[7, 9]],
+    ]
+    (stored,) = pq.read_table(tmp_path / "e.parquet").to_pylist()
+    assert [turn["kept"] for turn in stored["turns"]][:2] == [[[3, 5], [4]], None]
 
 
 def test_not_a_number_survives(tmp_path: Path) -> None:

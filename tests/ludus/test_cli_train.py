@@ -176,7 +176,7 @@ def test_a_corrupt_checkpoint_is_named(run: Run, interrupt: Run, tmp_path: Path)
         (["--grpo.steps=many"], ["grpo.steps", "many"]),
         (["--grpo.loss=grop"], ["grop", "grpo"]),
         (["--grpo.group-size=1"], ["group_size"]),
-        (["--rollout.top-p=0.9"], ["top_p"]),
+        (["--rollout.top-p=1.9"], ["top_p"]),
         (["--rollout.max-tokens=9999"], ["max_tokens", "max_episode_tokens"]),
         (["--environment.id=ludus/Aritmetic-v0"], ["ludus/Aritmetic-v0", "ludus/Arithmetic-v0"]),
         (["--environment.id=ludus/PacMan-v0", "--environment.arguments={}"], ["ludus/PacMan-v0"]),

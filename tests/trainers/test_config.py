@@ -115,6 +115,10 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"grpo": {"groups": 16, "updates_per_batch": 3}}, ["updates_per_batch = 3", "groups = 16"]),
         ({"grpo": {"overlong_tokens": 65}}, ["overlong_tokens = 65", "max_tokens = 64"]),
         ({"rollout": {"temperature": 0.0}}, ["rollout.temperature"]),
+        ({"rollout": {"top_p": 0.0}}, ["rollout.top_p"]),
+        ({"rollout": {"top_p": 1.5}}, ["rollout.top_p"]),
+        ({"rollout": {"top_k": 1}}, ["top_k = 1", "0 for all"]),
+        ({"rollout": {"min_p": 1.0}}, ["rollout.min_p"]),
         ({"rollout": {"max_tokens": 100, "max_episode_tokens": 50}}, ["max_tokens = 100", "50"]),
         ({"evaluation": {"first_seed": 5}}, ["first_seed = 5", "training seeds"]),
         (
@@ -137,10 +141,13 @@ def test_what_is_wrong_is_named_with_its_fix(sections: dict[str, Any], named: li
 
 
 @pytest.mark.parametrize(("name", "value"), [("top_p", 0.9), ("top_k", 20), ("min_p", 0.05)])
-def test_truncated_sampling_is_refused_in_training_with_the_reason(name: str, value: float) -> None:
-    message = refuse(rollout={name: value})
-    assert name in message
-    assert "renormalised" in message
+def test_ids_are_left_out_only_where_the_engine_tells_which(name: str, value: float) -> None:
+    rollout = {name: value}
+    config = parse_config({"environment": {"id": "ludus/Arithmetic-v0"}, "rollout": rollout})
+    assert getattr(config.rollout.sampling(0.7), name) == value
+    server = {"kind": "openai", "openai": {"url": "http://localhost:8000/v1"}}
+    untrained: Any = {"sft": {"steps": 0}, "grpo": {"steps": 0}, "engine": server}
+    assert 'engine.kind = "openai" does not tell which' in refuse(rollout=rollout, **untrained)
 
 
 def test_several_errors_are_counted() -> None:

@@ -35,6 +35,7 @@ from transformers import (
 )
 
 from ludus.agents.episode import TrainingSequence
+from ludus.agents.kept import KeptSets
 from ludus.kernels import grpo_loss, token_weights
 from ludus.trainers.batches.packing import flat_logprobs, pack, sampled_counts
 from ludus.trainers.losses.policy import PolicyMetrics
@@ -160,15 +161,17 @@ def make_forest(seed=0, rows=14):
 
 
 def plain(model, rows, temperature):
-    """log_softmax of the full logits of each row alone: log-probabilities and entropies in flat order."""
+    """log_softmax of each row's logits, alone and over the kept ids: log-probabilities and entropies in flat
+    order."""
     model.eval()
     logprobs, entropies = [], []
     for row in rows:
         logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0] / temperature
-        log_p = torch.log_softmax(logits, -1)
         places = [t for t, sampled in enumerate(row.sampled) if sampled]
-        logprobs += [log_p[t - 1, row.ids[t]] for t in places]
-        entropies += [-(log_p[t - 1].exp() * log_p[t - 1]).sum() for t in places]
+        for t, kept in zip(places, row.kept or [torch.arange(WORDS)] * len(places), strict=True):
+            log_p = torch.log_softmax(logits[t - 1, kept.tolist()], -1)
+            logprobs.append(log_p[kept.tolist().index(row.ids[t])])
+            entropies.append(-(log_p.exp() * log_p).sum())
     model.train()
     return torch.stack(logprobs), torch.stack(entropies)
 
@@ -218,6 +221,42 @@ def test_rows_that_share_score_as_each_row_alone(family, seed, block, monkeypatc
             scored.entropy, expected_entropy[part.token_N].detach(), rtol=0, atol=1e-10
         )
         (scored.logprobs * weights[part.token_N]).sum().backward()
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-10)
+
+
+def truncated(rows, seed=0):
+    """The rows, each token drawn among some ids; where rows begin alike, not always among the same."""
+    rng = random.Random(seed)
+    return [
+        replace(
+            row,
+            kept=KeptSets.of(
+                sorted({id, *rng.sample(range(WORDS), rng.choice([0, 1, 1, 5, 30]))})
+                for id, sampled in zip(row.ids, row.sampled, strict=True)
+                if sampled
+            ),
+        )
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_drawn_among_some_ids_score_over_these_alone(family, in_double):
+    """Log-probabilities, entropies, and the gradients of both in every parameter, also where rows share."""
+    model, rows = build(family), truncated(make_forest())
+    weights = torch.linspace(-1, 1, int(sampled_counts(rows).sum()), dtype=torch.float64)
+    expected, expected_entropy = plain(model, rows, 0.7)
+    assert (expected - plain(model, [replace(row, kept=None) for row in rows], 0.7)[0]).abs().mean() > 0.5
+    (weights * expected + weights.square() * expected_entropy).sum().backward()
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    for part in pack(rows, 90):
+        scored = score(model, part, 0.7, entropy_gradient=True)
+        weights_N = weights[part.token_N]
+        torch.testing.assert_close(scored.logprobs, expected[part.token_N], rtol=0, atol=1e-10)
+        torch.testing.assert_close(scored.entropy, expected_entropy[part.token_N], rtol=0, atol=1e-10)
+        (weights_N * scored.logprobs + weights_N.square() * scored.entropy).sum().backward()
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-10)
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from ludus.agents.engines.base import Engine
+from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.models import LoadedModel
 from ludus.agents.rollout import EpisodeStart, rollout
@@ -17,6 +19,7 @@ from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import Minibatch, make_minibatches, minibatch_metrics, split_groups
 from ludus.trainers.batches.packing import sampled_counts
 from ludus.trainers.checks.finite import SKIPPED, check_loss, norm_metrics
+from ludus.trainers.checks.identity import vocabulary_reading
 from ludus.trainers.checks.numerics import score_readings
 from ludus.trainers.checks.registry import CHECKS
 from ludus.trainers.checks.trust import alarm
@@ -32,9 +35,12 @@ from .conftest import changed
 Make = Callable[..., Episode]
 
 
-def played(policy: LoadedModel, config: RunConfig, groups: int = 3) -> list[Episode]:
+def played(
+    policy: LoadedModel, config: RunConfig, groups: int = 3, engine: Engine | None = None
+) -> list[Episode]:
     """Real episodes, with returns chosen so that no group is flat."""
-    player = engine_policy(run_engine(policy, config), policy, config, config.rollout.temperature)
+    engine = engine or run_engine(policy, config)
+    player = engine_policy(engine, policy, config, config.rollout.temperature)
     starts = [
         EpisodeStart(seed, seed, sample) for seed in range(groups) for sample in range(config.grpo.group_size)
     ]
@@ -92,6 +98,75 @@ def test_engine_and_trainer_agree_at_every_temperature(
     assert minibatch_metrics([prepared(policy, episodes, config)], config)["mismatch_max"] < 1e-4
     forgotten = changed(config, "rollout", temperature=temperature + 0.5)
     assert minibatch_metrics([prepared(policy, episodes, forgotten)], forgotten)["mismatch_mean"] > 1e-3
+
+
+TRUNCATED = {
+    "top-p": {"top_p": 0.8},
+    "top-k": {"top_k": 5},
+    "min-p": {"min_p": 0.3},
+    "all": {"top_p": 0.9, "top_k": 40, "min_p": 0.01, "temperature": 0.7},
+}
+
+
+def among_all(episode: Episode) -> Episode:
+    """The episode, as an engine records it that does not tell what it drew among."""
+    return replace(episode, turns=tuple(replace(turn, kept=None) for turn in episode.turns))
+
+
+@pytest.mark.parametrize("sampling", TRUNCATED.values(), ids=TRUNCATED)
+def test_tokens_drawn_among_some_ids_are_trained_over_these(
+    policy: LoadedModel, tiny: RunConfig, sampling: dict[str, Any]
+) -> None:
+    """The ratio is 1 and engine and trainer agree; they do not where what was drawn among is not told."""
+    config = changed(
+        changed(tiny, "grpo", updates_per_batch=1, microbatch_tokens=64, kl_coefficient=0.1),
+        "rollout",
+        **sampling,
+    )
+    episodes = played(policy, config)
+    minibatch = prepared(policy, episodes, config, policy.model)
+    measured = minibatch_metrics([minibatch], config)
+    assert measured["mismatch_max"] < 1e-4
+    assert measured["kl"] == 0.0
+    largest = max(len(among) for e in episodes for row in e.training_sequences() for among in row.kept)
+    assert 0 < minibatch.entropy_A.max() < np.log(largest) + 1e-5
+    update = accumulate_gradients(minibatch, policy.model, config.grpo, config.rollout.temperature)
+    assert len(minibatch.micro_batches) > 2
+    assert update.ratios.ratio_max_deviation == 0.0
+
+    untold = [among_all(episode) for episode in episodes]
+    without = prepared(policy, untold, config, policy.model)
+    metrics = minibatch_metrics([without], config)
+    assert metrics["mismatch_mean"] > 0.1
+    assert metrics["mismatch_bias"] == pytest.approx(-metrics["mismatch_mean"])  # likelier among fewer
+    readings = score_readings(metrics, [make_groups(untold, config)], [without])
+    assert alarm(CHECKS["mismatch_mean"], readings["mismatch_mean"], config.trust, "GRPO step 1")
+
+
+def test_sampling_that_leaves_nothing_out_changes_no_bit(policy: LoadedModel, tiny: RunConfig) -> None:
+    config = changed(tiny, "grpo", updates_per_batch=1)
+    words = policy.model.get_input_embeddings().num_embeddings
+    everything = changed(config, "rollout", top_p=1.0, top_k=words, min_p=0.0)
+    plain, whole = played(policy, config), played(policy, everything)
+    assert [e.training_sequences() for e in plain] == [e.training_sequences() for e in whole]
+    pairs = zip(
+        gradients(policy, prepared(policy, plain, config), config),
+        gradients(policy, prepared(policy, whole, everything), everything),
+        strict=True,
+    )
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_padding_of_the_vocabulary_is_never_sampled(policy: LoadedModel, tiny: RunConfig) -> None:
+    words = len(policy.tokenizer)
+    policy.model.resize_token_embeddings(words + 64, mean_resizing=False)
+
+    def beyond(engine: Engine | None) -> float:
+        episodes = played(policy, tiny, engine=engine)
+        return vocabulary_reading(policy, None, None, episodes)["vocabulary"].value
+
+    assert beyond(None) == 0
+    assert beyond(EmbeddedEngine(policy.model)) > 0
 
 
 def test_an_engine_that_disagrees_stops_the_run(policy: LoadedModel, tiny: RunConfig) -> None:

@@ -1,11 +1,15 @@
 """Packing: nothing lost, nothing twice, nothing from the environment, in a stable order."""
 
+import pickle
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, TrainingSequence, Turn
+from ludus.agents.kept import KeptSets
 from ludus.trainers.batches.packing import MicroBatch, flat_logprobs, pack, sampled_counts
 from ludus.trainers.batches.prefixes import LEAST_SHARED, Branch
 
@@ -61,6 +65,52 @@ def test_every_sampled_token_is_scored_once_from_the_tokens_before_it(rows, budg
             found[token] = (row, context(batch, place), target)
     assert [found[token] for token in range(len(expected))] == expected
     assert len(found) == len(expected)
+
+
+@st.composite
+def truncated(draw):
+    """Few sets, so that equal and unequal ones meet at the same token."""
+    row = draw(sequences())
+    others = st.sets(st.sampled_from([0, 1, 2, 3, 8]), max_size=2)
+    kept = [sorted({id, *draw(others)}) for id, sampled in zip(row.ids, row.sampled, strict=True) if sampled]
+    return replace(row, kept=KeptSets.of(kept))
+
+
+@given(rows=st.lists(truncated(), max_size=10), budget=st.integers(1, 60))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_every_token_has_the_set_that_it_was_drawn_among(rows, budget):
+    kept_S = [among.tolist() for row in rows for among in row.kept]
+    found = {}
+    for batch in pickle.loads(pickle.dumps(pack(rows, budget))):
+        support = batch.support_P
+        sets = [ids.tolist() for ids in support.ids.split(support.offsets.diff().tolist())]
+        targets = batch.targets_P.tolist()
+        assert all(target in among for target, among in zip(targets, sets, strict=True))
+        distinct = {*zip(batch.places_P.tolist(), targets, map(tuple, sets), strict=True)}
+        assert len(distinct) == len(targets)
+        found |= {
+            n: sets[p] for n, p in zip(batch.token_N.tolist(), batch.prediction_N.tolist(), strict=True)
+        }
+    assert [found[n] for n in range(len(kept_S))] == kept_S
+
+
+def test_kept_sets_change_nothing_else():
+    """Rows that were drawn among the same ids share as they do without."""
+    rows = [row(9, fill=fill) for fill in (5, 5, 6)]
+    same = [replace(row, kept=KeptSets.of([range(8)] * 8)) for row in rows]
+    (plain,), (among,) = pack(rows, 100), pack(same, 100)
+    assert len(among.places_P) == 16
+    for name in ("ids_T", "positions_T", "places_P", "targets_P", "prediction_N", "row_N", "token_N"):
+        assert torch.equal(getattr(plain, name), getattr(among, name))
+
+
+def test_kept_sets_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="row 0 has 2 kept sets for 3 sampled tokens"):
+        pack([replace(row(4), kept=KeptSets.of([[5], [5]]))], 10)
+    with pytest.raises(ValueError, match="a sampled token is not in its kept set"):
+        pack([replace(row(4), kept=KeptSets.of([[5, 6], [5], [6]]))], 10)
+    with pytest.raises(ValueError, match="some rows have kept sets and others none"):
+        pack([row(4), replace(row(4), kept=KeptSets.of([[5]] * 3))], 10)
 
 
 @given(rows=st.lists(sequences(), min_size=1, max_size=10))

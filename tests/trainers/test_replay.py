@@ -22,6 +22,8 @@ from ludus.envs.chat import user
 from ludus.envs.rubric import Rubric
 from ludus.tools.checksums import sealed_text
 from ludus.trainers.algorithms import grpo
+from ludus.trainers.batches.packing import pack
+from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import RunError
@@ -101,10 +103,11 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
     },
     "correction by means": {"correction": "geometric", "kl_coefficient": 0.1},
     "entropy bonus": {"entropy_coefficient": 0.1, "entropy_schedule": "linear", **SEVERAL},
+    "top-p": {"kl_coefficient": 0.1, "entropy_coefficient": 0.1, "rollout": {"top_p": 0.8}, **SEVERAL},
     "process rewards": {"process": "trainers_test_steps:halves", "process_weight": 0.3, **SEVERAL},
 }
 """Settings of `[grpo]`, and of other tables."""
-QUICK = ("grpo", "gspo", "rloo", "reinforce++", "ppo", "kl in the reward", "process rewards")
+QUICK = ("grpo", "gspo", "rloo", "reinforce++", "ppo", "kl in the reward", "top-p", "process rewards")
 
 
 @pytest.fixture
@@ -204,6 +207,23 @@ def test_a_step_without_any_group_to_train_on_has_its_lines(
     capsys.readouterr()
     assert main(["losses", str(run), "--tokens"]) == 0
     assert len(capsys.readouterr().out.splitlines()) > 1
+
+
+def test_a_stored_step_has_what_its_tokens_were_drawn_among(
+    trained: Train, policy: LoadedModel, tiny: RunConfig
+) -> None:
+    """From its file and the weights that played it come the log-probabilities that it was trained with."""
+    weights = {name: value.clone() for name, value in policy.model.state_dict().items()}
+    run = trained(rollout={"min_p": 0.3, "temperature": 0.9}, kl_coefficient=0.1)
+    policy.model.load_state_dict(weights)
+    stored = [e for e in read_episodes(step_file(run, 1)) if any(turn.training for turn in e.turns)]
+    logged = [p for e in stored for turn in e.turns for p in turn.training["logprob"]]
+    rows = [row for e in stored for row in e.training_sequences()]
+    untold = [replace(row, kept=None) for row in rows]
+    with computing(tiny):
+        again, among_all = (score_rows(policy.model, each, pack(each, 64), 0.9)[0] for each in (rows, untold))
+    assert again.tolist() == pytest.approx(logged, abs=1e-6)
+    assert (again - among_all).mean() > 0.1
 
 
 def test_what_differs_from_the_log_is_found(trained: Train, capsys: pytest.CaptureFixture[str]) -> None:

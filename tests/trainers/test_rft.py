@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.kept import KeptSets
 from ludus.agents.store import read_episodes
 from ludus.report import write_report
-from ludus.trainers.algorithms.rft import require_some, select
+from ludus.trainers.algorithms.rft import require_some, rows_of, select
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.run import RunConfig
@@ -52,6 +54,15 @@ def test_the_best_different_successes_of_each_task_are_kept() -> None:
     assert (selection.unsolved, selection.repeated, selection.surplus) == (1, 1, 1)
     bounded = select(episodes, RftSection(iterations=1, only_successes=False, least_reward=0.8))
     assert [e.turns[0].completion_ids for e in bounded.kept] == [(4,), (2,), (1,)]
+
+
+def test_what_was_kept_becomes_likelier_among_all_ids() -> None:
+    episode = made(0, 1.0, True, (3, 4))
+    told = replace(episode, turns=(replace(episode.turns[0], kept=KeptSets.of([[3, 5], [4]])),))
+    selections = (select([each], RftSection(iterations=1)) for each in (told, episode))
+    (among_some,), (among_all,) = map(rows_of, selections)
+    assert told.training_sequences()[0].kept is not None
+    assert among_some == among_all
 
 
 EPISODES = st.lists(

@@ -123,6 +123,13 @@ def other_temperature(patch: Patch) -> None:
     patch.setattr(member.Member, "player", player)
 
 
+def untold_sets(patch: Patch) -> None:
+    def untold(episode: Episode) -> Episode:
+        return replace(episode, turns=tuple(replace(turn, kept=None) for turn in episode.turns))
+
+    episodes(patch, untold)
+
+
 def one_token_off(patch: Patch) -> None:
     episodes(patch, sampled(lambda logprobs: [logprobs[0] - 0.05, *logprobs[1:]]))
 
@@ -374,6 +381,7 @@ FAULTS = [
     Fault(nan_weight, "not_finite", 1),
     Fault(random_layer, "first_ratio", 1),
     Fault(other_temperature, "mismatch_mean", 1),
+    Fault(untold_sets, "mismatch_mean", more={"rollout": {"top_p": 0.8}}),
     Fault(one_token_off, "mismatch_max", more={"trust": {"mismatch_mean": 1.0, "mismatch_max": 0.01}}),
     Fault(one_way, "mismatch_bias"),
     Fault(late_positions, "mismatch_slice", more={"trust": {"mismatch_mean": 1.0, "mismatch_bias": 1.0}}),

@@ -7,7 +7,7 @@ read from there, so a killed run goes on with the same ones.
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -67,7 +67,7 @@ def train_rft(
                 episodes = read_iteration(run, iteration)
                 selection = select(episodes, rft)
                 require_some(selection, rft, iteration)
-                rows = [row for episode in selection.kept for row in episode.training_sequences()]
+                rows = rows_of(selection)
                 if within == 0:
                     measured = selection_metrics(
                         episodes, selection, rft.steps * rft.batch_episodes / len(rows)
@@ -136,6 +136,11 @@ def _is_good(episode: Episode, rft: RftSection) -> bool:
     succeeded = episode.success or not rft.only_successes
     has_tokens = any(turn.completion_ids for turn in episode.turns)
     return episode.is_scored and succeeded and episode.episode_return >= rft.least_reward and has_tokens
+
+
+def rows_of(selection: Selection) -> list[TrainingSequence]:
+    """What was kept, as demonstrations: to become likelier among all ids, whichever it was drawn among."""
+    return [replace(row, kept=None) for episode in selection.kept for row in episode.training_sequences()]
 
 
 def selection_metrics(episodes: Sequence[Episode], selection: Selection, passes: float) -> dict[str, float]:

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from ludus.agents.episode import TrainingSequence
+from ludus.agents.kept import Ids as KeptIds
+from ludus.kernels import Support
 from ludus.trainers.batches.prefixes import Branch, Forest, Ids
 
 DEFAULT_TOKEN_BUDGET = 1024
@@ -29,8 +31,8 @@ class MicroBatch:
     """A forest of rows; T input tokens, P predictions, N scored tokens. Only sampled tokens are scored.
 
     What rows have in common is there once (see `prefixes`), and so is a token that several of them sampled in
-    the same context. A row's input ends before its last sampled token, since nothing after that is needed to
-    score it.
+    the same context, among the same ids. A row's input ends before its last sampled token, since nothing
+    after that is needed to score it.
     """
 
     ids_T: Tensor
@@ -47,6 +49,8 @@ class MicroBatch:
     """The row that it belongs to, as an index into the packed sequences."""
     token_N: Tensor
     """Its index in the batch's flat order."""
+    support_P: Support | None = None
+    """The ids that the token was drawn among; None: among all."""
 
     @property
     def tokens(self) -> int:
@@ -69,6 +73,7 @@ class MicroBatch:
             self.prediction_N.to(device),
             self.row_N.to(device),
             self.token_N.to(device),
+            None if self.support_P is None else self.support_P.to(device),
         )
 
 
@@ -78,12 +83,15 @@ def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUD
     than the budget begins a micro-batch, and only rows that add nothing to it follow; a row without sampled
     tokens is left out.
 
-    Raises ValueError for a budget below 1, and for a row whose first token is marked as sampled (nothing
-    predicts it).
+    Raises ValueError for a budget below 1, for a row whose first token is marked as sampled (nothing
+    predicts it), for rows of which some were drawn among all ids and others not, and for a token that is not
+    in its kept set.
     """
     if token_budget < 1:
         raise ValueError(f"token_budget must be at least 1, not {token_budget}")
     sampled = [_sampled_places(index, row) for index, row in enumerate(rows)]
+    if len({row.kept is None for row, places in zip(rows, sampled, strict=True) if places}) > 1:
+        raise ValueError("some rows have kept sets and others none: pack those apart that were sampled apart")
     first_token = [0, *accumulate(map(len, sampled))]
     packed: list[_Packer] = []
     for i, row in _inputs(rows, sampled):
@@ -133,6 +141,11 @@ def _sampled_places(index: int, row: TrainingSequence) -> list[int]:
             "log-probabilities; there must be one of each per token"
         )
     places = [t for t, sampled in enumerate(row.sampled) if sampled]
+    if row.kept is not None and len(row.kept) != len(places):
+        raise ValueError(
+            f"row {index} has {len(row.kept)} kept sets for {len(places)} sampled tokens; there must be one "
+            "for each"
+        )
     if places and places[0] == 0:
         raise ValueError(
             f"row {index}: its first token is marked as sampled, but no token comes before it to predict it; "
@@ -150,6 +163,7 @@ class _Packer:
         self._targets: list[int] = []
         self._rows: list[int] = []
         self._tokens: list[int] = []
+        self._kept: list[KeptIds] = []
 
     def add(
         self, index: int, input: Ids, row: TrainingSequence, sampled: Sequence[int], first_token: int
@@ -159,18 +173,36 @@ class _Packer:
         self._targets += [row.ids[t] for t in sampled]
         self._rows += [index] * len(sampled)
         self._tokens += range(first_token, first_token + len(sampled))
+        self._kept += row.kept or ()
 
     def micro_batch(self) -> MicroBatch:
         places_N, targets_N = np.concatenate(self._places), np.array(self._targets)
+        set_N, sets = _numbered(self._kept) if self._kept else (0, 1)
         words = int(targets_N.max()) + 1
-        predictions_P, prediction_N = np.unique(places_N * words + targets_N, return_inverse=True)
+        predictions_N = (places_N * words + targets_N) * sets + set_N
+        _, first_P, prediction_N = np.unique(predictions_N, return_index=True, return_inverse=True)
+        kept = [self._kept[first] for first in first_P] if self._kept else []
         return MicroBatch(
             ids_T=torch.from_numpy(np.concatenate(self.forest.ids)),
             positions_T=torch.from_numpy(np.concatenate(self.forest.positions)),
             branches=tuple(self.forest.branches),
-            places_P=torch.from_numpy(predictions_P // words),
-            targets_P=torch.from_numpy(predictions_P % words),
+            places_P=torch.from_numpy(places_N[first_P]),
+            targets_P=torch.from_numpy(targets_N[first_P]),
             prediction_N=torch.from_numpy(prediction_N),
             row_N=torch.tensor(self._rows),
             token_N=torch.tensor(self._tokens),
+            support_P=_support(kept, targets_N[first_P]) if kept else None,
         )
+
+
+def _numbered(kept: Sequence[KeptIds]) -> tuple[Ids, int]:
+    """A number for each set, the same for equal ones, and how many different ones there are."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(ids.tobytes(), len(numbers)) for ids in kept]), len(numbers)
+
+
+def _support(kept: Sequence[KeptIds], targets_P: Ids) -> Support:
+    ids, sizes = np.concatenate(kept), np.array([len(among) for among in kept])
+    if np.count_nonzero(ids == np.repeat(targets_P, sizes)) != len(kept):
+        raise ValueError("a sampled token is not in its kept set: the sets are those of other tokens")
+    return Support(torch.from_numpy(ids), torch.from_numpy(np.concatenate([[0], sizes.cumsum()])))

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.episode import Episode
-from ludus.agents.models import LoadedModel, tokenizer_key
+from ludus.agents.models import LoadedModel, count_words, tokenizer_key
 from ludus.trainers.checks.trust import Reading, Readings
 from ludus.trainers.critic import Critic
 from ludus.trainers.parallel.play import EngineState
@@ -111,7 +111,7 @@ def vocabulary_reading(
 ) -> Readings:
     """By how many ids the vocabularies differ. A model may have more ids than its tokenizer, where its matrix
     was padded, but none of these may be sampled."""
-    own, words = _size(policy.model), len(policy.tokenizer)
+    own, words = _size(policy.model), count_words(policy.tokenizer)
     valuer = None if critic is None else critic.model.model
     turns = [turn.completion_ids for episode in episodes for turn in episode.turns if turn.completion_ids]
     differences = {

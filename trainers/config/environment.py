@@ -6,10 +6,11 @@ from typing import Annotated, Any, Self
 import gymnasium
 from pydantic import Field, field_validator, model_validator
 
+from ludus.agents.engines.base import Sampling
 from ludus.agents.rollout import EnvironmentSpec, Limits
 from ludus.tools.section import Section
 from ludus.trainers.config.curriculum import CurriculumSection
-from ludus.trainers.config.values import Count, Positive, nearest
+from ludus.trainers.config.values import Count, CountOrNone, Positive, nearest
 
 
 class EnvironmentSection(Section):
@@ -62,12 +63,15 @@ class RolloutSection(Section):
 
     temperature: Positive = 1.0
     """Sampling temperature; the trainer's log-probabilities are taken at the same temperature."""
-    top_p: float = 1.0
-    """Must be 1 (off): what was drawn from a truncated distribution cannot be trained on."""
-    top_k: int = 0
-    """Must be 0 (off), as `top_p`."""
-    min_p: float = 0.0
-    """Must be 0 (off), as `top_p`."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Tokens are drawn among the likeliest whose probabilities, after the temperature, add up to this; 1:
+    among all. The ids that each was drawn among are recorded, and training goes by the distribution over
+    them."""
+    top_k: CountOrNone = 0
+    """Tokens are drawn among so many of the likeliest, as with `top_p`; 0: among all."""
+    min_p: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Tokens are drawn among those at least this times as probable as the likeliest, as with `top_p`; 0:
+    among all."""
     max_tokens: Count = 64
     """The most tokens in one completion; a completion that reaches it is cut off."""
     max_turns: Count = 64
@@ -81,14 +85,12 @@ class RolloutSection(Section):
     """Episodes played at the same time."""
 
     @model_validator(mode="after")
-    def _untruncated(self) -> Self:
-        for name, off in (("top_p", 1.0), ("top_k", 0), ("min_p", 0.0)):
-            if getattr(self, name) != off:
-                raise ValueError(
-                    f"{name} = {getattr(self, name)} cannot be trained with: tokens would be drawn from a "
-                    "truncated, renormalised distribution, whose support is not recorded, so the trainer's "
-                    f"log-probabilities would be of another policy and the ratio wrong; leave {name} at {off}"
-                )
+    def _consistent(self) -> Self:
+        if self.top_k == 1:
+            raise ValueError(
+                "top_k = 1 leaves only the likeliest token, so that all episodes of a group are the same and "
+                "nothing is learned; take more, 20 is usual, or 0 for all"
+            )
         if self.max_tokens > self.max_episode_tokens:
             raise ValueError(
                 f"max_tokens = {self.max_tokens} of one completion is more than max_episode_tokens = "
@@ -100,6 +102,16 @@ class RolloutSection(Section):
     def max_sampled_tokens(self) -> int:
         """The most tokens that an episode can sample."""
         return min(self.max_tokens * self.max_turns, self.max_episode_tokens)
+
+    def sampling(self, temperature: float) -> Sampling:
+        """How completions are sampled, at this temperature."""
+        return Sampling(
+            max_tokens=self.max_tokens,
+            temperature=temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            min_p=self.min_p,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -20,7 +20,7 @@ class EvaluationSection(Section):
     first_seed: Annotated[int, Field(ge=0, lt=2**62)] = 2**32
     """The tasks are those of the seeds from this one on. Training seeds are below 2**32."""
     temperature: NonNegative = 0.0
-    """0 is greedy."""
+    """0 is greedy; above it, `rollout.top_p`, `top_k` and `min_p` hold here, too."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

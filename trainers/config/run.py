@@ -107,6 +107,12 @@ class RunConfig(Section):
                 "not change: take the embedded engine, or evaluate only (sft.steps = 0, rft.iterations = 0 "
                 "and grpo.steps = 0)"
             )
+        if self.rollout.sampling(1.0).is_truncated and not self.engine.records_kept:
+            raise ValueError(
+                f'rollout.top_p, top_k and min_p leave ids out, and engine.kind = "{self.engine.kind}" does '
+                "not tell which, so training would go by another distribution than the one sampled from: "
+                "take the embedded engine, or drop them"
+            )
         if self.adapter is not None:
             self._refuse_useless_adapter()
         if self.grpo.credit == "gae" and self.critic is None:

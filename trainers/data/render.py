@@ -28,6 +28,7 @@ def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ())
                 prompt_ids=prompt.ids,
                 completion_ids=completion,
                 logprobs=(0.0,) * len(completion),
+                kept=None,
                 finish="stop",
                 fork=prompt.fork,
             )

@@ -3,12 +3,13 @@
 All rows lie in one of length T. Each token has its position within its own row, and attention lets it see
 that row alone (`attention`), so models with absolute positions see the same as without packing. Hidden states
 are taken only where a token is predicted; `linear_logprob` applies the output embedding to them, and what the
-model makes of its logits (`head`).
+model makes of its logits (`head`), or `support_logprob`, over the ids that each token was drawn among.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
 from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
-from ludus.kernels import linear_logprob
+from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Forest
 from ludus.trainers.models.activations import recomputing
@@ -30,10 +31,10 @@ class Scored:
     """Of a micro-batch's N scored tokens and P predictions; float32."""
 
     logprobs: Tensor
-    """[N], differentiable. Under the policy at the given temperature."""
+    """[N], differentiable. Under the policy at the given temperature, restricted to the ids that each token
+    was drawn among."""
     entropy: Tensor
-    """[N], of the distribution that each token was drawn from; in nats. Detached, unless its gradient was
-    asked for."""
+    """[N], of the same distribution; in nats. Detached, unless its gradient was asked for."""
     hidden: Tensor
     """[P, H], differentiable: what they were computed from, in the model's own precision."""
 
@@ -48,12 +49,20 @@ def score(
     Raises UnsupportedModel as `hidden_states`.
     """
     hidden_PH, head = hidden_states(model, micro_batch), output_head(model)
-    targets_P = micro_batch.targets_P.to(hidden_PH.device)
     # c tanh(s x / c) / T = c' tanh(x / c') / T', where c' = c / s and T' = T / s
-    softcap = None if head.softcap is None else head.softcap / head.scale
-    scored = linear_logprob(
-        hidden_PH, head.linear.weight, targets_P, temperature / head.scale, head.linear.bias, softcap
-    )
+    arguments: dict[str, Any] = {
+        "hidden": hidden_PH,
+        "weight": head.linear.weight,
+        "targets": micro_batch.targets_P.to(hidden_PH.device),
+        "temperature": temperature / head.scale,
+        "bias": head.linear.bias,
+        "softcap": None if head.softcap is None else head.softcap / head.scale,
+    }
+    support_P = micro_batch.support_P
+    if support_P is None:
+        scored = linear_logprob(**arguments)
+    else:
+        scored = support_logprob(**arguments, support=support_P.to(hidden_PH.device))
     logprobs_N, entropy_N = (
         of_P[micro_batch.prediction_N.to(of_P.device)] for of_P in (scored.logprobs, scored.entropy)
     )

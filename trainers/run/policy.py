@@ -11,7 +11,7 @@ from ludus.agents.adapter import (
     sharing_base,
     targeted_layers,
 )
-from ludus.agents.engines.base import Engine, Sampling
+from ludus.agents.engines.base import Engine
 from ludus.agents.engines.config import make_engine
 from ludus.agents.models import LoadedModel, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
@@ -141,5 +141,4 @@ def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
 
 
 def engine_policy(engine: Engine, policy: LoadedModel, config: RunConfig, temperature: float) -> EnginePolicy:
-    sampling = Sampling(max_tokens=config.rollout.max_tokens, temperature=temperature)
-    return EnginePolicy(engine, policy.format, sampling, seed=config.run.seed)
+    return EnginePolicy(engine, policy.format, config.rollout.sampling(temperature), seed=config.run.seed)
