@@ -60,7 +60,8 @@ class Style:
 
 
 class ChatTemplate:
-    """
+    """Renders conversations with a tokenizer's own template, and encodes and decodes.
+
     Args:
         tokenizer: a `transformers` tokenizer with a chat template.
         day: what the template tells the model, if it tells the date.

@@ -42,7 +42,8 @@ class TurnForm:
 
 
 def probe(template: ChatTemplate, calls: str | None, ends: Sequence[int]) -> TurnForm:
-    """
+    """How a template writes turns.
+
     Args:
         calls: the name of the format of tool calls; None: the one that the template writes.
         ends: ids that end a turn, beside what the template writes.

@@ -18,7 +18,8 @@ SERVER = OpenAIServer("http://localhost:8000/v1", "m", max_context=50)
 
 @pytest.fixture
 def loaded(model: Any) -> Any:
-    return SimpleNamespace(model=model)
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"a": 0, "z": 299})
+    return SimpleNamespace(model=model, tokenizer=tokenizer)
 
 
 @pytest.fixture

@@ -85,8 +85,8 @@ CHECKS: dict[str, Check] = {
             "numerics",
             "engine and trainer differ by chance, in neither direction",
             "the engine's probabilities are all too high, or all too low. Likely causes: another "
-            "temperature, ids left out (top_p, top_k, min_p) that were not recorded, or a penalty that the "
-            "trainer does not know",
+            "temperature, ids left out (top_p, top_k, min_p) that were not recorded, probable ids that only "
+            "pad the vocabulary and are never sampled, or a penalty that the trainer does not know",
             unit="nats",
         ),
         Check(
