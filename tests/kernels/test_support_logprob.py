@@ -336,6 +336,24 @@ def test_bitwise_repeatable_and_the_same_without_gradients(device):
     assert all(torch.equal(gradients[name], gradients_again[name]) for name in gradients)
 
 
+def test_ids_of_four_bytes_give_the_same_bits(device):
+    """As engines record them, with offsets of eight."""
+    wide = make(9, 40, 64, seed=13, kept=20.0, with_bias=True)
+    support = wide["support"]
+    narrow = wide | {"support": Support(support.ids.int(), support.offsets)}
+    upstream = torch.linspace(-1, 2, 27).view(3, 9)
+    (outputs, gradients), (same, same_gradients) = (
+        run(support_logprob, on(device, arguments), upstream) for arguments in (wide, narrow)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(outputs, same, strict=True))
+    assert all(torch.equal(gradients[name], same_gradients[name]) for name in gradients)
+
+
+def test_sets_that_are_there_already_are_not_copied():
+    support = Support.from_rows([[3, 1], [2]])
+    assert support.to("cpu") is support
+
+
 def test_the_order_of_words_within_a_set_does_not_matter(device):
     arguments = make(9, 90, 32, seed=14)
     support = arguments["support"]
