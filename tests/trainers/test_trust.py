@@ -28,6 +28,7 @@ from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.errors import ConfigError, RunError, TrainingDiverged
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.models.checkpoint import checkpoints
+from ludus.trainers.models.optimizer import Optimizer
 from ludus.trainers.models.value import ValueModel
 from ludus.trainers.parallel import member, play
 from ludus.trainers.replay.replay import replay
@@ -99,7 +100,7 @@ def infinite_gradient(patch: Patch) -> None:
 
 
 def nan_weight(patch: Patch) -> None:
-    def step(optimizer: torch.optim.AdamW, rate: float) -> None:
+    def step(optimizer: Optimizer, rate: float) -> None:
         true_step(optimizer, rate)
         with torch.no_grad():
             optimizer.param_groups[0]["params"][-1][0] = math.nan
@@ -173,7 +174,7 @@ def shared_reference(patch: Patch) -> None:
 def thawed(patch: Patch) -> None:
     """Frozen norms that something writes to."""
 
-    def step(optimizer: torch.optim.AdamW, rate: float) -> None:
+    def step(optimizer: Optimizer, rate: float) -> None:
         true_step(optimizer, rate)
         with torch.no_grad():
             frozen[0].add_(0.1)

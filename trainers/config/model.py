@@ -40,6 +40,12 @@ class ModelSection(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Data type of the weights, in training and sampling. Gradients, the optimizer's state, log-probabilities
     and losses are float32 with both, and so is an adapter."""
+    quantize: Literal["none", "nf4"] = "none"
+    """`nf4`: the weights of linear layers in 4 bits, their scales in 8 (QLoRA, arXiv:2305.14314); products
+    are computed in `dtype`. Such weights are never trained, so it needs `[adapter]`."""
+    train_embeddings: bool = True
+    """False: the embeddings and the output embedding stay as they are, and need neither gradients nor an
+    optimizer's state. With `[adapter]` they always do."""
     masters: bool = True
     """With `bfloat16`: keep a float32 copy of the weights, which the optimizer steps on, since a step smaller
     than about 1/256 of a weight would be lost. Without it, weights are rounded up or down at random, so that
@@ -47,6 +53,11 @@ class ModelSection(Section):
     recompute_every: CountOrNone = 0
     """One of every so many layers keeps its input alone and is computed again in the backward pass: 1 is all
     layers, 2 every second one. Takes less memory, and up to a third more time; 0 is none."""
+    recompute: Literal["full", "selective"] = "full"
+    """What is computed again of such a layer. `full`: everything. `selective`: everything but products with
+    weights, which are most of the work."""
+    offload_activations: bool = False
+    """What layers keep for the backward pass waits in the host's memory, copied while the GPU computes on."""
     device: Annotated[str, Field(min_length=1)] = "cpu"
     """Where torch puts the weights: `cpu`, `cuda`, `cuda:1`."""
 
@@ -56,6 +67,20 @@ class ModelSection(Section):
             raise ValueError(
                 'masters = false has a use with dtype = "bfloat16" only: float32 weights are stepped on '
                 "themselves; drop it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _activations_are_consistent(self) -> Self:
+        if self.recompute == "selective" and not self.recompute_every:
+            raise ValueError(
+                'recompute = "selective" is about layers that are computed again, and recompute_every = 0 '
+                "names none; take recompute_every = 1, or drop recompute"
+            )
+        if self.offload_activations and not self.device.startswith("cuda"):
+            raise ValueError(
+                f'offload_activations moves them from a GPU to the host, and device = "{self.device}" is '
+                'none; take device = "cuda", or drop offload_activations'
             )
         return self
 

@@ -115,6 +115,7 @@ class RunConfig(Section):
             )
         if self.adapter is not None:
             self._refuse_useless_adapter()
+        self._refuse_pages_without_gpu()
         if self.grpo.credit == "gae" and self.critic is None:
             raise ValueError(
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
@@ -168,11 +169,27 @@ class RunConfig(Section):
                 '[adapter] leaves the model\'s own weights as they are, and model.path = "small" makes '
                 "random ones; name a trained model in model.path, or drop [adapter]"
             )
+        if not self.model.train_embeddings:
+            raise ValueError(
+                "model.train_embeddings = false is for training without [adapter], which leaves the "
+                "embeddings as they are anyway; drop it"
+            )
         if not (self.sft.steps or self.rft.iterations or self.grpo.steps):
             raise ValueError(
                 "[adapter] is trained by nothing, as sft.steps, rft.iterations and grpo.steps are 0; raise "
                 "one of them, or drop [adapter]"
             )
+
+    def _refuse_pages_without_gpu(self) -> None:
+        tables = {"sft": self.sft, "rft": self.rft, "grpo": self.grpo, "critic": self.critic}
+        for name, table in tables.items():
+            if table is None or not table.optimizer.startswith("paged"):
+                continue
+            if not self.model.device.startswith("cuda"):
+                raise ValueError(
+                    f'{name}.optimizer = "{table.optimizer}" moves its state between a GPU and the host, and '
+                    f'model.device = "{self.model.device}" is no GPU; take "{table.optimizer[6:]}"'
+                )
 
     def _refuse_without_environment(self) -> None:
         """Data alone is enough to fine-tune a model that is there already."""

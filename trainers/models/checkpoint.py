@@ -15,12 +15,13 @@ from ludus.tools.checksums import is_damaged, sealed
 from ludus.tools.files import remove_folder
 from ludus.trainers.disk import replacing
 from ludus.trainers.errors import CheckpointError
+from ludus.trainers.models.optimizer import Optimizer
 
 _MODEL, _OPTIMIZER, _STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _GENERATOR = "generator"
 _PREFIX = "step-"
 
-Trained = tuple[torch.nn.Module, torch.optim.Optimizer]
+Trained = tuple[torch.nn.Module, Optimizer]
 """A module and its optimiser."""
 
 FORMAT = 1
@@ -44,7 +45,7 @@ def save_checkpoint(
     number: int,
     progress: Progress,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     keep: int,
     others: Mapping[str, Trained] = {},
 ) -> Path:
@@ -84,7 +85,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path,
     model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     others: Mapping[str, Trained] = {},
 ) -> Progress:
     """Load a checkpoint's tensors into `model`, `optimizer` and `others`, and its generator state into torch.
@@ -106,8 +107,7 @@ def load_checkpoint(
         file = prefix + _OPTIMIZER
         states[prefix] = _optimizer_state(path / file, tensors[file], its_optimizer)
     for prefix, (module, its_optimizer) in trained.items():
-        groups = its_optimizer.state_dict()["param_groups"]
-        its_optimizer.load_state_dict({"state": states[prefix], "param_groups": groups})
+        its_optimizer.load_state_dict({"state": states[prefix]})
         with torch.no_grad():
             for name, parameter in model_tensors(module).items():
                 parameter.copy_(tensors[prefix + _MODEL][name])
@@ -181,13 +181,13 @@ def _read_state(path: Path) -> tuple[Progress, dict[str, str]]:
     return progress, checksums
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+def _optimizer_tensors(optimizer: Optimizer) -> dict[str, torch.Tensor]:
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": tensor for index, slots in state.items() for name, tensor in slots.items()}
 
 
 def _optimizer_state(
-    path: Path, tensors: Mapping[str, torch.Tensor], optimizer: torch.optim.Optimizer
+    path: Path, tensors: Mapping[str, torch.Tensor], optimizer: Optimizer
 ) -> dict[int, dict[str, torch.Tensor]]:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, torch.Tensor]] = {}

@@ -21,7 +21,7 @@ from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach
 from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Forest
-from ludus.trainers.models.activations import recomputing
+from ludus.trainers.models.activations import keeping
 from ludus.trainers.models.attention import ATTENTION, AttentionPlan, UnsupportedModel
 from ludus.trainers.models.head import decoder, linear_head, output_head
 
@@ -81,7 +81,7 @@ def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             "rollout.max_episode_tokens), or use another model"
         )
     micro_batch = micro_batch.to(output_head(model).linear.weight.device)
-    with computing_with(model, ATTENTION), recomputing(model):
+    with computing_with(model, ATTENTION), keeping(model):
         plan = AttentionPlan(micro_batch.branches, micro_batch.positions_T)
         return _hidden_states(model, micro_batch.ids_T, micro_batch.positions_T, plan)[micro_batch.places_P]
 

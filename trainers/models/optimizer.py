@@ -1,40 +1,43 @@
-"""AdamW with warm-up and a schedule, and clipping of the gradient's norm; in float32, whatever the weights
-are stored in."""
+"""Optimizers with warm-up and a schedule, and clipping of the gradient's norm; in float32, whatever the
+weights are stored in."""
 
 import math
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ludus.trainers.config.optimizer import OptimizerSection
+from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.precision import gradient_dtype, rounded_at_random
+from ludus.trainers.models.rules import Rule, apart, put_state, rules_of, state_of
 from ludus.trainers.schedules import decay
 
 
-class Optimizer(torch.optim.AdamW):
-    """AdamW that steps on float32 copies of parameters in a shorter format, its *masters*.
+class Optimizer:
+    """One or two algorithms, which step on float32 copies of parameters in a shorter format, their *masters*.
 
     A step is then not lost for being smaller than the distance between two numbers of that format. Such
     parameters get float32 gradients. `param_groups` hold the masters, and the parameters that need none.
 
     Args:
-        groups: Of parameters, as torch's.
-        learning_rate: The first.
+        rules: Each with its groups of parameters, which are as torch's, and have a `factor` of the learning
+            rate.
         keeps_masters: Otherwise they are there during a step only, made from the parameters, which are then
             rounded up or down at random, so that they come out right on average.
     """
 
-    def __init__(self, groups: list[dict[str, Any]], learning_rate: float, keeps_masters: bool) -> None:
+    def __init__(self, rules: Sequence[tuple[Rule, list[dict[str, Any]]]], keeps_masters: bool) -> None:
         self._keeps_masters = keeps_masters
         self._masters: list[tuple[nn.Parameter, nn.Parameter]] = []
         """Parameters, each with its master."""
-        super().__init__(
-            [{**group, "params": [self._stepped_on(p) for p in group["params"]]} for group in groups],
-            lr=learning_rate,
-        )
+        self._rules = [
+            rule([{**group, "params": [self._stepped_on(p) for p in group["params"]]} for group in groups])
+            for rule, groups in rules
+        ]
 
     def _stepped_on(self, parameter: nn.Parameter) -> nn.Parameter:
         if parameter.dtype.itemsize >= 4:
@@ -43,76 +46,139 @@ class Optimizer(torch.optim.AdamW):
         master = nn.Parameter(parameter.detach().float())
         self._masters.append((parameter, master))
         if not self._keeps_masters:
-            master.data = master.data.new_empty(0)
+            master.data = _emptied(master)
         return master
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Of all algorithms, one after the other."""
+        return [group for rule in self._rules for group in rule.param_groups]
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those that are trained."""
         of_master = {master: parameter for parameter, master in self._masters}
-        stepped_on = chain.from_iterable(group["params"] for group in self.param_groups)
+        stepped_on = (parameter for group in self.param_groups for parameter in group["params"])
         return (of_master.get(parameter, parameter) for parameter in stepped_on)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Take a step, and clear the gradients. There is no closure: gradients are there by now."""
-        for parameter, master in self._masters:
-            if not self._keeps_masters:
-                master.data = parameter.detach().float()
-            master.grad = parameter.grad
-        super().step(closure)
-        for parameter, master in self._masters:
-            if self._keeps_masters:
-                parameter.copy_(master)
-            else:
-                parameter.copy_(rounded_at_random(master))
-                master.data = master.data.new_empty(0)
+    def step(self) -> None:
+        """Take a step, and clear the gradients."""
+        with self._having_masters():
+            for parameter, master in self._masters:
+                master.grad = parameter.grad
+            for rule in self._rules:
+                rule.step()
+            for parameter, master in self._masters:
+                parameter.copy_(master if self._keeps_masters else rounded_at_random(master))
         self.zero_grad()
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter, master in self._masters:
-            parameter.grad = master.grad = None
-        super().zero_grad(set_to_none)
+    def zero_grad(self) -> None:
+        for parameter in self.parameters():
+            parameter.grad = None
+        for _, master in self._masters:
+            master.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """As torch's, with the masters that are kept."""
-        content = super().state_dict()
-        for index, master in self._kept().items():
-            content["state"][index] = {**content["state"].get(index, {}), "master": master.detach()}
-        return content
+        """As torch's, with the masters that are kept, and without groups, which follow from a
+        configuration."""
+        state, kept = {}, self._kept()
+        for index, (rule, _, parameter) in enumerate(self._places()):
+            slots = state_of(rule, parameter)
+            if parameter in kept:
+                slots["master"] = parameter.detach()
+            if slots:
+                state[index] = slots
+        return {"state": state}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """
         Raises:
             KeyError: if a master is missing.
         """
-        slots = {index: dict(tensors) for index, tensors in state_dict["state"].items()}
-        masters = {index: slots[index].pop("master") for index in self._kept()}
-        super().load_state_dict({**state_dict, "state": {i: slots[i] for i in slots if slots[i]}})
-        with torch.no_grad():
-            for index, master in self._kept().items():
-                master.copy_(masters[index])
+        state: Mapping[int, Mapping[str, Tensor]] = state_dict["state"]
+        kept = self._kept()
+        with torch.no_grad(), self._having_masters():
+            for index, (rule, place, parameter) in enumerate(self._places()):
+                slots = dict(state.get(index, {}))
+                if parameter in kept:
+                    parameter.copy_(slots.pop("master"))
+                put_state(rule, place, parameter, slots)
 
-    def _kept(self) -> dict[int, nn.Parameter]:
-        """The masters by their places among all that is stepped on."""
-        masters = {master for _, master in self._masters if self._keeps_masters}
-        stepped_on = chain.from_iterable(group["params"] for group in self.param_groups)
-        return {index: parameter for index, parameter in enumerate(stepped_on) if parameter in masters}
+    @contextmanager
+    def _having_masters(self) -> Iterator[None]:
+        """Inside, masters that are not kept are there."""
+        passing = [] if self._keeps_masters else self._masters
+        for parameter, master in passing:
+            master.data = parameter.detach().float()
+        yield
+        for _, master in passing:
+            master.data = _emptied(master)
+
+    def _kept(self) -> set[nn.Parameter]:
+        return {master for _, master in self._masters} if self._keeps_masters else set()
+
+    def _places(self) -> Iterator[tuple[torch.optim.Optimizer, tuple[int, int], nn.Parameter]]:
+        """All that is stepped on, each with what steps on it, its group there, and its place in the group."""
+        for rule in self._rules:
+            for number, group in enumerate(rule.param_groups):
+                for place, parameter in enumerate(group["params"]):
+                    yield rule, (number, place), parameter
+
+
+def _emptied(parameter: nn.Parameter) -> Tensor:
+    """Of as many dimensions."""
+    return parameter.data.new_empty([0] * parameter.ndim)
 
 
 def build_optimizer(model: nn.Module, config: OptimizerSection, keeps_masters: bool = True) -> Optimizer:
     """An optimizer of the trainable parameters; norms and biases (parameters of one dimension) are not
-    decayed."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [parameter for parameter in parameters if parameter.ndim > 1]
-    others = [parameter for parameter in parameters if parameter.ndim <= 1]
-    return Optimizer(
-        [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ],
-        config.learning_rate,
-        keeps_masters,
-    )
+    decayed.
+
+    Raises:
+        ConfigError: if a pattern of `rate_factors` fits no name.
+    """
+    factors, others = rate_factors(model, config), apart(model, config.optimizer)
+    groups: dict[tuple[bool, bool, float], list[nn.Parameter]] = {}
+    for name, parameter in _trained(model):
+        key = (parameter in others, parameter.ndim <= 1, factors[name])
+        groups.setdefault(key, []).append(parameter)
+    parts: list[list[dict[str, Any]]] = [[], []]
+    for is_apart, is_vector, factor in sorted(groups):
+        parts[is_apart].append(
+            {
+                "params": groups[is_apart, is_vector, factor],
+                "lr": factor * config.learning_rate,
+                "factor": factor,
+                "weight_decay": 0.0 if is_vector else config.weight_decay,
+            }
+        )
+    rules = zip(rules_of(config.optimizer), parts, strict=True)
+    return Optimizer([(rule, part) for rule, part in rules if part], keeps_masters)
+
+
+def rate_factors(model: nn.Module, config: OptimizerSection) -> dict[str, float]:
+    """What the learning rate of each trainable parameter is multiplied by; of several patterns that fit its
+    name, the first counts.
+
+    Raises:
+        ConfigError: if a pattern fits no name.
+    """
+    names = [name for name, _ in _trained(model)]
+    for pattern in config.rate_factors:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f'rate_factors: "{pattern}" fits no weight that is trained, whose names are such as '
+                f"{names[len(names) // 2]}: let * stand for what varies"
+            )
+    fitting = config.rate_factors.items()
+    return {
+        name: next((factor for pattern, factor in fitting if fnmatchcase(name, pattern)), 1.0)
+        for name in names
+    }
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def learning_rate(config: OptimizerSection, step: int, steps: int) -> float:
@@ -137,7 +203,7 @@ def clip_gradients(optimizer: Optimizer, max_grad_norm: float) -> float:
 def take_step(optimizer: Optimizer, rate: float) -> None:
     """Step, and clear the gradients."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["factor"]
     optimizer.step()
 
 

@@ -20,7 +20,7 @@ from ludus.agents.models import LoadedModel, format_of
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.rollout import Environments
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.models.activations import recompute_activations
+from ludus.trainers.models.activations import keep_activations
 from ludus.trainers.parallel.memory import Layout
 from ludus.trainers.run.policy import engine_policy, run_engine
 
@@ -33,7 +33,13 @@ class Member:
     config: RunConfig
 
     def __post_init__(self) -> None:
-        recompute_activations(self.policy.model, self.config.model.recompute_every)
+        section = self.config.model
+        keep_activations(
+            self.policy.model,
+            section.recompute_every,
+            section.recompute == "selective",
+            section.offload_activations,
+        )
 
     @cached_property
     def engine(self) -> Engine:

@@ -14,6 +14,7 @@ from ludus.agents.episode import TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import tool_schemas
+from ludus.agents.quantization import numbers_in
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import user
 from ludus.trainers.advantages.process import process_of, scorer
@@ -26,6 +27,7 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import Mixture, mixture_of
+from ludus.trainers.models.optimizer import rate_factors
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
@@ -142,8 +144,11 @@ def prime(
             run_engine(policy, config).close()  # refused before priming, not after
         everything = list(policy.model.parameters())
         trained = [parameter for parameter in everything if parameter.requires_grad]
-        adapter = "" if len(trained) == len(everything) else f", {_size(trained)} of them in an adapter"
-        listener.note(f"model: {config.model.path}, {_size(everything)} parameters{adapter}")
+        for section in (config.sft, config.rft, config.grpo):
+            rate_factors(policy.model, section)  # refused before priming, not after
+        part = "in an adapter" if adapter_terms(policy.model) else "trained"
+        told = "" if len(trained) == len(everything) else f", {_size(trained)} of them {part}"
+        listener.note(f"model: {config.model.path}, {_size(everything)} parameters{told}")
         refuse_unreadable_calls(policy.format, mixture.specs)  # before priming, not after
         if config.critic is not None and config.critic.path:
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
@@ -166,7 +171,7 @@ def prime(
 
 
 def _size(parameters: Sequence[torch.nn.Parameter]) -> str:
-    count = sum(parameter.numel() for parameter in parameters)
+    count = sum(numbers_in(parameter) for parameter in parameters)
     return f"{count / 1e6:.1f} million" if count >= 1e5 else f"{count:,}"
 
 

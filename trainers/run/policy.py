@@ -13,7 +13,7 @@ from ludus.agents.adapter import (
 )
 from ludus.agents.engines.base import Engine
 from ludus.agents.engines.config import make_engine
-from ludus.agents.models import LoadedModel, load_model, quiet_transformers
+from ludus.agents.models import LoadedModel, adapter_base, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
@@ -50,22 +50,32 @@ def initial_model(config: RunConfig, run: Path) -> str | Path:
 
 
 def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
-    """A model whose weights are in memory of their own, with the adapter of `[adapter]` and fused operators
-    where they pay off.
+    """A model whose weights are in memory of their own, with the adapter of `[adapter]`, what is not to be
+    trained frozen, and fused operators where they pay off.
 
     The alignment of the weights in memory decides which instructions linear algebra uses, so results would
     differ in their last bits between weights trained in memory and the same weights mapped from a file.
 
     Raises:
         ModelLoadError: if the model cannot be loaded, or has no layer that `[adapter]` names.
-        ConfigError: if it is an adapter of another shape than `[adapter]` has.
+        ConfigError: if it is an adapter of another shape than `[adapter]` has, or nothing of it could be
+            trained.
         UnsupportedModel: if the trainer would compute another model.
     """
+    section = config.model
+    if section.quantize != "none" and config.adapter is None and adapter_base(path) is None:
+        raise ConfigError(
+            f'model.quantize = "{section.quantize}" leaves weights that cannot be trained, and there is no '
+            "[adapter] that could be trained in their place; add one, or drop model.quantize"
+        )
     policy = load_model(
-        path, config.model.dtype, config.model.device, config.engine.stop_tokens, config.run.day
+        path, section.dtype, section.device, config.engine.stop_tokens, config.run.day, section.quantize
     )
     if config.adapter is not None:
         adapt(policy.model, config.adapter, config.run.seed, path)
+    if not section.train_embeddings:
+        for embedding in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()):
+            embedding.requires_grad_(False)
     for parameter in policy.model.parameters():
         parameter.data = parameter.data.clone()
     if kernels_pay(policy.model):
