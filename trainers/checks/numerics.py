@@ -110,8 +110,11 @@ def finite_readings(values: Mapping[str, float]) -> Readings:
 
 @torch.no_grad()
 def weight_readings(model: nn.Module) -> Readings:
-    """How many tensors of the weights hold a number that is not finite."""
-    names, parameters = zip(*model.named_parameters(), strict=True)
+    """How many tensors of the weights hold a number that is not finite; bits of quantised ones are none."""
+    named = (
+        (name, parameter) for name, parameter in model.named_parameters() if parameter.is_floating_point()
+    )
+    names, parameters = zip(*named, strict=True)
     # The largest size: a sum of finite numbers can overflow. nan is larger than any number here.
     sizes = torch.stack(torch._foreach_norm(parameters, float("inf"))).tolist()
     strange = [name for name, size in zip(names, sizes, strict=True) if not math.isfinite(size)]
