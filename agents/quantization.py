@@ -90,7 +90,7 @@ def whole_weight(layer: nn.Linear) -> Tensor:
 
 def whole_layer(layer: nn.Linear, weight_OI: Tensor) -> nn.Linear:
     """A plain layer with this weight, in the type that `layer` computes in, and with its bias."""
-    dtype = layer.compute_dtype if is_quantized(layer) else layer.weight.dtype
+    dtype: Any = layer.compute_dtype if is_quantized(layer) else layer.weight.dtype
     made = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
     made.weight, made.bias = nn.Parameter(weight_OI.to(dtype)), layer.bias
     return made
@@ -99,8 +99,7 @@ def whole_layer(layer: nn.Linear, weight_OI: Tensor) -> nn.Linear:
 def source(layer: nn.Linear) -> Tensor:
     """What tells the weights apart that a layer was made of: its own or, quantised, their fingerprint. Four
     bits that another device rounded are not the same."""
-    found: Tensor = layer.source if is_quantized(layer) else layer.weight
-    return found
+    return layer.get_buffer("source") if is_quantized(layer) else layer.weight
 
 
 def _in_four_bits(layer: nn.Linear, device: torch.device) -> nn.Linear:

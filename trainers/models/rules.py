@@ -37,18 +37,20 @@ def rules_of(algorithm: Algorithm) -> tuple[Rule, Rule]:
             return optim.PagedAdamW8bit, optim.PagedAdamW32bit
 
 
-def apart(model: nn.Module, algorithm: Algorithm) -> set[nn.Parameter]:
+def apart(model: nn.Module, algorithm: Algorithm) -> set[Tensor]:
     """The parameters that an algorithm does not suit: for Muon all but the matrices between the embeddings
     and the head (https://kellerjordan.github.io/posts/muon), for a state in 8 bits the embeddings, whose
     gradients differ in size from row to row (arXiv:2110.02861, section 2.3)."""
     if algorithm in ("adamw", "paged_adamw"):
         return set()
-    embeddings = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    embeddings: set[Tensor] = {
+        module.weight for module in model.modules() if isinstance(module, nn.Embedding)
+    }
     if algorithm != "muon":
         return embeddings
     models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
     heads = {head.weight for each in models if (head := each.get_output_embeddings()) is not None}
-    others = {parameter for parameter in model.parameters() if not _is_matrix(parameter)}
+    others: set[Tensor] = {parameter for parameter in model.parameters() if not _is_matrix(parameter)}
     return embeddings | heads | others
 
 

@@ -18,6 +18,7 @@ from torch import nn
 from ludus.agents.engines.base import Engine
 from ludus.agents.models import LoadedModel, format_of
 from ludus.agents.policy import EnginePolicy
+from ludus.agents.quantization import import_bitsandbytes
 from ludus.agents.rollout import Environments
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.activations import keep_activations
@@ -95,6 +96,11 @@ def _unpickled(load: Load, config: RunConfig) -> LoadedModel:
     class Unpickler(pickle.Unpickler):
         def persistent_load(self, place: int) -> nn.Parameter:
             return parameters[place]
+
+        def find_class(self, module: str, name: str) -> Any:
+            if module.startswith("bitsandbytes"):
+                import_bitsandbytes()
+            return super().find_class(module, name)
 
     model, tokenizer = Unpickler(io.BytesIO(load.pickled)).load()
     trained = [parameter for parameter in parameters if parameter.requires_grad]
