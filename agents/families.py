@@ -1,17 +1,18 @@
 """Is a model computed right? What engine and trainer compute is compared with the model's own forward.
 
-Both put an attention of their own into a `transformers` model: causal, perhaps with a window. Nothing in a
-model says whether that is all it computes with, so a few short rows tell, once per model: alone and together,
-at once and token by token. What its configuration names as changing beyond some length (a window, chunks,
-rotary factors) is tried there if that is cheap; rows may not be longer than what is known to be right.
+Both put an attention of their own into a `transformers` model: causal, perhaps with a window. Where that is
+not all it computes with, they let it attend by itself, over rows that are not packed. Nothing in a model says
+which is right, so a few short rows tell, once per model: alone and together, at once and token by token. What
+its configuration names as changing beyond some length (a window, chunks, rotary factors) is tried there if
+that is cheap; rows may not be longer than what is known to be right.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from math import sqrt
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
@@ -54,8 +55,8 @@ class Computed:
 
     logits: list[Tensor]
     """Of each row, [len(PLACES), V]."""
-    windows: frozenset[int | None]
-    """That the model handed to its attention."""
+    windows: frozenset[int | None] | None
+    """That the model handed to an attention of ours; None: it attended by itself, with its own masks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,12 @@ class _Switch:
     tokens: int
     name: str
     """In its configuration."""
-    is_window: bool
+    changes: Literal["window", "mask", "keys"]
+    """What: which of the last tokens a token sees, or which other ones, or the keys themselves."""
 
 
+_restless: WeakSet[Any] = WeakSet()
+"""Models whose forward changed their weights when they were first tried."""
 Compute = Callable[[Sequence[Sequence[int]]], Computed]
 
 
@@ -105,7 +109,12 @@ def reach_of(model: Any, who: str, compute: Compute, error: type[UserError]) -> 
         raise error(f"{name} was built for {built_for} positions: too few for a conversation")
     rows = _rows(model, [min(length, built_for or length) for length in _LENGTHS])
     try:
+        versions = [parameter._version for parameter in model.parameters()]
         own = _own_logits(model, rows, error)
+        if versions != [parameter._version for parameter in model.parameters()]:
+            _restless.add(model)
+        if model in _restless:
+            raise error(f"{name} changes its own weights in a forward pass; {FIX}")
         computed = compute(rows)
         if cause := _difference(model, compute, rows, computed.logits, own):
             raise error(f"{name} cannot be computed by {who}: {cause}; {FIX}")
@@ -176,15 +185,15 @@ def are_same(model: Any, got: Tensor, own: Tensor) -> bool:
 def _is_right_beyond(
     switch: _Switch, model: Any, compute: Compute, computed: Computed, error: type[UserError]
 ) -> bool:
-    """A window is tried with a longer row or, where that takes long, believed if the model handed it to its
-    attention."""
-    if not switch.is_window:
+    """A window, or a mask of the model's own, is tried with a longer row. Where that takes long, it is
+    believed if the model handed it to its attention, or attended by itself."""
+    if switch.changes == "keys" or (switch.changes == "mask" and computed.windows is not None):
         return False
     length = switch.tokens - PLACES[0] + 1
     built_for = _positions(model.config.get_text_config())
     products = length * sum(parameter.numel() for parameter in model.parameters())
     if length > min(_CHEAP_TOKENS, built_for or length) or products > _CHEAP_PRODUCTS:
-        return switch.tokens in computed.windows
+        return computed.windows is None or switch.tokens in computed.windows
     rows = _rows(model, [length])
     got, own = compute(rows).logits, _own_logits(model, rows, error)
     return are_same(model, got[0], own[0])
@@ -193,17 +202,17 @@ def _is_right_beyond(
 def _switches(config: Any) -> Iterator[_Switch]:
     layers = set(getattr(config, "layer_types", None) or ())
     if (window := getattr(config, "sliding_window", None)) and (not layers or "sliding_attention" in layers):
-        yield _Switch(window, "sliding_window", True)
+        yield _Switch(window, "sliding_window", "window")
     if (chunk := getattr(config, "attention_chunk_size", None)) and (
         not layers or "chunked_attention" in layers
     ):
-        yield _Switch(chunk, "attention_chunk_size", False)
+        yield _Switch(chunk, "attention_chunk_size", "mask")
     rope = getattr(config, "rope_parameters", None) or {}
     for factors in (rope, *(value for value in rope.values() if isinstance(value, dict))):
         if factors.get("rope_type") == "longrope":
             # Keys of a row are kept, or shared with longer rows: they cannot change with its length.
             name = "original_max_position_embeddings"
-            yield _Switch(factors.get(name) or getattr(config, name), name, False)
+            yield _Switch(factors.get(name) or getattr(config, name), name, "keys")
 
 
 def _rows(model: Any, lengths: Sequence[int]) -> list[list[int]]:

@@ -24,15 +24,16 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PretrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from ludus.agents.attention import computing_with
-from ludus.agents.engines import steps
 from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.cores import core_of
 from ludus.agents.engines.embedded import EmbeddedEngine
+from ludus.agents.engines.own_cache import OwnCacheBatch
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import quiet_transformers
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.packing import flat_logprobs, pack
 from ludus.trainers.models import forward
-from ludus.trainers.models.forward import score
+from ludus.trainers.models.forward import packs, score
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/families.json"
@@ -49,11 +50,14 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), 4),
     **dict.fromkeys(("decoder_layers", "encoder_layers", "num_decoder_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "n_head", "n_heads", "num_heads", "linear_num_value_heads"), 4),
+    "linear_num_heads": 4,
     **dict.fromkeys(("decoder_attention_heads", "encoder_attention_heads"), 4),
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads", "linear_num_key_heads"), 2),
     **dict.fromkeys(("head_dim", "qk_nope_head_dim", "v_head_dim", "qk_rope_head_dim", "global_head_dim"), 8),
     **dict.fromkeys(("qk_head_dim", "mamba_d_head", "mamba_head_dim"), 16),
-    **dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "dim_head", "rotary_dim"), 8),
+    **dict.fromkeys(
+        ("linear_key_head_dim", "linear_value_head_dim", "linear_head_dim", "dim_head", "rotary_dim"), 8
+    ),
     **dict.fromkeys(("kv_lora_rank", "q_lora_rank", "hidden_size_per_layer_input", "laurel_rank"), 16),
     **dict.fromkeys(("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_k", "n_group"), 2),
@@ -62,12 +66,14 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("sliding_window", "attention_window", "attention_chunk_size"), 24),
     **dict.fromkeys(("mamba_n_heads", "mamba_num_heads", "n_mamba_heads"), 4),
     **dict.fromkeys(("mamba_d_state", "state_size", "ssm_state_size", "mamba_d_ssm"), 16),
+    **dict.fromkeys(("chunk_size", "mamba_chunk_size"), 16),
     "pad_token_id": 0,
     "bos_token_id": 1,
     "eos_token_id": 2,
     "is_decoder": True,
 }
 MORE: dict[str, dict[str, Any]] = {
+    "bamba": {"attn_layer_indices": [1, 3]},
     "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_group": 1},
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "falcon_h1": {"mamba_d_ssm": 64},
@@ -77,6 +83,9 @@ MORE: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0] * 4,
     },
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "window_size": 24},
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "kimi_linear": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
@@ -91,11 +100,17 @@ LARGEST = 15_000_000
 HEAD = """# Models
 
 The embedded engine and the trainer put an attention of their own into a model of `transformers`, over packed
-rows and kept keys and values. Both compare themselves with the model's own forward when they first meet a
-model (`agents/families.py`): three short rows, alone, together and token by token, and a row beyond a window
-that is short enough. What differs is refused in one line, and rows are no longer than what is computed
-right: up to a change of rotary factors (`longrope`), up to an attention chunk. A model that is refused can
-be evaluated behind a server ([serving](serving.md)).
+rows and kept keys and values. Where that is not what a model computes, since it keeps something else of a row
+(a recurrent, convolutional or linear state) or attends in a way of its own, it computes by itself: in the
+engine with its *own cache* for each row, single tokens of many rows together, prompts by themselves; in
+training with *rows apart*, so that what rows share is computed with each of them. That is slower, and a state
+cannot be shortened: a context that does not begin with all of what came before is computed anew.
+
+Either way, what is computed is compared with the model's own forward when the model is first met
+(`agents/families.py`): three short rows, alone, together and token by token, and a row beyond a window that
+is short enough. What differs is refused in one line, and rows are no longer than what is computed right: up
+to a change of rotary factors (`longrope`), up to a chunk of packed attention. A model that is refused can be
+evaluated behind a server ([serving](serving.md)).
 
 These are the {all} causal architectures of transformers {version}, each as a tiny random model with every
 kind of layer that its configuration has by default; of {built} that were tried, {both} are right in both.
@@ -114,6 +129,8 @@ class Verdict:
     """The longest row, if accepted."""
     words: str = ""
     """Why it was refused, or why rows are no longer."""
+    way: str = ""
+    """How it is computed, if not packed."""
     nats: float | None = None
     """The largest difference from the model's own log-probabilities that was measured."""
 
@@ -173,12 +190,16 @@ def examine(model_type: str, architecture: str) -> Family:
 
 def judge(model: Any, engine: bool) -> Verdict:
     try:
-        reach = (steps if engine else forward).reach(model)
+        reach = core_of(model).reach if engine else forward.reach(model)
     except UserError as refusal:
         return Verdict(False, words=str(refusal))
+    if engine:
+        way = "own cache" if core_of(model).batch is OwnCacheBatch else ""
+    else:
+        way = "" if packs(model) else "rows apart"
     tokens = min(reach.tokens or 128, 128)
-    words = "" if reach.tokens in (None, 128) else reach.why
-    return Verdict(True, tokens, words, (sampled if engine else packed)(model, tokens))
+    words = reach.why if reach.tokens and reach.tokens < 128 else ""
+    return Verdict(True, tokens, words, way, (sampled if engine else packed)(model, tokens))
 
 
 def build(model_type: str) -> Any:
@@ -236,7 +257,7 @@ def own(model: Any, row: list[int]) -> torch.Tensor:
 
 def sampled(model: Any, tokens: int) -> float:
     """Four episodes of three turns, at most `tokens` long."""
-    engine = EmbeddedEngine(model, slots=3)
+    engine = EmbeddedEngine(model, slots=3, max_context=tokens)
 
     async def play(number: int) -> float:
         context, worst = ids(model, min(5 + 7 * (number // 2), tokens - 6), number // 2), 0.0
@@ -274,7 +295,7 @@ def packed(model: Any, tokens: int) -> float:
         TrainingSequence(tuple(row), (False, *[True] * (len(row) - 1)), (0.0,) * len(row)) for row in rows
     ]
     scored = torch.zeros(len(flat_logprobs(sequences)))
-    for part in pack(sequences, 70):
+    for part in pack(sequences, 70, packs(model)):
         scored[part.token_N] = score(model, part, 1.0).logprobs
     expected = torch.cat([own(model, row) for row in rows])
     return float((scored.double() - expected).abs().max())
@@ -294,7 +315,8 @@ def cell(verdict: Verdict) -> str:
     if not verdict.accepted:
         return f"refused: {verdict.words}"
     limit = f", up to {verdict.tokens}: {verdict.words}" if verdict.words else ""
-    return f"{'right' if verdict.right else 'WRONG'} ({verdict.nats:.0e} nats){limit}"
+    way = f", {verdict.way}" if verdict.way else ""
+    return f"{'right' if verdict.right else 'WRONG'} ({verdict.nats:.0e} nats){way}{limit}"
 
 
 def page(families: list[Family]) -> str:
@@ -324,15 +346,16 @@ def page(families: list[Family]) -> str:
 
 def mark(verdict: Verdict, family: Family, notes: dict[str, str]) -> str:
     """A verdict in a cell; its reason becomes a note that others share."""
+    way = f", {verdict.way}" if verdict.way else ""
     if not verdict.words:
-        return "right" if verdict.right else "wrong"
+        return f"{'right' if verdict.right else 'wrong'}{way}"
     words = verdict.words.replace(family.architecture, "the model")
     words = re.sub(r"^the model cannot be computed by [\w ]+: |; use another model.*| of 24 only$", "", words)
     words = re.sub(r"^.* computes the model right", "it is computed right", words)
     words = re.sub(r"(?<=plain rows) \(.*\)|, so (its rows|the embedded|that log).*", "", words)
     words = re.sub(r"^\w+Attention", "its attention", words)
     letter = notes.setdefault(words, chr(ord("a") + len(notes)))
-    return f"{'limited' if verdict.accepted else 'refused'} ({letter})"
+    return f"limited ({letter}){way}" if verdict.accepted else f"refused ({letter})"
 
 
 if __name__ == "__main__":

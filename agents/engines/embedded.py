@@ -21,8 +21,10 @@ from typing import Any
 import torch
 
 from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.cores import core_of
 from ludus.agents.engines.fingerprint import weights_fingerprint
-from ludus.agents.engines.steps import Batch, Request, reach
+from ludus.agents.engines.steps import Request
+from ludus.agents.families import Reach
 from ludus.agents.kept import KeptSets
 
 
@@ -89,8 +91,7 @@ class EmbeddedEngine:
     """Generates with `model` itself, so there is no copy of the weights to keep in step.
 
     Args:
-        model: a causal language model of `transformers` whose attention goes through its
-            `AttentionInterface`; it is tried once whether that is computed right (`families`).
+        model: a causal language model of `transformers`; it is tried once how it is computed right (`cores`).
         slots: how many sequences are computed together; further sessions wait for a free one.
         max_context: prompt and completion together, in tokens; at most, and by default, what the model's
             configuration allows and the engine computes right.
@@ -115,11 +116,12 @@ class EmbeddedEngine:
     ) -> None:
         if slots < 1:
             raise EngineError(f"slots={slots}: an engine needs at least one")
-        self._max_context = _context_of(model, max_context)
+        core = core_of(model)
+        self._max_context = _context_of(model, core.reach, max_context)
         self.patience_s = patience_s
         self._device: torch.device = model.device
         self._weights_version = 0
-        self._batch = Batch(model, slots, words)
+        self._batch = core.batch(model, slots, words)
         self._sessions: dict[int, EmbeddedSession] = {}
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -293,14 +295,13 @@ class EmbeddedEngine:
         self._batch.forget()
 
 
-def _context_of(model: Any, wanted: int | None) -> int:
+def _context_of(model: Any, limit: Reach, wanted: int | None) -> int:
     """The maximum context length.
 
     Raises:
-        EngineError: the engine cannot compute the model, or not contexts of that length, or the model does
-            not say how long they may be.
+        EngineError: contexts of that length are not computed right, or the model does not say how long they
+            may be.
     """
-    limit = reach(model)
     context = limit.tokens if wanted is None else wanted
     if context is None:
         raise EngineError(

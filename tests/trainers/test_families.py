@@ -14,12 +14,16 @@ from transformers import (
     Phi3ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    RwkvConfig,
+    RwkvForCausalLM,
 )
 
 from ludus.agents import families
 from ludus.agents.engines import steps
 from ludus.agents.engines.base import EngineError
+from ludus.agents.engines.cores import core_of
 from ludus.agents.engines.embedded import EmbeddedEngine
+from ludus.agents.engines.own_cache import OwnCacheBatch
 from ludus.agents.episode import TrainingSequence
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.packing import pack
@@ -29,9 +33,9 @@ from ludus.trainers.models.forward import score
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 STATE = "keeps more of a row than keys and values"
-OTHERS = "of a row changes when others are there"
 MASK = "its attention is not plain causal attention"
 ROUTE = "does not route its attention"
+FORM = "in a form of its own"
 TWENTY = [
     *("cohere", "deepseek_v3", "exaone4", "gemma", "gemma2", "gemma3", "gemma3_text", "glm4", "glm4_moe"),
     *("gpt2", "gpt_oss", "granite", "granitemoe", "llama", "mistral", "mixtral", "nanochat", "olmo2", "phi3"),
@@ -75,23 +79,36 @@ def qwen3(**changes: Any) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("model_type", "words"),
+    [
+        ("lfm2", STATE),
+        ("diffllama", STATE),
+        ("doge", MASK),
+        ("falcon", "FalconForCausalLM cannot be computed by"),
+        ("mamba", ROUTE),
+        ("deepseek_v32", "its forward fails on plain rows"),
+        ("nemotron", "does not pass keyword arguments on"),
+    ],
+)
+def test_what_packed_rows_would_make_another_model_of_computes_by_itself(
+    sweep: Any, model_type: str, words: str
+) -> None:
+    model = sweep.build(model_type)
+    with pytest.raises(EngineError, match=words):
+        steps.reach(model)
+    assert core_of(model).batch is OwnCacheBatch
+    assert 100 in core_of(model).reach
+    assert 100 in forward.reach(model)
+    assert forward.packs(model) == (model_type == "diffllama")
+
+
+@pytest.mark.parametrize(
     ("model_type", "engine", "training"),
     [
-        ("lfm2", STATE, OTHERS),
-        ("minimax", STATE, OTHERS),
-        ("qwen3_next", STATE, OTHERS),
-        ("diffllama", STATE, ""),
-        ("doge", MASK, MASK),
-        (
-            "falcon",
-            "FalconForCausalLM cannot be computed by",
-            "FalconForCausalLM cannot be computed by training",
-        ),
-        ("mpt", "MptForCausalLM", "MptForCausalLM cannot be computed by training"),
-        ("mamba", ROUTE, OTHERS),
-        ("deepseek_v32", "its forward fails on plain rows", "its forward fails on plain rows"),
-        ("nemotron", "does not pass keyword arguments on", "does not pass keyword arguments on"),
-        ("minicpm3", "", "changes its hidden states before the output embedding"),
+        ("recurrent_gemma", FORM, ""),
+        ("rwkv", FORM, ""),
+        ("bert", "", "changes its hidden states before the output embedding"),
+        ("rembert", FORM, "changes its hidden states before the output embedding"),
     ],
 )
 def test_what_would_be_another_model_is_refused_in_one_line(
@@ -99,7 +116,7 @@ def test_what_would_be_another_model_is_refused_in_one_line(
 ) -> None:
     model = sweep.build(model_type)
     for reach, error, words in (
-        (steps.reach, EngineError, engine),
+        (lambda model: core_of(model).reach, EngineError, engine),
         (forward.reach, UnsupportedModel, training),
     ):
         if not words:
@@ -109,6 +126,17 @@ def test_what_would_be_another_model_is_refused_in_one_line(
             reach(model)
         assert isinstance(refusal.value, UserError)
         assert "\n" not in str(refusal.value)
+
+
+def test_a_model_that_changes_its_weights_is_refused_however_often_it_is_tried(sweep: Any) -> None:
+    model = RwkvForCausalLM(
+        RwkvConfig(vocab_size=96, hidden_size=16, num_hidden_layers=7, attention_hidden_size=16)
+    )
+    for _ in range(2):
+        with pytest.raises(
+            UnsupportedModel, match="RwkvForCausalLM changes its own weights in a forward pass"
+        ):
+            forward.reach(model)
 
 
 @pytest.mark.parametrize(

@@ -6,24 +6,18 @@ from dataclasses import replace
 import pytest
 import torch
 from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
     CohereConfig,
     CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
-    GPTJConfig,
-    GPTJForCausalLM,
     GptOssConfig,
     GptOssForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
     NanoChatConfig,
     NanoChatForCausalLM,
     PhiConfig,
@@ -391,38 +385,6 @@ def test_mode_of_each_part_comes_back():
     assert model.transformer.training
     assert not model.transformer.h[0].training
     assert model.transformer.h[1].training
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (
-            lambda: MambaForCausalLM(
-                MambaConfig(vocab_size=WORDS, hidden_size=16, num_hidden_layers=1, **ENDS)
-            ),
-            "of a row changes when others are there",
-        ),
-        (
-            lambda: BloomForCausalLM(
-                BloomConfig(vocab_size=WORDS, hidden_size=16, n_layer=1, n_head=4, **ENDS)
-            ),
-            "attention is not plain causal attention",
-        ),
-        (
-            lambda: GPTJForCausalLM(
-                GPTJConfig(
-                    vocab_size=WORDS, n_embd=16, n_layer=1, n_head=4, n_positions=32, rotary_dim=4, **ENDS
-                )
-            ),
-            "attention is not plain causal attention",
-        ),
-    ],
-)
-def test_models_whose_log_probabilities_would_be_wrong_are_refused(model, message):
-    torch.manual_seed(0)
-    (part,) = pack(make_rows(), 1000)
-    with pytest.raises(UnsupportedModel, match=message):
-        score(model(), part, 1.0)
 
 
 def test_a_model_without_a_head_is_refused():

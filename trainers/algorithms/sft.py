@@ -20,7 +20,7 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.data.render import render
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
-from ludus.trainers.models.forward import score
+from ludus.trainers.models.forward import packs, score
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
 from ludus.trainers.parallel.member import Member
 from ludus.trainers.parallel.team import Team, deal
@@ -78,7 +78,8 @@ def team_gradients(
     Returns:
         The loss in nats per scored token, and the number of tokens that went through the model.
     """
-    micro_batches = pack(batch, even_budget(batch, microbatch_tokens, team.size))
+    shares = packs(team.model)
+    micro_batches = pack(batch, even_budget(batch, microbatch_tokens, team.size, shares), shares)
     scored = sum(len(micro.token_N) for micro in micro_batches)
     sizes = [micro.tokens for micro in micro_batches]
     parts = [([micro_batches[item] for item in items], scored) for items in deal(sizes, team.size)]
@@ -99,7 +100,8 @@ def _accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]
 @torch.no_grad()
 def mean_loss(policy: LoadedModel, rows: Sequence[TrainingSequence], microbatch_tokens: int) -> float:
     """Nats per scored token."""
-    logprobs = [score(policy.model, micro, 1.0).logprobs for micro in pack(rows, microbatch_tokens)]
+    micro_batches = pack(rows, microbatch_tokens, packs(policy.model))
+    logprobs = [score(policy.model, micro, 1.0).logprobs for micro in micro_batches]
     return -torch.cat(logprobs).mean().item()
 
 

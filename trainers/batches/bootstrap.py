@@ -17,7 +17,7 @@ from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.critic import Critic
-from ludus.trainers.models.forward import reach
+from ludus.trainers.models.forward import packs, reach
 
 TRUNCATIONS = frozenset(
     (StopReason.TRUNCATED, StopReason.TURN_LIMIT, StopReason.TOKEN_LIMIT, StopReason.TIME_LIMIT)
@@ -40,7 +40,7 @@ def bootstraps(
     values = [0.0] * len(episodes)
     cut = [i for i, episode in enumerate(episodes) if episode.stop in TRUNCATIONS and episode.turns]
     rows = [next_row(episodes[i], critic.format, longest) for i in cut]
-    _, _, values_B = score_rows(model, rows, pack(rows, token_budget), 1.0, critic.model)
+    _, _, values_B = score_rows(model, rows, pack(rows, token_budget, packs(model)), 1.0, critic.model)
     assert values_B is not None
     for i, value in zip(cut, values_B.tolist(), strict=True):
         values[i] = value

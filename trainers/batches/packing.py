@@ -77,11 +77,17 @@ class MicroBatch:
         )
 
 
-def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUDGET) -> list[MicroBatch]:
+def pack(
+    rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUDGET, shares: bool = True
+) -> list[MicroBatch]:
     """Packs rows into micro-batches of at most `token_budget` input tokens, in lexicographic order, so that
     those that begin alike come together; the next one begins where a row does not fit any more. A row longer
     than the budget begins a micro-batch, and only rows that add nothing to it follow; a row without sampled
     tokens is left out.
+
+    Args:
+        shares: whether what rows have in common is there once; a model that goes over each row by itself
+            (`forward.packs`) would compute it, beyond the budget, for every row.
 
     Raises ValueError for a budget below 1, for a row whose first token is marked as sampled (nothing
     predicts it), for rows of which some were drawn among all ids and others not, and for a token that is not
@@ -96,17 +102,17 @@ def pack(rows: Sequence[TrainingSequence], token_budget: int = DEFAULT_TOKEN_BUD
     packed: list[_Packer] = []
     for i, row in _inputs(rows, sampled):
         if not packed or not packed[-1].forest.has_room(row, token_budget):
-            packed.append(_Packer())
+            packed.append(_Packer(shares))
         packed[-1].add(i, row, rows[i], sampled[i], first_token[i])
     return [packer.micro_batch() for packer in packed]
 
 
-def even_budget(rows: Sequence[TrainingSequence], token_budget: int, parts: int) -> int:
+def even_budget(rows: Sequence[TrainingSequence], token_budget: int, parts: int, shares: bool = True) -> int:
     """The budget with which the rows make about the same number of micro-batches for each of `parts`, of
     about the same size."""
     if parts == 1:
         return token_budget
-    forest = Forest()
+    forest = Forest(shares)
     for _, row in _inputs(rows, [_sampled_places(index, row) for index, row in enumerate(rows)]):
         forest.add(row)
     tokens = forest.tokens
@@ -157,8 +163,8 @@ def _sampled_places(index: int, row: TrainingSequence) -> list[int]:
 class _Packer:
     """One micro-batch in the making."""
 
-    def __init__(self) -> None:
-        self.forest = Forest()
+    def __init__(self, shares: bool) -> None:
+        self.forest = Forest(shares)
         self._places: list[Ids] = []
         self._targets: list[int] = []
         self._rows: list[int] = []

@@ -38,9 +38,14 @@ class Branch:
 
 
 class Forest:
-    """Rows laid out in T tokens, one after another."""
+    """Rows laid out in T tokens, one after another.
 
-    def __init__(self) -> None:
+    Args:
+        shares: whether what rows have in common is there once.
+    """
+
+    def __init__(self, shares: bool = True) -> None:
+        self._shares = shares
         self.tokens = 0
         self.ids: list[Ids] = []
         self.positions: list[Ids] = []
@@ -74,7 +79,7 @@ class Forest:
 
     def _shared(self, row: Ids) -> tuple[tuple[int, int], ...]:
         """The part of the last row's path that this one takes too."""
-        common, taken = common_prefix(self._row, row), 0
+        common, taken = common_prefix(self._row, row) if self._shares else 0, 0
         shared: list[tuple[int, int]] = []
         for begin, end in self._path:
             here = min(end - begin, common - taken)

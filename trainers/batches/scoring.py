@@ -20,7 +20,7 @@ from ludus.trainers.batches.packing import (
     sampled_counts,
 )
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.models.forward import score
+from ludus.trainers.models.forward import packs, score
 from ludus.trainers.models.value import ValueModel
 
 
@@ -62,8 +62,9 @@ def score_layout(
     budget, temperature = config.grpo.microbatch_tokens, config.rollout.temperature
     rows = [layout.rows[r] for r in trained]
     rest = [layout.rows[r] for r in layout.others(trained)]
-    micro_batches = pack(rows, even_budget(rows, budget, config.run.workers))
-    rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget), temperature)
+    shares = packs(model)
+    micro_batches = pack(rows, even_budget(rows, budget, config.run.workers, shares), shares)
+    rest_logprobs, entropy_A, _ = score_rows(model, rest, pack(rest, budget, shares), temperature)
     mismatch_A, engines_S = rest_logprobs - flat_logprobs(rest), flat_logprobs(rows)
     logprobs_S = values_S = None
     if before_update:

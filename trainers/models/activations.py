@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ludus.agents.attention import computing_with
-from ludus.trainers.models.attention import ATTENTION, UnsupportedModel
+from ludus.trainers.models.attention import UnsupportedModel
 
 _PRODUCTS = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default]
 """With weights: attention multiplies batches of matrices."""
@@ -67,8 +67,10 @@ def keeping(model: PreTrainedModel) -> Iterator[None]:
     options: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
     if kept.is_selective:
         options["context_fn"] = partial(create_selective_checkpoint_contexts, _PRODUCTS)
+    attention: str = model.config._attn_implementation
     for layer in chosen:
-        layer.forward = partial(checkpoint, partial(_forward, model, layer.forward), **options)
+        again = partial(_forward, model, attention, layer.forward)
+        layer.forward = partial(checkpoint, again, **options)
     try:
         with ExitStack() as stack:
             if kept.is_offloaded:
@@ -103,9 +105,11 @@ def _memory(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
 
 
-def _forward(model: PreTrainedModel, forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+def _forward(
+    model: PreTrainedModel, attention: str, forward: Callable[..., Any], *inputs: Any, **named: Any
+) -> Any:
     """A layer's forward, also in the backward pass, where the model has its own attention again."""
-    with computing_with(model, ATTENTION):
+    with computing_with(model, attention):
         return forward(*inputs, **named)
 
 

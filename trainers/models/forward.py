@@ -1,7 +1,8 @@
 """Log-probabilities of the scored tokens of a packed micro-batch, from a transformers causal LM.
 
 All rows lie in one of length T. Each token has its position within its own row, and attention lets it see
-that row alone (`attention`), so models with absolute positions see the same as without packing. Hidden states
+that row alone (`attention`), so models with absolute positions see the same as without packing. A model that
+is not computed right so goes over each row by itself (`apart`). Hidden states
 are taken only where a token is predicted; `linear_logprob` applies the output embedding to them, and what the
 model makes of its logits (`head`), or `support_logprob`, over the ids that each token was drawn among.
 """
@@ -20,8 +21,9 @@ from ludus.agents.attention import computing_with
 from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
 from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
-from ludus.trainers.batches.prefixes import Forest
+from ludus.trainers.batches.prefixes import Branch, Forest
 from ludus.trainers.models.activations import keeping
+from ludus.trainers.models.apart import hidden_states_apart
 from ludus.trainers.models.attention import ATTENTION, AttentionPlan, UnsupportedModel
 from ludus.trainers.models.head import decoder, linear_head, output_head
 
@@ -81,32 +83,61 @@ def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             "rollout.max_episode_tokens), or use another model"
         )
     micro_batch = micro_batch.to(output_head(model).linear.weight.device)
-    with computing_with(model, ATTENTION), keeping(model):
-        plan = AttentionPlan(micro_batch.branches, micro_batch.positions_T)
-        return _hidden_states(model, micro_batch.ids_T, micro_batch.positions_T, plan)[micro_batch.places_P]
+    hidden_TH, _ = _hidden_states(
+        model, packs(model), micro_batch.ids_T, micro_batch.positions_T, micro_batch.branches
+    )
+    return hidden_TH[micro_batch.places_P]
 
 
-@once_per_model
 def reach(model: PreTrainedModel) -> Reach:
     """How long the rows of a model may be.
 
-    Raises UnsupportedModel for a model whose logits are not its own when they are computed from packed
-    hidden states; found by trying, at the first call on a model.
+    Raises UnsupportedModel for a model whose logits are not its own when they are computed from hidden
+    states, of packed rows or of rows apart; found by trying, at the first call on a model.
     """
+    return _way(model).reach
+
+
+def packs(model: PreTrainedModel) -> bool:
+    """Whether rows are packed, so that what they share is computed once.
+
+    Raises UnsupportedModel as `reach`.
+    """
+    return _way(model).packs
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    packs: bool
+    reach: Reach
+
+
+@once_per_model
+def _way(model: PreTrainedModel) -> _Way:
     linear_head(model)
-    return reach_of(model, "training", partial(_computed, model), UnsupportedModel)
+    try:
+        return _Way(True, reach_of(model, "training", partial(_computed, model, True), UnsupportedModel))
+    except UnsupportedModel:
+        return _Way(False, reach_of(model, "training", partial(_computed, model, False), UnsupportedModel))
 
 
-def _hidden_states(model: PreTrainedModel, ids_T: Tensor, positions_T: Tensor, plan: AttentionPlan) -> Tensor:
-    output = decoder(model)(
-        input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
-    )
-    hidden_TH: Tensor = output.last_hidden_state[0]
-    return hidden_TH
+def _hidden_states(
+    model: PreTrainedModel, packs: bool, ids_T: Tensor, positions_T: Tensor, branches: tuple[Branch, ...]
+) -> tuple[Tensor, frozenset[int | None] | None]:
+    """Of a forest's tokens, [T, H], and the windows that the model handed to packed attention."""
+    if not packs:
+        with computing_with(model, model.config._attn_implementation), keeping(model):
+            return hidden_states_apart(model, ids_T, branches), None
+    plan = AttentionPlan(branches, positions_T)
+    with computing_with(model, ATTENTION), keeping(model):
+        output = decoder(model)(
+            input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
+        )
+    return output.last_hidden_state[0], plan.windows
 
 
-def _computed(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Computed:
-    """Rows as they are packed, sharing what they have in common."""
+def _computed(model: PreTrainedModel, packs: bool, rows: Sequence[Sequence[int]]) -> Computed:
+    """Rows as they are laid out in a forest, sharing what they have in common."""
     forest, head = Forest(), output_head(model)
     order = sorted(range(len(rows)), key=lambda row: list(rows[row]))
     where = {row: forest.add(np.array(rows[row])) for row in order}
@@ -114,8 +145,6 @@ def _computed(model: PreTrainedModel, rows: Sequence[Sequence[int]]) -> Computed
         torch.from_numpy(np.concatenate(parts)).to(head.linear.weight.device)
         for parts in (forest.ids, forest.positions)
     )
-    plan = AttentionPlan(tuple(forest.branches), positions_T)
-    with computing_with(model, ATTENTION):
-        hidden_TH = _hidden_states(model, ids_T, positions_T, plan)
+    hidden_TH, windows = _hidden_states(model, packs, ids_T, positions_T, tuple(forest.branches))
     logits = [head(hidden_TH[torch.from_numpy(where[row][list(PLACES)])]) for row in range(len(rows))]
-    return Computed(logits, plan.windows)
+    return Computed(logits, windows)

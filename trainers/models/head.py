@@ -20,7 +20,7 @@ class OutputHead:
 
     linear: nn.Linear
     scale: float
-    """s; Cohere, Granite."""
+    """s; Cohere, Granite, MiniCPM (of the hidden state)."""
     softcap: float | None
     """c; None: logits are s x. Gemma 2 (arXiv 2408.00118), NanoChat."""
 
@@ -82,7 +82,8 @@ def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
             hidden = decoder(model)(input_ids=ids, use_cache=False).last_hidden_state
     finally:
         handle.remove()
-    if not given or not are_same(model, given[0].flatten(), hidden.flatten()):
+    factor = _factor(model, given[0], hidden) if given else 0.0
+    if not factor or (linear.bias is not None and factor != 1):
         raise UnsupportedModel(
             f"{type(model).__name__} changes its hidden states before the output embedding, so that "
             f"log-probabilities computed from them would be those of another model; {FIX}"
@@ -93,10 +94,19 @@ def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
     else:
         softcap = most
         scale = softcap * torch.atanh(y[0] / softcap).item()
-    head = OutputHead(linear, scale, softcap)
+    head = OutputHead(linear, scale, softcap)  # without what came before the output embedding
     if not (scale > 0 and torch.allclose(head.of_products(x), y, rtol=_CLOSE, atol=_CLOSE)):
         raise UnsupportedModel(
             f"{type(model).__name__} does more to its logits than to scale and to cap them, so that "
             f"log-probabilities computed from hidden states would be those of another model; {FIX}"
         )
-    return scale, softcap
+    return scale * factor, softcap
+
+
+def _factor(model: PreTrainedModel, given: Tensor, hidden: Tensor) -> float:
+    """By what the model multiplies its hidden states before the output embedding; 0: it does more."""
+    given, hidden = given.flatten().double(), hidden.flatten().double()
+    if are_same(model, given, hidden):
+        return 1.0
+    factor = (given @ hidden / (hidden @ hidden)).item()
+    return factor if are_same(model, given, factor * hidden) else 0.0
