@@ -108,7 +108,6 @@ def test_what_packed_rows_would_make_another_model_of_computes_by_itself(
         ("recurrent_gemma", FORM, ""),
         ("rwkv", FORM, ""),
         ("bert", "", "changes its hidden states before the output embedding"),
-        ("rembert", FORM, "changes its hidden states before the output embedding"),
     ],
 )
 def test_what_would_be_another_model_is_refused_in_one_line(
