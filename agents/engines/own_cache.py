@@ -206,7 +206,7 @@ class Caches:
 def _form_of_its_own(model: Any) -> EngineError:
     return EngineError(
         f"{type(model).__name__} keeps what it has computed of a row in a form of its own, which the "
-        f"embedded engine does not know: {FIX}"
+        f"embedded engine does not know; {FIX}"
     )
 
 

@@ -14,8 +14,6 @@ from transformers import (
     Phi3ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
-    RwkvConfig,
-    RwkvForCausalLM,
 )
 
 from ludus.agents import families
@@ -106,7 +104,6 @@ def test_what_packed_rows_would_make_another_model_of_computes_by_itself(
     ("model_type", "engine", "training"),
     [
         ("recurrent_gemma", FORM, ""),
-        ("rwkv", FORM, ""),
         ("bert", "", "changes its hidden states before the output embedding"),
     ],
 )
@@ -128,9 +125,7 @@ def test_what_would_be_another_model_is_refused_in_one_line(
 
 
 def test_a_model_that_changes_its_weights_is_refused_however_often_it_is_tried(sweep: Any) -> None:
-    model = RwkvForCausalLM(
-        RwkvConfig(vocab_size=96, hidden_size=16, num_hidden_layers=7, attention_hidden_size=16)
-    )
+    model = sweep.build("rwkv")
     for _ in range(2):
         with pytest.raises(
             UnsupportedModel, match="RwkvForCausalLM changes its own weights in a forward pass"

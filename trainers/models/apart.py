@@ -16,11 +16,15 @@ from ludus.trainers.models.head import decoder
 
 
 def hidden_states_apart(model: PreTrainedModel, ids_T: Tensor, branches: tuple[Branch, ...]) -> Tensor:
-    """The last hidden states of the tokens of a forest, [T, H]."""
+    """The last hidden states of the tokens of a forest, [T, H].
+
+    Rows of a length between two powers of two are padded to the longest of them: less than twice the tokens.
+    """
     buckets: dict[int, list[Tensor]] = {}
     for place_L in _rows(branches):
         buckets.setdefault((len(place_L) - 1).bit_length(), []).append(place_L)
-    hidden, source_T, computed = [], torch.empty(len(ids_T), dtype=torch.int64), 0
+    hidden: list[Tensor] = []
+    source_T, computed = torch.empty(len(ids_T), dtype=torch.int64), 0
     for rows in buckets.values():
         longest = max(map(len, rows))
         place_RL = torch.stack([torch.cat([row, row[-1:].expand(longest - len(row))]) for row in rows])
