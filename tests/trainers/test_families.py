@@ -34,10 +34,12 @@ STATE = "keeps more of a row than keys and values"
 MASK = "its attention is not plain causal attention"
 ROUTE = "does not route its attention"
 FORM = "in a form of its own"
-TWENTY = [
+THOSE_THAT_MATTER = [
     *("cohere", "deepseek_v3", "exaone4", "gemma", "gemma2", "gemma3", "gemma3_text", "glm4", "glm4_moe"),
     *("gpt2", "gpt_oss", "granite", "granitemoe", "llama", "mistral", "mixtral", "nanochat", "olmo2", "phi3"),
     *("qwen2", "qwen3", "qwen3_moe", "smollm3"),
+    *("diffllama", "falcon_h1", "kimi_linear", "lfm2", "mamba2", "minicpm3", "minimax", "nemotron_h"),
+    *("qwen3_5_text", "qwen3_next", "stablelm"),
 ]
 
 
@@ -251,7 +253,7 @@ def test_the_check_is_made_once_and_leaves_the_model_and_the_random_state_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", TWENTY)
+@pytest.mark.parametrize("model_type", THOSE_THAT_MATTER)
 def test_the_families_that_matter_are_right_in_engine_and_training(sweep: Any, model_type: str) -> None:
     family = sweep.examine(model_type, "")
     assert family.skipped == ""
