@@ -9,7 +9,7 @@ import torch
 
 from ludus.agents.episode import TrainingSequence
 from ludus.trainers.batches.packing import pack, sampled_counts
-from ludus.trainers.models.activations import recompute_activations
+from ludus.trainers.models.activations import keep_activations
 from ludus.trainers.models.forward import packs, score
 
 from .test_forward import make_forest
@@ -80,7 +80,7 @@ def test_scores_and_gradients_are_those_of_each_row_alone(build: Any, kind: str)
 def test_activations_that_are_computed_again_give_the_same_gradients(build: Any) -> None:
     model, parts = build("lfm2"), pack(rows_of_many_lengths(), 60, False)
     _, kept = gradients(model, parts)
-    recompute_activations(model, 1)
+    keep_activations(model, 1)
     _, again = gradients(model, parts)
     assert all(map(torch.equal, kept, again))
 
