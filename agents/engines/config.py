@@ -19,12 +19,20 @@ class OpenAISection(Section):
     `--logprobs-mode processed_logprobs`. Temperatures other than 0 and 1 need it."""
 
 
+class VllmSection(Section):
+    """vLLM in this process."""
+
+    cache_gib: Annotated[float, Field(gt=0)] = 1.0
+    """Gibibytes for keys and values, taken when the engine is made. While they are full, further episodes
+    wait, or are computed again from their start."""
+
+
 class EngineSection(Section):
     """What computes completions."""
 
-    kind: Literal["embedded", "openai"] = "embedded"
-    """`embedded`: this process, with the trainer's own weights. `openai`: a server, with weights of its own,
-    so it can be evaluated but not trained."""
+    kind: Literal["embedded", "vllm", "openai"] = "embedded"
+    """`embedded`: this process, with the trainer's own weights. `vllm`: vLLM in this process, with the
+    trainer's weights. `openai`: a server, with weights of its own, so it can be evaluated but not trained."""
     max_context: Annotated[int, Field(ge=0)] = 0
     """Prompt and completion together, in tokens; 0: the limit of the model or the server."""
     stop_tokens: list[str] = Field(default_factory=list)
@@ -32,11 +40,13 @@ class EngineSection(Section):
     `generation_config.json` name."""
     openai: OpenAISection = OpenAISection()
     """The server of `kind = "openai"`."""
+    vllm: VllmSection = VllmSection()
+    """The memory of `kind = "vllm"`."""
 
     @property
     def is_trainable(self) -> bool:
         """Whether it samples from weights that a trainer can change."""
-        return self.kind == "embedded"
+        return self.kind != "openai"
 
     @property
     def records_kept(self) -> bool:
@@ -44,13 +54,15 @@ class EngineSection(Section):
         return self.kind == "embedded"
 
     @model_validator(mode="after")
-    def _server_has_a_use(self) -> Self:
+    def _sections_have_a_use(self) -> Self:
         if self.kind == "openai" and not self.openai.url:
             raise ValueError(
                 'kind = "openai" needs a server: set openai.url, such as http://localhost:8000/v1'
             )
         if self.kind != "openai" and self.openai != OpenAISection():
             raise ValueError(f'[engine.openai] belongs to kind = "openai", not to "{self.kind}"; drop one')
+        if self.kind != "vllm" and self.vllm != VllmSection():
+            raise ValueError(f'[engine.vllm] belongs to kind = "vllm", not to "{self.kind}"; drop one')
         return self
 
 
@@ -60,12 +72,12 @@ def make_engine(
     """The engine that a configuration asks for.
 
     Args:
-        model: whose weights the embedded engine samples from; a server has its own.
+        model: whose weights an engine in this process samples from; a server has its own.
         concurrency: how many sequences are computed together, or requests are in flight.
-        patience_s: how long the embedded engine waits for a session that is away; see `EmbeddedEngine`.
+        patience_s: how long an engine in this process waits for a session that is away; see `EmbeddedEngine`.
 
     Raises:
-        EngineError: the engine cannot run this model, or not with this `max_context`.
+        EngineError: the engine cannot run this model, or not with this `max_context`, or is not installed.
         UserError: the server cannot be used.
     """
     match section.kind:
@@ -74,6 +86,11 @@ def make_engine(
 
             context, words = section.max_context or None, count_words(model.tokenizer)
             return EmbeddedEngine(model.model, concurrency, context, patience_s, words)
+        case "vllm":
+            from ludus.agents.engines.vllm.engine import VllmEngine
+
+            context, cache = section.max_context or None, section.vllm.cache_gib
+            return VllmEngine(model.model, concurrency, context, patience_s, cache)
         case "openai":
             from ludus.agents.engines.openai import OpenAIEngine
             from ludus.agents.engines.server import OpenAIServer

@@ -1,7 +1,9 @@
-"""The in-process engine: continuous batching over a `transformers` model that is trained elsewhere.
+"""Engines in this process: `ScheduledEngine`, what they have in common, and `EmbeddedEngine`, continuous
+batching over a `transformers` model that is trained elsewhere.
 
-Sessions, one per episode, and the schedule, which decides what is computed next, live in the event loop;
-`steps` computes in a thread, pass after pass, until a completion is finished.
+Sessions, one per episode, and the schedule, which decides what is computed next, live in the event loop; a
+`Batch` (of `EmbeddedEngine`, that of `steps`) computes in a thread, pass after pass, until a completion is
+finished.
 
 The schedule is what makes rollouts repeatable. Float rounding depends on what is computed together, so what
 is computed together must not depend on timing: steps run only while every open session waits in `generate`,
@@ -14,9 +16,9 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -28,10 +30,51 @@ from ludus.agents.families import Reach
 from ludus.agents.kept import KeptSets
 
 
+class Row(Protocol):
+    """A place in a batch."""
+
+    request: Request | None
+    """What is computed there."""
+
+
+class Batch(Protocol):
+    """What computes the requests of a schedule, which calls it from one thread at a time."""
+
+    @property
+    def rows(self) -> Sequence[Row]:
+        """All places; the schedule takes a request off its row once it is finished."""
+        ...
+
+    @property
+    def cached_tokens(self) -> int:
+        """Of how many tokens there are keys and values that a request could attend to."""
+        ...
+
+    def release(self, sessions: Container[int]) -> None:
+        """Drop what belongs to any other session, and requests that nobody waits for any more."""
+        ...
+
+    def admit(self, requests: Sequence[Request]) -> None:
+        """Take over those of the requests that it does not have yet, in order, as far as there is room."""
+        ...
+
+    def run(self, interrupt: threading.Event) -> None:
+        """Compute until a request is finished or there is an interrupt."""
+        ...
+
+    def forget(self) -> None:
+        """Forget what was computed, but keep the memory."""
+        ...
+
+    def drop(self) -> None:
+        """Free the memory; requests that are still open start over."""
+        ...
+
+
 class EmbeddedSession:
     """One episode's place in the engine. Close it, or use it in a `with` block."""
 
-    def __init__(self, engine: "EmbeddedEngine", number: int) -> None:
+    def __init__(self, engine: "ScheduledEngine", number: int) -> None:
         self._engine = engine
         self.number = number
         self.away_since = time.monotonic()
@@ -87,41 +130,20 @@ class EmbeddedSession:
         self.close()
 
 
-class EmbeddedEngine:
-    """Generates with `model` itself, so there is no copy of the weights to keep in step.
+class ScheduledEngine:
+    """Sessions, and the schedule by which a batch computes what they wait for.
 
     Args:
-        model: a causal language model of `transformers`; it is tried once how it is computed right (`cores`).
-        slots: how many sequences are computed together; further sessions wait for a free one.
-        max_context: prompt and completion together, in tokens; at most, and by default, what the model's
-            configuration allows and the engine computes right.
-        patience_s: how long a session that is away holds up the others, once per turn. If answers always come
-            sooner, results are repeatable to the bit. 0 never waits: for slow environments, where throughput
-            matters more.
-        words: how many ids the tokenizer has; those of the model from there on, which pad its matrices, are
-            never sampled. None: all of the model's may be.
-
-    Raises:
-        EngineError: the engine would compute another model, `max_context` exceeds what it was built for, or
-            there is no slot.
+        batch: computes; it samples from the trainer's weights.
+        max_context: prompt and completion together, in tokens.
+        patience_s: how long a session that is away holds up the others, once per turn.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        slots: int = 64,
-        max_context: int | None = None,
-        patience_s: float = 2.0,
-        words: int | None = None,
-    ) -> None:
-        if slots < 1:
-            raise EngineError(f"slots={slots}: an engine needs at least one")
-        core = core_of(model)
-        self._max_context = _context_of(model, core.reach, max_context)
+    def __init__(self, batch: Batch, max_context: int, patience_s: float) -> None:
+        self._batch = batch
+        self._max_context = max_context
         self.patience_s = patience_s
-        self._device: torch.device = model.device
         self._weights_version = 0
-        self._batch = core.batch(model, slots, words)
         self._sessions: dict[int, EmbeddedSession] = {}
         self._numbers = itertools.count()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
@@ -145,9 +167,6 @@ class EmbeddedEngine:
     @property
     def cached_tokens(self) -> int:
         return self._batch.cached_tokens
-
-    def weights_fingerprint(self) -> int:
-        return weights_fingerprint(self._batch.model.named_parameters())
 
     def session(self) -> EmbeddedSession:
         """
@@ -179,7 +198,7 @@ class EmbeddedEngine:
         """
         self._require_rest("the engine was sent to sleep")
         self.is_asleep = True
-        self._give_back()
+        self._batch.drop()
 
     def wake(self) -> None:
         """Be ready to sample again; memory is allocated again when needed."""
@@ -195,11 +214,6 @@ class EmbeddedEngine:
     def _require_rest(self, what: str) -> None:
         if self._running or self._waiting():
             raise RuntimeError(f"{what} while completions were being generated: wait for them")
-
-    def _give_back(self) -> None:
-        self._batch.drop()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
 
     # The schedule: all in the event loop, but for the passes. Round and round: wait until all sessions are
     # here, give them rows, compute until a completion is finished or somebody comes or goes, deliver.
@@ -285,6 +299,7 @@ class EmbeddedEngine:
                         request.finish,
                         self._weights_version,
                         KeptSets.of(request.kept) if request.kept else None,
+                        request.cached,
                     )
                 )
 
@@ -293,6 +308,49 @@ class EmbeddedEngine:
         for request in self._waiting():
             request.future.set_exception(error)
         self._batch.forget()
+
+
+class EmbeddedEngine(ScheduledEngine):
+    """Generates with `model` itself, so there is no copy of the weights to keep in step.
+
+    Args:
+        model: a causal language model of `transformers`; it is tried once how it is computed right (`cores`).
+        slots: how many sequences are computed together; further sessions wait for a free one.
+        max_context: prompt and completion together, in tokens; at most, and by default, what the model's
+            configuration allows and the engine computes right.
+        patience_s: how long a session that is away holds up the others, once per turn. If answers always come
+            sooner, results are repeatable to the bit. 0 never waits: for slow environments, where throughput
+            matters more.
+        words: how many ids the tokenizer has; those of the model from there on, which pad its matrices, are
+            never sampled. None: all of the model's may be.
+
+    Raises:
+        EngineError: the engine would compute another model, `max_context` exceeds what it was built for, or
+            there is no slot.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        slots: int = 64,
+        max_context: int | None = None,
+        patience_s: float = 2.0,
+        words: int | None = None,
+    ) -> None:
+        if slots < 1:
+            raise EngineError(f"slots={slots}: an engine needs at least one")
+        core = core_of(model)
+        context = _context_of(model, core.reach, max_context)
+        super().__init__(core.batch(model, slots, words), context, patience_s)
+        self._model = model
+
+    def weights_fingerprint(self) -> int:
+        return weights_fingerprint(self._model.named_parameters())
+
+    def sleep(self) -> None:
+        super().sleep()
+        if self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _context_of(model: Any, limit: Reach, wanted: int | None) -> int:

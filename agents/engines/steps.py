@@ -40,6 +40,8 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     kept: list[Ids] = field(default_factory=list)
     """What each new id was drawn among; empty where that was all ids."""
+    cached: int = 0
+    """Of `ids`, those that were found in a cache, if anybody counts them."""
 
     @property
     def finish(self) -> Literal["stop", "length", ""]:

@@ -12,6 +12,7 @@ from ludus.agents.engines.config import EngineSection, OpenAISection, make_engin
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.openai import OpenAIEngine
 from ludus.agents.engines.server import OpenAIServer
+from ludus.agents.engines.vllm.engine import VllmEngine
 
 SERVER = OpenAIServer("http://localhost:8000/v1", "m", max_context=50)
 
@@ -35,7 +36,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-@pytest.mark.parametrize("kind", [EmbeddedEngine, OpenAIEngine])
+@pytest.mark.parametrize("kind", [EmbeddedEngine, OpenAIEngine, VllmEngine])
 def test_every_engine_has_the_whole_protocol(kind: type) -> None:
     for name, member in vars(Engine).items():
         if name.startswith("_"):
@@ -70,6 +71,8 @@ def test_a_server_is_asked_by_its_url(connected: list[Any], loaded: Any) -> None
     [
         ({"kind": "openai"}, 'kind = "openai" needs a server: set openai.url'),
         ({"openai": {"url": "http://there"}}, r'\[engine.openai\] belongs to kind = "openai"'),
+        ({"vllm": {"cache_gib": 2}}, r'\[engine.vllm\] belongs to kind = "vllm"'),
+        ({"kind": "vllm", "vllm": {"cache_gib": 0}}, "greater than 0"),
         ({"kind": "vlm"}, "embedded"),
         ({"max_context": -1}, "greater than or equal to 0"),
         ({"context": 5}, "Extra inputs"),

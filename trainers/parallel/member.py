@@ -6,7 +6,7 @@ import pickle
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -44,13 +44,19 @@ class Member:
 
     @cached_property
     def engine(self) -> Engine:
-        """Made when it is first needed; to be closed by whoever is done with the member."""
+        """Made when it is first needed: that may take long, and much memory."""
         return run_engine(self.policy, self.config)
 
     @cached_property
     def environments(self) -> Environments:
-        """What it plays in, from one rollout to the next; to be closed, too."""
+        """What it plays in, from one rollout to the next."""
         return Environments()
+
+    def close(self) -> None:
+        """To be called by whoever is done with it."""
+        self.environments.close()
+        if "engine" in vars(self):
+            self.engine.close()
 
     def player(self, temperature: float) -> EnginePolicy:
         """What samples from the model."""
@@ -139,7 +145,7 @@ def _serve(connection: Connection, config: RunConfig) -> None:
                 if isinstance(received, Load):
                     opened.close()
                     member, answer = Member(_unpickled(received, config), config), None
-                    opened.enter_context(member.environments)
+                    opened.enter_context(closing(member))
                 else:
                     function, part = received
                     assert member is not None, "a model is loaded first"

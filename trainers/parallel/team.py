@@ -60,7 +60,7 @@ class Team:
         self._member = Member(policy, self._config)
         if self._processes:
             self._share(policy)
-        with closing(self._member.engine), self._member.environments:
+        with closing(self._member):
             yield
 
     def _share(self, policy: LoadedModel) -> None:

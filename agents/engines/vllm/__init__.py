@@ -1,0 +1,1 @@
+"""vLLM's own engine in this process, with the trainer's weights."""
