@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding  # noqa: F401  # of numba, which vLLM stumbles over
 import numpy as np
 import pytest
 import torch

@@ -78,7 +78,11 @@ def build(model: Any, weights: Mapping[str, Tensor], size: Size) -> tuple[Any, d
 
     places: dict[str, Tensor] = {}
     try:
-        with tempfile.TemporaryDirectory(prefix="ludus-vllm-") as folder, _keeping_weights():
+        with (
+            tempfile.TemporaryDirectory(prefix="ludus-vllm-") as folder,
+            _keeping_weights(),
+            _reading_all_modules(),
+        ):
             _write_config(model, Path(folder))
             _register_loader(lambda theirs: places.update(load(theirs, weights)))
             engine = LLMEngine.from_engine_args(EngineArgs(model=folder, **_options(model, size)))
@@ -169,6 +173,24 @@ def _keeping_weights() -> Iterator[None]:
         yield
     finally:
         utils.dispatch_cpu_unquantized_gemm = packing
+
+
+@contextmanager
+def _reading_all_modules() -> Iterator[None]:
+    """Inside, vLLM can look through all that was imported, as it does for copies of its kernels: it takes for
+    granted that `vars` of anything is a dictionary, and numba brings something that answers to any name."""
+    from vllm.triton_utils import dispatcher
+
+    dispatcher.vars = _attributes
+    try:
+        yield
+    finally:
+        del dispatcher.vars
+
+
+def _attributes(value: Any) -> Mapping[str, Any]:
+    found = vars(value)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _keep_weight(layer: Any, remove_weight: bool) -> None:
