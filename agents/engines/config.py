@@ -89,8 +89,14 @@ def make_engine(
         case "vllm":
             from ludus.agents.engines.vllm.engine import VllmEngine
 
-            context, cache = section.max_context or None, section.vllm.cache_gib
-            return VllmEngine(model.model, concurrency, context, patience_s, cache)
+            return VllmEngine(
+                model.model,
+                concurrency,
+                section.max_context or None,
+                patience_s,
+                section.vllm.cache_gib,
+                count_words(model.tokenizer),
+            )
         case "openai":
             from ludus.agents.engines.openai import OpenAIEngine
             from ludus.agents.engines.server import OpenAIServer

@@ -384,6 +384,21 @@ def test_an_engine_that_is_made_and_closed_leaves_nothing_behind() -> None:
     assert model(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
 
 
+def test_ids_that_pad_a_vocabulary_are_never_sampled() -> None:
+    model = make_model("shared")
+    engine = VllmEngine(model, slots=2, cache_gib=0.01, words=40)
+    (start,) = prompts(9)
+    sampling = Sampling(max_tokens=12, temperature=1.3)
+    ((_, (completion,)),) = together(play(engine, [id % 40 for id in start], sampling, turns=1))
+    engine.close()
+    assert max(completion.ids) < 40
+    ids = torch.tensor([[*(id % 40 for id in start), *completion.ids]])
+    with torch.no_grad():
+        logits = model(ids).logits[0, len(start) - 1 : -1, :40]
+    expected = distribution(logits, sampling)[range(12), list(completion.ids)]
+    assert completion.logprobs == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 def test_packed_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     from contextlib import nullcontext
 

@@ -40,7 +40,8 @@ def test_it_holds_in_a_process_with_vllm(file: str, tmp_path: Path) -> None:
 def test_where_vllm_is_missing_or_too_old_one_line_says_so(
     model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded: Any = SimpleNamespace(model=model)
+    tokenizer = SimpleNamespace(get_vocab=lambda: {"z": 299})
+    loaded: Any = SimpleNamespace(model=model, tokenizer=tokenizer)
     section = EngineSection(kind="vllm")
     with monkeypatch.context() as patch:
         patch.setattr(build, "find_spec", lambda _: None)

@@ -26,10 +26,11 @@ class VllmBatch:
     Args:
         vllm: Its `LLMEngine`.
         state: What it is entered by.
+        allowed: The only ids that may be sampled; None: all.
     """
 
-    def __init__(self, vllm: Any, state: ProcessState) -> None:
-        self._vllm, self._state = vllm, state
+    def __init__(self, vllm: Any, state: ProcessState, allowed: Sequence[int] | None) -> None:
+        self._vllm, self._state, self._allowed = vllm, state, allowed
         self._numbers = itertools.count()
         self.rows: list[Row] = []
         self.adapter: Any = None
@@ -62,7 +63,7 @@ class VllmBatch:
                     self._vllm.add_request(
                         row.id,
                         {"prompt_token_ids": request.ids},
-                        _parameters(request),
+                        _parameters(request, self._allowed),
                         lora_request=self.adapter,
                     )
                 self.rows.append(row)
@@ -98,7 +99,7 @@ class VllmBatch:
                 self._vllm.abort_request(ids)
 
 
-def _parameters(request: Request) -> Any:
+def _parameters(request: Request, allowed: Sequence[int] | None) -> Any:
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     sampling = request.sampling
@@ -110,6 +111,7 @@ def _parameters(request: Request) -> Any:
         min_p=sampling.min_p,
         seed=request.seed,
         stop_token_ids=list(sampling.stop_ids),
+        allowed_token_ids=allowed,
         ignore_eos=True,
         logprobs=0,  # of the sampled token alone
         detokenize=False,

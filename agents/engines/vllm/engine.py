@@ -33,6 +33,8 @@ class VllmEngine(ScheduledEngine):
         patience_s: how long a session that is away holds up the others; see `EmbeddedEngine`.
         cache_gib: memory for keys and values, taken at once. Of turns of an episode, and of episodes with the
             same start, they are computed once as long as there is room.
+        words: how many ids the tokenizer has; those of the model from there on are never sampled. None: all
+            of the model's may be.
 
     Raises:
         EngineError: vLLM is not installed or too old, cannot run the model, or computes another.
@@ -45,6 +47,7 @@ class VllmEngine(ScheduledEngine):
         max_context: int | None = None,
         patience_s: float = 2.0,
         cache_gib: float = 1.0,
+        words: int | None = None,
     ) -> None:
         refuse_without_vllm()
         self._model = model
@@ -57,7 +60,9 @@ class VllmEngine(ScheduledEngine):
             self._vllm, self._places = build(
                 model, self._weights, Size(slots, context, int(cache_gib * _GIB), rank)
             )
-        super().__init__(batch := VllmBatch(self._vllm, self._state), context, patience_s)
+        is_padded = words is not None and words < model.get_input_embeddings().num_embeddings
+        batch = VllmBatch(self._vllm, self._state, [*range(words or 0)] if is_padded else None)
+        super().__init__(batch, context, patience_s)
         self._requests = batch
         self._adapter = Adapter(worker_of(self._vllm), terms) if terms else None
         self._on_gpu = model.device.type != "cpu"
