@@ -23,7 +23,8 @@ _GIB = 2**30
 
 
 class VllmEngine(ScheduledEngine):
-    """Generates with vLLM, in this process.
+    """Generates with vLLM, in this process. Use one at a time, and close it: they have a process group in
+    common.
 
     Args:
         model: a causal language model of `transformers`; it is tried once whether vLLM computes it, too.
