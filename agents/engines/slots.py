@@ -8,9 +8,11 @@ together without padding. Attention itself runs over buckets of rows with simila
 keyword argument `slots` (a `Step`) down to it.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from functools import cached_property, partial
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,10 @@ Ints = NDArray[np.int64]
 
 ATTENTION = "ludus_slots"
 _BLOCK = 128
-"""Lengths grow in steps of this many positions, so that most passes allocate nothing."""
+"""Lengths are multiples of it."""
+_GROWTH = 200
+"""By how much lengths grow at least, in percent, so that all growth together copies each position about
+once."""
 
 
 class SlotStore:
@@ -35,26 +40,36 @@ class SlotStore:
     needed."""
 
     def __init__(self) -> None:
-        self._keys: dict[int, torch.Tensor] = {}
-        self._values: dict[int, torch.Tensor] = {}
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._rows = 0
         self.length = 0
-        """Positions of a row, from the next write on."""
+        """Positions of a row."""
 
     def reserve(self, rows: int, length: int) -> None:
-        """Make room for `rows` sequences of `length` positions at the next write."""
+        """Make room for `rows` sequences of `length` positions."""
+        if rows <= self._rows and length <= self.length:
+            return
         if rows > self._rows:
             self._rows = max(rows, 2 * self._rows)
         if length > self.length:
-            self.length = -(-length // _BLOCK) * _BLOCK
+            self.length = -(-max(length, self.length * _GROWTH // 100) // _BLOCK) * _BLOCK
+        for layer, (keys, values) in self._layers.items():
+            self._layers[layer] = self._grown(keys), self._grown(values)
+
+    def layer(
+        self, layer: int, keys_TKD: torch.Tensor, values_TKD: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """A layer's whole store, for keys and values like these."""
+        if layer not in self._layers:
+            self._layers[layer] = self._empty(keys_TKD), self._empty(values_TKD)
+        return self._layers[layer]
 
     def write(
         self, layer: int, places_T: torch.Tensor, keys_TKD: torch.Tensor, values_TKD: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put one token's key and value at each place (`row * length + position`) and return the layer's
         whole store."""
-        keys = self._keys[layer] = self._grown(self._keys.get(layer), keys_TKD)
-        values = self._values[layer] = self._grown(self._values.get(layer), values_TKD)
+        keys, values = self.layer(layer, keys_TKD, values_TKD)
         keys.flatten(0, 1).index_copy_(0, places_T, keys_TKD)
         values.flatten(0, 1).index_copy_(0, places_T, values_TKD)
         return keys, values
@@ -65,21 +80,26 @@ class SlotStore:
         if not sources:
             return
         indices = torch.tensor([sources, targets])
-        for tensor in (*self._keys.values(), *self._values.values()):
+        for tensor in chain.from_iterable(self._layers.values()):
             source_N, target_N = indices.to(tensor.device)
             tensor[:, :length].index_copy_(0, target_N, tensor[:, :length].index_select(0, source_N))
 
     @property
     def layers(self) -> int:
-        return len(self._keys)
+        return len(self._layers)
 
-    def _grown(self, tensor: torch.Tensor | None, like_TKD: torch.Tensor) -> torch.Tensor:
-        if tensor is not None and tensor.shape[:2] == (self._rows, self.length):
-            return tensor
-        # zeros, not empty: masked values are multiplied by a weight of 0, and 0 times NaN is NaN
-        grown = like_TKD.new_zeros(self._rows, self.length, *like_TKD.shape[1:])
-        if tensor is not None:
-            grown[: tensor.shape[0], : tensor.shape[1]] = tensor
+    def _empty(self, like_TKD: torch.Tensor) -> torch.Tensor:
+        """Zeros, since masked values are multiplied by a weight of 0, and 0 times NaN is NaN."""
+        shape = (self._rows, self.length, *like_TKD.shape[1:])
+        if like_TKD.device.type != "cpu":
+            return like_TKD.new_zeros(shape)
+        # The system's own zeros take no memory and no time before they are written to.
+        zeros = np.zeros(math.prod(shape) * like_TKD.itemsize, np.uint8)
+        return torch.from_numpy(zeros).view(like_TKD.dtype).view(shape)
+
+    def _grown(self, tensor: torch.Tensor) -> torch.Tensor:
+        grown = self._empty(tensor[0])
+        grown[: tensor.shape[0], : tensor.shape[1]] = tensor
         return grown
 
 
@@ -119,49 +139,55 @@ class Step:
 
     Args:
         store: where keys and values go.
-        rows: rows of the store, ascending.
-        cached: how many positions of each row are already computed.
-        tokens: the new ids of each row, at least one.
+        row_N: rows of the store, ascending.
+        cached_N: how many positions of each row are already computed.
+        count_N: how many new tokens each row gets, at least one.
+        id_T: the new tokens, row by row.
     """
 
     def __init__(
-        self,
-        store: SlotStore,
-        rows: Sequence[int],
-        cached: Sequence[int],
-        tokens: Sequence[Sequence[int]],
-        device: torch.device,
+        self, store: SlotStore, row_N: Ints, cached_N: Ints, count_N: Ints, id_T: Ints, device: torch.device
     ) -> None:
         self.store = store
-        count_N = np.array([len(new) for new in tokens])
-        # Buckets by powers of two: padding less than doubles the work. Single tokens have a bucket of their
-        # own, without padding.
-        kind_N = np.array([(int(count) - 1).bit_length() for count in count_N])
+        # Buckets by powers of two: padding less than doubles the work. Single tokens are the first, and have
+        # a bucket of their own, without padding.
+        kind_N = np.frexp(count_N - 1)[1]
         order_N = kind_N.argsort(kind="stable")
         begin_N, within_T = _ranges(count_N[order_N])
-        position_T = within_T + np.repeat(np.array(cached)[order_N], count_N[order_N])
-        row_T = np.repeat(np.array(rows)[order_N], count_N[order_N])
-        id_T = list(chain.from_iterable(tokens[i] for i in order_N))
+        lasts = begin_N + count_N[order_N] - 1
+        position_T = within_T + cached_N[order_N].repeat(count_N[order_N])
+        row_T = row_N[order_N].repeat(count_N[order_N])
+        if kind_N.any():
+            given_N = count_N.cumsum() - count_N
+            id_T = id_T[within_T + given_N[order_N].repeat(count_N[order_N])]
         last_N = np.empty_like(order_N)
-        last_N[order_N] = begin_N + count_N[order_N] - 1
-        self.ids_1T = torch.tensor([id_T], device=device)
+        last_N[order_N] = lasts
+        self.ids_1T = torch.from_numpy(id_T[None]).to(device)
         self.positions_1T = torch.from_numpy(position_T[None]).to(device)
+        self.rows_T = torch.from_numpy(row_T).to(device)
         self.places_T = torch.from_numpy(row_T * store.length + position_T).to(device)
         """Where the store keeps each token."""
         self.last_N = torch.from_numpy(last_N).to(device)
         """Index of each row's last new token among the packed ones."""
-        firsts = np.flatnonzero(np.diff(kind_N[order_N], prepend=-1))
-        self.buckets = [
-            _bucket(
-                np.array(rows)[order_N[part]], count_N[order_N[part]], begin_N[part.start], position_T, device
-            )
-            for part in map(slice, firsts, [*firsts[1:], len(order_N)])
-        ]
-
-    @property
-    def windows(self) -> frozenset[int | None]:
+        self.singles = int((count_N == 1).sum())
+        """How many rows get a single token; these are the first of the packed ones."""
+        self.windows: set[int | None] = set()
         """With which its layers were computed so far."""
-        return frozenset(window for bucket in self.buckets for window in bucket.biases)
+        bounds = [*np.flatnonzero(np.diff(kind_N[order_N], prepend=-1)), len(order_N)]
+        parts = [slice(begin, end) for begin, end in pairwise(bounds)]
+
+        def bucket(part: slice) -> _Bucket:
+            return _bucket(
+                row_N[order_N[part]], count_N[order_N[part]], begin_N[part.start], position_T, device
+            )
+
+        self._of_singles = partial(bucket, parts[0]) if self.singles else None
+        self.buckets = [bucket(part) for part in parts[bool(self.singles) :]]
+        """Of rows that get several tokens."""
+
+    @cached_property
+    def all_buckets(self) -> list[_Bucket]:
+        return [self._of_singles(), *self.buckets] if self._of_singles else self.buckets
 
 
 def _bucket(row_M: Ints, count_M: Ints, first: int, position_T: Ints, device: torch.device) -> _Bucket:
@@ -229,23 +255,39 @@ def slot_attention(
             f"embedded engine cannot run its model: {FIX}"
         )
     layer: int = module.layer_idx  # type: ignore[assignment]
+    slots.windows.add(sliding_window)
     keys, values = slots.store.write(layer, slots.places_T, key[0].transpose(0, 1), value[0].transpose(0, 1))
     query_THD = query[0].transpose(0, 1)
     output_THD = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
-    for bucket in slots.buckets:
-        height, width = bucket.positions_MQ.shape
-        attended = _attend(
-            query_THD[bucket.gather_MQ].reshape(height, width, *query_THD.shape[1:]).transpose(1, 2),
-            keys[bucket.rows, : bucket.length].transpose(1, 2),
-            values[bucket.rows, : bucket.length].transpose(1, 2),
-            bucket.bias(sliding_window, query.dtype),
-            scaling,
-            softcap,
-            s_aux,
-        )
-        attended = attended.transpose(1, 2).reshape(height * width, *output_THD.shape[1:])
-        output_THD[bucket.tokens] = attended if bucket.places_N is None else attended[bucket.places_N]
+    for bucket in slots.all_buckets:
+        attend(bucket, query_THD, keys, values, output_THD, sliding_window, scaling, softcap, s_aux)
     return output_THD[None], None
+
+
+def attend(
+    bucket: _Bucket,
+    query_THD: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    output_THD: torch.Tensor,
+    window: int | None,
+    scale: float | None,
+    softcap: float | None = None,
+    sinks: torch.Tensor | None = None,
+) -> None:
+    """Writes the attention of a bucket's tokens to a layer's whole store."""
+    height, width = bucket.positions_MQ.shape
+    attended = _attend(
+        query_THD[bucket.gather_MQ].reshape(height, width, *query_THD.shape[1:]).transpose(1, 2),
+        keys[bucket.rows, : bucket.length].transpose(1, 2),
+        values[bucket.rows, : bucket.length].transpose(1, 2),
+        bucket.bias(window, query_THD.dtype),
+        scale,
+        softcap,
+        sinks,
+    )
+    attended = attended.transpose(1, 2).reshape(height * width, *output_THD.shape[1:])
+    output_THD[bucket.tokens] = attended if bucket.places_N is None else attended[bucket.places_N]
 
 
 def _attend(

@@ -5,23 +5,31 @@ A `Batch` is used by one thread at a time: the engine's own while it runs, the e
 
 import asyncio
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.sampling import draw, uniforms
-from ludus.agents.engines.slots import ATTENTION, SlotStore, Step
+from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
 from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
 from ludus.agents.kept import Ids
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
 prefill."""
+_SHARED = 32
+"""Tokens that two prompts must have in common, at least, for the common part to be computed once."""
+
+Forward = Callable[[Step], torch.Tensor]
+"""The logits after each row's last new token, [N, V]."""
 
 
 @dataclass(eq=False)
@@ -134,49 +142,52 @@ class Batch:
     def run(self, interrupt: threading.Event) -> None:
         """Compute until a request is finished or there is an interrupt."""
         with torch.inference_mode(), computing_with(self.model, ATTENTION):
-            while not self._step() and not interrupt.is_set():
+            forward = partial(_forward, self.model)
+            while not self._run(forward, interrupt) and not interrupt.is_set():
                 pass
 
-    def _step(self) -> bool:
-        """One forward pass and one token for every row that took part; true when a completion is finished."""
+    def _run(self, forward: Forward, interrupt: threading.Event) -> bool:
+        """One forward pass and one token for every row that took part and, if they all did, further ones for
+        as long as nothing comes to an end; true when a completion is finished."""
         leaders, followers = self._take()
         rows = [self.rows[index] for index in leaders]
         self._store.reserve(len(self.rows), max(len(row.cached) + len(row.pending) for row in rows))
-        step = Step(
-            self._store,
-            leaders,
-            [len(row.cached) for row in rows],
-            [row.pending for row in rows],
-            self.model.device,
-        )
-        logits_NV = _forward(self.model, step)
-        sources = list(range(len(leaders)))
+        row_N = np.array(leaders)
+        length_N = np.array([len(row.cached) for row in rows])
+        count_N = np.array([len(row.pending) for row in rows])
+        id_T = np.fromiter(chain.from_iterable(row.pending for row in rows), np.int64)
+        logits_NV = forward(Step(self._store, row_N, length_N, count_N, id_T, self.model.device))
         for row in rows:
             row.cached += row.pending
             row.pending = []
-        for source, indices in followers.items():
-            for index in indices:
-                follower = self.rows[index]
-                follower.cached, follower.pending = list(rows[source].cached), []
-                rows.append(follower)
-                sources.append(source)
-        copied = sources[len(leaders) :]
-        self._store.copy(
-            [leaders[source] for source in copied],
-            [index for indices in followers.values() for index in indices],
-            max((len(rows[source].cached) for source in copied), default=0),
-        )
         if followers:
-            logits_NV = logits_NV[torch.tensor(sources, device=logits_NV.device)]
-        requests = [row.request for row in rows if row.request]
-        return self._sample(requests, rows, logits_NV[:, : self._words])
+            sources = [source for source, indices in followers.items() for _ in indices]
+            rows += self._follow([leaders[source] for source in sources], list(chain(*followers.values())))
+            logits_NV = logits_NV[torch.tensor([*range(len(leaders)), *sources], device=logits_NV.device)]
+        draws = Draws([row.request for row in rows if row.request])
+        id_N = draws.draw(logits_NV[:, : self._words])
+        if not followers and len(rows) == sum(row.request is not None for row in self.rows):
+            one_N, length_N = np.ones_like(row_N), length_N + count_N
+            while not draws.finished and not interrupt.is_set():
+                self._store.reserve(len(self.rows), int(length_N.max()) + 1)
+                step = Step(self._store, row_N, length_N, one_N, id_N, self.model.device)
+                id_N = draws.draw(forward(step)[:, : self._words])
+                length_N = length_N + 1
+        draws.deliver(rows)
+        return draws.finished
 
     def _take(self) -> tuple[list[int], dict[int, list[int]]]:
         """Rows for the next pass, and for some of them (by index in that list) the rows that begin with the
-        same prompt, which get a copy. A group of episodes that share a start is computed once."""
+        same prompt, which get a copy. A group of episodes that share a start is computed once, and what
+        other prompts have in common waits until one of them has computed it."""
         leaders: list[int] = []
         followers: dict[int, list[int]] = {}
         first: dict[tuple[int, ...], int] = {}
+        holders: dict[tuple[int, ...], int] = {}
+        for index, row in enumerate(self.rows):
+            if len(row.cached) >= _SHARED:
+                holders.setdefault(tuple(row.cached[:_SHARED]), index)
+        begun: set[tuple[int, ...]] = set()
         budget = _STEP_TOKENS
         for index, row in enumerate(self.rows):
             if not row.pending:
@@ -184,37 +195,91 @@ class Batch:
             prompt = tuple(row.pending) if not row.cached else ()
             if prompt in first:
                 followers.setdefault(first[prompt], []).append(index)
-            elif not leaders or len(row.pending) <= budget:
-                budget -= len(row.pending)
-                if prompt:
-                    first[prompt] = len(leaders)
-                leaders.append(index)
+                continue
+            if (head := prompt[:_SHARED]) in begun:
+                continue
+            if head in holders:
+                self._adopt(holders[head], index)
+            if leaders and len(row.pending) > budget:
+                continue
+            budget -= len(row.pending)
+            if prompt:
+                first[prompt] = len(leaders)
+                if len(head) == _SHARED and head not in holders:
+                    begun.add(head)
+            leaders.append(index)
         return leaders, followers
 
-    def _sample(self, requests: list[Request], rows: list[Row], logits_NV: torch.Tensor) -> bool:
+    def _adopt(self, source: int, target: int) -> None:
+        """Give a row the part of its prompt that another one has computed."""
+        row = self.rows[target]
+        common = min(_common_prefix(self.rows[source].cached, row.pending), len(row.pending) - 1)
+        row.cached, row.pending = row.pending[:common], row.pending[common:]
+        self._store.reserve(len(self.rows), common)
+        self._store.copy([source], [target], common)
+
+    def _follow(self, sources: list[int], targets: list[int]) -> list[Row]:
+        """Rows that get a copy of others, which began with the same prompt."""
+        rows = [self.rows[index] for index in targets]
+        for source, row in zip(sources, rows, strict=True):
+            row.cached, row.pending = list(self.rows[source].cached), []
+        self._store.copy(sources, targets, max(len(row.cached) for row in rows))
+        return rows
+
+
+class Draws:
+    """The tokens that some requests are given together, one for each of them at every step. Nothing is done
+    for a single one of them before they are delivered.
+
+    Args:
+        requests: N of them.
+    """
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self._requests = requests
+        self._counter_N = np.array([len(request.new_ids) for request in requests])
+        self._room_N = np.array([request.room for request in requests])
         groups: dict[Sampling, list[int]] = {}
         for place, request in enumerate(requests):
             groups.setdefault(request.sampling, []).append(place)
-        for sampling, places in groups.items():
-            chosen = [requests[place] for place in places]
-            logits = logits_NV if len(groups) == 1 else logits_NV[places]
-            numbers = uniforms(
-                [request.seed for request in chosen], [len(request.new_ids) for request in chosen]
+        self._groups = [
+            (
+                sampling,
+                places,
+                [requests[place].seed for place in places],
+                np.array(sampling.stop_ids, np.int64),
             )
-            drawn = draw(logits, sampling, numbers)
-            ids, logprobs = torch.stack([drawn.ids_N.double(), drawn.logprobs_N.double()]).tolist()
-            for place, id, logprob in zip(places, ids, logprobs, strict=True):
-                requests[place].new_ids.append(int(id))
-                requests[place].logprobs.append(logprob)
+            for sampling, places in groups.items()
+        ]
+        self._drawn: list[NDArray[np.float64]] = []
+        self.finished = False
+        """Whether a completion is."""
+
+    def draw(self, logits_NV: torch.Tensor) -> Ints:
+        """The next token of each request."""
+        drawn_2N = np.empty((2, len(self._requests)))
+        for sampling, places, seeds, stops in self._groups:
+            logits = logits_NV if len(self._groups) == 1 else logits_NV[places]
+            drawn = draw(logits, sampling, uniforms(seeds, self._counter_N[places].tolist()))
+            both = torch.stack([drawn.ids_N.double(), drawn.logprobs_N.double()])
+            drawn_2N[:, places] = both.numpy(force=True)
             for place, kept in zip(places, drawn.kept, strict=False):
-                requests[place].kept.append(kept)
-        finished = False
-        for request, row in zip(requests, rows, strict=True):
-            if request.finish:
-                finished = True
-            else:
-                row.pending = request.new_ids[-1:]
-        return finished
+                self._requests[place].kept.append(kept)
+            self.finished |= bool(np.isin(drawn_2N[0, places], stops).any())
+        self._drawn.append(drawn_2N)
+        self._counter_N += 1
+        self.finished |= bool((self._counter_N == self._room_N).any())
+        return drawn_2N[0].astype(np.int64)
+
+    def deliver(self, rows: Sequence[Row]) -> None:
+        """Write them into the requests and their rows, of which all but the last token was computed."""
+        drawn_N2S = np.stack(self._drawn, axis=-1).transpose(1, 0, 2)
+        for row, request, (ids, logprobs) in zip(rows, self._requests, drawn_N2S, strict=True):
+            new = ids.astype(np.int64).tolist()
+            request.new_ids += new
+            request.logprobs += logprobs.tolist()
+            row.cached += new[:-1]
+            row.pending = [] if request.finish else new[-1:]
 
 
 def _forward(model: Any, step: Step) -> torch.Tensor:
@@ -243,13 +308,15 @@ def reach(model: Any) -> Reach:
 def _computed(model: Any, rows: Sequence[Sequence[int]]) -> Computed:
     """Rows as `Batch` computes them: a prompt each, then what follows in steps that end at `PLACES`."""
     store, windows, logits = SlotStore(), set[int | None](), list[torch.Tensor]()
-    with computing_with(model, ATTENTION):
+    with torch.inference_mode(), computing_with(model, ATTENTION):
+        forward = partial(_forward, model)
         for begin, end in zip((None, *PLACES[:-1]), PLACES, strict=True):
             cached = [0 if begin is None else len(row) + begin + 1 for row in rows]
             new = [row[start : len(row) + end + 1] for row, start in zip(rows, cached, strict=True)]
             store.reserve(len(rows), max(map(len, rows)))
-            step = Step(store, range(len(rows)), cached, new, model.device)
-            logits.append(_forward(model, step))
+            counts, ids = np.array([len(ids) for ids in new]), np.array([id for ids in new for id in ids])
+            step = Step(store, np.arange(len(rows)), np.array(cached), counts, ids, model.device)
+            logits.append(forward(step))
             windows |= step.windows
             if not store.layers or len(logits[-1]) != len(rows):
                 raise EngineError(

@@ -157,6 +157,20 @@ def test_a_start_that_several_sessions_share_is_computed_once(model: Any) -> Non
     assert [context for context, _ in played[:4]] == again
 
 
+def test_what_several_prompts_have_in_common_is_computed_once(model: Any) -> None:
+    passes = Passes(model)
+    common, one, other = prompts(40, 9, 13)
+    starts = [common + one, common + other, common[:35] + other, common[:20] + one]
+    engine = EmbeddedEngine(model)
+    played = together(*(play(engine, start, turns=1) for start in starts))
+    assert sorted(passes.ids[0]) == sorted(starts[0] + starts[3])
+    assert passes.tokens == len(starts[0]) + len(other) * 2 + len(starts[3]) + 5 * 4
+    for start, (context, completions) in zip(starts, played, strict=True):
+        ((alone, fresh),) = together(play(EmbeddedEngine(model), start, turns=1))
+        assert context == alone
+        assert completions[0].logprobs == pytest.approx(fresh[0].logprobs, abs=2e-5)
+
+
 def test_a_context_that_was_rewritten_is_computed_from_where_it_differs(model: Any) -> None:
     engine = EmbeddedEngine(model)
     first, rewritten = prompts(40, 30)
