@@ -25,7 +25,7 @@ from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerM
 
 from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import EngineError
-from ludus.agents.engines.steps import Batch, Request, Row
+from ludus.agents.engines.steps import Batch, Draws, Request, Row
 from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
 
 _PASS_TOKENS = 8192
@@ -66,7 +66,10 @@ class OwnCacheBatch(Batch):
         rows = [row for row in self.rows if row.pending]
         logits_NV = self._caches.compute(rows)
         requests = [row.request for row in rows if row.request]
-        return self._sample(requests, rows, logits_NV[:, : self._words])
+        draws = Draws(requests)
+        draws.draw(logits_NV[:, : self._words])
+        draws.deliver(rows)
+        return draws.finished
 
 
 class Caches:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.fused import FusedForward, can_fuse
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
 from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
@@ -142,7 +143,7 @@ class Batch:
     def run(self, interrupt: threading.Event) -> None:
         """Compute until a request is finished or there is an interrupt."""
         with torch.inference_mode(), computing_with(self.model, ATTENTION):
-            forward = partial(_forward, self.model)
+            forward = forward_of(self.model)
             while not self._run(forward, interrupt) and not interrupt.is_set():
                 pass
 
@@ -282,6 +283,11 @@ class Draws:
             row.pending = [] if request.finish else new[-1:]
 
 
+def forward_of(model: Any) -> Forward:
+    """How to compute a model, as it is now."""
+    return FusedForward(model) if can_fuse(model) else partial(_forward, model)
+
+
 def _forward(model: Any, step: Step) -> torch.Tensor:
     """The logits after each row's last new token, [N, V]."""
     output = model(
@@ -309,7 +315,7 @@ def _computed(model: Any, rows: Sequence[Sequence[int]]) -> Computed:
     """Rows as `Batch` computes them: a prompt each, then what follows in steps that end at `PLACES`."""
     store, windows, logits = SlotStore(), set[int | None](), list[torch.Tensor]()
     with torch.inference_mode(), computing_with(model, ATTENTION):
-        forward = partial(_forward, model)
+        forward = forward_of(model)
         for begin, end in zip((None, *PLACES[:-1]), PLACES, strict=True):
             cached = [0 if begin is None else len(row) + begin + 1 for row in rows]
             new = [row[start : len(row) + end + 1] for row, start in zip(rows, cached, strict=True)]

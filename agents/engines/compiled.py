@@ -1,0 +1,465 @@
+"""What a pass computes between its matrix products, compiled for the CPU: norms, rotations, attention of
+single tokens, gated activations. By torch's own operators, each takes five to ten trips through memory.
+
+A kernel takes the address of 64-bit integers: a counter, how many pieces its work is cut into, then its
+arguments. Each thread takes the next piece from the counter until none is left, and no sum is ever cut, so
+results do not depend on the number of threads.
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+Kernel = Callable[..., None]
+"""Takes the number of pieces, then the arguments: integers, addresses of contiguous arrays, and floats as
+`bits`. Arrays are float32 unless it says otherwise."""
+
+TOKENS = 16
+"""Of a piece, where pieces are made of tokens."""
+_TILE = 256
+"""Positions whose scores are kept at a time."""
+
+_SIGNATURE = types.void(types.CPointer(types.int64))
+_LOOSE = ("reassoc", "contract", "nsz")
+_I32 = ir.IntType(32)
+_inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_sums = njit(error_model="numpy", fastmath=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Sums in an order of the compiler's choice, which makes them vector instructions."""
+f32 = np.float32
+
+
+def bits(number: float) -> int:
+    """A float64 as the integer that kernels take."""
+    return int(np.float64(number).view(np.int64))
+
+
+def _cast(source: Any, target: Any, instruction: str) -> Any:
+    """The same bits as another type."""
+
+    def typed(context: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, instruction)(arguments[0], context.get_value_type(target))
+
+        return target(source), generate
+
+    return intrinsic(typed)
+
+
+_floats_at = _cast(types.int64, types.CPointer(types.float32), "inttoptr")
+_integers_at = _cast(types.int64, types.CPointer(types.int64), "inttoptr")
+_double = _cast(types.int64, types.float64, "bitcast")
+_bits_of = _cast(types.float32, types.int32, "bitcast")
+_of_bits = _cast(types.int32, types.float32, "bitcast")
+
+
+@intrinsic
+def _next(context: Any, counter: Any) -> Any:
+    """The value of a counter, which grows by one, whoever else takes from it."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", arguments[0], ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), generate
+
+
+@_inner
+def _exp(x: Any) -> Any:
+    """exp x for |x| ≤ 87 as 2ⁿ exp y, with the series of exp y for |y| ≤ ½ ln 2; loops over it become vector
+    instructions."""
+    magic = f32(12582912.0)  # 1.5 · 2²³: a small number is rounded to an integer by adding it
+    shifted = x * f32(1.4426950408889634) + magic
+    n = shifted - magic
+    y = (x - n * f32(0.693359375)) + n * f32(2.12194440e-4)
+    series = f32(1 / 5040)
+    series = series * y + f32(1 / 720)
+    series = series * y + f32(1 / 120)
+    series = series * y + f32(1 / 24)
+    series = series * y + f32(1 / 6)
+    series = series * y + f32(0.5)
+    series = series * y + f32(1.0)
+    series = series * y + f32(1.0)
+    return series * _of_bits(np.int32((_bits_of(shifted) << np.int32(23)) + np.int32(0x3F800000)))
+
+
+@_inner
+def _exps(x: Any, shift: Any) -> Any:
+    """x ← exp(x - shift), at most 0 before; gives their sum."""
+    for i in range(len(x)):
+        x[i] = _exp(max(x[i] - shift, f32(-87.0)))
+
+
+@_sums
+def _sum(x: Any) -> Any:
+    total = f32(0.0)
+    for i in range(len(x)):
+        total += x[i]
+    return total
+
+
+@_sums
+def _squares(x: Any) -> Any:
+    total = f32(0.0)
+    for i in range(len(x)):
+        total += x[i] * x[i]
+    return total
+
+
+@_sums
+def _largest(x: Any) -> Any:
+    largest = x[0]
+    for i in range(len(x)):
+        largest = max(largest, x[i])
+    return largest
+
+
+@_inner
+def _normalise(x: Any, weight: Any, out: Any, epsilon: Any) -> None:
+    """out ← weight · x / √(mean of x² + ε) (RMSNorm, arXiv 1910.07467)."""
+    scale = f32(1.0) / np.sqrt(_squares(x) / f32(len(x)) + epsilon)
+    for i in range(len(x)):
+        out[i] = weight[i] * (x[i] * scale)
+
+
+@_inner
+def _rotate(x: Any, cos: Any, sin: Any, out: Any) -> None:
+    """Rotary positions (arXiv 2104.09864), each number of the first half with its like of the second."""
+    half = len(x) // 2
+    for i in range(half):
+        first, second = x[i], x[half + i]
+        out[i] = first * cos[i] - second * sin[i]
+        out[half + i] = second * cos[half + i] + first * sin[half + i]
+
+
+@cache
+def positions(head_dim: int, normed: bool) -> Kernel:
+    """What is done to queries, keys and values before attention, for `TOKENS` tokens a piece: queries and
+    keys are normalised (if `normed`) and rotated, queries where they are, keys and values on their way into
+    the store.
+
+    Arguments: tokens T, heads, key heads, ε; queries [T, heads · head_dim], keys and values [T, kv_heads ·
+    head_dim], cosines and sines [T, head_dim], weights [head_dim] of the norms of queries and of keys, the
+    tokens' places in the store [T], int64, and its keys and values [places, kv_heads, head_dim].
+    """
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 16)
+        tokens, heads, kv_heads, epsilon = a[2], a[3], a[4], f32(_double(a[5]))
+        q_weight = carray(_floats_at(a[11]), head_dim)
+        k_weight = carray(_floats_at(a[12]), head_dim)
+        places = carray(_integers_at(a[13]), tokens)
+        scratch = np.empty(head_dim, np.float32)
+        step = 4 * head_dim
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            for t in range(piece * TOKENS, min((piece + 1) * TOKENS, tokens)):
+                cos = carray(_floats_at(a[9] + step * t), head_dim)
+                sin = carray(_floats_at(a[10] + step * t), head_dim)
+                for h in range(heads):
+                    x = carray(_floats_at(a[6] + step * (t * heads + h)), head_dim)
+                    if normed:
+                        _normalise(x, q_weight, scratch, epsilon)
+                        _rotate(scratch, cos, sin, x)
+                    else:
+                        _rotate(x, cos, sin, x)
+                for h in range(kv_heads):
+                    x = carray(_floats_at(a[7] + step * (t * kv_heads + h)), head_dim)
+                    kept = carray(_floats_at(a[14] + step * (places[t] * kv_heads + h)), head_dim)
+                    if normed:
+                        _normalise(x, k_weight, scratch, epsilon)
+                        _rotate(scratch, cos, sin, kept)
+                    else:
+                        _rotate(x, cos, sin, kept)
+                values = carray(_floats_at(a[8] + step * t * kv_heads), kv_heads * head_dim)
+                kept = carray(_floats_at(a[15] + step * places[t] * kv_heads), kv_heads * head_dim)
+                for i in range(len(values)):
+                    kept[i] = values[i]
+
+    return _on_all_threads(kernel)
+
+
+@cache
+def _vectors(size: int) -> tuple[Any, Any]:
+    """Products of vectors of `size` numbers at addresses, written as vector instructions, since of loops so
+    short the compiler makes single ones: the dot product a · b, and a ← a + weight · b."""
+    vector = ir.VectorType(ir.FloatType(), size)
+
+    def at(builder: Any, address: Any) -> Any:
+        return builder.inttoptr(address, vector.as_pointer())
+
+    @intrinsic
+    def dot(context: Any, a: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            _use_whole_registers(builder)
+            x, y = (builder.load(at(builder, address), align=4) for address in arguments)
+            kind = ir.FunctionType(ir.FloatType(), (ir.FloatType(), vector))
+            name = f"llvm.vector.reduce.fadd.v{size}f32"
+            total = cgutils.get_or_insert_function(builder.module, kind, name)
+            zero = ir.Constant(ir.FloatType(), 0.0)
+            return builder.call(total, (zero, builder.fmul(x, y, flags=_LOOSE)), fastmath=_LOOSE)
+
+        return types.float32(types.int64, types.int64), generate
+
+    @intrinsic
+    def add_scaled(context: Any, a: Any, weight: Any, b: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            to, x = at(builder, arguments[0]), builder.load(at(builder, arguments[2]), align=4)
+            one = builder.insert_element(
+                ir.Constant(vector, ir.Undefined), arguments[1], ir.Constant(_I32, 0)
+            )
+            lanes = ir.Constant(ir.VectorType(_I32, size), [0] * size)
+            weights = builder.shuffle_vector(one, one, lanes)
+            scaled = builder.fmul(weights, x, flags=_LOOSE)
+            builder.store(builder.fadd(builder.load(to, align=4), scaled, flags=_LOOSE), to, align=4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.float32, types.int64), generate
+
+    return dot, add_scaled
+
+
+@cache
+def attention(head_dim: int, shared: int) -> Kernel:
+    """Attention of single tokens to what their rows hold, one token and one key head a piece, whose keys and
+    values are read once for the `shared` heads that share them.
+
+    Arguments: key heads, length of a row of the store, window (0: none), scale; queries and outputs [N,
+    kv_heads · shared · head_dim], the tokens' rows and positions [N], int64, keys and values [rows, length,
+    kv_heads, head_dim].
+    """
+    size = shared * head_dim
+    dot, add_scaled = _vectors(head_dim)
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 12)
+        kv_heads, length, window, scale = a[2], a[3], a[4], f32(_double(a[5]))
+        tokens = a[1] // kv_heads
+        rows = carray(_integers_at(a[8]), tokens)
+        positions = carray(_integers_at(a[9]), tokens)
+        scores = np.empty((shared, _TILE), np.float32)
+        sums = np.empty(shared, np.float32)
+        largest = np.empty(shared, np.float32)
+        stride, step = 4 * kv_heads * head_dim, 4 * head_dim
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            token, head = piece // kv_heads, piece % kv_heads
+            query, out = a[6] + 4 * size * piece, a[7] + 4 * size * piece
+            outs = carray(_floats_at(out), (shared, head_dim))
+            outs[:] = f32(0.0)
+            sums[:] = f32(0.0)
+            largest[:] = f32(-3e38)
+            end = positions[token] + 1
+            begin = max(end - window, 0) if window else 0
+            first = stride * (length * rows[token] + begin) + step * head
+            for start in range(0, end - begin, _TILE):
+                count = min(end - begin - start, _TILE)
+                keys, values = a[10] + first + stride * start, a[11] + first + stride * start
+                for p in range(count):
+                    for g in range(shared):
+                        scores[g, p] = dot(query + step * g, keys + stride * p) * scale
+                for g in range(shared):
+                    mine = scores[g, :count]
+                    best = max(_largest(mine), largest[g])
+                    fade = _exp(max(largest[g] - best, f32(-87.0)))
+                    _exps(mine, best)
+                    sums[g] = sums[g] * fade + _sum(mine)
+                    largest[g] = best
+                    outs[g] *= fade
+                for p in range(count):
+                    for g in range(shared):
+                        add_scaled(out + step * g, scores[g, p], values + stride * p)
+            for g in range(shared):
+                outs[g] *= f32(1.0) / sums[g]
+
+    return _on_all_threads(kernel)
+
+
+def _use_whole_registers(builder: Any) -> None:
+    """Left alone, the compiler takes half of one that has 512 bits, for fear of the clock; llvmlite knows no
+    way to tell it."""
+    set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+
+
+LANES = 16
+"""Numbers of a vector instruction."""
+OUTPUTS = 32
+"""Rows of the weight in a piece."""
+FEW = 8
+"""Tokens up to which `products` outruns the library's matrix product, which is made for many."""
+
+
+ROWS = 2
+"""Rows of the weight that are read together, so that tokens are read half as often."""
+
+
+@cache
+def _dots(tokens: int) -> Any:
+    """The dot products of `tokens` vectors with `ROWS` others, both one behind the other: an intrinsic of
+    the addresses of both and of the first result, the distance in bytes from one token's results to the next
+    one's, and the vectors' length, a multiple of `LANES`."""
+    vector, number = ir.VectorType(ir.FloatType(), LANES), ir.FloatType()
+
+    @intrinsic
+    def dots(context: Any, x: Any, weight: Any, out: Any, distance: Any, length: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            x, weight, out, distance, length = arguments
+            _use_whole_registers(builder)
+            size, zeros = builder.mul(length, length.type(4)), ir.Constant(vector, [0.0] * LANES)
+            sums = [[cgutils.alloca_once_value(builder, zeros) for _ in range(ROWS)] for _ in range(tokens)]
+
+            def load(first: Any, index: int, offset: Any) -> Any:
+                place = builder.add(first, builder.add(offset, builder.mul(size, length.type(index))))
+                return builder.load(builder.inttoptr(place, vector.as_pointer()), align=4)
+
+            with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
+                offset = builder.mul(loop.index, length.type(4 * LANES))
+                weights = [load(weight, row, offset) for row in range(ROWS)]
+                for token, totals in enumerate(sums):
+                    part = load(x, token, offset)
+                    for total, weights_of_row in zip(totals, weights, strict=True):
+                        product = builder.fmul(part, weights_of_row, flags=_LOOSE)
+                        builder.store(builder.fadd(builder.load(total), product, flags=_LOOSE), total)
+            kind = ir.FunctionType(number, (number, vector))
+            reduce = cgutils.get_or_insert_function(
+                builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32"
+            )
+            for token, totals in enumerate(sums):
+                for row, total in enumerate(totals):
+                    result = builder.call(reduce, (number(0.0), builder.load(total)), fastmath=_LOOSE)
+                    place = builder.add(out, builder.mul(distance, length.type(token)))
+                    place = builder.add(place, length.type(4 * row))
+                    builder.store(result, builder.inttoptr(place, number.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(*[types.int64] * 5), generate
+
+    return dots
+
+
+@cache
+def products() -> Kernel:
+    """out ← x Wᵀ of few tokens, `OUTPUTS` rows of W a piece, each read from memory once. A result does not
+    depend on how many tokens there are.
+
+    Arguments: tokens M, inputs K (a multiple of `LANES`), outputs N (a multiple of `ROWS`); x [M, K], W [N,
+    K], out [M, N].
+    """
+    eight, four, two, one = map(_dots, (8, 4, 2, 1))
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 8)
+        tokens, inputs, outputs = a[2], a[3], a[4]
+        step, distance = 4 * inputs, 4 * outputs
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            for n in range(piece * OUTPUTS, min((piece + 1) * OUTPUTS, outputs), ROWS):
+                x, weight, out, left = a[5], a[6] + step * n, a[7] + 4 * n, tokens
+                while left >= 8:
+                    eight(x, weight, out, distance, inputs)
+                    x, out, left = x + 8 * step, out + 8 * distance, left - 8
+                if left >= 4:
+                    four(x, weight, out, distance, inputs)
+                    x, out, left = x + 4 * step, out + 4 * distance, left - 4
+                if left >= 2:
+                    two(x, weight, out, distance, inputs)
+                    x, out, left = x + 2 * step, out + 2 * distance, left - 2
+                if left >= 1:
+                    one(x, weight, out, distance, inputs)
+
+    return _on_all_threads(kernel)
+
+
+@cache
+def add_norm() -> Kernel:
+    """hidden ← hidden + added; out ← its norm, for `TOKENS` tokens a piece.
+
+    Arguments: tokens T, width, ε; hidden, added (or 0) and out [T, width], the norm's weight [width].
+    """
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 9)
+        tokens, width, epsilon = a[2], a[3], f32(_double(a[4]))
+        weight = carray(_floats_at(a[8]), width)
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            for t in range(piece * TOKENS, min((piece + 1) * TOKENS, tokens)):
+                hidden = carray(_floats_at(a[5] + 4 * width * t), width)
+                added = carray(_floats_at(a[6] + 4 * width * t), width)
+                if a[6] != 0:
+                    for i in range(width):
+                        hidden[i] += added[i]
+                _normalise(hidden, weight, carray(_floats_at(a[7] + 4 * width * t), width), epsilon)
+
+    return _on_all_threads(kernel)
+
+
+@cache
+def gate() -> Kernel:
+    """gate ← gate · σ(gate) · up (SwiGLU, arXiv 2002.05202), for `TOKENS` tokens a piece.
+
+    Arguments: tokens T, width; gate and up [T, width].
+    """
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 6)
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            begin, end = piece * TOKENS * a[3], min((piece + 1) * TOKENS, a[2]) * a[3]
+            gated = carray(_floats_at(a[4] + 4 * begin), end - begin)
+            up = carray(_floats_at(a[5] + 4 * begin), end - begin)
+            for i in range(len(gated)):
+                x = gated[i]
+                gated[i] = x / (f32(1.0) + _exp(min(max(-x, f32(-87.0)), f32(87.0)))) * up[i]
+
+    return _on_all_threads(kernel)
+
+
+def _on_all_threads(function: Any) -> Kernel:
+    """A kernel that runs on the threads of torch's own pool, since a second one would fight with the first
+    one's spinning for the cores; on the calling thread where torch was built with another kind of pool."""
+    serial = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(function.address)
+    parallel = _parallel()
+
+    def kernel(pieces: int, *arguments: int) -> None:
+        data = (ctypes.c_int64 * (2 + len(arguments)))(0, pieces, *arguments)
+        threads = min(torch.get_num_threads(), pieces)
+        if threads > 1 and parallel is not None:
+            parallel(function.address, data, threads, 0)
+        else:
+            serial(data)
+
+    return kernel
+
+
+@cache
+def _parallel() -> Any:
+    """OpenMP's entry, in the library that torch itself uses; None if it has none of that name."""
+    try:
+        parallel = ctypes.CDLL(torch._C.__file__).GOMP_parallel
+    except (AttributeError, OSError):
+        return None
+    parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    parallel.restype = None
+    return parallel
