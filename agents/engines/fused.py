@@ -6,10 +6,11 @@ every change of the weights are seen), and four kernels between them (`compiled`
 computed by its own forward (`steps`).
 """
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 
 from ludus.agents.engines import compiled
 from ludus.agents.engines.compiled import FEW, LANES, OUTPUTS, ROWS, TOKENS, bits
@@ -40,9 +41,14 @@ def can_fuse(model: Any) -> bool:
     return (
         config.hidden_act == "silu"
         and decoder.layers[0].self_attn.head_dim % 2 == 0
-        and all(read.weight.dtype == torch.float32 and read.weight.device.type == "cpu" for read in read)
+        and all(_is_in_memory(module.weight) for module in read)
         and not any(getattr(module, hooks) for module in left_out for hooks in _HOOKS)
     )
+
+
+def _is_in_memory(weight: Tensor) -> bool:
+    """Whether a kernel can read it: float32 on the CPU, and not one of torch's tensors without numbers."""
+    return weight.dtype == torch.float32 and weight.device.type == "cpu" and not is_fake(weight)
 
 
 class FusedForward:
@@ -179,12 +185,13 @@ class FusedForward:
         return self._linear(mlp.down_proj, gate_TF)
 
 
-def _is_plain(layer: Any) -> bool:
+def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether a layer's product with few tokens can be computed here."""
+    if type(layer) is not nn.Linear:
+        return False
     weight = layer.weight
     return (
-        type(layer) is nn.Linear
-        and layer.bias is None
+        layer.bias is None
         and weight.dtype == torch.float32
         and weight.is_contiguous()
         and weight.shape[0] % ROWS == 0

@@ -151,7 +151,7 @@ def _register_loader(put: Callable[[Any], None]) -> None:
     from vllm.model_executor.model_loader import register_model_loader
     from vllm.model_executor.model_loader.base_loader import BaseModelLoader
 
-    class Loader(BaseModelLoader):  # type: ignore[misc]
+    class Loader(BaseModelLoader):
         def download_model(self, model_config: Any) -> None:
             pass
 

@@ -132,9 +132,9 @@ def _context_of(model: Any, wanted: int | None) -> int:
         EngineError: the model was not built for such contexts, or does not say how long they may be.
     """
     name = type(model).__name__
-    most = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    most: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if wanted is None and most is None:
         raise EngineError(f"{name}'s configuration sets no max_position_embeddings: set engine.max_context")
     if wanted is not None and most is not None and wanted > most:
         raise EngineError(f"max_context={wanted}, but {name} was built for {most} positions")
-    return int(wanted or most)
+    return wanted or most or 0
