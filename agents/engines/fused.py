@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import is_fake
 from ludus.agents.engines import compiled
 from ludus.agents.engines.compiled import FEW, LANES, OUTPUTS, ROWS, TOKENS, bits
 from ludus.agents.engines.slots import Step, attend
-from ludus.envs.grid.compiled import compile_once
+from ludus.tools.compiling import compile_once
 
 MODELS = {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 """Classes of transformers that compute nothing else."""

@@ -8,8 +8,8 @@ from lying side by side.
 
 import numpy as np
 
-from ludus.envs.grid.compiled import inner, kernel
 from ludus.envs.grid.compiled_random import advanced, below, mixed
+from ludus.tools.compiling import inner, kernel
 
 SMALLEST, LARGEST = 7, 63
 """Bounds of a maze's rows and columns."""

@@ -68,7 +68,7 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"grpo": {"correction": "tokens"}}, ["grpo.correction", "did you mean token"]),
         ({"grpo": {"ratio": "row"}}, ["grpo.ratio", "token, sequence"]),
         ({"grpo": {"advantage": "rlo"}}, ["grpo.advantage", "dr_grpo, rloo", "did you mean rloo"]),
-        ({"engine": {"kind": "vlm"}}, ["engine.kind", "embedded, openai"]),
+        ({"engine": {"kind": "vlm"}}, ["engine.kind", "embedded, vllm, openai"]),
         ({"engine": {"openai": {"ulr": "x"}}}, ['"engine.openai.ulr"', "did you mean url"]),
         (
             {"engine": {"kind": "openai", "openai": {"url": "http://localhost:1"}}},

@@ -265,6 +265,7 @@ def test_a_run_with_a_critic_stopped_anywhere_ends_in_the_same_bits(
     assert with_the_critic(run) == with_the_critic(whole)
 
 
+@pytest.mark.slow
 def test_a_killed_run_with_a_critic_ends_in_the_same_bits(
     whole: Path, short: RunConfig, tmp_path: Path
 ) -> None:

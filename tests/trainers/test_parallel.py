@@ -45,6 +45,7 @@ def two(tiny: RunConfig) -> RunConfig:
     return changed(variant(tiny, {}), "run", workers=2)
 
 
+@pytest.mark.slow
 def test_two_workers_end_in_the_same_bits_killed_or_not(two: RunConfig, tmp_path: Path) -> None:
     whole = train(two, tmp_path / "whole")
     again = train(two, tmp_path / "again")

@@ -10,11 +10,11 @@ import numpy as np
 
 from ludus.envs.arguments import as_choices, as_integer, as_share
 from ludus.envs.errors import ArgumentError
-from ludus.envs.grid.compiled import compile_once
 from ludus.envs.grid.maze import LARGEST, SMALLEST, draw_mazes
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.layouts import Layout, read_layout
 from ludus.envs.rubric import Rubric
+from ludus.tools.compiling import compile_once
 
 GHOST_KINDS: Final = ("chaser", "ambusher", "patroller", "shy")
 DIRECTIONS: Final = ("up", "right", "down", "left")

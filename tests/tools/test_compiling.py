@@ -1,4 +1,4 @@
-"""How the rules of grids are compiled."""
+"""How loops are compiling."""
 
 import os
 import subprocess
@@ -9,19 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from ludus.envs.grid import compiled
+from ludus.tools import compiling
 
 
 def test_a_line_says_what_takes_long(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(compiled, "ANNOUNCED_AFTER", 0.02)
-    compiled.compile_once("a test's rules", lambda: time.sleep(0.3))
+    monkeypatch.setattr(compiling, "ANNOUNCED_AFTER", 0.02)
+    compiling.compile_once("a test's rules", lambda: time.sleep(0.1))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    compiling.compile_once("a test's rules", lambda: time.sleep(0.3))
     assert capsys.readouterr().err.splitlines() == [
         "compiling a test's rules for this processor, once; later starts load it from the cache"
     ]
-    monkeypatch.setattr(compiled, "ANNOUNCED_AFTER", 5.0)
-    compiled.compile_once("a test's rules", lambda: None)
+    monkeypatch.setattr(compiling, "ANNOUNCED_AFTER", 5.0)
+    compiling.compile_once("a test's rules", lambda: None)
     assert capsys.readouterr().err == ""
 
 
@@ -36,7 +39,7 @@ def test_one_compiles_and_the_others_wait() -> None:
         inside.pop()
 
     with ThreadPoolExecutor(4) as pool:
-        for done in [pool.submit(compiled.compile_once, "shared rules", use) for _ in range(4)]:
+        for done in [pool.submit(compiling.compile_once, "shared rules", use) for _ in range(4)]:
             done.result()
     assert most == [1, 1, 1, 1]
 
@@ -46,7 +49,7 @@ def test_a_read_only_install_keeps_its_cache_elsewhere(tmp_path: Path, home: str
     """Even with a read-only home, where numba alone would refuse to compile."""
     code = (
         "import os; os.access = lambda *_: False\n"
-        "from ludus.envs.grid import compiled; print(compiled.numba.config.CACHE_DIR)"
+        "from ludus.tools import compiling; print(compiling.numba.config.CACHE_DIR)"
     )
     environment = {
         **{name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"},

@@ -1,4 +1,4 @@
-"""How the rules of grids are compiled: once for each processor, cached, and announced where it takes long.
+"""How loops in Python are compiled by numba: once for each processor, cached, announced where it takes long.
 
 A first use compiles for some seconds. What was compiled is kept beside the source, or, where that folder
 cannot be written to, in the user's cache directory; later processes load it.
@@ -18,7 +18,7 @@ from numba import njit
 from ludus.tools.files import cache_directory
 
 ANNOUNCED_AFTER = 1.5
-"""Seconds of compiling after which a line says so."""
+"""Seconds of compiling after which a line says so in a terminal; a log has no use for it."""
 
 if not numba.config.CACHE_DIR and not os.access(Path(__file__).parent, os.W_OK):
     numba.config.CACHE_DIR = str(cache_directory("numba"))
@@ -42,7 +42,8 @@ def compile_once(name: str, use: Callable[[], None]) -> None:
     line = f"compiling {name} for this processor, once; later starts load it from the cache"
     announcement = threading.Timer(ANNOUNCED_AFTER, lambda: print(line, file=sys.stderr, flush=True))
     announcement.daemon = True
-    announcement.start()
+    if sys.stderr.isatty():
+        announcement.start()
     try:
         with _alone(f"ludus-{name}".lower().replace(" ", "-")):
             use()
