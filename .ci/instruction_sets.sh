@@ -8,7 +8,9 @@ python=.venv/bin/python
 tests=(
     tests/kernels
     tests/trainers/test_forward.py tests/trainers/test_losses.py tests/trainers/test_optimizer.py
-    tests/agents/test_embedded_engine.py tests/agents/test_sampling.py
+    tests/trainers/test_apart.py
+    tests/agents/test_embedded_engine.py tests/agents/test_fused.py tests/agents/test_own_cache.py
+    tests/agents/test_sampling.py
 )
 available=$("$python" -c 'import torch; print(torch.backends.cpu.get_cpu_capability().lower())')
 
