@@ -9,9 +9,9 @@ that is cheap; rows may not be longer than what is known to be right.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper
 from math import sqrt
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -75,17 +75,22 @@ _restless: WeakSet[Any] = WeakSet()
 Compute = Callable[[Sequence[Sequence[int]]], Computed]
 
 
-def once_per_model(function: Callable[[Any], T]) -> Callable[[Any], T]:
+class OncePerModel(Generic[T]):
     """Remembers what a function of a model returned, as long as the model lives."""
-    known: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
 
-    @wraps(function)
-    def remembering(model: Any) -> T:
-        if model not in known:
-            known[model] = function(model)
-        return known[model]
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function = function
+        self._known: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
+        update_wrapper(self, function)
 
-    return remembering
+    def __call__(self, model: Any) -> T:
+        if model not in self._known:
+            self._known[model] = self._function(model)
+        return self._known[model]
+
+    def assume(self, model: Any, value: T) -> None:
+        """Of a model that cannot be tried, since its weights are not there."""
+        self._known[model] = value
 
 
 @torch.no_grad()

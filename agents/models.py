@@ -115,11 +115,20 @@ def adapter_base(path_or_name: str | Path) -> Path | None:
     Raises:
         ModelLoadError: as `load_model`.
     """
+    folder, base = find_model(path_or_name)
+    return base if base != folder else None
+
+
+def find_model(path_or_name: str | Path) -> tuple[Path, Path]:
+    """The folder of a model or adapter, and that of its base: the same where the model is whole.
+
+    Raises:
+        ModelLoadError: as `load_model`.
+    """
     import_train_extra()
     with quiet_transformers():
         folder = _find(path_or_name)
-        _, base = _base(path_or_name, folder)
-    return base if base != folder else None
+        return folder, _base(path_or_name, folder)[1]
 
 
 def load_format(path_or_name: str | Path) -> ChatFormat:

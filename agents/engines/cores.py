@@ -7,7 +7,7 @@ from ludus.agents.engines import own_cache, steps
 from ludus.agents.engines.base import EngineError
 from ludus.agents.engines.own_cache import OwnCacheBatch
 from ludus.agents.engines.steps import Batch
-from ludus.agents.families import Reach, once_per_model
+from ludus.agents.families import OncePerModel, Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Core:
     """How long the contexts may be."""
 
 
-@once_per_model
+@OncePerModel
 def core_of(model: Any) -> Core:
     """Packed rows over kept keys and values, where that is right; else the model's own forward and cache.
 

@@ -26,7 +26,7 @@ from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerM
 from ludus.agents.attention import computing_with
 from ludus.agents.engines.base import EngineError
 from ludus.agents.engines.steps import Batch, Draws, Request, Row
-from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
+from ludus.agents.families import FIX, PLACES, Computed, OncePerModel, Reach, reach_of
 
 _PASS_TOKENS = 8192
 """The most new tokens in one forward pass of several rows."""
@@ -323,7 +323,7 @@ def reach(model: Any) -> Reach:
     return _way(model).reach
 
 
-@once_per_model
+@OncePerModel
 def _way(model: Any) -> _Way:
     who = "the embedded engine"
     try:

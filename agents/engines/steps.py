@@ -20,7 +20,7 @@ from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.fused import FusedForward, can_fuse
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
-from ludus.agents.families import FIX, PLACES, Computed, Reach, once_per_model, reach_of
+from ludus.agents.families import FIX, PLACES, Computed, OncePerModel, Reach, reach_of
 from ludus.agents.kept import Ids
 
 _STEP_TOKENS = 8192
@@ -301,7 +301,7 @@ def _forward(model: Any, step: Step) -> torch.Tensor:
     return logits_NV
 
 
-@once_per_model
+@OncePerModel
 def reach(model: Any) -> Reach:
     """How long the contexts of a model may be.
 

@@ -24,6 +24,7 @@ from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
 from ludus.cli.losses import Losses
 from ludus.cli.merge import Merge
+from ludus.cli.plan import Plan
 from ludus.cli.play import Play
 from ludus.cli.sandbox.build import SandboxBuild
 from ludus.cli.sandbox.check import SandboxCheck
@@ -46,6 +47,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "check": (Check, "Run the conformance suite on an environment."),
     "play": (Play, "Play, or watch an agent or a model play; record a GIF."),
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
+    "plan": (Plan, "The memory that a run takes, before it starts."),
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),
     "bench": (Bench, "Measure a model on frozen tasks, resumably; write a report."),
     "bench compare": (BenchCompare, "Two runs on the same tasks: paired differences."),
@@ -113,16 +115,16 @@ def _command(argv: list[str]) -> Any:
         hint = did_you_mean(name, _COMMANDS, otherwise=f"there are {', '.join(_COMMANDS)}")
         raise UsageError(f"there is no command {name!r}: {hint}")
     kind = _COMMANDS[name][0]
-    if kind is Train:
-        words, overrides = split_overrides(words, {"help", *(field.name for field in fields(Train))})
+    if kind in (Train, Plan):
+        words, overrides = split_overrides(words, {"help", *(field.name for field in fields(kind))})
         if {"-h", "--help"} & {*words}:
             from ludus.cli.keys import print_keys
 
             try:
-                _parse(Train, name, words)
+                _parse(kind, name, words)
             finally:
                 print_keys()
-        return _parse(Train, name, words).overridden(overrides)
+        return _parse(kind, name, words).overridden(overrides)
     return _parse(kind, name, words)
 
 

@@ -83,12 +83,20 @@ def team_gradients(
     scored = sum(len(micro.token_N) for micro in micro_batches)
     sizes = [micro.tokens for micro in micro_batches]
     parts = [([micro_batches[item] for item in items], scored) for items in deal(sizes, team.size)]
-    losses = team.map(_accumulate_gradients, parts)
+    losses = team.map(accumulate_gradients, parts)
     team.add_gradients(len(parts))
     return sum(losses), sum(sizes)
 
 
-def _accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]) -> float:
+def accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]) -> float:
+    """Add the gradients of a member's micro-batches to its model's.
+
+    Args:
+        part: They, and the number of scored tokens in the whole batch.
+
+    Returns:
+        Their part of the batch's mean loss.
+    """
     model, (micro_batches, scored), total = member.policy.model, part, 0.0
     for micro in micro_batches:
         loss = -score(model, micro, temperature=1.0).logprobs.sum() / scored

@@ -11,7 +11,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from ludus.tools.checksums import is_damaged, sealed
+from ludus.tools.checksums import is_damaged, sealed, sha256_of
 from ludus.tools.files import remove_folder
 from ludus.trainers.disk import replacing
 from ludus.trainers.errors import CheckpointError
@@ -141,12 +141,11 @@ def model_tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> str:
-    """Returns the file's SHA-256."""
-    content = safetensors.torch.save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    """Returns the file's SHA-256. Its content, as large as the optimizer's state, is never in memory."""
+    safetensors.torch.save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path
     )
-    path.write_bytes(content)
-    return hashlib.sha256(content).hexdigest()
+    return sha256_of(path)
 
 
 def _read_tensors(path: Path, checksum: str) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
-from ludus.agents.families import PLACES, Computed, Reach, once_per_model, reach_of
+from ludus.agents.families import PLACES, Computed, OncePerModel, Reach, reach_of
 from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Branch, Forest
@@ -95,7 +95,7 @@ def reach(model: PreTrainedModel) -> Reach:
     Raises UnsupportedModel for a model whose logits are not its own when they are computed from hidden
     states, of packed rows or of rows apart; found by trying, at the first call on a model.
     """
-    return _way(model).reach
+    return way_of(model).reach
 
 
 def packs(model: PreTrainedModel) -> bool:
@@ -103,22 +103,26 @@ def packs(model: PreTrainedModel) -> bool:
 
     Raises UnsupportedModel as `reach`.
     """
-    return _way(model).packs
+    return way_of(model).packs
 
 
 @dataclass(frozen=True, slots=True)
-class _Way:
+class Way:
+    """How a model's rows are computed."""
+
     packs: bool
+    """In one, by packed attention; else each by the model's own forward."""
     reach: Reach
 
 
-@once_per_model
-def _way(model: PreTrainedModel) -> _Way:
+@OncePerModel
+def way_of(model: PreTrainedModel) -> Way:
+    """Raises UnsupportedModel as `reach`."""
     linear_head(model)
     try:
-        return _Way(True, reach_of(model, "training", partial(_computed, model, True), UnsupportedModel))
+        return Way(True, reach_of(model, "training", partial(_computed, model, True), UnsupportedModel))
     except UnsupportedModel:
-        return _Way(False, reach_of(model, "training", partial(_computed, model, False), UnsupportedModel))
+        return Way(False, reach_of(model, "training", partial(_computed, model, False), UnsupportedModel))
 
 
 def _hidden_states(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
-from ludus.agents.families import FIX, are_same, once_per_model
+from ludus.agents.families import FIX, OncePerModel, are_same
 from ludus.trainers.models.attention import UnsupportedModel
 
 _CLOSE = 1e-5
@@ -38,7 +38,7 @@ def output_head(model: PreTrainedModel) -> OutputHead:
     Raises UnsupportedModel for a model without a linear output embedding, or one that does something else to
     its logits.
     """
-    return OutputHead(linear_head(model), *_scale_and_softcap(model))
+    return OutputHead(linear_head(model), *scale_and_softcap(model))
 
 
 def decoder(model: PreTrainedModel) -> nn.Module:
@@ -58,9 +58,9 @@ def linear_head(model: PreTrainedModel) -> nn.Linear:
     return linear
 
 
-@once_per_model
+@OncePerModel
 @torch.no_grad()
-def _scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
+def scale_and_softcap(model: PreTrainedModel) -> tuple[float, float | None]:
     """Read off what comes out when the output embedding is replaced by known numbers: configurations name
     scales in several ways, and the same name multiplies here and divides there."""
     linear = linear_head(model)

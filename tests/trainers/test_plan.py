@@ -1,0 +1,341 @@
+"""`ludus plan`: what the code of a run allocates, found without allocating it."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ludus.agents.adapter import add_adapter
+from ludus.agents.models import LoadedModel
+from ludus.cli import main
+from ludus.tools.errors import UserError
+from ludus.trainers.algorithms import sft
+from ludus.trainers.batches.packing import pack
+from ludus.trainers.config.reading import override, parse_config
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.models.optimizer import build_optimizer, take_step
+from ludus.trainers.parallel.member import Member
+from ludus.trainers.plan import plan as planning
+from ludus.trainers.plan.fit import largest_batch, longest_context, remedies
+from ludus.trainers.plan.ledger import Ledger
+from ludus.trainers.plan.memory import free_bytes, read_amount
+from ludus.trainers.plan.models import source_of
+from ludus.trainers.plan.plan import MemoryPlan, Work, plan, work_of
+from ludus.trainers.plan.process import process_bytes, resident_bytes
+from ludus.trainers.plan.rows import of_length, stretched
+
+from .conftest import CONFIGS, changed
+
+LAYERS, KEY_HEADS, WIDTH = 2, 1, 16
+"""Of the tiny model; the width is that of a head."""
+Parts = dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def work(tiny_folder: Path) -> Work:
+    """Sixteen rows, in a process that takes nothing."""
+    random = Random(0)
+    rows = [
+        replace(of_length(length, 24), ids=tuple(random.randrange(300) for _ in range(length)))
+        for length in (40, 41, 42, 43) * 4
+    ]
+    return Work(source_of(tiny_folder), 0, 4096, rows, rows)
+
+
+@pytest.fixture(scope="module")
+def primed(tiny: RunConfig) -> RunConfig:
+    """Priming alone."""
+    return changed(changed(tiny, "grpo", steps=0), "evaluation", episodes=0)
+
+
+@pytest.fixture(scope="module")
+def rewarded(tiny: RunConfig) -> RunConfig:
+    """GRPO alone."""
+    return changed(changed(tiny, "sft", steps=0), "evaluation", episodes=0)
+
+
+@pytest.fixture(scope="module")
+def update(rewarded: RunConfig, work: Work) -> Parts:
+    return parts(plan(rewarded, work), "update")
+
+
+def parts(planned: MemoryPlan, phase: str) -> Parts:
+    (found,) = [dict(own.parts) for own in planned.phases if own.name == phase]
+    return found
+
+
+def weight_bytes(model: torch.nn.Module, trained: bool = False) -> int:
+    return sum(p.nbytes for p in model.parameters() if p.requires_grad or not trained)
+
+
+def test_parts_add_up(tiny: RunConfig, work: Work) -> None:
+    planned = plan(tiny, replace(work, process=1000))
+    names = [phase.name for phase in planned.phases]
+    assert names == ["load", "priming", "evaluation", "rollout", "scoring", "update"]
+    for phase in planned.phases:
+        assert phase.total == sum(phase.parts.values())
+        assert phase.parts["process"] == 1000
+        assert min(phase.parts.values()) > 0
+    assert planned.peak.total == max(phase.total for phase in planned.phases)
+    # Rows of the cache grow by 128 positions; each has a key and a value in each layer.
+    assert parts(planned, "rollout")["keys and values"] == 16 * 128 * LAYERS * 2 * KEY_HEADS * WIDTH * 4
+
+
+def test_weights_and_their_copies(update: Parts, policy: LoadedModel) -> None:
+    size = weight_bytes(policy.model)
+    buffers = sum(buffer.nbytes for buffer in policy.model.buffers())
+    assert size <= update["weights"] <= size + buffers
+    assert update["reference model"] == size  # kl_coefficient is not 0
+
+
+def test_what_training_holds_is_counted(primed: RunConfig, work: Work, policy: LoadedModel) -> None:
+    """The same code on a model with numbers: the tensors that are there afterwards."""
+    optimizer = build_optimizer(policy.model, primed.sft, primed.model.masters)
+    micro_batches = pack(work.fine_tuned, 256)
+    assert len(micro_batches) > 1
+    scored = sum(len(micro.token_N) for micro in micro_batches)
+    sft.accumulate_gradients(Member(policy, primed), (micro_batches, scored))
+    gradients = sum(p.grad.nbytes for p in policy.model.parameters() if p.grad is not None)
+    take_step(optimizer, 1e-3)
+    tensors = [value for slots in optimizer.state.values() for value in slots.values()]
+    planned = parts(plan(changed(primed, "sft", microbatch_tokens=256), work), "priming")
+    # All gradients are there when those of the second micro-batch are computed.
+    assert planned["gradients"] == gradients == weight_bytes(policy.model)
+    assert planned["optimizer"] == sum(tensor.nbytes for tensor in tensors)
+
+
+def test_an_adapter_has_gradients_and_the_base_has_none(
+    rewarded: RunConfig, work: Work, policy: LoadedModel, update: Parts, tiny_folder: Path
+) -> None:
+    dump = rewarded.model_dump(exclude_none=True)
+    model = {"path": str(tiny_folder)}
+    adapted = plan(RunConfig.model_validate({**dump, "model": model, "adapter": {"rank": 4}}), work)
+    whole, found = weight_bytes(policy.model), parts(adapted, "update")
+    add_adapter(policy.model, 4, 1.0, ["all-linear"])
+    size = weight_bytes(policy.model, trained=True)
+    assert found["adapter"] == found["reference model"] == size
+    assert found["weights"] == update["weights"]
+    assert found.get("gradients", 0) <= size < whole
+    assert 2 * size <= found["optimizer"] < 2 * size + 1000
+    assert sum(found.values()) < sum(update.values()) + size
+
+
+def test_bfloat16_has_copies_and_gradients_in_float32(
+    rewarded: RunConfig, work: Work, update: Parts, policy: LoadedModel
+) -> None:
+    short = parts(plan(changed(rewarded, "model", dtype="bfloat16"), work), "update")
+    without = parts(plan(changed(rewarded, "model", dtype="bfloat16", masters=False), work), "update")
+    assert 2 * short["reference model"] == update["reference model"]
+    assert short["float32 copies"] == weight_bytes(policy.model)
+    assert without.get("float32 copies", 0) == 0
+    assert short["optimizer"] == update["optimizer"]
+
+
+def test_layers_that_are_computed_again_keep_less(primed: RunConfig, work: Work) -> None:
+    rows = replace(work, fine_tuned=[of_length(1000, 900)])
+    kept = plan(primed, rows).peak
+    again = plan(changed(primed, "model", recompute_every=1), rows).peak
+    assert kept.name == again.name == "priming"
+    assert again.total < kept.total
+
+
+@pytest.mark.parametrize("kind", ["head", "model"])
+def test_a_value_model_is_counted(kind: str, work: Work, update: Parts) -> None:
+    tiny_shape = {"hidden": 32, "layers": 2, "heads": 2, "kv_heads": 1, "head_dim": 16, "intermediate": 64}
+    settings = {
+        "sft.steps": "0",
+        "evaluation.episodes": "0",
+        "critic.kind": kind,
+        **{f"model.small.{key}": str(value) for key, value in tiny_shape.items()},
+    }
+    values = tomllib.loads((CONFIGS / "ppo.toml").read_text())
+    del values["critic"]["coefficient"]  # of a head
+    for key, value in settings.items():
+        override(values, key, value)
+    found = parts(plan(parse_config(values), work), "update")
+    if kind == "head":
+        assert found["value model"] == (32 + 1) * 4
+    else:
+        assert found["value model"] == update["reference model"] + (32 + 1) * 4
+        assert found["optimizer"] > 1.9 * update["optimizer"]
+
+
+def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, work: Work) -> None:
+    work = replace(work, process=1000)
+    one, two = (parts(plan(changed(primed, "run", workers=count), work), "priming") for count in (1, 2))
+    assert two["process"] == 2000
+    assert two["weights"] == one["weights"]
+    assert two["gradients"] >= one["weights"]
+
+
+@pytest.mark.parametrize(("length", "longer"), [(16, 17), (100, 300), (300, 1500)])
+def test_longer_rows_never_take_less(length: int, longer: int, tiny: RunConfig, work: Work) -> None:
+    def total(tokens: int) -> int:
+        rows = [of_length(tokens, 8)]
+        return plan(changed(tiny, "sft", steps=1), replace(work, fine_tuned=rows, sampled=rows)).peak.total
+
+    assert total(length) <= total(longer)
+
+
+def test_what_fits(primed: RunConfig, work: Work) -> None:
+    planned = plan(primed, work).peak.total
+    tokens, is_whole = largest_batch(primed, work, 2**40)
+    assert is_whole
+    assert tokens >= 16 * 40
+    assert largest_batch(primed, work, planned - 1)[0] < tokens
+    longest = longest_context(primed, work, 2 * planned)
+    assert 256 <= longest < 4096
+    assert largest_batch(primed, work, 1000) == (0, False)
+    assert longest_context(primed, work, 1000) == 0
+
+
+def test_what_to_switch_on(primed: RunConfig, work: Work) -> None:
+    tried = list(remedies(primed, work, 1000))
+    assert [remedy.settings for remedy in tried][:2] == [
+        "model.recompute_every = 1",
+        "sft.microbatch_tokens = 256",
+    ]
+    assert tried[0].peak > tried[1].peak
+    assert list(remedies(primed, work, tried[0].peak)) == tried[:1]
+
+
+def test_rows_are_as_long_as_they_may_become(tiny: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "process_bytes", lambda *_: 0)
+    work = work_of(tiny)
+    assert len(work.sampled) == 16
+    assert {sum(row.sampled) for row in work.sampled} == {tiny.rollout.max_tokens}
+    prompts = [row.ids[: row.sampled.index(True)] for row in work.sampled]
+    assert prompts[0] == prompts[3] != prompts[4]  # groups of four
+    assert work.context == 4096
+
+
+@given(
+    marks=st.lists(st.booleans(), min_size=1, max_size=30),
+    completion=st.integers(1, 9),
+    limit=st.integers(1, 40),
+)
+def test_stretched_rows_keep_prompts_and_end_at_the_limit(
+    marks: list[bool], completion: int, limit: int
+) -> None:
+    marks = [False, *marks, True]
+    row = replace(of_length(len(marks), 1), sampled=tuple(marks), ids=tuple(range(len(marks))))
+    made = stretched(row, completion, limit, lambda: -1)
+    prompt = marks.index(True)
+    assert made.ids[:prompt] == row.ids[:prompt]
+    assert any(made.sampled)
+    assert len(made.ids) <= max(limit, prompt + completion)
+    assert all((id == -1) == sampled for id, sampled in zip(made.ids, made.sampled, strict=True))
+
+
+def test_a_ledger_counts_until_memory_is_free() -> None:
+    with Ledger() as ledger:
+        with ledger.counting("weights"):
+            weight = torch.zeros(10, 10)
+        view = weight[:5]
+        with ledger.counting("more"):
+            product = weight @ weight
+            (product + 1).mul_(2)
+        assert ledger.live == {"weights": 400, "more": 400}
+        assert ledger.peak == {"weights": 400, "more": 800}
+        ledger.begin()
+        ledger.move(product, "kept")
+        ledger.move_all("weights", "kept")
+        del product, weight
+        assert {part: size for part, size in ledger.live.items() if size} == {"kept": 400}  # the view's
+        assert float(view.sum()) == 1.0
+        assert view.tolist() == [[1.0] * 10] * 5
+    with ledger:
+        place = torch.from_numpy(torch.arange(3).numpy())
+        assert int(place.max()) == 2  # numbers that are there
+    assert not isinstance(torch.zeros(1).item(), str)
+
+
+def test_a_whole_model_is_counted_to_the_byte() -> None:
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+    )
+    with Ledger() as ledger, ledger.counting("weights"):
+        fake: Any = LlamaForCausalLM(config)
+    real: Any = LlamaForCausalLM(config)
+    assert ledger.live["weights"] == weight_bytes(real) + sum(b.nbytes for b in real.buffers())
+    assert weight_bytes(fake) == weight_bytes(real)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("24GiB", 24 * 2**30),
+        ("16.5 GB", 16_500_000_000),
+        (" 800MiB ", 800 * 2**20),
+        ("1TiB", 2**40),
+        ("7B", 7),
+    ],
+)
+def test_amounts(text: str, size: int) -> None:
+    assert read_amount(text) == size
+
+
+@pytest.mark.parametrize("text", ["24 GB?", "24", "GiB", "-1GiB", "0GiB", "24gib", "1e3MiB", "", "24iB"])
+def test_what_is_no_amount_is_refused_in_a_line(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="such as 24GiB"):
+        read_amount(text)
+    assert main(["plan", str(CONFIGS / "tiny.toml"), f"--memory={text}"]) == 2
+    assert capsys.readouterr().err == (
+        f'error: "{text}" is not an amount of memory: write a number and a unit, such as 24GiB\n'
+    )
+
+
+def test_there_is_free_memory() -> None:
+    assert 2**20 < free_bytes("cpu") < 2**50
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--grpo.stepz", "3"), 'unknown key "grpo.stepz"'),
+        (("--model.path", "nowhere/model", "--model.small", "{}"), "nowhere/model"),
+        (("--model.device", "cuda"), "--memory 24GiB"),
+        (("--environment.id", "ludus/Nothing-v0"), "ludus/Nothing-v0"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_one_line(
+    options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert main(["plan", str(CONFIGS / "tiny.toml"), *options]) != 0
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert told in error
+
+
+def test_the_command_prints_parts_and_what_fits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "process_bytes", lambda *_: 300 * 2**20)
+    assert main(["plan", str(CONFIGS / "tiny.toml"), "--memory", "1GiB"]) == 0
+    out = capsys.readouterr().out
+    for word in (
+        "weights",
+        "keys and values",
+        "update",
+        "fits: 3",
+        "largest microbatch_tokens",
+        "longest rows",
+    ):
+        assert word in out
+    assert main(["plan", str(CONFIGS / "tiny.toml"), "--memory", "200MiB"]) == 1
+    assert "model.recompute_every = 1" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # starts a process
+def test_an_empty_process_takes_what_python_and_torch_take(tiny: RunConfig, tiny_folder: Path) -> None:
+    assert 100 * 2**20 < process_bytes(tiny, tiny_folder) < 2**31
+    assert resident_bytes() > 2**20

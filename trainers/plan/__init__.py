@@ -1,0 +1,1 @@
+"""`ludus plan`: the memory of a run, by part and phase, before it starts."""

@@ -1,0 +1,110 @@
+"""What fits into a memory: the largest micro-batch, the longest rows, and what to switch on where a run does
+not."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from ludus.tools.errors import UserError
+from ludus.trainers.config.reading import override, parse_config
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.plan.plan import Work, plan
+from ludus.trainers.plan.rows import of_length
+
+_LEAST, _MOST = 256, 2**17
+"""Tokens that are tried: powers of two."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Settings that make a run smaller, and what it takes with them and all before them."""
+
+    settings: str
+    peak: int
+
+
+def largest_batch(config: RunConfig, work: Work, memory: int) -> tuple[int, bool]:
+    """The largest `microbatch_tokens`, a power of two or 0, with which a run fits into so many bytes; and
+    whether a whole step then is one micro-batch, so that more would change nothing."""
+    whole = max(sum(len(row.ids) for row in rows) for rows in (work.fine_tuned, work.sampled))
+
+    def fits(tokens: int) -> bool:
+        return plan(_with_batch(config, tokens), work).peak.total <= memory
+
+    tokens = _largest(fits, whole)
+    return tokens, tokens >= whole
+
+
+def longest_context(config: RunConfig, work: Work, memory: int) -> int:
+    """The longest rows, a power of two or 0, with which a run fits: each is the whole of a micro-batch, and
+    as many are in the cache as are played at once."""
+    most = work.context or _MOST
+
+    def fits(tokens: int) -> bool:
+        sampled = tokens // 2
+        row = of_length(tokens, sampled)
+        rows = [row] * len(work.sampled)
+        return plan(config, replace(work, fine_tuned=[row], sampled=rows)).peak.total <= memory
+
+    return _largest(fits, most)
+
+
+def remedies(config: RunConfig, work: Work, memory: int) -> Iterator[Remedy]:
+    """What makes the run smaller, one after another, until it fits: first what changes no result, last what
+    trains less."""
+    for settings in _steps(config):
+        try:
+            config = _changed(config, settings)
+            peak = plan(config, work).peak.total
+        except UserError:
+            continue  # of no use in this run
+        yield Remedy(", ".join(f"{key} = {value}" for key, value in settings.items()), peak)
+        if peak <= memory:
+            return
+
+
+def _steps(config: RunConfig) -> Iterator[Mapping[str, str]]:
+    if not config.model.recompute_every:
+        yield {"model.recompute_every": "1"}
+    if smaller := {
+        f"{table}.microbatch_tokens": "256"
+        for table in _tables(config)
+        if getattr(config, table).microbatch_tokens > 256
+    }:
+        yield smaller
+    if config.rollout.concurrency > 8:
+        yield {"rollout.concurrency": "8"}
+    if config.run.workers > 1:
+        yield {"run.workers": "1"}
+    if config.model.dtype == "float32":
+        yield {"model.dtype": '"bfloat16"'}
+    if config.adapter is None:
+        yield {"adapter.rank": "16"}
+    if config.model.masters:
+        yield {"model.masters": "false"}
+
+
+def _with_batch(config: RunConfig, tokens: int) -> RunConfig:
+    return _changed(config, {f"{table}.microbatch_tokens": str(tokens) for table in _tables(config)})
+
+
+def _tables(config: RunConfig) -> list[str]:
+    used = {"sft": config.sft.steps, "rft": config.rft.iterations, "grpo": config.grpo.steps}
+    return [table for table, steps in used.items() if steps]
+
+
+def _changed(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
+    values = config.model_dump(exclude_none=True)
+    for key, value in settings.items():
+        override(values, key, value)
+    return parse_config(values)
+
+
+def _largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest power of two that fits, or the first that is at least `most`; 0 if none does."""
+    found, tokens = 0, _LEAST
+    while tokens <= _MOST and fits(tokens):
+        found = tokens
+        if tokens >= most:
+            break
+        tokens *= 2
+    return found

@@ -1,0 +1,91 @@
+"""A run's models without numbers: the shapes of their weights, as the code that loads and adapts them makes
+them."""
+
+import copy
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from ludus.agents.adapter import ALL_LINEAR, add_adapter, read_adapter_config
+from ludus.agents.families import Reach
+from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.models.forward import Way, way_of
+from ludus.trainers.models.head import scale_and_softcap
+from ludus.trainers.plan.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model is described."""
+
+    folder: Path
+    base: Path
+    """Of an adapter; else the folder itself."""
+
+    @property
+    def file_bytes(self) -> int:
+        """Of the weights on the disk."""
+        return sum(file.stat().st_size for file in self.base.glob("*.safetensors"))
+
+
+def source_of(path: str | Path) -> Source:
+    """
+    Raises:
+        ModelLoadError: there is no such model.
+    """
+    return Source(*find_model(path))
+
+
+def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> LoadedModel:
+    """The policy, with the adapter of `[adapter]` or its own; its bytes are counted as weights and as
+    adapter.
+
+    Raises:
+        ModelLoadError: as `load_model`.
+        AdapterError: the model has no layer that `[adapter]` names.
+    """
+    tokenizer = load_tokenizer(source.folder)
+    with ledger, quiet_transformers():
+        with ledger.counting("weights"):
+            settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
+            dtype = getattr(torch, config.model.dtype)
+            model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
+        model.config.name_or_path = str(source.base)
+        with ledger.counting("adapter"):
+            _adapt(model, source, config)
+    text = settings.get_text_config()
+    limit = Reach(getattr(text, "max_position_embeddings", None), "it was built for no more")
+    way_of.assume(model, Way(packs=True, reach=limit))
+    scale_and_softcap.assume(model, (1.0, getattr(text, "final_logit_softcapping", None)))
+    form = format_of(tokenizer, model.generation_config, config.engine.stop_tokens, config.run.day)
+    return LoadedModel(model, tokenizer, form)
+
+
+def beside(model: PreTrainedModel) -> PreTrainedModel:
+    """Another model like this one, which shares what is frozen; inside a ledger."""
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    with warnings.catch_warnings():  # about the addresses of tensors that have none
+        warnings.simplefilter("ignore")
+        other = copy.deepcopy(model, {id(shared): shared for shared in (*frozen, *model.buffers())})
+    way_of.assume(other, way_of(model))
+    scale_and_softcap.assume(other, scale_and_softcap(model))
+    return other
+
+
+def parameter_bytes(model: nn.Module) -> int:
+    return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _adapt(model: PreTrainedModel, source: Source, config: RunConfig) -> None:
+    if source.folder != source.base:
+        about = read_adapter_config(source.folder)
+        targets = about.get("target_modules") or [ALL_LINEAR]
+        add_adapter(model, about.get("r", 8), 1.0, [targets] if isinstance(targets, str) else targets)
+    elif config.adapter is not None:
+        section = config.adapter
+        add_adapter(model, section.rank, section.scaling, section.targets, "default", config.run.seed)

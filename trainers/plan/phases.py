@@ -1,0 +1,231 @@
+"""What each phase of a run allocates: its own code, run once on models without numbers (`ledger`)."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.steps import Batch, Request
+from ludus.agents.models import LoadedModel
+from ludus.trainers.algorithms import grpo, sft
+from ludus.trainers.batches.minibatch import Minibatch
+from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
+from ludus.trainers.batches.scoring import score_rows
+from ludus.trainers.config.critic import CriticSection
+from ludus.trainers.config.optimizer import OptimizerSection
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.critic import Critic
+from ludus.trainers.models.head import decoder
+from ludus.trainers.models.optimizer import Optimizer, build_optimizer, clip_gradients, take_step
+from ludus.trainers.models.precision import gradient_dtype
+from ludus.trainers.models.value import ValueModel
+from ludus.trainers.parallel.member import Member
+from ludus.trainers.plan.ledger import Ledger
+from ludus.trainers.plan.models import beside
+from ludus.trainers.plan.rows import Rows
+
+WEIGHTS, ADAPTER, REFERENCE, VALUE = "weights", "adapter", "reference model", "value model"
+MASTERS, OPTIMIZER, GRADIENTS = "float32 copies", "optimizer", "gradients"
+ACTIVATIONS, LOGITS, CACHE = "activations", "logits", "keys and values"
+
+Bytes = Mapping[str, int]
+"""By part."""
+
+
+@dataclass
+class Models:
+    """What a phase computes with, inside the ledger."""
+
+    ledger: Ledger
+    config: RunConfig
+    policy: LoadedModel
+    value: ValueModel | None = None
+    member: Member = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.member = Member(self.policy, self.config)
+
+    def fine_tuning(self, section: OptimizerSection, rows: Rows) -> Bytes:
+        """An optimiser step on demonstrations, data, or chosen episodes."""
+        micro_batches = self._largest(rows, section.microbatch_tokens)
+        scored = sum(len(micro.token_N) for micro in micro_batches)
+        with self.optimizing(section) as optimizer:
+            return self.step(
+                [optimizer], lambda: sft.accumulate_gradients(self.member, (micro_batches, scored))
+            )
+
+    @contextmanager
+    def optimizing(self, section: OptimizerSection) -> Iterator[Optimizer]:
+        """Inside, the policy's optimiser is there, as after its first step."""
+        with self.ledger, self.ledger.counting(MASTERS):
+            optimizer = build_optimizer(self.policy.model, section, self.config.model.masters)
+        self._begin(optimizer)
+        yield optimizer
+
+    @contextmanager
+    def beside(self) -> Iterator[Critic | None]:
+        """Inside, the other models of GRPO are there: the reference and, as after its first step, the value
+        model, which is given."""
+        model, section = self.policy.model, self.config.critic
+        with self.ledger, self.ledger.counting(REFERENCE):
+            reference = beside(model) if self.config.grpo.kl_coefficient else None
+        critic = None if section is None else self._critic(section)
+        yield critic
+        del reference
+
+    def _critic(self, section: CriticSection) -> Critic:
+        model = self.policy.model
+        with self.ledger, self.ledger.counting(VALUE):
+            own = beside(model) if section.kind == "model" else None
+            share = section.coefficient if own is None else 0.0
+            self.value = ValueModel(model.get_output_embeddings().in_features, model.device, own, share)
+        with self.ledger, self.ledger.counting(MASTERS):
+            optimizer = build_optimizer(self.value, section, self.config.model.masters)
+        self._begin(optimizer)
+        return Critic(self.value, optimizer, section, self.policy.format)
+
+    def update(self, optimizer: Optimizer, critic: Critic | None, rows: Rows) -> Bytes:
+        """One of GRPO's."""
+        config = self.config
+        minibatch = self._minibatch(self._largest(rows, config.grpo.microbatch_tokens))
+        return self.step(
+            [optimizer, *([critic.optimizer] if critic else [])],
+            lambda: grpo.accumulate_gradients(
+                minibatch, self.policy.model, config.grpo, config.rollout.temperature, critic
+            ),
+        )
+
+    def scoring(self, critic: Critic | None, rows: Rows) -> Bytes:
+        """Log-probabilities and values of a batch that was played."""
+        config, ledger = self.config, self.ledger
+        micro_batches = self._largest(rows, config.grpo.microbatch_tokens)[:1]
+        with self._labelled():
+            ledger.begin()
+            value = None if critic is None else critic.model
+            # As many rows as there are indices, whatever is in them.
+            score_rows(self.policy.model, rows, micro_batches, config.rollout.temperature, value)
+            return ledger.peak
+
+    def step(self, optimizers: Sequence[Optimizer], accumulate: Callable[[], object]) -> Bytes:
+        """Gradients, and what is done with them."""
+        ledger = self.ledger
+        with self._labelled():
+            ledger.begin()
+            accumulate()
+            with ledger.counting(OPTIMIZER):
+                for optimizer in optimizers:
+                    clip_gradients(optimizer, 1.0)
+                for optimizer in optimizers:
+                    take_step(optimizer, 1e-5)
+            return ledger.peak
+
+    def sampling(self, rows: Rows, episodes: int, temperature: float) -> Bytes:
+        """Episodes that become such rows, as many at once as may be."""
+        ledger, now, config = self.ledger, threading.Event(), self.config
+        now.set()  # one pass at a time
+        together = -(-min(config.rollout.concurrency, episodes) // config.run.workers)
+        prompts = [list(row.ids[: row.sampled.index(True)]) for row in rows]
+        if episodes > len(rows):  # of other starts
+            prompts = [[number, *prompts[number % len(rows)][1:]] for number in range(together)]
+        sampling = Sampling(max_tokens=config.rollout.max_tokens, temperature=temperature)
+        requests = [
+            Request(number, prompt, sampling, number, sampling.max_tokens, cast(Any, None))
+            for number, prompt in enumerate(prompts[:together])
+        ]
+        longest = max(len(row.ids) for row in rows)
+        batch = Batch(self.policy.model, len(requests))
+        peaks: list[Bytes] = []
+
+        def one_pass() -> None:
+            ledger.begin()
+            before = ledger.live.get(ACTIVATIONS, 0)
+            batch.run(now)
+            kept = ledger.live.get(ACTIVATIONS, 0) - before  # in the cache
+            peak = dict(ledger.peak)
+            moved = min(kept, peak.get(ACTIVATIONS, 0))
+            peak[ACTIVATIONS] = peak.get(ACTIVATIONS, 0) - moved
+            peak[CACHE] = peak.get(CACHE, 0) + moved
+            ledger.move_all(ACTIVATIONS, CACHE)
+            peaks.append(peak)
+
+        with self._labelled():
+            batch.admit(requests)
+            one_pass()
+            for row in batch.rows:
+                row.cached, row.pending = [0] * (longest - 2), [0]
+            one_pass()
+            batch.drop()
+        return max(peaks, key=lambda peak: sum(peak.values()))
+
+    def _begin(self, optimizer: Optimizer) -> None:
+        """Its state, which its first step makes."""
+        with self.ledger, self.ledger.counting(OPTIMIZER):
+            for parameter in optimizer.parameters():
+                parameter.grad = torch.zeros_like(parameter, dtype=gradient_dtype(parameter))
+            take_step(optimizer, 1e-5)
+
+    def _largest(self, rows: Rows, budget: int) -> list[MicroBatch]:
+        """The largest micro-batch; twice if it is one of several, since the gradients of the first are there
+        when those of the second are computed."""
+        packed = pack(rows, even_budget(rows, budget, self.config.run.workers))
+        largest = max(packed, key=lambda micro: (micro.tokens, len(micro.places_P)))
+        return [largest] * min(len(packed), 2)
+
+    def _minibatch(self, micro_batches: list[MicroBatch]) -> Minibatch:
+        """Theirs; values are not looked at."""
+        zeros_S = torch.zeros(1 + max(int(micro.token_N.max()) for micro in micro_batches))
+        has_reference = self.config.grpo.kl_coefficient > 0
+        return Minibatch(
+            micro_batches,
+            advantages_S=zeros_S,
+            weights_S=zeros_S + 1,
+            engine_logprobs_S=zeros_S,
+            old_logprobs_S=zeros_S,
+            reference_logprobs_S=zeros_S if has_reference else None,
+            mismatch_A=zeros_S,
+            entropy_A=zeros_S,
+            values_S=zeros_S,
+            targets_S=zeros_S,
+        )
+
+    @contextmanager
+    def _labelled(self) -> Iterator[None]:
+        """Inside the ledger, what decoders allocate are activations, and what comes of their hidden states
+        are logits, in the backward pass, too; gradients are gradients once they are there."""
+        ledger = self.ledger
+
+        def begin(*_: object) -> None:
+            ledger.switch(ACTIVATIONS)
+
+        def end(_: nn.Module, __: object, output: Any) -> None:
+            ledger.switch(LOGITS)
+            if output.last_hidden_state.requires_grad:
+                output.last_hidden_state.register_hook(begin)
+
+        def is_gradient(parameter: Tensor) -> None:
+            assert parameter.grad is not None
+            ledger.move(parameter.grad, GRADIENTS)
+
+        models = [self.policy.model]
+        if self.value is not None and self.value.model is not None:
+            models.append(self.value.model)
+        handles: list[Any] = []
+        for part in map(decoder, models):
+            handles += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
+        trained = [*self.policy.model.parameters(), *(self.value.parameters() if self.value else ())]
+        handles += [
+            parameter.register_post_accumulate_grad_hook(is_gradient)
+            for parameter in trained
+            if parameter.requires_grad
+        ]
+        try:
+            with ledger, ledger.counting(LOGITS):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()

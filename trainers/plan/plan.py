@@ -1,0 +1,127 @@
+"""`plan`: what a run takes at most in each of its phases, and of what that consists."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ludus.trainers.config.run import RunConfig
+from ludus.trainers.mixture import mixture_of
+from ludus.trainers.models.precision import gradient_dtype
+from ludus.trainers.plan import rows as made
+from ludus.trainers.plan.ledger import Ledger
+from ludus.trainers.plan.models import Source, source_of, without_numbers
+from ludus.trainers.plan.phases import ACTIVATIONS, CACHE, GRADIENTS, LOGITS, Bytes, Models
+from ludus.trainers.plan.process import process_bytes
+from ludus.trainers.plan.rows import Rows
+from ludus.trainers.run.policy import initial_model
+
+PROCESS, FILES = "process", "file of the weights"
+_OF_EACH_WORKER = (PROCESS, ACTIVATIONS, LOGITS, CACHE)
+
+
+@dataclass(frozen=True)
+class PhaseMemory:
+    """The moment of a phase with the most memory."""
+
+    name: str
+    parts: Bytes
+
+    @cached_property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    phases: tuple[PhaseMemory, ...]
+
+    @cached_property
+    def peak(self) -> PhaseMemory:
+        return max(self.phases, key=lambda phase: phase.total)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run computes, found once for all its plans."""
+
+    source: Source
+    process: int
+    """Bytes; see `process_bytes`. 0 on a GPU, whose memory is another."""
+    context: int
+    """The most tokens of a row that the model can read; 0: its configuration names no limit."""
+    fine_tuned: Rows = ()
+    """A batch of priming."""
+    sampled: Rows = ()
+    """The episodes of a step that samples, in groups."""
+
+
+def work_of(config: RunConfig) -> Work:
+    """
+    Raises:
+        UserError: model, tokenizer, environment or data cannot be used.
+    """
+    mixture = mixture_of(config)
+    source = source_of(initial_model(config, Path("runs") / config.run.name))
+    policy = without_numbers(source, config, Ledger())
+    settings = policy.model.config.get_text_config()
+    context = config.engine.max_context or getattr(settings, "max_position_embeddings", None) or 0
+    fine_tuned: Rows = ()
+    sampled: Rows = ()
+    if config.sft.steps:
+        fine_tuned = made.fine_tuned_on(config, policy, mixture)
+    if mixture.members:
+        by_grpo = config.grpo.steps or not config.rft.iterations
+        groups, size = (
+            (config.grpo.groups, config.grpo.group_size)
+            if by_grpo
+            else (config.rft.tasks, config.rft.samples)
+        )
+        sampled = made.sampled(config, policy, mixture, groups, size, context)
+    process = process_bytes(config, source.folder) if config.model.device.startswith("cpu") else 0
+    return Work(source, process, context, fine_tuned, sampled)
+
+
+def plan(config: RunConfig, work: Work) -> MemoryPlan:
+    """The phases of a run, in order.
+
+    Raises:
+        UserError: the model cannot be adapted as configured.
+    """
+    ledger = Ledger()
+    models = Models(ledger, config, without_numbers(work.source, config, ledger))
+    weights = models.policy.model.parameters()
+    trained = sum(p.numel() * gradient_dtype(p).itemsize for p in weights if p.requires_grad)
+
+    def whole(name: str, parts: Bytes) -> PhaseMemory:
+        """With the process, and those of the other workers."""
+        workers, counted = config.run.workers, {PROCESS: work.process, **parts}
+        counted = {
+            part: size * workers if part in _OF_EACH_WORKER else size for part, size in counted.items()
+        }
+        if workers > 1 and name not in ("load", "evaluation"):
+            counted[GRADIENTS] = counted.get(GRADIENTS, 0) + (workers - 1) * trained
+        return PhaseMemory(name, {part: size for part, size in counted.items() if size})
+
+    loaded = whole("load", {**ledger.live, FILES: work.source.file_bytes})
+    return MemoryPlan((loaded, *(whole(name, parts) for name, parts in _phases(models, work))))
+
+
+def _phases(models: Models, work: Work) -> Iterator[tuple[str, Bytes]]:
+    config = models.config
+    if config.sft.steps:
+        yield "priming", models.fine_tuning(config.sft, work.fine_tuned)
+    if work.sampled and config.evaluation.episodes:
+        episodes = config.evaluation.episodes * config.evaluation.samples
+        yield "evaluation", models.sampling(work.sampled, episodes, config.evaluation.temperature)
+    if config.rft.iterations:
+        episodes = config.rft.tasks * config.rft.samples
+        with models.optimizing(config.rft):
+            yield "rejection", models.sampling(work.sampled, episodes, config.rollout.temperature)
+        yield "fine-tuning", models.fine_tuning(config.rft, work.sampled[: config.rft.batch_episodes])
+    if config.grpo.steps:
+        episodes = config.grpo.groups * config.grpo.group_size
+        with models.optimizing(config.grpo) as optimizer, models.beside() as critic:
+            yield "rollout", models.sampling(work.sampled, episodes, config.rollout.temperature)
+            yield "scoring", models.scoring(critic, work.sampled)
+            yield "update", models.update(optimizer, critic, work.sampled)
