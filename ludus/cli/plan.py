@@ -47,18 +47,17 @@ class Plan:
         work = work_of(config)
         planned = plan(config, work)
         print_whole(table_of(planned))
-        peak = planned.peak
+        needed = planned.run.total
         there = f"{mebibytes(memory)} MiB {'free' if self.memory is None else 'given'}"
-        needed = f"{mebibytes(peak.total)} MiB in {peak.name}"
         if not config.model.device.startswith("cpu"):
             print("The memory of the GPU, without what its driver takes; not measured on one yet.")
-        if peak.total > memory:
-            print(f"does not fit: {needed}, {there}. Switch on, one after another:")
+        if needed > memory:
+            print(f"does not fit: {mebibytes(needed)} MiB, {there}. Switch on, one after another:")
             for remedy in remedies(config, work, memory):
                 fits = "fits" if remedy.peak <= memory else "does not fit yet"
                 print(f"  {remedy.settings}: {mebibytes(remedy.peak)} MiB, {fits}")
             return 1
-        print(f"fits: {needed}, {there}")
+        print(f"fits: {mebibytes(needed)} MiB, {there}")
         tokens, is_whole = largest_batch(config, work, memory)
         whole = ", which is all tokens of a step" if is_whole else ""
         print(f"largest microbatch_tokens: {tokens:,}{whole}")
@@ -72,11 +71,11 @@ def table_of(planned: "MemoryPlan") -> Table:
 
     table = Table(title="MiB")
     table.add_column("")
-    for phase in planned.phases:
+    columns = (*planned.phases, planned.run)
+    for phase in columns:
         table.add_column(phase.name, justify="right")
-    parts = dict.fromkeys(part for phase in planned.phases for part in phase.parts)
-    for part in parts:
-        table.add_row(part, *(mebibytes(phase.parts.get(part, 0)) for phase in planned.phases))
+    for part in dict.fromkeys(part for phase in columns for part in phase.parts):
+        table.add_row(part, *(mebibytes(phase.parts.get(part, 0)) for phase in columns))
     table.add_section()
-    table.add_row("total", *(mebibytes(phase.total) for phase in planned.phases))
+    table.add_row("total", *(mebibytes(phase.total) for phase in columns))
     return table

@@ -83,7 +83,10 @@ def test_parts_add_up(tiny: RunConfig, work: Work) -> None:
         assert phase.total == sum(phase.parts.values())
         assert phase.parts["process"] == 1000
         assert min(phase.parts.values()) > 0
-    assert planned.peak.total == max(phase.total for phase in planned.phases)
+    assert parts(planned, "load")["file of the weights"] > parts(planned, "load")["weights"] * 0.9
+    for part, size in planned.run.parts.items():
+        assert size == max(phase.parts.get(part, 0) for phase in planned.phases)
+    assert planned.run.total == sum(planned.run.parts.values())
     # Rows of the cache grow by 128 positions; each has a key and a value in each layer.
     assert parts(planned, "rollout")["keys and values"] == 16 * 128 * LAYERS * 2 * KEY_HEADS * WIDTH * 4
 
@@ -108,7 +111,10 @@ def test_what_training_holds_is_counted(primed: RunConfig, work: Work, policy: L
     planned = parts(plan(changed(primed, "sft", microbatch_tokens=256), work), "priming")
     # All gradients are there when those of the second micro-batch are computed.
     assert planned["gradients"] == gradients == weight_bytes(policy.model)
-    assert planned["optimizer"] == sum(tensor.nbytes for tensor in tensors)
+    # A step needs a few more of the size of one weight while it is taken.
+    largest = max(parameter.nbytes for parameter in policy.model.parameters())
+    state = sum(tensor.nbytes for tensor in tensors)
+    assert state < planned["optimizer"] <= state + 4 * largest
 
 
 def test_an_adapter_has_gradients_and_the_base_has_none(
@@ -122,9 +128,10 @@ def test_an_adapter_has_gradients_and_the_base_has_none(
     size = weight_bytes(policy.model, trained=True)
     assert found["adapter"] == found["reference model"] == size
     assert found["weights"] == update["weights"]
-    assert found.get("gradients", 0) <= size < whole
-    assert 2 * size <= found["optimizer"] < 2 * size + 1000
-    assert sum(found.values()) < sum(update.values()) + size
+    assert size < whole
+    assert found["gradients"] == size
+    assert 2 * size <= found["optimizer"] < 3 * size
+    assert sum(found.values()) < sum(update.values())
 
 
 def test_bfloat16_has_copies_and_gradients_in_float32(
@@ -140,10 +147,9 @@ def test_bfloat16_has_copies_and_gradients_in_float32(
 
 def test_layers_that_are_computed_again_keep_less(primed: RunConfig, work: Work) -> None:
     rows = replace(work, fine_tuned=[of_length(1000, 900)])
-    kept = plan(primed, rows).peak
-    again = plan(changed(primed, "model", recompute_every=1), rows).peak
-    assert kept.name == again.name == "priming"
-    assert again.total < kept.total
+    kept = parts(plan(primed, rows), "priming")
+    again = parts(plan(changed(primed, "model", recompute_every=1), rows), "priming")
+    assert again["activations"] < kept["activations"]
 
 
 @pytest.mark.parametrize("kind", ["head", "model"])
@@ -179,13 +185,13 @@ def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, wo
 def test_longer_rows_never_take_less(length: int, longer: int, tiny: RunConfig, work: Work) -> None:
     def total(tokens: int) -> int:
         rows = [of_length(tokens, 8)]
-        return plan(changed(tiny, "sft", steps=1), replace(work, fine_tuned=rows, sampled=rows)).peak.total
+        return plan(changed(tiny, "sft", steps=1), replace(work, fine_tuned=rows, sampled=rows)).run.total
 
     assert total(length) <= total(longer)
 
 
 def test_what_fits(primed: RunConfig, work: Work) -> None:
-    planned = plan(primed, work).peak.total
+    planned = plan(primed, work).run.total
     tokens, is_whole = largest_batch(primed, work, 2**40)
     assert is_whole
     assert tokens >= 16 * 40

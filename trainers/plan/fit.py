@@ -1,6 +1,7 @@
 """What fits into a memory: the largest micro-batch, the longest rows, and what to switch on where a run does
 not."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ def largest_batch(config: RunConfig, work: Work, memory: int) -> tuple[int, bool
     whole = max(sum(len(row.ids) for row in rows) for rows in (work.fine_tuned, work.sampled))
 
     def fits(tokens: int) -> bool:
-        return plan(_with_batch(config, tokens), work).peak.total <= memory
+        return plan(_with_batch(config, tokens), work).run.total <= memory
 
     tokens = _largest(fits, whole)
     return tokens, tokens >= whole
@@ -43,43 +44,47 @@ def longest_context(config: RunConfig, work: Work, memory: int) -> int:
         sampled = tokens // 2
         row = of_length(tokens, sampled)
         rows = [row] * len(work.sampled)
-        return plan(config, replace(work, fine_tuned=[row], sampled=rows)).peak.total <= memory
+        return plan(config, replace(work, fine_tuned=[row], sampled=rows)).run.total <= memory
 
     return _largest(fits, most)
 
 
 def remedies(config: RunConfig, work: Work, memory: int) -> Iterator[Remedy]:
     """What makes the run smaller, one after another, until it fits: first what changes no result, last what
-    trains less."""
-    for settings in _steps(config):
+    trains less. What would not make it smaller is left out."""
+    least = plan(config, work).run.total
+    for settings in _steps(config, work):
         try:
-            config = _changed(config, settings)
-            peak = plan(config, work).peak.total
+            changed = _changed(config, settings)
+            peak = plan(changed, work).run.total
         except UserError:
-            continue  # of no use in this run
+            continue  # not in this run
+        if peak >= least:
+            continue
+        config, least = changed, peak
         yield Remedy(", ".join(f"{key} = {value}" for key, value in settings.items()), peak)
         if peak <= memory:
             return
 
 
-def _steps(config: RunConfig) -> Iterator[Mapping[str, str]]:
+def _steps(config: RunConfig, work: Work) -> Iterator[Mapping[str, str]]:
     if not config.model.recompute_every:
         yield {"model.recompute_every": "1"}
-    if smaller := {
-        f"{table}.microbatch_tokens": "256"
-        for table in _tables(config)
-        if getattr(config, table).microbatch_tokens > 256
-    }:
-        yield smaller
+    tables = [table for table in _tables(config) if getattr(config, table).microbatch_tokens > _LEAST]
+    if tables:
+        yield {f"{table}.microbatch_tokens": str(_LEAST) for table in tables}
     if config.rollout.concurrency > 8:
         yield {"rollout.concurrency": "8"}
     if config.run.workers > 1:
         yield {"run.workers": "1"}
+    whole = config.adapter is None and work.source.folder == work.source.base
+    if whole:
+        yield {"adapter.rank": "16"}
     if config.model.dtype == "float32":
         yield {"model.dtype": '"bfloat16"'}
-    if config.adapter is None:
-        yield {"adapter.rank": "16"}
-    if config.model.masters:
+        if whole:
+            yield {"model.dtype": '"bfloat16"', "model.masters": "false"}
+    elif config.model.masters:
         yield {"model.masters": "false"}
 
 
@@ -100,11 +105,8 @@ def _changed(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:
 
 
 def _largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest power of two that fits, or the first that is at least `most`; 0 if none does."""
-    found, tokens = 0, _LEAST
-    while tokens <= _MOST and fits(tokens):
-        found = tokens
-        if tokens >= most:
-            break
-        tokens *= 2
-    return found
+    """The largest power of two that fits, up to the first that is at least `most`; 0 if none does."""
+    powers = [2**power for power in range(_LEAST.bit_length() - 1, _MOST.bit_length())]
+    tried = powers[: bisect_left(powers, most) + 1]
+    count = bisect_left(tried, True, key=lambda tokens: not fits(tokens))
+    return tried[count - 1] if count else 0

@@ -27,7 +27,7 @@ class Ledger:
     def __init__(self) -> None:
         self._part = "other"
         self._live: Counter[str] = Counter()
-        self._peak: Mapping[str, int] = {}
+        self._peak: Counter[str] = Counter()
         self._count = itertools.count()
         self._held: dict[int, tuple[str, int]] = {}
         """Part and bytes of a storage, by its number."""
@@ -51,12 +51,12 @@ class Ledger:
 
     @property
     def peak(self) -> Mapping[str, int]:
-        """Bytes by part when there were the most, since `begin`."""
+        """The most bytes of each part since `begin`; not all at the same moment."""
         return dict(self._peak)
 
     def begin(self) -> None:
         """A new peak is looked for."""
-        self._peak = self.live
+        self._peak = self._live.copy()
 
     @contextmanager
     def counting(self, part: str) -> Iterator[None]:
@@ -90,13 +90,13 @@ class Ledger:
         self._held[number] = self._part, storage.nbytes()
         self._live[self._part] += storage.nbytes()
         weakref.finalize(storage, self._free, number).atexit = False
-        if self._live.total() > sum(self._peak.values()):
-            self._peak = self.live
+        self._peak[self._part] = max(self._peak[self._part], self._live[self._part])
 
     def _move(self, number: int, part: str) -> None:
         old, size = self._held[number]
         self._live[old] -= size
         self._live[part] += size
+        self._peak[part] = max(self._peak[part], self._live[part])
         self._held[number] = part, size
 
     def _free(self, number: int) -> None:

@@ -1,6 +1,7 @@
 """What each phase of a run allocates: its own code, run once on models without numbers (`ledger`)."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -139,19 +140,16 @@ class Models:
         ]
         longest = max(len(row.ids) for row in rows)
         batch = Batch(self.policy.model, len(requests))
-        peaks: list[Bytes] = []
+        most: Counter[str] = Counter()
 
         def one_pass() -> None:
             ledger.begin()
             before = ledger.live.get(ACTIVATIONS, 0)
             batch.run(now)
             kept = ledger.live.get(ACTIVATIONS, 0) - before  # in the cache
-            peak = dict(ledger.peak)
-            moved = min(kept, peak.get(ACTIVATIONS, 0))
-            peak[ACTIVATIONS] = peak.get(ACTIVATIONS, 0) - moved
-            peak[CACHE] = peak.get(CACHE, 0) + moved
             ledger.move_all(ACTIVATIONS, CACHE)
-            peaks.append(peak)
+            nonlocal most
+            most |= Counter({**ledger.peak, ACTIVATIONS: ledger.peak.get(ACTIVATIONS, 0) - kept})
 
         with self._labelled():
             batch.admit(requests)
@@ -160,7 +158,7 @@ class Models:
                 row.cached, row.pending = [0] * (longest - 2), [0]
             one_pass()
             batch.drop()
-        return max(peaks, key=lambda peak: sum(peak.values()))
+        return most
 
     def _begin(self, optimizer: Optimizer) -> None:
         """Its state, which its first step makes."""

@@ -1,5 +1,6 @@
 """`plan`: what a run takes at most in each of its phases, and of what that consists."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +17,13 @@ from ludus.trainers.plan.process import process_bytes
 from ludus.trainers.plan.rows import Rows
 from ludus.trainers.run.policy import initial_model
 
-PROCESS, FILES = "process", "file of the weights"
+PROCESS, FILE = "process", "file of the weights"
 _OF_EACH_WORKER = (PROCESS, ACTIVATIONS, LOGITS, CACHE)
 
 
 @dataclass(frozen=True)
 class PhaseMemory:
-    """The moment of a phase with the most memory."""
+    """Of each part the most that a phase takes, in bytes."""
 
     name: str
     parts: Bytes
@@ -37,8 +38,16 @@ class MemoryPlan:
     phases: tuple[PhaseMemory, ...]
 
     @cached_property
-    def peak(self) -> PhaseMemory:
-        return max(self.phases, key=lambda phase: phase.total)
+    def run(self) -> PhaseMemory:
+        """Of each part the most that any phase takes. Not all of it is in use at one moment, but allocators
+        keep what is freed, in pieces that seldom fit another part: a process comes to hold about the sum. But
+        a file that was read is given back whole."""
+        parts: Counter[str] = Counter()
+        for phase in self.phases:
+            parts |= Counter({part: size for part, size in phase.parts.items() if part != FILE})
+        held = PhaseMemory("run", parts)
+        most = max(held, *self.phases, key=lambda phase: phase.total)
+        return PhaseMemory("run", most.parts)
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,7 @@ def plan(config: RunConfig, work: Work) -> MemoryPlan:
             counted[GRADIENTS] = counted.get(GRADIENTS, 0) + (workers - 1) * trained
         return PhaseMemory(name, {part: size for part, size in counted.items() if size})
 
-    loaded = whole("load", {**ledger.live, FILES: work.source.file_bytes})
+    loaded = whole("load", {**ledger.live, FILE: work.source.file_bytes})
     return MemoryPlan((loaded, *(whole(name, parts) for name, parts in _phases(models, work))))
 
 
