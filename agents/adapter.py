@@ -131,13 +131,15 @@ def add_adapter(
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)
     for name, layer in layers.items():
+        device = layer.weight.device
         if start == "pissa":
-            term = _principal(name, layer, rank, scaling)
+            term = _principal(name, layer, rank, scaling).to(device)
         else:
             bound = layer.in_features**-0.5  # PEFT's: Kaiming's, for a leaky ReLU of slope √5
             a_RI = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
-            term = LowRank(a_RI, torch.zeros(layer.out_features, rank), scaling)
-        _put(layer, term.to(layer.weight.device))
+            b_OR = torch.zeros(layer.out_features, rank, device=device)
+            term = LowRank(a_RI.to(device), b_OR, scaling)
+        _put(layer, term)
 
 
 def targeted_layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str, nn.Linear]:

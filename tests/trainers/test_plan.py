@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -43,7 +44,7 @@ def work(tiny_folder: Path) -> Work:
     """Sixteen rows, in a process that takes nothing."""
     random = Random(0)
     rows = [
-        replace(of_length(length, 24), ids=tuple(random.randrange(300) for _ in range(length)))
+        replace(of_length(length, 24), ids=tuple(random.randrange(256) for _ in range(length)))
         for length in (40, 41, 42, 43) * 4
     ]
     return Work(source_of(tiny_folder), 0, 4096, rows, rows)
@@ -170,7 +171,7 @@ def test_a_value_model_is_counted(kind: str, work: Work, update: Parts) -> None:
         assert found["value model"] == (32 + 1) * 4
     else:
         assert found["value model"] == update["reference model"] + (32 + 1) * 4
-        assert found["optimizer"] > 1.9 * update["optimizer"]
+        assert found["optimizer"] >= update["optimizer"] + 2 * update["reference model"]
 
 
 def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, work: Work) -> None:
@@ -181,7 +182,7 @@ def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, wo
     assert two["gradients"] >= one["weights"]
 
 
-@pytest.mark.parametrize(("length", "longer"), [(16, 17), (100, 300), (300, 1500)])
+@pytest.mark.parametrize(("length", "longer"), [(16, 17), (300, 1500)])
 def test_longer_rows_never_take_less(length: int, longer: int, tiny: RunConfig, work: Work) -> None:
     def total(tokens: int) -> int:
         rows = [of_length(tokens, 8)]
@@ -190,6 +191,7 @@ def test_longer_rows_never_take_less(length: int, longer: int, tiny: RunConfig, 
     assert total(length) <= total(longer)
 
 
+@pytest.mark.slow  # many plans
 def test_what_fits(primed: RunConfig, work: Work) -> None:
     planned = plan(primed, work).run.total
     tokens, is_whole = largest_batch(primed, work, 2**40)
@@ -258,7 +260,7 @@ def test_a_ledger_counts_until_memory_is_free() -> None:
         assert float(view.sum()) == 1.0
         assert view.tolist() == [[1.0] * 10] * 5
     with ledger:
-        place = torch.from_numpy(torch.arange(3).numpy())
+        place = torch.from_numpy(np.arange(3))
         assert int(place.max()) == 2  # numbers that are there
     assert not isinstance(torch.zeros(1).item(), str)
 
@@ -306,15 +308,14 @@ def test_there_is_free_memory() -> None:
     ("options", "told"),
     [
         (("--grpo.stepz", "3"), 'unknown key "grpo.stepz"'),
-        (("--model.path", "nowhere/model", "--model.small", "{}"), "nowhere/model"),
+        (("--model.path", "/nowhere/model", "--model.small", "{}"), "/nowhere/model"),
         (("--model.device", "cuda"), "--memory 24GiB"),
         (("--environment.id", "ludus/Nothing-v0"), "ludus/Nothing-v0"),
     ],
 )
 def test_a_plan_that_cannot_be_made_is_one_line(
-    options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    options: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert main(["plan", str(CONFIGS / "tiny.toml"), *options]) != 0
     error = capsys.readouterr().err
     assert error.startswith("error: ")
@@ -322,6 +323,7 @@ def test_a_plan_that_cannot_be_made_is_one_line(
     assert told in error
 
 
+@pytest.mark.slow  # many plans
 def test_the_command_prints_parts_and_what_fits(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
