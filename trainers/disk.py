@@ -56,6 +56,9 @@ def _fix(error: OSError | str) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
         return "its folder was removed or renamed in the meantime: put it back and continue with --resume"
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    is_full = "StorageFull" in error if isinstance(error, str) else error.errno in full
+    if isinstance(error, str):  # what safetensors makes of one
+        is_full = "StorageFull" in error or any(f"(os error {code})" in error for code in full)
+    else:
+        is_full = error.errno in full
     cause = "free some space" if is_full else "check the folder's permissions and disk"
     return f"{cause} and continue with --resume; what was saved before is intact"
