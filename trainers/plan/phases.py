@@ -139,7 +139,7 @@ class Models:
             for number, prompt in enumerate(prompts[:together])
         ]
         longest = max(len(row.ids) for row in rows)
-        batch = Batch(self.policy.model, len(requests))
+        batch = Batch(self.policy.model, len(requests), self.policy.format.vocab_size)
         most: Counter[str] = Counter()
 
         def one_pass() -> None:
