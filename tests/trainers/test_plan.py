@@ -311,6 +311,7 @@ def test_there_is_free_memory() -> None:
         (("--grpo.stepz", "3"), 'unknown key "grpo.stepz"'),
         (("--model.path", "/nowhere/model", "--model.small", "{}"), "/nowhere/model"),
         (("--model.device", "cuda"), "--memory 24GiB"),
+        (("--grpo.optimizer", "adamw_8bit"), "bitsandbytes"),
         (("--environment.id", "ludus/Nothing-v0"), "ludus/Nothing-v0"),
     ],
 )

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import ConfigError
 from ludus.trainers.mixture import mixture_of
 from ludus.trainers.models.precision import gradient_dtype
 from ludus.trainers.plan import rows as made
@@ -70,6 +71,7 @@ def work_of(config: RunConfig) -> Work:
     Raises:
         UserError: model, tokenizer, environment or data cannot be used.
     """
+    _refuse_uncounted(config)
     mixture = mixture_of(config)
     source = source_of(initial_model(config, Path("runs") / config.run.name))
     policy = without_numbers(source, config, Ledger())
@@ -89,6 +91,21 @@ def work_of(config: RunConfig) -> Work:
         sampled = made.sampled(config, policy, mixture, groups, size, context)
     process = process_bytes(config, source.folder) if config.model.device.startswith("cpu") else 0
     return Work(source, process, context, fine_tuned, sampled)
+
+
+def _refuse_uncounted(config: RunConfig) -> None:
+    """Kernels of bitsandbytes read memory, which tensors without numbers do not have."""
+    sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo}
+    bits = {"model.quantize": config.model.quantize} if config.model.quantize != "none" else {}
+    bits |= {
+        f"{name}.optimizer": own.optimizer
+        for name, own in sections.items()
+        if own.optimizer not in ("adamw", "muon")
+    }
+    for key, value in bits.items():
+        raise ConfigError(
+            f'{key} = "{value}": what bitsandbytes takes is not counted; plan without it, which takes more'
+        )
 
 
 def plan(config: RunConfig, work: Work) -> MemoryPlan:
