@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -91,7 +92,7 @@ class SlotStore:
     def _empty(self, like_TKD: torch.Tensor) -> torch.Tensor:
         """Zeros, since masked values are multiplied by a weight of 0, and 0 times NaN is NaN."""
         shape = (self._rows, self.length, *like_TKD.shape[1:])
-        if like_TKD.device.type != "cpu":
+        if like_TKD.device.type != "cpu" or is_fake(like_TKD):
             return like_TKD.new_zeros(shape)
         # The system's own zeros take no memory and no time before they are written to.
         zeros = np.zeros(math.prod(shape) * like_TKD.itemsize, np.uint8)

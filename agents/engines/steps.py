@@ -263,7 +263,7 @@ class Draws:
             logits = logits_NV if len(self._groups) == 1 else logits_NV[places]
             drawn = draw(logits, sampling, uniforms(seeds, self._counter_N[places].tolist()))
             both = torch.stack([drawn.ids_N.double(), drawn.logprobs_N.double()])
-            drawn_2N[:, places] = both.numpy(force=True)
+            drawn_2N[:, places] = both.tolist()  # as tensors without numbers have, too
             for place, kept in zip(places, drawn.kept, strict=False):
                 self._requests[place].kept.append(kept)
             self.finished |= bool(np.isin(drawn_2N[0, places], stops).any())

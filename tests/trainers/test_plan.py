@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import Lfm2Config, LlamaConfig, LlamaForCausalLM, Mamba2Config
 
 from ludus.agents.adapter import add_adapter
 from ludus.agents.models import LoadedModel
@@ -21,13 +21,14 @@ from ludus.trainers.algorithms import sft
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.config.reading import override, parse_config
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.optimizer import build_optimizer, take_step
 from ludus.trainers.parallel.member import Member
 from ludus.trainers.plan import plan as planning
 from ludus.trainers.plan.fit import largest_batch, longest_context, remedies
 from ludus.trainers.plan.ledger import Ledger
 from ludus.trainers.plan.memory import free_bytes, read_amount
-from ludus.trainers.plan.models import source_of
+from ludus.trainers.plan.models import Source, source_of, without_numbers
 from ludus.trainers.plan.plan import MemoryPlan, Work, plan, work_of
 from ludus.trainers.plan.process import process_bytes, resident_bytes
 from ludus.trainers.plan.rows import of_length, stretched
@@ -90,6 +91,37 @@ def test_parts_add_up(tiny: RunConfig, work: Work) -> None:
     assert planned.run.total == sum(planned.run.parts.values())
     # Rows of the cache grow by 128 positions; each has a key and a value in each layer.
     assert parts(planned, "rollout")["keys and values"] == 16 * 128 * LAYERS * 2 * KEY_HEADS * WIDTH * 4
+
+
+def test_keys_and_values_are_told_when_they_grow(rewarded: RunConfig, work: Work) -> None:
+    """From 128 positions to 384, layer by layer."""
+    position = 16 * LAYERS * 2 * KEY_HEADS * WIDTH * 4
+    found = parts(plan(rewarded, replace(work, sampled=[of_length(300, 200)] * 16)), "rollout")
+    assert 384 * position <= found["keys and values"] <= (384 + 128) * position
+
+
+def test_prompts_that_wait_for_what_they_share_are_counted(rewarded: RunConfig, work: Work) -> None:
+    """They are computed in the second pass, all but their beginnings."""
+
+    def activations(shared: int) -> int:
+        rows = [
+            replace(row, ids=(*row.ids[:shared], *[number] * (400 - shared)))
+            for number, row in enumerate([of_length(400, 1)] * 16)
+        ]
+        return parts(plan(rewarded, replace(work, sampled=rows)), "rollout")["activations"]
+
+    assert activations(32) > activations(0) / 2
+
+
+@pytest.mark.parametrize(
+    "other", [Mamba2Config(), Lfm2Config(num_hidden_layers=2, layer_types=["conv", "full_attention"])]
+)
+def test_models_that_are_not_packed_are_refused(
+    other: Any, tiny: RunConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
+    other.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"^\w+ForCausalLM: models that .* not covered by a plan; .*steps$"):
+        without_numbers(Source(tiny_folder, tmp_path), tiny, Ledger())
 
 
 def test_weights_and_their_copies(update: Parts, policy: LoadedModel) -> None:

@@ -14,9 +14,13 @@ from ludus.agents.adapter import ALL_LINEAR, add_adapter, read_adapter_config
 from ludus.agents.families import Reach
 from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.forward import Way, way_of
 from ludus.trainers.models.head import scale_and_softcap
 from ludus.trainers.plan.ledger import Ledger
+
+_PACKED = {"full_attention", "sliding_attention", "chunked_attention"}
+"""Kinds of layers that keep nothing of a row but keys and values."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
 
     Raises:
         ModelLoadError: as `load_model`.
+        ConfigError: a plan does not cover such models.
         AdapterError: the model has no layer that `[adapter]` names.
     """
     tokenizer = load_tokenizer(source.folder)
@@ -55,6 +60,7 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
             settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
             dtype = getattr(torch, config.model.dtype)
             model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
+        _refuse_unpacked(model)
         model.config.name_or_path = str(source.base)
         with ledger.counting("adapter"):
             _adapt(model, source, config)
@@ -79,6 +85,16 @@ def beside(model: PreTrainedModel) -> PreTrainedModel:
 
 def parameter_bytes(model: nn.Module) -> int:
     return sum(parameter.nbytes for parameter in model.parameters())
+
+
+def _refuse_unpacked(model: PreTrainedModel) -> None:
+    """Whether rows are packed is found by trying, which takes numbers; its class tells nearly as well."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ())
+    if model._is_stateful or not model._supports_attention_backend or kinds - _PACKED:
+        raise ConfigError(
+            f"{type(model).__name__}: models computed by their own forward and cache are not covered "
+            "by a plan; try `ludus train` with a few steps"
+        )
 
 
 def _adapt(model: PreTrainedModel, source: Source, config: RunConfig) -> None:

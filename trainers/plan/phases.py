@@ -145,15 +145,17 @@ class Models:
         def one_pass() -> None:
             ledger.begin()
             before = ledger.live.get(ACTIVATIONS, 0)
+            ledger.switch(CACHE)  # which grows before the decoder begins
             batch.run(now)
-            kept = ledger.live.get(ACTIVATIONS, 0) - before  # in the cache
+            kept = ledger.live.get(ACTIVATIONS, 0) - before  # in the cache, where layers make it
             ledger.move_all(ACTIVATIONS, CACHE)
             nonlocal most
             most |= Counter({**ledger.peak, ACTIVATIONS: ledger.peak.get(ACTIVATIONS, 0) - kept})
 
         with self._labelled():
             batch.admit(requests)
-            one_pass()
+            while not all(request.new_ids for request in requests):  # what prompts share waits for its first
+                one_pass()
             for row in batch.rows:
                 row.cached, row.pending = [0] * (longest - 2), [0]
             one_pass()
