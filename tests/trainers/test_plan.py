@@ -120,7 +120,7 @@ def test_models_that_are_not_packed_are_refused(
     other: Any, tiny: RunConfig, tiny_folder: Path, tmp_path: Path
 ) -> None:
     other.save_pretrained(tmp_path)
-    with pytest.raises(ConfigError, match=r"^\w+ForCausalLM: models that .* not covered by a plan; .*steps$"):
+    with pytest.raises(ConfigError, match=r"^\w+ForCausalLM: models computed by their own .* a few steps$"):
         without_numbers(Source(tiny_folder, tmp_path), tiny, Ledger())
 
 
