@@ -379,5 +379,5 @@ def test_the_command_prints_parts_and_what_fits(
 
 @pytest.mark.slow  # starts a process
 def test_an_empty_process_takes_what_python_and_torch_take(tiny: RunConfig, tiny_folder: Path) -> None:
-    assert 100 * 2**20 < process_bytes(tiny, tiny_folder) < 2**31
+    assert 100 * 2**20 < process_bytes(tiny, source_of(tiny_folder)) < 2**31
     assert resident_bytes() > 2**20

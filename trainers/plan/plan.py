@@ -89,7 +89,7 @@ def work_of(config: RunConfig) -> Work:
             else (config.rft.tasks, config.rft.samples)
         )
         sampled = made.sampled(config, policy, mixture, groups, size, context)
-    process = process_bytes(config, source.folder) if config.model.device.startswith("cpu") else 0
+    process = process_bytes(config, source) if config.model.device.startswith("cpu") else 0
     return Work(source, process, context, fine_tuned, sampled)
 
 

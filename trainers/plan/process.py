@@ -1,29 +1,31 @@
-"""What a run's process takes before its model: Python, packages, environments, a tokenizer, and what torch
-keeps for itself. Nothing says that but trying, so a fresh process does it and tells."""
+"""What a run's process takes before its model: Python, packages, environments, a tokenizer, the engine's
+kernels, and what torch keeps for itself. Nothing says that but trying: a fresh process does it and tells."""
 
 import pickle
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ludus.tools.errors import UserError
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.plan.models import Source
 
 _PROGRAM = "from ludus.trainers.plan.process import _tell; _tell()"
 
 
-def process_bytes(config: RunConfig, folder: Path) -> int:
+def process_bytes(config: RunConfig, source: Source) -> int:
     """Resident memory of a process that has loaded everything but a model of some size.
 
     Args:
-        folder: Of the model, for its tokenizer.
+        source: Of the model, for its tokenizer and the shape of its heads.
 
     Raises:
         UserError: the process ended.
     """
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], input=pickle.dumps((config, folder, sys.path)), capture_output=True
+        [sys.executable, "-c", _PROGRAM], input=pickle.dumps((config, source, sys.path)), capture_output=True
     )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -43,7 +45,7 @@ def resident_bytes() -> int:
 
 
 def _tell() -> None:
-    config, folder, path = pickle.loads(sys.stdin.buffer.read())
+    config, source, path = pickle.loads(sys.stdin.buffer.read())
     sys.path[:] = path
     import torch
 
@@ -53,8 +55,23 @@ def _tell() -> None:
     from ludus.trainers.run.job import computing
 
     with computing(config), tempfile.TemporaryDirectory() as scratch, MetricsWriter(Path(scratch), "sft"):
-        mixture, form = mixture_of(config), load_format(folder)
+        mixture, form = mixture_of(config), load_format(source.folder)
         layer = torch.nn.Linear(64, 64)  # what torch makes at its first product and its first gradient
         layer(torch.ones(64, 64)).sum().backward()
+        kernels = _engine_kernels(source)
         print(resident_bytes())
-        del mixture, form
+        del mixture, form, kernels
+
+
+def _engine_kernels(source: Source) -> Any:
+    """Those of the fused pass, where a model has it; compiled before, or now."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from ludus.agents.engines.fused import MODELS, FusedForward
+
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(
+            AutoConfig.from_pretrained(source.base, local_files_only=True)
+        )
+    return FusedForward(model) if type(model).__name__ in MODELS else None
