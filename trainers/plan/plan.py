@@ -96,7 +96,9 @@ def work_of(config: RunConfig) -> Work:
 def _refuse_uncounted(config: RunConfig) -> None:
     """Kernels of bitsandbytes read memory, which tensors without numbers do not have."""
     sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo}
-    bits = {"model.quantize": config.model.quantize} if config.model.quantize != "none" else {}
+    bits: dict[str, str] = (
+        {"model.quantize": config.model.quantize} if config.model.quantize != "none" else {}
+    )
     bits |= {
         f"{name}.optimizer": own.optimizer
         for name, own in sections.items()
