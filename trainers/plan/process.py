@@ -24,6 +24,11 @@ def process_bytes(config: RunConfig, source: Source) -> int:
     Raises:
         UserError: the process ended.
     """
+    _ask(config, source)  # kernels may be compiled now, which takes memory that later starts do not
+    return _ask(config, source)
+
+
+def _ask(config: RunConfig, source: Source) -> int:
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM], input=pickle.dumps((config, source, sys.path)), capture_output=True
     )
