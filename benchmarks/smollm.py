@@ -10,9 +10,9 @@ as many threads as Ludus has workers, and what it trained is evaluated by Ludus 
 finished run is read instead of trained again.
 
 Prints a table and writes `benchmarks/results/smollm.json`: success on held-out tasks before and after with
-95% intervals, minutes of training, tokens per second in rollouts and updates, and the largest resident size.
-The project's figures: success rises by 0.2 or more, the intervals are disjoint, and training takes at most
-90 minutes.
+95% intervals, minutes of training, tokens per second in rollouts and updates, and the largest resident size
+of one of its processes. The project's figures: success rises by 0.2 or more, the intervals are disjoint, and
+training takes at most 90 minutes.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from typing import Any
 
 import tomli_w
 from beside_trl import lay_out, train_by_trl
-from learning import over_seeds
+from learning import PROGRAM, over_seeds
 from machine import machine
 
 from ludus.agents.gguf import unpacked
@@ -42,13 +42,6 @@ RISE, MINUTES = 0.2, 90
 LAST_NUMBER = r"-?\d+(?!.*\d)"
 TRL_BATCH = 16
 """Rows of one of TRL's forward passes."""
-PROGRAM = """
-import json, os, sys
-from ludus.trainers.config.reading import load_config
-from ludus.trainers.run.job import train
-config, run, overrides = sys.argv[1:]
-train(load_config(config, json.loads(overrides)), run, resume=os.path.exists(run + "/config.toml"))
-"""
 
 
 def main() -> None:
@@ -161,7 +154,7 @@ def without_adapter() -> dict[str, Any]:
 
 
 def process(config: Path, run: Path, overrides: dict[str, str]) -> int:
-    """Train in a fresh process; returns the largest resident size of it and its workers, in bytes."""
+    """Train in a fresh process; returns the largest resident size, its own or a worker's, in bytes."""
     command = [sys.executable, "-c", PROGRAM, str(config), str(run), json.dumps(overrides)]
     with run.with_suffix(".log").open("a") as log:
         started = subprocess.Popen(command, stdout=log, stderr=log)

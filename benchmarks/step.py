@@ -24,6 +24,7 @@ from statistics import fmean, median
 from typing import Any
 
 from beside_trl import lay_out, train_by_trl
+from learning import PROGRAM
 from machine import machine
 
 from ludus.trainers.config.reading import load_config
@@ -39,13 +40,6 @@ BATCHES = (256, 64)
 PEER = "TRL, 1 thread"
 LIMITS = {"1 worker": 0.45, "2 workers": 0.25}
 """Of the peer's time."""
-PROGRAM = """
-import json, sys
-from ludus.trainers.config.reading import load_config
-from ludus.trainers.run.job import train
-config, run, overrides = sys.argv[1:]
-train(load_config(config, json.loads(overrides)), run)
-"""
 
 
 def main() -> None:

@@ -24,6 +24,14 @@ Kernel = Callable[..., None]
 
 TOKENS = 16
 """Of a piece, where pieces are made of tokens."""
+OUTPUTS = 32
+"""Rows of the weight in a piece, where pieces are made of those."""
+ROWS = 2
+"""Rows of the weight that are read together, so that tokens are read half as often."""
+LANES = 16
+"""Numbers of a vector instruction."""
+FEW = 8
+"""Tokens up to which `products` outruns the library's matrix product, which is made for many."""
 _TILE = 256
 """Positions whose scores are kept at a time."""
 
@@ -291,18 +299,6 @@ def _use_whole_registers(builder: Any) -> None:
     """Left alone, the compiler takes half of one that has 512 bits, for fear of the clock; llvmlite knows no
     way to tell it."""
     set.add(builder.function.attributes, '"prefer-vector-width"="512"')
-
-
-LANES = 16
-"""Numbers of a vector instruction."""
-OUTPUTS = 32
-"""Rows of the weight in a piece."""
-FEW = 8
-"""Tokens up to which `products` outruns the library's matrix product, which is made for many."""
-
-
-ROWS = 2
-"""Rows of the weight that are read together, so that tokens are read half as often."""
 
 
 @cache

@@ -8,8 +8,9 @@ import torch
 
 from ludus.agents.engines import steps
 from ludus.agents.engines.base import Completion, EngineError, Sampling
-from ludus.agents.engines.embedded import EmbeddedEngine, EmbeddedSession
+from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.sampling import distribution
+from ludus.agents.engines.schedule import EngineSession
 
 GREEDY = Sampling(max_tokens=6, temperature=0)
 MODELS = ["qwen3", "window", "gpt2", "gemma2", "gpt_oss"]
@@ -437,7 +438,7 @@ def test_cancelled_and_closed_requests_leave_the_engine_whole(model: Any) -> Non
 def test_what_breaks_in_a_forward_pass_reaches_everyone_who_waits(model: Any) -> None:
     engine = EmbeddedEngine(model)
 
-    async def attempt(session: EmbeddedSession, ids: list[int]) -> str:
+    async def attempt(session: EngineSession, ids: list[int]) -> str:
         try:
             await session.generate(ids, GREEDY, 0)
         except Exception as error:

@@ -9,15 +9,15 @@ while the engine sleeps. An adapter is loaded anew for each version of the weigh
 from typing import Any
 
 from ludus.agents.adapter import adapter_terms
-from ludus.agents.engines.base import EngineError
-from ludus.agents.engines.embedded import ScheduledEngine
 from ludus.agents.engines.fingerprint import weights_fingerprint
+from ludus.agents.engines.schedule import ScheduledEngine, context_of
 from ludus.agents.engines.vllm.adapter import Adapter
 from ludus.agents.engines.vllm.batch import VllmBatch
 from ludus.agents.engines.vllm.build import Size, build, refuse_without_vllm, worker_of
 from ludus.agents.engines.vllm.process import ProcessState
 from ludus.agents.engines.vllm.trial import refuse_other_model
 from ludus.agents.engines.vllm.weights import base_weights, push, share
+from ludus.agents.families import Reach
 
 _GIB = 2**30
 
@@ -54,7 +54,9 @@ class VllmEngine(ScheduledEngine):
         self._model = model
         self._weights = base_weights(model)
         terms = adapter_terms(model)
-        context = _context_of(model, max_context)
+        most: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        limit = Reach(most, f"{type(model).__name__} was built for {most} positions")
+        context = context_of(model, limit, max_context)
         rank = max((len(term.matrices()[0]) for term in terms.values()), default=0)
         self._state = ProcessState()
         with self._state.building():
@@ -124,17 +126,3 @@ class VllmEngine(ScheduledEngine):
             with self._state.computing():
                 self._requests.adapter = self._adapter.replace()
         self._is_stale = False
-
-
-def _context_of(model: Any, wanted: int | None) -> int:
-    """
-    Raises:
-        EngineError: the model was not built for such contexts, or does not say how long they may be.
-    """
-    name = type(model).__name__
-    most: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if wanted is None and most is None:
-        raise EngineError(f"{name}'s configuration sets no max_position_embeddings: set engine.max_context")
-    if wanted is not None and most is not None and wanted > most:
-        raise EngineError(f"max_context={wanted}, but {name} was built for {most} positions")
-    return wanted or most or 0
