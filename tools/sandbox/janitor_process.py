@@ -24,11 +24,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _PATIENCE_S = 10.0
-"""How long the members of a cgroup have to die, and an engine has to answer."""
+"""How long the members of a cgroup have to die."""
 _STARTING_S = 1.0
 """How long a bubblewrap whose owner has died may still be starting."""
-_LATE_S = 3.0
+_LATE_S = 20.0
 """How long an engine may still be creating a container that a dead owner asked for."""
+_ENGINE_S = 120.0
+"""How long a busy engine has to remove what is there."""
+_ANSWER_S = 30
+"""How long one request to an engine may take; then it is made again."""
 
 
 def main() -> None:
@@ -118,23 +122,27 @@ def _removed(group: Path) -> bool:
 
 
 def remove_containers(engine: str, names: Sequence[str]) -> None:
-    """Remove containers, including those that the engine is still creating."""
+    """Remove containers, including those that the engine, if it is there, is still creating."""
     sys.path[:] = json.loads(sys.argv[1])  # until here, only the standard library could be imported
     import docker
+    import requests
 
-    client = docker.APIClient(base_url=engine, version="auto", timeout=int(_PATIENCE_S))
     begun = time.monotonic()
-    late, end = begun + _LATE_S, begun + _LATE_S + _PATIENCE_S
+    late, end = begun + _LATE_S, begun + _ENGINE_S
+    client: docker.APIClient | None = None
     left = list(names)
-    while left and time.monotonic() < end:
+    socket = Path(engine.removeprefix("unix://"))
+    while left and socket.exists() and time.monotonic() < end:
         for name in list(left):
             try:
+                client = client or docker.APIClient(base_url=engine, version="auto", timeout=_ANSWER_S)
                 client.remove_container(name, force=True, v=True)
                 left.remove(name)
             except docker.errors.NotFound:
                 if time.monotonic() > late:
                     left.remove(name)
-            except docker.errors.APIError:  # somebody else is removing it: check again
+            # Somebody else is removing it, or the engine is too busy to answer: ask again.
+            except (docker.errors.DockerException, requests.RequestException):
                 continue
         time.sleep(0.1)
 

@@ -270,7 +270,10 @@ def test_after_sigkill_of_a_busy_owner_there_is_no_container_and_no_folder(momen
     _kill(process)
     # Containers may still be in creation: the engine is watched until it has been quiet.
     end = time.monotonic() + 4
-    assert _soon(lambda: time.monotonic() > end and not _containers(owner) and not _folders(owner))
+    quiet = _soon(
+        lambda: time.monotonic() > end and not _containers(owner) and not _folders(owner), seconds=60
+    )
+    assert quiet, (_containers(owner), _folders(owner))
 
 
 def test_an_owner_that_dies_with_its_janitor_is_cleaned_up_after_by_the_next() -> None:

@@ -1,13 +1,18 @@
 """The janitor: when owners are killed, what they had is removed."""
 
+import json
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -190,3 +195,52 @@ for folder in (group, group / 'inner'):
     _end(owner)
     assert _soon(lambda: not group.exists())
     assert not any(map(_runs, members))
+
+
+class _BusyEngine(BaseHTTPRequestHandler):
+    """As a Docker engine under load: it drops a request, then creates the container late, then removes it."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[float]] = []
+    removed = threading.Event()
+
+    def do_GET(self) -> None:
+        self._answer(200, {"ApiVersion": "1.44"})
+
+    def do_DELETE(self) -> None:
+        self.asked.append(time.monotonic())
+        if len(self.asked) == 1:
+            self.close_connection = True
+        elif self.asked[-1] - self.asked[0] < 4:
+            self._answer(404, {"message": f"no such container: {self.path}"})
+        else:
+            self._answer(204, None)
+            self.removed.set()
+
+    def _answer(self, status: int, body: object) -> None:
+        data = b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *words: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "unix"
+
+
+def test_an_engine_that_drops_a_request_and_creates_late_still_loses_its_container(tmp_path: Path) -> None:
+    pytest.importorskip("docker")
+    address = tmp_path / "engine.sock"
+    with socketserver.ThreadingUnixStreamServer(str(address), _BusyEngine) as engine:
+        threading.Thread(target=engine.serve_forever, daemon=True).start()
+        watch = f"janitor().watch_container('unix://{address}', 'box-of-a-dead-owner')"
+        process = _owner(watch, tmp_path)
+        janitor = _ready(process)
+        _end(process)
+        assert _BusyEngine.removed.wait(30)
+        assert _soon(lambda: not _runs(janitor))
+        engine.shutdown()
