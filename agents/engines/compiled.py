@@ -4,6 +4,9 @@ single tokens, gated activations. By torch's own operators, each takes five to t
 A kernel takes the address of 64-bit integers: a counter, how many pieces its work is cut into, then its
 arguments. Each thread takes the next piece from the counter until none is left, and no sum is ever cut, so
 results do not depend on the number of threads.
+
+Kernels close over numbers alone, which intrinsics take as literals: numba finds a kernel in its cache by what
+it closes over, and an intrinsic is another one in every process.
 """
 
 import ctypes
@@ -104,6 +107,13 @@ def _exps(x: Any, shift: Any) -> Any:
         x[i] = _exp(max(x[i] - shift, f32(-87.0)))
 
 
+@_inner
+def _scale(x: Any, factor: Any) -> None:
+    """x ← factor · x; an array's own operators are slow to compile."""
+    for i in range(len(x)):
+        x[i] *= factor
+
+
 @_sums
 def _sum(x: Any) -> Any:
     total = f32(0.0)
@@ -196,44 +206,48 @@ def positions(head_dim: int, normed: bool) -> Kernel:
     return _on_all_threads(kernel)
 
 
-@cache
-def _vectors(size: int) -> tuple[Any, Any]:
-    """Products of vectors of `size` numbers at addresses, written as vector instructions, since of loops so
-    short the compiler makes single ones: the dot product a · b, and a ← a + weight · b."""
-    vector = ir.VectorType(ir.FloatType(), size)
+def _vector(size: Any) -> Any:
+    """Of as many numbers as the literal says."""
+    return ir.VectorType(ir.FloatType(), size.literal_value)
 
-    def at(builder: Any, address: Any) -> Any:
-        return builder.inttoptr(address, vector.as_pointer())
 
-    @intrinsic
-    def dot(context: Any, a: Any, b: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            _use_whole_registers(builder)
-            x, y = (builder.load(at(builder, address), align=4) for address in arguments)
-            kind = ir.FunctionType(ir.FloatType(), (ir.FloatType(), vector))
-            name = f"llvm.vector.reduce.fadd.v{size}f32"
-            total = cgutils.get_or_insert_function(builder.module, kind, name)
-            zero = ir.Constant(ir.FloatType(), 0.0)
-            return builder.call(total, (zero, builder.fmul(x, y, flags=_LOOSE)), fastmath=_LOOSE)
+def _at(builder: Any, address: Any, vector: Any) -> Any:
+    return builder.inttoptr(address, vector.as_pointer())
 
-        return types.float32(types.int64, types.int64), generate
 
-    @intrinsic
-    def add_scaled(context: Any, a: Any, weight: Any, b: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            to, x = at(builder, arguments[0]), builder.load(at(builder, arguments[2]), align=4)
-            one = builder.insert_element(
-                ir.Constant(vector, ir.Undefined), arguments[1], ir.Constant(_I32, 0)
-            )
-            lanes = ir.Constant(ir.VectorType(_I32, size), [0] * size)
-            weights = builder.shuffle_vector(one, one, lanes)
-            scaled = builder.fmul(weights, x, flags=_LOOSE)
-            builder.store(builder.fadd(builder.load(to, align=4), scaled, flags=_LOOSE), to, align=4)
-            return context.get_dummy_value()
+@intrinsic(prefer_literal=True)
+def _dot(context: Any, size: Any, a: Any, b: Any) -> Any:
+    """a · b of vectors of `size` numbers at addresses, written as vector instructions, since of loops so
+    short the compiler makes single ones."""
 
-        return types.void(types.int64, types.float32, types.int64), generate
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _use_whole_registers(builder)
+        vector = _vector(size)
+        x, y = (builder.load(_at(builder, address, vector), align=4) for address in arguments[1:])
+        kind = ir.FunctionType(ir.FloatType(), (ir.FloatType(), vector))
+        name = f"llvm.vector.reduce.fadd.v{vector.count}f32"
+        total = cgutils.get_or_insert_function(builder.module, kind, name)
+        zero = ir.Constant(ir.FloatType(), 0.0)
+        return builder.call(total, (zero, builder.fmul(x, y, flags=_LOOSE)), fastmath=_LOOSE)
 
-    return dot, add_scaled
+    return types.float32(size, types.int64, types.int64), generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_scaled(context: Any, size: Any, a: Any, weight: Any, b: Any) -> Any:
+    """a ← a + weight · b, in the same way."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        vector = _vector(size)
+        to, x = (_at(builder, address, vector) for address in (arguments[1], arguments[3]))
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[2], ir.Constant(_I32, 0))
+        lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
+        weights = builder.shuffle_vector(one, one, lanes)
+        scaled = builder.fmul(weights, builder.load(x, align=4), flags=_LOOSE)
+        builder.store(builder.fadd(builder.load(to, align=4), scaled, flags=_LOOSE), to, align=4)
+        return context.get_dummy_value()
+
+    return types.void(size, types.int64, types.float32, types.int64), generate
 
 
 @cache
@@ -246,7 +260,6 @@ def attention(head_dim: int, shared: int) -> Kernel:
     kv_heads, head_dim].
     """
     size = shared * head_dim
-    dot, add_scaled = _vectors(head_dim)
 
     @cfunc(_SIGNATURE, cache=True, error_model="numpy")
     def kernel(data: Any) -> None:
@@ -266,9 +279,9 @@ def attention(head_dim: int, shared: int) -> Kernel:
             token, head = piece // kv_heads, piece % kv_heads
             query, out = a[6] + 4 * size * piece, a[7] + 4 * size * piece
             outs = carray(_floats_at(out), (shared, head_dim))
-            outs[:] = f32(0.0)
-            sums[:] = f32(0.0)
-            largest[:] = f32(-3e38)
+            outs.fill(f32(0.0))
+            sums.fill(f32(0.0))
+            largest.fill(f32(-3e38))
             end = positions[token] + 1
             begin = max(end - window, 0) if window else 0
             first = stride * (length * rows[token] + begin) + step * head
@@ -277,7 +290,7 @@ def attention(head_dim: int, shared: int) -> Kernel:
                 keys, values = a[10] + first + stride * start, a[11] + first + stride * start
                 for p in range(count):
                     for g in range(shared):
-                        scores[g, p] = dot(query + step * g, keys + stride * p) * scale
+                        scores[g, p] = _dot(head_dim, query + step * g, keys + stride * p) * scale
                 for g in range(shared):
                     mine = scores[g, :count]
                     best = max(_largest(mine), largest[g])
@@ -285,12 +298,12 @@ def attention(head_dim: int, shared: int) -> Kernel:
                     _exps(mine, best)
                     sums[g] = sums[g] * fade + _sum(mine)
                     largest[g] = best
-                    outs[g] *= fade
+                    _scale(outs[g], fade)
                 for p in range(count):
                     for g in range(shared):
-                        add_scaled(out + step * g, scores[g, p], values + stride * p)
+                        _add_scaled(head_dim, out + step * g, scores[g, p], values + stride * p)
             for g in range(shared):
-                outs[g] *= f32(1.0) / sums[g]
+                _scale(outs[g], f32(1.0) / sums[g])
 
     return _on_all_threads(kernel)
 
@@ -301,48 +314,45 @@ def _use_whole_registers(builder: Any) -> None:
     set.add(builder.function.attributes, '"prefer-vector-width"="512"')
 
 
-@cache
-def _dots(tokens: int) -> Any:
-    """The dot products of `tokens` vectors with `ROWS` others, both one behind the other: an intrinsic of
-    the addresses of both and of the first result, the distance in bytes from one token's results to the next
-    one's, and the vectors' length, a multiple of `LANES`."""
+@intrinsic(prefer_literal=True)
+def _dots(context: Any, tokens: Any, x: Any, weight: Any, out: Any, distance: Any, length: Any) -> Any:
+    """The dot products of `tokens` vectors with `ROWS` others, both one behind the other: of the addresses of
+    both and of the first result, the distance in bytes from one token's results to the next one's, and the
+    vectors' length, a multiple of `LANES`."""
     vector, number = ir.VectorType(ir.FloatType(), LANES), ir.FloatType()
 
-    @intrinsic
-    def dots(context: Any, x: Any, weight: Any, out: Any, distance: Any, length: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            x, weight, out, distance, length = arguments
-            _use_whole_registers(builder)
-            size, zeros = builder.mul(length, length.type(4)), ir.Constant(vector, [0.0] * LANES)
-            sums = [[cgutils.alloca_once_value(builder, zeros) for _ in range(ROWS)] for _ in range(tokens)]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, x, weight, out, distance, length = arguments
+        _use_whole_registers(builder)
+        size, zeros = builder.mul(length, length.type(4)), ir.Constant(vector, [0.0] * LANES)
+        sums = [
+            [cgutils.alloca_once_value(builder, zeros) for _ in range(ROWS)]
+            for _ in range(tokens.literal_value)
+        ]
 
-            def load(first: Any, index: int, offset: Any) -> Any:
-                place = builder.add(first, builder.add(offset, builder.mul(size, length.type(index))))
-                return builder.load(builder.inttoptr(place, vector.as_pointer()), align=4)
+        def load(first: Any, index: int, offset: Any) -> Any:
+            place = builder.add(first, builder.add(offset, builder.mul(size, length.type(index))))
+            return builder.load(builder.inttoptr(place, vector.as_pointer()), align=4)
 
-            with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
-                offset = builder.mul(loop.index, length.type(4 * LANES))
-                weights = [load(weight, row, offset) for row in range(ROWS)]
-                for token, totals in enumerate(sums):
-                    part = load(x, token, offset)
-                    for total, weights_of_row in zip(totals, weights, strict=True):
-                        product = builder.fmul(part, weights_of_row, flags=_LOOSE)
-                        builder.store(builder.fadd(builder.load(total), product, flags=_LOOSE), total)
-            kind = ir.FunctionType(number, (number, vector))
-            reduce = cgutils.get_or_insert_function(
-                builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32"
-            )
+        with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
+            offset = builder.mul(loop.index, length.type(4 * LANES))
+            weights = [load(weight, row, offset) for row in range(ROWS)]
             for token, totals in enumerate(sums):
-                for row, total in enumerate(totals):
-                    result = builder.call(reduce, (number(0.0), builder.load(total)), fastmath=_LOOSE)
-                    place = builder.add(out, builder.mul(distance, length.type(token)))
-                    place = builder.add(place, length.type(4 * row))
-                    builder.store(result, builder.inttoptr(place, number.as_pointer()), align=4)
-            return context.get_dummy_value()
+                part = load(x, token, offset)
+                for total, weights_of_row in zip(totals, weights, strict=True):
+                    product = builder.fmul(part, weights_of_row, flags=_LOOSE)
+                    builder.store(builder.fadd(builder.load(total), product, flags=_LOOSE), total)
+        kind = ir.FunctionType(number, (number, vector))
+        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
+        for token, totals in enumerate(sums):
+            for row, total in enumerate(totals):
+                result = builder.call(reduce, (number(0.0), builder.load(total)), fastmath=_LOOSE)
+                place = builder.add(out, builder.mul(distance, length.type(token)))
+                place = builder.add(place, length.type(4 * row))
+                builder.store(result, builder.inttoptr(place, number.as_pointer()), align=4)
+        return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 5), generate
-
-    return dots
+    return types.void(tokens, *[types.int64] * 5), generate
 
 
 @cache
@@ -353,7 +363,6 @@ def products() -> Kernel:
     Arguments: tokens M, inputs K (a multiple of `LANES`), outputs N (a multiple of `ROWS`); x [M, K], W [N,
     K], out [M, N].
     """
-    eight, four, two, one = map(_dots, (8, 4, 2, 1))
 
     @cfunc(_SIGNATURE, cache=True, error_model="numpy")
     def kernel(data: Any) -> None:
@@ -367,16 +376,16 @@ def products() -> Kernel:
             for n in range(piece * OUTPUTS, min((piece + 1) * OUTPUTS, outputs), ROWS):
                 x, weight, out, left = a[5], a[6] + step * n, a[7] + 4 * n, tokens
                 while left >= 8:
-                    eight(x, weight, out, distance, inputs)
+                    _dots(8, x, weight, out, distance, inputs)
                     x, out, left = x + 8 * step, out + 8 * distance, left - 8
                 if left >= 4:
-                    four(x, weight, out, distance, inputs)
+                    _dots(4, x, weight, out, distance, inputs)
                     x, out, left = x + 4 * step, out + 4 * distance, left - 4
                 if left >= 2:
-                    two(x, weight, out, distance, inputs)
+                    _dots(2, x, weight, out, distance, inputs)
                     x, out, left = x + 2 * step, out + 2 * distance, left - 2
                 if left >= 1:
-                    one(x, weight, out, distance, inputs)
+                    _dots(1, x, weight, out, distance, inputs)
 
     return _on_all_threads(kernel)
 

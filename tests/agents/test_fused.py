@@ -1,6 +1,8 @@
 """The fused pass of common models: the same logits as their own forward, by the weights as they are."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +172,20 @@ def test_what_is_computed_otherwise_keeps_its_own_forward(make_model: Callable[[
     watched = llama()
     watched.model.layers[1].mlp.register_forward_hook(lambda *_: None)
     assert not any(map(can_fuse, [*others, watched]))
+
+
+USE = "compiled.positions(8, True), compiled.attention(8, 3), compiled.products()"
+LOAD = f"""
+from numba.core.ccallback import CFunc
+from ludus.agents.engines import compiled
+CFunc._compile_uncached = None
+{USE}
+"""
+
+
+def test_another_process_loads_what_this_one_compiled() -> None:
+    exec(USE)
+    subprocess.run([sys.executable, "-c", LOAD], check=True)
 
 
 def sampled(model: Any) -> list[Completion]:
