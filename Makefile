@@ -5,9 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Bytecode is compiled when a module is first imported: compiling everything would double the installation time.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --no-compile -c constraints.txt
+# Workers take the tests of a file together, so that what these share is made once.
+TESTS := $(BIN)/python -m pytest -n 2 --dist worksteal
 FLOORS := ludus trainers agents envs tools kernels
 # The packages laid out as they are installed, for tools that read files instead of importing them.
 TREE := build/tree
+
+# Tests start hundreds of processes, each of which would compile anew whatever it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 NAME ?= arithmetic-$(shell date +%Y%m%d-%H%M%S)
 MAIN := configs/arithmetic.toml
@@ -26,13 +31,13 @@ algorithms: $(VENV)/project $(VENV)/dev
 
 # The kernels' interpreter wants a process of its own. It goes first, so that the last lines say what was missing.
 test: $(VENV)/project $(VENV)/dev
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 -m "not slow" tests/kernels
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	TRITON_INTERPRET=1 $(TESTS) -m "not slow" tests/kernels
+	$(TESTS) -m "not slow"
 
 # The long proofs; CI runs them too. pytest exits with 5 where there is none.
 slow: $(VENV)/project $(VENV)/dev
-	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 -m slow tests/kernels || [ $$? = 5 ]
-	$(BIN)/python -m pytest -n 2 -m slow || [ $$? = 5 ]
+	TRITON_INTERPRET=1 $(TESTS) -m slow tests/kernels || [ $$? = 5 ]
+	$(TESTS) -m slow || [ $$? = 5 ]
 
 # Compiles every kernel for every GPU that is supported, and looks at the machine code. Needs no GPU.
 kernels: $(VENV)/project $(VENV)/dev

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,23 @@ from .test_resuming import variant
 from .test_run import Killed, StopAt, outcome
 
 
-@pytest.fixture(autouse=True)
-def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+@pytest.fixture(scope="module", autouse=True)
+def _two_cores() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two(tiny: RunConfig) -> RunConfig:
     return changed(variant(tiny, {}), "run", workers=2)
+
+
+@pytest.fixture(scope="module")
+def team(two: RunConfig) -> Iterator[Team]:
+    """Two processes, which compute with another model in each test."""
+    with Team(two) as team:
+        yield team
 
 
 @pytest.mark.slow
@@ -56,13 +65,13 @@ def test_two_workers_end_in_the_same_bits_killed_or_not(two: RunConfig, tmp_path
     assert outcome(tmp_path / "killed") == outcome(whole)
 
 
-def test_gradients_are_those_of_one_process(two: RunConfig, policy: LoadedModel) -> None:
+def test_gradients_are_those_of_one_process(two: RunConfig, team: Team, policy: LoadedModel) -> None:
     policy.model.double()
     rows = make_rows()
     gradients = []
-    for config in (changed(two, "run", workers=1), two):
-        with Team(config) as team, team.computing_with(policy):
-            team_gradients(team, rows, 20)
+    for members in (Team(changed(two, "run", workers=1)), team):
+        with members.computing_with(policy):
+            team_gradients(members, rows, 20)
         gradients.append([parameter.grad.clone() for parameter in policy.model.parameters()])
         policy.model.zero_grad()
     for one, other in zip(*gradients, strict=True):
@@ -70,18 +79,18 @@ def test_gradients_are_those_of_one_process(two: RunConfig, policy: LoadedModel)
 
 
 def test_a_step_without_a_gradient_is_no_error(
-    two: RunConfig, policy: LoadedModel, episode: Callable[..., Episode]
+    two: RunConfig, team: Team, policy: LoadedModel, episode: Callable[..., Episode]
 ) -> None:
     config = changed(two, "grpo", updates_per_batch=1, kl_coefficient=0.0)
     groups = make_groups([episode(1.0), episode(1.0)], config)
     (minibatch,) = make_minibatches([groups], policy.model, None, config)
-    with Team(config) as team, team.computing_with(policy):
+    with team.computing_with(policy):
         assert grpo_gradients(team, minibatch, config).ratios.tokens == 0
         assert team.map(process_id, []) == []
 
 
-def test_an_update_is_there_for_all(two: RunConfig, policy: LoadedModel) -> None:
-    with Team(two) as team, team.computing_with(policy):
+def test_an_update_is_there_for_all(team: Team, policy: LoadedModel) -> None:
+    with team.computing_with(policy):
         before = team.map(first_weight, [None, None])
         with torch.no_grad():
             next(policy.model.parameters()).add_(1.0)
@@ -92,11 +101,11 @@ def first_weight(member: Member, part: None) -> float:
     return next(member.policy.model.parameters()).flatten()[0].item()
 
 
-def test_episodes_come_in_order_and_are_all_told_of(two: RunConfig, policy: LoadedModel) -> None:
+def test_episodes_come_in_order_and_are_all_told_of(two: RunConfig, team: Team, policy: LoadedModel) -> None:
     (section,) = two.played
     jobs = [(section.spec, EpisodeStart(n // 3, group=n // 3, sample=n % 3)) for n in range(15)]
     told: list[int] = []
-    with Team(two) as team, team.computing_with(policy):
+    with team.computing_with(policy):
         episodes = play(team, jobs, 1.0, lambda episode: told.append(episode.seed)).episodes
     assert [(episode.group, episode.sample) for episode in episodes] == [(n // 3, n % 3) for n in range(15)]
     assert sorted(told) == [n // 3 for n in range(15)]
@@ -122,20 +131,13 @@ def break_down(member: Member, part: str) -> str:
         ("kill", RunError, r"worker 1 of 2 was killed by signal 9; likely .* memory; continue with --resume"),
     ],
 )
-def test_what_breaks_in_another_process_is_told_here(
+def test_what_breaks_in_another_process_is_told_here_and_leaves_none_behind(
     two: RunConfig, policy: LoadedModel, part: str, kind: type[Exception], told: str
 ) -> None:
-    with (
-        Team(two) as team,
-        team.computing_with(policy),
-        pytest.raises(kind, match=told),
-    ):
-        team.map(break_down, ["fine", part])
-
-
-def test_no_process_is_left_behind(two: RunConfig, policy: LoadedModel) -> None:
     with Team(two) as team, team.computing_with(policy):
         (_, process) = team.map(process_id, [None, None])
+        with pytest.raises(kind, match=told):
+            team.map(break_down, ["fine", part])
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
 
