@@ -175,7 +175,9 @@ def play(
                 mine == its for mine, its in zip(answers["ludus"], answers[who], strict=True)
             )
             row.setdefault("equal_completions", {})[who] = same
-            print(f"{name:<8}{threads} threads  {who:<16}{rate:>8,.0f} tokens/s  {same:.3f} equal")
+            print(
+                f"{name:<8}{threads} threads  {who:<16}{rate:>8,.0f} tokens/s  {same:.3f} equal", flush=True
+            )
         if rival in peers:
             row |= {"rival": rival, "ratio": rates["ludus"] / peers[rival], "limit": limit}
             row["within_limit"] = row["ratio"] >= limit

@@ -21,6 +21,8 @@ Contexts = list[list[int]]
 Answers = list[list[list[int]]]
 """The sampled ids, by turn and episode."""
 Play = Callable[[list[Contexts], int], Answers]
+ENOUGH_S = 60
+"""After which nothing is repeated."""
 
 
 def ludus(folder: Path, job: dict[str, Any], threads: int) -> Play:
@@ -171,6 +173,8 @@ def main() -> None:
         begun = time.perf_counter()
         answers = play(job["turns"], job["tokens"])
         seconds.append(time.perf_counter() - begun)
+        if sum(seconds) > ENOUGH_S:
+            break
     versions = {
         package: sys.modules[package].__version__
         for package in ("torch", "transformers", "vllm")
