@@ -207,19 +207,20 @@ def large_model() -> Path:
 
 def peak_of(command: Sequence[str]) -> int:
     """Bytes: the largest resident size of a command's process or, where it starts others, of all together."""
-    together = 0
+    alone, together = 0, 0
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
         while True:
-            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            ended, status = os.waitpid(process.pid, os.WNOHANG)
             if ended:
                 break
+            alone = max(alone, memory_of(process.pid)["VmHWM"])
             together = max(together, of_all(process.pid))
             time.sleep(0.05)
         if status:
             log.seek(0)
             raise SystemExit(log.read().decode()[-2000:])
-    return max(together, usage.ru_maxrss * 1024)
+    return max(alone, together)
 
 
 def of_all(pid: int) -> int:
@@ -238,12 +239,12 @@ def children(pid: int) -> list[int]:
 
 
 def memory_of(pid: int) -> Counter[str]:
-    """The resident memory of a process by kind, in bytes; nothing if it has ended."""
+    """The resident memory of a process by kind, and its peak, in bytes; nothing if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return Counter()
-    found = (line.split() for line in lines if line.startswith("Rss"))
+    found = (line.split() for line in lines if line.startswith(("Rss", "VmHWM")))
     return Counter({name.rstrip(":"): int(size) * 1024 for name, size, _ in found})
 
 

@@ -30,7 +30,7 @@ from ludus.trainers.plan.ledger import Ledger
 from ludus.trainers.plan.memory import free_bytes, read_amount
 from ludus.trainers.plan.models import Source, source_of, without_numbers
 from ludus.trainers.plan.plan import MemoryPlan, Work, plan, work_of
-from ludus.trainers.plan.process import process_bytes, resident_bytes
+from ludus.trainers.plan.process import peak_bytes, process_bytes, smallest_run
 from ludus.trainers.plan.rows import of_length, stretched
 
 from .conftest import CONFIGS, changed
@@ -378,6 +378,20 @@ def test_the_command_prints_parts_and_what_fits(
 
 
 @pytest.mark.slow  # starts a process
-def test_an_empty_process_takes_what_python_and_torch_take(tiny: RunConfig, tiny_folder: Path) -> None:
-    assert 100 * 2**20 < process_bytes(tiny, source_of(tiny_folder)) < 2**31
-    assert resident_bytes() > 2**20
+def test_the_smallest_run_tells_what_a_process_takes(tiny: RunConfig, tiny_folder: Path) -> None:
+    def counted(config: RunConfig, source: Source) -> int:
+        assert config.grpo.groups == 1
+        assert source.folder.is_dir()
+        return 3
+
+    whole = process_bytes(tiny, source_of(tiny_folder), lambda *run: counted(*run) - 3)
+    assert 200 * 2**20 < whole < 2**31
+    assert peak_bytes() > 2**20
+
+
+def test_the_smallest_run_has_the_phases_of_the_run(tiny: RunConfig) -> None:
+    smallest = smallest_run(tiny, Path("model"))
+    assert (smallest.sft.steps, smallest.grpo.steps, smallest.model.path) == (1, 1, "model")
+    assert smallest.grpo.kl_coefficient == tiny.grpo.kl_coefficient
+    without = smallest_run(changed(changed(tiny, "sft", steps=0), "grpo", steps=0), Path("model"))
+    assert (without.sft.steps, without.grpo.steps) == (0, 0)

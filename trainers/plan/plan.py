@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -72,8 +72,16 @@ def work_of(config: RunConfig) -> Work:
         UserError: model, tokenizer, environment or data cannot be used.
     """
     _refuse_uncounted(config)
-    mixture = mixture_of(config)
     source = source_of(initial_model(config, Path("runs") / config.run.name))
+    work = _rows_of(config, source)
+    if not config.model.device.startswith("cpu"):
+        return work
+    process = process_bytes(config, source, lambda *run: plan(run[0], _rows_of(*run)).run.total)
+    return replace(work, process=process)
+
+
+def _rows_of(config: RunConfig, source: Source) -> Work:
+    mixture = mixture_of(config)
     policy = without_numbers(source, config, Ledger())
     settings = policy.model.config.get_text_config()
     context = config.engine.max_context or getattr(settings, "max_position_embeddings", None) or 0
@@ -89,8 +97,7 @@ def work_of(config: RunConfig) -> Work:
             else (config.rft.tasks, config.rft.samples)
         )
         sampled = made.sampled(config, policy, mixture, groups, size, context)
-    process = process_bytes(config, source) if config.model.device.startswith("cpu") else 0
-    return Work(source, process, context, fine_tuned, sampled)
+    return Work(source, 0, context, fine_tuned, sampled)
 
 
 def _refuse_uncounted(config: RunConfig) -> None:

@@ -1,82 +1,154 @@
-"""What a run's process takes before its model: Python, packages, environments, a tokenizer, the engine's
-kernels, and what torch keeps for itself. Nothing says that but trying: a fresh process does it and tells."""
+"""What a run's process takes beside its model: Python, packages, environments, a tokenizer, the engine's
+kernels, metrics, the report, and what allocators keep. Nothing says that but trying: a fresh process makes
+the run with as little as there can be of all that is counted otherwise."""
 
 import pickle
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, PreTrainedConfig
+
+from ludus.agents.adapter import ALL_LINEAR
+from ludus.agents.engines.fused import MODELS, FusedForward
+from ludus.agents.models import load_tokenizer, quiet_transformers
 from ludus.tools.errors import UserError
+from ludus.tools.section import Section
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.plan.models import Source
 
 _PROGRAM = "from ludus.trainers.plan.process import _tell; _tell()"
+_TOKENS = 8
+"""Of a completion."""
+SectionT = TypeVar("SectionT", bound=Section)
 
 
-def process_bytes(config: RunConfig, source: Source) -> int:
-    """Resident memory of a process that has loaded everything but a model of some size.
+def process_bytes(config: RunConfig, source: Source, counted: Callable[[RunConfig, Source], int]) -> int:
+    """The most that a process has resident in the smallest such run, without what is counted.
 
     Args:
-        source: Of the model, for its tokenizer and the shape of its heads.
+        source: Of the model, for its tokenizer and its class.
+        counted: Bytes of a run with such a model, without its process.
 
     Raises:
-        UserError: the process ended.
+        UserError: the run ended.
     """
-    _ask(config, source)  # kernels may be compiled now, which takes memory that later starts do not
-    return _ask(config, source)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        save_smallest_model(source, folder)
+        smallest = smallest_run(config, folder)
+        return _peak(smallest, Path(scratch) / "run") - counted(smallest, Source(folder, folder))
 
 
-def _ask(config: RunConfig, source: Source) -> int:
+def smallest_run(config: RunConfig, model: Path) -> RunConfig:
+    """The same phases, with the fewest and shortest episodes, of a model in a folder. Its checks only warn:
+    such a run learns nothing."""
+
+    def changed(section: SectionT, **values: Any) -> SectionT:
+        known = {name: value for name, value in values.items() if name in type(section).model_fields}
+        return section.model_copy(update=known)
+
+    least = {"warmup_steps": 0, "rate_factors": {}, "batch_episodes": 2, "max_skipped": 8}
+    lead = None if config.critic is None else changed(config.critic, lead_steps=0, path="", **least)
+    target = None if config.adapter is None else changed(config.adapter, targets=[ALL_LINEAR])
+    checks = [name for name in TrustSection.model_fields if name != "warn"]
+    tokens = min(config.rollout.max_tokens, _TOKENS)
+    return config.model_copy(
+        update={
+            "run": changed(config.run, workers=1),
+            "model": changed(config.model, path=str(model)),
+            "adapter": target,
+            "sft": changed(
+                config.sft,
+                steps=int(bool(config.sft.steps or config.sft.epochs)),
+                epochs=0.0,
+                demonstrations=2,
+                heldout_demonstrations=1,
+                **least,
+            ),
+            "rft": changed(
+                config.rft, iterations=min(1, config.rft.iterations), tasks=1, samples=2, steps=1, **least
+            ),
+            "grpo": changed(
+                config.grpo,
+                steps=min(1, config.grpo.steps),
+                groups=1,
+                group_size=min(2, config.grpo.group_size),
+                updates_per_batch=1,
+                overlong_tokens=min(config.grpo.overlong_tokens, tokens),
+                # Where all earn the same, there is still a gradient, whose computing takes memory.
+                entropy_coefficient=config.grpo.entropy_coefficient or 1e-3,
+                **least,
+            ),
+            "critic": lead,
+            "rollout": changed(config.rollout, max_tokens=tokens),
+            "evaluation": changed(config.evaluation, episodes=min(2, config.evaluation.episodes), samples=1),
+            "validation": changed(config.validation, every=0),
+            "trust": changed(config.trust, warn=checks),
+        }
+    )
+
+
+def save_smallest_model(source: Source, folder: Path) -> None:
+    """A new model with the tokenizer of another; of its class, if the engine has kernels for that."""
+    settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
+    text = settings.get_text_config()
+    has_kernels = bool(MODELS & set(settings.architectures or ()))
+    kind: type[PreTrainedConfig] = type(settings) if has_kernels else MistralConfig
+    smallest = kind(
+        vocab_size=text.vocab_size,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=32,
+        max_position_embeddings=text.max_position_embeddings,
+        tie_word_embeddings=True,
+        bos_token_id=text.bos_token_id,
+        eos_token_id=text.eos_token_id,
+        pad_token_id=text.pad_token_id,
+    )
+    with quiet_transformers():
+        model = AutoModelForCausalLM.from_config(smallest, dtype=torch.float32)
+        model.save_pretrained(folder)
+    load_tokenizer(source.folder).save_pretrained(folder)
+    if has_kernels:
+        FusedForward(model)  # compiled in this process, if not before: that takes more than using them
+
+
+def _peak(config: RunConfig, run: Path) -> int:
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM], input=pickle.dumps((config, source, sys.path)), capture_output=True
+        [sys.executable, "-c", _PROGRAM], input=pickle.dumps((config, run, sys.path)), capture_output=True
     )
     if done.returncode:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise UserError(
-            f"the memory of an empty process cannot be measured: it ended with {done.returncode} "
-            f"({last[0] if last else 'no message'}); does `ludus train` begin?"
+            f"the memory of a process cannot be measured: the smallest run ended with {done.returncode} "
+            f"({last[0] if last else 'no message'}); does `ludus train` with a few steps work?"
         )
     return int(done.stdout.split()[-1])
 
 
-def resident_bytes() -> int:
-    """Of this process, now."""
+def peak_bytes() -> int:
+    """The most that this process ever had resident."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
-    raise KeyError("VmRSS")
+    raise KeyError("VmHWM")
 
 
 def _tell() -> None:
-    config, source, path = pickle.loads(sys.stdin.buffer.read())
+    config, run, path = pickle.loads(sys.stdin.buffer.read())
     sys.path[:] = path
-    import torch
+    from ludus.report import write_report
+    from ludus.trainers.run.job import train
 
-    from ludus.agents.models import load_format
-    from ludus.trainers.metrics import MetricsWriter
-    from ludus.trainers.mixture import mixture_of
-    from ludus.trainers.run.job import computing
-
-    with computing(config), tempfile.TemporaryDirectory() as scratch, MetricsWriter(Path(scratch), "sft"):
-        mixture, form = mixture_of(config), load_format(source.folder)
-        layer = torch.nn.Linear(64, 64)  # what torch makes at its first product and its first gradient
-        layer(torch.ones(64, 64)).sum().backward()
-        kernels = _engine_kernels(source)
-        print(resident_bytes())
-        del mixture, form, kernels
-
-
-def _engine_kernels(source: Source) -> Any:
-    """Those of the fused pass, where a model has it; compiled before, or now."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    from ludus.agents.engines.fused import MODELS, FusedForward
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(
-            AutoConfig.from_pretrained(source.base, local_files_only=True)
-        )
-    return FusedForward(model) if type(model).__name__ in MODELS else None
+    train(config, run)
+    write_report(run)
+    print(peak_bytes())
