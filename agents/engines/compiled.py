@@ -1,5 +1,5 @@
-"""What a pass computes between its matrix products, compiled for the CPU: norms, rotations, attention of
-single tokens, gated activations. By torch's own operators, each takes five to ten trips through memory.
+"""What a pass computes between its matrix products, compiled for the CPU: norms, rotations, attention, gated
+activations. By torch's own operators, each takes five to ten trips through memory.
 
 A kernel takes the address of 64-bit integers: a counter, how many pieces its work is cut into, then its
 arguments. Each thread takes the next piece from the counter until none is left, and no sum is ever cut, so
@@ -21,6 +21,7 @@ from numba import carray, cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+f32 = np.float32
 Kernel = Callable[..., None]
 """Takes the number of pieces, then the arguments: integers, addresses of contiguous arrays, and floats as
 `bits`. Arrays are float32 unless it says otherwise."""
@@ -35,8 +36,12 @@ LANES = 16
 """Numbers of a vector instruction."""
 FEW = 8
 """Tokens up to which `products` outruns the library's matrix product, which is made for many."""
+QUERIES = 2 * LANES
+"""Queries that attend together; the products of each are lanes of vectors, which no other one touches."""
 _TILE = 256
 """Positions whose scores are kept at a time."""
+_FEWEST = f32(-3e38)
+"""The score of what a query does not see."""
 
 _SIGNATURE = types.void(types.CPointer(types.int64))
 _LOOSE = ("reassoc", "contract", "nsz")
@@ -44,7 +49,6 @@ _I32 = ir.IntType(32)
 _inner = njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 _sums = njit(error_model="numpy", fastmath=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Sums in an order of the compiler's choice, which makes them vector instructions."""
-f32 = np.float32
 
 
 def bits(number: float) -> int:
@@ -234,20 +238,199 @@ def _dot(context: Any, size: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic(prefer_literal=True)
-def _add_scaled(context: Any, size: Any, a: Any, weight: Any, b: Any) -> Any:
-    """a ← a + weight · b, in the same way."""
+def _dots_of_many(context: Any, size: Any, a: Any, b: Any, stride: Any, out: Any) -> Any:
+    """out[i] ← a · b[i] for `LANES` vectors b, `stride` bytes apart, of a length that `LANES` divides. Their
+    products are summed across lanes for all of them at once: halves of two vectors are added to one."""
+    vector = ir.VectorType(ir.FloatType(), LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, a, b, stride, out = arguments
+        _use_whole_registers(builder)
+
+        def part(address: Any, index: int) -> Any:
+            place = builder.add(address, address.type(4 * LANES * index))
+            return builder.load(_at(builder, place, vector), align=4)
+
+        def products(index: int) -> Any:
+            other = builder.add(b, builder.mul(stride, stride.type(index)))
+            total = builder.fmul(part(a, 0), part(other, 0), flags=_LOOSE)
+            for i in range(1, size.literal_value // LANES):
+                product = builder.fmul(part(a, i), part(other, i), flags=_LOOSE)
+                total = builder.fadd(total, product, flags=_LOOSE)
+            return total
+
+        sums, width = [products(index) for index in range(LANES)], 1
+        while len(sums) > 1:
+            low = [(lane if lane % (2 * width) < width else lane + LANES - width) for lane in range(LANES)]
+            halves = [
+                ir.Constant(ir.VectorType(_I32, LANES), [lane + shift for lane in low])
+                for shift in (0, width)
+            ]
+            sums = [
+                builder.fadd(*(builder.shuffle_vector(x, y, half) for half in halves), flags=_LOOSE)
+                for x, y in zip(sums[::2], sums[1::2], strict=True)
+            ]
+            width *= 2
+        builder.store(sums[0], _at(builder, out, vector), align=4)
+        return context.get_dummy_value()
+
+    return types.void(size, *[types.int64] * 4), generate
+
+
+def _splat(builder: Any, number: Any, vector: Any) -> Any:
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), number, ir.Constant(_I32, 0))
+    lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(one, one, lanes)
+
+
+@intrinsic(prefer_literal=True)
+def _add_weighted(context: Any, size: Any, out: Any, weights: Any, x: Any, stride: Any, count: Any) -> Any:
+    """out ← out + Σᵢ weights[i] · x[i] of `count` vectors of `size` numbers, `stride` bytes apart. The even
+    and the odd ones are summed apart, so that additions wait for each other half as long."""
+    number = ir.FloatType()
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         vector = _vector(size)
-        to, x = (_at(builder, address, vector) for address in (arguments[1], arguments[3]))
-        one = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[2], ir.Constant(_I32, 0))
-        lanes = ir.Constant(ir.VectorType(_I32, vector.count), [0] * vector.count)
-        weights = builder.shuffle_vector(one, one, lanes)
-        scaled = builder.fmul(weights, builder.load(x, align=4), flags=_LOOSE)
-        builder.store(builder.fadd(builder.load(to, align=4), scaled, flags=_LOOSE), to, align=4)
+        _, out, weights, x, stride, count = arguments
+        whole = count.type
+        sums = [
+            cgutils.alloca_once_value(builder, builder.load(_at(builder, out, vector), align=4)),
+            cgutils.alloca_once_value(builder, ir.Constant(vector, [0.0] * vector.count)),
+        ]
+
+        def add(total: Any, index: Any) -> None:
+            place = builder.add(weights, builder.mul(index, whole(4)))
+            weight = builder.load(builder.inttoptr(place, number.as_pointer()), align=4)
+            row = builder.load(_at(builder, builder.add(x, builder.mul(index, stride)), vector), align=4)
+            product = builder.fmul(_splat(builder, weight, vector), row, flags=_LOOSE)
+            builder.store(builder.fadd(builder.load(total), product, flags=_LOOSE), total)
+
+        with cgutils.for_range(builder, builder.udiv(count, whole(2))) as loop:
+            first = builder.mul(loop.index, whole(2))
+            add(sums[0], first)
+            add(sums[1], builder.add(first, whole(1)))
+        with builder.if_then(builder.trunc(count, ir.IntType(1))):
+            add(sums[0], builder.sub(count, whole(1)))
+        total = builder.fadd(builder.load(sums[0]), builder.load(sums[1]), flags=_LOOSE)
+        builder.store(total, _at(builder, out, vector), align=4)
         return context.get_dummy_value()
 
-    return types.void(size, types.int64, types.float32, types.int64), generate
+    return types.void(size, *[types.int64] * 5), generate
+
+
+@intrinsic(prefer_literal=True)
+def _add_outer(
+    context: Any, rows: Any, a: Any, a_row: Any, a_step: Any, b: Any, length: Any, out: Any, factors: Any
+) -> Any:
+    """out[m] ← factors · out[m] + Σₖ a[m, k] · b[k] for `rows` m; factors, out[m] and b[k] are `QUERIES`
+    numbers, one behind the other; rows and steps of a are so many bytes apart. Sums are in the order of k."""
+    vector, number = ir.VectorType(ir.FloatType(), LANES), ir.FloatType()
+    parts = range(QUERIES // LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, a, a_row, a_step, b, length, out, factors = arguments
+        _use_whole_registers(builder)
+        whole = length.type
+
+        def lanes(first: Any, row: Any, part: int) -> Any:
+            place = builder.add(builder.mul(row, whole(4 * QUERIES)), whole(4 * LANES * part))
+            return _at(builder, builder.add(first, place), vector)
+
+        places = [[lanes(out, whole(m), part) for part in parts] for m in range(rows.literal_value)]
+        faded = [builder.load(lanes(factors, whole(0), part), align=4) for part in parts]
+        sums = [
+            [
+                cgutils.alloca_once_value(builder, builder.fmul(factor, builder.load(place, align=4)))
+                for factor, place in zip(faded, row, strict=True)
+            ]
+            for row in places
+        ]
+        with cgutils.for_range(builder, length) as loop:
+            others = [builder.load(lanes(b, loop.index, part), align=4) for part in parts]
+            step = builder.add(a, builder.mul(loop.index, a_step))
+            for m, totals in enumerate(sums):
+                place = builder.add(step, builder.mul(a_row, whole(m)))
+                one = builder.load(builder.inttoptr(place, number.as_pointer()), align=4)
+                factor = _splat(builder, one, vector)
+                for total, other in zip(totals, others, strict=True):
+                    product = builder.fmul(factor, other, flags=("contract",))
+                    builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+        for row, totals in zip(places, sums, strict=True):
+            for place, total in zip(row, totals, strict=True):
+                builder.store(builder.load(total), place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(rows, *[types.int64] * 7), generate
+
+
+def _exp_of_lanes(builder: Any, x: Any) -> Any:
+    """As `_exp`, of a vector."""
+
+    def like(number: float) -> Any:
+        return ir.Constant(x.type, [number] * x.type.count)
+
+    def add(a: Any, b: Any) -> Any:
+        return builder.fadd(a, b, flags=("contract",))
+
+    def times(a: Any, b: Any) -> Any:
+        return builder.fmul(a, b, flags=("contract",))
+
+    magic, kind = like(12582912.0), ir.VectorType(_I32, x.type.count)
+    shifted = add(times(x, like(1.4426950216293335)), magic)
+    n = builder.fsub(shifted, magic)
+    y = add(add(x, times(n, like(-0.693359375))), times(n, like(2.12194440e-4)))
+    series = like(1 / 5040)
+    for coefficient in (1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0):
+        series = add(times(series, y), like(float(f32(coefficient))))
+    exponent = builder.shl(builder.bitcast(shifted, kind), ir.Constant(kind, [23] * LANES))
+    power = builder.add(exponent, ir.Constant(kind, [0x3F800000] * LANES))
+    return times(series, builder.bitcast(power, x.type))
+
+
+@intrinsic
+def _soften(context: Any, scores: Any, count: Any, largest: Any, factors: Any, sums: Any) -> Any:
+    """Scores [count, QUERIES] become weights beside the tiles before: exp of what they are above the largest
+    so far, by whose growth `factors` tell that earlier weights shrink; their sums are kept. What is not seen,
+    `_FEWEST`, weighs 0."""
+    vector = ir.VectorType(ir.FloatType(), LANES)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        scores, count, largest, factors, sums = arguments
+        _use_whole_registers(builder)
+        least, nothing = (ir.Constant(vector, [number] * LANES) for number in (-87.0, 0.0))
+        unseen = ir.Constant(vector, [-1e38] * LANES)
+
+        def greater(a: Any, b: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", a, b), a, b)
+
+        for part in range(QUERIES // LANES):
+
+            def at(first: Any, row: Any | None = None, part: int = part) -> Any:
+                place = builder.add(first, first.type(4 * LANES * part))
+                if row is not None:
+                    place = builder.add(place, builder.mul(row, first.type(4 * QUERIES)))
+                return _at(builder, place, vector)
+
+            before = builder.load(at(largest), align=4)
+            best = cgutils.alloca_once_value(builder, before)
+            with cgutils.for_range(builder, count) as loop:
+                score = builder.load(at(scores, loop.index), align=4)
+                builder.store(greater(builder.load(best), score), best)
+            most = builder.load(best)
+            builder.store(most, at(largest), align=4)
+            factor = _exp_of_lanes(builder, greater(builder.fsub(before, most), least))
+            builder.store(factor, at(factors), align=4)
+            total = cgutils.alloca_once_value(builder, builder.fmul(factor, builder.load(at(sums), align=4)))
+            with cgutils.for_range(builder, count) as loop:
+                score = builder.load(at(scores, loop.index), align=4)
+                weight = _exp_of_lanes(builder, greater(builder.fsub(score, most), least))
+                weight = builder.select(builder.fcmp_ordered("<", score, unseen), nothing, weight)
+                builder.store(weight, at(scores, loop.index), align=4)
+                builder.store(builder.fadd(builder.load(total), weight), total)
+            builder.store(builder.load(total), at(sums), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), generate
 
 
 @cache
@@ -269,6 +452,7 @@ def attention(head_dim: int, shared: int) -> Kernel:
         rows = carray(_integers_at(a[8]), tokens)
         positions = carray(_integers_at(a[9]), tokens)
         scores = np.empty((shared, _TILE), np.float32)
+        places = scores.ctypes.data
         sums = np.empty(shared, np.float32)
         largest = np.empty(shared, np.float32)
         stride, step = 4 * kv_heads * head_dim, 4 * head_dim
@@ -288,24 +472,122 @@ def attention(head_dim: int, shared: int) -> Kernel:
             for start in range(0, end - begin, _TILE):
                 count = min(end - begin - start, _TILE)
                 keys, values = a[10] + first + stride * start, a[11] + first + stride * start
-                for p in range(count):
-                    for g in range(shared):
-                        scores[g, p] = _dot(head_dim, query + step * g, keys + stride * p) * scale
+                many = count - count % LANES if head_dim % LANES == 0 else 0
                 for g in range(shared):
-                    mine = scores[g, :count]
+                    one, mine = query + step * g, scores[g, :count]
+                    for p in range(0, many, LANES):
+                        _dots_of_many(head_dim, one, keys + stride * p, stride, places + 4 * (_TILE * g + p))
+                    for p in range(many, count):
+                        mine[p] = _dot(head_dim, one, keys + stride * p)
+                    _scale(mine, scale)
                     best = max(_largest(mine), largest[g])
                     fade = _exp(max(largest[g] - best, f32(-87.0)))
                     _exps(mine, best)
                     sums[g] = sums[g] * fade + _sum(mine)
                     largest[g] = best
                     _scale(outs[g], fade)
-                for p in range(count):
-                    for g in range(shared):
-                        _add_scaled(head_dim, out + step * g, scores[g, p], values + stride * p)
+                    _add_weighted(head_dim, out + step * g, places + 4 * _TILE * g, values, stride, count)
             for g in range(shared):
                 _scale(outs[g], f32(1.0) / sums[g])
 
     return _on_all_threads(kernel)
+
+
+@cache
+def attention_of_runs(head_dim: int, shared: int) -> Kernel:
+    """Attention of runs of tokens that follow each other in a row, at most `run_length(shared)`, to what the
+    row holds. A piece is a run and a key head: scores are kept as [keys, queries] and outputs as [head_dim,
+    queries], so that everything is done to vectors of queries, to keys and values where they lie.
+
+    Arguments: key heads, length of a row of the store, window (0: none), scale; queries and outputs [T,
+    kv_heads · shared · head_dim], the runs [R, 3], int64 (row of the store, first token, number of tokens),
+    the tokens' positions [T], int64, keys and values [rows, length, kv_heads, head_dim].
+    """
+
+    @cfunc(_SIGNATURE, cache=True, error_model="numpy")
+    def kernel(data: Any) -> None:
+        a = carray(data, 12)
+        kv_heads, length, window, scale = a[2], a[3], a[4], f32(_double(a[5]))
+        runs = carray(_integers_at(a[8]), (a[1] // kv_heads, 3))
+        query = np.empty((head_dim, QUERIES), np.float32)
+        scores = np.zeros((_TILE, QUERIES), np.float32)
+        outs = np.empty((head_dim, QUERIES), np.float32)
+        # By query: the sums of weights, the largest scores, what earlier weights shrink by, and nothing.
+        state = np.zeros((4, QUERIES), np.float32)
+        last = np.empty(QUERIES, np.int64)
+        stride, step, line = 4 * kv_heads * head_dim, 4 * head_dim, 4 * QUERIES
+        to_query, to_scores, to_outs = query.ctypes.data, scores.ctypes.data, outs.ctypes.data
+        to_sums = state.ctypes.data
+        to_largest, to_factors, to_zeros = to_sums + line, to_sums + 2 * line, to_sums + 3 * line
+        while True:
+            piece = _next(data)
+            if piece >= a[1]:
+                return
+            run, head = piece // kv_heads, piece % kv_heads
+            row, token, lanes = runs[run, 0], runs[run, 1], runs[run, 2] * shared
+            positions = carray(_integers_at(a[9] + 8 * token), runs[run, 2])
+            for q in range(QUERIES):
+                own = min(q, lanes - 1)
+                place = ((token + own // shared) * kv_heads + head) * shared + own % shared
+                given = carray(_floats_at(a[6] + step * place), head_dim)
+                for d in range(head_dim):
+                    query[d, q] = given[d] * scale
+                last[q] = positions[own // shared]
+            outs.fill(f32(0.0))
+            state[0].fill(f32(0.0))
+            state[1].fill(f32(-1e30))
+            end = last[QUERIES - 1] + 1
+            begin = max(last[0] + 1 - window, 0) if window else 0
+            # Tiles lie where they lie for every run, so that a token's numbers do not depend on its run.
+            for start in range(begin - begin % _TILE, end, _TILE):
+                count = min(end - start, _TILE)
+                first = stride * (length * row + start) + step * head
+                keys, values = a[10] + first, a[11] + first
+                p, d = 0, 0
+                while p + 8 <= count:
+                    at = to_scores + line * p
+                    _add_outer(8, keys + stride * p, stride, 4, to_query, head_dim, at, to_zeros)
+                    p += 8
+                while p < count:
+                    at = to_scores + line * p
+                    _add_outer(1, keys + stride * p, stride, 4, to_query, head_dim, at, to_zeros)
+                    p += 1
+                _hide(scores, start, count, last, window)
+                _soften(to_scores, count, to_largest, to_factors, to_sums)
+                while d + 8 <= head_dim:
+                    at = to_outs + line * d
+                    _add_outer(8, values + 4 * d, 4, stride, to_scores, count, at, to_factors)
+                    d += 8
+                while d < head_dim:
+                    at = to_outs + line * d
+                    _add_outer(1, values + 4 * d, 4, stride, to_scores, count, at, to_factors)
+                    d += 1
+            for q in range(lanes):
+                place = ((token + q // shared) * kv_heads + head) * shared + q % shared
+                taken = carray(_floats_at(a[7] + step * place), head_dim)
+                for d in range(head_dim):
+                    taken[d] = outs[d, q] / state[0, q]
+
+    return _on_all_threads(kernel)
+
+
+def run_length(shared: int) -> int:
+    """The most tokens of a run, whose queries share `QUERIES` lanes."""
+    return QUERIES // shared
+
+
+@_inner
+def _hide(scores: Any, start: Any, count: Any, last: Any, window: Any) -> None:
+    """`_FEWEST` where a query does not see a position, of `count` from `start` on."""
+    for p in range(max(last[0] + 1 - start, 0), count):
+        for q in range(QUERIES):
+            if start + p > last[q]:
+                scores[p, q] = _FEWEST
+    if window:
+        for p in range(min(last[QUERIES - 1] - window + 1 - start, count)):
+            for q in range(QUERIES):
+                if start + p <= last[q] - window:
+                    scores[p, q] = _FEWEST
 
 
 def _use_whole_registers(builder: Any) -> None:

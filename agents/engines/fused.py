@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import is_fake
 
 from ludus.agents.engines import compiled
-from ludus.agents.engines.compiled import FEW, LANES, OUTPUTS, ROWS, TOKENS, bits
-from ludus.agents.engines.slots import Step, attend
+from ludus.agents.engines.compiled import FEW, LANES, OUTPUTS, QUERIES, ROWS, TOKENS, bits, run_length
+from ludus.agents.engines.slots import Step
 from ludus.tools.compiling import compile_once
 
 MODELS = {"LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
@@ -41,6 +41,7 @@ def can_fuse(model: Any) -> bool:
     return (
         config.hidden_act == "silu"
         and decoder.layers[0].self_attn.head_dim % 2 == 0
+        and config.num_attention_heads <= QUERIES * config.num_key_value_heads
         and all(_is_in_memory(module.weight) for module in read)
         and not any(getattr(module, hooks) for module in left_out for hooks in _HOOKS)
     )
@@ -66,7 +67,9 @@ class FusedForward:
 
         def use() -> None:
             self._positions = compiled.positions(self._head_dim, self._normed)
-            self._attention = compiled.attention(self._head_dim, self._heads // self._kv_heads)
+            shape = self._head_dim, self._heads // self._kv_heads
+            self._attention = compiled.attention(*shape)
+            self._attention_of_runs = compiled.attention_of_runs(*shape)
             self._add_norm, self._gate = compiled.add_norm(), compiled.gate()
             self._products = compiled.products()
 
@@ -79,9 +82,10 @@ class FusedForward:
         cos_1TD, sin_1TD = decoder.rotary_emb(embedded, step.positions_1T)
         cos_TD, sin_TD = cos_1TD[0].contiguous(), sin_1TD[0].contiguous()
         hidden_TE, added_TE = embedded[0], None
+        runs_R3 = step.runs(run_length(self._heads // self._kv_heads))
         for index, layer in enumerate(self._layers):
             normed_TE = self._normalise(layer.input_layernorm, hidden_TE, added_TE)
-            mixed_TE = self._attend(index, layer.self_attn, normed_TE, cos_TD, sin_TD, step)
+            mixed_TE = self._attend(index, layer.self_attn, normed_TE, cos_TD, sin_TD, step, runs_R3)
             if layer is self._layers[-1]:  # of which nothing but each row's last token is needed
                 mixed_TE, hidden_TE = mixed_TE[step.last_N], hidden_TE[step.last_N]
             normed_TE = self._normalise(
@@ -128,7 +132,14 @@ class FusedForward:
         return out_TE
 
     def _attend(
-        self, index: int, attention: Any, x_TE: Tensor, cos_TD: Tensor, sin_TD: Tensor, step: Step
+        self,
+        index: int,
+        attention: Any,
+        x_TE: Tensor,
+        cos_TD: Tensor,
+        sin_TD: Tensor,
+        step: Step,
+        runs_R3: Tensor,
     ) -> Tensor:
         """What the output projection gets, [T, heads · head_dim]."""
         query_TE, key_TE, value_TE = (
@@ -157,25 +168,28 @@ class FusedForward:
         out_TE = torch.empty_like(query_TE)
         window: int | None = getattr(attention, "sliding_window", None)
         step.windows.add(window)
+        settings = self._kv_heads, step.store.length, window or 0, bits(attention.scaling)
+        store = keys.data_ptr(), values.data_ptr()
         if step.singles:
             self._attention(
                 step.singles * self._kv_heads,
-                self._kv_heads,
-                step.store.length,
-                window or 0,
-                bits(attention.scaling),
+                *settings,
                 query_TE.data_ptr(),
                 out_TE.data_ptr(),
                 step.rows_T.data_ptr(),
                 step.positions_1T.data_ptr(),
-                keys.data_ptr(),
-                values.data_ptr(),
+                *store,
             )
-        query_THD, out_THD = (
-            tensor.view(tokens, self._heads, self._head_dim) for tensor in (query_TE, out_TE)
-        )
-        for bucket in step.buckets:
-            attend(bucket, query_THD, keys, values, out_THD, window, attention.scaling)
+        if len(runs_R3):
+            self._attention_of_runs(
+                len(runs_R3) * self._kv_heads,
+                *settings,
+                query_TE.data_ptr(),
+                out_TE.data_ptr(),
+                runs_R3.data_ptr(),
+                step.positions_1T.data_ptr(),
+                *store,
+            )
         return out_TE
 
     def _feed_forward(self, mlp: Any, x_TE: Tensor) -> Tensor:

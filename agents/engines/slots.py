@@ -11,7 +11,7 @@ keyword argument `slots` (a `Step`) down to it.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -175,20 +175,26 @@ class Step:
         self.windows: set[int | None] = set()
         """With which its layers were computed so far."""
         bounds = [*np.flatnonzero(np.diff(kind_N[order_N], prepend=-1)), len(order_N)]
-        parts = [slice(begin, end) for begin, end in pairwise(bounds)]
-
-        def bucket(part: slice) -> _Bucket:
-            return _bucket(
-                row_N[order_N[part]], count_N[order_N[part]], begin_N[part.start], position_T, device
-            )
-
-        self._of_singles = partial(bucket, parts[0]) if self.singles else None
-        self.buckets = [bucket(part) for part in parts[bool(self.singles) :]]
-        """Of rows that get several tokens."""
+        self._parts = [slice(begin, end) for begin, end in pairwise(bounds)]
+        self._of_part = lambda part: _bucket(
+            row_N[order_N[part]], count_N[order_N[part]], begin_N[part.start], position_T, device
+        )
+        self._runs_N3 = np.stack([row_N[order_N], begin_N, count_N[order_N]], axis=1)
 
     @cached_property
-    def all_buckets(self) -> list[_Bucket]:
-        return [self._of_singles(), *self.buckets] if self._of_singles else self.buckets
+    def buckets(self) -> list[_Bucket]:
+        """Of all rows."""
+        return [self._of_part(part) for part in self._parts]
+
+    def runs(self, most: int) -> torch.Tensor:
+        """The tokens of rows that get several, cut into runs of at most `most`: [R, 3], the row of the store,
+        the index of the first token among the packed ones, and how many there are."""
+        row_M, begin_M, count_M = self._runs_N3[self.singles :].T
+        runs_M = -(-count_M // most)
+        within_R = _ranges(runs_M)[1] * most
+        row_R, begin_R, count_R = (np.repeat(each, runs_M) for each in (row_M, begin_M, count_M))
+        runs_R3 = [row_R, begin_R + within_R, np.minimum(count_R - within_R, most)]
+        return torch.from_numpy(np.stack(runs_R3, axis=1))
 
 
 def _bucket(row_M: Ints, count_M: Ints, first: int, position_T: Ints, device: torch.device) -> _Bucket:
@@ -260,7 +266,7 @@ def slot_attention(
     keys, values = slots.store.write(layer, slots.places_T, key[0].transpose(0, 1), value[0].transpose(0, 1))
     query_THD = query[0].transpose(0, 1)
     output_THD = query.new_empty(query.shape[2], query.shape[1], value.shape[3])
-    for bucket in slots.all_buckets:
+    for bucket in slots.buckets:
         attend(bucket, query_THD, keys, values, output_THD, sliding_window, scaling, softcap, s_aux)
     return output_THD[None], None
 
