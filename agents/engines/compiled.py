@@ -34,7 +34,7 @@ ROWS = 2
 """Rows of the weight that are read together, so that tokens are read half as often."""
 LANES = 16
 """Numbers of a vector instruction."""
-FEW = 8
+FEW = 32
 """Tokens up to which `products` outruns the library's matrix product, which is made for many."""
 QUERIES = 2 * LANES
 """Queries that attend together; the products of each are lanes of vectors, which no other one touches."""
@@ -239,8 +239,7 @@ def _dot(context: Any, size: Any, a: Any, b: Any) -> Any:
 
 @intrinsic(prefer_literal=True)
 def _dots_of_many(context: Any, size: Any, a: Any, b: Any, stride: Any, out: Any) -> Any:
-    """out[i] ← a · b[i] for `LANES` vectors b, `stride` bytes apart, of a length that `LANES` divides. Their
-    products are summed across lanes for all of them at once: halves of two vectors are added to one."""
+    """out[i] ← a · b[i] for `LANES` vectors b, `stride` bytes apart, of a length that `LANES` divides."""
     vector = ir.VectorType(ir.FloatType(), LANES)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -259,22 +258,37 @@ def _dots_of_many(context: Any, size: Any, a: Any, b: Any, stride: Any, out: Any
                 total = builder.fadd(total, product, flags=_LOOSE)
             return total
 
-        sums, width = [products(index) for index in range(LANES)], 1
-        while len(sums) > 1:
-            low = [(lane if lane % (2 * width) < width else lane + LANES - width) for lane in range(LANES)]
-            halves = [
-                ir.Constant(ir.VectorType(_I32, LANES), [lane + shift for lane in low])
-                for shift in (0, width)
-            ]
-            sums = [
-                builder.fadd(*(builder.shuffle_vector(x, y, half) for half in halves), flags=_LOOSE)
-                for x, y in zip(sums[::2], sums[1::2], strict=True)
-            ]
-            width *= 2
-        builder.store(sums[0], _at(builder, out, vector), align=4)
+        sums = _sums_of_lanes(builder, [products(index) for index in range(LANES)])
+        builder.store(sums, _at(builder, out, vector), align=4)
         return context.get_dummy_value()
 
     return types.void(size, *[types.int64] * 4), generate
+
+
+def _fetch(builder: Any, address: Any) -> None:
+    """Begin to load a line of memory, if it is there."""
+    pointer = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), (pointer, _I32, _I32, _I32))
+    fetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    read, often, data = (ir.Constant(_I32, number) for number in (0, 3, 1))
+    builder.call(fetch, (builder.inttoptr(address, pointer), read, often, data))
+
+
+def _sums_of_lanes(builder: Any, vectors: list[Any]) -> Any:
+    """The sum of each of `LANES` vectors' lanes, as one vector: halves of two vectors are added to one, and
+    again."""
+    width = 1
+    while len(vectors) > 1:
+        low = [(lane if lane % (2 * width) < width else lane + LANES - width) for lane in range(LANES)]
+        halves = [
+            ir.Constant(ir.VectorType(_I32, LANES), [lane + shift for lane in low]) for shift in (0, width)
+        ]
+        vectors = [
+            builder.fadd(*(builder.shuffle_vector(x, y, half) for half in halves), flags=_LOOSE)
+            for x, y in zip(vectors[::2], vectors[1::2], strict=True)
+        ]
+        width *= 2
+    return vectors[0]
 
 
 def _splat(builder: Any, number: Any, vector: Any) -> Any:
@@ -619,19 +633,22 @@ def _dots(context: Any, tokens: Any, x: Any, weight: Any, out: Any, distance: An
         with cgutils.for_range(builder, builder.udiv(length, length.type(LANES))) as loop:
             offset = builder.mul(loop.index, length.type(4 * LANES))
             weights = [load(weight, row, offset) for row in range(ROWS)]
+            for row in range(ROWS, 2 * ROWS):  # those of the next call, while there is something to compute
+                ahead = builder.add(offset, builder.mul(size, length.type(row)))
+                _fetch(builder, builder.add(weight, ahead))
             for token, totals in enumerate(sums):
                 part = load(x, token, offset)
                 for total, weights_of_row in zip(totals, weights, strict=True):
                     product = builder.fmul(part, weights_of_row, flags=_LOOSE)
                     builder.store(builder.fadd(builder.load(total), product, flags=_LOOSE), total)
-        kind = ir.FunctionType(number, (number, vector))
-        reduce = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.fadd.v{LANES}f32")
-        for token, totals in enumerate(sums):
-            for row, total in enumerate(totals):
-                result = builder.call(reduce, (number(0.0), builder.load(total)), fastmath=_LOOSE)
-                place = builder.add(out, builder.mul(distance, length.type(token)))
-                place = builder.add(place, length.type(4 * row))
-                builder.store(result, builder.inttoptr(place, number.as_pointer()), align=4)
+        flat = [builder.load(total) for totals in sums for total in totals]
+        filled = flat + [zeros] * (LANES - len(flat))
+        found, results = _sums_of_lanes(builder, filled), ir.VectorType(number, ROWS)
+        for token in range(len(sums)):
+            lanes = ir.Constant(ir.VectorType(_I32, ROWS), [ROWS * token + row for row in range(ROWS)])
+            place = builder.add(out, builder.mul(distance, length.type(token)))
+            pair = builder.shuffle_vector(found, found, lanes)
+            builder.store(pair, _at(builder, place, results), align=4)
         return context.get_dummy_value()
 
     return types.void(tokens, *[types.int64] * 5), generate
