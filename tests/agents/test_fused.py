@@ -212,10 +212,16 @@ def test_an_engine_samples_the_same_by_either_forward() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 600), st.integers(0, 40), st.integers(0, 2**32 - 1), st.floats(0.01, 8))
-def test_attention_of_single_tokens(length: int, window: int, seed: int, scale: float) -> None:
+@given(
+    st.integers(1, 600),
+    st.integers(0, 40),
+    st.integers(0, 2**32 - 1),
+    st.floats(0.01, 8),
+    st.sampled_from([8, 32]),
+)
+def test_attention_of_single_tokens(length: int, window: int, seed: int, scale: float, size: int) -> None:
     """Over tiles, windows and scores of any size."""
-    heads, kv_heads, size, rows = 6, 2, 8, 3
+    heads, kv_heads, rows = 6, 2, 3
     generator = torch.Generator().manual_seed(seed)
     query = torch.randn(2, heads * size, generator=generator)
     keys, values = torch.randn(2, rows, length, kv_heads, size, generator=generator)
@@ -230,18 +236,65 @@ def test_attention_of_single_tokens(length: int, window: int, seed: int, scale: 
         *(tensor.data_ptr() for tensor in (query, out, row_N, position_N, keys, values)),
     )
     for n, (row, position) in enumerate(zip(row_N.tolist(), position_N.tolist(), strict=True)):
-        begin = max(0, position + 1 - window) if window else 0
-        seen = slice(begin, position + 1)
-        expected = scaled_dot_product_attention(
-            query[n].view(heads, 1, size).double(),
-            keys[row, seen].repeat_interleave(heads // kv_heads, 1).transpose(0, 1).double(),
-            values[row, seen].repeat_interleave(heads // kv_heads, 1).transpose(0, 1).double(),
-            scale=scale,
+        assert_attention(out[n], query[n], keys[row], values[row], position, window, scale)
+
+
+def assert_attention(
+    out_E: Tensor, query_E: Tensor, keys: Tensor, values: Tensor, position: int, window: int, scale: float
+) -> None:
+    """The token at a position attends to keys and values of its row, [length, kv_heads, head_dim], as
+    torch's own attention does."""
+    kv_heads, size = keys.shape[1:]
+    shared = len(query_E) // size // kv_heads
+    seen = slice(max(0, position + 1 - window) if window else 0, position + 1)
+    expected = scaled_dot_product_attention(
+        query_E.view(-1, 1, size).double(),
+        keys[seen].repeat_interleave(shared, 1).transpose(0, 1).double(),
+        values[seen].repeat_interleave(shared, 1).transpose(0, 1).double(),
+        scale=scale,
+    )
+    # A score's error moves its weight by as much; sums of at most 1 · |value|.
+    largest = float(scale * query_E.norm() * keys[seen].norm(dim=-1).max())
+    bound = 4 * (size + position + 8) * UNIT * (1 + largest) * float(values.abs().max())
+    assert (out_E.view(-1, 1, size) - expected).abs().max() <= bound
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 600),
+    st.integers(1, 45),
+    st.sampled_from([0, 3, 300]),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([4, 24]),
+    st.sampled_from([3, 32]),
+)
+def test_attention_of_runs(length: int, count: int, window: int, seed: int, size: int, shared: int) -> None:
+    """Over tiles and windows; however the last tokens of a row are cut into runs, to the same bits."""
+    kv_heads, row, scale = 2, 1, size**-0.5
+    count, most = min(count, length), compiled.run_length(shared)
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randn(count, kv_heads * shared * size, generator=generator)
+    keys, values = torch.randn(2, 2, length, kv_heads, size, generator=generator)
+    positions = torch.arange(length - count, length)
+
+    def computed(most: int) -> Tensor:
+        firsts = range(0, count, most)
+        runs_R3 = torch.tensor([[row, first, min(most, count - first)] for first in firsts])
+        out = torch.empty_like(query)
+        compiled.attention_of_runs(size, shared)(
+            len(runs_R3) * kv_heads,
+            kv_heads,
+            length,
+            window,
+            bits(scale),
+            *(tensor.data_ptr() for tensor in (query, out, runs_R3, positions, keys, values)),
         )
-        # A score's error moves its weight by as much; sums of at most 1 · |value|.
-        largest = float(scale * query.norm() * keys[row, seen].norm(dim=-1).max())
-        bound = 4 * (size + position + 8) * UNIT * (1 + largest) * float(values.abs().max())
-        assert (out[n].view(heads, 1, size) - expected).abs().max() <= bound
+        return out
+
+    found = computed(most)
+    assert torch.equal(found, computed(1))
+    for n, position in enumerate(positions.tolist()):
+        assert_attention(found[n], query[n], keys[row], values[row], position, window, scale)
 
 
 @settings(max_examples=25, deadline=None)
