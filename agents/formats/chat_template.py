@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateSyntaxError
 
 from ludus.agents.formats.base import FormatError
 from ludus.agents.formats.calls.reply import (
@@ -23,6 +23,7 @@ from ludus.agents.formats.calls.reply import (
 )
 from ludus.agents.formats.control_tokens import ControlTokens
 from ludus.envs.chat import Chat, content_text
+from ludus.tools.wording import first_line
 
 _NOW = re.compile(r"""strftime_now\(\s*("[^"]*"|'[^']*')\s*\)""")
 
@@ -127,12 +128,18 @@ class ChatTemplate:
                 add_generation_prompt=generate,
                 tokenize=False,
             )
-        # A template that takes arguments in another form adds a text to an object, or walks through a text.
-        except (TemplateError, TypeError) as error:
+        except TemplateSyntaxError as error:
+            raise FormatError(
+                f"the chat template of {self.name} is broken (line {error.lineno}: {first_line(error)}): "
+                "put the model's own back"
+            ) from error
+        # A template refuses, or its expressions fail as any Python does: one that takes arguments in another
+        # form adds a text to an object, or walks through a text.
+        except Exception as error:
             roles = ", ".join(message["role"] for message in messages)
             raise FormatError(
-                f"the chat template of {self.name} refuses messages with the roles {roles} ({error}): "
-                "use a model whose template takes them"
+                f"the chat template of {self.name} refuses messages with the roles {roles} "
+                f"({first_line(error)}): use a model whose template takes them"
             ) from error
 
     def _source(self, with_tools: bool) -> str:

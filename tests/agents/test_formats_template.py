@@ -301,6 +301,22 @@ def test_what_a_template_refuses_is_explained():
         TemplateFormat(endless)
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ("{{ 1 / 0 }}", r"refuses messages with the roles user \(division by zero\)"),
+        ("{{ messages['0'][1].x }}", "refuses messages"),
+        ("{{ messages[9].content[0] }}", "refuses messages"),
+        ("{{ 'x'.encode('utf-7', 'nothing').decode(3) }}", "refuses messages"),
+        ("\n{% for m in messages %}{{ m.content }", r"is broken \(line 2: .*put the model's own back"),
+    ],
+)
+def test_a_template_that_fails_is_one_line(broken, told):
+    with pytest.raises(FormatError, match=told) as refused:
+        TemplateFormat(byte_level_tokenizer(broken))
+    assert "\n" not in str(refused.value)
+
+
 def test_the_history_must_end_with_the_reply():
     with pytest.raises(ValueError, match="assistant's reply"):
         TemplateFormat(byte_level_tokenizer(CHATML)).next_prompt(START, (1, 2), [])
