@@ -24,18 +24,17 @@ from transformers import PreTrainedModel
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.models import (
     ADAPTER_FILE,
+    ADAPTER_WEIGHTS,
     DTYPES,
     ModelLoadError,
     adapter_base,
     load_model,
     quiet_transformers,
+    writing_model,
 )
 from ludus.agents.quantization import is_quantized, source, whole_layer, whole_weight
-from ludus.tools.checksums import seal_folder
-from ludus.tools.files import replacing_folder
 from ludus.tools.wording import did_you_mean
 
-WEIGHTS_FILE = "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
 """The name that stands for every linear layer but the output embedding."""
 Start = Literal["default", "pissa"]
@@ -131,10 +130,10 @@ def add_adapter(
     generator = torch.Generator().manual_seed(seed)
     model.requires_grad_(False)
     for name, layer in layers.items():
-        device = layer.weight.device
         if start == "pissa":
-            term = _principal(name, layer, rank, scaling).to(device)
+            term = _principal(name, layer, rank, scaling)
         else:
+            device = layer.weight.device
             bound = layer.in_features**-0.5  # PEFT's: Kaiming's, for a leaky ReLU of slope √5
             a_RI = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
             b_OR = torch.zeros(layer.out_features, rank, device=device)
@@ -162,11 +161,13 @@ def targeted_layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str,
             f"{type(model).__name__} has no nn.Linear but the output embedding, so there is nothing to "
             "adapt; train it whole, without [adapter]"
         )
-    return {
-        name: layer
-        for name, layer in layers.items()
-        if any(target == ALL_LINEAR or _is_called(name, target) for target in targets)
-    }
+    return {name: layer for name, layer in layers.items() if _is_meant(name, targets)}
+
+
+def layers_meant(model: PreTrainedModel, config: Mapping[str, Any]) -> list[str]:
+    """The names of the layers that a configuration of PEFT's adapts; none where it leaves some out by other
+    keys than `target_modules`."""
+    return sorted(_meant(config, _linear_layers(model)))
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:
@@ -202,7 +203,8 @@ def merge_adapter(path_or_name: str | Path, target: Path) -> None:
     base that was quantised for the adapter is written as the adapter knows it, each weight rounded once.
 
     Raises:
-        ModelLoadError: there is no adapter at that path, or it cannot be loaded.
+        ModelLoadError: there is no adapter at that path, it cannot be loaded, or the folder cannot be
+            written to.
         AdapterError: the folder has something in it.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -210,17 +212,16 @@ def merge_adapter(path_or_name: str | Path, target: Path) -> None:
     base = adapter_base(path_or_name)
     if base is None:
         raise AdapterError(f"{path_or_name} is a whole model, not an adapter: there is nothing to merge")
-    merged = load_model(path_or_name, _stored_dtype(base))
-    terms = adapter_terms(merged.model)
-    for name, layer in _linear_layers(merged.model).items():
-        if name in terms or is_quantized(layer):
-            delta_OI = terms[name].delta_OI() if name in terms else 0.0
-            merged.model.set_submodule(name, whole_layer(layer, whole_weight(layer) + delta_OI))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_folder(target) as scratch, quiet_transformers():
-        merged.model.save_pretrained(scratch)
-        merged.tokenizer.save_pretrained(scratch)
-        seal_folder(scratch)
+    with writing_model(target) as scratch:
+        merged = load_model(path_or_name, _stored_dtype(base))
+        terms = adapter_terms(merged.model)
+        for name, layer in _linear_layers(merged.model).items():
+            if name in terms or is_quantized(layer):
+                delta_OI = terms[name].delta_OI() if name in terms else 0.0
+                merged.model.set_submodule(name, whole_layer(layer, whole_weight(layer) + delta_OI))
+        with quiet_transformers():
+            merged.model.save_pretrained(scratch)
+            merged.tokenizer.save_pretrained(scratch)
 
 
 def adapter_terms(model: nn.Module) -> dict[str, LowRank]:
@@ -266,7 +267,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
         "start_rank": max(term.start_rank for term in terms.values()),
         "quantize": "nf4" if any(is_quantized(model.get_submodule(name)) for name in terms) else "none",
     }
-    safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, {_OURS: json.dumps(ours)})
+    safetensors.torch.save_file(tensors, folder / ADAPTER_WEIGHTS, {_OURS: json.dumps(ours)})
 
 
 def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
@@ -282,8 +283,8 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
     for key, tensor in tensors.items():
         if (found := _KEY.fullmatch(key)) is None:
             raise AdapterError(
-                f"{folder}: {WEIGHTS_FILE} holds {key}, and only pairs of lora_A and lora_B can be loaded; "
-                "train without modules_to_save, biases and DoRA"
+                f"{folder}: {ADAPTER_WEIGHTS} holds {key}, and only pairs of lora_A and lora_B can be "
+                "loaded; train without modules_to_save, biases and DoRA"
             )
         # In memory of its own: its alignment there decides which instructions linear algebra uses.
         matrices.setdefault(found[1], {})[found[2]] = tensor.to(torch.float32, copy=True)
@@ -293,6 +294,16 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
         layer = layers.get(name)
         if a_RI is None or b_OR is None or a_RI.ndim != 2 or b_OR.ndim != 2 or len(a_RI) != b_OR.shape[1]:
             raise AdapterError(f"{folder}: {name} has no matching lora_A and lora_B: fetch or save it anew")
+        if not (a_RI.isfinite().all() and b_OR.isfinite().all()):
+            raise AdapterError(
+                f"{folder}: {name} has numbers that are NaN or infinite: its training diverged, or "
+                f"{ADAPTER_WEIGHTS} is damaged; take an earlier one, or fetch it anew"
+            )
+        if len(a_RI) != (rank := _rank(config, name)):
+            raise AdapterError(
+                f"{folder}: {ADAPTER_FILE} gives {name} rank {rank}, but its matrices have rank {len(a_RI)}: "
+                "the two files are of different adapters; fetch or save it anew"
+            )
         if layer is None or (layer.out_features, layer.in_features) != (len(b_OR), a_RI.shape[1]):
             what = (
                 f"has no linear layer {name} that could be adapted"
@@ -308,7 +319,19 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
             layer.weight.device
         )
     if not terms:
-        raise AdapterError(f"{folder}: {WEIGHTS_FILE} is empty: fetch or save it anew")
+        raise AdapterError(f"{folder}: {ADAPTER_WEIGHTS} is empty: fetch or save it anew")
+    meant = _meant(config, layers) or terms.keys()
+    if surplus := sorted(terms.keys() - meant):
+        raise AdapterError(
+            f"{folder}: {ADAPTER_WEIGHTS} has matrices for {surplus[0]}, which the target_modules of "
+            f"{ADAPTER_FILE} do not mean: the two files are of different adapters; fetch or save it anew"
+        )
+    if absent := sorted(meant - terms.keys()):
+        raise AdapterError(
+            f"{folder} has nothing for {absent[0]} of {model.config.name_or_path}, which its target_modules "
+            f"mean: it is for another base, or a part of {ADAPTER_WEIGHTS} is missing; name the base that it "
+            "was trained on, or fetch it anew"
+        )
     now, then = _base_key(model, terms), ours.get("base", "")
     if then and then.partition(":")[0] == now.partition(":")[0] and then != now:
         raise AdapterError(
@@ -329,7 +352,10 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(config["base_model_name_or_path"], str):
             raise TypeError
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        _rank(config, ""), _meant(config, [""])  # numbers and patterns
+        if not math.isfinite(_of_layer(config, "alpha_pattern", "lora_alpha", "")):
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError, re.error) as error:
         raise AdapterError(
             f"{file} is not an adapter's configuration, which names its base as base_model_name_or_path "
             f"({type(error).__name__}): fetch or save it anew"
@@ -394,6 +420,10 @@ def _linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
     }
 
 
+def _is_meant(name: str, targets: Iterable[str]) -> bool:
+    return any(target == ALL_LINEAR or _is_called(name, target) for target in targets)
+
+
 def _is_called(name: str, target: str) -> bool:
     return name == target or name.endswith(f".{target}")
 
@@ -416,10 +446,30 @@ def _plain(number: float) -> float:
 
 
 def _scaling(config: Mapping[str, Any], name: str, rank: int) -> float:
-    patterns = config.get("alpha_pattern") or {}
-    matching = (own for pattern, own in patterns.items() if re.fullmatch(rf"(.*\.)?({pattern})", name))
-    alpha = float(next(matching, config.get("lora_alpha", 8)))
+    alpha = _of_layer(config, "alpha_pattern", "lora_alpha", name)
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _rank(config: Mapping[str, Any], name: str) -> int:
+    return int(_of_layer(config, "rank_pattern", "r", name))
+
+
+def _of_layer(config: Mapping[str, Any], patterns: str, key: str, name: str) -> float:
+    """A layer's own number, or that of all; 8 is PEFT's default."""
+    own = (config.get(patterns) or {}).items()
+    matching = (number for pattern, number in own if re.fullmatch(rf"(.*\.)?({pattern})", name))
+    return float(next(matching, config.get(key, 8)))
+
+
+def _meant(config: Mapping[str, Any], layers: Iterable[str]) -> set[str]:
+    """As `layers_meant`."""
+    targets = config.get("target_modules")
+    if not targets or any(config.get(key) for key in ("exclude_modules", "layers_to_transform")):
+        return set()
+    if isinstance(targets, str) and targets != ALL_LINEAR:
+        return {name for name in layers if re.fullmatch(targets, name)}
+    names = [targets] if isinstance(targets, str) else targets
+    return {name for name in layers if _is_meant(name, names)}
 
 
 def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
@@ -444,13 +494,13 @@ def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
 
 def _read_weights(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors, and what `save_adapter` wrote beside them."""
-    return safetensors.torch.load_file(folder / WEIGHTS_FILE), _read_ours(folder)
+    return safetensors.torch.load_file(folder / ADAPTER_WEIGHTS), _read_ours(folder)
 
 
 def _read_ours(folder: Path) -> dict[str, Any]:
-    file = folder / WEIGHTS_FILE
+    file = folder / ADAPTER_WEIGHTS
     if not file.is_file():
-        raise AdapterError(f"{folder} has no {WEIGHTS_FILE}: save it with PEFT's save_pretrained")
+        raise AdapterError(f"{folder} has no {ADAPTER_WEIGHTS}: save it with PEFT's save_pretrained")
     try:
         with safetensors.safe_open(file, "pt") as opened:
             ours: dict[str, Any] = json.loads((opened.metadata() or {}).get(_OURS, "{}"))

@@ -7,9 +7,9 @@ from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
 
-from ludus.agents.models import ModelLoadError, import_train_extra
-from ludus.tools.checksums import seal_folder, sha256_of
-from ludus.tools.files import cache_directory, replacing_folder
+from ludus.agents.models import ModelLoadError, import_train_extra, writing_model
+from ludus.tools.checksums import sha256_of
+from ludus.tools.files import cache_directory
 from ludus.tools.wording import first_line
 
 
@@ -18,9 +18,11 @@ def unpacked(file: Path) -> Path:
     the cache, under a hash of the file, and made if it is not there yet.
 
     Raises:
-        ModelLoadError: if the file is damaged, or holds something that `transformers` or the `gguf` package
-            cannot read, or there is no room for the weights.
+        ModelLoadError: if the file is not there or damaged, or holds something that `transformers` or the
+            `gguf` package cannot read, or there is no room for the weights.
     """
+    if not file.is_file():
+        raise ModelLoadError(f"no file {file}: check the path")
     target = cache_directory("models") / f"gguf-{sha256_of(file)[:24]}"
     if target.is_dir():
         return target
@@ -42,15 +44,12 @@ def unpacked(file: Path) -> Path:
         plain = type(model)(model.config)
     plain.load_state_dict(model.state_dict(), assign=True)
     try:
-        with replacing_folder(target) as scratch:
+        with writing_model(target) as scratch:
             plain.save_pretrained(scratch)
             tokenizer.save_pretrained(scratch)
-            seal_folder(scratch)
-    except OSError as error:
-        raise ModelLoadError(
-            f"{file} cannot be unpacked ({first_line(error)}): its weights need 4 bytes each as float32; "
-            "make room, or set XDG_CACHE_HOME"
-        ) from error
+    except ModelLoadError as error:
+        error.add_note(f"the weights of {file} are unpacked there, as 4 bytes each; XDG_CACHE_HOME moves it")
+        raise
     return target
 
 

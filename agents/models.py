@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
-from ludus.tools.checksums import FOLDER_FILE, damaged_file
+from ludus.tools.checksums import FOLDER_FILE, damaged_file, seal_folder
 from ludus.tools.content import content_key
 from ludus.tools.errors import UserError
+from ludus.tools.files import replacing_folder
 from ludus.tools.wording import first_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 """The files fetched from the hub: no pickles, no code."""
 ADAPTER_FILE = "adapter_config.json"
 """What makes a folder that of an adapter, whose base it names."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
@@ -75,10 +77,12 @@ def load_model(
     if dtype not in DTYPES:
         raise ModelLoadError(f"unknown dtype {dtype!r}: it is one of {', '.join(DTYPES)}")
     target = _device(torch, device)
+    if dtype == "bfloat16" and not _has_bfloat16(torch, target):
+        raise ModelLoadError(f"{device} does not compute in bfloat16 (it is older than that): use float32")
     with quiet_transformers():
         folder = _find(path_or_name)
         name, base = _base(path_or_name, folder)
-        tokenizer = _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
+        tokenizer = _load_tokenizer(transformers, _tokenizer_folder(path_or_name, folder), path_or_name)
         model = _load_weights(torch, transformers, base, name, dtype)
     local = Path(name).expanduser()
     model.config.name_or_path = str(local.resolve() if local.exists() else name)
@@ -139,7 +143,7 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        folder = _find(path_or_name)
+        folder = _tokenizer_folder(path_or_name, _find(path_or_name))
         tokenizer = _load_tokenizer(transformers, folder, path_or_name)
         generation = None
         if (folder / "generation_config.json").is_file():
@@ -155,9 +159,8 @@ def load_tokenizer(path_or_name: str | Path) -> Any:
     """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        folder = _find(path_or_name)
-        _, base = _base(path_or_name, folder)
-        return _load_tokenizer(transformers, _tokenizer_folder(folder, base), path_or_name)
+        folder = _tokenizer_folder(path_or_name, _find(path_or_name))
+        return _load_tokenizer(transformers, folder, path_or_name)
 
 
 def count_words(tokenizer: Any) -> int:
@@ -200,6 +203,27 @@ def format_of(
     # Where no file names any, some architectures have a default, which is a word in another vocabulary.
     ends = [id for id in ends if id in tokenizer.added_tokens_decoder]
     return TemplateFormat(tokenizer, ends=[*ends, *(vocabulary[token] for token in stop_tokens)], day=day)
+
+
+@contextmanager
+def writing_model(target: Path) -> Iterator[Path]:
+    """A folder to save a model and its tokenizer in; it becomes `target` once it is complete, with checksums.
+
+    Raises:
+        ModelLoadError: it cannot be written to, or there is no room.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing_folder(target) as scratch:
+            yield scratch
+            seal_folder(scratch)
+    except (OSError, SafetensorError) as error:
+        raise ModelLoadError(
+            f"{target} cannot be written ({first_line(error)}): make room there, check the folder's "
+            "permissions, or name another one"
+        ) from error
 
 
 @contextmanager
@@ -254,10 +278,24 @@ def _device(torch: Any, device: str) -> Any:
     return target
 
 
+def _has_bfloat16(torch: Any, device: Any) -> bool:
+    """A GPU that only imitates it, which torch would let pass, is slow, and none that kernels are compiled
+    for."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            supported: bool = torch.cuda.is_bf16_supported(including_emulation=False)
+            return supported
+    try:
+        torch.ones(1, dtype=torch.bfloat16, device=device) + 1
+    except (RuntimeError, TypeError):
+        return False
+    return True
+
+
 def _find(path_or_name: str | Path) -> Path:
     """The folder of a model or adapter; fetched from the hub if there is no such local folder."""
     folder = Path(path_or_name).expanduser()
-    if folder.is_file() and folder.suffix == ".gguf":
+    if folder.suffix.lower() == ".gguf" and not folder.is_dir():
         from ludus.agents.gguf import unpacked
 
         return unpacked(folder)
@@ -270,10 +308,20 @@ def _find(path_or_name: str | Path) -> Path:
             raise ModelLoadError(f"no folder {path_or_name}: check the path")
         folder = _fetch(path_or_name)
     if not (folder / "config.json").is_file() and not (folder / ADAPTER_FILE).is_file():
-        inside = sorted(path.parent.name for path in folder.glob("*/config.json"))
-        hint = f"did you mean {folder / inside[0]}?" if inside else "give one that save_pretrained wrote"
+        if (folder / ADAPTER_WEIGHTS).is_file():
+            raise ModelLoadError(
+                f"{path_or_name} is an adapter without {ADAPTER_FILE}: fetch or save it anew"
+            )
+        files = (f"{above}*/{file}" for above in ("", "models/") for file in ("config.json", ADAPTER_FILE))
+        inside = sorted((path.parent for file in files for path in folder.glob(file)), key=_final_first)
+        hint = f"did you mean {inside[0]}?" if inside else "give one that save_pretrained wrote"
         raise ModelLoadError(f"{path_or_name} has no config.json, so it is not a model's folder: {hint}")
     return folder
+
+
+def _final_first(folder: Path) -> tuple[bool, Path]:
+    """Of the models in a run's folder."""
+    return folder.name != "final", folder
 
 
 def _base(name: str | Path, folder: Path) -> tuple[str | Path, Path]:
@@ -298,9 +346,10 @@ def _base(name: str | Path, folder: Path) -> tuple[str | Path, Path]:
     return base, found
 
 
-def _tokenizer_folder(folder: Path, base: Path) -> Path:
-    """An adapter may have a tokenizer of its own."""
-    return folder if any((folder / file).is_file() for file in _TOKENIZER_FILES) else base
+def _tokenizer_folder(name: str | Path, folder: Path) -> Path:
+    """An adapter may have a tokenizer of its own; else its base has it."""
+    has_one = any((folder / file).is_file() for file in _TOKENIZER_FILES)
+    return folder if has_one else _base(name, folder)[1]
 
 
 def _refuse_damaged(folder: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from transformers import PreTrainedModel
 
+from ludus.agents import adapter as adapter_module
 from ludus.agents.adapter import (
     AdapterError,
     adapter_terms,
@@ -21,7 +23,14 @@ from ludus.agents.adapter import (
 )
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
-from ludus.agents.models import LoadedModel, ModelLoadError, load_model, quiet_transformers
+from ludus.agents.models import (
+    LoadedModel,
+    ModelLoadError,
+    load_format,
+    load_model,
+    load_tokenizer,
+    quiet_transformers,
+)
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.cli import main
@@ -230,6 +239,37 @@ def test_a_merged_model_computes_the_same_and_is_no_adapter(
     assert not (tmp_path / "twice").exists()
 
 
+@pytest.mark.parametrize("where", ["a file/whole", "/proc/whole"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_loaded(
+    folder: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(adapter_module, "load_model", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(ModelLoadError, match=r"whole cannot be written.*name another one") as refused:
+        merge_adapter(folder, tmp_path / where)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_disk_that_is_full_while_merging_is_one_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise safetensors.SafetensorError("Error while serializing: I/O error: StorageFull (os error 28)")
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(ModelLoadError, match=r"whole cannot be written .*StorageFull.*make room"):
+        merge_adapter(folder, tmp_path / "whole")
+    assert not list(tmp_path.glob("*whole*"))
+
+
+def test_an_adapter_without_a_tokenizer_has_that_of_its_base(folder: Path, base: Path) -> None:
+    """As PEFT writes it."""
+    assert not list(folder.glob("tokenizer*"))
+    loaded = load_model(folder)
+    assert load_format(folder).stop_ids == loaded.format.stop_ids
+    assert load_tokenizer(folder).get_vocab() == loaded.tokenizer.get_vocab()
+
+
 def test_merging_keeps_the_type_that_the_base_is_stored_in(base: Path, tmp_path: Path) -> None:
     half = load_model(base, dtype="bfloat16")
     with quiet_transformers():
@@ -285,6 +325,14 @@ def refused(folder: Path, told: str) -> None:
         ({"a_key_of_tomorrow": 1}, "a_key_of_tomorrow = 1"),
         ({"init_lora_weights": "pissa"}, 'began as "pissa", for which PEFT changed the base'),
         ({"base_model_name_or_path": None}, "names its base"),
+        ({"r": "four"}, "not an adapter's configuration"),
+        ({"lora_alpha": None}, "not an adapter's configuration"),
+        ({"lora_alpha": float("nan")}, "not an adapter's configuration"),
+        ({"target_modules": "(q_proj"}, "not an adapter's configuration"),
+        (
+            {"target_modules": ["q_proj"]},
+            r"has matrices for .*down_proj, which the target_modules of .* do not",
+        ),
         ({"base_model_name_or_path": "/nowhere/at all"}, "whose base, /nowhere/at all, cannot be found"),
     ],
 )
@@ -310,6 +358,11 @@ def test_an_adapter_for_another_base_is_refused(folder: Path, base: Path, tmp_pa
             {"num_hidden_layers": 1, "layer_types": ["full_attention"]},
             r"another base: .* has no linear layer model\.layers\.1\.",
         ),
+        (
+            "deeper",
+            {"num_hidden_layers": 3, "layer_types": ["full_attention"] * 3},
+            r"has nothing for model\.layers\.2\..* for another base",
+        ),
         ("other", {}, "was trained on other weights than .* has now"),
     ):
         other = load_model(base)
@@ -331,7 +384,22 @@ def test_an_adapter_for_another_base_is_refused(folder: Path, base: Path, tmp_pa
             "only pairs of lora_A",
         ),
         (lambda tensors: dict(list(tensors.items())[1:]), "has no matching lora_A and lora_B"),
+        (
+            lambda tensors: dict(list(tensors.items())[2:]),
+            "has nothing for model.layers.0.* for another base, or a",
+        ),
         (lambda tensors: {}, "is empty"),
+        (
+            lambda tensors: {name: tensor * float("nan") for name, tensor in tensors.items()},
+            "that are NaN or infinite",
+        ),
+        (
+            lambda tensors: {
+                name: (tensor[:2] if "_A." in name else tensor[:, :2]).contiguous()
+                for name, tensor in tensors.items()
+            },
+            r"adapter_config.json gives .* rank 4, but its matrices have rank 2",
+        ),
     ],
 )
 def test_tensors_that_are_no_adapters_are_refused(folder: Path, damage: Any, told: str) -> None:
@@ -344,5 +412,8 @@ def test_weights_that_are_gone_or_cut_short(folder: Path) -> None:
     file = folder / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:-5])
     refused(folder, "corrupt or cut short")
-    file.unlink()
+    cut = file.rename(folder / "elsewhere")
     refused(folder, "has no adapter_model.safetensors")
+    cut.rename(file)
+    (folder / "adapter_config.json").unlink()
+    refused(folder, "is an adapter without adapter_config.json: fetch or save it anew")

@@ -2,11 +2,14 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from ludus.agents.formats.template import TemplateFormat
 from ludus.agents.gguf import unpacked
@@ -123,6 +126,7 @@ def test_damage_is_named(tmp_path: Path, cache: Path) -> None:
         refused(file, r"model\.gguf is (not a GGUF file, or damaged|cut short).*: fetch it anew")
     file.write_bytes(b"ZZZZ" + content[4:])
     refused(file, r"model\.gguf is not a GGUF file")
+    refused(tmp_path / "other.gguf", r"no file .*other\.gguf: check the path")
     assert not list(cache.glob("*"))
 
 
@@ -139,3 +143,17 @@ def test_an_unknown_type_of_numbers_is_named(tmp_path: Path) -> None:
 def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:
     file = write(tmp_path / "model.gguf", gguf.GGMLQuantizationType.Q8_0, architecture="starcoder")
     refused(file, r"model\.gguf holds a model that cannot be unpacked \(")
+
+
+def test_no_room_for_the_weights_is_one_line(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    file = write(tmp_path / "model.gguf", gguf.GGMLQuantizationType.Q8_0)
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(ModelLoadError, match=r"gguf-\w+ cannot be written \(.*No space left") as refused:
+        load_model(file)
+    assert "XDG_CACHE_HOME" in refused.value.__notes__[0]
+    assert not list(cache.glob("*"))

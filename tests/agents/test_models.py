@@ -4,11 +4,14 @@ import json
 import shutil
 import sys
 import warnings
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ludus.agents import models
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
 from ludus.agents.models import ModelLoadError, load_format, load_model, quiet_transformers
@@ -100,6 +103,9 @@ def test_a_file_instead_of_a_folder(folder):
 
 def test_a_folder_without_a_model(folder):
     refused(folder.parent, r"no config.json.*did you mean .*model\?")
+    for stage in ("best", "final"):
+        shutil.copytree(folder, folder.parent / "runs" / "a" / "models" / stage)
+    refused(folder.parent / "runs" / "a", r"no config.json.*did you mean .*models/final\?")
     (folder / "config.json").unlink()
     refused(folder, "no config.json.*save_pretrained")
 
@@ -202,6 +208,23 @@ def test_what_else_ends_a_turn(folder):
 def test_a_small_model_stops_where_a_run_says(built):
     loaded = load_model(built, stop_tokens=["<|user|>"])
     assert loaded.format.stop_ids == tuple(loaded.tokenizer.convert_tokens_to_ids(["<|end|>", "<|user|>"]))
+
+
+def test_a_device_without_bfloat16_is_named(built, monkeypatch):
+    """As far as can be told without one: torch says of a GPU before Ampere that it has them, by imitation."""
+    assert models._has_bfloat16(torch, torch.device("cpu"))
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    for major in (7, 8):
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda _, major=major: SimpleNamespace(major=major)
+        )
+        assert models._has_bfloat16(torch, torch.device("cuda")) == (major == 8)
+    monkeypatch.setattr(models, "_has_bfloat16", lambda *_: False)
+    refused(built, "cpu does not compute in bfloat16 .*: use float32", dtype="bfloat16")
+    assert load_model(built).model.dtype == torch.float32
 
 
 def resize(folder, rows):
