@@ -150,9 +150,11 @@ def _own_logits(model: Any, rows: Sequence[Sequence[int]], error: type[UserError
             ids = torch.tensor([row], device=model.device)
             logits.append(model(input_ids=ids, use_cache=False).logits[0, list(PLACES)])
     if not all(bool(of_row.isfinite().all()) for of_row in logits):
+        short = model.dtype.itemsize < 4
+        cause = f", or too large for {model.dtype}: load it as float32, or" if short else ":"
         raise error(
-            f"{type(model).__name__} gives logits that are NaN or infinite: its weights are damaged, or too "
-            f"large for {model.dtype}; fetch it anew, or load it as float32"
+            f"{type(model).__name__} gives logits that are NaN or infinite: its weights are damaged{cause} "
+            "fetch it anew"
         )
     return logits
 

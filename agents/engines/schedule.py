@@ -316,5 +316,5 @@ def context_of(model: object, limit: Reach, wanted: int | None) -> int:
             f"{type(model).__name__}'s configuration sets no max_position_embeddings: set engine.max_context"
         )
     if context not in limit:
-        raise EngineError(f"max_context={context}, but {limit.why}")
+        raise EngineError(f"max_context={context}, but {limit.why}: take no more")
     return context
