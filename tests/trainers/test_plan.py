@@ -1,5 +1,6 @@
 """`ludus plan`: what the code of a run allocates, found without allocating it."""
 
+import json
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Lfm2Config, LlamaConfig, LlamaForCausalLM, Mamba2Config
 
-from ludus.agents.adapter import add_adapter
+from ludus.agents import adapter as adapter_module
+from ludus.agents.adapter import add_adapter, save_adapter
 from ludus.agents.models import LoadedModel
 from ludus.cli import main
 from ludus.tools.errors import UserError
@@ -257,6 +259,38 @@ def test_rows_are_as_long_as_they_may_become(tiny: RunConfig, monkeypatch: pytes
     assert work.context == 4096
 
 
+def test_adapters_are_counted_as_they_are(
+    rewarded: RunConfig, work: Work, policy: LoadedModel, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """By what PEFT's configuration means; with what one that began as principal components subtracts."""
+    dump = rewarded.model_dump(exclude_none=True)
+    sizes = []
+    for init in ("default", "pissa"):
+        config = {**dump, "model": {"path": str(tiny_folder)}, "adapter": {"rank": 4, "init": init}}
+        sizes.append(parts(plan(RunConfig.model_validate(config), work), "load")["adapter"])
+    assert sizes[1] == 2 * sizes[0]
+    add_adapter(policy.model, 4, 1.0, ["q_proj"])
+    save_adapter(policy.model, tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "target_modules": r".*\.q_proj"}))
+    own = Work(source_of(tmp_path), 0, 4096, work.fine_tuned, work.sampled)
+    found = parts(plan(RunConfig.model_validate({**dump, "model": {"path": str(tmp_path)}}), own), "load")
+    assert found["adapter"] == weight_bytes(policy.model, trained=True)
+
+
+def test_an_adapter_of_a_base_in_four_bits_is_refused(
+    rewarded: RunConfig, policy: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_adapter(policy.model, 4, 1.0, ["q_proj"])
+    with monkeypatch.context() as patch:
+        patch.setattr(adapter_module, "is_quantized", lambda _: True)
+        patch.setattr(adapter_module, "source", lambda layer: layer.weight)
+        save_adapter(policy.model, tmp_path)
+    config = {**rewarded.model_dump(exclude_none=True), "model": {"path": str(tmp_path)}}
+    with pytest.raises(ConfigError, match=r'model\.quantize = "nf4": what bitsandbytes takes'):
+        work_of(RunConfig.model_validate(config))
+
+
 @given(
     marks=st.lists(st.booleans(), min_size=1, max_size=30),
     completion=st.integers(1, 9),
@@ -343,7 +377,11 @@ def test_there_is_free_memory() -> None:
         (("--grpo.stepz", "3"), 'unknown key "grpo.stepz"'),
         (("--model.path", "/nowhere/model", "--model.small", "{}"), "/nowhere/model"),
         (("--model.device", "cuda"), "--memory 24GiB"),
+        (("--model.device", "nonsense"), "--memory 24GiB"),
         (("--grpo.optimizer", "adamw_8bit"), "bitsandbytes"),
+        (("--critic.optimizer", "adamw_8bit", "--grpo.credit", "gae"), 'critic.optimizer = "adamw_8bit"'),
+        (("--engine.max_context", "999999"), "was built for 4096 positions"),
+        (("--engine.kind", "vllm"), 'engine.kind = "vllm": what it takes is not counted'),
         (("--environment.id", "ludus/Nothing-v0"), "ludus/Nothing-v0"),
     ],
 )

@@ -36,9 +36,8 @@ def largest_batch(config: RunConfig, work: Work, memory: int) -> tuple[int, bool
 
 
 def longest_context(config: RunConfig, work: Work, memory: int) -> int:
-    """The longest rows, a power of two or 0, with which a run fits: each is the whole of a micro-batch, and
-    as many are in the cache as are played at once."""
-    most = work.context or _MOST
+    """The longest rows, a power of two, the model's limit or 0, with which a run fits: each is the whole of a
+    micro-batch, and as many are in the cache as are played at once."""
 
     def fits(tokens: int) -> bool:
         sampled = tokens // 2
@@ -46,7 +45,7 @@ def longest_context(config: RunConfig, work: Work, memory: int) -> int:
         rows = [row] * len(work.sampled)
         return plan(config, replace(work, fine_tuned=[row], sampled=rows)).run.total <= memory
 
-    return _largest(fits, most)
+    return min(work.context, _largest(fits, work.context))
 
 
 def remedies(config: RunConfig, work: Work, memory: int) -> Iterator[Remedy]:

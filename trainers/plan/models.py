@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ludus.agents.adapter import ALL_LINEAR, add_adapter, read_adapter_config
+from ludus.agents.adapter import ALL_LINEAR, add_adapter, layers_meant, read_adapter_config
 from ludus.agents.families import Reach
 from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
 from ludus.trainers.config.run import RunConfig
@@ -65,7 +65,8 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
         with ledger.counting("adapter"):
             _adapt(model, source, config)
     text = settings.get_text_config()
-    limit = Reach(getattr(text, "max_position_embeddings", None), "it was built for no more")
+    most = getattr(text, "max_position_embeddings", None)
+    limit = Reach(most, f"{type(model).__name__} was built for {most} positions")
     way_of.assume(model, Way(packs=True, reach=limit))
     scale_and_softcap.assume(model, (1.0, getattr(text, "final_logit_softcapping", None)))
     form = format_of(tokenizer, model.generation_config, config.engine.stop_tokens, config.run.day)
@@ -100,8 +101,7 @@ def _refuse_unpacked(model: PreTrainedModel) -> None:
 def _adapt(model: PreTrainedModel, source: Source, config: RunConfig) -> None:
     if source.folder != source.base:
         about = read_adapter_config(source.folder)
-        targets = about.get("target_modules") or [ALL_LINEAR]
-        add_adapter(model, about.get("r", 8), 1.0, [targets] if isinstance(targets, str) else targets)
+        add_adapter(model, about.get("r", 8), 1.0, layers_meant(model, about) or [ALL_LINEAR])
     elif config.adapter is not None:
         section = config.adapter
-        add_adapter(model, section.rank, section.scaling, section.targets, "default", config.run.seed)
+        add_adapter(model, section.rank, section.scaling, section.targets, section.init, config.run.seed)

@@ -6,9 +6,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from ludus.agents.adapter import base_quantization
+from ludus.agents.engines.schedule import context_of
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.mixture import mixture_of
+from ludus.trainers.models.forward import reach
 from ludus.trainers.models.precision import gradient_dtype
 from ludus.trainers.plan import rows as made
 from ludus.trainers.plan.ledger import Ledger
@@ -59,7 +62,7 @@ class Work:
     process: int
     """Bytes; see `process_bytes`. 0 on a GPU, whose memory is another."""
     context: int
-    """The most tokens of a row that the model can read; 0: its configuration names no limit."""
+    """The most tokens of a row."""
     fine_tuned: Rows = ()
     """A batch of priming."""
     sampled: Rows = ()
@@ -71,8 +74,8 @@ def work_of(config: RunConfig) -> Work:
     Raises:
         UserError: model, tokenizer, environment or data cannot be used.
     """
-    _refuse_uncounted(config)
     source = source_of(initial_model(config, Path("runs") / config.run.name))
+    _refuse_uncounted(config, source)
     work = _rows_of(config, source)
     if not config.model.device.startswith("cpu"):
         return work
@@ -83,8 +86,7 @@ def work_of(config: RunConfig) -> Work:
 def _rows_of(config: RunConfig, source: Source) -> Work:
     mixture = mixture_of(config)
     policy = without_numbers(source, config, Ledger())
-    settings = policy.model.config.get_text_config()
-    context = config.engine.max_context or getattr(settings, "max_position_embeddings", None) or 0
+    context = context_of(policy.model, reach(policy.model), config.engine.max_context or None)
     fine_tuned: Rows = ()
     sampled: Rows = ()
     if config.sft.steps:
@@ -100,16 +102,22 @@ def _rows_of(config: RunConfig, source: Source) -> Work:
     return Work(source, 0, context, fine_tuned, sampled)
 
 
-def _refuse_uncounted(config: RunConfig) -> None:
-    """Kernels of bitsandbytes read memory, which tensors without numbers do not have."""
-    sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo}
-    bits: dict[str, str] = (
-        {"model.quantize": config.model.quantize} if config.model.quantize != "none" else {}
-    )
+def _refuse_uncounted(config: RunConfig, source: Source) -> None:
+    """Kernels of bitsandbytes read memory, which tensors without numbers do not have; nor is vLLM run."""
+    if config.engine.kind != "embedded":
+        raise ConfigError(
+            f'engine.kind = "{config.engine.kind}": what it takes is not counted; plan with the embedded '
+            "engine, and see the rows for weights and training"
+        )
+    sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo, "critic": config.critic}
+    quantized = config.model.quantize
+    if quantized == "none" and source.folder != source.base:
+        quantized = base_quantization(source.folder)
+    bits: dict[str, str] = {"model.quantize": quantized} if quantized != "none" else {}
     bits |= {
         f"{name}.optimizer": own.optimizer
         for name, own in sections.items()
-        if own.optimizer not in ("adamw", "muon")
+        if own is not None and own.optimizer not in ("adamw", "muon")
     }
     for key, value in bits.items():
         raise ConfigError(
