@@ -149,9 +149,11 @@ def test_a_pattern_that_fits_nothing_is_refused(tiny: RunConfig, tmp_path: Path)
     with pytest.raises(ConfigError, match=r'"leyer\.\*" fits no weight .* such as norm') as refused:
         stepped("adamw", rate_factors={"leyer.*": 2.0})
     assert "\n" not in str(refused.value)
-    with pytest.raises(ConfigError, match='"wte" fits no weight'):
-        train(changed(tiny, "grpo", rate_factors={"wte": 0.1}), tmp_path / "run")
-    assert not (tmp_path / "run" / "models" / "primed").exists()
+    by_critic = {**tiny.model_dump(), "grpo": {"credit": "gae"}, "critic": {"rate_factors": {"wte": 0.1}}}
+    for config in (changed(tiny, "grpo", rate_factors={"wte": 0.1}), parse_config(by_critic)):
+        with pytest.raises(ConfigError, match='"wte" fits no weight'):
+            train(config, tmp_path / "run")
+        assert not (tmp_path / "run" / "models" / "primed").exists()
 
 
 @pytest.mark.parametrize("algorithm", [name for name in get_args(Algorithm) if not name.startswith("paged")])

@@ -150,7 +150,7 @@ def prime(
         told = "" if len(trained) == len(everything) else f", {_size(trained)} of them {part}"
         listener.note(f"model: {config.model.path}, {_size(everything)} parameters{told}")
         refuse_unreadable_calls(policy.format, mixture.specs)  # before priming, not after
-        if config.critic is not None and config.critic.path:
+        if config.critic is not None and (config.critic.path or config.critic.kind == "head"):
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
