@@ -1,8 +1,11 @@
 """Training an adapter: every algorithm runs, the base stays as it is, a stopped run ends in the same bits."""
 
+import asyncio
+import hashlib
 import json
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import safetensors.torch
 import torch
 
 from ludus.agents.adapter import adapter_terms
+from ludus.agents.engines.base import Completion, Sampling
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.models import ModelLoadError
 from ludus.cli import main
@@ -29,7 +33,7 @@ from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic
 from ludus.trainers.run.job import train
-from ludus.trainers.run.policy import initial_model, load_beside, load_policy, save_policy
+from ludus.trainers.run.policy import initial_model, load_beside, load_policy, run_engine, save_policy
 
 from .conftest import changed
 from .test_forward import make_rows
@@ -152,6 +156,44 @@ def test_what_is_trained_leaves_the_base_and_the_reference_as_they_are(
         assert torch.equal(own, other)
     shared = {parameter.data_ptr() for parameter in reference.parameters()}
     assert {parameter.data_ptr() for parameter in weights} <= shared
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sections", [{}, {"model": {"quantize": "nf4"}}], ids=["whole", "in four bits"])
+def test_a_thousand_syncs_leave_the_base_as_it_was(
+    tiny: RunConfig, wide_folder: Path, sections: dict[str, Any]
+) -> None:
+    """Each after a step, and before a token; by a hash of all that the base consists of."""
+    config = adapted(tiny, wide_folder, **sections)
+    policy, rows = load_policy(wide_folder, config), make_rows()[:1]
+    optimizer, sampled = build_optimizer(policy.model, config.sft), set()
+    before = base_hash(policy.model)
+    with Team(config) as team, team.computing_with(policy), closing(run_engine(policy, config)) as engine:
+
+        async def sample() -> Completion:
+            with closing(engine.session()) as session:
+                return await session.generate(rows[0].ids[:4], Sampling(1, temperature=1.0), 0)
+
+        for sync in range(1, 1001):
+            engine.sleep()
+            team_gradients(team, rows, 40)
+            apply_gradients(optimizer, 1e-3, 1.0)
+            engine.weights_changed()
+            engine.wake()
+            assert engine.weights_version == sync
+            sampled.add(asyncio.run(sample()).logprobs)
+        assert engine.weights_fingerprint() == weights_fingerprint(policy.model.named_parameters())
+    assert len(sampled) > 900
+    assert base_hash(policy.model) == before
+
+
+def base_hash(model: Any) -> str:
+    """SHA-256 of the bytes of every weight that is not trained and of every buffer."""
+    digest = hashlib.sha256()
+    kept = [(name, p) for name, p in model.named_parameters() if not p.requires_grad]
+    for name, tensor in (*kept, *model.named_buffers()):
+        digest.update(name.encode() + tensor.detach().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def frozen(model: Any) -> int:
