@@ -103,11 +103,26 @@ VARIANTS: dict[str, tuple[dict[str, Any], list[tuple[Phase, int]]]] = {
 """Each with the moments in which it is killed."""
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    ("name", "moments"),
+    [
+        *((name, moments[-1:]) for name, (_, moments) in VARIANTS.items()),
+        *(
+            pytest.param(name, moments[:-1], marks=pytest.mark.slow)
+            for name, (_, moments) in VARIANTS.items()
+            if moments
+        ),
+    ],
+)
 def test_a_killed_run_ends_in_the_same_bits(
-    tmp_path: Path, tiny: RunConfig, tiny_folder: Path, wide_folder: Path, name: str
+    tmp_path: Path,
+    tiny: RunConfig,
+    tiny_folder: Path,
+    wide_folder: Path,
+    name: str,
+    moments: list[tuple[Phase, int]],
 ) -> None:
-    sections, moments = VARIANTS[name]
+    sections, _ = VARIANTS[name]
     folder = wide_folder if "four bits" in name else tiny_folder
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     config = adapted(tiny, folder, **sections)

@@ -254,7 +254,9 @@ def test_a_run_with_a_critic(whole: Path, short: RunConfig) -> None:
     assert ("model.safetensors" in names) == (short.critic.kind == "model")
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize(
+    "step", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_a_run_with_a_critic_stopped_anywhere_ends_in_the_same_bits(
     whole: Path, short: RunConfig, tmp_path: Path, step: int
 ) -> None:

@@ -133,7 +133,7 @@ def test_a_checkpoint_without_masters_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path, made, build_optimizer(made, SftSection()))
 
 
-@pytest.mark.parametrize("masters", [True, False])
+@pytest.mark.parametrize("masters", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_run_stopped_anywhere_ends_in_the_same_bits(tiny: RunConfig, tmp_path: Path, masters: bool) -> None:
     config = changed(variant(tiny, {}), "model", dtype="bfloat16", masters=masters)
     limits = dict.fromkeys(("mismatch_mean", "mismatch_max", "mismatch_bias", "mismatch_slice"), 1.0)

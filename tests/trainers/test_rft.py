@@ -204,14 +204,17 @@ def test_iterations_are_counted_stored_and_told(whole: tuple[Path, list[Any]]) -
     assert "Tasks without a success" in page
 
 
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     "kill",
     [
-        {"note": "RFT iteration 1"},  # sampled and stored, no step yet
+        pytest.param({"note": "RFT iteration 1"}, marks=slow),  # sampled and stored, no step yet
         {"at": 1},  # before the first checkpoint
         {"note": "RFT iteration 2"},  # between two checkpoints, the second iteration sampled
-        {"at": 5},
-        {"at": 6},  # the last step, before its checkpoint
+        pytest.param({"at": 5}, marks=slow),
+        pytest.param({"at": 6}, marks=slow),  # the last step, before its checkpoint
     ],
 )
 def test_a_run_killed_while_sampling_ends_in_the_same_bits(

@@ -201,15 +201,18 @@ def test_the_listener_hears_of_every_phase(tmp_path: Path, tiny: RunConfig) -> N
     assert ("evaluation-final", 32) in listener.told
 
 
+slow = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
     ("phase", "completed"),
     [
         ("demonstrations", 10),  # before anything was saved
-        ("sft", 1),  # before the first checkpoint
+        pytest.param("sft", 1, marks=slow),  # before the first checkpoint
         ("sft", 5),  # between two
-        ("sft", 8),  # after the last step, before its checkpoint
+        pytest.param("sft", 8, marks=slow),  # after the last step, before its checkpoint
         ("evaluation-primed", 7),
-        ("grpo", 1),
+        pytest.param("grpo", 1, marks=slow),
         ("grpo", 4),
         ("evaluation-final", 30),
     ],
