@@ -275,7 +275,6 @@ def test_the_gradient_is_the_slope(device, fused_path):
     assert_close(along, (value(1) - value(-1)) / (2 * step), 1e-5, 1e-4)
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the chunked path is tested in the other process")
 @given(
     rows=st.integers(0, 9),
     vocabulary=st.integers(1, 12),
@@ -299,7 +298,6 @@ def test_any_shape_and_tile(rows, vocabulary, hidden_size, tile, kept, temperatu
         compare(inputs, "cpu", temperature, softcap, directions(rows, seed))
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the chunked path is tested in the other process")
 @pytest.mark.parametrize("name", ADVERSARIAL)
 @pytest.mark.parametrize("kept", [0, 6 * 8 * 8 * 2, 2**20])
 def test_adversarial_logits_in_small_tiles(monkeypatch, name, kept):

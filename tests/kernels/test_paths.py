@@ -8,8 +8,6 @@ import torch
 from ludus.kernels import linear_logprob
 from ludus.kernels.paths import VARIABLE, fall_back, path_for, triton_problem
 
-from .conftest import INTERPRETED
-
 
 def test_without_a_word_tensors_on_a_cpu_take_the_cpu_path(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
@@ -30,7 +28,6 @@ def test_an_unknown_path_is_named(monkeypatch):
         path_for(torch.zeros(1))
 
 
-@pytest.mark.skipif(INTERPRETED, reason="the interpreter runs on CPU tensors")
 def test_triton_on_a_cpu_says_what_it_needs(monkeypatch):
     monkeypatch.setenv(VARIABLE, "triton")
     with pytest.raises(ValueError, match="TRITON_INTERPRET=1 before its import"):

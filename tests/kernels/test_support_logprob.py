@@ -401,7 +401,6 @@ def test_the_gradient_is_the_slope(device, fused_path):
     seed=st.integers(0, 1000),
 )
 @settings(max_examples=60, deadline=None)
-@pytest.mark.skipif(INTERPRETED, reason="of the cpu path's chunks")
 def test_any_sets_in_any_chunks(
     rows, vocabulary, hidden_size, kept, temperature, softcap, with_bias, dtype, chunk, seed
 ):
