@@ -418,7 +418,7 @@ def test_the_command_prints_parts_and_what_fits(
 @pytest.mark.slow  # starts a process
 def test_the_smallest_run_tells_what_a_process_takes(tiny: RunConfig, tiny_folder: Path) -> None:
     def counted(config: RunConfig, source: Source) -> int:
-        assert config.grpo.groups == 1
+        assert config.rollout.max_tokens <= 8
         assert source.folder.is_dir()
         return 3
 
@@ -430,6 +430,7 @@ def test_the_smallest_run_tells_what_a_process_takes(tiny: RunConfig, tiny_folde
 def test_the_smallest_run_has_the_phases_of_the_run(tiny: RunConfig) -> None:
     smallest = smallest_run(tiny, Path("model"))
     assert (smallest.sft.steps, smallest.grpo.steps, smallest.model.path) == (1, 1, "model")
+    assert smallest.grpo.groups == tiny.grpo.groups
     assert smallest.grpo.kl_coefficient == tiny.grpo.kl_coefficient
     without = smallest_run(changed(changed(tiny, "sft", steps=0), "grpo", steps=0), Path("model"))
     assert (without.sft.steps, without.grpo.steps) == (0, 0)

@@ -1,6 +1,6 @@
 """What a run's process takes beside its model: Python, packages, environments, a tokenizer, the engine's
 kernels, metrics, the report, and what allocators keep. Nothing says that but trying: a fresh process makes
-the run with as little as there can be of all that is counted otherwise."""
+the run with the smallest model and the shortest completions, whose bytes can be counted."""
 
 import pickle
 import subprocess
@@ -29,7 +29,7 @@ SectionT = TypeVar("SectionT", bound=Section)
 
 
 def process_bytes(config: RunConfig, source: Source, counted: Callable[[RunConfig, Source], int]) -> int:
-    """The most that a process has resident in the smallest such run, without what is counted.
+    """The most that a process has resident in the smallest such run, without what is counted of that.
 
     Args:
         source: Of the model, for its tokenizer and its class.
@@ -46,14 +46,14 @@ def process_bytes(config: RunConfig, source: Source, counted: Callable[[RunConfi
 
 
 def smallest_run(config: RunConfig, model: Path) -> RunConfig:
-    """The same phases, with the fewest and shortest episodes, of a model in a folder. Its checks only warn:
-    such a run learns nothing."""
+    """The same phases, each with one step of as many episodes, which are short, by a model in a folder. Its
+    checks only warn: such a run learns nothing."""
 
     def changed(section: SectionT, **values: Any) -> SectionT:
         known = {name: value for name, value in values.items() if name in type(section).model_fields}
         return section.model_copy(update=known)
 
-    least = {"warmup_steps": 0, "rate_factors": {}, "batch_episodes": 2, "max_skipped": 8}
+    least = {"warmup_steps": 0, "rate_factors": {}, "max_skipped": 8}
     lead = None if config.critic is None else changed(config.critic, lead_steps=0, path="", **least)
     target = None if config.adapter is None else changed(config.adapter, targets=[ALL_LINEAR])
     checks = [name for name in TrustSection.model_fields if name != "warn"]
@@ -67,19 +67,14 @@ def smallest_run(config: RunConfig, model: Path) -> RunConfig:
                 config.sft,
                 steps=int(bool(config.sft.steps or config.sft.epochs)),
                 epochs=0.0,
-                demonstrations=2,
+                demonstrations=min(config.sft.demonstrations, config.sft.batch_episodes),
                 heldout_demonstrations=1,
                 **least,
             ),
-            "rft": changed(
-                config.rft, iterations=min(1, config.rft.iterations), tasks=1, samples=2, steps=1, **least
-            ),
+            "rft": changed(config.rft, iterations=min(1, config.rft.iterations), steps=1, **least),
             "grpo": changed(
                 config.grpo,
                 steps=min(1, config.grpo.steps),
-                groups=1,
-                group_size=min(2, config.grpo.group_size),
-                updates_per_batch=1,
                 overlong_tokens=min(config.grpo.overlong_tokens, tokens),
                 # Where all earn the same, there is still a gradient, whose computing takes memory.
                 entropy_coefficient=config.grpo.entropy_coefficient or 1e-3,
@@ -87,7 +82,7 @@ def smallest_run(config: RunConfig, model: Path) -> RunConfig:
             ),
             "critic": lead,
             "rollout": changed(config.rollout, max_tokens=tokens),
-            "evaluation": changed(config.evaluation, episodes=min(2, config.evaluation.episodes), samples=1),
+            "evaluation": changed(config.evaluation, episodes=min(8, config.evaluation.episodes), samples=1),
             "validation": changed(config.validation, every=0),
             "trust": changed(config.trust, warn=checks),
         }
