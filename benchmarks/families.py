@@ -126,17 +126,9 @@ itself, with an adapter, on a base in four bits (`tests/trainers/test_agreement.
 
 n is the number of roundings on a number's way, 16 in each layer; u = 2⁻⁸ the largest relative error of one;
 σ the standard deviation of a token's logits. Lengths do not count: sums are in float32, only their results
-are rounded. Seen was about a tenth of the bound, 0.002 to 0.003 nats on average with two to four layers,
-which is above the limits of `[trust]`: those are for float32, so give the run of a `bfloat16` model higher
-ones, such as
-
-```toml
-[trust]
-mismatch_mean = 0.02
-mismatch_bias = 0.01
-mismatch_slice = 0.1
-mismatch_max = 1.0
-```
+are rounded. Seen was about a tenth of the bound, 0.002 to 0.003 nats on average with two to four layers. The
+limits of [`[trust]`](configuration.md#trust) are 20 times as high as in `float32` where none are given; a
+deep model may need higher ones.
 
 ## Families
 

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
@@ -207,3 +209,19 @@ def test_files_that_are_not_configurations(tmp_path: Path, monkeypatch: pytest.M
         load_config(Path("configs/there.toml"))
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
+
+
+def test_half_precision_has_limits_of_its_own_unless_some_are_given() -> None:
+    def limits(model: Any, **trust: float) -> tuple[float, float]:
+        values = {"environment": {"id": "ludus/Arithmetic-v0"}, "model": model, "trust": trust}
+        config = parse_config(values)
+        assert parse_config(tomllib.loads(config.to_toml())) == config
+        return config.trust.mismatch_mean, config.trust.mismatch_max
+
+    assert limits({}) == (1e-3, 0.1)
+    assert limits({"dtype": "bfloat16"}) == limits(ModelSection(dtype="bfloat16")) == (0.02, 2.0)
+    assert limits({"dtype": "bfloat16"}, mismatch_mean=0.5) == (0.5, 2.0)
+    with pytest.raises(ConfigError, match="trust"):
+        parse_config(
+            {"environment": {"id": "ludus/Arithmetic-v0"}, "model": {"dtype": "bfloat16"}, "trust": 3}
+        )

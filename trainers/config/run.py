@@ -2,7 +2,7 @@
 
 import datetime
 from collections import Counter
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import tomli_w
 from pydantic import Field, model_validator
@@ -17,7 +17,7 @@ from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.sft import SftSection
-from ludus.trainers.config.trust import TrustSection
+from ludus.trainers.config.trust import IN_BFLOAT16, TrustSection
 from ludus.trainers.config.values import Count
 
 
@@ -81,6 +81,18 @@ class RunConfig(Section):
     """Evaluation while training."""
     checkpoint: CheckpointSection = CheckpointSection()
     """What a killed run resumes from."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limits_in_bfloat16(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        model, trust = values.get("model"), values.get("trust", {})
+        dtype = model.get("dtype") if isinstance(model, dict) else getattr(model, "dtype", "")
+        given = trust.model_dump(exclude_unset=True) if isinstance(trust, TrustSection) else trust
+        if dtype != "bfloat16" or not isinstance(given, dict):
+            return values
+        return {**values, "trust": IN_BFLOAT16 | given}
 
     @model_validator(mode="after")
     def _environments(self) -> Self:

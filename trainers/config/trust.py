@@ -14,6 +14,10 @@ Times = Annotated[float, Field(ge=1)]
 """The same for a reading that is 1 where nothing changes."""
 
 
+IN_BFLOAT16 = {"mismatch_mean": 0.02, "mismatch_max": 2.0, "mismatch_bias": 0.01, "mismatch_slice": 0.1}
+"""Limits by default where numbers are that coarse; docs/models.md says how coarse."""
+
+
 def _known(names: list[str]) -> list[str]:
     known = [name for name in TrustSection.model_fields if name != "warn"]
     for name in names:
@@ -38,7 +42,7 @@ class TrustSection(Section):
     """How far the ratio of new to old policy is off 1 before the first update of a batch."""
     mismatch_mean: Most = 1e-3
     """By how much engine and trainer disagree about the log-probabilities of sampled tokens, in nats, on
-    average. Fits float32; a half-precision model needs more."""
+    average. This limit and the next three are 20 times as high by default with `model.dtype = "bfloat16"`."""
     mismatch_max: Most = 0.1
     """The same for the worst single token."""
     mismatch_bias: Most = 5e-4
