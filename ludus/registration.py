@@ -15,6 +15,11 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function.repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.environment:DataAnalysis"},
+    "ludus/Market-v0": {
+        "entry_point": "ludus.envs.market.environment:Market",
+        "vector_entry_point": "ludus.envs.market.vector:MarketVector",
+    },
+    "ludus/MarketChat-v0": {"entry_point": "ludus.envs.market.chat.environment:MarketChat"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman.environment:PacMan",

@@ -7,7 +7,7 @@ import ludus  # noqa: F401
 from ludus.envs.difficulty import levels_of
 from ludus.registration import environment_ids
 
-WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "MathTool", "PacMan-")
+WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "Market-", "MathTool", "PacMan-")
 """Environments that do not say what makes their tasks harder."""
 
 

@@ -23,7 +23,10 @@ from ludus.tools.tool import tool
 RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
 
 
-@pytest.fixture(params=[id for id in environment_ids() if id != "ludus/PacMan-v0"], scope="module")
+NATIVE = ("ludus/Market-v0", "ludus/PacMan-v0")
+
+
+@pytest.fixture(params=[id for id in environment_ids() if id not in NATIVE], scope="module")
 def env(request: pytest.FixtureRequest) -> Any:
     if str(gymnasium.spec(request.param).entry_point).startswith(RUN_PROGRAMS):
         request.getfixturevalue("needs_sandbox")

@@ -1,0 +1,1 @@
+"""Trading in a simulated limit order book."""

@@ -1,0 +1,88 @@
+"""The vector form of `ludus/Market-v0`: many markets in one process, played by compiled code."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+
+from ludus.envs.arguments import as_integer, takes_arguments_of
+from ludus.envs.compiled_vector import CompiledVector, Told
+from ludus.envs.market import rules
+from ludus.envs.market.exchange import Exchange, Exchanges
+from ludus.envs.market.observation import observation_space
+from ludus.envs.market.text import scene
+
+
+class MarketVector(CompiledVector):
+    """Many markets of `ludus/Market-v0` at once: `gymnasium.make_vec("ludus/Market-v0", num_envs=…)`.
+
+    The markets, arguments and observations are those of `Market`; market `i` of `reset(seed=s)` is exactly
+    the single environment of `reset(seed=s + i)`, and what `gymnasium.vector.SyncVectorEnv` would return is
+    what is returned here, infos included. Returned arrays are the caller's: fresh ones on every call.
+
+    ## Arguments
+    Those of `Market`, and
+
+    - `num_envs`: how many markets.
+    - `autoreset_mode`: Gymnasium's `AutoresetMode` or its value (default `NextStep`). `NextStep`: the step
+      after an episode's end ignores the action and returns the next start. `SameStep`: the step that ends
+      an episode returns the next start, and `info` has `final_obs` and `final_info`. `Disabled`: reset
+      ended markets by `reset(options={"reset_mask": mask})`.
+    - `max_episode_steps`: Gymnasium's name for `max_steps`, by which it passes a spec's limit on.
+    - `threads`: how many threads play (default: one for every 256 markets, at most one per processor). It
+      changes no result.
+
+    ## Infos
+    Arrays over markets: `task`, `anchor`, `reward_terms` (a dictionary of arrays), `success`; with
+    Gymnasium's masks `_task` and so on that say which markets have the entry.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+
+    @takes_arguments_of(Exchange)
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+        max_episode_steps: int | None = None,
+        **arguments: Any,
+    ) -> None:
+        num_envs = as_integer("num_envs", num_envs, 1, 10**7)
+        if max_episode_steps is not None:
+            arguments = {"max_steps": max_episode_steps, **arguments}
+        self.exchange = Exchange(**arguments)
+        self.rubric = self.exchange.rubric
+        self._exchanges = Exchanges(self.exchange, num_envs)
+        super().__init__(
+            self._exchanges,
+            num_envs,
+            observation_space=observation_space(),
+            actions=len(rules.ACTIONS),
+            max_steps=self.exchange.max_steps,
+            render_mode=render_mode,
+            autoreset_mode=autoreset_mode,
+            threads=threads,
+        )
+
+    def _outputs(self) -> tuple[np.ndarray, Told]:
+        return self._exchanges.observations(), {}
+
+    def _look(self, due: np.ndarray, seen: np.ndarray, told: Told, low: int, high: int) -> None:
+        self._exchanges.look(due, seen, low, high)
+
+    def _anchors(self) -> np.ndarray:
+        return self._exchanges.anchors
+
+    def _successes(self) -> np.ndarray:
+        return self._exchanges.successes
+
+    def render(self) -> tuple[Any, ...] | None:
+        """The book of each market, as the agent sees it."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a mode: make the markets with render_mode='ansi'")
+            return None
+        return tuple(scene(view) for view in self._exchanges.views)
