@@ -92,7 +92,7 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
     | term | weight | value |
     |---|---|---|
     | `profit` | 1 | change of wealth, in ticks times lots, after fees; inventory counts at the mid |
-    | `inventory` | −`risk` | the inventory squared (Cartea, Jaimungal and Penalva 2015, section 10.2) |
+    | `inventory` | −`risk` | the inventory squared (Cartea, Jaimungal and Penalva 2015, chapter 10) |
 
     The mid leaves the agent's own orders out: it cannot raise the value of what it holds by quoting.
 
@@ -111,7 +111,7 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
     - `size`: lots of an order (default 4).
     - `taker_fee`, `maker_fee`: ticks for each lot, −10 to 10, in hundredths (default 0.2 and 0).
     - `risk`: weight of the inventory's square (default 0.01).
-    - `target`: the return that is a success (default 80).
+    - `target`: the return that is a success (default 100).
     - `render_mode`: `ansi`, what the agent sees in words.
 
     ## Version history

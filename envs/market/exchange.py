@@ -60,7 +60,7 @@ class Exchange:
     taker_fee: float = 0.2
     maker_fee: float = 0.0
     risk: float = 0.01
-    target: float = 80.0
+    target: float = 100.0
     settings: np.ndarray = field(init=False, repr=False)
     weights: np.ndarray = field(init=False, repr=False)
     digest: int = field(init=False, repr=False)

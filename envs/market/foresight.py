@@ -1,8 +1,9 @@
 """Perfect foresight: the best orders for a market whose future is known, by trying them out in it.
 
-The search keeps, step after step, the markets that earned most among all that every action leads to. A market
-is deterministic, so that what it finds can be played; no agent that cannot see the future gets there, except
-by luck.
+The search goes through time once and keeps, for each inventory that the agent may hold, the market that has
+earned most, as dynamic programming over inventories would if the agent did not move prices. A market is
+deterministic, so that what is found can be played; no agent that cannot see the future gets there, except by
+luck.
 """
 
 import numpy as np
@@ -10,20 +11,17 @@ import numpy as np
 from ludus.envs.market import layout, rules
 from ludus.envs.market.exchange import Exchange, Exchanges, MarketState
 
-KEPT = 32
+KEPT = 24
 """Markets that are kept from step to step."""
-ALIKE = 3
-"""The most of them in which the agent holds the same inventory."""
 
 
-def foresee(exchange: Exchange, state: MarketState, kept: int = KEPT, alike: int = ALIKE) -> list[int]:
+def foresee(exchange: Exchange, state: MarketState, kept: int = KEPT) -> list[int]:
     """The actions, from `state` to the close, of the best course that was found.
 
     Args:
         exchange: the arguments of the market.
         state: where the course begins.
         kept: how many markets are kept from step to step.
-        alike: how many of these may have the same inventory.
     """
     count = len(rules.ACTIONS)
     tried = Exchanges(exchange, kept * count)
@@ -35,7 +33,7 @@ def foresee(exchange: Exchange, state: MarketState, kept: int = KEPT, alike: int
     for _ in range(int(state.seen[layout.LEFT])):
         rows = alive * count
         tried.advance(actions, nobody, 0, rows)
-        chosen = _best(tried, rows, kept, alike)
+        chosen = _best(tried, rows, kept)
         steps.append((chosen // count, chosen % count))
         alive = len(chosen)
         for part in (tried.books, tried.states, tried.views):
@@ -48,21 +46,11 @@ def foresee(exchange: Exchange, state: MarketState, kept: int = KEPT, alike: int
     return found[::-1]
 
 
-def _best(tried: Exchanges, rows: int, kept: int, alike: int) -> np.ndarray:
-    """The rows to keep, the best first: at most `kept`, and at most `alike` of one inventory."""
+def _best(tried: Exchanges, rows: int, kept: int) -> np.ndarray:
+    """The rows to keep, the best first: at most `kept`, and one of each inventory."""
     views, states = tried.views[:rows], tried.states[:rows]
     profit, risk = tried.exchange.weights
     returns = profit * (views[:, layout.PROFIT] / layout.MONEY) + risk * states[:, layout.SQUARES]
     order = np.argsort(-returns, kind="stable")
-    held: dict[int, int] = {}
-    known: set[int] = set()
-    chosen: list[int] = []
-    for row in order.tolist():
-        inventory, anchor = states[row, layout.HELD], states[row, layout.ANCHOR]
-        if anchor not in known and held.get(inventory, 0) < alike:
-            known.add(anchor)
-            held[inventory] = held.get(inventory, 0) + 1
-            chosen.append(row)
-            if len(chosen) == kept:
-                break
-    return np.array(chosen)
+    _, first = np.unique(states[order, layout.HELD], return_index=True)
+    return order[np.sort(first)[:kept]]

@@ -314,12 +314,12 @@ def _take_view(book: np.ndarray, state: np.ndarray, view: np.ndarray, settings: 
         first = DEPTH + 2 * LEVELS * side
         for word in range(first, first + 2 * LEVELS):
             view[word] = 0
-        level = -1
+        level, last = -1, 0
         for at in range(state[COUNT + side] - 1, -1, -1):
             order = book[side, at]
             price, lots = price_of(order), lots_of(order)
-            if level < 0 or view[first + 2 * level] != price:
-                level += 1
+            if price != last:
+                level, last = level + 1, price
             if level < LEVELS:
                 view[first + 2 * level] = price
                 view[first + 2 * level + 1] += lots

@@ -96,7 +96,7 @@ class MarketChat(ToolEnv):
     - `limit`: the largest inventory, long or short, 1 to 1000 (default 20).
     - `taker_fee`, `maker_fee`: ticks for each lot, −10 to 10, in hundredths (default 0.2 and 0).
     - `risk`: weight of the inventory's square (default 0.02).
-    - `target`: the return that is a success (default 80).
+    - `target`: the return that is a success (default 120).
     - `render_mode`: with `ansi`, `render()` returns the conversation.
 
     ## Version history
@@ -105,7 +105,7 @@ class MarketChat(ToolEnv):
 
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = CHAT_AGENTS
 
-    @takes_arguments_of(Exchange, "size", max_steps=30, events=20, risk=0.02)
+    @takes_arguments_of(Exchange, "size", max_steps=30, events=20, risk=0.02, target=120.0)
     def __init__(
         self, *, max_turns: int | None = None, render_mode: str | None = None, **arguments: Any
     ) -> None:
