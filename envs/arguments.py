@@ -99,6 +99,19 @@ def as_integer(argument: str, given: Any, least: int, most: int) -> int:
     return number
 
 
+def as_action(given: Any, names: Sequence[str]) -> int:
+    """The number of one of several actions, also from an array without dimensions, such as other libraries'
+    policies return."""
+    try:
+        number = -1 if isinstance(given, bool) else operator.index(given)
+    except TypeError:
+        number = -1
+    if not 0 <= number < len(names):
+        *others, last = (f"{number} ({name})" for number, name in enumerate(names))
+        raise ArgumentError(f"action {given!r}: give {', '.join(others)} or {last}")
+    return number
+
+
 def as_seed(given: Any) -> int:
     """A seed: an integer ≥ 0."""
     try:

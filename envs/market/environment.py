@@ -1,6 +1,5 @@
 """`ludus/Market-v0`: trading in a simulated limit order book, with numbers for observations."""
 
-import operator
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -10,6 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Discrete
 
 from ludus.envs.arguments import (
+    as_action,
     as_choice,
     as_seed,
     refuse_unknown_arguments,
@@ -17,7 +17,6 @@ from ludus.envs.arguments import (
     takes_arguments_of,
 )
 from ludus.envs.base import Verdict, with_step_limit
-from ludus.envs.errors import ArgumentError
 from ludus.envs.market import rules
 from ludus.envs.market.exchange import Exchange, Exchanges
 from ludus.envs.market.foresight import foresee
@@ -188,7 +187,7 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
                 "the episode has ended or never began: call reset() before step()"
             )
         market = self._market
-        self._action[0] = as_action(action)
+        self._action[0] = as_action(action, rules.ACTIONS)
         market.advance(self._action, self._nobody, 0, 1)
         observation, info = self._look()
         info["reward_terms"] = dict(zip(rules.TERMS, market.terms[:, 0].tolist(), strict=True))
@@ -238,19 +237,3 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
             gymnasium.logger.warn("render() needs a mode: make the environment with render_mode='ansi'")
             return None
         return scene(self._market.views[0])
-
-
-def as_action(action: Any) -> int:
-    """An action as an int, also from an array without dimensions, such as other libraries' policies return.
-
-    Raises:
-        ArgumentError: it is not a number from 0 to 9.
-    """
-    try:
-        index = -1 if isinstance(action, bool) else operator.index(action)
-    except TypeError:
-        index = -1
-    if not 0 <= index < len(rules.ACTIONS):
-        names = ", ".join(f"{number} ({name})" for number, name in enumerate(rules.ACTIONS))
-        raise ArgumentError(f"action {action!r}: give one of {names}")
-    return index

@@ -295,7 +295,7 @@ def test_wrong_arguments_are_refused_in_one_line(arguments: dict[str, Any], comp
 def test_what_is_no_action_is_refused(action: Any) -> None:
     env = Market()
     env.reset(seed=5)
-    with pytest.raises(ArgumentError, match=r"give one of 0 \(wait\)"):
+    with pytest.raises(ArgumentError, match=r"give 0 \(wait\)"):
         env.step(action)
 
 

@@ -1,6 +1,5 @@
 """`ludus/PacMan-v0`: Pac-Man on a grid, with arrays for observations."""
 
-import operator
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
@@ -10,6 +9,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Discrete
 
 from ludus.envs.arguments import (
+    as_action,
     as_choice,
     as_seed,
     refuse_unknown_arguments,
@@ -17,7 +17,6 @@ from ludus.envs.arguments import (
     takes_arguments_of,
 )
 from ludus.envs.base import Verdict, with_step_limit
-from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.game import DIRECTIONS, EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
@@ -191,7 +190,7 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
                 "the episode has ended or never began: call reset() before step()"
             )
         games = self._games
-        self._action[0] = as_action(action)
+        self._action[0] = as_action(action, DIRECTIONS)
         games.advance(self._action, self._nobody, 0, 1)
         observation, info = self._look()
         info["reward_terms"] = dict(zip(rules.TERMS, games.terms[:, 0].tolist(), strict=True))
@@ -269,18 +268,3 @@ class PacMan(gymnasium.Env[np.ndarray, np.int64]):
     def _show(self) -> None:
         frame = ansi_frame(self.game, self._games.grids[0], self._games.states[0])
         show_frame(frame, self.metadata["render_fps"])
-
-
-def as_action(action: Any) -> int:
-    """An action as an int, also from an array without dimensions, such as other libraries' policies return.
-
-    Raises:
-        ArgumentError: it is not 0, 1, 2 or 3.
-    """
-    try:
-        index = -1 if isinstance(action, bool) else operator.index(action)
-    except TypeError:
-        index = -1
-    if not 0 <= index < len(DIRECTIONS):
-        raise ArgumentError(f"action {action!r}: give 0 (up), 1 (right), 2 (down) or 3 (left)")
-    return index
