@@ -120,7 +120,7 @@ def test_the_words_are_the_numbers() -> None:
 
 
 def test_both_forms_play_the_same_market() -> None:
-    arguments: dict[str, Any] = {"max_steps": 12, "events": 9, "latency": 3, "risk": 0.01}
+    arguments: dict[str, Any] = {"max_steps": 12, "events": 9, "latency": 3, "risk": 0.01, "target": 50.0}
     native, chat = Market(**arguments), MarketChat(**arguments)
     native.reset(seed=0)
     chat.reset(seed=0)
