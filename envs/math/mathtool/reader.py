@@ -17,6 +17,7 @@ from fractions import Fraction
 
 import sympy
 
+from ludus.envs.math.formulas import OPERATORS
 from ludus.envs.math.mathtool.algebraic import NotExact
 from ludus.envs.math.mathtool.values import Exact
 from ludus.envs.math.numbers import parse_number, without_markup
@@ -28,9 +29,7 @@ _TOKEN = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+|\*\*|[-+*/^()√]|sqrt|fr
 _SUPERSCRIPT = re.compile("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _DIGITS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 _LATEX = re.compile(r"\\(?:left|right)(?![a-z])|\\[,;!]|\\[dt]?(?=frac)|\\(?=sqrt|exp|pi)|\\(?:cdot|times)")
-_SPELLINGS = str.maketrans({
-    "π": "pi", "−": "-", "–": "-", "·": "*", "×": "*", "⋅": "*", "∗": "*", "÷": "/", "{": "(", "}": ")",
-})  # fmt: skip
+_SPELLINGS = OPERATORS | str.maketrans({"π": "pi", "{": "(", "}": ")"})
 
 
 def parse_exact(text: str) -> Exact:

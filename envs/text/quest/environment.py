@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ludus.envs.actions import read_action
 from ludus.envs.arguments import as_integer, as_weights
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
@@ -31,7 +32,6 @@ from ludus.envs.text.quest.house import (
 from ludus.envs.text.quest.scripted import AGENTS
 from ludus.tools.content import content_key
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _COMMAND = re.compile(r"(go|take|drop)\s+(?:the\s+)?([a-z]+(?:\s+key)?)")
 
 
@@ -208,11 +208,10 @@ def scene(state: QuestState) -> str:
 
 def read_command(text: str) -> tuple[Command | None, str]:
     """The command of a reply; None, and what is wrong with the reply."""
-    # Up to the last end only: looking for one behind it, once for every tag, would take quadratic time.
-    found = _ACTION.findall(text, 0, text.rfind("</action>") + len("</action>"))
-    if len(found) != 1:
-        return None, "No <action> found." if not found else f"{len(found)} <action> tags found, give one."
-    match = _COMMAND.fullmatch(" ".join(found[0].lower().split()))
+    given, complaint = read_action(text)
+    if given is None:
+        return None, complaint
+    match = _COMMAND.fullmatch(" ".join(given.lower().split()))
     if match is None:
         return None, "A command is go and a direction, or take or drop and a thing."
     return Command(match[1], match[2]), ""

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ludus.envs.actions import action
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.scripted import ScriptedAgent, Silent
 
@@ -13,11 +14,6 @@ _EXITS = re.compile(r"Exits: ([^.]*)\.")
 _HERE = re.compile(r"Here: ([^.]*)\.")
 _CARRIED = re.compile(r"You carry: ([^.]*)\.")
 _LOCKED = re.compile(r"\((\w+) door, locked\)")
-
-
-def action(command: object) -> str:
-    """The reply that gives a command."""
-    return f"<action>{command}</action>"
 
 
 class _Random(ScriptedAgent):

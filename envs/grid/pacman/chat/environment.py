@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
+from ludus.envs.actions import read_action
 from ludus.envs.arguments import as_integer, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
@@ -32,7 +33,6 @@ from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 _SEPARATORS = re.compile(r"[\s,]+")
 _MOVES = {name: index for index, name in enumerate(DIRECTIONS)}
 
@@ -180,11 +180,10 @@ class PacManChat(ChatEnv):
 
     def _read(self, text: str) -> tuple[list[int], str]:
         """The moves of a reply, or what is wrong with it."""
-        # Up to the last end only: looking for one behind it, once for every tag, would take quadratic time.
-        found = _ACTION.findall(text, 0, text.rfind("</action>") + len("</action>"))
-        if len(found) != 1:
-            return [], "No <action> found." if not found else f"{len(found)} <action> tags found, give one."
-        names = [name for name in _SEPARATORS.split(found[0].strip().lower()) if name]
+        given, complaint = read_action(text)
+        if given is None:
+            return [], complaint
+        names = [name for name in _SEPARATORS.split(given.strip().lower()) if name]
         if not names:
             return [], "The <action> is empty."
         if len(names) > self.plan_limit:

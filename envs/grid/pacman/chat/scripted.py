@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from ludus.envs.actions import action
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.grid.pacman.chat.text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
 from ludus.envs.grid.pacman.game import DIRECTIONS
@@ -19,11 +20,6 @@ _BOARD_LINE = re.compile(r"\S( \S)+")
 _LEFT = re.compile(r"^(\d+) left, open: ([a-z ]+)", re.MULTILINE)
 _LIMIT = re.compile(r"1 to (\d+) moves")
 _OPPOSITE = dict(zip(DIRECTIONS, DIRECTIONS[2:] + DIRECTIONS[:2], strict=True))
-
-
-def action(*moves: str) -> str:
-    """The reply that asks for these moves."""
-    return f"<action>{' '.join(moves)}</action>"
 
 
 def read_signs(messages: Chat) -> np.ndarray:
