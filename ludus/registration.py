@@ -14,6 +14,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/CodeFunction-v0": {"entry_point": "ludus.envs.code.function.environment:CodeFunction"},
     "ludus/CodeFunctionRepl-v0": {"entry_point": "ludus.envs.code.function.repl:CodeFunctionRepl"},
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
+    "ludus/Countdown-v0": {"entry_point": "ludus.envs.puzzles.countdown.environment:Countdown"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.environment:DataAnalysis"},
     "ludus/Market-v0": {
         "entry_point": "ludus.envs.market.environment:Market",

@@ -1,0 +1,1 @@
+"""Puzzles that can be checked exactly."""
