@@ -17,7 +17,7 @@ from ludus.envs.errors import ArgumentError
 from ludus.envs.grid.pacman.chat.environment import PacManChat
 from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS
 from ludus.envs.grid.pacman.environment import PacMan
-from ludus.envs.grid.pacman.game import DIRECTIONS
+from ludus.envs.grid.walking import DIRECTIONS
 from ludus.envs.scripted import ScriptedAgent
 
 HALL = """

@@ -18,10 +18,11 @@ from ludus.envs.arguments import (
 )
 from ludus.envs.base import Verdict, with_step_limit
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import DIRECTIONS, EXPECTED, RUBRIC, Game, Games, failure
+from ludus.envs.grid.pacman.game import EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame, show_frame
 from ludus.envs.grid.pacman.scripted import GRID_AGENTS
+from ludus.envs.grid.walking import DIRECTIONS
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 

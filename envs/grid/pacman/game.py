@@ -17,8 +17,6 @@ from ludus.envs.rubric import Rubric
 from ludus.tools.compiling import compile_once
 
 GHOST_KINDS: Final = ("chaser", "ambusher", "patroller", "shy")
-DIRECTIONS: Final = ("up", "right", "down", "left")
-"""The actions, in order."""
 
 RUBRIC: Final = Rubric({"pellet": 1.0, "power": 5.0, "ghost": 10.0, "caught": -10.0, "cleared": 20.0})
 EXPECTED: Final = "every pellet is eaten"

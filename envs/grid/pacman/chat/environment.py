@@ -1,6 +1,5 @@
 """`ludus/PacManChat-v0`: Pac-Man in words, over several turns."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +7,6 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from ludus.envs.actions import read_action
 from ludus.envs.arguments import as_integer, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import system, user
@@ -23,17 +21,15 @@ from ludus.envs.grid.pacman.chat.text import (
     PELLET_SIGN,
     POWER_SIGN,
     WALL_SIGN,
-    board_text,
     cell_signs,
-    field_of_view,
     open_moves,
 )
-from ludus.envs.grid.pacman.game import DIRECTIONS, EXPECTED, RUBRIC, Game, Games, failure
+from ludus.envs.grid.pacman.game import EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
+from ludus.envs.grid.walking import DIRECTIONS, board_text, field_of_view, how_to_move, read_moves
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
-_SEPARATORS = re.compile(r"[\s,]+")
 _MOVES = {name: index for index, name in enumerate(DIRECTIONS)}
 
 
@@ -136,9 +132,7 @@ class PacManChat(ChatEnv):
         self.game = Game(max_steps=self.max_turns * self.plan_limit, **arguments)
         self._no_terms = dict.fromkeys(self.rubric.weights, 0.0)
         self._signs = cell_signs(self.game)
-        self._how = (
-            f"Reply with 1 to {self.plan_limit} moves" if self.plan_limit > 1 else "Reply with one move"
-        ) + f", like <action>{' '.join(('up', 'up', 'left')[-self.plan_limit :])}</action>"
+        self._how = how_to_move(self.plan_limit)
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:
@@ -154,12 +148,12 @@ class PacManChat(ChatEnv):
         return Start([system(self._rules_text()), user(self._scene(state))], name, state)
 
     def respond(self, state: PacManState, text: str) -> Outcome:
-        moves, complaint = self._read(text)
+        moves, complaint = read_moves(text, self.plan_limit)
         if complaint:
             message = user(f"{complaint} {self._how}.\n{self._scene(state)}")
             same = PacManState(state.grid, state.state)
             return Outcome(same, [message], {**self._no_terms, "malformed": 1.0})
-        return self._play(state, moves)
+        return self._play(state, [_MOVES[name] for name in moves])
 
     def render(self) -> Any:
         """The board as it is: `ansi`, text with colours; `rgb_array`, uint8 (height, width, 3);
@@ -177,21 +171,6 @@ class PacManChat(ChatEnv):
     def _drawn(self, state: PacManState, draw: Callable[..., Any]) -> Any:
         games = self._games_at(state)
         return draw(self.game, games.grids[0], games.states[0])
-
-    def _read(self, text: str) -> tuple[list[int], str]:
-        """The moves of a reply, or what is wrong with it."""
-        given, complaint = read_action(text)
-        if given is None:
-            return [], complaint
-        names = [name for name in _SEPARATORS.split(given.strip().lower()) if name]
-        if not names:
-            return [], "The <action> is empty."
-        if len(names) > self.plan_limit:
-            return [], f"{len(names)} moves are too many."
-        for name in names:
-            if name not in _MOVES:
-                return [], f"{name[:12]!r} is not a move: use up, right, down or left."
-        return [_MOVES[name] for name in names], ""
 
     def _play(self, before: PacManState, moves: Sequence[int]) -> Outcome:
         """Play the moves until one would run into a wall or the game ends."""

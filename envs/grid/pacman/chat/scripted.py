@@ -12,8 +12,8 @@ import numpy as np
 from ludus.envs.actions import action
 from ludus.envs.chat import Chat, content_text
 from ludus.envs.grid.pacman.chat.text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
-from ludus.envs.grid.pacman.game import DIRECTIONS
 from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
+from ludus.envs.grid.walking import DIRECTIONS
 from ludus.envs.scripted import ScriptedAgent, Silent
 
 _BOARD_LINE = re.compile(r"\S( \S)+")

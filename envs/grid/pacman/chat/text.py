@@ -1,9 +1,8 @@
 """Pac-Man's board as text: one sign a cell, with spaces between, so that each becomes a token."""
 
-import numpy as np
-
 from ludus.envs.grid.pacman import rules
-from ludus.envs.grid.pacman.game import DIRECTIONS, Game
+from ludus.envs.grid.pacman.game import Game
+from ludus.envs.grid.walking import DIRECTIONS, neighbours
 
 WALL_SIGN, EMPTY_SIGN, PELLET_SIGN, POWER_SIGN = "#", "_", ".", "o"
 PACMAN_SIGN, LOST_SIGN = "P", "X"
@@ -26,23 +25,10 @@ def cell_signs(game: Game) -> str:
     return "".join(signs)
 
 
-def board_text(cells: np.ndarray, signs: str) -> str:
-    """Lines of signs; `cells` is uint8 (rows, columns)."""
-    return "\n".join(" ".join([signs[cell] for cell in row]) for row in cells.tolist())
-
-
 def open_moves(cells: bytes, pacman: int, columns: int) -> list[str]:
     """The directions in which there is no wall beside Pac-Man."""
-    around = (pacman - columns, pacman + 1, pacman + columns, pacman - 1)
     return [
         name
-        for name, cell in zip(DIRECTIONS, around, strict=True)
+        for name, cell in zip(DIRECTIONS, neighbours(pacman, columns), strict=True)
         if cells[cell] & rules.GROUND_BITS != rules.WALL
     ]
-
-
-def field_of_view(grid: np.ndarray, pacman: int, radius: int) -> np.ndarray:
-    """The square of cells around Pac-Man, with walls where the maze ends."""
-    row, column = divmod(pacman, grid.shape[1])
-    padded = np.pad(grid, radius, constant_values=rules.WALL)
-    return padded[row : row + 2 * radius + 1, column : column + 2 * radius + 1]
