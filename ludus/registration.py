@@ -29,6 +29,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman.chat.environment:PacManChat"},
     "ludus/Quest-v0": {"entry_point": "ludus.envs.text.quest.environment:Quest"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
+    "ludus/Sudoku-v0": {"entry_point": "ludus.envs.puzzles.sudoku.environment:Sudoku"},
     "ludus/Weather-v0": {"entry_point": "ludus.envs.assistant.weather.environment:Weather"},
 }
 

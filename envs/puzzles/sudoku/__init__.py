@@ -1,0 +1,1 @@
+"""Sudoku, by single cells or whole grids."""
