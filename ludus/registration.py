@@ -22,6 +22,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "ludus/MarketChat-v0": {"entry_point": "ludus.envs.market.chat.environment:MarketChat"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
+    "ludus/Maze-v0": {"entry_point": "ludus.envs.puzzles.maze.environment:Maze"},
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman.environment:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",
