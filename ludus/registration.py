@@ -21,6 +21,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.market.vector:MarketVector",
     },
     "ludus/MarketChat-v0": {"entry_point": "ludus.envs.market.chat.environment:MarketChat"},
+    "ludus/HiddenWord-v0": {"entry_point": "ludus.envs.puzzles.hidden_word.environment:HiddenWord"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
     "ludus/Maze-v0": {"entry_point": "ludus.envs.puzzles.maze.environment:Maze"},
     "ludus/PacMan-v0": {
