@@ -44,6 +44,7 @@ TRIALS = (
     Trial("eval ludus/DataAnalysis-v0 --agent oracle --episodes 2", "code"),
     Trial("bench ludus/Search-v0 --model scripted:oracle --n 2 --out bench"),
     Trial("bench ludus/DataAnalysis-v0 --model scripted:oracle --n 2 --out bench-data", "code"),
+    Trial("import ludus.envs.games; ludus.envs.games.aec('TicTacToe')", "games"),
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
     Trial(

