@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ludus.envs.arguments import as_number
 from ludus.envs.games.environment import GameChat, GameEnv
 from ludus.envs.games.form import Game, Strategy, View
 from ludus.envs.games.picture import text_picture
@@ -154,6 +155,7 @@ def equilibrium(bluff: float = 0.2) -> Strategy:
     Args:
         bluff: how often the first seat bets with the jack, 0 to 1/3; each value gives another equilibrium.
     """
+    bluff = as_number("bluff", bluff, 0, 1 / 3)
     # By the moves so far: how often jack, queen and king bet or call (Kuhn 1950).
     favour: Mapping[tuple[int, ...], tuple[float, float, float]] = {
         (): (bluff, 0.0, 3 * bluff),

@@ -1,12 +1,19 @@
 """Games in PettingZoo's two forms; both play the same `Table`, as the environments for one seat do."""
 
 import secrets
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
-from pettingzoo import AECEnv, ParallelEnv
+
+try:
+    from pettingzoo import AECEnv, ParallelEnv
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "this form of games needs pettingzoo, which is not installed: pip install 'ludus[games]'",
+        name="pettingzoo",
+    ) from error
 
 from ludus.envs import spaces
 from ludus.envs.arguments import as_choice, as_integer, as_seed
@@ -29,7 +36,10 @@ class _Seats:
     game's outcome, at its end.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["human", "ansi", "rgb_array"], "render_fps": 2}
+    metadata: dict[str, Any] = {  # noqa: RUF012 (as PettingZoo declares it)
+        "render_modes": ["human", "ansi", "rgb_array"],
+        "render_fps": 2,
+    }
 
     def __init__(
         self,

@@ -75,12 +75,16 @@ def test_a_copy_goes_on_as_the_original(
     env = gymnasium.make(id)
     player = Player(env)
     env.reset(seed=5)
-    ends = env.unwrapped.max_turns == 1  # type: ignore[attr-defined]
-    if not ends:
-        player.steps(env, 0, REPLIES)
+    *_, (_, _, terminated, truncated, _) = told = player.steps(env, 0, REPLIES)
+    middle = len(told)
+    if terminated or truncated:
+        middle -= 1
+        env.reset(seed=5)
+        player.steps(env, 0, middle)
     twin = duplicate(env)
-    expected = player.steps(env, REPLIES, 2 * REPLIES)
-    assert player.steps(twin, REPLIES, 2 * REPLIES) == expected
+    expected = player.steps(env, middle, 2 * REPLIES)
+    assert expected
+    assert player.steps(twin, middle, 2 * REPLIES) == expected
     if duplicate is not restored:
         assert plain(twin.reset()) == plain(env.reset())
         assert twin.unwrapped.spec == env.unwrapped.spec

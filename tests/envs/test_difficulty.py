@@ -1,10 +1,13 @@
 """Levels of difficulty: what environments say makes their tasks harder."""
 
+from typing import Any
+
 import gymnasium
 import pytest
 
 import ludus  # noqa: F401
 from ludus.envs.difficulty import levels_of
+from ludus.envs.games.environment import GameChat, GameEnv
 from ludus.registration import environment_ids
 
 WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "Market-", "MathTool", "PacMan-")
@@ -27,12 +30,29 @@ def test_every_level_of_an_environment_can_be_played(id: str) -> None:
     difficulties = getattr(env.unwrapped, "difficulties", {})
     env.close()
     assert bool(difficulties) == (not id.startswith(tuple(f"ludus/{name}" for name in WITHOUT)))
-    starts = set()
+    shown = set()
     for level in levels_of(difficulties):
         env = gymnasium.make(id, **level)
-        starts.add(str([env.reset(seed=seed)[0] for seed in range(4)]))
+        show = whole_game if isinstance(env.unwrapped, GameChat | GameEnv) else start
+        shown.add(str([show(env, seed) for seed in range(4)]))
         env.close()
-    assert len(starts) > 1 or not difficulties
+    assert len(shown) > 1 or not difficulties
+
+
+def start(env: gymnasium.Env[Any, Any], seed: int) -> Any:
+    return env.reset(seed=seed)[0]
+
+
+def whole_game(env: gymnasium.Env[Any, Any], seed: int) -> Any:
+    """An opponent shows how strong it is as it plays."""
+    made: Any = env.unwrapped
+    agent = made.scripted["random"](made, seed)
+    observation, info = env.reset(seed=seed)
+    told, ended = [observation], False
+    while not ended:
+        observation, _, ended, _, info = env.step(agent.act(observation, info))
+        told.append(observation)
+    return told
 
 
 def test_the_small_weather_has_levels_of_its_own() -> None:

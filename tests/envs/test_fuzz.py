@@ -14,6 +14,7 @@ from ludus.envs.chat import user
 from ludus.envs.conformance import check, fuzz
 from ludus.envs.conformance.fuzz import Fuzzer
 from ludus.envs.faults import EnvironmentFault
+from ludus.envs.games import GAMES
 from ludus.envs.rubric import Rubric
 from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.registration import environment_ids
@@ -23,10 +24,11 @@ from ludus.tools.tool import tool
 RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
 
 
-NATIVE = ("ludus/Market-v0", "ludus/PacMan-v0")
+NUMBERS = ("ludus/Market-v0", "ludus/PacMan-v0", *(f"ludus/{name}-v0" for name in GAMES))
+"""Their actions are no replies."""
 
 
-@pytest.fixture(params=[id for id in environment_ids() if id not in NATIVE], scope="module")
+@pytest.fixture(params=[id for id in environment_ids() if id not in NUMBERS], scope="module")
 def env(request: pytest.FixtureRequest) -> Any:
     if str(gymnasium.spec(request.param).entry_point).startswith(RUN_PROGRAMS):
         request.getfixturevalue("needs_sandbox")

@@ -14,8 +14,11 @@ from ludus.tools.errors import UserError
 RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool.")
 
 
-LONG = ("Assistant", "Calendar", "CodeFunctionRepl", "CodeRepair", "DataAnalysis", "MathTool")
-"""Environments with long episodes: their conformance suite takes ten seconds or more."""
+LONG = (
+    *("Assistant", "Calendar", "CodeFunctionRepl", "CodeRepair", "ConnectFour", "ConnectFourChat"),
+    *("DataAnalysis", "MathTool"),
+)
+"""Environments whose conformance suite takes ten seconds or more: long episodes, an oracle that searches."""
 
 
 @pytest.mark.parametrize(
