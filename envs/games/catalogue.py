@@ -12,7 +12,9 @@ GAMES = {
     for name, module in {
         "ConnectFour": "connect_four.game",
         "KuhnPoker": "kuhn",
+        "LeducPoker": "leduc",
         "Nim": "nim",
+        "Othello": "othello.game",
         "PrisonersDilemma": "dilemma",
         "TicTacToe": "tic_tac_toe",
     }.items()
