@@ -10,9 +10,11 @@ if TYPE_CHECKING:
 GAMES = {
     name: f"ludus.envs.games.{module}"
     for name, module in {
+        "Bargaining": "bargaining",
         "ConnectFour": "connect_four.game",
         "KuhnPoker": "kuhn",
         "LeducPoker": "leduc",
+        "Minichess": "minichess.game",
         "Nim": "nim",
         "Othello": "othello.game",
         "PrisonersDilemma": "dilemma",

@@ -52,7 +52,7 @@ def replayed(result: MatchResult) -> tuple[float, ...] | None:
     return outcome
 
 
-@pytest.mark.parametrize("game", ["TicTacToe", "KuhnPoker", "Nim", "PrisonersDilemma", "ConnectFour"])
+@pytest.mark.parametrize("game", ["TicTacToe", "KuhnPoker", "Nim", "PrisonersDilemma", "Bargaining"])
 def test_a_match_is_played_to_its_end_and_can_be_replayed(game: str) -> None:
     policies = [GamePlayer("random"), Says(first_move)]
     result = match(game, policies, seed=5)

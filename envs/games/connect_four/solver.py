@@ -42,126 +42,130 @@ def _threats(own: int, free: int, height: int) -> int:
 
 @inner
 def _exact(
-    own: int,
-    taken: int,
-    left: int,
-    low: int,
-    high: int,
-    full: int,
-    bottom: int,
-    height: int,
-    ways: np.ndarray,
-    moves: np.ndarray,
-    scores: np.ndarray,
-    keys: np.ndarray,
-    bounds: np.ndarray,
-    nodes: np.ndarray,
-) -> int:
+    own: int, taken: int, left: int, low: int, high: int,
+    full: int, bottom: int, height: int, ways: np.ndarray,
+    keys: np.ndarray, bounds: np.ndarray, nodes: np.ndarray,
+) -> int:  # fmt: skip
     """The value for who is to move, exact between `low` and `high`: positive for a win, the larger the
-    sooner, half of how many places are left then. Nobody can win at once; `left` places are free; `moves`
-    and `scores` are scratch; after more than `nodes[1]` positions it is no value."""
-    nodes[0] += 1
-    if nodes[0] > nodes[1]:
-        return 0
-    possible = (taken + bottom) & full
-    against = _threats(own ^ taken, full ^ taken, height)
-    forced = possible & against
-    if forced:
-        if forced & (forced - 1):
-            return -(left // 2)
-        possible = forced
-    # Not below a place where the other side wins.
-    possible &= ~(against >> 1)
-    if not possible:
-        return -(left // 2)
-    if left <= 2:
-        return 0
-    low = max(low, -((left - 2) // 2))
-    if low >= high:
-        return low
-    most = (left - 1) // 2
-    key = own + taken
-    slot = ((key * 0x9E3779B97F4A7C1) >> 20) & (keys.size - 1)
-    if keys[slot] == key:
-        most = min(most, bounds[slot])
-    high = min(high, most)
-    if low >= high:
-        return high
-    count = 0
-    # The last in the list is tried first: most threats, then nearest to the middle.
-    for way in range(ways.size - 1, -1, -1):
-        move = possible & ways[way]
-        if move:
-            score = _bits(_threats(own | move, full ^ taken ^ move, height))
-            at = count
-            while at and scores[left, at - 1] > score:
-                scores[left, at], moves[left, at] = scores[left, at - 1], moves[left, at - 1]
-                at -= 1
-            scores[left, at], moves[left, at] = score, move
-            count += 1
-    while count:
-        count -= 1
-        move = moves[left, count]
-        score = -_exact(
-            own ^ taken, taken | move, left - 1, -high, -low,
-            full, bottom, height, ways, moves, scores, keys, bounds, nodes,
-        )  # fmt: skip
-        if score >= high:
-            return score
-        low = max(low, score)
-    if nodes[0] > nodes[1]:
-        return 0
-    keys[slot] = key
-    bounds[slot] = low
-    return low
+    sooner, half of how many places are left then. Nobody can win at once; `left` places are free; after more
+    than `nodes[1]` positions it is no value.
+
+    The search keeps its own stack: numba cannot be trusted to load recursive functions from its cache.
+    """
+    owns, takens = np.empty(left + 1, np.int64), np.empty(left + 1, np.int64)
+    lows, highs = np.empty(left + 1, np.int64), np.empty(left + 1, np.int64)
+    counts, slots = np.empty(left + 1, np.int64), np.empty(left + 1, np.int64)
+    moves, scores = np.empty((left + 1, 8), np.int64), np.empty(8, np.int64)
+    owns[0], takens[0], lows[0], highs[0] = own, taken, low, high
+    ply = 0
+    while True:
+        # A position that is new: its value, where that is known at once, or else its moves.
+        nodes[0] += 1
+        if nodes[0] > nodes[1]:
+            return 0
+        own, taken, remaining = owns[ply], takens[ply], left - ply
+        possible = (taken + bottom) & full
+        against = _threats(own ^ taken, full ^ taken, height)
+        forced = possible & against
+        if forced:
+            possible = forced
+        # Not below a place where the other side wins; nor can two such places be closed.
+        possible = 0 if forced & (forced - 1) else possible & ~(against >> 1)
+        known, value = True, 0
+        if not possible:
+            value = -(remaining // 2)
+        elif remaining > 2:
+            lows[ply] = max(lows[ply], -((remaining - 2) // 2))
+            key = own + taken
+            slot = ((key * 0x9E3779B97F4A7C1) >> 20) & (keys.size - 1)
+            most = min((remaining - 1) // 2, bounds[slot]) if keys[slot] == key else (remaining - 1) // 2
+            if lows[ply] >= highs[ply]:
+                value = lows[ply]
+            elif lows[ply] >= most:
+                value = most
+            else:
+                known = False
+                highs[ply], slots[ply], count = min(highs[ply], most), slot, 0
+                # The last in the list is tried first: most threats, then nearest to the middle.
+                for way in range(ways.size - 1, -1, -1):
+                    move = possible & ways[way]
+                    if move:
+                        score = _bits(_threats(own | move, full ^ taken ^ move, height))
+                        at = count
+                        while at and scores[at - 1] > score:
+                            scores[at], moves[ply, at] = scores[at - 1], moves[ply, at - 1]
+                            at -= 1
+                        scores[at], moves[ply, at] = score, move
+                        count += 1
+                counts[ply] = count
+        # Back up through all that is known, to the next move that is to be tried.
+        while known or counts[ply] == 0:
+            if not known:
+                value = lows[ply]
+                keys[slots[ply]], bounds[slots[ply]] = owns[ply] + takens[ply], value
+            if ply == 0:
+                return value
+            ply -= 1
+            value = -value
+            known = value >= highs[ply]
+            lows[ply] = max(lows[ply], value)
+        counts[ply] -= 1
+        owns[ply + 1], takens[ply + 1] = owns[ply] ^ takens[ply], takens[ply] | moves[ply, counts[ply]]
+        lows[ply + 1], highs[ply + 1] = -highs[ply], -lows[ply]
+        ply += 1
 
 
 @inner
 def _ahead(
-    own: int,
-    taken: int,
-    plies: int,
-    depth: int,
-    low: int,
-    high: int,
-    full: int,
-    bottom: int,
-    height: int,
-    ways: np.ndarray,
-    odd: int,
-    weigh: bool,
-    nodes: np.ndarray,
-) -> int:
+    own: int, taken: int, plies: int, depth: int, low: int, high: int,
+    full: int, bottom: int, height: int, ways: np.ndarray, odd: int, weigh: bool, nodes: np.ndarray,
+) -> int:  # fmt: skip
     """The value for who is to move, `depth` moves ahead; estimates are threats, own less the other side's,
     if these are to be weighed, and 0 otherwise."""
-    nodes[0] += 1
-    free = full ^ taken
-    if not free:
-        return 0
-    threats = _threats(own, free, height)
-    if depth == 0 or nodes[0] > nodes[1]:
-        if not weigh:
-            return 0
-        # As the board fills, who began comes to move into the odd rows, and the other one into the even ones.
-        good = odd if plies % 2 == 0 else full ^ odd
-        against = _threats(own ^ taken, free, height)
-        return _bits(threats) + 2 * _bits(threats & good) - _bits(against) - 2 * _bits(against & ~good)
-    possible = (taken + bottom) & full
-    if threats & possible:
-        return WIN - plies - 1
-    best = -WIN
-    for way in ways:
-        move = possible & way
-        if move:
-            score = -_ahead(
-                own ^ taken, taken | move, plies + 1, depth - 1, -high, -low,
-                full, bottom, height, ways, odd, weigh, nodes,
-            )  # fmt: skip
-            best = max(best, score)
-            low = max(low, score)
-            if low >= high:
-                break
-    return best
+    owns, takens = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    lows, highs = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    best, tried = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    owns[0], takens[0], lows[0], highs[0] = own, taken, low, high
+    ply = 0
+    while True:
+        nodes[0] += 1
+        own, taken = owns[ply], takens[ply]
+        free = full ^ taken
+        threats = _threats(own, free, height)
+        known, value = True, 0
+        if not free:
+            value = 0
+        elif ply == depth or nodes[0] > nodes[1]:
+            if weigh:
+                # As the board fills, who began comes to move into the odd rows, the other one into the even.
+                good = odd if (plies + ply) % 2 == 0 else full ^ odd
+                against = _threats(own ^ taken, free, height)
+                value = _bits(threats) + 2 * _bits(threats & good)
+                value -= _bits(against) + 2 * _bits(against & ~good)
+        elif threats & (taken + bottom):
+            value = WIN - plies - ply - 1
+        else:
+            known, best[ply], tried[ply] = False, -WIN, 0
+        while True:
+            if not known:
+                possible = (takens[ply] + bottom) & full
+                while tried[ply] < ways.size and not possible & ways[tried[ply]]:
+                    tried[ply] += 1
+                if tried[ply] < ways.size and lows[ply] < highs[ply]:
+                    break
+                value = best[ply]
+            if ply == 0:
+                return value
+            ply -= 1
+            value = -value
+            known = False
+            best[ply] = max(best[ply], value)
+            lows[ply] = max(lows[ply], value)
+        move = possible & ways[tried[ply]]
+        tried[ply] += 1
+        owns[ply + 1], takens[ply + 1] = owns[ply] ^ takens[ply], takens[ply] | move
+        lows[ply + 1], highs[ply + 1] = -highs[ply], -lows[ply]
+        ply += 1
 
 
 @kernel
@@ -180,7 +184,6 @@ def best_exact(
 ) -> tuple[int, int]:
     """The value, 1, 0 or -1, and the first column that reaches it; `order`, int64 (n,), has those with
     room."""
-    moves, scores = np.empty((left + 1, 8), np.int64), np.empty((left + 1, 8), np.int64)
     # First whether any wins, then whether any draws: a search with two outcomes is the fastest.
     for goal in range(1, -1, -1):
         for column in order:
@@ -196,7 +199,7 @@ def best_exact(
             else:
                 score = -_exact(
                     other, after, left - 1, -goal, 1 - goal,
-                    full, bottom, height, ways, moves, scores, keys, bounds, nodes,
+                    full, bottom, height, ways, keys, bounds, nodes,
                 )  # fmt: skip
             if score >= goal:
                 return goal, column

@@ -63,37 +63,55 @@ def _ahead(
     own: int, other: int, depth: int, low: int, high: int,
     full: int, between: int, corners: int, size: int,
 ) -> int:  # fmt: skip
-    """The value for who is to move: WIN and the discs ahead, or, `depth` moves ahead, an estimate."""
-    possible = _moves(own, other, full, between, size)
-    sign = 1
-    if not possible:
-        # A pass: the other side is to move, and what is good for it is bad here.
-        own, other = other, own
-        low, high, sign = -high, -low, -1
-        possible = _moves(own, other, full, between, size)
+    """The value for who is to move: WIN and the discs ahead, or, `depth` discs ahead, an estimate.
+
+    The search keeps its own stack: numba cannot be trusted to load recursive functions from its cache.
+    """
+    owns, others = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    lows, highs = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    best, left = np.empty(depth + 1, np.int64), np.empty(depth + 1, np.int64)
+    passed = np.empty(depth + 1, np.bool_)
+    owns[0], others[0], lows[0], highs[0] = own, other, low, high
+    ply = 0
+    while True:
+        possible = _moves(owns[ply], others[ply], full, between, size)
+        passed[ply] = possible == 0
+        if passed[ply]:
+            # The other side is to move, and what is good for it is bad here.
+            owns[ply], others[ply] = others[ply], owns[ply]
+            lows[ply], highs[ply] = -highs[ply], -lows[ply]
+            possible = _moves(owns[ply], others[ply], full, between, size)
+        own, other = owns[ply], others[ply]
+        known, value = True, 0
         if not possible:
-            ahead = _bits(own) - _bits(other)
-            return sign * (ahead + (WIN if ahead > 0 else -WIN if ahead < 0 else 0))
-    if depth == 0:
-        mobility = _bits(possible) - _bits(_moves(other, own, full, between, size))
-        return sign * (mobility + _CORNER * (_bits(own & corners) - _bits(other & corners)))
-    best = -2 * WIN
-    # Corners first: they are mostly good.
-    for part in range(2):
-        left = possible & corners if part == 0 else possible & ~corners
-        while left:
-            square = left & -left
-            left ^= square
-            flipped = _flips(own, other, square, between, size)
-            value = -_ahead(
-                other ^ flipped, own | square | flipped, depth - 1, -high, -low,
-                full, between, corners, size,
-            )  # fmt: skip
-            best = max(best, value)
-            low = max(low, value)
-            if low >= high:
-                return sign * best
-    return sign * best
+            value = _bits(own) - _bits(other)
+            value += WIN if value > 0 else -WIN if value < 0 else 0
+        elif ply == depth:
+            value = _bits(possible) - _bits(_moves(other, own, full, between, size))
+            value += _CORNER * (_bits(own & corners) - _bits(other & corners))
+        else:
+            known, best[ply], left[ply] = False, -2 * WIN, possible
+        # Back up through all that is known, to the next move that is to be tried.
+        while known or not left[ply] or lows[ply] >= highs[ply]:
+            if not known:
+                value = best[ply]
+            if passed[ply]:
+                value = -value
+            if ply == 0:
+                return value
+            ply -= 1
+            value = -value
+            known = False
+            best[ply] = max(best[ply], value)
+            lows[ply] = max(lows[ply], value)
+        # Corners first: they are mostly good.
+        square = left[ply] & corners or left[ply]
+        square &= -square
+        left[ply] ^= square
+        flipped = _flips(owns[ply], others[ply], square, between, size)
+        owns[ply + 1], others[ply + 1] = others[ply] ^ flipped, owns[ply] | square | flipped
+        lows[ply + 1], highs[ply + 1] = -highs[ply], -lows[ply]
+        ply += 1
 
 
 @kernel

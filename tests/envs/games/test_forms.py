@@ -261,10 +261,11 @@ def test_games_differ_by_seed(name: str) -> None:
 # --- what is hidden
 
 
-def test_moves_made_at_the_same_time_are_hidden() -> None:
+@pytest.mark.parametrize("name", ["Bargaining", "PrisonersDilemma"])
+def test_moves_made_at_the_same_time_are_hidden(name: str) -> None:
     seen = []
     for first in (0, 1):
-        env = games.aec("PrisonersDilemma")
+        env = games.aec(name)
         env.reset(seed=1)
         env.step(first)
         assert env.agent_selection == "player_1"

@@ -1,0 +1,1 @@
+"""Gardner's minichess."""
