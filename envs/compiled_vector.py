@@ -112,6 +112,7 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             raise ArgumentError(f"autoreset_mode={autoreset_mode!r}: give one of {modes}") from None
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_observation_space = observation_space
+        self._last_action = actions - 1
         self.single_action_space = Discrete(actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -189,7 +190,7 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             gymnasium.error.ResetNeeded: a game has not begun, or has ended and autoreset is disabled.
         """
         actions = np.ascontiguousarray(actions, np.int64)
-        last = int(self.single_action_space.n) - 1
+        last = self._last_action
         if actions.shape != (self.num_envs,) or actions.min() < 0 or actions.max() > last:
             raise ArgumentError(
                 f"actions must be {self.num_envs} numbers from 0 to {last}, one for each game"

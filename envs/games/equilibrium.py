@@ -118,7 +118,11 @@ def _lay_out(game: Game[Any]) -> _Tree:
         layer = following
     parents, children, movers, slots, chances = zip(*edges, strict=True)
     return _Tree(
-        *(np.array(column) for column in (parents, children, movers, slots, chances)),
+        np.array(parents),
+        np.array(children),
+        np.array(movers),
+        np.array(slots),
+        np.array(chances),
         levels,
         np.array(earned),
         views,

@@ -59,6 +59,11 @@ class LeducView:
     """The other side's card, after a showdown."""
 
 
+@cache
+def nash(game: "LeducPoker") -> Strategy:
+    return equilibrium(game, ITERATIONS)
+
+
 @dataclass(frozen=True)
 class LeducPoker(Game[Deal]):
     """Poker with six cards and two betting rounds, the second with a card on the table."""
@@ -195,7 +200,7 @@ class LeducPoker(Game[Deal]):
         return float(self._better(state) * (1 if seat == 0 else -1))
 
     players: ClassVar[Mapping[str, Callable[[Any], Strategy]]] = {
-        "oracle": lambda game: _equilibrium(game),
+        "oracle": lambda game: nash(game),
         "honest": lambda game: honest,
     }
 
@@ -205,11 +210,6 @@ def _deals() -> tuple[tuple[float, Deal], ...]:
     """By the rank of each card: which of two equal ones it is makes no difference."""
     counts = Counter(permutations((0, 0, 1, 1, 2, 2), 3))
     return tuple((count / counts.total(), Deal(cards)) for cards, count in sorted(counts.items()))
-
-
-@cache
-def _equilibrium(game: LeducPoker) -> Strategy:
-    return equilibrium(game, ITERATIONS)
 
 
 def honest(view: LeducView, legal: tuple[int, ...]) -> tuple[float, ...]:

@@ -143,7 +143,7 @@ class _Seats:
             )
 
 
-class GameAEC(_Seats, AECEnv[str, Observation, int]):  # type: ignore[misc]
+class GameAEC(_Seats, AECEnv[str, Observation, int]):
     """A game in which one seat moves at a time; where several move at once they are asked in turn, and none
     learns of another's move before all have made theirs."""
 
@@ -187,7 +187,7 @@ class GameAEC(_Seats, AECEnv[str, Observation, int]):  # type: ignore[misc]
             self.agent_selection = self.possible_agents[seat]
 
 
-class GameParallel(_Seats, ParallelEnv[str, Observation, int]):  # type: ignore[misc]
+class GameParallel(_Seats, ParallelEnv[str, Observation, int]):
     """A game in which every agent acts in every step; what those do who are not to move is ignored. A seat
     whose move was illegal is asked again; the moves that others made at the same time stand."""
 

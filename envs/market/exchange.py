@@ -234,8 +234,8 @@ class Exchanges:
 
     def state(self, row: int) -> MarketState:
         """One of the markets, as it stands."""
-        parts = (part[row].tobytes() for part in (self.books, self.states, self.views))
-        return MarketState(*parts, key=int(self.keys[row]))
+        book, state, view = (part[row].tobytes() for part in (self.books, self.states, self.views))
+        return MarketState(book, state, view, int(self.keys[row]))
 
     def put(self, row: int | slice, state: MarketState) -> None:
         """Bring a row, or several, to where `state` was taken."""

@@ -110,7 +110,7 @@ def _refuse_uncounted(config: RunConfig, source: Source) -> None:
             "engine, and see the rows for weights and training"
         )
     sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo, "critic": config.critic}
-    quantized = config.model.quantize
+    quantized: str = config.model.quantize
     if quantized == "none" and source.folder != source.base:
         quantized = base_quantization(source.folder)
     bits: dict[str, str] = {"model.quantize": quantized} if quantized != "none" else {}

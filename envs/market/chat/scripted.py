@@ -84,7 +84,7 @@ class _Giant(ScriptedAgent):
         return "<action>sell 1000; buy 1000 at 1</action>"
 
 
-CHAT_AGENTS = {
+CHAT_AGENTS: dict[str, type[ScriptedAgent]] = {
     "null": Silent,
     **{name: _spoken(name) for name in ("random", "hold", "twap", "dealer")},
     "oracle": _Oracle,
