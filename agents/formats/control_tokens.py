@@ -9,8 +9,8 @@ from typing import Any
 from ludus.agents.formats.calls.reply import END_THINK, THINK
 
 _BREAK = "\ufffc\ufffd"
-"""Between the characters of a control token that a message spells. Printable, so that no template escapes
-it."""
+"""Between the characters of a control token that a message spells, and after its own first character, so that
+a text which has it keeps it. Printable, so that no template escapes it."""
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"
 """Around a control token that the template wrote. Unicode keeps both out of any text, for such uses."""
 _NO_TEXT = str.maketrans({_OPEN: "\ufffd", _CLOSE: "\ufffd"})
@@ -42,12 +42,13 @@ class ControlTokens:
         }
         longest_first = sorted(control, key=lambda content: (-len(content), content))
         self._control = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        self._spelled = re.compile(f"{self._control.pattern}|{_BREAK[0]}")
         self._names = control
 
     def broken(self, value: Any) -> Any:
         """Plain data with every control token in its texts broken."""
         if isinstance(value, str):
-            return self._control.sub(lambda found: _BREAK.join(found[0]), value)
+            return self._spelled.sub(lambda found: _BREAK.join((*found[0], "")), value)
         if isinstance(value, Mapping):
             return {self.broken(key): self.broken(item) for key, item in value.items()}
         return [self.broken(item) for item in value] if isinstance(value, list | tuple) else value

@@ -35,7 +35,17 @@ def template(tokenizer):
 
 
 WORDS = st.sampled_from(
-    ["What is 12 + 30?", "<think>12+30</think>", "<answer>", " ", "\n", "\r\n", "\x85", "# P ."]
+    [
+        "What is 12 + 30?",
+        "<think>12+30</think>",
+        "<answer>",
+        " ",
+        "\n",
+        "\r\n",
+        "\x85",
+        "# P .",
+        "\ufffc\ufffd",
+    ]
 )
 TEXTS = st.text(max_size=40) | st.lists(WORDS | st.text(max_size=2), max_size=6).map("".join)
 FREE_TEXTS = TEXTS.filter(lambda text: not any(token in text for token in CONTROL_TOKENS))

@@ -23,7 +23,7 @@ from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.plan.models import Source
 
 _PROGRAM = "from ludus.trainers.plan.process import _tell; _tell()"
-_TOKENS = 8
+_TOKENS = 64
 """Of a completion."""
 SectionT = TypeVar("SectionT", bound=Section)
 
