@@ -22,7 +22,12 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.config.trust import TrustSection
 from ludus.trainers.plan.models import Source
 
-_PROGRAM = "from ludus.trainers.plan.process import _tell; _tell()"
+_PROGRAM = """
+from ludus.report import write_report
+from ludus.trainers.plan.process import _tell
+_tell(write_report)
+"""
+"""What `ludus train` does, which is of a higher floor."""
 _TOKENS = 64
 """Of a completion."""
 SectionT = TypeVar("SectionT", bound=Section)
@@ -138,12 +143,11 @@ def peak_bytes() -> int:
     raise KeyError("VmHWM")
 
 
-def _tell() -> None:
+def _tell(report: Callable[[Path], object]) -> None:
     config, run, path = pickle.loads(sys.stdin.buffer.read())
     sys.path[:] = path
-    from ludus.report import write_report
     from ludus.trainers.run.job import train
 
     train(config, run)
-    write_report(run)
+    report(run)
     print(peak_bytes())
