@@ -1,21 +1,20 @@
 """What a player of a game reads and writes: the rules, the board, the answer to an error, a move in tags."""
 
-import re
 from typing import Any
 
+from ludus.envs.actions import action, read_action
 from ludus.envs.chat import Message, system, user
 from ludus.envs.games.form import Game
 from ludus.envs.games.table import Table, outcome
 
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL)
 MOVES = "Moves: "
 """What the line of legal moves begins with."""
 
 
 def opening(game: Game[Any], seat: int) -> Message:
     """The rules, and how to move."""
-    example = game.word(game.example)
-    return system(f"{game.rules(seat)} Each reply is one move, such as <action>{example}</action>.")
+    example = reply(game, game.example)
+    return system(f"{game.rules(seat)} Each reply is one move, such as {example}.")
 
 
 def scene(game: Game[Any], table: Table, seat: int, complaint: str = "") -> Message:
@@ -43,16 +42,15 @@ def ending(game: Game[Any], table: Table, seat: int, complaint: str = "") -> Mes
 
 def reply(game: Game[Any], move: int) -> str:
     """The reply that makes a move."""
-    return f"<action>{game.word(move)}</action>"
+    return action(game.word(move))
 
 
 def read_move(game: Game[Any], text: str) -> tuple[int | None, str]:
     """The move of a reply, legal or not; None, and what is wrong with the reply."""
-    # Up to the last end only: looking for one behind it, once for every tag, would take quadratic time.
-    found = _ACTION.findall(text, 0, text.rfind("</action>") + len("</action>"))
-    if len(found) != 1:
-        return None, "No <action> found." if not found else f"{len(found)} <action> tags found, give one."
-    move = game.read(found[0]) if len(found[0]) < 100 else None
+    found, wrong = read_action(text)
+    if found is None:
+        return None, wrong
+    move = game.read(found) if len(found) < 100 else None
     return move, "" if move is not None else f"A move is written as {game.word(game.example)}."
 
 

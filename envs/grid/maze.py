@@ -8,7 +8,7 @@ from lying side by side.
 
 import numpy as np
 
-from ludus.envs.grid.compiled_random import advanced, below, mixed
+from ludus.envs.compiled_random import advanced, below, mixed
 from ludus.tools.compiling import inner, kernel
 
 SMALLEST, LARGEST = 7, 63

@@ -13,7 +13,7 @@ other files: after one in `layout`, `book` or `traders`, touch this file.
 
 import numpy as np
 
-from ludus.envs.grid.compiled_random import advanced, below, mixed
+from ludus.envs.compiled_random import advanced, below, mixed
 from ludus.envs.market.book import cancel, lots_of, mark, note_best, owner_of, price_of, submit
 from ludus.envs.market.layout import (
     AGENT,

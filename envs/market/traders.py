@@ -7,7 +7,7 @@ the noise traders are those of zero intelligence (Farmer, Patelli and Zovko 2005
 
 import numpy as np
 
-from ludus.envs.grid.compiled_random import advanced, below
+from ludus.envs.compiled_random import advanced, below
 from ludus.envs.market.book import cancel, mark, owner_of, remove, submit
 from ludus.envs.market.layout import (
     AVERAGE,

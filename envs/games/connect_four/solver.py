@@ -12,20 +12,12 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from ludus.envs.games.bits import bits_in
 from ludus.tools.compiling import compile_once, inner, kernel
 
 WIN = 1000
 """A win in n plies from now looks like WIN - n."""
 _MEMORY_BITS, _SMALL_MEMORY_BITS = 22, 16
-
-
-@inner
-def _bits(board: int) -> int:
-    count = 0
-    while board:
-        board &= board - 1
-        count += 1
-    return count
 
 
 @inner
@@ -90,7 +82,7 @@ def _exact(
                 for way in range(ways.size - 1, -1, -1):
                     move = possible & ways[way]
                     if move:
-                        score = _bits(_threats(own | move, full ^ taken ^ move, height))
+                        score = bits_in(_threats(own | move, full ^ taken ^ move, height))
                         at = count
                         while at and scores[at - 1] > score:
                             scores[at], moves[ply, at] = scores[at - 1], moves[ply, at - 1]
@@ -140,8 +132,8 @@ def _ahead(
                 # As the board fills, who began comes to move into the odd rows, the other one into the even.
                 good = odd if (plies + ply) % 2 == 0 else full ^ odd
                 against = _threats(own ^ taken, free, height)
-                value = _bits(threats) + 2 * _bits(threats & good)
-                value -= _bits(against) + 2 * _bits(against & ~good)
+                value = bits_in(threats) + 2 * bits_in(threats & good)
+                value -= bits_in(against) + 2 * bits_in(against & ~good)
         elif threats & (taken + bottom):
             value = WIN - plies - ply - 1
         else:
@@ -222,7 +214,7 @@ def values_ahead(
 ) -> None:
     """Writes for every column into `found` how moving there looks, `depth` moves ahead; where it is not the
     best, an upper bound; -WIN - 1 where it is full."""
-    best, plies = -WIN - 1, _bits(taken)
+    best, plies = -WIN - 1, bits_in(taken)
     for column in range(found.size):
         move = (taken + bottom) & full & (((1 << (height - 1)) - 1) << (column * height))
         found[column] = -WIN - 1

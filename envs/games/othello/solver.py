@@ -8,6 +8,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from ludus.envs.games.bits import bits_in
 from ludus.tools.compiling import compile_once, inner, kernel
 
 WIN = 1000
@@ -50,15 +51,6 @@ _moves, _flips = inner(moves_of), inner(flips_of)
 
 
 @inner
-def _bits(board: int) -> int:
-    count = 0
-    while board:
-        board &= board - 1
-        count += 1
-    return count
-
-
-@inner
 def _ahead(
     own: int, other: int, depth: int, low: int, high: int,
     full: int, between: int, corners: int, size: int,
@@ -84,11 +76,11 @@ def _ahead(
         own, other = owns[ply], others[ply]
         known, value = True, 0
         if not possible:
-            value = _bits(own) - _bits(other)
+            value = bits_in(own) - bits_in(other)
             value += WIN if value > 0 else -WIN if value < 0 else 0
         elif ply == depth:
-            value = _bits(possible) - _bits(_moves(other, own, full, between, size))
-            value += _CORNER * (_bits(own & corners) - _bits(other & corners))
+            value = bits_in(possible) - bits_in(_moves(other, own, full, between, size))
+            value += _CORNER * (bits_in(own & corners) - bits_in(other & corners))
         else:
             known, best[ply], left[ply] = False, -2 * WIN, possible
         # Back up through all that is known, to the next move that is to be tried.

@@ -17,7 +17,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from ludus.envs.grid.compiled_random import advanced, below, mixed
+from ludus.envs.compiled_random import advanced, below, mixed
 from ludus.tools.compiling import inner, kernel
 
 UP, RIGHT, DOWN, LEFT = range(4)
