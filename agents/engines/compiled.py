@@ -106,7 +106,7 @@ def _exp(x: Any) -> Any:
 
 @_inner
 def _exps(x: Any, shift: Any) -> Any:
-    """x ← exp(x - shift), at most 0 before; gives their sum."""
+    """x ← exp(x - shift), where no x is above the shift."""
     for i in range(len(x)):
         x[i] = _exp(max(x[i] - shift, f32(-87.0)))
 
