@@ -257,21 +257,27 @@ async def rollout_stream(
 
 def run_blocking(main: Coroutine[Any, Any, T]) -> T:
     """`asyncio.run`, in another thread if an event loop already runs in this one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(main)
     begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
-    async def cancellable() -> T:
+    async def kept() -> T:
         task = asyncio.current_task()
         assert task is not None
         begun.append((asyncio.get_running_loop(), task))
         return await main
 
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        try:
+            return asyncio.run(kept())
+        finally:
+            # A second Ctrl-C leaves by the event loop, past the task, which would tell of it when collected.
+            for _, task in begun:
+                if task.done() and not task.cancelled():
+                    task.exception()
     with ThreadPoolExecutor(1, thread_name_prefix="rollout") as thread:
         try:
-            return thread.submit(lambda: asyncio.run(cancellable())).result()
+            return thread.submit(lambda: asyncio.run(kept())).result()
         except KeyboardInterrupt:
             for loop, task in begun:
                 loop.call_soon_threadsafe(task.cancel)

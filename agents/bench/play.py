@@ -1,6 +1,5 @@
 """Playing a list of jobs: in this process, or in several if that is faster."""
 
-import asyncio
 import struct
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from ludus.agents.bench.tasks import TaskList
 from ludus.agents.bench.worker import Ended, Job, Played, Ready, Said, Setup, Told, start_of
 from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import Episode
-from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream
+from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_stream, run_blocking
 from ludus.tools.errors import UserError
 
 Keep = Callable[[bytes, Result], None]
@@ -85,7 +84,7 @@ def _here(
 
     # A scripted agent keeps its process busy: several in one process would only wait for each other.
     at_once = 1 if player.is_scripted else min(concurrency, len(jobs))
-    asyncio.run(rollout_stream(policy, next_start, finished, concurrency=at_once))
+    run_blocking(rollout_stream(policy, next_start, finished, concurrency=at_once))
     return time.perf_counter() - began
 
 

@@ -1,6 +1,7 @@
 """The command line, called in process: its output, its exit codes, its answers to bad input."""
 
 import errno
+import gc
 import json
 import re
 import subprocess
@@ -301,7 +302,7 @@ def test_eval_on_a_full_disk(run: Run, files_at_most: Run, tmp_path: Path) -> No
 
 
 def test_ctrl_c_during_eval_keeps_what_was_played(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     from ludus.cli import evaluate
 
@@ -323,6 +324,8 @@ def test_ctrl_c_during_eval_keeps_what_was_played(
     result = run("eval", OWN, "--agent", "oracle", "--out", out)
     result.assert_refused(130, "interrupted", str(out))
     assert len(read_episodes(out)) >= 3
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 # --- play
