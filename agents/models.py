@@ -89,7 +89,7 @@ def load_model(
     for written in {folder, base}:
         _refuse_damaged(written)
     if folder != base:
-        from ludus.agents.adapter import base_quantization, load_adapter
+        from ludus.agents.adapters.files import base_quantization, load_adapter
 
         quantize = base_quantization(folder) if quantize == "none" else quantize
     if quantize != "none":
@@ -328,7 +328,7 @@ def _base(name: str | Path, folder: Path) -> tuple[str | Path, Path]:
     """Name and folder of an adapter's base; a model's own."""
     if not (folder / ADAPTER_FILE).is_file():
         return name, folder
-    from ludus.agents.adapter import read_adapter_config
+    from ludus.agents.adapters.files import read_adapter_config
 
     base: str = read_adapter_config(folder)["base_model_name_or_path"]
     try:

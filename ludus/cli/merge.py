@@ -23,7 +23,7 @@ class Merge:
 
     def execute(self) -> int:
         adapter = choose_model(self.adapter).path
-        from ludus.agents.adapter import merge_adapter
+        from ludus.agents.adapters.merge import merge_adapter
 
         merge_adapter(adapter, self.out)
         print(f"merged: {self.out}")

@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from ludus.agents.adapter import adapter_terms, add_adapter
+from ludus.agents.adapters.lora import adapter_terms, add_adapter
 from ludus.agents.engines.base import Completion, EngineError, Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.fingerprint import weights_fingerprint

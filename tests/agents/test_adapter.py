@@ -12,15 +12,9 @@ import torch
 from transformers import PreTrainedModel
 
 from ludus.agents import adapter as adapter_module
-from ludus.agents.adapter import (
-    AdapterError,
-    adapter_terms,
-    add_adapter,
-    load_adapter,
-    merge_adapter,
-    save_adapter,
-    sharing_base,
-)
+from ludus.agents.adapters.files import load_adapter, save_adapter, sharing_base
+from ludus.agents.adapters.lora import AdapterError, adapter_terms, add_adapter
+from ludus.agents.adapters.merge import merge_adapter
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.models import (

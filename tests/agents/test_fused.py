@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from ludus.agents.adapter import adapter_terms, add_adapter
+from ludus.agents.adapters.lora import adapter_terms, add_adapter
 from ludus.agents.attention import computing_with
 from ludus.agents.engines import compiled
 from ludus.agents.engines.base import Completion, Sampling

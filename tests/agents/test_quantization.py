@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ludus.agents.adapter import adapter_terms, add_adapter, save_adapter, sharing_base
+from ludus.agents.adapters.files import save_adapter, sharing_base
+from ludus.agents.adapters.lora import adapter_terms, add_adapter
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.fingerprint import weights_fingerprint

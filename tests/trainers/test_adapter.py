@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from ludus.agents.adapter import adapter_terms
+from ludus.agents.adapters.lora import adapter_terms
 from ludus.agents.engines.base import Completion, Sampling
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.models import ModelLoadError

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from ludus.agents.adapter import adapter_terms, add_adapter
+from ludus.agents.adapters.lora import adapter_terms, add_adapter
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.episode import TrainingSequence

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from transformers import Lfm2Config, LlamaConfig, LlamaForCausalLM, Mamba2Config
 
 from ludus.agents import adapter as adapter_module
-from ludus.agents.adapter import add_adapter, save_adapter
+from ludus.agents.adapters.files import save_adapter
+from ludus.agents.adapters.lora import add_adapter
 from ludus.agents.models import LoadedModel
 from ludus.cli import main
 from ludus.tools.errors import UserError

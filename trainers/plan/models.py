@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from ludus.agents.adapter import ALL_LINEAR, add_adapter, layers_meant, read_adapter_config
+from ludus.agents.adapters.files import layers_meant, read_adapter_config
+from ludus.agents.adapters.lora import ALL_LINEAR, add_adapter
 from ludus.agents.families import Reach
 from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
 from ludus.trainers.config.run import RunConfig

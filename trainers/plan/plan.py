@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from ludus.agents.adapter import base_quantization
+from ludus.agents.adapters.files import base_quantization
 from ludus.agents.engines.schedule import context_of
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError

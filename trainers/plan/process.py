@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, PreTrainedConfig
 
-from ludus.agents.adapter import ALL_LINEAR
+from ludus.agents.adapters.lora import ALL_LINEAR
 from ludus.agents.engines.fused import MODELS, FusedForward
 from ludus.agents.models import load_tokenizer, quiet_transformers
 from ludus.tools.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ludus.agents.adapter import adapter_terms
+from ludus.agents.adapters.lora import adapter_terms
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel

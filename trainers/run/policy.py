@@ -4,13 +4,8 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from ludus.agents.adapter import (
-    adapter_terms,
-    add_adapter,
-    save_adapter,
-    sharing_base,
-    targeted_layers,
-)
+from ludus.agents.adapters.files import save_adapter, sharing_base
+from ludus.agents.adapters.lora import adapter_terms, add_adapter, targeted_layers
 from ludus.agents.engines.base import Engine
 from ludus.agents.engines.config import make_engine
 from ludus.agents.models import LoadedModel, adapter_base, load_model, quiet_transformers

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ludus.agents.adapter import LowRank
+from ludus.agents.adapters.lora import LowRank
 from ludus.agents.engines.vllm.weights import Copies
 
 

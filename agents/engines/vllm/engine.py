@@ -8,7 +8,7 @@ while the engine sleeps. An adapter is loaded anew for each version of the weigh
 
 from typing import Any
 
-from ludus.agents.adapter import adapter_terms
+from ludus.agents.adapters.lora import adapter_terms
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.engines.schedule import ScheduledEngine, context_of
 from ludus.agents.engines.vllm.adapter import Adapter

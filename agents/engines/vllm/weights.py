@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ludus.agents.adapter import LowRank
+from ludus.agents.adapters.lora import LowRank
 from ludus.agents.engines.base import EngineError
 
 INSTEAD = 'take engine.kind = "embedded"'

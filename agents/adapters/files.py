@@ -1,10 +1,4 @@
-"""LoRA adapters (arXiv:2106.09685): a low-rank term beside linear layers that stay as they are.
-
-An adapted layer keeps its class, its name and its weights, so whatever it is, it computes as before; the term
-is a child of it, which a hook adds to its output. Nothing is ever merged into a model that computes.
-
-Files are those of PEFT: `adapter_config.json` and `adapter_model.safetensors`.
-"""
+"""An adapter's folder, in PEFT's form: `adapter_config.json` and `adapter_model.safetensors`."""
 
 import copy
 import json
@@ -12,35 +6,31 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from ludus.agents.engines.fingerprint import weights_fingerprint
-from ludus.agents.models import (
-    ADAPTER_FILE,
-    ADAPTER_WEIGHTS,
-    DTYPES,
-    ModelLoadError,
-    adapter_base,
-    load_model,
-    quiet_transformers,
-    writing_model,
+from ludus.agents.adapters.lora import (
+    ALL_LINEAR,
+    TERM,
+    AdapterError,
+    LowRank,
+    adapter_terms,
+    attach,
+    is_called,
+    is_meant,
+    linear_layers,
 )
-from ludus.agents.quantization import is_quantized, source, whole_layer, whole_weight
-from ludus.tools.wording import did_you_mean
+from ludus.agents.engines.fingerprint import weights_fingerprint
+from ludus.agents.models import ADAPTER_FILE, ADAPTER_WEIGHTS
+from ludus.agents.quantization import is_quantized, source
 
-ALL_LINEAR = "all-linear"
-"""The name that stands for every linear layer but the output embedding."""
-Start = Literal["default", "pissa"]
 N = TypeVar("N", int, float)
 
-_TERM = "lora"
 _KEY = re.compile(r"base_model\.model\.(.+)\.lora_([AB])\.weight")
 _OURS = "ludus"
 """The key of the safetensors metadata that hold what PEFT's configuration has no place for."""
@@ -55,121 +45,6 @@ _STARTS = (True, False, None, "gaussian", "orthogonal", "eva", "mica")
 """Initialisations of PEFT's that leave the base's weights alone."""
 
 
-class AdapterError(ModelLoadError):
-    """An adapter does not fit its base, computes what is not supported here, or is none."""
-
-
-class LowRank(nn.Module):
-    """x ↦ scaling · B A x, in float32 whatever the layer's type; without what it was at the start, if that
-    was not 0 (PiSSA).
-
-    Args:
-        a_RI: Of rank R and the layer's inputs I.
-        b_OR: Of the layer's outputs O.
-        start: The same at the start, subtracted and never trained; None: their product was 0.
-    """
-
-    start_a_RI: Tensor | None
-    start_b_OR: Tensor | None
-
-    def __init__(
-        self, a_RI: Tensor, b_OR: Tensor, scaling: float, start: tuple[Tensor, Tensor] | None = None
-    ) -> None:
-        super().__init__()
-        self.a_RI, self.b_OR, self.scaling = nn.Parameter(a_RI), nn.Parameter(b_OR), scaling
-        self.register_buffer("start_a_RI", None if start is None else start[0])
-        self.register_buffer("start_b_OR", None if start is None else start[1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.to(self.a_RI.dtype)
-        term = linear(linear(x, self.a_RI), self.b_OR)
-        if self.start_a_RI is not None and self.start_b_OR is not None:
-            term = term - linear(linear(x, self.start_a_RI), self.start_b_OR)
-        return self.scaling * term
-
-    @property
-    def start_rank(self) -> int:
-        """Of what is subtracted."""
-        return 0 if self.start_a_RI is None else len(self.start_a_RI)
-
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """A and B of the whole term, what is subtracted included: as [R, I] and [O, R] of a higher rank."""
-        a_RI, b_OR = self.a_RI.detach(), self.b_OR.detach()
-        if self.start_a_RI is None or self.start_b_OR is None:
-            return a_RI, b_OR
-        return torch.cat([a_RI, self.start_a_RI]), torch.cat([b_OR, -self.start_b_OR], dim=1)
-
-    def delta_OI(self) -> Tensor:
-        """What the term adds to the layer's weight."""
-        a_RI, b_OR = self.matrices()
-        return self.scaling * (b_OR @ a_RI)
-
-
-def add_adapter(
-    model: PreTrainedModel,
-    rank: int,
-    scaling: float,
-    targets: Sequence[str],
-    start: Start = "default",
-    seed: int = 0,
-) -> None:
-    """Freeze a model and add a term to its linear layers.
-
-    Args:
-        scaling: Alpha / rank or, for rsLoRA (arXiv:2312.03732), alpha / √rank.
-        targets: Names of layers, whole or from a dot on (`q_proj`), or `all-linear`.
-        start: `default`: A is random and B is 0, so the model computes what it did. `pissa`: A and B are the
-            principal components of the layer's weight (as it is, where it is quantised), minus which the term
-            counts (arXiv:2404.02948), so the model computes what it did, up to rounding.
-        seed: Of A.
-
-    Raises:
-        AdapterError: no layer has such a name, or is large enough for PiSSA of this rank.
-    """
-    layers = targeted_layers(model, targets)
-    generator = torch.Generator().manual_seed(seed)
-    model.requires_grad_(False)
-    for name, layer in layers.items():
-        if start == "pissa":
-            term = _principal(name, layer, rank, scaling)
-        else:
-            device = layer.weight.device
-            bound = layer.in_features**-0.5  # PEFT's: Kaiming's, for a leaky ReLU of slope √5
-            a_RI = torch.empty(rank, layer.in_features).uniform_(-bound, bound, generator=generator)
-            b_OR = torch.zeros(layer.out_features, rank, device=device)
-            term = LowRank(a_RI.to(device), b_OR, scaling)
-        _put(layer, term)
-
-
-def targeted_layers(model: PreTrainedModel, targets: Sequence[str]) -> dict[str, nn.Linear]:
-    """The layers that targets name, by their whole names.
-
-    Raises:
-        AdapterError: one names none.
-    """
-    layers = _linear_layers(model)
-    for target in targets:
-        if target != ALL_LINEAR and not any(_is_called(name, target) for name in layers):
-            names = sorted({name.rpartition(".")[2] for name in layers})
-            hint = did_you_mean(target, names, otherwise=f"there is {', '.join(names)}")
-            raise AdapterError(
-                f'no linear layer of {model.config.name_or_path} is called "{target}" (the output embedding '
-                f"is never adapted); {hint}"
-            )
-    if not layers:
-        raise AdapterError(
-            f"{type(model).__name__} has no nn.Linear but the output embedding, so there is nothing to "
-            "adapt; train it whole, without [adapter]"
-        )
-    return {name: layer for name, layer in layers.items() if _is_meant(name, targets)}
-
-
-def layers_meant(model: PreTrainedModel, config: Mapping[str, Any]) -> list[str]:
-    """The names of the layers that a configuration of PEFT's adapts; none where it leaves some out by other
-    keys than `target_modules`."""
-    return sorted(_meant(config, _linear_layers(model)))
-
-
 def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     """Freeze a model and add the terms that a folder in PEFT's form holds.
 
@@ -179,7 +54,7 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> None:
     terms = read_terms(model, folder)
     model.requires_grad_(False)
     for name, term in terms.items():
-        _put(model.get_submodule(name), term)
+        attach(model.get_submodule(name), term)
 
 
 def sharing_base(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
@@ -194,43 +69,8 @@ def sharing_base(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     other = copy.deepcopy(model, {id(shared): shared for shared in (*frozen, *model.buffers())})
     for name, term in terms.items():
-        setattr(other.get_submodule(name), _TERM, term)  # where the hook is by now
+        setattr(other.get_submodule(name), TERM, term)  # where the hook is by now
     return other
-
-
-def merge_adapter(path_or_name: str | Path, target: Path) -> None:
-    """Write base and adapter as one model in `transformers`' form, in the type that the base is stored in. A
-    base that was quantised for the adapter is written as the adapter knows it, each weight rounded once.
-
-    Raises:
-        ModelLoadError: there is no adapter at that path, it cannot be loaded, or the folder cannot be
-            written to.
-        AdapterError: the folder has something in it.
-    """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise AdapterError(f"{target} has something in it, which would be overwritten: name a new folder")
-    base = adapter_base(path_or_name)
-    if base is None:
-        raise AdapterError(f"{path_or_name} is a whole model, not an adapter: there is nothing to merge")
-    with writing_model(target) as scratch:
-        merged = load_model(path_or_name, _stored_dtype(base))
-        terms = adapter_terms(merged.model)
-        for name, layer in _linear_layers(merged.model).items():
-            if name in terms or is_quantized(layer):
-                delta_OI = terms[name].delta_OI() if name in terms else 0.0
-                merged.model.set_submodule(name, whole_layer(layer, whole_weight(layer) + delta_OI))
-        with quiet_transformers():
-            merged.model.save_pretrained(scratch)
-            merged.tokenizer.save_pretrained(scratch)
-
-
-def adapter_terms(model: nn.Module) -> dict[str, LowRank]:
-    """By the name of the layer; empty without an adapter."""
-    return {
-        name.removesuffix(f".{_TERM}"): module
-        for name, module in model.named_modules()
-        if isinstance(module, LowRank)
-    }
 
 
 def save_adapter(model: PreTrainedModel, folder: Path) -> None:
@@ -244,7 +84,7 @@ def save_adapter(model: PreTrainedModel, folder: Path) -> None:
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": model.config.name_or_path,
-        "target_modules": _shortest(terms, _linear_layers(model)),
+        "target_modules": _shortest(terms, linear_layers(model)),
         "r": rank,
         "lora_alpha": alpha,
         "rank_pattern": {re.escape(name): own for name, own in ranks.items() if own != rank},
@@ -288,7 +128,7 @@ def read_terms(model: PreTrainedModel, folder: Path) -> dict[str, LowRank]:
             )
         # In memory of its own: its alignment there decides which instructions linear algebra uses.
         matrices.setdefault(found[1], {})[found[2]] = tensor.to(torch.float32, copy=True)
-    terms, layers = {}, _linear_layers(model)
+    terms, layers = {}, linear_layers(model)
     for name, pair in matrices.items():
         a_RI, b_OR = pair.get("A"), pair.get("B")
         layer = layers.get(name)
@@ -363,6 +203,12 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     return dict(config)
 
 
+def layers_meant(model: PreTrainedModel, config: Mapping[str, Any]) -> list[str]:
+    """The names of the layers that a configuration of PEFT's adapts; none where it leaves some out by other
+    keys than `target_modules`."""
+    return sorted(_meant(config, linear_layers(model)))
+
+
 def base_quantization(folder: Path) -> str:
     """How the base was quantised that an adapter was trained on: `none` or `nf4`, as far as it says.
 
@@ -371,34 +217,6 @@ def base_quantization(folder: Path) -> str:
     """
     found: str = _read_ours(folder).get("quantize", "none")
     return found
-
-
-def _stored_dtype(folder: Path) -> str:
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    dtype = str(config.get("dtype", config.get("torch_dtype")))
-    return dtype if dtype in DTYPES else DTYPES[0]
-
-
-def _put(layer: nn.Module, term: LowRank) -> None:
-    setattr(layer, _TERM, term)
-    layer.register_forward_hook(_add_term)
-
-
-def _add_term(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    term: Tensor = getattr(layer, _TERM)(inputs[0])
-    return output + term.to(output.dtype)
-
-
-def _principal(name: str, layer: nn.Linear, rank: int, scaling: float) -> LowRank:
-    if rank > min(layer.in_features, layer.out_features):
-        raise AdapterError(
-            f"rank {rank} is more than {name} has, which is {layer.in_features} by {layer.out_features}: "
-            "start by default, or with a lower rank"
-        )
-    u, sizes, vh = torch.linalg.svd(whole_weight(layer), full_matrices=False)
-    roots = (sizes[:rank] / scaling).sqrt()
-    a_RI, b_OR = roots[:, None] * vh[:rank], u[:, :rank] * roots
-    return LowRank(a_RI.clone(), b_OR.clone(), scaling, (a_RI, b_OR))
 
 
 def _term(a_RI: Tensor, b_OR: Tensor, scaling: float, start_rank: int) -> LowRank:
@@ -410,29 +228,11 @@ def _term(a_RI: Tensor, b_OR: Tensor, scaling: float, start_rank: int) -> LowRan
     return LowRank(a_RI[:trained].clone(), b_OR[:, :trained].clone(), scaling, start)
 
 
-def _linear_layers(model: PreTrainedModel) -> dict[str, nn.Linear]:
-    """All but the output embedding, whose weight the trainer reads without calling it."""
-    head = model.get_output_embeddings()
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not head
-    }
-
-
-def _is_meant(name: str, targets: Iterable[str]) -> bool:
-    return any(target == ALL_LINEAR or _is_called(name, target) for target in targets)
-
-
-def _is_called(name: str, target: str) -> bool:
-    return name == target or name.endswith(f".{target}")
-
-
 def _shortest(adapted: Iterable[str], layers: Iterable[str]) -> list[str]:
     """The last parts of the names where these mean the adapted layers and no others, else the whole names."""
     names = {*adapted}
     last = sorted({name.rpartition(".")[2] for name in names})
-    meant = {name for name in layers if any(_is_called(name, target) for target in last)}
+    meant = {name for name in layers if any(is_called(name, target) for target in last)}
     return last if meant == names else sorted(names)
 
 
@@ -469,7 +269,7 @@ def _meant(config: Mapping[str, Any], layers: Iterable[str]) -> set[str]:
     if isinstance(targets, str) and targets != ALL_LINEAR:
         return {name for name in layers if re.fullmatch(targets, name)}
     names = [targets] if isinstance(targets, str) else targets
-    return {name for name in layers if _is_meant(name, names)}
+    return {name for name in layers if is_meant(name, names)}
 
 
 def _refuse_unsupported(config: Mapping[str, Any], folder: Path) -> None:
