@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from transformers import PreTrainedModel
 
-from ludus.agents import adapter as adapter_module
+from ludus.agents.adapters import merge
 from ludus.agents.adapters.files import load_adapter, save_adapter, sharing_base
 from ludus.agents.adapters.lora import AdapterError, adapter_terms, add_adapter
 from ludus.agents.adapters.merge import merge_adapter
@@ -238,7 +238,7 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_loaded(
     folder: Path, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a file").touch()
-    monkeypatch.setattr(adapter_module, "load_model", lambda *_: pytest.fail("loaded"))
+    monkeypatch.setattr(merge, "load_model", lambda *_: pytest.fail("loaded"))
     with pytest.raises(ModelLoadError, match=r"whole cannot be written.*name another one") as refused:
         merge_adapter(folder, tmp_path / where)
     assert "\n" not in str(refused.value)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Lfm2Config, LlamaConfig, LlamaForCausalLM, Mamba2Config
 
-from ludus.agents import adapter as adapter_module
+from ludus.agents.adapters import files
 from ludus.agents.adapters.files import save_adapter
 from ludus.agents.adapters.lora import add_adapter
 from ludus.agents.models import LoadedModel
@@ -284,8 +284,8 @@ def test_an_adapter_of_a_base_in_four_bits_is_refused(
 ) -> None:
     add_adapter(policy.model, 4, 1.0, ["q_proj"])
     with monkeypatch.context() as patch:
-        patch.setattr(adapter_module, "is_quantized", lambda _: True)
-        patch.setattr(adapter_module, "source", lambda layer: layer.weight)
+        patch.setattr(files, "is_quantized", lambda _: True)
+        patch.setattr(files, "source", lambda layer: layer.weight)
         save_adapter(policy.model, tmp_path)
     config = {**rewarded.model_dump(exclude_none=True), "model": {"path": str(tmp_path)}}
     with pytest.raises(ConfigError, match=r'model\.quantize = "nf4": what bitsandbytes takes'):
