@@ -36,7 +36,7 @@ class Batch(Protocol):
     """N games in arrays. Every method works on rows [low, high) only, so that threads can share a batch."""
 
     streams: np.ndarray
-    """int64 (N,): each game's stream of episodes, from which all its episodes follow."""
+    """(N, …): each game's stream of episodes, from which all its episodes follow."""
     terms: np.ndarray
     """float64 (terms, N): of the last step, unweighted, in the order of the rubric."""
     rewards: np.ndarray
@@ -141,6 +141,10 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _successes(self) -> np.ndarray:
         """Which of the games that have just ended are successes, bool (N,)."""
 
+    def _stream(self, seed: int | None) -> Any:
+        """The stream of episodes of a seed; without one, any."""
+        return seeding.np_random(seed)[0].integers(2**63)
+
     def _shown(self, seen: np.ndarray) -> np.ndarray:
         """What was seen, in the form of an observation."""
         return seen
@@ -166,7 +170,7 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         seeds = self._seeds(seed)
         for row in np.flatnonzero(chosen):
             if seeds[row] is not None or not self._begun[row]:
-                self._batch.streams[row] = seeding.np_random(seeds[row])[0].integers(2**63)
+                self._batch.streams[row] = self._stream(seeds[row])
         self._begun |= chosen
         self._ended &= ~chosen
         seen, told = self._outputs()
@@ -307,7 +311,8 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if not rows.any():
             return {}
         names = (*self.rubric.weights,)
-        terms = dict(zip(names, self._batch.terms * rows, strict=True))
+        # Not by a product, which would make -0.0 of what is negative.
+        terms = dict(zip(names, np.where(rows, self._batch.terms, 0.0), strict=True))
         terms |= {f"_{name}": rows.copy() for name in names}
         return {"reward_terms": terms, "_reward_terms": rows.copy()}
 

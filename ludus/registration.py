@@ -4,7 +4,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.envs.games.catalogue import GAMES
+from ludus.envs.games.catalogue import COMPILED, GAMES
 
 _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/Arithmetic-v0": {"entry_point": "ludus.envs.math.arithmetic.environment:Arithmetic"},
@@ -38,6 +38,8 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
 }
 for _name, _module in GAMES.items():
     _ENVIRONMENTS[f"ludus/{_name}-v0"] = {"entry_point": f"{_module}:{_name}Env"}
+    if _name in COMPILED:
+        _ENVIRONMENTS[f"ludus/{_name}-v0"]["vector_entry_point"] = f"ludus.envs.games.vector:{_name}Vector"
     _ENVIRONMENTS[f"ludus/{_name}Chat-v0"] = {"entry_point": f"{_module}:{_name}Chat"}
 
 

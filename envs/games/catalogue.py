@@ -23,6 +23,9 @@ GAMES = {
 }
 """The module of each, in which a class has the game's name; nothing is imported before it is made."""
 
+COMPILED = ("ConnectFour", "TicTacToe")
+"""Those of which many can be played at once by compiled code (`vector.py`)."""
+
 
 def make_game(name: str, **arguments: Any) -> "Game[Any]":
     """A game by its name.

@@ -237,7 +237,7 @@ class Board:
     columns: int
 
     @cached_property
-    def _masks(self) -> tuple[int, int, int, np.ndarray]:
+    def masks(self) -> tuple[int, int, int, np.ndarray]:
         """All places, the lowest of each column, bits of a column, the columns from the middle outwards."""
         height, column = self.rows + 1, (1 << self.rows) - 1
         bottom = sum(1 << height * number for number in range(self.columns))
@@ -246,9 +246,9 @@ class Board:
         return bottom * column, bottom, height, ways
 
     @cached_property
-    def _odd(self) -> int:
+    def odd(self) -> int:
         """The first, third, fifth, … rows."""
-        return sum(self._masks[1] << row for row in range(0, self.rows, 2))
+        return sum(self.masks[1] << row for row in range(0, self.rows, 2))
 
     @cached_property
     def _memory(self) -> tuple[np.ndarray, np.ndarray]:
@@ -276,7 +276,7 @@ class Board:
         nodes = np.array([0, 2**62 if most is None else most])
         # Within a limit, what was found before must not decide how far it gets.
         memory = self._memory if most is None else _new_memory(_SMALL_MEMORY_BITS)
-        value, column = best_exact(own, taken, left, *self._masks, tried, *memory, nodes)
+        value, column = best_exact(own, taken, left, *self.masks, tried, *memory, nodes)
         return None if nodes[0] > nodes[1] else (int(value), int(column))
 
     def look_ahead(
@@ -297,7 +297,7 @@ class Board:
         """
         _compile()
         found, nodes = np.zeros(self.columns, np.int64), np.array([0, most])
-        values_ahead(own, taken, depth, *self._masks, self._odd, weigh, nodes, found)
+        values_ahead(own, taken, depth, *self.masks, self.odd, weigh, nodes, found)
         return None if nodes[0] > most else [int(value) for value in found]
 
 
@@ -316,7 +316,7 @@ def _compile() -> None:
     def use() -> None:
         small = Board(4, 4)
         memory = _new_memory(4)
-        best_exact(0, 0, 16, *small._masks, np.arange(4), *memory, np.array([0, 10**9]))
-        values_ahead(0, 0, 2, *small._masks, small._odd, True, np.array([0, 10**9]), np.zeros(4, np.int64))
+        best_exact(0, 0, 16, *small.masks, np.arange(4), *memory, np.array([0, 10**9]))
+        values_ahead(0, 0, 2, *small.masks, small.odd, True, np.array([0, 10**9]), np.zeros(4, np.int64))
 
     compile_once("Connect Four", use)
