@@ -64,7 +64,7 @@ def rates(name: str, threads: int) -> dict[str, float]:
         found.append(calls * SIZE / passed)
     env.close()
     steps = statistics.median(found)
-    return {"steps": steps, "moves": steps * moves / (counted * SIZE)}
+    return {"steps": steps, "moves": steps * float(moves) / (counted * SIZE)}
 
 
 def oracle(games: int) -> dict[str, float]:
@@ -82,8 +82,8 @@ def oracle(games: int) -> dict[str, float]:
                 taken.append(1000 * (time.perf_counter() - begun))
             legal = game.legal(state, state.mover)
             state = game.play(state, {state.mover: move if source.random() < OWN else source.choice(legal)})
-    percentiles = np.percentile(taken, (50, 99))
-    return {"moves": len(taken), "p50": percentiles[0], "p99": percentiles[1], "max": max(taken)}
+    p50, p99 = map(float, np.percentile(taken, (50, 99)))
+    return {"moves": len(taken), "p50": p50, "p99": p99, "max": max(taken)}
 
 
 def peer(python: str | None, script: str, *words: object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ludus.envs.arguments import (
     takes_arguments_of,
 )
 from ludus.envs.base import Verdict, with_step_limit
+from ludus.envs.games.picture import text_picture
 from ludus.envs.market import rules
 from ludus.envs.market.exchange import Exchange, Exchanges
 from ludus.envs.market.foresight import foresee
@@ -111,13 +112,13 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
     - `taker_fee`, `maker_fee`: ticks for each lot, −10 to 10, in hundredths (default 0.2 and 0).
     - `risk`: weight of the inventory's square (default 0.01).
     - `target`: the return that is a success (default 100).
-    - `render_mode`: `ansi`, what the agent sees in words.
+    - `render_mode`: `ansi`, what the agent sees in words, or `rgb_array`, a picture of that.
 
     ## Version history
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 (gymnasium's form)
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 (gymnasium's form)
     scripted: ClassVar[Mapping[str, type[ScriptedAgent]]] = NATIVE_AGENTS
     action_names: ClassVar[tuple[str, ...]] = rules.ACTIONS
     """What each action does, in words."""
@@ -231,9 +232,12 @@ class Market(gymnasium.Env[np.ndarray, np.int64]):
         state, (self._task, self._open, self._failure) = snapshot
         self._market.put(0, state)
 
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`: what the agent sees, in words. Otherwise None, and a warning."""
+    def render(self) -> Any:
+        """`ansi`: what the agent sees, in words. `rgb_array`: that as a picture, uint8 (height, width, 3)."""
         if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the environment with render_mode='ansi'")
+            gymnasium.logger.warn(
+                "render() needs a mode: make the environment with render_mode 'ansi' or 'rgb_array'"
+            )
             return None
-        return scene(self._market.views[0])
+        words = scene(self._market.views[0])
+        return words if self.render_mode == "ansi" else text_picture(words, width=640)

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode
 
 from ludus.envs.arguments import as_integer, takes_arguments_of
 from ludus.envs.compiled_vector import CompiledVector, Told
+from ludus.envs.games.picture import text_picture
 from ludus.envs.market import rules
 from ludus.envs.market.exchange import Exchange, Exchanges
 from ludus.envs.market.observation import observation_space
@@ -38,7 +39,7 @@ class MarketVector(CompiledVector):
     Gymnasium's masks `_task` and so on that say which markets have the entry.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
     @takes_arguments_of(Exchange)
     def __init__(
@@ -81,8 +82,13 @@ class MarketVector(CompiledVector):
         return self._exchanges.successes
 
     def render(self) -> tuple[Any, ...] | None:
-        """The book of each market, as the agent sees it."""
+        """The book of each market, as the agent sees it, in words or as a picture of these."""
         if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the markets with render_mode='ansi'")
+            gymnasium.logger.warn(
+                "render() needs a mode: make the markets with render_mode 'ansi' or 'rgb_array'"
+            )
             return None
-        return tuple(scene(view) for view in self._exchanges.views)
+        words = map(scene, self._exchanges.views)
+        if self.render_mode == "ansi":
+            return tuple(words)
+        return tuple(text_picture(each, width=640) for each in words)

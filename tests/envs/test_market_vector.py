@@ -74,12 +74,16 @@ def test_rewards_are_the_rubric_of_the_terms() -> None:
         assert rewards.tolist() == [vector.rubric(row) for row in rows]
 
 
-def test_every_market_is_rendered() -> None:
-    vector = MarketVector(3, render_mode="ansi")
+@pytest.mark.parametrize("mode", ["ansi", "rgb_array"])
+def test_every_market_is_rendered(mode: str) -> None:
+    vector = MarketVector(3, render_mode=mode)
     vector.reset(seed=0)
     shown = vector.render()
     assert shown is not None
-    assert len(set(shown)) == 3
+    assert len({str(np.asarray(each).tolist()) for each in shown}) == 3
+    single = Market(render_mode=mode)
+    single.reset(seed=1)
+    assert np.array_equal(single.render(), shown[1])
 
 
 ONE_SET_OF_TYPES = """
