@@ -26,6 +26,9 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/HiddenWord-v0": {"entry_point": "ludus.envs.puzzles.hidden_word.environment:HiddenWord"},
     "ludus/MathTool-v0": {"entry_point": "ludus.envs.math.mathtool.environment:MathTool"},
     "ludus/Maze-v0": {"entry_point": "ludus.envs.puzzles.maze.environment:Maze"},
+    "ludus/MinichessValue-v0": {
+        "entry_point": "ludus.envs.puzzles.minichess_value.environment:MinichessValue",
+    },
     "ludus/PacMan-v0": {
         "entry_point": "ludus.envs.grid.pacman.environment:PacMan",
         "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",

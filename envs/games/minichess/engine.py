@@ -42,7 +42,7 @@ for _square in range(25):
 
 
 @inner
-def _attacked(board: np.ndarray, square: int, by: int) -> bool:
+def attacked(board: np.ndarray, square: int, by: int) -> bool:
     """Whether a side attacks a square."""
     for end in _HOPS[square]:
         if end < 0:
@@ -77,7 +77,7 @@ def _king(board: np.ndarray, side: int) -> int:
 
 
 @inner
-def _candidates(board: np.ndarray, side: int, captures: bool, found: np.ndarray) -> int:
+def candidates(board: np.ndarray, side: int, captures: bool, found: np.ndarray) -> int:
     """Writes the moves by which a king may be left in check; only captures and promotions if asked for."""
     count = 0
     for square in range(25):
@@ -138,10 +138,10 @@ def _undo(board: np.ndarray, move: int, stood: int) -> None:
 def _legal(board: np.ndarray, side: int, captures: bool, found: np.ndarray) -> int:
     """Writes the moves that leave no king in check."""
     count = 0
-    for number in range(_candidates(board, side, captures, found)):
+    for number in range(candidates(board, side, captures, found)):
         move = found[number]
         stood = _make(board, move)
-        if not _attacked(board, _king(board, side), -side):
+        if not attacked(board, _king(board, side), -side):
             found[count] = move
             count += 1
         _undo(board, move, stood)
@@ -194,7 +194,7 @@ def _ahead(board: np.ndarray, side: int, depth: int, low: int, high: int, moves:
     lows[0], highs[0] = low, high
     while True:
         # A position that is new.
-        checked = _attacked(board, _king(board, side), -side)
+        checked = attacked(board, _king(board, side), -side)
         # At the end of the look ahead a mate is seen: who is in check tries everything once.
         left = depth - ply
         captures = left < 0 or (left == 0 and not checked)
@@ -231,7 +231,7 @@ def legal(board: np.ndarray, side: int, found: np.ndarray) -> int:
 @kernel
 def in_check(board: np.ndarray, side: int) -> bool:
     """Whether a side's king is attacked."""
-    return _attacked(board, _king(board, side), -side)
+    return attacked(board, _king(board, side), -side)
 
 
 @kernel

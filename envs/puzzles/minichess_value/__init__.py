@@ -1,0 +1,1 @@
+"""Who wins an endgame of minichess."""
