@@ -41,20 +41,34 @@ _ROUNDS = 12
 _KEYLESS = np.uint64(0x01010000 | 8)
 """The parameters: no key, eight bytes of digest."""
 _ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
-_ZERO, _A = ord("0"), ord("a")
+_ZERO, _A, _TEN = ord("0"), ord("a"), np.uint64(10)
 
 
 @inner
-def put_number(text: np.ndarray, at: int, number: int, base: int) -> int:
-    """Write a number ≥ 0 into `text`, uint8, from `at` on, as `str` (base 10) and `f"{…:x}"` (16) do; where
-    it ends."""
-    end, rest = at + 1, number // base
-    while rest:
-        end, rest = end + 1, rest // base
+def put_decimal(text: np.ndarray, at: int, number: int) -> int:
+    """Write a number ≥ 0 into `text`, uint8, from `at` on, as `str` does; where it ends."""
+    # Unsigned and by a constant, a division is a product.
+    rest, end = np.uint64(number), at + 1
+    while rest >= _TEN:
+        rest, end = rest // _TEN, end + 1
+    rest = np.uint64(number)
     for place in range(end - 1, at - 1, -1):
-        digit = number % base
+        tenth = rest // _TEN
+        text[place] = np.uint64(_ZERO) + (rest - tenth * _TEN)
+        rest = tenth
+    return end
+
+
+@inner
+def put_hex(text: np.ndarray, at: int, number: int) -> int:
+    """The same in hexadecimal, as `f"{number:x}"`."""
+    end, rest = at + 1, number >> 4
+    while rest:
+        end, rest = end + 1, rest >> 4
+    for place in range(end - 1, at - 1, -1):
+        digit = number & 15
         text[place] = _ZERO + digit if digit < 10 else _A + digit - 10
-        number //= base
+        number >>= 4
     return end
 
 

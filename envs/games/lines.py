@@ -11,7 +11,7 @@ other files: after one in `compiled_hash`, `compiled_random` or `connect_four.so
 
 import numpy as np
 
-from ludus.envs.compiled_hash import BLOCK, digest, put_number, put_text
+from ludus.envs.compiled_hash import BLOCK, digest, put_decimal, put_hex, put_text
 from ludus.envs.compiled_random import pcg64, pcg64_half
 from ludus.envs.games.connect_four.solver import WIN, values_ahead
 from ludus.tools.compiling import inner, kernel
@@ -20,10 +20,11 @@ from ludus.tools.compiling import inner, kernel
 # agent's errors, whether the game is over, the key of the game as it stands.
 FIRST, SECOND, SEAT, SEED, PLAYS, ERRORS, OVER, ANCHOR, STATE_SIZE = range(9)
 
-# The arguments as one int64 array. RUN in a row win; DROPS: a move is a column; CHOICE of the agent's seat;
-# DEPTH: so many moves the opponent looks ahead, 0 for random ones, or ELSEWHERE, where the caller has its
-# moves made by `reply`. The others are as of `solver.Board`.
-ROWS, COLUMNS, ACTIONS, RUN, DROPS, ERROR_LIMIT, CHOICE, DEPTH, FULL, BOTTOM, ODD, SETTINGS_SIZE = range(12)
+# The arguments as one int64 array. RUN in a row win; WHOLE: where a move is a column, into which a disc
+# drops, the places of the first one, 0 where it is a place; CHOICE of the agent's seat; DEPTH: so many moves
+# the opponent looks ahead, 0 for random ones, or ELSEWHERE, where the caller has its moves made by `reply`.
+# The others are as of `solver.Board`.
+ROWS, COLUMNS, ACTIONS, RUN, WHOLE, ERROR_LIMIT, CHOICE, DEPTH, FULL, BOTTOM, ODD, SETTINGS_SIZE = range(12)
 ANY_SEAT = 2
 ELSEWHERE = -1
 
@@ -40,14 +41,13 @@ _UNIT = 1 / 2**53
 
 
 @inner
-def _place(taken: int, move: int, settings: np.ndarray) -> int:
-    """The place that a move takes, as a bit; 0 if it is illegal."""
-    rows, columns = settings[ROWS], settings[COLUMNS]
-    if settings[DROPS]:
-        bottom = 1 << (rows + 1) * move
-        return (taken + bottom) & (((1 << rows) - 1) * bottom)
-    place = 1 << ((rows + 1) * (move % columns) + rows - 1 - move // columns)
-    return 0 if taken & place else place
+def _place(taken: int, move: int, places: np.ndarray, settings: np.ndarray) -> int:
+    """The place that a move takes, as a bit; 0 if it is illegal. `places`, int64 (actions,), are those of the
+    moves, or the lowest of the columns."""
+    place = places[move]
+    if settings[WHOLE]:
+        return (taken + place) & (settings[WHOLE] * place)
+    return place & ~taken
 
 
 @inner
@@ -68,11 +68,11 @@ def _play(states: np.ndarray, row: int, seat: int, place: int, settings: np.ndar
 @inner
 def _uniform(seed: int, plays: int, seat: int, text: np.ndarray) -> float:
     """`luck.uniform` of the place."""
-    end = put_number(text, 0, seed, 10)
+    end = put_decimal(text, 0, seed)
     text[end] = _COMMA
-    end = put_number(text, end + 1, plays, 10)
+    end = put_decimal(text, end + 1, plays)
     text[end] = _COMMA
-    end = put_number(text, end + 1, seat, 10)
+    end = put_decimal(text, end + 1, seat)
     return np.float64(digest(text, end) >> np.uint64(11)) * _UNIT
 
 
@@ -81,6 +81,7 @@ def _answer(
     states: np.ndarray,
     row: int,
     settings: np.ndarray,
+    places: np.ndarray,
     ways: np.ndarray,
     values: np.ndarray,
     nodes: np.ndarray,
@@ -106,14 +107,14 @@ def _answer(
         )
     best, count = -WIN, 0
     for move in range(settings[ACTIONS]):
-        if _place(taken, move, settings):
+        if _place(taken, move, places, settings):
             if values[move] > best:
                 best, count = values[move], 0
             count += values[move] == best
     # As `luck.pick` finds the index, with its roundings.
     number, chosen = _uniform(states[row, SEED], states[row, PLAYS], seat, text), 0
     for move in range(settings[ACTIONS]):
-        place = _place(taken, move, settings)
+        place = _place(taken, move, places, settings)
         if place and values[move] == best:
             chosen = place
             if number < 1 / count:
@@ -124,29 +125,33 @@ def _answer(
 
 @inner
 def _name_state(
-    states: np.ndarray, row: int, settings: np.ndarray, prefix: np.ndarray, text: np.ndarray
+    states: np.ndarray,
+    row: int,
+    settings: np.ndarray,
+    places: np.ndarray,
+    prefix: np.ndarray,
+    text: np.ndarray,
 ) -> None:
     """Write the key that `GameChat.anchor` has for the state; `prefix` is what the state's text begins
     with."""
     end = put_text(text, 0, prefix)
-    if settings[DROPS]:
+    if settings[WHOLE]:
         for side in (FIRST, SECOND):
             text[end] = _HASH
-            end = put_number(text, end + 1, states[row, side], 16)
+            end = put_hex(text, end + 1, states[row, side])
             text[end] = _SEMICOLON
             end += 1
         text[end] = _CLOSE
         end += 1
     else:
-        for move in range(settings[ACTIONS]):
-            place = _place(0, move, settings)
+        for place in places:
             mark = 1 if states[row, FIRST] & place else 2 if states[row, SECOND] & place else 0
             text[end] = _SIGNS[mark]
             end += 1
     end = put_text(text, end, _AFTER)
-    end = put_number(text, end, states[row, PLAYS], 16)
+    end = put_hex(text, end, states[row, PLAYS])
     end = put_text(text, end, _BETWEEN)
-    end = put_text(text, put_number(text, end, states[row, ERRORS], 16), _LAST)
+    end = put_text(text, put_hex(text, end, states[row, ERRORS]), _LAST)
     states[row, ANCHOR] = np.int64(digest(text, end) >> np.uint64(1))
 
 
@@ -156,6 +161,7 @@ def begin(
     states: np.ndarray,
     due: np.ndarray,
     settings: np.ndarray,
+    places: np.ndarray,
     ways: np.ndarray,
     prefix: np.ndarray,
     low: int,
@@ -173,8 +179,8 @@ def begin(
             if settings[CHOICE] == ANY_SEAT:
                 states[row, SEAT] = np.int64(pcg64_half(streams[row]) >> np.uint64(31))
             if states[row, SEAT] and settings[DEPTH] != ELSEWHERE:
-                _answer(states, row, settings, ways, values, nodes, text)
-            _name_state(states, row, settings, prefix, text)
+                _answer(states, row, settings, places, ways, values, nodes, text)
+            _name_state(states, row, settings, places, prefix, text)
 
 
 @kernel
@@ -183,6 +189,7 @@ def advance(
     actions: np.ndarray,
     resting: np.ndarray,
     settings: np.ndarray,
+    places: np.ndarray,
     ways: np.ndarray,
     prefix: np.ndarray,
     weights: np.ndarray,
@@ -199,12 +206,12 @@ def advance(
         outcome, errs, over = 0.0, 0.0, False
         if not resting[row]:
             taken = states[row, FIRST] | states[row, SECOND]
-            place = _place(taken, actions[row], settings)
+            place = _place(taken, actions[row], places, settings)
             if place:
                 result = _play(states, row, states[row, SEAT], place, settings)
                 outcome = 1.0 if result == _WON else 0.0
                 if result == _GOES_ON and settings[DEPTH] != ELSEWHERE:
-                    result = _answer(states, row, settings, ways, values, nodes, text)
+                    result = _answer(states, row, settings, places, ways, values, nodes, text)
                     outcome = -1.0 if result == _WON else 0.0
                 over = result != _GOES_ON
             else:
@@ -212,7 +219,7 @@ def advance(
                 errs, over = 1.0, states[row, ERRORS] == settings[ERROR_LIMIT]
                 outcome = -1.0 if over else 0.0
             states[row, OVER] = over
-            _name_state(states, row, settings, prefix, text)
+            _name_state(states, row, settings, places, prefix, text)
         terms[OUTCOME, row], terms[ILLEGAL, row], terms[MALFORMED, row] = outcome, errs, 0.0
         rewards[row] = weights[ILLEGAL] * errs + weights[OUTCOME] * outcome
         terminated[row] = over
@@ -223,6 +230,7 @@ def reply(
     states: np.ndarray,
     moves: np.ndarray,
     settings: np.ndarray,
+    places: np.ndarray,
     prefix: np.ndarray,
     weights: np.ndarray,
     terms: np.ndarray,
@@ -235,13 +243,13 @@ def reply(
     text = np.empty(BLOCK, np.uint8)
     for row in range(low, high):
         if moves[row] >= 0:
-            place = _place(states[row, FIRST] | states[row, SECOND], moves[row], settings)
+            place = _place(states[row, FIRST] | states[row, SECOND], moves[row], places, settings)
             result = _play(states, row, 1 - states[row, SEAT], place, settings)
             if result != _GOES_ON:
                 states[row, OVER] = terminated[row] = True
                 terms[OUTCOME, row] = -1.0 if result == _WON else 0.0
                 rewards[row] = weights[OUTCOME] * terms[OUTCOME, row]
-            _name_state(states, row, settings, prefix, text)
+            _name_state(states, row, settings, places, prefix, text)
 
 
 @kernel
@@ -251,6 +259,7 @@ def look(
     seen: np.ndarray,
     masks: np.ndarray,
     settings: np.ndarray,
+    places: np.ndarray,
     low: int,
     high: int,
 ) -> None:
@@ -266,7 +275,7 @@ def look(
                     seen[row, line, column, 0] = own >> place & 1
                     seen[row, line, column, 1] = other >> place & 1
             for move in range(settings[ACTIONS]):
-                is_legal = not states[row, OVER] and _place(own | other, move, settings) != 0
+                is_legal = not states[row, OVER] and _place(own | other, move, places, settings) != 0
                 masks[row, move] = is_legal
 
 
@@ -278,5 +287,5 @@ def name_tasks(states: np.ndarray, rows: np.ndarray, prefix: np.ndarray, codes: 
     for number in range(rows.size):
         row = rows[number]
         end = put_text(text, put_text(text, 0, prefix), _SEAT)
-        end = put_text(text, put_number(text, end, states[row, SEAT], 10), _SEED)
-        codes[number] = digest(text, put_number(text, end, states[row, SEED], 10))
+        end = put_text(text, put_decimal(text, end, states[row, SEAT]), _SEED)
+        codes[number] = digest(text, put_decimal(text, end, states[row, SEED]))

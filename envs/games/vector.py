@@ -41,9 +41,12 @@ class Boards:
         full, bottom, _, self._ways = sized.masks
         self._settings = np.zeros(lines.SETTINGS_SIZE, np.int64)
         self._settings[: lines.ODD + 1] = (
-            *(height, width, self._game.actions, vector.run, vector.drops),
+            *(height, width, self._game.actions, vector.run, (1 << height) - 1 if vector.drops else 0),
             *(chat.error_limit, SEATS.index(chat.seat), self._depth, full, bottom, sized.odd),
         )
+        rows = range(1) if vector.drops else range(height)[::-1]
+        shifts = [(height + 1) * column + row for row in rows for column in range(width)]
+        self._places = np.array([1 << shift for shift in shifts])
         weights = chat.rubric.weights
         self._weights = np.array(list(weights.values()))
         self._name = _bytes(str(self._game))
@@ -60,14 +63,15 @@ class Boards:
 
     def begin(self, due: np.ndarray, low: int, high: int) -> None:
         """As of `Batch`."""
-        lines.begin(self.streams, self.states, due, self._settings, self._ways, self._prefix, low, high)
+        settings = (self._settings, self._places, self._ways, self._prefix)
+        lines.begin(self.streams, self.states, due, *settings, low, high)
         if self._depth == lines.ELSEWHERE:
             self._reply(due & (self.states[:, lines.SEAT] == 1), low, high)
 
     def advance(self, actions: np.ndarray, resting: np.ndarray, low: int, high: int) -> None:
         """As of `Batch`."""
         ends = (self._weights, self.terms, self.rewards, self.terminated)
-        settings = (self._settings, self._ways, self._prefix)
+        settings = (self._settings, self._places, self._ways, self._prefix)
         lines.advance(self.states, actions, resting, *settings, *ends, low, high)
         if self._depth == lines.ELSEWHERE:
             moved = ~resting & ~self.terminated & (self.terms[lines.ILLEGAL] == 0)
@@ -82,11 +86,11 @@ class Boards:
                 number = uniform(seed, plays, 1 - seat)
                 moves[row] = choose(self._game, self._strategy, self._state(first, second), 1 - seat, number)
         ends = (self._weights, self.terms, self.rewards, self.terminated)
-        lines.reply(self.states, moves, self._settings, self._prefix, *ends, low, high)
+        lines.reply(self.states, moves, self._settings, self._places, self._prefix, *ends, low, high)
 
     def look(self, due: np.ndarray, seen: np.ndarray, masks: np.ndarray, low: int, high: int) -> None:
         """Write what is seen, and legal moves, where `due`."""
-        lines.look(self.states, due, seen, masks, self._settings, low, high)
+        lines.look(self.states, due, seen, masks, self._settings, self._places, low, high)
 
     def codes(self, rows: np.ndarray) -> np.ndarray:
         """As of `Batch`."""

@@ -7,14 +7,6 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
-try:
-    from pettingzoo import AECEnv, ParallelEnv
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "this form of games needs pettingzoo, which is not installed: pip install 'ludus[games]'",
-        name="pettingzoo",
-    ) from error
-
 from ludus.envs import spaces
 from ludus.envs.arguments import as_choice, as_integer, as_seed
 from ludus.envs.base import stream_of
@@ -22,6 +14,7 @@ from ludus.envs.games import words
 from ludus.envs.games.catalogue import make_game
 from ludus.envs.games.environment import as_move, mask_of
 from ludus.envs.games.table import outcome, sit_down, submit, waiting
+from ludus.envs.multi_agent import AECEnv, ParallelEnv
 
 Observation = dict[str, Any]
 

@@ -143,6 +143,8 @@ class Games:
         self.states = np.zeros((size, rules.STATE_SIZE), np.int64)
         self.streams = np.zeros(size, np.int64)
         """Each row's stream of episodes: set it before the first `begin`, and the rest follows from it."""
+        self.orders = np.full((size, rules.MOST_GHOSTS), rules.STAY)
+        """Where ghosts are told to go; nobody does but `versus.py`."""
         self.terms = np.zeros((len(rules.TERMS), size))
         self.rewards = np.zeros(size)
         self.terminated = np.zeros(size, np.bool_)
@@ -165,6 +167,7 @@ class Games:
             self.grids,
             self.states,
             actions,
+            self.orders,
             resting,
             self.game.settings,
             WEIGHTS,

@@ -152,6 +152,7 @@ def advance(
     grids: np.ndarray,
     states: np.ndarray,
     actions: np.ndarray,
+    orders: np.ndarray,
     resting: np.ndarray,
     settings: np.ndarray,
     weights: np.ndarray,
@@ -164,8 +165,9 @@ def advance(
 ) -> None:
     """Play one step of every game that is not `resting`.
 
-    Fills `terms` float64 (5, N) in the order of TERMS, `rewards` float64 (N,), `terminated` and `truncated`
-    bool (N,); for resting games with zeros.
+    `orders`, int64 (N, MOST_GHOSTS), are the directions in which ghosts are told to go, STAY for their own
+    way. Fills `terms` float64 (5, N) in the order of TERMS, `rewards` float64 (N,), `terminated` and
+    `truncated` bool (N,); for resting games with zeros.
     """
     columns, count = settings[COLUMNS], settings[GHOST_COUNT]
     for i in range(low, high):
@@ -211,7 +213,7 @@ def advance(
             row = states[i, PACMAN] // columns
             column = states[i, PACMAN] - row * columns
             for g in range(count):
-                if _ghost_turn(grids, states, i, g, row, column, settings):
+                if _ghost_turn(grids, states, i, g, row, column, orders[i, g], settings):
                     eats, catches = _meeting(states, i, g)
                     eaten += eats
                     caught |= catches
@@ -318,9 +320,11 @@ def _ghost_turn(
     g: int,
     pacman_row: int,
     pacman_column: int,
+    order: int,
     settings: np.ndarray,
 ) -> bool:
-    """Let ghost g wait, save up way, or move one cell; whether it came out or moved: it may meet Pac-Man."""
+    """Let ghost g wait, save up way, or move one cell, as it is told where it may; whether it came out or
+    moved: it may meet Pac-Man."""
     ghost = GHOSTS + g * GHOST_SIZE
     if states[i, ghost + WAIT] > 0:
         states[i, ghost + WAIT] -= 1
@@ -336,6 +340,8 @@ def _ghost_turn(
     back = heading ^ 2 if heading != STAY else STAY
     if scared:
         chosen = _random_way(grids, states, i, cell, back, columns)
+    elif order != STAY and order != back and grids[i, cell + _offset(order, columns)] != WALL:
+        chosen = order
     else:
         row = cell // columns
         column = cell - row * columns

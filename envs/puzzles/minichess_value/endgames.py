@@ -194,7 +194,7 @@ def result_of(endgame: Endgame) -> int | None:
     white, black = (PIECES.index(signs[0].upper()) if signs else 0 for signs in (own, others))
     if white < black:
         result = result_of(Endgame(endgame.squares.swapcase(), 1 - endgame.mover))
-        return result if result in (None, 2) else 1 - result
+        return result if result is None or result == 2 else 1 - result
     squares = [men["K"], men[own[0]] if own else _TAKEN, men["k"], men[others[0]] if others else _TAKEN]
     king, piece, other_king, other = _MAPS[_TURN[squares[0]]][squares].tolist()
     codes = table(white or QUEEN, black or QUEEN)

@@ -96,12 +96,15 @@ class MinichessValue(ChatEnv):
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
         raw = rng.bit_generator.random_raw
-        found, results = [], []
+        found: list[Endgame] = []
+        results: list[int] = []
         for _ in range(self.positions):
             pair = [PIECES.index(piece) for piece in self.pieces[raw() % len(self.pieces)]]
             white, black = pair if raw() % 2 else pair[::-1]
             result, mover = raw() % 3, raw() % 2
-            found.append(draw_endgame(raw, (white, black), result, mover))
+            endgame = draw_endgame(raw, (white, black), result, mover)
+            assert endgame is not None  # PAIRS have every result, whoever moves
+            found.append(endgame)
             results.append(result)
         example = ", ".join(RESULTS[number % 3] for number in range(self.positions))
         rules = (
