@@ -55,6 +55,7 @@ def choose_policy(
     written_calls: str = "",
     listener: "ServerListener | None" = None,
     day: datetime.date | None = None,
+    patience_s: float = 2.0,
 ) -> Policy:
     """
     Args:
@@ -71,6 +72,7 @@ def choose_policy(
         written_calls: see `ChatPolicy`.
         listener: is told what a server's client has to tell.
         day: what a local model's chat template tells it, if it tells the date; today if None.
+        patience_s: how long a local model waits for a player that is away before it answers the others.
 
     Raises:
         AgentError: no agent has this name, or it needs differing samples or players that branch, which the
@@ -82,7 +84,7 @@ def choose_policy(
     if model.startswith(URLS):
         policy = _served(model, sampling, seed, concurrency, server, written_calls, listener)
     else:
-        policy = _local(model, sampling, seed, concurrency, engine, day)
+        policy = _local(model, sampling, seed, concurrency, engine, day, patience_s)
     return use(Instructed(policy, system) if system else policy)
 
 
@@ -136,6 +138,7 @@ def _local(
     concurrency: int,
     section: "EngineSection | None",
     day: datetime.date | None,
+    patience_s: float,
 ) -> Policy:
     if model.startswith(SCRIPTED):
         return ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
@@ -144,5 +147,5 @@ def _local(
 
     section = section or EngineSection()
     loaded = load_model(model, stop_tokens=section.stop_tokens, day=day)
-    engine = make_engine(section, loaded, concurrency=concurrency)
+    engine = make_engine(section, loaded, concurrency=concurrency, patience_s=patience_s)
     return EnginePolicy(engine, loaded.format, sampling, seed)

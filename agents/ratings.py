@@ -63,6 +63,9 @@ class Rating:
     """What it scored in its games."""
     anchored: bool
     """It was held at a given rating, so its interval has no width."""
+    ahead: Interval | None
+    """How far ahead it is of the next one in the table; None for the last. An interval above 0 tells the two
+    apart, also where those of their ratings, which depend on all the others, overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +93,20 @@ class Ratings:
         return iter(self.players)
 
 
-def score(outcome: Sequence[float]) -> float:
-    """What the first of two seats scores: 1 if it got more than the other, ½ if both got the same,
-    otherwise 0. Where a game is about an amount (chips, points), how much more does not count."""
+def score(outcome: Sequence[float], low: float = -1.0, high: float = 1.0) -> float:
+    """What the first of two seats scores, 0 to 1: half for getting as much as the other, and the more, the
+    more it got beyond that; 1 for the game's best outcome against its worst.
+
+    Where a game is won, drawn or lost, these are 1, ½ and 0. Where it is about an amount (chips, points),
+    amounts count: who loses most games may still have earned the most.
+
+    Args:
+        outcome: of both seats.
+        low: the worst outcome of the game (`Game.low`).
+        high: the best one.
+    """
     mine, other = outcome
-    return 1.0 if mine > other else 0.5 if mine == other else 0.0
+    return 0.5 + (mine - other) / (2 * (high - low))
 
 
 def expected_score(difference: float) -> float:
@@ -134,7 +146,7 @@ def rate(
     names = sorted(games)
     numbers = {name: number for number, name in enumerate(names)}
     held = {name: float(rating) for name, rating in (anchors or {}).items() if name in games}
-    fixed = {numbers[name]: rating / SCALE for name, rating in held.items()}
+    fixed = {numbers[name]: rating for name, rating in held.items()}
     table = _Table.of(played, numbers)
 
     once_1P, drawn_12N = np.ones((1, len(played))), np.full((1, 2, len(names)), VIRTUAL_PAIRS)
@@ -147,18 +159,24 @@ def rate(
         weights_RP = rng.exponential(size=(resamples, len(played)))
         drawn_R2N = 2 * rng.gamma(VIRTUAL_PAIRS / 2, size=(resamples, 2, len(names)))
         spread_RN = _elo(table, fixed, weights_RP, drawn_R2N)
-    low_N, high_N = np.quantile(spread_RN, [0.025, 0.975], axis=0)
 
-    def rating(number: int, name: str) -> Rating:
-        value, low, high = (float(each[number]) for each in (values_N, low_N, high_N))
-        elo = Interval(value, min(low, value), max(high, value))
-        if name in held:  # as given, without what scaling to θ and back leaves
-            elo = Interval(held[name], held[name], held[name])
-        return Rating(name, elo, 2 * games[name], float(points_NN[number].sum()), name in held)
+    def interval(value: float, spread_R: np.ndarray) -> Interval:
+        low, high = np.quantile(spread_R, [0.025, 0.975])
+        return Interval(value, min(float(low), value), max(float(high), value))
 
-    players = [rating(number, name) for name, number in numbers.items()]
+    def rating(name: str, following: str | None) -> Rating:
+        number = numbers[name]
+        value, ahead = float(values_N[number]), None
+        if following is not None:
+            other = numbers[following]
+            ahead = interval(value - float(values_N[other]), spread_RN[:, number] - spread_RN[:, other])
+        points = float(points_NN[number].sum())
+        elo = interval(value, spread_RN[:, number])
+        return Rating(name, elo, 2 * games[name], points, name in held, ahead)
+
+    order = sorted(names, key=lambda name: (-float(values_N[numbers[name]]), name))
     return Ratings(
-        tuple(sorted(players, key=lambda player: (-player.elo.value, player.name))),
+        tuple(rating(name, following) for name, following in zip(order, [*order[1:], None], strict=True)),
         bool(_reachable(points_NN > 0, list(fixed)).all()),
     )
 
@@ -233,7 +251,7 @@ def _elo(
 
     Args:
         table: the games.
-        fixed: θ by player, of those that are held.
+        fixed: the ratings that are held, by player.
         weights_RP: how much each pair counts.
         drawn_R2N: games won and lost against the phantom.
     """
@@ -242,8 +260,13 @@ def _elo(
     points_RMM[:, :size, :size] = table.points(weights_RP)
     points_RMM[:, :size, size], points_RMM[:, size, :size] = drawn_R2N[:, 0], drawn_R2N[:, 1]
     # Only differences count: without an anchor the phantom is held, and the mean moved to 0 afterwards.
-    theta_RN = _fit(points_RMM, fixed or {size: 0.0})[:, :size]
-    return SCALE * (theta_RN if fixed else theta_RN - theta_RN.mean(axis=1, keepdims=True))
+    elo_RN = (
+        SCALE
+        * _fit(points_RMM, {player: elo / SCALE for player, elo in fixed.items()} or {size: 0.0})[:, :size]
+    )
+    for player, elo in fixed.items():  # as given, without what scaling there and back leaves
+        elo_RN[:, player] = elo
+    return elo_RN if fixed else elo_RN - elo_RN.mean(axis=1, keepdims=True)
 
 
 def _fit(points_RMM: np.ndarray, held: Mapping[int, float]) -> np.ndarray:

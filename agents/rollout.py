@@ -149,7 +149,7 @@ async def _rollout(
         # Between the end of one episode and the beginning of the next, nothing is awaited, so an engine that
         # waits for all its open sessions sees no gap, and opens them in the order of the jobs, whatever the
         # timing.
-        await _all(play_on() for _ in range(min(concurrency, len(jobs))))
+        await run_together(play_on() for _ in range(min(concurrency, len(jobs))))
     except BaseException:
         await environments.close_all()
         raise
@@ -204,7 +204,7 @@ class Environments:
             missing = min(concurrency, count) - len(stock.workers)
             stock.workers += [_worker(stock.spec, limits) for _ in range(missing)]
             stock.idle = list(stock.workers)
-        await _all(worker.open() for stock in self._stocks for worker in stock.workers)
+        await run_together(worker.open() for stock in self._stocks for worker in stock.workers)
 
     def take(self, spec: EnvironmentSpec) -> EnvironmentWorker:
         return self._of(spec).idle.pop()
@@ -252,7 +252,7 @@ async def rollout_stream(
             if worker is not None:
                 await worker.close()
 
-    await _all(play_on() for _ in range(concurrency))
+    await run_together(play_on() for _ in range(concurrency))
 
 
 def run_blocking(main: Coroutine[Any, Any, T]) -> T:
@@ -284,7 +284,7 @@ def run_blocking(main: Coroutine[Any, Any, T]) -> T:
             raise
 
 
-async def _all(coroutines: Iterable[Coroutine[Any, Any, object]]) -> None:
+async def run_together(coroutines: Iterable[Coroutine[Any, Any, object]]) -> None:
     """Run all to the end; when one fails, cancel the others and raise its exception."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:

@@ -18,11 +18,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ludus.agents.bench.journal import Journal, read_journal
+from ludus.agents.bench.journal import read_journal
 from ludus.agents.bench.result import Result, measure
 from ludus.agents.bench.tasks import Shard, TaskList, read_tasks
 from ludus.agents.episode import Episode
 from ludus.agents.formats.calls.reply import whole_characters
+from ludus.agents.journal import Journal
 from ludus.tools.errors import UserError
 from ludus.tools.files import write_file
 

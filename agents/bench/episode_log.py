@@ -1,7 +1,7 @@
 """A log of episodes that an agent from outside plays, as `ludus serve mcp ID --log FILE` and `ludus serve
 tools --env ID --log FILE` write it.
 
-The file is a journal (`ludus.agents.bench.journal`). `score` makes a benchmark's folder of it.
+The file is a journal (`ludus.agents.journal`). `score` makes a benchmark's folder of it.
 """
 
 import json
@@ -16,11 +16,12 @@ from typing import Any
 import gymnasium
 
 from ludus.agents.bench.directory import OUTSIDE, BenchError, Settings, begin
-from ludus.agents.bench.journal import Journal, encode, read_journal
+from ludus.agents.bench.journal import encode, read_journal
 from ludus.agents.bench.outcome import Outcome, write_results
 from ludus.agents.bench.run import Listener, play_baselines
 from ludus.agents.bench.tasks import EDITIONS, TaskList, TaskSet
 from ludus.agents.episode import Episode, StopReason
+from ludus.agents.journal import Journal
 from ludus.agents.policy import Action
 from ludus.agents.recording import Recorder
 from ludus.envs.chat import Chat

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ludus.agents.bench.directory import BenchError, Folder, Settings, begin
-from ludus.agents.bench.journal import Journal, encode
+from ludus.agents.bench.journal import encode
 from ludus.agents.bench.outcome import Outcome, write_results
 from ludus.agents.bench.prices import Price
 from ludus.agents.bench.run import Listener, play_baselines
 from ludus.agents.bench.tasks import Shard
+from ludus.agents.journal import Journal
 
 
 def merge(

@@ -18,7 +18,6 @@ from ludus.agents.bench.directory import (
     open_folder,
     require_same,
 )
-from ludus.agents.bench.journal import Journal
 from ludus.agents.bench.outcome import Outcome, outcome_of, write_results
 from ludus.agents.bench.play import play
 from ludus.agents.bench.player import PlayerChoice
@@ -30,6 +29,7 @@ from ludus.agents.bench.worker import Job
 from ludus.agents.choose import SCRIPTED, choose_agent
 from ludus.agents.engines.options import ServerListener
 from ludus.agents.episode import StopReason
+from ludus.agents.journal import Journal
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.errors import UserError
 

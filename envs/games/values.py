@@ -6,9 +6,24 @@ from itertools import product
 from typing import Any
 
 from ludus.envs.games.form import Game, Strategy, View
+from ludus.envs.games.player import random
 
 _Weighted = tuple[float, Any]
 """A state, and how probable it is that chance and the others let it come about."""
+
+
+def count_states(game: Game[Any], most: int) -> int | None:
+    """How many states there are along all lines of play, as often as they are reached; None if more than
+    `most`."""
+    count, pending = 0, [game.start()]
+    while pending:
+        state = pending.pop()
+        count += 1
+        if count > most:
+            return None
+        if game.outcome(state) is None:
+            pending += [after for _, _, after in _successors(game, state, (random,) * game.seats, None)]
+    return count
 
 
 def expected(game: Game[Any], strategies: Sequence[Strategy]) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 import ludus
+from ludus.cli.arena.arena import Arena
 from ludus.cli.bench.board import BenchBoard
 from ludus.cli.bench.compare import BenchCompare
 from ludus.cli.bench.export import BenchExport
@@ -55,6 +56,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench merge": (BenchMerge, "One run from the shards that --shard played."),
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
+    "arena": (Arena, "Players of a game against each other, rated."),
     "losses": (Losses, "A stored step's losses again; other algorithms' beside."),
     "merge": (Merge, "A LoRA adapter and its base as one model."),
     "view": (View, "Open a run's report."),

@@ -111,6 +111,8 @@ def test_who_wins_everything_has_a_rating_and_an_interval() -> None:
     elo = ratings["strong"].elo
     assert 300 < elo.low < elo.value < elo.high < 4000
     assert not ratings.determined
+    assert ratings["strong"].ahead == elo
+    assert ratings["weak"].ahead is None
     more = rate([SeedPair(("strong", "weak"), seed, 2.0) for seed in range(40)], {"weak": 0.0})
     assert more["strong"].elo.low > elo.low
 
@@ -157,5 +159,6 @@ def test_what_the_games_cannot_say_is_an_error_in_one_line() -> None:
         rate([SeedPair(("a", "b"), 1, 3.0)])
 
 
-def test_the_greater_amount_wins() -> None:
-    assert [score(outcome) for outcome in ((2.0, -2.0), (0.3, 0.3), (0.1, 0.4))] == [1.0, 0.5, 0.0]
+def test_a_win_scores_one_a_draw_half_and_amounts_count() -> None:
+    assert [score(outcome) for outcome in ((1.0, -1.0), (0.0, 0.0), (-1.0, 1.0))] == [1.0, 0.5, 0.0]
+    assert [score(outcome, 0.0, 5.0) for outcome in ((5.0, 0.0), (3.0, 3.0), (1.0, 3.0))] == [1.0, 0.5, 0.3]

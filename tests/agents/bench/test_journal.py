@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ludus.agents.bench.journal import Journal, decode, encode, read_journal
+from ludus.agents.bench.journal import decode, encode, read_journal
 from ludus.agents.episode import Episode, StopReason, Turn
+from ludus.agents.journal import Journal
 from ludus.tools.errors import UserError
 
 texts = st.text(st.characters(), max_size=20)

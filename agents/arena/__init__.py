@@ -1,0 +1,1 @@
+"""The arena: players of a game against each other, rated from their games."""

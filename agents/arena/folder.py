@@ -1,0 +1,125 @@
+"""An arena's folder: what was asked for, and every game that was played.
+
+arena.json          the settings: the identity of the arena
+games.jsonl         every game, appended as it ends; a journal (`ludus.agents.journal`)
+results.json        the standings
+report.html
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ludus.agents.arena.schedule import Fixture
+from ludus.agents.journal import line_of, read_fields
+from ludus.agents.match import Ending, Ply
+from ludus.tools.errors import UserError
+from ludus.tools.files import write_file
+
+SETTINGS, GAMES, RESULTS, REPORT = "arena.json", "games.jsonl", "results.json", "report.html"
+
+
+class ArenaError(UserError):
+    """An arena cannot be played, or its folder cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The identity of an arena. All of it must match to continue in its folder."""
+
+    game: str
+    players: Mapping[str, str]
+    """What each of them is, by name: `scripted`, or a model in a form that is safe to record."""
+    games: int
+    """Of each two players that meet."""
+    schedule: str
+    """`round-robin` or `swiss`."""
+    seed: int
+    error_limit: int
+    reply_seconds: float | None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """Of the game."""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """How models answer; empty if there are none."""
+    ludus: str = ""
+    """Version of Ludus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Game:
+    """A game that was played."""
+
+    fixture: Fixture
+    seed: int
+    ending: Ending
+    outcome: tuple[float, ...] | None
+    """What each seat got; None after a fault."""
+    seat: int | None
+    """Whose forfeit, time-out or fault it was."""
+    plies: tuple[Ply, ...]
+    fault: str = ""
+    seconds: float = 0.0
+
+    @property
+    def culprit(self) -> str | None:
+        """The player at `seat`."""
+        return None if self.seat is None else (self.fixture.first, self.fixture.second)[self.seat]
+
+
+def encode(game: Game) -> bytes:
+    """A journal line."""
+    return line_of(asdict(game))
+
+
+def read_games(folder: Path) -> dict[Fixture, Game]:
+    """The games in a folder; of one that was played again after a fault, the last."""
+    return {game.fixture: game for game in map(_game, read_fields(folder / GAMES))}
+
+
+def _game(record: Mapping[str, Any]) -> Game:
+    given = dict(record)
+    given["fixture"] = Fixture(**record["fixture"])
+    given["plies"] = tuple(Ply(**ply) for ply in record["plies"])
+    given["outcome"] = None if record["outcome"] is None else tuple(record["outcome"])
+    return Game(**given)
+
+
+def enter(folder: Path, settings: Settings) -> None:
+    """Begin an arena in a folder, or make sure that the one in it is this one.
+
+    Raises:
+        ArenaError: it holds another arena, or something else.
+        OSError: it cannot be written.
+    """
+    wanted = json.loads(json.dumps(asdict(settings)))
+    if folder.exists() and not folder.is_dir():
+        raise ArenaError(f"{folder} is a file: name a folder for the arena")
+    if (folder / SETTINGS).exists():
+        found = _read(folder)
+        differing = [
+            f"{name.name.replace('_', '-')} {found.get(name.name)!r}, not {wanted[name.name]!r}"
+            for name in fields(Settings)
+            if found.get(name.name) != wanted[name.name]
+        ]
+        if differing:
+            raise ArenaError(
+                f"{folder} holds another arena ({'; '.join(differing)}): repeat its settings to continue it, "
+                "or give this one a folder of its own with --out"
+            )
+        return
+    if folder.exists() and any(folder.iterdir()):
+        raise ArenaError(f"{folder} is not empty and no arena's folder: choose another one")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / SETTINGS, json.dumps(wanted, indent=1) + "\n")
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
+        return dict(found)
+    except (ValueError, TypeError) as error:
+        raise ArenaError(
+            f"{folder / SETTINGS} is damaged ({error}): restore it, or choose another folder"
+        ) from None

@@ -1,0 +1,114 @@
+"""The scripted players of every game against each other, and their ratings, which anchor those of models.
+
+    python benchmarks/arena.py
+
+Everybody plays everybody, with `random` held at 0. In games that are won or lost, the players that a game names as
+opponents of growing strength must come out in that order, each told apart from the next by its 95% interval; in poker,
+where who plays well wins little of who plays badly but not for certain, they must be the less exploitable. Prints a table
+for each game and writes `benchmarks/results/arena.json`, the ratings into `agents/arena/anchors.json`, and the
+report of one game, `docs/reports/arena.html`. The exit code is 1 if an order is not as expected.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from machine import machine
+
+from ludus.agents.arena.folder import Settings
+from ludus.agents.arena.run import Contestant, arena
+from ludus.agents.arena.standings import Standings, standings
+from ludus.agents.choose import SCRIPTED
+from ludus.agents.match import GamePlayer
+from ludus.cli.arena.table import print_standings
+from ludus.envs.games import GAMES, make_game
+from ludus.report.arena.page import render
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "arena.json"
+ANCHORS = ROOT / "agents" / "arena" / "anchors.json"
+REPORT = ROOT / "docs" / "reports" / "arena.html"
+REPORTED = "ConnectFour"
+MEETING = {"KuhnPoker": 400, "LeducPoker": 400, "PrisonersDilemma": 20, "Bargaining": 200}
+"""Games of each two players, where it is not 60."""
+BY_RATING = ("TicTacToe", "ConnectFour", "Othello", "Minichess", "Nim")
+BY_EXPLOITABILITY = ("KuhnPoker", "LeducPoker")
+
+
+def players_of(name: str) -> list[str]:
+    game = make_game(name)
+    return list(dict.fromkeys(["random", *game.opponents, *game.players]))
+
+
+def played(name: str) -> tuple[Standings, str]:
+    """The standings of a game's scripted players, and their report."""
+    players = players_of(name)
+    settings = Settings(
+        name,
+        {player: SCRIPTED + player for player in players},
+        MEETING.get(name, 60),
+        "round-robin",
+        0,
+        3,
+        None,
+        ludus=version("ludus"),
+    )
+    contestants = [Contestant(player, lambda player=player: GamePlayer(player)) for player in players]
+    with tempfile.TemporaryDirectory() as folder:
+        games = arena(settings, contestants, Path(folder) / name)
+    found = standings(settings, games)
+    return found, render(found, games)
+
+
+def out_of_order(found: Standings) -> list[str]:
+    """What is not as expected."""
+    game = found.settings.game
+    ladder = make_game(game).opponents
+    lines = {line.name: line for line in found.lines}
+    if game in BY_RATING:
+        ranks = [line.name for line in found.lines if line.name in ladder][::-1]
+        wrong = [] if ranks == list(ladder) else [f"{game}: {' < '.join(ranks)}, not {' < '.join(ladder)}"]
+        for place, line in enumerate(found.lines[:-1]):
+            both_in = {line.name, found.lines[place + 1].name} <= set(ladder)
+            ahead = line.rating.ahead if line.rating is not None else None
+            if both_in and (ahead is None or ahead.low <= 0):
+                wrong.append(f"{game}: {line.name} is not told apart from {found.lines[place + 1].name}")
+        return wrong
+    if game in BY_EXPLOITABILITY:
+        values = [lines[name].exploitability or 0.0 for name in ladder]
+        if values != sorted(values, reverse=True):
+            return [f"{game}: exploitability of {', '.join(ladder)} is {values}"]
+    return []
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("games", nargs="*", default=list(GAMES), help="default: all; others only print")
+    chosen = options.parse_args().games
+    results: dict[str, Any] = {}
+    anchors: dict[str, dict[str, float]] = {}
+    wrong: list[str] = []
+    for name in chosen:
+        found, report = played(name)
+        print_standings(found)
+        wrong += out_of_order(found)
+        results[name] = {key: value for key, value in found.to_json().items() if key != "anchors"}
+        anchors[name] = {line.name: round(line.rating.elo.value) for line in found.lines if line.rating}
+        if name == REPORTED and chosen == list(GAMES):
+            REPORT.parent.mkdir(exist_ok=True)
+            REPORT.write_text(report, encoding="utf-8")
+    for line in wrong:
+        print(f"not as expected: {line}", file=sys.stderr)
+    if chosen == list(GAMES):
+        about = machine("ludus", "numpy", "numba")
+        RESULTS.write_text(json.dumps({**about, "not_as_expected": wrong, "games": results}, indent=1) + "\n")
+        ANCHORS.write_text(json.dumps(anchors, indent=1) + "\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
