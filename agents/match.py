@@ -7,6 +7,7 @@ result.outcome      # (1.0, -1.0)
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import gymnasium
@@ -14,6 +15,7 @@ import gymnasium
 from ludus.agents.engines.base import EngineFault, ServerRefusal
 from ludus.agents.policy import Action, Player, Policy, derive_seed
 from ludus.agents.rollout import run_blocking
+from ludus.agents.worker import Worker
 from ludus.envs.arguments import as_seed
 from ludus.envs.base import refused_tool_calls
 from ludus.envs.chat import Chat, as_reply, reply_text
@@ -89,8 +91,8 @@ def match(
         policies: one for each seat, in order; those of seats that move at the same time are asked at once.
         seed: what chance and the policies draw follows from it. With seats swapped, chance draws the same.
         error_limit: with so many illegal or malformed moves a seat loses.
-        reply_seconds: time for one reply; who takes longer loses. None: no limit. A match that uses it cannot
-            be repeated exactly.
+        reply_seconds: time for one reply; who takes longer loses, but for scripted players, who are not
+            timed. None: no limit. A match that uses it cannot be repeated exactly.
         arguments: of the game.
 
     Raises:
@@ -175,10 +177,19 @@ class _ScriptedSeat:
     chair: GameChat
 
     async def act(self, observation: Any, info: dict[str, Any]) -> Action:
+        return self.think()
+
+    def think(self) -> Action:
         return Action(reply=words.reply(self.chair.game, self.chair.advice(self.name)))
 
     def close(self) -> None:
         pass
+
+
+@cache
+def _thinking() -> Worker:
+    """The thread in which scripted players think while others are timed."""
+    return Worker("scripted players")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +214,12 @@ class _Speaker:
         heard = [*self._unsaid, words.scene(self._chair.game, table, self._seat, self.complaint)]
         self.complaint = ""
         try:
-            async with asyncio.timeout(seconds) as clock:
-                action = await self.player.act(heard, {})
+            if isinstance(self.player, _ScriptedSeat) and seconds is not None:
+                # It is not timed, and must not keep the event loop from hearing those who are.
+                action = await _thinking().call(self.player.think)
+            else:
+                async with asyncio.timeout(seconds) as clock:
+                    action = await self.player.act(heard, {})
         except TimeoutError:
             if not clock.expired():
                 raise

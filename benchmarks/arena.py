@@ -1,12 +1,12 @@
 """The scripted players of every game against each other, and their ratings, which anchor those of models.
 
-    python benchmarks/arena.py
+    python benchmarks/arena.py [GAME …]
 
-Everybody plays everybody, with `random` held at 0. In games that are won or lost, the players that a game names as
-opponents of growing strength must come out in that order, each told apart from the next by its 95% interval; in poker,
-where who plays well wins little of who plays badly but not for certain, they must be the less exploitable. Prints a table
-for each game and writes `benchmarks/results/arena.json`, the ratings into `agents/arena/anchors.json`, and the
-report of one game, `docs/reports/arena.html`. The exit code is 1 if an order is not as expected.
+Everybody plays everybody, with `random` held at 0. In games that are won or lost, the players that a game names
+as opponents of growing strength must come out in that order, each told apart from the next by its 95% interval.
+In poker, where a good player may win little from a bad one, they must be the less exploitable. Prints a table
+for each game and writes its entry of `benchmarks/results/arena.json`, its ratings in `agents/arena/anchors.json`,
+and of ConnectFour the report, `docs/reports/arena.html`. The exit code is 1 if an order is not as expected.
 """
 
 import argparse
@@ -86,28 +86,32 @@ def out_of_order(found: Standings) -> list[str]:
 
 
 def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("games", nargs="*", default=list(GAMES), help="default: all; others only print")
-    chosen = options.parse_args().games
-    results: dict[str, Any] = {}
-    anchors: dict[str, dict[str, float]] = {}
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("games", nargs="*", default=list(GAMES), help="default: all")
     wrong: list[str] = []
-    for name in chosen:
+    for name in options.parse_args().games:
         found, report = played(name)
         print_standings(found)
-        wrong += out_of_order(found)
-        results[name] = {key: value for key, value in found.to_json().items() if key != "anchors"}
-        anchors[name] = {line.name: round(line.rating.elo.value) for line in found.lines if line.rating}
-        if name == REPORTED and chosen == list(GAMES):
+        strange = out_of_order(found)
+        for line in strange:
+            print(f"not as expected: {line}", file=sys.stderr)
+        wrong += strange
+        entry = {**machine("ludus", "numpy", "numba"), "not_as_expected": strange, **found.to_json()}
+        put(RESULTS, name, entry)
+        put(ANCHORS, name, {line.name: round(line.rating.elo.value) for line in found.lines if line.rating})
+        if name == REPORTED:
             REPORT.parent.mkdir(exist_ok=True)
             REPORT.write_text(report, encoding="utf-8")
-    for line in wrong:
-        print(f"not as expected: {line}", file=sys.stderr)
-    if chosen == list(GAMES):
-        about = machine("ludus", "numpy", "numba")
-        RESULTS.write_text(json.dumps({**about, "not_as_expected": wrong, "games": results}, indent=1) + "\n")
-        ANCHORS.write_text(json.dumps(anchors, indent=1) + "\n")
     return 1 if wrong else 0
+
+
+def put(file: Path, game: str, entry: dict[str, Any]) -> None:
+    """Replace the entry of a game, in the order of the games."""
+    entries = json.loads(file.read_text()) if file.exists() else {}
+    entries[game] = entry
+    file.write_text(json.dumps({name: entries[name] for name in sorted(entries)}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -86,12 +86,11 @@ def _game(record: Mapping[str, Any]) -> Game:
     return Game(**given)
 
 
-def enter(folder: Path, settings: Settings) -> None:
-    """Begin an arena in a folder, or make sure that the one in it is this one.
+def has_begun(folder: Path, settings: Settings) -> bool:
+    """Whether the arena has begun in this folder; if not, it may.
 
     Raises:
-        ArenaError: it holds another arena, or something else.
-        OSError: it cannot be written.
+        ArenaError: the folder holds another arena, or something else.
     """
     wanted = json.loads(json.dumps(asdict(settings)))
     if folder.exists() and not folder.is_dir():
@@ -108,17 +107,24 @@ def enter(folder: Path, settings: Settings) -> None:
                 f"{folder} holds another arena ({'; '.join(differing)}): repeat its settings to continue it, "
                 "or give this one a folder of its own with --out"
             )
-        return
+        return True
     if folder.exists() and any(folder.iterdir()):
         raise ArenaError(f"{folder} is not empty and no arena's folder: choose another one")
+    return False
+
+
+def begin(folder: Path, settings: Settings) -> None:
+    """
+    Raises:
+        OSError: it cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / SETTINGS, json.dumps(wanted, indent=1) + "\n")
+    write_file(folder / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
 
 
 def _read(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-        return dict(found)
+        return dict(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         raise ArenaError(
             f"{folder / SETTINGS} is damaged ({error}): restore it, or choose another folder"

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from ludus.agents.arena.folder import (
@@ -11,8 +10,9 @@ from ludus.agents.arena.folder import (
     ArenaError,
     Game,
     Settings,
+    begin,
     encode,
-    enter,
+    has_begun,
     read_games,
 )
 from ludus.agents.arena.schedule import Fixture, meeting, round_robin, swiss_round, swiss_rounds
@@ -74,13 +74,16 @@ def arena(
     """
     listener = listener or Listener()
     _require_playable(settings)
-    enter(folder, settings)
+    policies = _Policies(contestants)
+    if not has_begun(folder, settings):
+        policies.make()  # before anything is written
+        begin(folder, settings)
     with Journal(folder / GAMES, "games") as journal:
         if damage := journal.mend():
             listener.note(damage)
         games = read_games(folder)
         listener.begun(settings, games, total_games(settings))
-        run_blocking(_Play(settings, contestants, games, journal, concurrency, listener).all_rounds())
+        run_blocking(_Play(settings, policies, games, journal, concurrency, listener).all_rounds())
     return games
 
 
@@ -111,12 +114,25 @@ def _require_playable(settings: Settings) -> None:
         )
 
 
+class _Policies:
+    """The policies by name, made when they are needed first: a finished arena loads no model."""
+
+    def __init__(self, contestants: Sequence[Contestant]) -> None:
+        self._contestants = contestants
+        self._made: dict[str, Policy] = {}
+
+    def make(self) -> dict[str, Policy]:
+        if not self._made:
+            self._made = {each.name: each.policy() for each in self._contestants}
+        return self._made
+
+
 @dataclass
 class _Play:
     """Games being played."""
 
     settings: Settings
-    contestants: Sequence[Contestant]
+    policies: "_Policies"
     games: dict[Fixture, Game]
     journal: Journal
     concurrency: int
@@ -157,15 +173,11 @@ class _Play:
 
         await run_together(play_on() for _ in range(min(self.concurrency, len(missing))))
 
-    @cached_property
-    def _policies(self) -> dict[str, Policy]:
-        return {each.name: each.policy() for each in self.contestants}
-
     async def _game(self, fixture: Fixture) -> Game:
-        settings, began = self.settings, time.perf_counter()
+        settings, policies, began = self.settings, self.policies.make(), time.perf_counter()
         result = await match_async(
             settings.game,
-            [self._policies[fixture.first], self._policies[fixture.second]],
+            [policies[fixture.first], policies[fixture.second]],
             fixture.seed(settings.seed),
             error_limit=settings.error_limit,
             reply_seconds=settings.reply_seconds,

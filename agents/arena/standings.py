@@ -255,9 +255,14 @@ def _line(name: str, settings: Settings, games: Sequence[Game], rating: Rating |
 
 
 @cache
+def _is_small(game: str, arguments: tuple[tuple[str, Any], ...]) -> bool:
+    return count_states(make_game(game, **dict(arguments)), SMALL) is not None
+
+
+@cache
 def _exploitability(game: str, arguments: tuple[tuple[str, Any], ...], player: str) -> float | None:
     rules = make_game(game, **dict(arguments))
-    if count_states(rules, SMALL) is None:
+    if not _is_small(game, arguments):
         return None
     strategy = named(rules, player, "player")
     return exploitability(rules, (strategy, strategy))

@@ -1,6 +1,7 @@
 """Matches between policies: what is played, and what is told apart."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from ludus.agents.match import GamePlayer, MatchResult, match, match_async
 from ludus.agents.policy import Action, ScriptedPolicy, derive_seed
 from ludus.envs.errors import ArgumentError
 from ludus.envs.games.catalogue import make_game
+from ludus.envs.games.environment import GameChat
 from ludus.envs.games.table import sit_down, submit, waiting
 
 
@@ -179,3 +181,31 @@ def test_a_match_inside_an_event_loop() -> None:
 def test_a_wrong_call_is_refused(game: str, names: tuple[str, ...], message: str) -> None:
     with pytest.raises(ArgumentError, match=message):
         match(game, [GamePlayer(name) for name in names], seed=0)
+
+
+def test_scripted_players_who_think_long_cost_nobody_else_their_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    advice = GameChat.advice
+
+    def slowly(chair: GameChat, player: Any) -> int:
+        time.sleep(0.2)
+        return advice(chair, player)
+
+    async def think(observation: Any, info: dict[str, Any]) -> Action:
+        await asyncio.sleep(0.02)
+        return Action(reply=first_move(observation))
+
+    async def both() -> list[MatchResult]:
+        policies = [Says(first_move) for _ in range(2)]
+        for policy in policies:
+            policy.act = think  # type: ignore[method-assign]
+        return await asyncio.gather(
+            *(
+                match_async("TicTacToe", [GamePlayer("minimax:1"), policy], seed, reply_seconds=0.15)
+                for seed, policy in enumerate(policies)
+            )
+        )
+
+    monkeypatch.setattr(GameChat, "advice", slowly)
+    assert [result.ending for result in asyncio.run(both())] == ["played", "played"]

@@ -182,7 +182,8 @@ def _named_players(given: tuple[str, ...], rules: "Game[Any]") -> dict[str, "str
     """The players by name, each as `scripted:NAME` or a model.
 
     Raises:
-        UsageError: there are fewer than two, two have one name, or one is neither a scripted player nor a model.
+        UsageError: there are fewer than two, two have one name, or one is neither a scripted player nor a
+            model.
         ArgumentError: a scripted player's number is wrong.
     """
     players: dict[str, str | ModelChoice] = {}
