@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 case "${1:-} ${2:-}" in
     "start caldav_clients") PACKAGES=(vdirsyncer==0.21.0 khal==0.14.1 caldav==3.6.0) ;;
     "start inspect")        PACKAGES=(inspect_ai==0.3.285 datasets==5.2.0) ;;
+    "start open_spiel")     PACKAGES=(open_spiel==2.0.2) ;;
     "start langchain")      PACKAGES=(langchain-community==0.4.2) ;;
     *) sed -n '2,7p' "$0" >&2; exit 2 ;;
 esac

@@ -2,11 +2,12 @@
 
     python benchmarks/arena.py [GAME …]
 
-Everybody plays everybody, with `random` held at 0. In games that are won or lost, the players that a game names
-as opponents of growing strength must come out in that order, each told apart from the next by its 95% interval.
-In poker, where a good player may win little from a bad one, they must be the less exploitable. Prints a table
-for each game and writes its entry of `benchmarks/results/arena.json`, its ratings in `agents/arena/anchors.json`,
-and of ConnectFour the report, `docs/reports/arena.html`. The exit code is 1 if an order is not as expected.
+Everybody plays everybody, with `random` held at 0. In games that are won or lost, the players that a game
+names as opponents of growing strength must come out in that order, each told apart from the next by its 95%
+interval. In poker, where a good player may win little from a bad one, they must be the less exploitable.
+Prints a table for each game and writes its entry of `benchmarks/results/arena.json`, its ratings in
+`agents/arena/anchors.json`, and of ConnectFour the report, `docs/reports/arena.html`. The exit code is 1 if
+an order is not as expected.
 """
 
 import argparse
