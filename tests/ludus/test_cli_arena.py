@@ -1,5 +1,6 @@
 """`ludus arena`: a table, results and a report; killed and called again; bad input in one line."""
 
+import io
 import json
 import re
 import signal
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from ludus.agents.arena.folder import read_games
+from ludus.agents.arena.folder import Settings, read_games
+from ludus.agents.arena.run import Contestant, arena
+from ludus.agents.match import GamePlayer
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
+from ludus.cli.arena.progress import LiveArena
 
 Run = Callable[..., Any]
 
@@ -51,6 +56,22 @@ def test_an_arena_has_a_table_results_and_a_report(run: Run, tmp_path: Path) -> 
     run("arena", "Nim", "--players", "random", "strong=oracle", "--games", 6, "--out", out).assert_refused(
         1, "games 4, not 6", "--out"
     )
+
+
+def test_the_standings_are_drawn_while_games_are_played(tmp_path: Path) -> None:
+    settings = Settings(
+        "Nim", {name: f"scripted:{name}" for name in ("random", "oracle")}, 4, "round-robin", 0, 3, None
+    )
+    console = Console(force_terminal=True, width=120, file=io.StringIO())
+    listener = LiveArena(settings, console)
+    contestants = [Contestant(name, lambda name=name: GamePlayer(name)) for name in settings.players]
+    with listener.live:
+        arena(settings, contestants, tmp_path, listener=listener)
+        shown = Console(width=120, file=io.StringIO())
+        listener.draw()
+        shown.print(listener.live.renderable)
+    assert "4 of 4 games" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"oracle +\d+ .* 4 ", shown.file.getvalue())  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

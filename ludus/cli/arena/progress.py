@@ -41,10 +41,12 @@ class ArenaProgress(Listener):
 
     def pace(self) -> str:
         """`12 of 60 games, 3.1 games/s, about 15 s left`."""
+        done = f"{len(self.games)} of {counted(self.total, 'game')}"
         seconds = time.monotonic() - self.begun_at
-        rate = self.fresh / seconds if self.fresh and seconds > 0 else 0.0
-        left = f", {rate:,.1f} games/s, about {duration((self.total - len(self.games)) / rate)} left"
-        return f"{len(self.games)} of {counted(self.total, 'game')}{left if rate else ''}"
+        if not self.fresh or seconds <= 0:
+            return done
+        left = duration((self.total - len(self.games)) * seconds / self.fresh)
+        return f"{done}, {self.fresh / seconds:,.1f} games/s, about {left} left"
 
 
 class PlainArena(ArenaProgress):
@@ -82,17 +84,18 @@ class LiveArena(ArenaProgress):
 
     def begun(self, settings: Settings, games: Mapping[Fixture, Game], total: int) -> None:
         super().begun(settings, games, total)
-        self._draw()
+        self.draw()
 
     def played(self, game: Game) -> None:
         super().played(game)
         if time.monotonic() - self._drawn_at >= _REDRAWN_SECONDS:
-            self._draw()
+            self.draw()
 
     def note(self, text: str) -> None:
         self.live.console.print(f"note: {text}", markup=False, highlight=False, style="yellow")
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Show the standings as they are."""
         found = standings(self.settings, self.games, _RESAMPLES)
         self.live.update(
             Group(
