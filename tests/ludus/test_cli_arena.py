@@ -38,7 +38,7 @@ def test_an_arena_has_a_table_results_and_a_report(run: Run, tmp_path: Path) -> 
     out = tmp_path / "arena"
     result = run("arena", "Nim", "--players", "random", "strong=oracle", "--games", 4, "--out", out)
     assert result.code == 0, result.err
-    assert re.search(r"strong +[\d,]+ +[−\-\d,]+ to [\d,]+ +4 ", result.out)
+    assert re.search(r"strong +[\d,]+ +[-\d,]+ to [\d,]+ .*\) +4 ", result.out)
     found = json.loads((out / "results.json").read_text())
     assert [player["name"] for player in found["players"]] == ["strong", "random"]
     assert found["anchors"] == {"random": 0.0}
