@@ -224,7 +224,7 @@ def _canonical(pair: SeedPair) -> SeedPair:
 
 def _reachable(edges_NN: np.ndarray, anchored: Sequence[int]) -> np.ndarray:
     """Who comes to whom by any number of edges; anchors, whose difference is known, come to each other."""
-    reach_NN = edges_NN | np.eye(len(edges_NN), dtype=bool)
+    reach_NN: np.ndarray = edges_NN | np.eye(len(edges_NN), dtype=bool)
     reach_NN[np.ix_(anchored, anchored)] = True
     for _ in range(len(edges_NN).bit_length()):
         reach_NN = reach_NN.astype(np.float64) @ reach_NN > 0

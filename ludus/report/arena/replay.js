@@ -33,6 +33,7 @@ function moveTo(at) {
 
 function open(number) {
   played = replay.games[number];
+  chooser.value = number;
   slider.max = played.plies.length;
   plies.replaceChildren(...played.plies.map(([seat, said, move, legal], at) => {
     const line = document.createElement("li");
