@@ -5,27 +5,30 @@ result.outcome      # (1.0, -1.0)
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
 import gymnasium
 
 from ludus.agents.engines.base import EngineFault, ServerRefusal
-from ludus.agents.policy import Action, Player, Policy, derive_seed
-from ludus.agents.rollout import run_blocking
+from ludus.agents.episode import Episode, StopReason
+from ludus.agents.policy import Action, Policy, RestingPlayer, derive_seed
+from ludus.agents.recording import Recorder
+from ludus.agents.rollout import Limits, run_blocking
 from ludus.agents.worker import Worker
 from ludus.envs.arguments import as_seed
-from ludus.envs.base import refused_tool_calls
+from ludus.envs.base import Outcome, refused_tool_calls, task_key
 from ludus.envs.chat import Chat, as_reply, reply_text
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.games import words
 from ludus.envs.games.catalogue import make_chat
-from ludus.envs.games.environment import GameChat
+from ludus.envs.games.environment import GameChat, Seated, Submitted
 from ludus.envs.games.player import named
-from ludus.envs.games.table import Table, outcome, sit_down, submit, waiting
+from ludus.envs.games.table import Table, outcome, sit_down, waiting
 from ludus.tools.wording import first_line
 
 Ending = Literal["played", "forfeit", "time-out", "fault"]
@@ -117,40 +120,131 @@ async def match_async(
     table_seed = derive_seed(as_seed(seed))
     if not chairs or len(chairs) != chairs[0].game.seats:
         raise ArgumentError(f"{len(chairs)} policies for a game of {game}: give one for each seat")
-    rules = chairs[0].game
-    table = sit_down(rules, table_seed)
-    speakers: list[_Speaker] = []
-    plies: list[Ply] = []
-
-    def result(ending: Ending, seat: int | None = None, fault: str = "") -> MatchResult:
-        earned = outcome(rules, table)
-        if ending == "time-out":
-            earned = tuple(rules.low if each == seat else rules.high for each in range(rules.seats))
-        return MatchResult(game, seed, ending, earned, seat, tuple(plies), fault)
-
+    seats = [
+        Seat(chair, policy, derive_seed(seed, n))
+        for n, (chair, policy) in enumerate(zip(chairs, policies, strict=True))
+    ]
+    played = Match(sit_down(chairs[0].game, table_seed), seats, reply_seconds)
     try:
-        for seat, (policy, chair) in enumerate(zip(policies, chairs, strict=True)):
-            chair.sit_at(table, seat)
-            speakers.append(_Speaker(policy.player(chair, derive_seed(seed, seat)), chair, seat))
-        while asked := waiting(rules, table):
-            answers = await asyncio.gather(*(speakers[seat].answer(table, reply_seconds) for seat in asked))
-            for seat, answer in zip(asked, answers, strict=True):
-                if isinstance(answer, _Failure):
-                    return result(answer.ending, seat, answer.what)
-            for seat, said in zip(asked, answers, strict=True):
-                if table.forfeited is not None:
-                    break
-                assert isinstance(said, str)
-                move, complaint = words.read_move(rules, said)
-                before, table = table, submit(rules, table, seat, move, error_limit)
-                legal = table.errors == before.errors
-                plies.append(Ply(seat, said, move, legal))
-                if not legal:
-                    speakers[seat].complaint = complaint if move is None else words.illegal(rules, move)
-        return result("played" if table.forfeited is None else "forfeit", table.forfeited)
+        played.begin()
+        while not played.is_over:
+            await played.move()
     finally:
-        for speaker in speakers:
+        played.close()
+    return MatchResult(
+        game, seed, played.ending, played.outcome, played.seat, tuple(played.plies), played.fault
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Who sits where."""
+
+    chair: GameChat
+    """Tells the seat what it may know; no other seat has the same instance."""
+    policy: Policy
+    seed: int
+    """The policy's choices follow from it."""
+    recorder: Recorder | None = None
+    """What makes an episode of what the seat hears and says; None: nothing does."""
+
+
+class Match:
+    """A game in play between policies. `begin` it, `move` until it is over, and `close` it.
+
+    Args:
+        table: At which nobody has moved.
+        seats: In order.
+        reply_seconds: As of `match`.
+        limits: Of turns and tokens, for the seats that are recorded; who reaches one forfeits.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        seats: Sequence[Seat],
+        reply_seconds: float | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._table, self._rules, self._reply_seconds = table, seats[0].chair.game, reply_seconds
+        self._seats, self._limits = seats, limits or Limits()
+        self._speakers: list[_Speaker] = []
+        self._ending: Ending | None = None
+        self.seat: int | None = None
+        """Whose forfeit, time-out or fault it was."""
+        self.fault = ""
+        self.plies: list[Ply] = []
+
+    def begin(self) -> None:
+        """
+        Raises:
+            ArgumentError: the game has no scripted player of the name that a seat gives.
+        """
+        for number, seat in enumerate(self._seats):
+            seat.chair.sit_at(self._table, number)
+            self._speakers.append(_Speaker(seat, number, self._limits))
+
+    async def move(self) -> None:
+        """Ask those who are to move, at the same time, and make their moves."""
+        rules, asked = self._rules, waiting(self._rules, self._table)
+        answers = await asyncio.gather(
+            *(self._speakers[seat].answer(self._table, self._reply_seconds) for seat in asked)
+        )
+        for seat, answer in zip(asked, answers, strict=True):
+            if isinstance(answer, _Failure):
+                self._fail(seat, answer)
+                return
+        for seat, said in zip(asked, answers, strict=True):
+            if self._table.forfeited is not None:
+                break
+            assert isinstance(said, str)
+            submitted = self._speakers[seat].submit(self._table, said)
+            legal = submitted.table.errors == self._table.errors
+            self._table = submitted.table
+            self.plies.append(Ply(seat, said, submitted.move, legal))
+        if not waiting(rules, self._table):
+            self._end("played" if self._table.forfeited is None else "forfeit", self._table.forfeited)
+
+    @property
+    def is_over(self) -> bool:
+        return self._ending is not None
+
+    @property
+    def ending(self) -> Ending:
+        """
+        Raises:
+            AssertionError: it is not over.
+        """
+        assert self._ending is not None, "the game is not over"
+        return self._ending
+
+    @property
+    def outcome(self) -> tuple[float, ...] | None:
+        """What each seat gets; None after a fault, and before the end."""
+        return None if self._ending in (None, "fault") else outcome(self._rules, self._table)
+
+    def episodes(self) -> list[Episode]:
+        """One of each seat that is recorded and has moved, in order; what it heard and said alone. After a
+        fault, whoever's it was, all are faults."""
+        return [speaker.episode for speaker in self._speakers if speaker.episode is not None]
+
+    def close(self) -> None:
+        for speaker in self._speakers:
             speaker.player.close()
+
+    def _fail(self, seat: int, failure: "_Failure") -> None:
+        if failure.ending != "fault":
+            # Lost as by too many errors.
+            self._table = replace(self._table, forfeited=seat)
+        self._end(failure.ending, seat, failure.what)
+
+    def _end(self, ending: Ending, seat: int | None, what: str = "") -> None:
+        self._ending, self.seat, self.fault = ending, seat, what if ending == "fault" else ""
+        for speaker in self._speakers:
+            if ending == "fault":
+                speaker.break_off(self._table, what)
+            else:
+                speaker.end(self._table, what if speaker.number == seat else "")
 
 
 @dataclass(frozen=True)
@@ -199,20 +293,31 @@ class _Failure:
 
 
 class _Speaker:
-    """A seat's conversation with its policy."""
+    """A seat's conversation with its policy.
 
-    def __init__(self, player: Player, chair: GameChat, seat: int) -> None:
-        self.player = player
-        self.complaint = ""
-        """What was wrong with the last reply."""
-        self._chair, self._seat = chair, seat
-        self._unsaid: Chat = [words.opening(chair.game, seat)]
+    A turn is recorded once its reward is known: when the seat has moved again, or at the end.
+    """
+
+    def __init__(self, seat: Seat, number: int, limits: Limits) -> None:
+        self.number = number
+        self.player = seat.policy.player(seat.chair, seat.seed)
+        self.episode: Episode | None = None
+        self._chair, self._record, self._limits = seat.chair, seat.recorder, limits
+        self._turn: _Turn | None = None
+        """The last one."""
+        self._submitted: Submitted | None = None
+        """What became of its reply."""
+        self._turns = self._context = 0
+        self._rest()
 
     async def answer(self, table: Table, seconds: float | None) -> str | _Failure:
         """The text of the reply to what the seat sees now."""
-        self._chair.sit_at(table, self._seat)
-        heard = [*self._unsaid, words.scene(self._chair.game, table, self._seat, self.complaint)]
-        self.complaint = ""
+        self._chair.sit_at(table, self.number)
+        told = self._told(table)
+        heard = self._first(table) if self._turn is None else [*self._turn.refused, *told.messages]
+        if self._record is not None and (limit := self._limit()):
+            return _Failure("forfeit", limit)
+        began = time.perf_counter()
         try:
             if isinstance(self.player, _ScriptedSeat) and seconds is not None:
                 # It is not timed, and must not keep the event loop from hearing those who are.
@@ -223,9 +328,103 @@ class _Speaker:
         except TimeoutError:
             if not clock.expired():
                 raise
-            return _Failure("time-out")
+            return _Failure("time-out", "no reply in time")
         except (EngineFault, ServerRefusal, EnvironmentFault) as fault:
             return _Failure("fault", first_line(fault))
+        self._rest()
+        if action.is_empty:
+            return _Failure("forfeit", "no room for a reply")
+        elapsed = time.perf_counter() - began
+        self._close_turn(told, self._anchor(table))
+        read = (0 if action.fork else self._context) + len(action.prompt_ids)
+        self._context, self._turns = read + len(action.completion_ids), self._turns + 1
         reply = as_reply(action.reply)
-        self._unsaid = refused_tool_calls(reply)
+        seconds_taken = elapsed if action.model_seconds is None else action.model_seconds
+        self._turn = _Turn(heard, action, read, seconds_taken, refused_tool_calls(reply))
+        self._submitted = None
         return reply_text(reply)
+
+    def submit(self, table: Table, said: str) -> Submitted:
+        """What becomes of the table by what the seat said."""
+        self._submitted = self._chair.submit(Seated(table, self.number), said)
+        return self._submitted
+
+    def end(self, table: Table, failure: str) -> None:
+        """The game is over.
+
+        Args:
+            failure: Why the seat lost, where the rules do not say it.
+        """
+        if self._record is None:
+            return
+        if self._turn is None:
+            if failure:
+                self.episode = self._record.end(StopReason.TOKEN_LIMIT)
+            return
+        told = self._told(table)
+        self._close_turn(told)
+        self._record.observation = [*self._turn.refused, *told.messages]
+        if not told.success:
+            self._record.expected = self._chair.expected(told.state)
+            self._record.failure = failure or told.failure
+        self.episode = self._record.end(StopReason.TERMINATED, told.success)
+
+    def break_off(self, table: Table, fault: str) -> None:
+        """Something broke, here or at another seat."""
+        if self._record is not None:
+            self._close_turn(self._told(table))
+            self.episode = self._record.end(StopReason.ENGINE_FAULT, fault=fault)
+
+    def _told(self, table: Table) -> Outcome:
+        """What the seat is told of its last reply, which may not have been heard any more where another seat
+        had lost by then."""
+        return self._chair.tell(Seated(table, self.number), self._submitted or Submitted(table, None, {}, ""))
+
+    def _first(self, table: Table) -> Chat:
+        begun = self._chair.begin(Seated(table, self.number))
+        if self._record is not None:
+            self._record.task, self._record.task_name = str(task_key(begun.task)), begun.task
+            self._record.form_terms = self._chair.rubric.form
+            self._record.anchor = self._anchor(table)
+        return begun.messages
+
+    def _close_turn(self, told: Outcome, next_anchor: str = "") -> None:
+        """Record the last turn with what it earned until now."""
+        if self._record is None or self._turn is None:
+            return
+        terms = {**dict.fromkeys(self._chair.rubric.weights, 0.0), **told.terms}
+        info = {"reward_terms": terms, "anchor": next_anchor}
+        self._record.observation, turn = self._turn.heard, self._turn
+        self._record.add(turn.action, turn.read, self._chair.rubric(terms), info, turn.seconds, 0.0)
+
+    def _anchor(self, table: Table) -> str:
+        if self._record is None:
+            return ""
+        return str(int(self._record.task) ^ self._chair.anchor(Seated(table, self.number)))
+
+    def _limit(self) -> str:
+        """The limit that the seat has reached, in words; empty: none."""
+        limits = self._limits
+        if limits.turns is not None and self._turns >= limits.turns:
+            return f"no end within {limits.turns} replies"
+        if limits.tokens is not None and self._context >= limits.tokens:
+            return f"no end within {limits.tokens} tokens"
+        return ""
+
+    def _rest(self) -> None:
+        """Others move now."""
+        if isinstance(self.player, RestingPlayer):
+            self.player.rest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A reply whose reward is not known yet."""
+
+    heard: Chat
+    action: Action
+    read: int
+    """Tokens before the action's own."""
+    seconds: float
+    refused: Chat
+    """The answers to its tool calls, of which games have none."""

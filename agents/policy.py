@@ -76,6 +76,15 @@ class BranchingPlayer(Player, Protocol):
         ...
 
 
+@runtime_checkable
+class RestingPlayer(Player, Protocol):
+    """A player whom others need not wait for while it is not its turn, as in games."""
+
+    def rest(self) -> None:
+        """Others act until the next `act`."""
+        ...
+
+
 class Policy(Protocol):
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> Player:
         """A player for one episode in `env`; its choices depend only on `seed` and its observations."""
@@ -179,6 +188,9 @@ class EnginePlayer:
             completion_tokens=len(completion.ids),
             cached_tokens=completion.cached_tokens,
         )
+
+    def rest(self) -> None:
+        self._session.rest()
 
     def branch(self, seed: int) -> "EnginePlayer":
         twin = EnginePlayer(self._policy, self._conversation.tools, seed)

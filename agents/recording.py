@@ -27,6 +27,8 @@ class Recorder:
     task_name: str = ""
     form_terms: tuple[str, ...] = ()
     task_kind: str = ""
+    actor: str = ""
+    """Who acts; empty if the environment has one player."""
     expected: str = ""
     failure: str = ""
     observation: Any = None
@@ -100,6 +102,7 @@ class Recorder:
                 reasoning_tokens=action.reasoning_tokens,
                 cached_tokens=action.cached_tokens,
                 cost=action.cost,
+                actor=self.actor,
                 vendor=action.vendor,
                 anchor=self.anchor,
             )

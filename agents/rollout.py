@@ -55,6 +55,9 @@ class EpisodeStart:
     """Episodes that share one start have the same group number."""
     sample: int = 0
     """Index within its group; the policy's own randomness depends on it."""
+    opponent: str = ""
+    """Of a game: who plays the other seats, see `rollout_games`. Empty: whom the environment was made
+    with."""
 
 
 Job = tuple[EnvironmentSpec, EpisodeStart]

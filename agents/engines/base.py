@@ -80,6 +80,11 @@ class Session(Protocol):
         """
         ...
 
+    def rest(self) -> None:
+        """Until the next `generate` others act in the episode, so the engine need not wait for this session
+        before it computes for others."""
+        ...
+
     def close(self) -> None:
         """Give the place back; a completion still being generated is dropped."""
         ...

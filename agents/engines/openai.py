@@ -116,6 +116,9 @@ class OpenAISession:
         except MalformedOutput as failure:  # it was asked for ids alone
             raise EngineFault(str(failure)) from failure
 
+    def rest(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

@@ -6,12 +6,13 @@ Sessions, one per episode, and the schedule, which decides what is computed next
 The schedule is what makes rollouts repeatable. Float rounding depends on what is computed together, so what
 is computed together must not depend on timing: steps run only while every open session waits in `generate`,
 and sessions get their rows in the order in which they were opened. Once a session has been away longer than
-the patience, the others stop waiting for it until it comes back.
+the patience, the others stop waiting for it until it comes back; for one that rests they do not wait at all.
 """
 
 import asyncio
 import contextlib
 import itertools
+import math
 import threading
 import time
 from collections.abc import Container, Sequence
@@ -108,6 +109,11 @@ class EngineSession:
         finally:
             if self.request is request:
                 self.request, self.away_since = None, time.monotonic()
+
+    def rest(self) -> None:
+        """Not to be waited for until the next `generate`."""
+        self.away_since = -math.inf
+        self._engine._look_again()
 
     def close(self) -> None:
         """Give the place back; a completion still being generated is dropped."""
@@ -223,9 +229,12 @@ class ScheduledEngine:
     def _left(self, session: EngineSession) -> None:
         del self._sessions[session.number]
         self._interrupt.set()
+        self._look_again()
+        self._tidy()
+
+    def _look_again(self) -> None:
         if self._changed is not None:
             self._changed.set()
-        self._tidy()
 
     def _tidy(self) -> None:
         """Free the memory when no session is left: between rollouts the trainer needs it."""

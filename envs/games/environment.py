@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
 from ludus.envs.arguments import as_choice, as_integer, refuse_unknown_arguments, takes_arguments_of
-from ludus.envs.base import ChatEnv, Outcome, Start, Verdict
+from ludus.envs.base import ChatEnv, Outcome, Start, Verdict, stream_of
 from ludus.envs.errors import ArgumentError
 from ludus.envs.games import words
 from ludus.envs.games.form import Game, Strategy, View
@@ -38,6 +38,20 @@ class Seated:
 
     table: Table
     seat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A reply, and what was made of it."""
+
+    table: Table
+    """Afterwards."""
+    move: int | None
+    """None: no move could be read."""
+    terms: dict[str, float]
+    """Of the rubric."""
+    complaint: str
+    """What is wrong with it; empty if nothing is."""
 
 
 class GameChat(ChatEnv):
@@ -81,27 +95,48 @@ class GameChat(ChatEnv):
         return {"opponent": self.game.opponents}
 
     def start(self, rng: np.random.Generator, options: Mapping[str, Any]) -> Start:
-        seed = int(rng.integers(2**63))
-        seat = int(rng.integers(self.game.seats)) if self.seat == "random" else SEATS.index(self.seat)
-        state = self._others_move(Seated(sit_down(self.game, seed), seat))
-        name = f"{self.game} seat {seat} seed {seed}"
-        return Start([words.opening(self.game, seat), self._scene(state)], name, state)
+        return self.begin(self._others_move(self._deal(rng)))
 
     def respond(self, state: Seated, text: str) -> Outcome:
+        submitted = self.submit(state, text)
+        return self.tell(self._others_move(replace(state, table=submitted.table)), submitted)
+
+    def deal(self, seed: int) -> Seated:
+        """The game that `reset` begins with a seed, before anybody has moved, and the agent's seat in it."""
+        rng = np.random.Generator(np.random.PCG64(0))
+        rng.bit_generator.state = stream_of(seed)
+        return self._deal(rng)
+
+    def _deal(self, rng: np.random.Generator) -> Seated:
+        seed = int(rng.integers(2**63))
+        seat = int(rng.integers(self.game.seats)) if self.seat == "random" else SEATS.index(self.seat)
+        return Seated(sit_down(self.game, seed), seat)
+
+    def begin(self, state: Seated) -> Start:
+        """What a seat is told that is to move for the first time."""
+        name = f"{self.game} seat {state.seat} seed {state.table.seed}"
+        return Start([words.opening(self.game, state.seat), self._scene(state)], name, state)
+
+    def submit(self, state: Seated, text: str) -> Submitted:
+        """What becomes of the table by a seat's reply, before others move."""
         move, complaint = words.read_move(self.game, text)
         table = submit(self.game, state.table, state.seat, move, self.error_limit)
-        erred = table.errors != state.table.errors
-        after = self._others_move(Seated(table, state.seat))
-        terms = {"illegal": float(erred and move is not None), "malformed": float(move is None)}
-        if erred and move is not None:
+        illegal = move is not None and table.errors != state.table.errors
+        if illegal:
             complaint = words.illegal(self.game, move)
-        result = outcome(self.game, after.table)
+        terms = {"illegal": float(illegal), "malformed": float(move is None)}
+        return Submitted(table, move, terms, complaint)
+
+    def tell(self, state: Seated, submitted: Submitted) -> Outcome:
+        """What a seat is told after its reply, once it is to move again or the game is over."""
+        result = outcome(self.game, state.table)
         if result is None:
-            return Outcome(after, [self._scene(after, complaint)], terms)
-        terms["outcome"] = result[state.seat]
-        success = after.table.forfeited is None and result[state.seat] >= self._par(after)
-        told = words.ending(self.game, after.table, state.seat, complaint)
-        return Outcome(after, [told], terms, True, success, "" if success else self._failure_of(after))
+            return Outcome(state, [self._scene(state, submitted.complaint)], submitted.terms)
+        terms = {**submitted.terms, "outcome": result[state.seat]}
+        forfeited = state.table.forfeited
+        success = result[state.seat] >= self._par(state) if forfeited is None else forfeited != state.seat
+        told = words.ending(self.game, state.table, state.seat, submitted.complaint)
+        return Outcome(state, [told], terms, True, success, "" if success else self._failure_of(state))
 
     def anchor(self, state: Seated) -> int:
         table = state.table
