@@ -45,6 +45,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "`group`, `grpo`": {"advantage": "grpo"},
     "`group`, `reinforce_pp`": {"advantage": "reinforce_pp"},
     "`group`, `reinforce_pp_baseline`": {"advantage": "reinforce_pp_baseline"},
+    "`group`, `role`": {"advantage": "role"},
     "`turn`": {"credit": "turn"},
     "`anchor`, `rloo`, `anchor_std = false`": {"credit": "anchor", "advantage": "rloo", "anchor_std": False},
     "`anchor`, `rloo`": {"credit": "anchor", "advantage": "rloo"},
@@ -56,7 +57,7 @@ KINDS: dict[str, dict[str, Any]] = {
 """Every kind of credit, as the table calls it, and the settings that choose it. A value model's values are
 wrong unless the name says otherwise."""
 BY_EPISODE = [KINDS[f"`group`, `{advantage}`"] for advantage in ("rloo", "dr_grpo", "grpo")]
-UNBIASED = [KINDS["`group`, `rloo`"], KINDS["`turn`"]]
+UNBIASED = [KINDS["`group`, `rloo`"], KINDS["`group`, `role`"], KINDS["`turn`"]]
 every_process = pytest.mark.parametrize("process", PROCESSES, ids=lambda process: process.name)
 ESTIMATORS: tuple[Estimator, ...] = ("k1", "k2", "k3")
 
@@ -108,7 +109,7 @@ def test_the_processes_are_what_the_proofs_need(process: Process) -> None:
 
 @every_process
 @pytest.mark.parametrize("size", [2, 3])
-@pytest.mark.parametrize("kind", UNBIASED, ids=["rloo", "turn"])
+@pytest.mark.parametrize("kind", UNBIASED, ids=["rloo", "role", "turn"])
 def test_a_constant_divisor_is_exact(process: Process, size: int, kind: dict[str, Any]) -> None:
     """loss = "dr_grpo", whose only factor is one over the most tokens."""
     gradient = batches(process.name, size).expected_gradient(loss="dr_grpo", **kind)
@@ -126,7 +127,7 @@ def test_a_mean_that_includes_the_episode_itself_only_shrinks_the_gradient(
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("kind", UNBIASED, ids=["rloo", "turn"])
+@pytest.mark.parametrize("kind", UNBIASED, ids=["rloo", "role", "turn"])
 def test_every_loss_is_exact_where_all_episodes_are_equally_long(loss: str, kind: dict[str, Any]) -> None:
     gradient = batches("even", 3).expected_gradient(loss=loss, **kind)
     assert_same(EVEN.max_tokens * gradient, truth(EVEN))

@@ -8,6 +8,7 @@ from ludus.trainers.advantages.anchor import anchor_credit
 from ludus.trainers.advantages.gae import gae_credit
 from ludus.trainers.advantages.group import group_credit
 from ludus.trainers.advantages.reinforce_pp import reinforce_pp_baseline_credit, reinforce_pp_credit
+from ludus.trainers.advantages.role import role_credit
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.advantages.turn import turn_credit
 from ludus.trainers.config.grpo import GrpoSection
@@ -22,6 +23,8 @@ def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> li
         return reinforce_pp_credit(trajectories, config.gamma)
     if kind == "reinforce_pp_baseline":
         return reinforce_pp_baseline_credit(trajectories)
+    if kind == "role":
+        return role_credit(trajectories)
     match config.credit:
         case "group":
             return group_credit(trajectories, kind)

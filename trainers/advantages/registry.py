@@ -16,7 +16,7 @@ CREDITS: dict[CreditName, str] = {
     "expected there, by `grpo.gae_lambda` and discounted by `grpo.gamma` for each token (arXiv:1506.02438)",
 }
 
-AdvantageName = Literal["grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline"]
+AdvantageName = Literal["grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "role"]
 
 ADVANTAGES: dict[AdvantageName, str] = {
     "grpo": "the return minus the group's mean, divided by its standard deviation (arXiv:2402.03300)",
@@ -25,6 +25,8 @@ ADVANTAGES: dict[AdvantageName, str] = {
     "reinforce_pp": "what was earned from the token on, discounted by `grpo.gamma` for each token, whitened "
     "over all tokens of the batch (REINFORCE++, arXiv:2501.03262)",
     "reinforce_pp_baseline": "the return minus the group's mean, whitened over all tokens of the batch",
+    "role": "the return minus a running mean of what the same seat of the same game earned in earlier steps "
+    "(SPIRAL, arXiv:2506.24119); for `[opponents]`",
 }
 
 

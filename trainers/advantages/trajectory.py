@@ -37,6 +37,9 @@ class Trajectory:
     """What a scorer gave for each step of the replies, before its weight; they are among the rewards of
     tokens. None: there is no scorer."""
 
+    baseline: float = 0.0
+    """What its seat earned in the steps before; only credit by role needs it."""
+
     values_T: Tensor | None = None
     """What a value model expected before each token; None: there is none."""
     bootstrap: float = 0.0

@@ -20,11 +20,13 @@ from transformers import PreTrainedModel
 
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.episode import Episode
+from ludus.agents.games import PlayedGame, seats_of_policy
 from ludus.agents.models import LoadedModel, tokenizer_key
-from ludus.agents.rollout import EpisodeStart
+from ludus.agents.rollout import EpisodeStart, Job
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.advantages.process import Process
+from ludus.trainers.advantages.role import baselines, role_metrics, role_of
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import (
     Minibatch,
@@ -67,13 +69,16 @@ from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import build_optimizer, clip_gradients, learning_rate, take_step
+from ludus.trainers.opponents import History, opponent_metrics, opponent_of
 from ludus.trainers.parallel.member import Member
-from ludus.trainers.parallel.play import EngineState
+from ludus.trainers.parallel.play import EngineState, play_games
 from ludus.trainers.parallel.play import play as play_jobs
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
+from ludus.trainers.rating import Rater
 from ludus.trainers.replay.record import STEP, TOKENIZER, recorded
 from ludus.trainers.run.directory import step_file
+from ludus.trainers.run.league import League
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.tasks import TaskStream
 from ludus.trainers.validation import Validation, is_out_of_patience
@@ -93,6 +98,7 @@ def train_grpo(
     validation: Validation,
     process: Process | None = None,
     critic: Critic | None = None,
+    league: League | None = None,
 ) -> None:
     """Train `policy.model`, which the team has loaded, in place on the rewards of episodes that it plays.
 
@@ -102,6 +108,7 @@ def train_grpo(
         validation: What is measured every few steps, where `config.validation` says so.
         process: What scores the steps of replies.
         critic: The value model, for credit by gae; trained beside the policy.
+        league: With `config.opponents`, where its past checkpoints are.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -118,6 +125,7 @@ def train_grpo(
         trust = Trust(run, config.trust, phase.history, listener.note, words, size)
         unchanging = Unchanging(policy, trust.tokenizer)
         weights = fingerprint(model)
+        rater = None if league is None else Rater(team, tasks.mixture, config)
         for step in phase.steps():
             if is_out_of_patience(phase.history, config.validation):
                 listener.note(f"GRPO ends after step {step}: {config.validation.best_metric} rises no more")
@@ -128,9 +136,14 @@ def train_grpo(
             # Play groups of episodes, each group from one start.
             began = time.perf_counter()
             engines: list[EngineState] = []
+            games: list[PlayedGame] = []
             chances = level_chances(tasks.mixture, phase.history)
-            play = group_player(team, tasks, chances, config, step, engines)
-            episodes, groups = sample_groups(play, config, process)
+            members = {} if league is None else league.at(step)
+            if league is None:
+                play = group_player(team, tasks, chances, config, step, engines)
+            else:
+                play = game_player(team, tasks, chances, config, step, phase.history, members, engines, games)
+            episodes, groups = sample_groups(play, config, process, baselines(phase.history))
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             trust.before_stop = partial(store, episodes, run, step + 1, trust.tokenizer)
             trust.check(engine_readings(engines, weights))
@@ -197,6 +210,7 @@ def train_grpo(
             metrics = {
                 **episode_metrics(episodes, groups),
                 **environment_metrics(tasks.mixture, groups),
+                **game_metrics(games, groups),
                 **sampling_metrics(episodes, trained_on, grpo),
                 **measured,
                 **update_metrics(updates, critic is not None),
@@ -212,14 +226,18 @@ def train_grpo(
             if note := anchor_note(episodes, metrics, phase.history):
                 listener.note(f"GRPO step {step + 1}: {note}")
             course = [*phase.history, metrics]
-            trust.take({**drift_readings(course, grpo), **reward_fall(comparable(course))})
+            trust.take(drift_readings(course, grpo))
+            if league is None:  # what is earned against others says nothing of what was earned before
+                trust.take(reward_fall(comparable(course)))
             if critic is not None:
                 trust.take(value_reading(course, critic.config.lead_steps))
             # What an alarm stored of the step, when it was first taken, lacks what was computed.
             if is_due or trust.is_ringing or step_file(run, step + 1).exists():
                 kept = recorded(episodes, groups, parts, minibatches, updates)
                 store(kept, run, step + 1, trust.tokenizer)
-            phase.finish(step, {**metrics, **trust.taken, **validation.measure(step, phase.history)})
+            rated = {} if rater is None else rater.measure(step, members)
+            validated = validation.measure(step, phase.history)
+            phase.finish(step, {**metrics, **trust.taken, **rated, **validated})
             trust.write()
             trust.ring()
 
@@ -252,11 +270,68 @@ def group_player(
     return play
 
 
+def game_player(
+    team: Team,
+    tasks: TaskStream,
+    chances: Mapping[str, Sequence[float]],
+    config: RunConfig,
+    step: int,
+    history: History,
+    league: Mapping[str, Path],
+    engines: list[EngineState],
+    games: list[PlayedGame],
+) -> Play:
+    """Plays the next tasks, `group_size` games from each against an opponent of `[opponents]`, until there
+    are enough groups, of which games against itself give one for each seat.
+
+    Args:
+        chances: Of each environment's levels; see `level_chances`.
+        history: The metrics of the steps before.
+        league: The members, by name.
+        engines: Gets what the episodes were sampled with.
+        games: Gets the games.
+    """
+
+    def play(groups: int, first_group: int) -> list[Episode]:
+        assert config.opponents is not None
+        jobs: list[Job] = []
+        start, owed = first_group, groups
+        while owed > 0:
+            opponent = opponent_of(config.opponents, config.run.seed, "grpo", step, start, [*league], history)
+            (task,) = tasks.take(1, chances, step, start)
+            jobs += [
+                (task.spec, EpisodeStart(task.seed, group=start, sample=sample, opponent=opponent))
+                for sample in range(config.grpo.group_size)
+            ]
+            start, owed = start + 1, owed - seats_of_policy(opponent)
+        played, sampled_with = play_games(team, jobs, config.rollout.temperature, league)
+        engines.extend(sampled_with)
+        games.extend(played)
+        return [episode for game in played for episode in game.episodes]
+
+    return play
+
+
+def game_metrics(games: Sequence[PlayedGame], groups: Sequence[Group]) -> dict[str, float]:
+    """What was scored against each opponent, and earned from each seat; empty without games."""
+    if not games:
+        return {}
+    roles = [role_of(episode) for group in groups for episode in group.episodes]
+    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
+    return {**opponent_metrics(games), **role_metrics(roles, trajectories)}
+
+
 def sample_groups(
-    play: Play, config: RunConfig, process: Process | None = None
+    play: Play,
+    config: RunConfig,
+    process: Process | None = None,
+    earned_before: Mapping[str, float] = {},
 ) -> tuple[list[Episode], list[Group]]:
     """Play a step's groups. With dynamic sampling (DAPO, arXiv:2503.14476, section 3.2), flat groups are
     replaced by newly played ones, at most `max_resamples` times.
+
+    Args:
+        earned_before: What each role earned in the steps before.
 
     Returns:
         All episodes played, and the groups.
@@ -266,13 +341,13 @@ def sample_groups(
     """
     grpo = config.grpo
     episodes = play(grpo.groups, 0)
-    groups = make_groups(episodes, config, process)
+    groups = make_groups(episodes, config, process, earned_before)
     for _ in range(grpo.max_resamples if grpo.dynamic_sampling else 0):
         missing = grpo.groups - sum(not group.is_flat for group in groups)
         if not missing:
             break
         more = play(missing, 1 + max(episode.group for episode in episodes))
-        episodes, groups = [*episodes, *more], [*groups, *make_groups(more, config, process)]
+        episodes, groups = [*episodes, *more], [*groups, *make_groups(more, config, process, earned_before)]
     if not any(episode.is_scored for episode in episodes):
         raise RunError(
             f"all {len(episodes)} episodes of a step faulted, the first with: {episodes[0].fault}; there is "
@@ -297,7 +372,7 @@ def sampling_metrics(
     played = len({episode.group for episode in episodes})
     return {
         "resampled_groups": float(played - config.groups),
-        "missing_groups": float(config.groups - len(trained_on)),
+        "missing_groups": float(max(0, config.groups - len(trained_on))),
     }
 
 

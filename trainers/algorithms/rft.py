@@ -29,7 +29,8 @@ from ludus.trainers.errors import RunError, TrainingDiverged
 from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import completion_tokens
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, learning_rate
-from ludus.trainers.parallel.play import play
+from ludus.trainers.opponents import opponent_of
+from ludus.trainers.parallel.play import play, play_games
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import Task, TaskStream
@@ -197,17 +198,27 @@ def play_iteration(team: Team, tasks: Sequence[Task], config: RunConfig, run: Pa
         RunError: if the disk is full.
     """
     jobs = [
-        (task.spec, EpisodeStart(task.seed, group=group, sample=sample))
+        (task.spec, EpisodeStart(task.seed, group, sample, _opponent(config, iteration, group)))
         for group, task in enumerate(tasks)
         for sample in range(config.rft.samples)
     ]
-    episodes = play(team, jobs, config.rollout.temperature).episodes
+    temperature = config.rollout.temperature
+    if config.opponents is None:
+        episodes = play(team, jobs, temperature).episodes
+    else:
+        games, _ = play_games(team, jobs, temperature, {})
+        episodes = [episode for game in games for episode in game.episodes]
     when = f"RFT iteration {iteration + 1}"
     if told := alarm(CHECKS["fault_share"], fault_share(episodes), config.trust, when):
         raise TrainingDiverged(told)
     path = episode_file(run, iteration)
     with disk_errors(path):
         write_episodes(path, episodes)
+
+
+def _opponent(config: RunConfig, iteration: int, group: int) -> str:
+    section = config.opponents
+    return "" if section is None else opponent_of(section, config.run.seed, "rft", iteration, group, [], [])
 
 
 def read_iteration(run: Path, iteration: int) -> list[Episode]:

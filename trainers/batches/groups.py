@@ -1,7 +1,7 @@
 """Groups: the episodes that share one start."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from ludus.kernels import group_advantage
 from ludus.trainers.advantages.anchor import anchor_of
 from ludus.trainers.advantages.credit import assign_credit
 from ludus.trainers.advantages.process import Process, StepRewards
+from ludus.trainers.advantages.role import role_of
 from ludus.trainers.advantages.shaping import soft_overlong_penalty
 from ludus.trainers.advantages.trajectory import Trajectory
 from ludus.trainers.config.grpo import GrpoSection
@@ -31,7 +32,10 @@ class Group:
 
 
 def make_groups(
-    episodes: Sequence[Episode], config: RunConfig, process: Process | None = None
+    episodes: Sequence[Episode],
+    config: RunConfig,
+    process: Process | None = None,
+    baselines: Mapping[str, float] = {},
 ) -> list[Group]:
     """The groups of `episodes`, in the order of their first episode.
 
@@ -40,13 +44,15 @@ def make_groups(
 
     Args:
         process: What scores the steps of replies, if anything does.
+        baselines: What roles earned before; see `trajectory_of`.
 
     Raises:
         RunError: if a return is not finite, or the scorer failed.
     """
     scored = [episode for episode in episodes if episode.is_scored]
     trajectories = [
-        trajectory_of(episode, config, process.rewards(episode) if process else None) for episode in scored
+        trajectory_of(episode, config, process.rewards(episode) if process else None, baselines)
+        for episode in scored
     ]
     return [
         Group(tuple(scored[i] for i in members), tuple(trajectories[i] for i in members), is_flat)
@@ -76,12 +82,18 @@ def _is_credited(trajectories: Sequence[Trajectory], config: GrpoSection) -> boo
     return any(bool(advantages_T.any()) for advantages_T in assign_credit(trajectories, config))
 
 
-def trajectory_of(episode: Episode, config: RunConfig, steps: StepRewards | None = None) -> Trajectory:
+def trajectory_of(
+    episode: Episode,
+    config: RunConfig,
+    steps: StepRewards | None = None,
+    baselines: Mapping[str, float] = {},
+) -> Trajectory:
     """The episode's rewards and tokens, with the soft overlong penalty of its longest completion where that
     is switched on; not trained on where the overlong filter is switched on and a token limit cut it off.
 
     Args:
         steps: What the steps of its replies earn, where something scores them.
+        baselines: What each role earned before, 0 where it is missing; see `advantages.role`.
 
     Raises:
         RunError: if the return is not finite.
@@ -107,4 +119,5 @@ def trajectory_of(episode: Episode, config: RunConfig, steps: StepRewards | None
         is_trained_on=not (config.grpo.overlong_filter and cut),
         token_rewards_T=steps.token_rewards_T if steps else None,
         step_values=steps.values if steps else None,
+        baseline=baselines.get(role_of(episode), 0.0),
     )

@@ -50,6 +50,11 @@ class CreditKeys(Section):
                 f'advantage = "{self.advantage}" whitens over the batch, but credit = "anchor" adds what it '
                 'gives to a comparison within the group; take credit = "group", or another advantage'
             )
+        if self.credit == "anchor" and self.advantage == "role":
+            raise ValueError(
+                'advantage = "role" compares with a running mean, but credit = "anchor" adds what it gives '
+                'to a comparison within the group; take credit = "group", or another advantage'
+            )
         if self.credit != "anchor" and (self.omega != 1.0 or not self.anchor_std):
             name, value = ("anchor_std", "false") if self.omega == 1.0 else ("omega", f"{self.omega:g}")
             raise ValueError(
@@ -79,11 +84,13 @@ class CreditKeys(Section):
     @property
     def compares_in_group(self) -> bool:
         """Whether only a difference to others of the same group teaches."""
-        return self.credit != "gae" and self.advantage != "reinforce_pp"
+        return self.credit != "gae" and self.advantage not in ("reinforce_pp", "role")
 
     @property
     def compared_with(self) -> str:
         """What takes the place of the group, as a phrase."""
         if self.credit == "gae":
             return 'credit = "gae" compares with a value model'
+        if self.advantage == "role":
+            return 'advantage = "role" compares with what the seat earned before'
         return f'advantage = "{self.advantage}" compares with the whole batch'

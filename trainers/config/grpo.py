@@ -23,7 +23,7 @@ class GrpoSection(KlKeys, PolicyLossKeys, ProcessKeys, CreditKeys, OptimizerSect
     steps: CountOrNone = 100
     """Batches of rollouts; 0 leaves GRPO out."""
     groups: Count = 16
-    """Starts per step."""
+    """Starts per step; a game of the policy against itself is a start for each of its seats."""
     group_size: Count = 8
     """Episodes played from each start, which are compared with each other."""
     updates_per_batch: Count = 1

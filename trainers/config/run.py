@@ -15,6 +15,7 @@ from ludus.trainers.config.environment import EnvironmentSection, MixtureSection
 from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
+from ludus.trainers.config.opponents import LEAGUE, OpponentsSection
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.config.trust import IN_BFLOAT16, TrustSection
@@ -71,6 +72,8 @@ class RunConfig(Section):
     """What stops a run whose numbers no longer mean what they should."""
     critic: CriticSection | None = None
     """The value model of `grpo.credit = "gae"`."""
+    opponents: OpponentsSection | None = None
+    """Who sits on the other seats of games while training."""
     rollout: RolloutSection = RolloutSection()
     """How training episodes are played."""
     engine: EngineSection = EngineSection()
@@ -128,6 +131,7 @@ class RunConfig(Section):
         if self.adapter is not None:
             self._refuse_useless_adapter()
         self._refuse_pages_without_gpu()
+        self._refuse_useless_opponents()
         if self.grpo.credit == "gae" and self.critic is None:
             raise ValueError(
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
@@ -201,6 +205,41 @@ class RunConfig(Section):
                 raise ValueError(
                     f'{name}.optimizer = "{table.optimizer}" moves its state between a GPU and the host, and '
                     f'model.device = "{self.model.device}" is no GPU; take "{table.optimizer[6:]}"'
+                )
+
+    def _refuse_useless_opponents(self) -> None:
+        if self.opponents is None:
+            if self.grpo.advantage == "role":
+                raise ValueError(
+                    'grpo.advantage = "role" compares with what a seat of a game earned before, and without '
+                    "[opponents] there are no seats; add it, or take another advantage"
+                )
+            return
+        if not (self.rft.iterations or self.grpo.steps):
+            raise ValueError(
+                "[opponents] are played against while training on rewards, and rft.iterations and grpo.steps "
+                "are 0; raise one of them, or drop [opponents]"
+            )
+        if self.engine.kind != "embedded":
+            raise ValueError(
+                f"[opponents] include past checkpoints with engines of their own in this process, and "
+                f'engine.kind = "{self.engine.kind}" is there once: take the embedded engine'
+            )
+        if self.rft.iterations and LEAGUE in self.opponents.weights:
+            raise ValueError(
+                "opponents.weights.league: the league grows with the steps of GRPO, and rft.iterations come "
+                "before; drop one of the two"
+            )
+        if self.grpo.advantage == "reinforce_pp":
+            raise ValueError(
+                'grpo.advantage = "reinforce_pp" compares with the mean of the batch, in which the seats of '
+                '[opponents] are mixed: take "role" or "reinforce_pp_baseline"'
+            )
+        for section in self.played:
+            if section.curriculum is not None:
+                raise ValueError(
+                    f"{section.title}: a curriculum makes an environment's own opponent stronger, in whose "
+                    "place [opponents] play; drop one of the two"
                 )
 
     def _refuse_without_environment(self) -> None:

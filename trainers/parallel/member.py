@@ -23,6 +23,7 @@ from ludus.agents.rollout import Environments
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.activations import keep_activations
 from ludus.trainers.parallel.memory import Layout
+from ludus.trainers.run.league import FrozenPolicies
 from ludus.trainers.run.policy import engine_policy, run_engine
 
 
@@ -52,9 +53,15 @@ class Member:
         """What it plays in, from one rollout to the next."""
         return Environments()
 
+    @cached_property
+    def frozen(self) -> FrozenPolicies:
+        """Past checkpoints that play beside it."""
+        return FrozenPolicies(self.policy, self.config)
+
     def close(self) -> None:
         """To be called by whoever is done with it."""
         self.environments.close()
+        self.frozen.close()
         if "engine" in vars(self):
             self.engine.close()
 

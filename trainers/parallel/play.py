@@ -1,10 +1,12 @@
 """Rollouts dealt out among a team: whole groups, since what a group has in common is computed once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
+from pathlib import Path
 
 from ludus.agents.episode import Episode
+from ludus.agents.games import PlayedGame, rollout_games
 from ludus.agents.rollout import Job, rollout_mixed
 from ludus.trainers.parallel.member import Member
 from ludus.trainers.parallel.team import Team
@@ -17,6 +19,15 @@ class Rollouts:
     jobs: Sequence[Job]
     temperature: float
     on_episode: Callable[[Episode], None] | None = None
+
+
+@dataclass(frozen=True)
+class Games:
+    """A member's part of the games to play."""
+
+    jobs: Sequence[Job]
+    temperature: float
+    league: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,19 @@ def play(
     )
 
 
+def play_games(
+    team: Team, jobs: Sequence[Job], temperature: float, league: Mapping[str, Path]
+) -> tuple[list[PlayedGame], list[EngineState]]:
+    """Games of the team's model as it is now, in the order of the jobs, and what it was sampled with.
+
+    Args:
+        league: The models that jobs may name as opponents.
+    """
+    parts = [Games(part, temperature, league) for part in split_groups(jobs, team.size)]
+    played = team.map(_play_games, parts)
+    return [*chain.from_iterable(games for games, _ in played)], [engine for _, engine in played]
+
+
 def split_groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
     """The jobs in order, in at most `parts` parts of about the same size, no group in two."""
     split: list[list[Job]] = [[]]
@@ -76,23 +100,51 @@ def split_groups(jobs: Sequence[Job], parts: int) -> list[list[Job]]:
 
 
 def _play(member: Member, part: Rollouts) -> tuple[list[Episode], EngineState]:
-    settings, engine = member.config.rollout, member.engine
-    engine.weights_changed()
-    engine.wake()
-    weights, cached = engine.weights_fingerprint(), engine.cached_tokens
-    concurrency = -(-settings.concurrency // member.config.run.workers)
+    sampled_from = _ready(member)
     episodes = rollout_mixed(
         member.player(part.temperature),
         part.jobs,
-        settings.limits,
-        concurrency,
+        member.config.rollout.limits,
+        _concurrency(member),
         part.on_episode,
         member.environments,
     )
-    engine.sleep()
-    stale = sum(
-        episode.weights_version != engine.weights_version
-        for episode in episodes
-        if any(turn.completion_ids for turn in episode.turns)
+    return episodes, sampled_from(episodes)
+
+
+def _play_games(member: Member, part: Games) -> tuple[list[PlayedGame], EngineState]:
+    sampled_from = _ready(member)
+    asked = {start.opponent for _, start in part.jobs}
+    games = rollout_games(
+        member.player(part.temperature),
+        member.frozen.players(part.league, asked, part.temperature),
+        part.jobs,
+        member.config.rollout.limits,
+        _concurrency(member),
     )
-    return episodes, EngineState(weights, cached, stale)
+    member.frozen.sleep()
+    return games, sampled_from([episode for game in games for episode in game.episodes])
+
+
+def _concurrency(member: Member) -> int:
+    return -(-member.config.rollout.concurrency // member.config.run.workers)
+
+
+def _ready(member: Member) -> Callable[[Sequence[Episode]], EngineState]:
+    """Have the engine sample from the weights as they are. What is returned sends it to sleep afterwards, and
+    tells what it sampled with."""
+    engine = member.engine
+    engine.weights_changed()
+    engine.wake()
+    weights, cached = engine.weights_fingerprint(), engine.cached_tokens
+
+    def done(episodes: Sequence[Episode]) -> EngineState:
+        engine.sleep()
+        stale = sum(
+            episode.weights_version != engine.weights_version
+            for episode in episodes
+            if any(turn.completion_ids for turn in episode.turns)
+        )
+        return EngineState(weights, cached, stale)
+
+    return done

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ludus.trainers.advantages.role import baselines
 from ludus.trainers.replay.compare import Figure, against_log
 from ludus.trainers.replay.recompute import Recomputed, recompute
 from ludus.trainers.replay.step import Step, algorithm, find_step
@@ -39,7 +40,7 @@ def replay(run: Path, number: int | None = None, algorithms: Sequence[str] = ())
     """
     step = find_step(run, number)
     configs = [step.at(step.config), *(step.at(algorithm(step.config, text)) for text in algorithms)]
-    stored = read_tokens(step.file, configs)
+    stored = read_tokens(step.file, configs, baselines(step.history))
     labels = ["the run's own loss", *(f'--loss "{text}"' for text in algorithms)]
     with computing(step.config):
         own, *others = (

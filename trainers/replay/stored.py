@@ -1,7 +1,7 @@
 """A stored step, read into arrays: without texts and contexts it takes the memory of its sampled tokens."""
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -50,11 +50,12 @@ class StoredTokens:
         )
 
 
-def read_tokens(file: Path, configs: Sequence[RunConfig]) -> StoredTokens:
+def read_tokens(file: Path, configs: Sequence[RunConfig], baselines: Mapping[str, float]) -> StoredTokens:
     """Reads an episode file, an episode after the other.
 
     Args:
         configs: By which credit will be given.
+        baselines: What each role had earned before the step.
 
     Raises:
         EpisodeFileError: it is damaged, or its turns do not have a number for each token.
@@ -68,7 +69,7 @@ def read_tokens(file: Path, configs: Sequence[RunConfig]) -> StoredTokens:
             continue
         steps = _step_rewards(episode)
         for config, judged in zip(configs, trajectories, strict=True):
-            judged.append(trajectory_of(episode, config, steps))
+            judged.append(trajectory_of(episode, config, steps, baselines))
         rows.append(tuple(episode.row_turns()))
         last = episode.turns[-1].training if episode.turns else {}
         bootstrap_E.append(last.get(BOOTSTRAP, (0.0,))[0])

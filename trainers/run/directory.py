@@ -46,8 +46,22 @@ def reference_folder(run: Path, step: int) -> Path:
 
 def reference_folders(run: Path) -> list[tuple[int, Path]]:
     """Those that are there, each with its step."""
-    found = sorted((run / "models").glob("reference-[0-9]*"))
+    return _numbered(run, "reference")
+
+
+def _numbered(run: Path, kind: str) -> list[tuple[int, Path]]:
+    found = sorted((run / "models").glob(f"{kind}-[0-9]*"))
     return [(int(folder.name.rpartition("-")[2]), folder) for folder in found]
+
+
+def league_folder(run: Path, step: int) -> Path:
+    """The policy after a step, from which on it is a member of the league."""
+    return run / "models" / f"league-{step:06d}"
+
+
+def league_folders(run: Path) -> list[tuple[int, Path]]:
+    """Those that are there, each with its step."""
+    return _numbered(run, "league")
 
 
 def critic_folder(run: Path) -> Path:

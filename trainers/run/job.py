@@ -28,6 +28,7 @@ from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import Mixture, mixture_of
 from ludus.trainers.models.optimizer import rate_factors
+from ludus.trainers.opponents import refuse_unplayable
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.critic import load_critic, save_critic
 from ludus.trainers.run.directory import (
@@ -41,6 +42,7 @@ from ludus.trainers.run.directory import (
     rft_folder,
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
+from ludus.trainers.run.league import League, refuse_other_vocabularies
 from ludus.trainers.run.own_data import load_data, reserved_tasks
 from ludus.trainers.run.policy import initial_model, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
@@ -84,6 +86,8 @@ def _train(config: RunConfig, run: Path, listener: Listener) -> None:
     with computing(config), Team(config) as team:
         mixture = mixture_of(config)
         scorer(config.grpo)  # refused before priming, not after
+        if config.opponents is not None:
+            refuse_unplayable(mixture, config.opponents)
         held_out = hold_out_tasks(mixture, config)
         for shortage in held_out.shortages:
             listener.note(
@@ -150,6 +154,8 @@ def prime(
         told = "" if len(trained) == len(everything) else f", {_size(trained)} of them {part}"
         listener.note(f"model: {config.model.path}, {_size(everything)} parameters{told}")
         refuse_unreadable_calls(policy.format, mixture.specs)  # before priming, not after
+        if config.opponents is not None:
+            refuse_other_vocabularies(policy, config.opponents)
         if config.critic is not None and (config.critic.path or config.critic.kind == "head"):
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
     if config.sft.steps:
@@ -258,6 +264,7 @@ def run_grpo(
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     critic = load_critic(policy, config, start)
+    league = None if config.opponents is None else League(policy, config.opponents, config, run, start)
     with team.computing_with(policy):
         validation = Validation(
             team,
@@ -269,7 +276,9 @@ def run_grpo(
         )
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
-        train_grpo(team, policy, reference.at, config, run, tasks, listener, validation, process, critic)
+        train_grpo(
+            team, policy, reference.at, config, run, tasks, listener, validation, process, critic, league
+        )
     tasks.close()
     if critic is not None:
         save_critic(critic, policy, critic_folder(run))

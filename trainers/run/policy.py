@@ -140,9 +140,9 @@ def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
     computed together, and a resumed run would not end with the same bits.
     """
     settings = config.rollout
-    return make_engine(
-        config.engine, policy, concurrency=settings.concurrency, patience_s=settings.step_seconds
-    )
+    # Against itself, a policy has two sessions in a game, whose keys and values are kept.
+    sessions = settings.concurrency * (1 if config.opponents is None else 2)
+    return make_engine(config.engine, policy, concurrency=sessions, patience_s=settings.step_seconds)
 
 
 def engine_policy(engine: Engine, policy: LoadedModel, config: RunConfig, temperature: float) -> EnginePolicy:

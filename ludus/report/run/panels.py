@@ -1,6 +1,6 @@
 """The learning curves: what each shows, its unit, and its metrics."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Literal
@@ -69,6 +69,12 @@ def learning_curves(run: Run) -> list[Group]:
         ),
         Group("By environment", "Each environment's part of the batch.", "grpo", _by_environment(run.grpo)),
         Group(
+            "Strength",
+            "In games with scripted players, whose strength stays the same, and with past checkpoints.",
+            "grpo",
+            _strength(run.grpo),
+        ),
+        Group(
             "Validation",
             "On held-out tasks apart from those of the evaluation; the best weights are chosen on them.",
             "grpo",
@@ -131,6 +137,57 @@ def _by_environment(metrics: Metrics) -> tuple[Panel, ...]:
         for name in _names(metrics, "environments/", "level")
     ]
     return (*panels, replace(level, exact=True), *drawn, _shares("Share of groups", parts))
+
+
+def _strength(metrics: Metrics) -> tuple[Panel, ...]:
+    """Of each game the rating, and what is scored against whom: where a line falls that had risen, the policy
+    loses to whom it beat before."""
+    panels = []
+    for game in _names(metrics, "rating/", "elo"):
+        rating, score = f"rating/{game}/elo", f"rating/{game}/score/"
+        members = metrics.names(f"{score}league-") + metrics.names(f"{score}given-")
+        panels += [
+            Panel(
+                f"Rating, {game}",
+                "In Elo points, with the 95% interval, by games with the anchors.",
+                (
+                    Line(rating, "rating", "blue"),
+                    Line(f"{rating}_low", "95% from", "grey"),
+                    Line(f"{rating}_high", "to", "grey"),
+                ),
+            ),
+            _scores(
+                f"Score against anchors, {game}",
+                [name for name in metrics.names(score) if name not in members],
+            ),
+            _scores(f"Score against past checkpoints, {game}", members),
+        ]
+    played = [name for name in metrics.names("opponents/") if name.endswith("/score")]
+    lines = [(name, name.split("/")[1]) for name in played]
+    earned = [name for name in metrics.names("seats/") if name.endswith("/return")]
+    seats = [(name, " ".join(name.split("/")[1:3])) for name in earned]
+    return (
+        *panels,
+        Panel(
+            "Score in training, by opponent",
+            "A win counts 1, a draw ½; against itself, that of the first seat.",
+            _lines(lines),
+            "percent",
+            (0, 1),
+            True,
+        ),
+        Panel("Return by seat", "Reward summed over an episode.", _lines(seats)),
+    )
+
+
+def _scores(title: str, names: Sequence[str]) -> Panel:
+    lines = _lines([(name, name.rpartition("/")[2]) for name in names])
+    return Panel(title, "A win counts 1, a draw ½.", lines, "percent", (0, 1), True)
+
+
+def _lines(labelled: Sequence[tuple[str, str]]) -> tuple[Line, ...]:
+    """A line for each metric and label."""
+    return tuple(Line(*pair, colour) for pair, colour in zip(labelled, cycle(CYCLE), strict=False))
 
 
 def _validation(metrics: Metrics) -> tuple[Panel, ...]:
