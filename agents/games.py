@@ -14,7 +14,7 @@ from ludus.agents.match import GamePlayer, Match, Seat
 from ludus.agents.policy import Policy, derive_seed
 from ludus.agents.ratings import score
 from ludus.agents.recording import Recorder
-from ludus.agents.rollout import Job, Limits, RolloutError, run_together, run_blocking
+from ludus.agents.rollout import Job, Limits, RolloutError, run_blocking, run_together
 from ludus.envs.games.environment import SEATS, GameChat
 from ludus.envs.games.form import Game
 from ludus.tools.errors import UserError

@@ -6,7 +6,7 @@ result.outcome      # (1.0, -1.0)
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -52,8 +52,9 @@ class MatchResult:
     game: str
     seed: int
     ending: Ending
-    """`played`: to its end by the rules. `forfeit`: by too many illegal or malformed moves. `time-out`: a
-    seat did not answer in time. `fault`: something broke, and nobody has won or lost."""
+    """`played`: to its end by the rules. `forfeit`: by too many illegal or malformed moves, or without room
+    for a reply in its context. `time-out`: a seat did not answer in time. `fault`: something broke, and
+    nobody has won or lost."""
     outcome: tuple[float, ...] | None
     """What each seat gets; None after a fault."""
     seat: int | None
@@ -190,10 +191,15 @@ class Match:
         answers = await asyncio.gather(
             *(self._speakers[seat].answer(self._table, self._reply_seconds) for seat in asked)
         )
-        for seat, answer in zip(asked, answers, strict=True):
-            if isinstance(answer, _Failure):
-                self._fail(seat, answer)
-                return
+        failed = [
+            (seat, answer)
+            for seat, answer in zip(asked, answers, strict=True)
+            if isinstance(answer, _Failure)
+        ]
+        if failed:
+            # A fault counts before what another seat did at the same time.
+            self._fail(*min(failed, key=lambda one: one[1].ending != "fault"))
+            return
         for seat, said in zip(asked, answers, strict=True):
             if self._table.forfeited is not None:
                 break
@@ -242,7 +248,7 @@ class Match:
         self._ending, self.seat, self.fault = ending, seat, what if ending == "fault" else ""
         for speaker in self._speakers:
             if ending == "fault":
-                speaker.break_off(self._table, what)
+                speaker.break_off(what)
             else:
                 speaker.end(self._table, what if speaker.number == seat else "")
 
@@ -313,8 +319,8 @@ class _Speaker:
     async def answer(self, table: Table, seconds: float | None) -> str | _Failure:
         """The text of the reply to what the seat sees now."""
         self._chair.sit_at(table, self.number)
-        told = self._told(table)
-        heard = self._first(table) if self._turn is None else [*self._turn.refused, *told.messages]
+        told = self._told(table) if self._turn is not None else None
+        heard = self._first(table) if told is None else self._heard(told)
         if self._record is not None and (limit := self._limit()):
             return _Failure("forfeit", limit)
         began = time.perf_counter()
@@ -335,7 +341,8 @@ class _Speaker:
         if action.is_empty:
             return _Failure("forfeit", "no room for a reply")
         elapsed = time.perf_counter() - began
-        self._close_turn(told, self._anchor(table))
+        if told is not None:
+            self._close_turn(told.terms, self._anchor(table))
         read = (0 if action.fork else self._context) + len(action.prompt_ids)
         self._context, self._turns = read + len(action.completion_ids), self._turns + 1
         reply = as_reply(action.reply)
@@ -362,23 +369,27 @@ class _Speaker:
                 self.episode = self._record.end(StopReason.TOKEN_LIMIT)
             return
         told = self._told(table)
-        self._close_turn(told)
-        self._record.observation = [*self._turn.refused, *told.messages]
+        self._close_turn(told.terms)
+        self._record.observation = self._heard(told)
         if not told.success:
             self._record.expected = self._chair.expected(told.state)
             self._record.failure = failure or told.failure
         self.episode = self._record.end(StopReason.TERMINATED, told.success)
 
-    def break_off(self, table: Table, fault: str) -> None:
+    def break_off(self, fault: str) -> None:
         """Something broke, here or at another seat."""
         if self._record is not None:
-            self._close_turn(self._told(table))
+            self._close_turn({} if self._submitted is None else self._submitted.terms)
             self.episode = self._record.end(StopReason.ENGINE_FAULT, fault=fault)
 
     def _told(self, table: Table) -> Outcome:
         """What the seat is told of its last reply, which may not have been heard any more where another seat
         had lost by then."""
         return self._chair.tell(Seated(table, self.number), self._submitted or Submitted(table, None, {}, ""))
+
+    def _heard(self, told: Outcome) -> Chat:
+        """The same, after the answers to calls of tools that there are not."""
+        return [*(self._turn.refused if self._turn is not None else []), *told.messages]
 
     def _first(self, table: Table) -> Chat:
         begun = self._chair.begin(Seated(table, self.number))
@@ -388,11 +399,16 @@ class _Speaker:
             self._record.anchor = self._anchor(table)
         return begun.messages
 
-    def _close_turn(self, told: Outcome, next_anchor: str = "") -> None:
-        """Record the last turn with what it earned until now."""
+    def _close_turn(self, earned: Mapping[str, float], next_anchor: str = "") -> None:
+        """Record the last turn with what it earned until now.
+
+        Args:
+            earned: Terms of the rubric.
+            next_anchor: The key of the state in which the seat acts next; empty: it does not.
+        """
         if self._record is None or self._turn is None:
             return
-        terms = {**dict.fromkeys(self._chair.rubric.weights, 0.0), **told.terms}
+        terms = {**dict.fromkeys(self._chair.rubric.weights, 0.0), **earned}
         info = {"reward_terms": terms, "anchor": next_anchor}
         self._record.observation, turn = self._turn.heard, self._turn
         self._record.add(turn.action, turn.read, self._chair.rubric(terms), info, turn.seconds, 0.0)

@@ -19,7 +19,6 @@ from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.tools.files import remove_folder
 from ludus.trainers.advantages.role import MEMORY, baselines, role_credit
 from ludus.trainers.advantages.trajectory import Trajectory
-from ludus.trainers.algorithms.grpo import game_metrics
 from ludus.trainers.batches.groups import make_groups
 from ludus.trainers.batches.minibatch import make_minibatches
 from ludus.trainers.checks.tokens import token_readings
@@ -27,6 +26,7 @@ from ludus.trainers.config.opponents import LeagueSection, OpponentsSection
 from ludus.trainers.config.reading import load_config, parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
+from ludus.trainers.games import game_metrics
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import mixture_of
 from ludus.trainers.opponents import members_at, opponent_of, refuse_unplayable, score_against

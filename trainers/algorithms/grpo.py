@@ -20,13 +20,13 @@ from transformers import PreTrainedModel
 
 from ludus.agents.engines.fingerprint import weights_fingerprint
 from ludus.agents.episode import Episode
-from ludus.agents.games import PlayedGame, seats_of_policy
+from ludus.agents.games import PlayedGame
 from ludus.agents.models import LoadedModel, tokenizer_key
-from ludus.agents.rollout import EpisodeStart, Job
+from ludus.agents.rollout import EpisodeStart
 from ludus.agents.store import write_episodes
 from ludus.trainers.advantages.anchor import anchor_note
 from ludus.trainers.advantages.process import Process
-from ludus.trainers.advantages.role import baselines, role_metrics, role_of
+from ludus.trainers.advantages.role import baselines
 from ludus.trainers.batches.groups import Group, make_groups
 from ludus.trainers.batches.minibatch import (
     Minibatch,
@@ -63,15 +63,15 @@ from ludus.trainers.critic import Critic
 from ludus.trainers.curriculum import comparable, level_chances
 from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
+from ludus.trainers.games import game_metrics, game_player
 from ludus.trainers.listener import Listener
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
 from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
 from ludus.trainers.models.forward import score
 from ludus.trainers.models.optimizer import build_optimizer, clip_gradients, learning_rate, take_step
-from ludus.trainers.opponents import History, opponent_metrics, opponent_of
 from ludus.trainers.parallel.member import Member
-from ludus.trainers.parallel.play import EngineState, play_games
+from ludus.trainers.parallel.play import EngineState
 from ludus.trainers.parallel.play import play as play_jobs
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.phase import TrainingPhase
@@ -268,57 +268,6 @@ def group_player(
         return played.episodes
 
     return play
-
-
-def game_player(
-    team: Team,
-    tasks: TaskStream,
-    chances: Mapping[str, Sequence[float]],
-    config: RunConfig,
-    step: int,
-    history: History,
-    league: Mapping[str, Path],
-    engines: list[EngineState],
-    games: list[PlayedGame],
-) -> Play:
-    """Plays the next tasks, `group_size` games from each against an opponent of `[opponents]`, until there
-    are enough groups, of which games against itself give one for each seat.
-
-    Args:
-        chances: Of each environment's levels; see `level_chances`.
-        history: The metrics of the steps before.
-        league: The members, by name.
-        engines: Gets what the episodes were sampled with.
-        games: Gets the games.
-    """
-
-    def play(groups: int, first_group: int) -> list[Episode]:
-        assert config.opponents is not None
-        jobs: list[Job] = []
-        start, owed = first_group, groups
-        while owed > 0:
-            opponent = opponent_of(config.opponents, config.run.seed, "grpo", step, start, [*league], history)
-            (task,) = tasks.take(1, chances, step, start)
-            jobs += [
-                (task.spec, EpisodeStart(task.seed, group=start, sample=sample, opponent=opponent))
-                for sample in range(config.grpo.group_size)
-            ]
-            start, owed = start + 1, owed - seats_of_policy(opponent)
-        played, sampled_with = play_games(team, jobs, config.rollout.temperature, league)
-        engines.extend(sampled_with)
-        games.extend(played)
-        return [episode for game in played for episode in game.episodes]
-
-    return play
-
-
-def game_metrics(games: Sequence[PlayedGame], groups: Sequence[Group]) -> dict[str, float]:
-    """What was scored against each opponent, and earned from each seat; empty without games."""
-    if not games:
-        return {}
-    roles = [role_of(episode) for group in groups for episode in group.episodes]
-    trajectories = [trajectory for group in groups for trajectory in group.trajectories]
-    return {**opponent_metrics(games), **role_metrics(roles, trajectories)}
 
 
 def sample_groups(

@@ -1,7 +1,7 @@
 """The league of a run: its past checkpoints on disk, and those that play beside the policy in memory."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,30 +18,22 @@ from ludus.trainers.run.directory import league_folder, league_folders
 from ludus.trainers.run.policy import engine_policy, load_beside, run_engine, save_policy
 
 
+@dataclass(frozen=True)
 class League:
     """Which models are its members, and where.
 
     Like a reference, a member is kept whole in the run's folder and read back from there, as a resumed run
     reads it: both go on with the same bits. Who is a member follows from the step alone.
-
-    Args:
-        policy: In training.
-        config: The run's, with `[opponents]`.
-        run: The run's folder.
-        start: The model that GRPO begins with, the first member.
     """
 
-    def __init__(
-        self, policy: LoadedModel, section: OpponentsSection, config: RunConfig, run: Path, start: Path
-    ) -> None:
-        self._policy, self._section, self._config, self._run, self._start = (
-            policy,
-            section,
-            config,
-            run,
-            start,
-        )
-        self._given = given_members(section.league)
+    policy: LoadedModel
+    """In training."""
+    section: OpponentsSection
+    config: RunConfig
+    run: Path
+    """The run's folder."""
+    start: Path
+    """The model that GRPO begins with, the first member."""
 
     def at(self, step: int) -> dict[str, Path]:
         """The members of a step, counted from 0, by name. To be called in every step, before its update: the
@@ -50,12 +42,12 @@ class League:
         Raises:
             RunError: a member is gone, or the disk is full.
         """
-        steps = members_at(step, self._section.league)
-        if step and step == steps[-1] and not league_folder(self._run, step).exists():
-            save_policy(self._policy, league_folder(self._run, step))
+        steps = members_at(step, self.section.league)
+        if step and step == steps[-1] and not league_folder(self.run, step).exists():
+            save_policy(self.policy, league_folder(self.run, step))
             self._forget(step)
         members = {
-            f"league-{joined:06d}": league_folder(self._run, joined) if joined else self._start
+            f"league-{joined:06d}": league_folder(self.run, joined) if joined else self.start
             for joined in steps
         }
         for folder in members.values():
@@ -64,16 +56,16 @@ class League:
                     f"{folder} is gone, a member of the league that training plays against. Nothing can make "
                     "it again; copy it back, or begin a new run"
                 )
-        return {**members, **self._given}
+        return {**members, **given_members(self.section.league)}
 
     def _forget(self, step: int) -> None:
         """Remove what no checkpoint on disk can need any more."""
-        config = self._config.checkpoint
+        config = self.config.checkpoint
         first = max(0, step - config.every * config.keep)
         needed = {
-            joined for past in range(first, step + 1) for joined in members_at(past, self._section.league)
+            joined for past in range(first, step + 1) for joined in members_at(past, self.section.league)
         }
-        for joined, folder in league_folders(self._run):
+        for joined, folder in league_folders(self.run):
             if joined < step and joined not in needed:
                 remove_folder(folder)
 
