@@ -16,9 +16,10 @@ from ludus.agents.statistics import Interval
 from ludus.envs.chat import content_images, image_part, text_part, tool_result
 from ludus.report.figures import visible
 from ludus.report.run.charts import LIMIT_AT, axis_range, chart, dumbbell, gauge
+from ludus.report.run.files import Metrics
 from ludus.report.run.gifs import LARGEST, MOST_FRAMES, encode
 from ludus.report.run.pairs import heldout_pairs, match, training_pairs, typical
-from ludus.report.run.panels import Line, Panel
+from ludus.report.run.panels import Line, Panel, strength
 from ludus.report.run.series import Mark
 from ludus.report.run.smoothing import FEWEST, MOST_POSITIONS, smooth
 from ludus.report.run.trust import Check
@@ -41,6 +42,29 @@ def episode(seed: int, reward: float, success: bool = False, **changes: object) 
     )
     plain = Episode("ludus/Arithmetic-v0", {}, seed, f"task {seed}", (turn,), StopReason.TERMINATED, success)
     return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+# Games
+
+
+def test_ratings_and_scores_are_drawn_by_game_anchors_and_past_checkpoints_apart() -> None:
+    names = [
+        *(f"rating/Nim/{name}" for name in ("elo", "elo_low", "elo_high")),
+        *(f"rating/Nim/score/{name}" for name in ("random", "oracle:50", "league-000020", "given-old")),
+        "opponents/self/score",
+        "opponents/self/games",
+        "seats/Nim/first/return",
+        "seats/Nim/first/episodes",
+    ]
+    column = (np.array([1.0]), np.array([0.5]))
+    panels = strength(Metrics(dict.fromkeys(names, column)))
+    assert {panel.title: [line.label for line in panel.lines] for panel in panels} == {
+        "Rating, Nim": ["rating", "95% from", "to"],
+        "Score against anchors, Nim": ["random", "oracle:50"],
+        "Score against past checkpoints, Nim": ["league-000020", "given-old"],
+        "Score in training, by opponent": ["self"],
+        "Return by seat": ["Nim first"],
+    }
 
 
 # Smoothing

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ludus.agents.games import PlayedGame
 from ludus.agents.models import LoadedModel
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart
 from ludus.agents.small_model import SmallModelShape, build_small_model
@@ -110,17 +111,37 @@ def test_members_that_no_checkpoint_needs_are_removed_and_one_that_is_gone_is_na
         league.at(7)
 
 
-@pytest.mark.slow
-def test_two_workers_play_the_league_and_end_in_the_same_bits(
-    games: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def small(games: RunConfig) -> Path:
+    return Path(
+        build_small_model(mixture_of(games).specs, SmallModelShape(**games.model.small.model_dump()), 0)
+    )
+
+
+def test_workers_play_the_league_with_the_same_bits_in_order(
+    games: RunConfig, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     two = changed(games, "run", workers=2)
-    whole = train(two, tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(two, tmp_path / "killed", listener=StopAt("grpo", 3))
-    train(two, tmp_path / "killed", resume=True)
-    assert outcome(whole) == outcome(tmp_path / "killed")
+    opponents = ["self", "league-000000", "random", "league-000000"]
+    spec = mixture_of(games).specs[0]
+    jobs = [(spec, EpisodeStart(seed, seed, 0, name)) for seed, name in enumerate(opponents)]
+
+    def numbers(played: list[PlayedGame]) -> list[Any]:
+        return [
+            (game.opponent, game.outcome, [(turn.completion_ids, turn.logprobs) for turn in episode.turns])
+            for game in played
+            for episode in game.episodes
+        ]
+
+    with Team(two) as team, team.computing_with(load_policy(small, two)):
+        (once, engines), (again, _) = (
+            play_games(team, jobs, 1.0, {"league-000000": small}) for _ in range(2)
+        )
+    assert [game.opponent for game in once] == opponents
+    assert len(engines) == 2
+    assert engines[0].weights == engines[1].weights is not None
+    assert numbers(once) == numbers(again)
 
 
 @pytest.mark.slow
@@ -151,11 +172,10 @@ CREDITS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_every_algorithm_trains_on_each_seats_own_tokens_once(games: RunConfig, tmp_path: Path) -> None:
+def test_every_algorithm_trains_on_each_seats_own_tokens_once(games: RunConfig, small: Path) -> None:
     """On the same games of a model with itself: what reaches the loss is what the seats sampled, and no group
     has episodes of both."""
-    folder = build_small_model(mixture_of(games).specs, SmallModelShape(**games.model.small.model_dump()), 0)
-    policy = load_policy(folder, games)
+    policy = load_policy(small, games)
     stream = TaskStream(mixture_of(games), 0, "grpo", {})
     jobs = [
         (task.spec, EpisodeStart(task.seed, group, sample, "self"))
@@ -292,7 +312,7 @@ def test_who_cannot_play_is_refused(
 
 
 def test_a_league_of_other_models_is_checked(
-    games: RunConfig, tmp_path: Path, policy: LoadedModel, tiny_folder: Path
+    games: RunConfig, tmp_path: Path, policy: LoadedModel, tiny_folder: Path, small: Path
 ) -> None:
     """`policy` has learned its tokens from sums, not from a game."""
     league = tmp_path / "league"
@@ -306,9 +326,7 @@ def test_a_league_of_other_models_is_checked(
     refuse_unplayable(mixture_of(games), section)
     refuse_other_vocabularies(policy, section)
     (league / "sums").unlink()
-    (league / "other").symlink_to(
-        build_small_model(mixture_of(games).specs, SmallModelShape(**games.model.small.model_dump()), 0)
-    )
+    (league / "other").symlink_to(small)
     with pytest.raises(ConfigError, match="other has another vocabulary than the policy"):
         refuse_other_vocabularies(policy, section)
 

@@ -286,10 +286,15 @@ def sample_groups(
         All episodes played, and the groups.
 
     Raises:
-        RunError: if every episode faulted, or not a single token was sampled.
+        RunError: if there was no episode, all faulted, or not a single token was sampled.
     """
     grpo = config.grpo
     episodes = play(grpo.groups, 0)
+    if not episodes:
+        raise RunError(
+            "in no game of a step did the policy come to move: its opponents had lost by errors before; "
+            "begin a new run that primes for longer (sft.steps)"
+        )
     groups = make_groups(episodes, config, process, earned_before)
     for _ in range(grpo.max_resamples if grpo.dynamic_sampling else 0):
         missing = grpo.groups - sum(not group.is_flat for group in groups)

@@ -72,7 +72,7 @@ def learning_curves(run: Run) -> list[Group]:
             "Strength",
             "In games with scripted players, whose strength stays the same, and with past checkpoints.",
             "grpo",
-            _strength(run.grpo),
+            strength(run.grpo),
         ),
         Group(
             "Validation",
@@ -139,7 +139,7 @@ def _by_environment(metrics: Metrics) -> tuple[Panel, ...]:
     return (*panels, replace(level, exact=True), *drawn, _shares("Share of groups", parts))
 
 
-def _strength(metrics: Metrics) -> tuple[Panel, ...]:
+def strength(metrics: Metrics) -> tuple[Panel, ...]:
     """Of each game the rating, and what is scored against whom: where a line falls that had risen, the policy
     loses to whom it beat before."""
     panels = []
