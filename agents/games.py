@@ -32,18 +32,13 @@ class PlayedGame:
     """The policy's; against itself, the first."""
     outcome: tuple[float, ...] | None
     """What each seat got; None after a fault."""
+    score: float | None
+    """What the policy scored, 0 to 1, as `ratings.score` has it; None after a fault."""
     episodes: tuple[Episode, ...]
     """Of the policy's seats, in order: what each heard and said, and nothing of the others'. `Turn.actor` is
     the seat, `first` or `second`, and `task_kind` the opponent's name. The group's number is that of the
     start times the number of seats, plus the seat, so that no group mixes seats. A seat that never moved has
     no episode. Where anybody's engine broke, all are faults."""
-
-    @property
-    def score(self) -> float:
-        """What the policy scored by the outcome, which there must be: 1, ½ or 0."""
-        assert self.outcome is not None, "nobody scores in a game that broke off"
-        own, other = self.outcome[self.seat], self.outcome[1 - self.seat]
-        return score((own, other))
 
 
 def seats_of_policy(opponent: str) -> int:
@@ -111,6 +106,7 @@ class _Game:
         self._job = spec, start = job
         chair = _chair(job)
         dealt = chair.deal(start.seed)
+        self._rules = chair.game
         seats = chair.game.seats
         self._seat = 0 if start.opponent == SELF else dealt.seat
         other = opponents.get(start.opponent) or GamePlayer(start.opponent)
@@ -153,7 +149,12 @@ class _Game:
             raise RolloutError(f"{where}: {type(error).__name__}: {error}") from error
 
     def played(self) -> PlayedGame:
-        return PlayedGame(self._job[1].opponent, self._seat, self.match.outcome, tuple(self.match.episodes()))
+        outcome, scored = self.match.outcome, None
+        if outcome is not None:
+            own_first = (outcome[self._seat], outcome[1 - self._seat])
+            scored = score(own_first, self._rules.low, self._rules.high)
+        opponent = self._job[1].opponent
+        return PlayedGame(opponent, self._seat, outcome, scored, tuple(self.match.episodes()))
 
 
 def _chair(job: Job) -> GameChat:

@@ -108,7 +108,7 @@ def opponent_metrics(games: Sequence[PlayedGame]) -> dict[str, float]:
     against itself the score is that of the first seat. Faults are left out."""
     scores: dict[str, list[float]] = {}
     for game in games:
-        if game.outcome is not None:
+        if game.score is not None:
             scores.setdefault(game.opponent, []).append(game.score)
     return {
         f"opponents/{name}/{figure}": value

@@ -123,5 +123,5 @@ def seed_pairs(games: Sequence[PlayedGame], name: str) -> list[SeedPair]:
     return [
         SeedPair((name, one.opponent), number, one.score + other.score)
         for number, (one, other) in enumerate(zip(games[::2], games[1::2], strict=True))
-        if one.outcome is not None and other.outcome is not None
+        if one.score is not None and other.score is not None
     ]
