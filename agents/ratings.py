@@ -195,7 +195,7 @@ class _Table:
     @classmethod
     def of(cls, played: Sequence[SeedPair], numbers: Mapping[str, int]) -> "_Table":
         players_P2 = np.array([[numbers[name] for name in pair.players] for pair in played])
-        begins_P = np.ones(len(played), dtype=bool)
+        begins_P: np.ndarray = np.ones(len(played), dtype=bool)
         begins_P[1:] = (players_P2[1:] != players_P2[:-1]).any(axis=1)
         begins_K = np.flatnonzero(begins_P)
         return cls(np.array([pair.points for pair in played]), begins_K, players_P2[begins_K], len(numbers))

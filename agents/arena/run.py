@@ -81,8 +81,10 @@ def arena(
     with Journal(folder / GAMES, "games") as journal:
         if damage := journal.mend():
             listener.note(damage)
-        games = read_games(folder)
-        listener.begun(settings, games, total_games(settings))
+        games, total = read_games(folder), total_games(settings)
+        if sum(game.ending != "fault" for game in games.values()) < total:
+            policies.make()
+        listener.begun(settings, games, total)
         run_blocking(_Play(settings, policies, games, journal, concurrency, listener).all_rounds())
     return games
 
