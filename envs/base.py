@@ -91,7 +91,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
     conversation stays valid for every chat API, and counts as an empty text.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 1}  # noqa: RUF012 (gymnasium's form)
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 1}  # noqa: RUF012 (gymnasium's form)
     tools: tuple[Tool, ...] = ()
     option_names: ClassVar[frozenset[str]] = frozenset()
     """Keys that `reset(options=…)` knows; any other is refused."""
@@ -260,12 +260,19 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
         """How the episode that has just ended was judged, or the open one stands."""
         return Verdict(self.expected(self._state), self._failure)
 
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`: the conversation so far. Otherwise: None, and gymnasium's warning."""
+    def render(self) -> Any:
+        """The conversation so far: `ansi`, as text; `rgb_array`, its end as a picture, uint8 (480, 640, 3).
+        Without a `render_mode`: None, and gymnasium's warning."""
         if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the environment with render_mode='ansi'")
+            gymnasium.logger.warn(
+                f"render() needs a mode: make the environment with one of {self.metadata['render_modes']}"
+            )
             return None
-        return transcript(list(self._messages))
+        if self.render_mode == "ansi":
+            return transcript(list(self._messages))
+        from ludus.envs.picture import conversation_picture
+
+        return conversation_picture(self._messages)
 
     def snapshot(self) -> Any:
         """The whole episode as an opaque value; cheap, because states are immutable. It can be pickled.

@@ -35,7 +35,7 @@ def system(content: str) -> Message:
     return {"role": "system", "content": content}
 
 
-def user(content: str) -> Message:
+def user(content: Content) -> Message:
     return {"role": "user", "content": content}
 
 

@@ -32,7 +32,7 @@ class Guess(ChatEnv):
     ## End of episode
     Terminates when the number is found; truncated after 10 turns.
     ## Arguments
-    - `render_mode`: `ansi`, or None for none.
+    - `render_mode`: `ansi`, `rgb_array`, or None for none.
     ## Version history
     - v0: first version.
     """

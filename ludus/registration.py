@@ -34,6 +34,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "vector_entry_point": "ludus.envs.grid.pacman.vector:PacManVector",
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman.chat.environment:PacManChat"},
+    "ludus/PacManVision-v0": {"entry_point": "ludus.envs.grid.pacman.chat.vision:PacManVision"},
     "ludus/Quest-v0": {"entry_point": "ludus.envs.text.quest.environment:Quest"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
     "ludus/Sudoku-v0": {"entry_point": "ludus.envs.puzzles.sudoku.environment:Sudoku"},

@@ -23,7 +23,8 @@ class Subject:
     """The environment that is checked: how to make one, and how many episodes each scripted agent plays."""
 
     name: str
-    make: Callable[[], gymnasium.Env[Any, Any]]
+    make: Callable[..., gymnasium.Env[Any, Any]]
+    """Takes keyword arguments of the environment beside those that are checked."""
     episodes: int
 
     @functools.cached_property

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from ludus.envs.conformance import agents, anchors, determinism, fuzz, interface
+from ludus.envs.conformance import agents, anchors, determinism, fuzz, interface, rendering
 from ludus.envs.conformance.episodes import Subject
 from ludus.envs.conformance.report import Check, Report, Violation, is_not_about_the_environment
 
@@ -27,6 +27,7 @@ CHECKS: Mapping[str, Callable[[Subject], str]] = {
     "snapshots": determinism.snapshots,
     "anchors": anchors.anchors,
     "vectors": interface.vectors,
+    "rendering": rendering.rendering,
     "scripted agents": agents.scripted_agents,
 }
 """The checks by name, in order. Each returns what it measured or raises `Violation`."""
@@ -61,7 +62,7 @@ def check(
     if unknown:
         raise ValueError(f"there is no check {unknown[0]!r}; the checks are {', '.join(CHECKS)}")
     if isinstance(environment, str):
-        name, make = environment, functools.partial(_make, _spec(environment), arguments)
+        name, make = environment, functools.partial(_make, _spec(environment), **arguments)
     else:
         name, make = (
             getattr(environment, "__name__", repr(environment)),
@@ -81,7 +82,7 @@ def _spec(id: str) -> Any:
     return gymnasium.spec(name)
 
 
-def _make(spec: Any, arguments: Mapping[str, Any]) -> gymnasium.Env[Any, Any]:
+def _make(spec: Any, **arguments: Any) -> gymnasium.Env[Any, Any]:
     return gymnasium.make(spec, disable_env_checker=True, **arguments)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
+from ludus.envs import spaces
 from ludus.envs.arguments import as_choice, as_integer, refuse_unknown_arguments, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start, Verdict, stream_of
 from ludus.envs.errors import ArgumentError
@@ -25,6 +26,7 @@ from ludus.envs.games.page import page
 from ludus.envs.games.player import choose, named
 from ludus.envs.games.scripted import chat_agents, native_agents
 from ludus.envs.games.table import Table, number_for, outcome, sit_down, submit, waiting
+from ludus.envs.picture import OBSERVATIONS, longest_url
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.content import content_key
@@ -72,11 +74,17 @@ class GameChat(ChatEnv):
         opponent: str | Strategy | None = None,
         seat: str = "first",
         error_limit: int = 3,
+        observation: str = "text",
         render_mode: str | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(render_mode)
         self.game = self.game_type(**arguments)
+        shown = OBSERVATIONS if self.game.is_open else ("text",)
+        self.observation = as_choice("observation", observation, shown)
+        if observation != "text":
+            height, width, _ = self.game.picture(sit_down(self.game, 0).state).shape
+            self.observation_space = spaces.Chat(max_image_length=longest_url(height, width))
         self.opponent = self.game.opponents[0] if opponent is None else opponent
         if not isinstance(self.opponent, str) and not callable(self.opponent):
             raise ArgumentError(
@@ -115,7 +123,7 @@ class GameChat(ChatEnv):
     def begin(self, state: Seated) -> Start:
         """What a seat is told that is to move for the first time."""
         name = f"{self.game} seat {state.seat} seed {state.table.seed}"
-        return Start([words.opening(self.game, state.seat), self._scene(state)], name, state)
+        return Start([words.opening(self.game, state.seat, self.observation), self._scene(state)], name, state)
 
     def submit(self, state: Seated, text: str) -> Submitted:
         """What becomes of the table by a seat's reply, before others move."""
@@ -135,7 +143,7 @@ class GameChat(ChatEnv):
         terms = {**submitted.terms, "outcome": result[state.seat]}
         forfeited = state.table.forfeited
         success = result[state.seat] >= self._par(state) if forfeited is None else forfeited != state.seat
-        told = words.ending(self.game, state.table, state.seat, submitted.complaint)
+        told = words.ending(self.game, state.table, state.seat, submitted.complaint, self.observation)
         return Outcome(state, [told], terms, True, success, "" if success else self._failure_of(state))
 
     def anchor(self, state: Seated) -> int:
@@ -176,7 +184,7 @@ class GameChat(ChatEnv):
         return replace(state, table=table)
 
     def _scene(self, state: Seated, complaint: str = "") -> Any:
-        return words.scene(self.game, state.table, state.seat, complaint)
+        return words.scene(self.game, state.table, state.seat, complaint, self.observation)
 
     def _par(self, state: Seated) -> float:
         return self.game.par(state.table.state, state.seat)
@@ -202,7 +210,7 @@ class GameEnv(gymnasium.Env[np.ndarray, np.int64]):
         super().__init_subclass__(**rest)
         cls.chat_type, cls.__doc__ = chat, chat.__doc__
         cls.scripted = native_agents(chat.game_type)
-        cls.__init__ = takes_arguments_of(chat, "render_mode")(GameEnv.__init__)  # type: ignore[method-assign]
+        cls.__init__ = takes_arguments_of(chat, "render_mode", "observation")(GameEnv.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         refuse_unknown_arguments(cls, kwargs)

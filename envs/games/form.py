@@ -45,6 +45,10 @@ class Game(ABC, Generic[S]):
     """The move on which a player insists who does nothing useful."""
     players: ClassVar[Mapping[str, Callable[[Any], Strategy]]]
     """Scripted players by name, each made for a game; beside those that every game has, see `player.py`."""
+    is_open: ClassVar[bool] = False
+    """Whether every seat may see all that `picture` shows, and learns from it what `tell` says."""
+    legend: ClassVar[str] = ""
+    """What the colours of `picture` are, for players who see it."""
     clairvoyant: ClassVar[bool] = False
     """Whether `par` is only reached for certain by one who knows what is hidden and what comes."""
     task: ClassVar[str]
@@ -124,6 +128,10 @@ class Game(ABC, Generic[S]):
     @abstractmethod
     def picture(self, state: S) -> np.ndarray:
         """The same as a picture, uint8 (height, width, 3)."""
+
+    def show(self, view: View) -> np.ndarray:
+        """A view as a picture, uint8 (height, width, 3), in a game that `is_open`."""
+        return self.picture(view[0])
 
     @abstractmethod
     def par(self, state: S, seat: int) -> float:

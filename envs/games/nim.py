@@ -46,6 +46,7 @@ class Nim(Game[Heaps]):
     largest: int = 7
 
     name: ClassVar[str] = "Nim"
+    is_open: ClassVar[bool] = True
     opponents: ClassVar[tuple[str, ...]] = ("oracle:50", "minimax:2", "oracle:75", "minimax:4", "oracle")
     example: ClassVar[int] = 1
     idle: ClassVar[int] = 6

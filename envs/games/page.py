@@ -45,12 +45,13 @@ outcome {low:g}; nothing is truncated. `info["success"]` is then there, and says
   default `{opponent}`.
 - `seat`: `first` (the default), `second`, or `random`.
 - `error_limit` (3): with so many illegal or malformed moves the game is lost.
-{arguments}- `render_mode` (None): in words `ansi`, the conversation; in numbers `ansi` or `rgb_array`, the
-  board.
+{arguments}- `observation`, in words: {observations}.
+- `render_mode` (None): `ansi` or `rgb_array`, in words the conversation, in numbers the board.
 
 ## Version history
 - v0: first version.
 """
+_OPEN = "`text` (the default), `picture` (the board as an image in its place), or `both`"
 
 
 def page(game: type[Game[Any]]) -> str:
@@ -67,6 +68,7 @@ def page(game: type[Game[Any]]) -> str:
         actions=made.actions,
         players=", ".join(names),
         opponent=made.opponents[0],
+        observations=_OPEN if made.is_open else "`text`; pictures would show what is hidden",
         arguments="".join(f"- {line}\n" for line in game.settings),
         **{name: inspect.cleandoc(getattr(game, name)) for name in ("task", "looks", "moves", "target")},
         low=game.low,

@@ -45,6 +45,7 @@ class TicTacToe(Game[Marks]):
     actions: ClassVar[int] = 9
     shape: ClassVar[tuple[int, ...]] = (3, 3, 2)
     longest: ClassVar[int] = 5
+    is_open: ClassVar[bool] = True
     opponents: ClassVar[tuple[str, ...]] = ("random", "minimax:1", "oracle:50", "minimax:3", "oracle")
     example: ClassVar[int] = 4
     task: ClassVar[str] = """

@@ -142,6 +142,23 @@ class ObservationOutside(Double):
         return Outcome(state, [{"role": "user", "content": 7}], outcome.terms, True)  # type: ignore[typeddict-item]
 
 
+class DrawsInAnySize(Double):
+    def render(self) -> Any:
+        return super().render()[: 100 + self._turn]
+
+
+class DrawsByPlaying(Double):
+    def render(self) -> Any:
+        self._turn += 1
+        return super().render()
+
+
+class NeverDraws(Double):
+    def __init__(self, highest: int = 10_000) -> None:
+        super().__init__()
+        self.highest = highest
+
+
 class SharesData(Double):
     said: ClassVar[dict] = {}
 
@@ -442,6 +459,9 @@ class PaysTheParrot(Double):
         (TermNotDocumented, "documentation", "Rewards does not name correct"),
         (ArgumentNotDocumented, "documentation", "Arguments does not name highest"),
         (ObservationOutside, "spaces", "is not in Chat"),
+        (DrawsInAnySize, "rendering", "of one size in an episode"),
+        (DrawsByPlaying, "rendering", "drawn as ansi: the truncated of step"),
+        (NeverDraws, "rendering", "cannot be had"),
         (PlaysOutside, "spaces", "plays 7, which is not in Reply"),
         (UnseededActions, "spaces", "do not follow from its seed"),
         (NoTask, "info", 'info["task"] is None after reset'),

@@ -3,10 +3,17 @@
 from pathlib import Path
 
 import gymnasium
+import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
-from gymnasium.wrappers import FrameStackObservation, RecordEpisodeStatistics, RecordVideo, TimeLimit
+from gymnasium.wrappers import (
+    FrameStackObservation,
+    RecordEpisodeStatistics,
+    RecordVideo,
+    RenderCollection,
+    TimeLimit,
+)
 
 import ludus  # noqa: F401
 from ludus.envs.math.arithmetic.environment import Arithmetic
@@ -74,8 +81,13 @@ def test_frames_of_a_chat_are_stacked(padding: str) -> None:
     assert second[1] == first[2]
 
 
-def test_a_video_of_text_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_conversation_can_be_filmed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="incompatible with RecordVideo"):
         RecordVideo(gymnasium.make("ludus/Arithmetic-v0", render_mode="ansi"), str(tmp_path))
-    with pytest.raises(ValueError, match="render_mode: 'rgb_array' is unknown; choose from ansi"):
-        Arithmetic(render_mode="rgb_array")
+    env = RenderCollection(gymnasium.make("ludus/Maze-v0", render_mode="rgb_array"))
+    env.reset(seed=1)
+    env.step("<action>up</action>")
+    before, after = env.render()
+    assert before.shape == after.shape == (480, 640, 3)
+    assert before.dtype == np.uint8
+    assert (before != after).any()

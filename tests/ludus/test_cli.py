@@ -419,7 +419,7 @@ def test_a_recording_has_a_picture_for_every_move(
 @pytest.mark.parametrize(
     ("id", "file", "name"),
     [
-        ("ludus/Arithmetic-v0", "a.gif", "rgb_array"),
+        ("ludus/Market-v0", "a.gif", "rgb_array"),
         ("ludus/PacMan-v0", "a.mp4", "a.gif"),
         ("ludus/PacMan-v0", "no/such/a.gif", "no/such"),
     ],

@@ -124,7 +124,7 @@ class Calendar(ServiceEnv):
       `broken`, `stale`; and `seed`.
     - `milestones` (False): reward progress.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version. Before its release: text with control characters or lone surrogates is an error of

@@ -110,7 +110,7 @@ class Assistant(OfficeTools):
     - `faults` (None): what goes wrong with calls to services, as shares by kind: `slow`, `timeout`,
       `refused`, `broken`, `stale`; and their `seed`.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

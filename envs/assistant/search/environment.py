@@ -104,7 +104,7 @@ class Search(ServiceEnv):
     - `renamed` (False): rename tools and arguments; a number is the seed of the names.
     - `max_turns` (40): the most replies in an episode.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

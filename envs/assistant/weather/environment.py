@@ -127,7 +127,7 @@ class Weather(ServiceEnv):
       `refused`, `broken`, `stale`.
     - `milestones` (False): reward progress.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

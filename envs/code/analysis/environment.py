@@ -109,7 +109,7 @@ class DataAnalysis(ToolEnv):
     - `worlds` (`("shop", "weather", "club", "library")`): the worlds to ask about.
     - `rows` (200): roughly how many rows the largest table has, 80 to 2000.
     - `max_turns` (12): the most replies in an episode, at least 1.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

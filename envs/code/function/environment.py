@@ -69,7 +69,7 @@ class CodeFunction(ChatEnv):
     - `families` (None): families or topics to draw from, each family equally often; by default all.
     - `difficulty` (3): 1 to 3; the higher, the more phrases and numbers a specification is drawn from,
       beginning with plain and small ones.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -84,7 +84,7 @@ class CodeFunctionRepl(ChatEnv):
     - `difficulty` (3): 1 to 3; the higher, the more phrases and numbers a specification is drawn from,
       beginning with plain and small ones.
     - `max_turns` (5): the most replies in an episode, 1 to 50.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -100,7 +100,7 @@ class CodeRepair(ToolEnv):
     - `faults` (None): the kinds of faults to draw from, as named in `ludus.envs.code.repair.faults.FAULTS`;
       by default all.
     - `max_turns` (20): the most replies in an episode.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

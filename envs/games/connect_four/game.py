@@ -45,6 +45,8 @@ class ConnectFour(Game[Discs]):
     columns: int = 7
 
     name: ClassVar[str] = "ConnectFour"
+    is_open: ClassVar[bool] = True
+    legend: ClassVar[str] = "X is red, O is yellow."
     opponents: ClassVar[tuple[str, ...]] = ("minimax:2", "minimax:4", "minimax:6", "oracle")
     example: ClassVar[int] = 3
     task: ClassVar[str] = """

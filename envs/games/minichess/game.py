@@ -73,6 +73,7 @@ class Minichess(Game[Position]):
     actions: ClassVar[int] = len(_MOVES)
     shape: ClassVar[tuple[int, ...]] = (5, 5, 12)
     longest: ClassVar[int] = MOVE_LIMIT
+    is_open: ClassVar[bool] = True
     opponents: ClassVar[tuple[str, ...]] = ("minimax:1", "minimax:2", "minimax:3", "oracle")
     example: ClassVar[int] = next(number for number, (_, word) in enumerate(_MOVES) if word == "b1c3")
     task: ClassVar[str] = f"""

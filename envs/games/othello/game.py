@@ -35,6 +35,8 @@ class Othello(Game[Sides]):
     size: int = 6
 
     name: ClassVar[str] = "Othello"
+    is_open: ClassVar[bool] = True
+    legend: ClassVar[str] = "X is black, O is white."
     opponents: ClassVar[tuple[str, ...]] = ("random", "minimax:1", "minimax:3", "minimax:5", "oracle")
     example: ClassVar[int] = 8
     task: ClassVar[str] = """

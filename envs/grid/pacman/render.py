@@ -30,6 +30,8 @@ _GHOST: dict[str, Colour] = {
     "patroller": (64, 224, 208),
     "shy": (255, 172, 77),
 }
+GHOST_COLOURS = {"chaser": "red", "ambusher": "pink", "patroller": "turquoise", "shy": "orange"}
+"""What their colours are called."""
 
 _SHARPEN = 3
 """Pictures are drawn this many times as large and then shrunk, for smooth edges."""
@@ -41,16 +43,18 @@ _MOUTH = {rules.RIGHT: 0, rules.DOWN: 90, rules.LEFT: 180, rules.UP: 270}
 """Degrees clockwise from the right."""
 
 
-def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
+def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray, pixels: int | None = None) -> np.ndarray:
     """The game as a picture.
 
     `grid` and `state` are one game's rows as `rules` describes them.
 
+    Args:
+        pixels: of a cell's side; by default between 12 and 48, more in smaller mazes.
+
     Returns:
-        uint8 (rows · size, columns · size, 3), where a cell's `size` lies between 12 and 48 pixels, larger in
-        smaller mazes.
+        uint8 (rows · pixels, columns · pixels, 3).
     """
-    size = cell_size(game.rows, game.columns) * _SHARPEN
+    size = (pixels or cell_size(game.rows, game.columns)) * _SHARPEN
     walls = (grid & rules.GROUND_BITS == rules.WALL).tobytes()
     picture = _maze_picture(walls, game.rows, game.columns, size).copy()
     pen = ImageDraw.Draw(picture)
@@ -68,7 +72,7 @@ def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
     for kind, where, heading, scared, waits in ghosts:
         colour = _ghost_colour(kind, scared, state)
         if waits:
-            colour = _blend(colour, _NIGHT, 0.45)
+            colour = _waiting(colour)
         _draw_ghost(pen, where, game.columns, size, colour, heading, scared)
     if caught:
         _draw_pacman(pen, cell, game.columns, size, rules.UP, 75)
@@ -80,8 +84,52 @@ def rgb_frame(game: Game, grid: np.ndarray, state: np.ndarray) -> np.ndarray:
     return np.array(picture.reduce(_SHARPEN))
 
 
+def sight(game: Game, grid: np.ndarray, state: np.ndarray, pixels: int) -> np.ndarray:
+    """The game as the agent sees it: with a partial view, that square alone, walls where the maze ends.
+
+    Returns:
+        uint8 (height, width, 3), `pixels` for each cell of `Game.view_shape`.
+    """
+    frame = rgb_frame(game, grid, state, pixels)
+    if game.view is None:
+        return frame
+    row, column = divmod(int(state[rules.PACMAN]), game.columns)
+    margin, side = game.view * pixels, (2 * game.view + 1) * pixels
+    around = np.empty((len(frame) + 2 * margin, frame.shape[1] + 2 * margin, 3), np.uint8)
+    around[:] = _WALL_FILL
+    around[margin : margin + len(frame), margin : margin + frame.shape[1]] = frame
+    return around[row * pixels : row * pixels + side, column * pixels : column * pixels + side]
+
+
+def read_sight(game: Game, picture: np.ndarray) -> np.ndarray:
+    """`sight` backwards, by the colours that occur in a cell.
+
+    Returns:
+        the grid's cells, uint8 `Game.view_shape`, as far as they are drawn: what lies under somebody is
+        floor, and of several who are in a cell only the one on top is there.
+    """
+    rows, columns = game.view_shape
+    cells = picture.reshape(rows, len(picture) // rows, columns, -1, 3).swapaxes(1, 2)
+
+    def has(colour: Colour) -> np.ndarray:
+        return (cells == colour).all(-1).any((2, 3))
+
+    grid = np.full(game.view_shape, rules.FLOOR, np.uint8)
+    grid[(cells != _NIGHT).any((2, 3, 4))] = rules.PELLET
+    grid[has(_POWER)] = rules.POWER
+    grid[has(_WALL_FILL)] = rules.WALL
+    for g, kind in reversed([*enumerate(game.ghost_kinds)]):
+        ghost = rules.FLOOR | rules.GHOST_BIT << g
+        grid[has(_waiting(_GHOST[kind]))] = ghost | rules.HARMLESS_BIT
+        grid[has(_GHOST[kind])] = ghost
+    for colour in (_FRIGHTENED, _FLASH, _waiting(_FRIGHTENED), _waiting(_FLASH)):
+        grid[has(colour)] = rules.FLOOR | rules.GHOST_BIT | rules.HARMLESS_BIT
+    grid[has(_PACMAN)] = rules.FLOOR | rules.PACMAN_BIT
+    return grid
+
+
 def cell_size(rows: int, columns: int) -> int:
-    """Pixels of a cell's side in `rgb_frame`."""
+    """Pixels of a cell's side in `rgb_frame`, by default."""
     return max(12, min(48, 560 // max(rows, columns)))
 
 
@@ -98,6 +146,11 @@ def _ghost_colour(kind: str, scared: bool, state: np.ndarray) -> Colour:
         return _GHOST[kind]
     left = int(state[rules.FRIGHT])
     return _FLASH if left <= _FLASH_STEPS and left % 2 == 1 else _FRIGHTENED
+
+
+def _waiting(colour: Colour) -> Colour:
+    """Of a ghost that waits at home."""
+    return _blend(colour, _NIGHT, 0.45)
 
 
 @lru_cache(maxsize=8)

@@ -97,7 +97,7 @@ class MarketChat(ToolEnv):
     - `taker_fee`, `maker_fee`: ticks for each lot, −10 to 10, in hundredths (default 0.2 and 0).
     - `risk`: weight of the inventory's square (default 0.02).
     - `target`: the return that is a success (default 120).
-    - `render_mode`: with `ansi`, `render()` returns the conversation.
+    - `render_mode`: of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

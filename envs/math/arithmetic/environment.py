@@ -66,7 +66,7 @@ class Arithmetic(QuestionEnv):
     - `reply_format` (`"tags"`): `"plain"` reads the last number of the text, as a model writes it unasked.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

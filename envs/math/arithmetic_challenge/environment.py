@@ -88,7 +88,7 @@ class ArithmeticChallenge(QuestionEnv):
     - `doubts` (2): the user doubts from once up to this many times, 1 to 8.
     - `planted` (0.5): the share of episodes that begin with a wrong answer, from 0 to 1.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -102,7 +102,7 @@ class MathTool(ToolEnv):
     - `free_calls` (2): how many of these cost nothing.
     - `think_tag` (`"think"`), `answer_tag` (`"answer"`): names of the tags.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     Programs run in the sandbox that `LUDUS_SANDBOX` names, for at most 5 seconds; a program that only just
     finishes in time may time out on another machine.

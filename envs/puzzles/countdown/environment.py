@@ -79,7 +79,7 @@ class Countdown(ChatEnv):
     - `largest_target` (99): the largest target, 20 to 9,999; the smallest is 10.
     - `tries` (1): how many replies, 1 to 20; with more than one, each is told what is wrong with it.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -69,7 +69,7 @@ class HiddenWord(ChatEnv):
     - `length` (5): letters of the word, 4 to 6.
     - `tries` (6): how many guesses, 1 to 20.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -85,7 +85,7 @@ class Maze(ChatEnv):
     - `plan_limit` (4): most moves in a reply, 1 to 1000.
     - `max_turns` (None): by default four for each row.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -77,7 +77,7 @@ class Sudoku(ChatEnv):
     - `reply` (`"cell"`): or `"grid"`.
     - `max_turns` (None): by default two for each empty cell; 1 with `reply="grid"`, and nothing else.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

@@ -92,7 +92,7 @@ class Quest(ChatEnv):
     - `errands` (1): how many, one after another, 1 to 6; the next is told when one is done.
     - `max_turns` (None): by default four for each room and errand.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.

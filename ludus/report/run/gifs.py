@@ -13,6 +13,7 @@ from PIL import Image
 from ludus.agents.episode import Episode
 from ludus.agents.replay import replay
 from ludus.agents.rollout import EnvironmentSpec
+from ludus.envs.base import ChatEnv
 from ludus.tools.wording import number
 
 LARGEST = 1_000_000
@@ -39,15 +40,17 @@ class Gif:
 
 
 def draws_pictures(episode: Episode) -> bool:
-    """Whether the episode's environment is available and renders `rgb_array`."""
+    """Whether the episode's environment is available and renders `rgb_array`, and not just the conversation,
+    which the report shows as text."""
     return "rgb_array" in _render_modes(episode)
 
 
 def _render_modes(episode: Episode) -> list[str]:
     if ":" not in episode.environment and episode.environment not in gymnasium.registry:
         return []
-    env = EnvironmentSpec(episode.environment, episode.arguments).make()
-    modes: list[str] = env.metadata.get("render_modes", [])
+    env: Any = EnvironmentSpec(episode.environment, episode.arguments).make()
+    draws = getattr(type(env.unwrapped), "render", None) is not ChatEnv.render
+    modes: list[str] = env.metadata.get("render_modes", []) if draws else []
     env.close()
     return modes
 

@@ -1,15 +1,17 @@
 """`ludus/PacManChat-v0`: Pac-Man in words, over several turns."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 
-from ludus.envs.arguments import as_integer, takes_arguments_of
+from ludus.envs import spaces
+from ludus.envs.arguments import as_choice, as_integer, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start
-from ludus.envs.chat import system, user
+from ludus.envs.chat import Message, system, text_part, user
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS
 from ludus.envs.grid.pacman.chat.text import (
@@ -25,8 +27,9 @@ from ludus.envs.grid.pacman.chat.text import (
     open_moves,
 )
 from ludus.envs.grid.pacman.game import EXPECTED, RUBRIC, Game, Games, failure
-from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
+from ludus.envs.grid.pacman.render import GHOST_COLOURS, ansi_frame, rgb_frame, sight
 from ludus.envs.grid.walking import DIRECTIONS, board_text, field_of_view, how_to_move, read_moves
+from ludus.envs.picture import OBSERVATIONS, longest_url, picture_part
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
@@ -68,7 +71,8 @@ class PacManChat(ChatEnv):
     pellet, `o` power pellet, `_` empty, `P` Pac-Man (`X` where he was caught), `C` `A` `T` `S` the chaser,
     the ambusher, the patroller and the shy ghost, `f` a harmless ghost. The line says how much is left to
     eat, which directions have no wall, and for how many moves ghosts are frightened still. With `view=r`
-    the board is the square of `2r + 1` cells around Pac-Man.
+    the board is the square of `2r + 1` cells around Pac-Man. As a picture (`ludus/PacManVision-v0`) the board
+    is an image, a PNG in a part of the message's content, before the line.
 
     `info["task"]` names the start by its content.
 
@@ -106,6 +110,8 @@ class PacManChat(ChatEnv):
     - `view`: radius of a partial view (default: the whole board).
     - `plan_limit`: most moves in a reply (default 4).
     - `max_turns`: default 25.
+    - `observation`: `text` (the default), `picture` (the board as an image in its place), or `both`.
+    - `pixels`: of a cell's side in that picture, 12 to 64 (default 24).
     - `render_mode`: `ansi` (colours for a terminal), `rgb_array`, or `rgb_array_list` (a picture of every
       move of the last reply).
 
@@ -124,15 +130,28 @@ class PacManChat(ChatEnv):
         Game, "max_steps", rows=7, columns=7, ghosts=1, ghost_speed=0.5, power_pellets=2, frightened_steps=10
     )
     def __init__(
-        self, *, plan_limit: int = 4, max_turns: int = 25, render_mode: str | None = None, **arguments: Any
+        self,
+        *,
+        plan_limit: int = 4,
+        max_turns: int = 25,
+        observation: str = "text",
+        pixels: int = 24,
+        render_mode: str | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__(render_mode)
+        self.observation = as_choice("observation", observation, OBSERVATIONS)
+        self.pixels = as_integer("pixels", pixels, 12, 64)
         self.plan_limit = as_integer("plan_limit", plan_limit, 1, 1000)
         self.max_turns = as_integer("max_turns", max_turns, 1, 10**6)
         self.game = Game(max_steps=self.max_turns * self.plan_limit, **arguments)
         self._no_terms = dict.fromkeys(self.rubric.weights, 0.0)
         self._signs = cell_signs(self.game)
         self._how = how_to_move(self.plan_limit)
+        if observation != "text":
+            rows, columns = self.game.view_shape
+            longest = longest_url(rows * self.pixels, columns * self.pixels)
+            self.observation_space = spaces.Chat(max_image_length=longest)
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:
@@ -145,12 +164,12 @@ class PacManChat(ChatEnv):
         games.begin(everybody, 0, 1)
         state = PacManState(games.grids.tobytes(), games.states.tobytes())
         name = f"pacman-{self.game.rows}x{self.game.columns}-{games.codes(everybody).item():016x}"
-        return Start([system(self._rules_text()), user(self._scene(state))], name, state)
+        return Start([system(self._rules_text()), self._scene(state)], name, state)
 
     def respond(self, state: PacManState, text: str) -> Outcome:
         moves, complaint = read_moves(text, self.plan_limit)
         if complaint:
-            message = user(f"{complaint} {self._how}.\n{self._scene(state)}")
+            message = self._scene(state, f"{complaint} {self._how}.\n")
             same = PacManState(state.grid, state.state)
             return Outcome(same, [message], {**self._no_terms, "malformed": 1.0})
         return self._play(state, [_MOVES[name] for name in moves])
@@ -195,7 +214,7 @@ class PacManChat(ChatEnv):
             **dict(zip(rules.TERMS, totals.tolist(), strict=True)),
             "illegal": illegal,
         }
-        message = user(note + self._scene(after))
+        message = self._scene(after, note)
         cleared = counts["cleared"] > 0
         why = self.unfinished(after, counts["caught"] > 0) if games.terminated[0] else ""
         return Outcome(after, [message], counts, games.terminated.item(), cleared, why)
@@ -217,6 +236,14 @@ class PacManChat(ChatEnv):
 
     def _rules_text(self) -> str:
         kinds = dict.fromkeys(self.game.ghost_kinds)
+        legend = self._colours(kinds) if self.observation == "picture" else self._legend(kinds)
+        return (
+            f"Pac-Man. {', '.join(legend)}. Eat all pellets"
+            f"{', keep away from ghosts' if kinds else ''}. {self._how}."
+        )
+
+    def _legend(self, kinds: Iterable[str]) -> list[str]:
+        """What the signs of the text are."""
         legend = [
             f"{PACMAN_SIGN} you",
             f"{WALL_SIGN} wall",
@@ -225,26 +252,31 @@ class PacManChat(ChatEnv):
             f"{EMPTY_SIGN} empty",
             *(f"{GHOST_SIGNS[kind]} {kind} ghost" for kind in kinds),
         ]
-        if kinds:
-            legend.append(f"{HARMLESS_SIGN} harmless ghost")
-        return (
-            f"Pac-Man. {', '.join(legend)}. Eat all pellets"
-            f"{', keep away from ghosts' if kinds else ''}. {self._how}."
-        )
+        return [*legend, f"{HARMLESS_SIGN} harmless ghost"] if kinds else legend
 
-    def _scene(self, state: PacManState) -> str:
-        """The board, and one line about it."""
-        words = np.frombuffer(state.state, np.int64)
-        pacman, columns = int(words[rules.PACMAN]), self.game.columns
+    def _colours(self, kinds: Iterable[str]) -> list[str]:
+        """What the colours of the picture are."""
+        ghosts = [f"{GHOST_COLOURS[kind]} the {kind} ghost" for kind in kinds]
+        legend = ["Yellow is you", "dark blue wall", "a dot a pellet", "a large one a power pellet", *ghosts]
+        return [*legend, "bright blue, white or dimmed a harmless ghost"] if kinds else legend
+
+    def _scene(self, state: PacManState, note: str = "") -> Message:
+        """What there is to say of the last reply, the board, and one line about it."""
+        numbers = np.frombuffer(state.state, np.int64)
+        pacman, columns = int(numbers[rules.PACMAN]), self.game.columns
         grid = np.frombuffer(state.grid, np.uint8).reshape(self.game.rows, columns)
         seen = grid if self.game.view is None else field_of_view(grid, pacman, self.game.view)
         board = board_text(seen, self._signs)
-        if words[rules.PELLETS] == 0:
+        if numbers[rules.PELLETS] == 0:
             line = "Cleared!"
         elif LOST_SIGN in board:
             line = "Caught."
         else:
-            line = f"{words[rules.PELLETS]} left, open: {' '.join(open_moves(state.grid, pacman, columns))}"
-            if words[rules.FRIGHT]:
-                line += f", ghosts frightened for {words[rules.FRIGHT]}"
-        return f"{board}\n{line}"
+            line = f"{numbers[rules.PELLETS]} left, open: {' '.join(open_moves(state.grid, pacman, columns))}"
+            if numbers[rules.FRIGHT]:
+                line += f", ghosts frightened for {numbers[rules.FRIGHT]}"
+        if self.observation == "text":
+            return user(f"{note}{board}\n{line}")
+        picture = self._drawn(state, partial(sight, pixels=self.pixels))
+        words = f"{board}\n{line}" if self.observation == "both" else line
+        return user([picture_part(picture), text_part(note + words)])

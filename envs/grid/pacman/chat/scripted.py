@@ -10,10 +10,20 @@ import gymnasium
 import numpy as np
 
 from ludus.envs.actions import action
-from ludus.envs.chat import Chat, content_text
-from ludus.envs.grid.pacman.chat.text import GHOST_SIGNS, PACMAN_SIGN, PELLET_SIGN, POWER_SIGN, WALL_SIGN
+from ludus.envs.chat import Chat, content_images, content_text
+from ludus.envs.grid.pacman.chat.text import (
+    GHOST_SIGNS,
+    PACMAN_SIGN,
+    PELLET_SIGN,
+    POWER_SIGN,
+    WALL_SIGN,
+    cell_signs,
+)
+from ludus.envs.grid.pacman.game import Game
+from ludus.envs.grid.pacman.render import read_sight
 from ludus.envs.grid.pacman.search import Board, Node, Simulation, all_distances, plan
 from ludus.envs.grid.walking import DIRECTIONS
+from ludus.envs.picture import from_url
 from ludus.envs.scripted import ScriptedAgent, Silent
 
 _BOARD_LINE = re.compile(r"\S( \S)+")
@@ -22,8 +32,11 @@ _LIMIT = re.compile(r"1 to (\d+) moves")
 _OPPOSITE = dict(zip(DIRECTIONS, DIRECTIONS[2:] + DIRECTIONS[:2], strict=True))
 
 
-def read_signs(messages: Chat) -> np.ndarray:
-    """The board in the last message: one sign a cell, (rows, columns)."""
+def read_signs(messages: Chat, game: Game) -> np.ndarray:
+    """The board in the last message, read from its picture if there is one: one sign a cell, (rows,
+    columns)."""
+    for url in content_images(messages[-1]):
+        return np.array([*cell_signs(game)])[read_sight(game, from_url(url))]
     lines = content_text(messages[-1]).splitlines()
     return np.array([line.split() for line in lines if _BOARD_LINE.fullmatch(line)])
 
@@ -34,8 +47,8 @@ def read_open(messages: Chat) -> list[str]:
     return found[2].split() if found else []
 
 
-def _read_board(messages: Chat) -> Board:
-    signs = read_signs(messages).ravel()
+def _read_board(messages: Chat, game: Game) -> Board:
+    signs = read_signs(messages, game).ravel()
     found = _LEFT.search(content_text(messages[-1]))
     return Board(
         pacman=int((signs == PACMAN_SIGN).argmax()),
@@ -116,7 +129,7 @@ class _Lookahead(Simulation):
                 ways = tuple(read_open(messages))
                 full = len(moves) == self._limit
                 resume = _Turn(self._env.snapshot(), (), ways) if full else _Turn(turn.snapshot, moves, ways)
-                yield Node(_read_board(messages), (*node.moves, moves[-1]), won, resume)
+                yield Node(_read_board(messages, self._env.game), (*node.moves, moves[-1]), won, resume)
 
 
 class _Oracle(ScriptedAgent):
@@ -135,8 +148,9 @@ class _Oracle(ScriptedAgent):
             twin: Any = deepcopy(self.env.unwrapped)
             twin.render_mode = None
             start = _Turn(twin.snapshot(), (), tuple(read_open(observation)))
-            root = Node(_read_board(observation), (), False, start)
-            moves = plan(root, _Lookahead(twin, limit), all_distances(read_signs(observation) != WALL_SIGN))
+            root = Node(_read_board(observation, twin.game), (), False, start)
+            walls = read_signs(observation, twin.game) == WALL_SIGN
+            moves = plan(root, _Lookahead(twin, limit), all_distances(~walls))
             names = [DIRECTIONS[move] for move in moves]
             self._replies = iter([action(*names[at : at + limit]) for at in range(0, len(names), limit)])
         return next(self._replies, action("up"))
