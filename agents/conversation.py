@@ -22,6 +22,8 @@ class Conversation:
     messages: tuple[Message, ...] = ()
     context: tuple[int, ...] = ()
     """All ids that the model has seen and sampled, since the last fork."""
+    pictures: tuple[str, ...] = ()
+    """The pictures whose tokens are among them, as data URLs."""
 
     def hear(self, added: Sequence[Message]) -> tuple["Conversation", Prompt]:
         """Adds messages of the other side, up to where the player begins to speak.
@@ -33,9 +35,10 @@ class Conversation:
         if self.messages:
             prompt = self.format.next_prompt(list(self.messages), self.context, list(added), self.tools)
         else:
-            prompt = Prompt(self.format.first_prompt(list(added), self.tools).ids, fork=False)
+            prompt = replace(self.format.first_prompt(list(added), self.tools), fork=False)
         seen = () if prompt.fork else self.context
-        return self._with(added, (*seen, *prompt.ids)), prompt
+        shown = tuple(dict.fromkeys((*self.pictures, *prompt.pictures)))
+        return replace(self._with(added, (*seen, *prompt.ids)), pictures=shown), prompt
 
     def say(self, reply: Message, completion_ids: Sequence[int]) -> "Conversation":
         """Adds the player's reply, which was sampled as these ids."""

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from ludus.agents.kept import KeptSets
+from ludus.agents.picture_ids import pictures_among
 from ludus.envs.chat import Chat, Message
 
 
@@ -93,6 +94,8 @@ class TrainingSequence:
     """Which turns of the episode the sampled tokens are of, in order."""
     kept: KeptSets | None = None
     """The ids that each sampled token was drawn among, in order; None: among all."""
+    pictures: tuple[str, ...] = ()
+    """The pictures whose tokens are among the ids (`ludus.agents.picture_ids`), as data URLs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,4 +195,6 @@ class Episode:
         actor = self.turns[turns[0]].actor
         kept = [turn.kept for index in turns if (turn := self.turns[index]).kept is not None]
         sets = KeptSets.joined(kept) if kept else None
-        return TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs), actor, turns, sets)
+        shown = (message for turn in self.turns for message in turn.observation)
+        pictures = pictures_among(ids, shown)
+        return TrainingSequence(tuple(ids), tuple(sampled), tuple(logprobs), actor, turns, sets, pictures)

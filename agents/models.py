@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.small import SmallFormat
 from ludus.agents.formats.template import TemplateFormat
+from ludus.agents.picture_ids import FAMILIES
 from ludus.tools.checksums import FOLDER_FILE, damaged_file, seal_folder
 from ludus.tools.content import content_key
 from ludus.tools.errors import UserError
@@ -20,6 +21,8 @@ from ludus.tools.wording import first_line
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ludus.agents.sight import PictureReader
 
 DTYPES = ("float32", "bfloat16", "float16")
 _WANTED_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -110,7 +113,11 @@ def load_model(
             "than padding: they do not belong together; use the model's own tokenizer"
         )
     model = model.to(target).eval()
-    return LoadedModel(model, tokenizer, format_of(tokenizer, model.generation_config, stop_tokens, day))
+    if model.config.model_type in FAMILIES:
+        from ludus.agents.sight import let_see
+
+        let_see(model, tokenizer, base)
+    return LoadedModel(model, tokenizer, format_for(model, tokenizer, stop_tokens, day))
 
 
 def adapter_base(path_or_name: str | Path) -> Path | None:
@@ -173,11 +180,21 @@ def tokenizer_key(tokenizer: Any) -> str:
     return f"{content_key([tokenizer.get_vocab(), tokenizer.chat_template]):016x}"
 
 
+def format_for(
+    model: Any, tokenizer: Any, stop_tokens: Sequence[str] = (), day: datetime.date | None = None
+) -> ChatFormat:
+    """`format_of` a loaded model, with pictures where it sees."""
+    from ludus.agents.sight import reader_of
+
+    return format_of(tokenizer, model.generation_config, stop_tokens, day, reader_of(model))
+
+
 def format_of(
     tokenizer: Any,
     generation: "GenerationConfig | None" = None,
     stop_tokens: Sequence[str] = (),
     day: datetime.date | None = None,
+    pictures: "PictureReader | None" = None,
 ) -> ChatFormat:
     """The chat format of a model with this tokenizer.
 
@@ -185,6 +202,7 @@ def format_of(
         generation: the model's; it may name further ids that end a turn.
         stop_tokens: as in `load_model`.
         day: as there.
+        pictures: how the model reads pictures, if it does.
 
     Raises:
         FormatError: there is none, or one that cannot be used.
@@ -202,7 +220,8 @@ def format_of(
     ends = [named] if isinstance(named, int) else list(named or ())
     # Where no file names any, some architectures have a default, which is a word in another vocabulary.
     ends = [id for id in ends if id in tokenizer.added_tokens_decoder]
-    return TemplateFormat(tokenizer, ends=[*ends, *(vocabulary[token] for token in stop_tokens)], day=day)
+    ends += [vocabulary[token] for token in stop_tokens]
+    return TemplateFormat(tokenizer, ends=ends, day=day, pictures=pictures)
 
 
 @contextmanager
@@ -404,8 +423,10 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
     if not any(folder.glob("*.safetensors")):
         raise ModelLoadError(f"{name} has no *.safetensors: save the weights with model.save_pretrained")
     try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        sees = config.get("model_type") in FAMILIES
+        auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+        model, info = auto.from_pretrained(
             folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
         )
     except json.JSONDecodeError as error:

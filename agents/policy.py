@@ -171,7 +171,7 @@ class EnginePlayer:
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
         heard, prompt = self._conversation.hear(observation)
         seed = derive_seed(*self._seeds, self._turn)
-        completion = await self._session.generate(heard.context, self._sampling, seed)
+        completion = await self._session.generate(heard.context, self._sampling, seed, heard.pictures)
         reply = heard.format.parse(completion.ids, heard.tools)
         self._conversation = heard.say(reply, completion.ids)
         self._turn += 1

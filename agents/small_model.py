@@ -31,6 +31,7 @@ from ludus.tools.errors import UserError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
 
 EPISODES = {"null": 256, "random": 256, "oracle": 8}
 """Scripted agents whose episodes the tokenizer is trained on, and how many of each: an oracle may be slow."""
@@ -102,12 +103,12 @@ def build_small_model(
     if target.is_dir():
         return target
     control = CONTROL_TOKENS + (TOOL_TOKENS if any(map(_has_tools, specs)) else ())
-    words = _choose_words(_count_words(specs), shape.vocabulary - 256 - len(control))
+    tokens = vocabulary(specs, control, shape.vocabulary)
     with _disk_errors(cache):
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix="unfinished-") as scratch:
             made = Path(scratch) / "model"
-            _save(made, control, words, shape, seed)
+            _save(made, control, tokens, shape, seed)
             try:
                 made.rename(target)
             except OSError:
@@ -194,24 +195,38 @@ def _bare_tokenizer(vocabulary: dict[str, int]) -> "Tokenizer":
     return tokenizer
 
 
-def _save(
-    folder: Path, control: Sequence[str], words: Sequence[str], shape: SmallModelShape, seed: int
-) -> None:
-    import torch
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+def vocabulary(specs: Sequence[EnvironmentSpec], control: Sequence[str], most: int) -> list[str]:
+    """At most so many tokens: the control tokens, the 256 bytes, and words of the environments."""
+    words = _choose_words(_count_words(specs), most - 256 - len(control))
+    return [*control, *sorted(byte_of_character(), key=byte_of_character().__getitem__), *words]
 
-    tokens = [*control, *sorted(byte_of_character(), key=byte_of_character().__getitem__), *words]
+
+def small_tokenizer(
+    control: Sequence[str], tokens: Sequence[str], template: str, longest: int
+) -> "PreTrainedTokenizerFast":
+    """A tokenizer with this vocabulary, whose turns end with `END`."""
+    from transformers import PreTrainedTokenizerFast
+
     backend = _bare_tokenizer({token: id for id, token in enumerate(tokens)})
     backend.add_special_tokens(list(control))
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=END,
         pad_token=PAD,
         additional_special_tokens=[token for token in control if token not in (END, PAD)],
-        chat_template=CHAT_TEMPLATE,
+        chat_template=template,
         clean_up_tokenization_spaces=False,
-        model_max_length=shape.max_positions,
+        model_max_length=longest,
     )
+
+
+def _save(
+    folder: Path, control: Sequence[str], tokens: Sequence[str], shape: SmallModelShape, seed: int
+) -> None:
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    tokenizer = small_tokenizer(control, tokens, CHAT_TEMPLATE, shape.max_positions)
     config = Qwen3Config(
         vocab_size=len(tokens),
         hidden_size=shape.hidden,

@@ -6,7 +6,7 @@
 | arguments | string: JSON, the keyword arguments of `gym.make` |
 | seed, group, sample, weights_version | int64 |
 | success | bool |
-| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int32, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string, training: map string → list of double, kept: list of list of int32} |
+| turns | list of {observation: list of messages, reply: message, reward: double, reward_terms: map string → double, prompt_ids: list of int64, completion_ids: list of int32, logprobs: list of double, finish: string, fork: bool, generate_seconds: double, step_seconds: double, prompt_tokens: int64, completion_tokens: int64, actor: string, reasoning_tokens: int64, cached_tokens: int64, cost: double, vendor: string, anchor: string, training: map string → list of double, kept: list of list of int32} |
 | final_observation | list of messages |
 | form_terms | list of string |
 
@@ -14,8 +14,9 @@ A message is {role, content, parts, tool_calls, tool_call_id}, null where it has
 since its arguments have no fixed form. A message's content is in `content` if it is text, or in `parts`, a
 list of {text, image}, if it has images; one of the two is null in each part, and an image is a data URL.
 `vendor` is JSON, or null where the server gave nothing beyond OpenAI's form. `kept` is null where tokens were
-drawn among all ids. The file's metadata says `ludus.episodes = 8`, and what its writer adds. Files of
-versions 3 to 7, which lack the columns of `_ADDED`, are read as well."""  # noqa: E501
+drawn among all ids. A picture's tokens in `prompt_ids` are those of `ludus.agents.picture_ids`. The file's
+metadata says `ludus.episodes = 9`, and what its writer adds. Files of versions 3 to 8, which lack the columns
+of `_ADDED` and have `prompt_ids` in int32, are read as well."""  # noqa: E501
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -49,7 +50,7 @@ _TURN = pa.struct(
         ("reply", _MESSAGE),
         ("reward", pa.float64()),
         ("reward_terms", pa.map_(pa.string(), pa.float64())),
-        ("prompt_ids", pa.list_(pa.int32())),
+        ("prompt_ids", pa.list_(pa.int64())),
         ("completion_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float64())),
         ("finish", pa.string()),
@@ -89,7 +90,7 @@ SCHEMA = pa.schema(
         ("failure", pa.string()),
         ("task_kind", pa.string()),
     ],
-    metadata={VERSION: "8"},
+    metadata={VERSION: "9"},
 )
 _ADDED = {
     4: {"task_name", "form_terms", "actor"},
@@ -99,19 +100,24 @@ _ADDED = {
     8: {"kept"},
 }
 """The columns, of episodes and of turns, that came with a version."""
+_WIDE, _NARROW = 9, pa.list_(pa.int32())
+"""Since when prompts have room for the ids of pictures, and what they were before."""
 
 
 def _as_of(version: int) -> pa.Schema:
     """The schema of a version."""
     later = set().union(*(names for number, names in _ADDED.items() if number > version))
-    turn = pa.struct([field for field in _TURN if field.name not in later])
+    turns = [field for field in _TURN if field.name not in later]
+    if version < _WIDE:
+        turns = [field.with_type(_NARROW) if field.name == "prompt_ids" else field for field in turns]
+    turn = pa.struct(turns)
     fields = [field for field in SCHEMA if field.name not in later]
     return pa.schema(
         [field.with_type(pa.list_(turn)) if field.name == "turns" else field for field in fields]
     )
 
 
-_SCHEMAS = {str(version): _as_of(version) for version in range(3, 9)}
+_SCHEMAS = {str(version): _as_of(version) for version in range(3, 10)}
 _ROWS = 64
 """Episodes in a row group, which is what a reader has in memory at once."""
 

@@ -35,6 +35,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     },
     "ludus/PacManChat-v0": {"entry_point": "ludus.envs.grid.pacman.chat.environment:PacManChat"},
     "ludus/PacManVision-v0": {"entry_point": "ludus.envs.grid.pacman.chat.vision:PacManVision"},
+    "ludus/PacManWhere-v0": {"entry_point": "ludus.envs.grid.pacman.chat.where:PacManWhere"},
     "ludus/Quest-v0": {"entry_point": "ludus.envs.text.quest.environment:Quest"},
     "ludus/Search-v0": {"entry_point": "ludus.envs.assistant.search.environment:Search"},
     "ludus/Sudoku-v0": {"entry_point": "ludus.envs.puzzles.sudoku.environment:Sudoku"},

@@ -6,6 +6,7 @@ from pathlib import Path
 from ludus.agents.adapters.lora import AdapterError, adapter_terms, linear_layers
 from ludus.agents.models import DTYPES, adapter_base, load_model, quiet_transformers, writing_model
 from ludus.agents.quantization import is_quantized, whole_layer, whole_weight
+from ludus.agents.sight import save_reader
 
 
 def merge_adapter(path_or_name: str | Path, target: Path) -> None:
@@ -31,6 +32,7 @@ def merge_adapter(path_or_name: str | Path, target: Path) -> None:
                 merged.model.set_submodule(name, whole_layer(layer, whole_weight(layer) + delta_OI))
         with quiet_transformers():
             merged.model.save_pretrained(scratch)
+            save_reader(merged.model, scratch)
             merged.tokenizer.save_pretrained(scratch)
 
 

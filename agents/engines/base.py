@@ -27,6 +27,16 @@ class EngineError(UserError):
     """An engine does not support this: such a model, this way of sampling, new weights."""
 
 
+def refuse_pictures(pictures: Sequence[str], who: str) -> None:
+    """For engines that take none.
+
+    Raises:
+        EngineError: there are some.
+    """
+    if pictures:
+        raise EngineError(f'{who} takes no pictures: set engine.kind = "embedded"')
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How tokens are drawn. An engine returns log-probabilities under exactly this distribution."""
@@ -67,16 +77,19 @@ class Completion:
 class Session(Protocol):
     """One episode's place in the engine, which may cache what it computed for the ids seen so far."""
 
-    async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
-        """Continue `ids`, the whole context. A caching engine computes only what differs from the last call's
-        context. A context without room gives an empty completion with finish "length".
+    async def generate(
+        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+    ) -> Completion:
+        """Continue `ids`, the whole context, among which are these pictures (data URLs). A caching engine
+        computes only what differs from the last call's context. A context without room gives an empty
+        completion with finish "length".
 
         The tokens depend only on (weights, ids, sampling, seed), whatever else is in the batch.
 
         Raises:
             EngineFault: what computes the tokens broke.
             RuntimeError: the session is closed or busy with another call, or the engine is asleep or closed.
-            UserError: this engine cannot sample like this.
+            UserError: this engine cannot sample like this, or takes no pictures.
         """
         ...
 

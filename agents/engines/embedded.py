@@ -29,6 +29,8 @@ class EmbeddedEngine(ScheduledEngine):
             there is no slot.
     """
 
+    sees = True
+
     def __init__(
         self,
         model: Any,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
-from ludus.agents.engines.base import Completion, EngineError, EngineFault, Sampling
+from ludus.agents.engines.base import Completion, EngineError, EngineFault, Sampling, refuse_pictures
 from ludus.agents.engines.server import ContextTooLong, MalformedOutput, OpenAIServer
 
 
@@ -83,16 +83,20 @@ class OpenAISession:
 
     engine: OpenAIEngine
 
-    async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
+    async def generate(
+        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+    ) -> Completion:
         """Continue `ids`. A context without room gives an empty completion with finish "length".
 
         Raises:
             EngineFault: the server did not answer in several attempts.
             ServerRefusal: it will not answer this prompt.
-            EngineError: it gives no ids, or its log-probabilities are not those of `sampling`.
+            EngineError: it gives no ids, or its log-probabilities are not those of `sampling`, or there are
+                pictures.
             UserError: it refuses to answer.
         """
         engine = self.engine
+        refuse_pictures(pictures, f"{engine.server.name}, given token ids,")
         plain = not sampling.is_truncated and sampling.temperature in (0, 1)
         if not (engine.processed_logprobs or plain):
             raise EngineError(

@@ -57,7 +57,7 @@ class OwnCacheBatch(Batch):
         self._caches.keep([row.session for row in self.rows])
 
     def run(self, interrupt: threading.Event) -> None:
-        with torch.inference_mode(), _computing(self.model):
+        with torch.inference_mode(), _computing(self.model), self._seeing():
             while not self._step() and not interrupt.is_set():
                 pass
             self._caches.part()

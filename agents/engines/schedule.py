@@ -19,7 +19,7 @@ from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.base import Completion, EngineError, Sampling, refuse_pictures
 from ludus.agents.engines.steps import Request
 from ludus.agents.families import Reach
 from ludus.agents.kept import KeptSets
@@ -76,14 +76,19 @@ class EngineSession:
         self.request: Request | None = None
         self.closed = False
 
-    async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
+    async def generate(
+        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+    ) -> Completion:
         """Continue `ids`, the whole context. Only the ids after the longest prefix shared with this session's
         cache are computed. A context without room gives an empty completion with finish "length".
 
         Raises:
             ValueError: no ids, or a `max_tokens` below 1.
             RuntimeError: the session is closed or busy with another call, or the engine is asleep.
+            EngineError: there are pictures, and the engine takes none.
         """
+        if not self._engine.sees:
+            refuse_pictures(pictures, type(self._engine).__name__)
         if self.closed or self.request is not None:
             raise RuntimeError(
                 f"this session is {'closed' if self.closed else 'busy with another generate()'}"
@@ -99,7 +104,9 @@ class EngineSession:
         if room <= 0:
             return Completion((), (), "length", engine.weights_version)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
-        request = self.request = Request(self.number, list(ids), sampling, seed, room, future)
+        request = self.request = Request(
+            self.number, list(ids), sampling, seed, room, future, tuple(pictures)
+        )
         try:
             engine._arrived()
             return await future
@@ -138,6 +145,9 @@ class ScheduledEngine:
         max_context: prompt and completion together, in tokens.
         patience_s: how long a session that is away holds up the others, once per turn.
     """
+
+    sees = False
+    """Whether it takes pictures."""
 
     def __init__(self, batch: Batch, max_context: int, patience_s: float) -> None:
         self._batch = batch

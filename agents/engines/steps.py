@@ -6,6 +6,7 @@ A `Batch` is used by one thread at a time: the engine's own while it runs, the e
 import asyncio
 import threading
 from collections.abc import Callable, Container, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -22,6 +23,8 @@ from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
 from ludus.agents.families import FIX, PLACES, Computed, OncePerModel, Reach, reach_of
 from ludus.agents.kept import Ids
+from ludus.agents.picture_ids import key_of
+from ludus.agents.sight import features_of, seeing
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
@@ -45,6 +48,8 @@ class Request:
     room: int
     """How many tokens it may get, by `max_tokens` and by the room left in the context."""
     future: "asyncio.Future[Completion]"
+    pictures: tuple[str, ...] = ()
+    """The pictures whose tokens are among the ids, as data URLs."""
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     kept: list[Ids] = field(default_factory=list)
@@ -89,6 +94,8 @@ class Batch:
         self._slots = slots
         self._store = SlotStore()
         self.rows: list[Row] = []
+        self._features: dict[int, torch.Tensor] = {}
+        """Of the pictures of the requests, by their keys."""
 
     @property
     def cached_tokens(self) -> int:
@@ -96,10 +103,11 @@ class Batch:
 
     def drop(self) -> None:
         """Free all memory; requests that are still open start over."""
-        self.rows, self._store = [], SlotStore()
+        self.rows, self._store, self._features = [], SlotStore(), {}
 
     def forget(self) -> None:
         """Forget what was computed, but keep the memory."""
+        self._features = {}
         for row in self.rows:
             row.request, row.pending, row.cached = None, [], []
 
@@ -142,10 +150,19 @@ class Batch:
 
     def run(self, interrupt: threading.Event) -> None:
         """Compute until a request is finished or there is an interrupt."""
-        with torch.inference_mode(), computing_with(self.model, ATTENTION):
+        with torch.inference_mode(), computing_with(self.model, ATTENTION), self._seeing():
             forward = forward_of(self.model)
             while not self._run(forward, interrupt) and not interrupt.is_set():
                 pass
+
+    def _seeing(self) -> AbstractContextManager[None]:
+        """The model with the pictures of all requests that have a row. Each is computed once, as long as
+        somebody needs it."""
+        urls = {key_of(url): url for row in self.rows if row.request for url in row.request.pictures}
+        new = [url for key, url in urls.items() if key not in self._features]
+        known = self._features | features_of(self.model, new)
+        self._features = {key: known[key] for key in urls}
+        return seeing(self.model, self._features)
 
     def _run(self, forward: Forward, interrupt: threading.Event) -> bool:
         """One forward pass and one token for every row that took part and, if they all did, further ones for

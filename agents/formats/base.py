@@ -19,6 +19,8 @@ class Prompt:
     ids: tuple[int, ...]
     """The ids to append to the context; on a fork, the whole context."""
     fork: bool
+    pictures: tuple[str, ...] = ()
+    """The pictures whose tokens are among these ids (`ludus.agents.picture_ids`), as data URLs."""
 
 
 class ChatFormat(Protocol):

@@ -22,7 +22,8 @@ from ludus.agents.formats.calls.reply import (
     write_json,
 )
 from ludus.agents.formats.control_tokens import ControlTokens
-from ludus.envs.chat import Chat, content_text
+from ludus.agents.picture_ids import FIRST
+from ludus.envs.chat import Chat, Message, Part, content_text, part_image, part_text, text_part
 from ludus.tools.wording import first_line
 
 _NOW = re.compile(r"""strftime_now\(\s*("[^"]*"|'[^']*')\s*\)""")
@@ -66,10 +67,12 @@ class ChatTemplate:
     Args:
         tokenizer: a `transformers` tokenizer with a chat template.
         day: what the template tells the model, if it tells the date.
+        sees: whether messages have their pictures; else each becomes `[image]`.
     """
 
-    def __init__(self, tokenizer: Any, day: datetime.date) -> None:
+    def __init__(self, tokenizer: Any, day: datetime.date, sees: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.sees = sees
         self.day = day
         self.control = ControlTokens(tokenizer)
         self.ids = lru_cache(maxsize=1024)(self.control.encode)
@@ -89,7 +92,11 @@ class ChatTemplate:
         Raises:
             FormatError: the template refuses the messages.
         """
-        flat = self.control.broken(_flat(messages, style))
+        flat = _flat(messages, style)
+        if self.sees:
+            shown = zip(flat, messages, strict=True)
+            flat = [{**one, "content": _parts(one, message)} for one, message in shown]
+        flat = self.control.broken(flat)
         tools = self.control.broken(list(tools))
         try:
             return self._text(json.dumps([flat, tools]), generate)
@@ -101,13 +108,13 @@ class ChatTemplate:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids. A model may have more ids than its tokenizer, where its matrices were padded; such
-        an id is U+FFFD."""
+        an id is U+FFFD, and so is one of a picture."""
         if max(ids, default=-1) < len(self.tokenizer):
             return self._decode_known(list(ids))
         run: list[int] = []
         texts: list[str] = []
         for id in ids:
-            if self.tokenizer.convert_ids_to_tokens(id) is None:
+            if id >= FIRST or self.tokenizer.convert_ids_to_tokens(id) is None:
                 texts += [self._decode_known(run), "\ufffd"]
                 run = []
             else:
@@ -154,7 +161,7 @@ def _flat(messages: Chat, style: Style) -> list[dict[str, Any]]:
     flat, ids = list[dict[str, Any]](), dict[str, str]()
     id_for = style.calls.id_for if style.calls else _id_of
     for message in messages:
-        # The engine reads only text, so an image becomes `[image]`.
+        # For a model that reads only text, so an image becomes `[image]`.
         one: dict[str, Any] = {**message, "content": content_text(message)}
         if "tool_call_id" in one:
             id = one["tool_call_id"]
@@ -175,6 +182,15 @@ def _flat(messages: Chat, style: Style) -> list[dict[str, Any]]:
             one |= {"reasoning_content": thought} if thought else {}
         flat.append(one)
     return flat
+
+
+def _parts(flat: Mapping[str, Any], message: Message) -> list[Part]:
+    """A content in the form in which templates take pictures; which they are is told apart from the text."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return [text_part(flat["content"])]
+    parts = [{"type": "image"} if part_image(part) else text_part(part_text(part) or "") for part in content]
+    return [part for part in parts if part != text_part("")]
 
 
 def _plainer(message: dict[str, Any]) -> dict[str, Any]:

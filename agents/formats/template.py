@@ -3,8 +3,10 @@
 import datetime
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 from ludus.agents.formats.base import FormatError, Prompt
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
@@ -13,7 +15,11 @@ from ludus.agents.formats.calls.reply import Call, calls_of
 from ludus.agents.formats.chat_template import ChatTemplate
 from ludus.agents.formats.control_tokens import whole
 from ludus.agents.formats.probing import ASKED, probe
-from ludus.envs.chat import Chat, Message, assistant, content_text
+from ludus.agents.picture_ids import FIRST
+from ludus.envs.chat import Chat, Message, assistant, content_images, content_text
+
+if TYPE_CHECKING:
+    from ludus.agents.sight import PictureReader
 
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 """A token that is one byte, in SentencePiece's form."""
@@ -35,12 +41,15 @@ class TemplateFormat:
     Where the prompt itself opens the model's thinking, a reply as a message begins with what was opened, and
     a demonstration closes it. Control tokens that a message's text spells are encoded as characters.
 
+    For a model that sees, what the template writes for a picture is replaced by the picture's own ids.
+
     Args:
         tokenizer: a `transformers` tokenizer with a chat template.
         calls: the name of a format of tool calls to use instead of the one that the template writes.
         ends: further ids that end a turn, beside the template's own and the tokenizer's end of text.
         day: what a template that tells the model the date takes for today; today if None. Fixed as long as
             the format lives, so that no prompt changes at midnight.
+        pictures: how the model reads pictures, if it does; else they are `[image]`.
 
     Raises:
         FormatError: if the template cannot be rendered or its turns end with no token that can be sampled, or
@@ -53,10 +62,12 @@ class TemplateFormat:
         calls: str | None = None,
         ends: Sequence[int] = (),
         day: datetime.date | None = None,
+        pictures: "PictureReader | None" = None,
     ) -> None:
         self._tokenizer = tokenizer
+        self._pictures = pictures
         self.vocab_size: int = len(tokenizer)
-        self._template = ChatTemplate(tokenizer, day or datetime.date.today())
+        self._template = ChatTemplate(tokenizer, day or datetime.date.today(), pictures is not None)
         self._piece = lru_cache(maxsize=None)(self._bytes_of)
         form = probe(self._template, calls, ends)
         self._style, self._end, self._end_of_call = form.style, form.end, form.end_of_call
@@ -78,7 +89,7 @@ class TemplateFormat:
             )
         if tools and self._style.calls is None:
             raise FormatError(self._unknown_calls)
-        return Prompt(self._template.ids(text), fork=False)
+        return self._prompt(self._template.ids(text), messages, fork=False)
 
     def next_prompt(
         self, history: Chat, context: Sequence[int], added: Chat, tools: Sequence[Any] = ()
@@ -105,10 +116,11 @@ class TemplateFormat:
         # A turn that ended by the beginning of another role than the one that came.
         another = not end.text and not replaced and last in (self._end.id, self._end_of_call.id)
         if said is None or another or not text.startswith(seen + (end.later or end.text)):
-            return Prompt(self._template.ids(text), fork=True)
+            return self._prompt(self._template.ids(text), [*history, *added], fork=True)
         if end.later and last in self.stop_ids:  # another token stands in the place of one that was sampled
-            return Prompt((*context[:-1], *ids), fork=True)
-        return Prompt(ids[1:] if replaced else ids, fork=False)
+            later = self._prompt(ids, added, fork=True)
+            return replace(later, ids=(*context[:-1], *later.ids))
+        return self._prompt(ids[1:] if replaced else ids, added, fork=False)
 
     def demonstrate(self, reply: Message) -> tuple[int, ...]:
         # Encoded as after a prompt, since some tokenizers treat the beginning of a text specially.
@@ -132,6 +144,21 @@ class TemplateFormat:
 
     def pieces(self, ids: Sequence[int]) -> list[bytes]:
         return [self._piece(id) for id in ids]
+
+    def _prompt(self, ids: tuple[int, ...], messages: Chat, fork: bool) -> Prompt:
+        """A prompt in which the pictures of the messages, which it shows in order, have their ids."""
+        reader = self._pictures
+        if reader is None:
+            return Prompt(ids, fork)
+        urls = [url for message in messages for url in content_images(message)]
+        if ids.count(reader.placeholder) != len(urls):
+            raise FormatError(
+                f"the chat template of {self._template.name} shows {ids.count(reader.placeholder)} of "
+                f"{len(urls)} pictures: use a model whose template shows those of every message"
+            )
+        waiting = iter(urls)
+        shown = [reader.ids(next(waiting)) if id == reader.placeholder else (id,) for id in ids]
+        return Prompt(tuple(chain(*shown)), fork, tuple(dict.fromkeys(urls)))
 
     @property
     def _unknown_calls(self) -> str:
@@ -180,7 +207,8 @@ class TemplateFormat:
         return calls.write(cast(Message, {**broken(dict(reply)), "content": spoken}))
 
     def _bytes_of(self, id: int) -> bytes:
-        text, token = self._template.decode([id]), self._tokenizer.convert_ids_to_tokens(id)
+        text = self._template.decode([id])
+        token = None if id >= FIRST else self._tokenizer.convert_ids_to_tokens(id)
         if token is None:
             return text.encode()
         if "\ufffd" in text:  # only part of a character

@@ -30,7 +30,8 @@ def rendering(subject: Subject) -> str:
 
 def _render(env: gymnasium.Env[Any, Any], mode: str, recording: Recording) -> None:
     """Play an episode again, and look at what is drawn of it."""
-    trace, sizes = [], set()
+    trace: list[Any] = []
+    sizes: set[tuple[int, ...]] = set()
     for step in replay(env, recording):
         trace.append(step)
         drawn: Any = env.render()

@@ -123,7 +123,9 @@ class GameChat(ChatEnv):
     def begin(self, state: Seated) -> Start:
         """What a seat is told that is to move for the first time."""
         name = f"{self.game} seat {state.seat} seed {state.table.seed}"
-        return Start([words.opening(self.game, state.seat, self.observation), self._scene(state)], name, state)
+        return Start(
+            [words.opening(self.game, state.seat, self.observation), self._scene(state)], name, state
+        )
 
     def submit(self, state: Seated, text: str) -> Submitted:
         """What becomes of the table by a seat's reply, before others move."""

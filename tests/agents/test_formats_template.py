@@ -359,7 +359,7 @@ class ScriptedSession:
     def __init__(self, completions, seen):
         self._completions, self._seen = iter(completions), seen
 
-    async def generate(self, ids, sampling, seed):
+    async def generate(self, ids, sampling, seed, pictures=()):
         self._seen.append(tuple(ids))
         said = tuple(next(self._completions))
         finish = "stop" if said and said[-1] in sampling.stop_ids else "length"

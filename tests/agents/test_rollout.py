@@ -703,7 +703,9 @@ def test_completion_is_what_the_engine_says() -> None:
     """An engine other than ours: the player appends exactly the ids it got."""
 
     class Session:
-        async def generate(self, ids: Sequence[int], sampling: Sampling, seed: int) -> Completion:
+        async def generate(
+            self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+        ) -> Completion:
             calls.append(tuple(ids))
             assert sampling.stop_ids == Letters.stop_ids
             return Completion((104, 105, 256), (-0.1, -0.2, -0.3), "stop", 4)

@@ -22,8 +22,8 @@ from ludus.agents.store import (
 )
 from ludus.envs.chat import assistant, image_part, text_part, user
 
-VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7 = (
-    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in (3, 4, 5, 6, 7)
+VERSION_3, VERSION_4, VERSION_5, VERSION_6, VERSION_7, VERSION_8 = (
+    Path(__file__).parent / "data" / f"episodes-{number}.parquet" for number in range(3, 9)
 )
 texts = st.text(max_size=20)
 names = st.text(string.ascii_lowercase, min_size=1, max_size=6)
@@ -247,17 +247,35 @@ def test_a_file_of_version_7_is_read() -> None:
     assert read_episodes(VERSION_7) == [played]
 
 
+def test_a_file_of_version_8_is_read() -> None:
+    turn = Turn(
+        [user("2+2")],
+        assistant("4"),
+        1.0,
+        {"exact": 1.0},
+        (1, 2),
+        (3, 4),
+        (-0.25, -1e-300),
+        "stop",
+        prompt_tokens=2,
+        completion_tokens=2,
+    )
+    spec = ("ludus/Arithmetic-v0", {"digits": 2}, 7, "t:7", (turn,))
+    played = Episode(*spec, StopReason.TERMINATED, True, task_name="2+2", form_terms=("format",))
+    assert read_episodes(VERSION_8) == [played]
+
+
 def test_a_file_of_a_later_version_is_named(tmp_path: Path) -> None:
     later = SCHEMA.with_metadata({"ludus.episodes": "99"})
     pq.write_table(pa.Table.from_pylist([], schema=later), tmp_path / "later.parquet")
-    named = r"later\.parquet is an episode file of version 99, and this version of Ludus reads 3 to 8:"
+    named = r"later\.parquet is an episode file of version 99, and this version of Ludus reads 3 to 9:"
     with pytest.raises(EpisodeFileError, match=named):
         read_episodes(tmp_path / "later.parquet")
 
 
 def test_a_file_says_what_its_writer_adds(tmp_path: Path) -> None:
     path = write_episodes(tmp_path / "e.parquet", [], {"ludus.step": "7"})
-    assert file_metadata(path) == {"ludus.step": "7", "ludus.episodes": "8"}
+    assert file_metadata(path) == {"ludus.step": "7", "ludus.episodes": "9"}
     assert read_episodes(path) == []
 
 

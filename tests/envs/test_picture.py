@@ -18,6 +18,7 @@ from ludus.envs.games.catalogue import make_chat
 from ludus.envs.grid.pacman.chat.environment import PacManChat
 from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS, read_signs
 from ludus.envs.grid.pacman.chat.vision import PacManVision
+from ludus.envs.grid.pacman.chat.where import PacManWhere
 from ludus.envs.picture import conversation_picture, from_url, longest_url, picture_part, png
 
 
@@ -119,3 +120,30 @@ def test_a_board_game_is_played_by_pictures(name: str) -> None:
 def test_pictures_that_would_show_hidden_cards_are_refused() -> None:
     with pytest.raises(ArgumentError, match="observation: 'picture' is unknown; choose from text"):
         gymnasium.make("ludus/KuhnPokerChat-v0", observation="picture")
+
+
+@pytest.mark.parametrize("observation", ["picture", "text", "both"])
+def test_where_pacman_is_can_be_seen(observation: str) -> None:
+    env = PacManWhere(ghosts=4, observation=observation)
+    cells, agent = set(), PacManWhere.scripted["oracle"](env)
+    for seed in range(12):
+        messages, _ = env.reset(seed=seed)
+        assert messages in env.observation_space
+        assert len(content_images(messages[-1])) == (observation != "text")
+        reply = agent.act(messages, {})
+        (answer,), reward, terminated, _, info = env.step(reply)
+        assert (reward, terminated, info["success"], answer["content"]) == (1.0, True, True, "Right.")
+        cells.add(reply)
+    assert len(cells) > 6
+
+
+@pytest.mark.parametrize(
+    ("reply", "reward"),
+    [("<action>{r} {c}</action>", 1.0), ("<action>{r},9</action>", 0.2), ("<action> 9 {c} </action>", 0.2)]
+    + [(reply, -0.1) for reply in ("", "{r} {c}", "<action>{r}</action>", "<action>٣ {c}</action>")],
+)
+def test_a_half_right_place_earns_a_part(reply: str, reward: float) -> None:
+    env = PacManWhere()
+    env.reset(seed=5)
+    row, column = env.verdict.expected.removeprefix("row ").split(", column ")
+    assert env.step(reply.format(r=row, c=column))[1] == pytest.approx(reward)

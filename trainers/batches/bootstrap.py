@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from ludus.agents.conversation import Conversation
 from ludus.agents.episode import Episode, StopReason, TrainingSequence
 from ludus.agents.formats.base import ChatFormat, FormatError
+from ludus.agents.picture_ids import pictures_among
 from ludus.agents.policy import tool_schemas
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.trainers.batches.packing import pack
@@ -65,7 +66,9 @@ def next_row(episode: Episode, format: ChatFormat, longest: float) -> TrainingSe
             heard = context
         context = heard if len(heard) <= longest else context
     ids = (*context, format.pad_id)
-    return TrainingSequence(ids, (False,) * len(context) + (True,), (0.0,) * len(ids))
+    shown = (message for turn in episode.turns for message in turn.observation)
+    pictures = pictures_among(ids, (*shown, *episode.final_observation))
+    return TrainingSequence(ids, (False,) * len(context) + (True,), (0.0,) * len(ids), pictures=pictures)
 
 
 @cache

@@ -8,7 +8,7 @@ back with `values_S[micro_batch.token_N] = scored`, whatever the packing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
@@ -51,6 +51,8 @@ class MicroBatch:
     """Its index in the batch's flat order."""
     support_P: Support | None = None
     """The ids that the token was drawn among; None: among all."""
+    pictures: tuple[str, ...] = ()
+    """The pictures of its rows, as data URLs."""
 
     @property
     def tokens(self) -> int:
@@ -64,16 +66,16 @@ class MicroBatch:
 
     def to(self, device: torch.device | str) -> "MicroBatch":
         """The same on another device."""
-        return MicroBatch(
-            self.ids_T.to(device),
-            self.positions_T.to(device),
-            self.branches,
-            self.places_P.to(device),
-            self.targets_P.to(device),
-            self.prediction_N.to(device),
-            self.row_N.to(device),
-            self.token_N.to(device),
-            None if self.support_P is None else self.support_P.to(device),
+        return replace(
+            self,
+            ids_T=self.ids_T.to(device),
+            positions_T=self.positions_T.to(device),
+            places_P=self.places_P.to(device),
+            targets_P=self.targets_P.to(device),
+            prediction_N=self.prediction_N.to(device),
+            row_N=self.row_N.to(device),
+            token_N=self.token_N.to(device),
+            support_P=None if self.support_P is None else self.support_P.to(device),
         )
 
 
@@ -170,6 +172,7 @@ class _Packer:
         self._rows: list[int] = []
         self._tokens: list[int] = []
         self._kept: list[KeptIds] = []
+        self._pictures: dict[str, None] = {}
 
     def add(
         self, index: int, input: Ids, row: TrainingSequence, sampled: Sequence[int], first_token: int
@@ -180,6 +183,7 @@ class _Packer:
         self._rows += [index] * len(sampled)
         self._tokens += range(first_token, first_token + len(sampled))
         self._kept += row.kept or ()
+        self._pictures |= dict.fromkeys(row.pictures)
 
     def micro_batch(self) -> MicroBatch:
         places_N, targets_N = np.concatenate(self._places), np.array(self._targets)
@@ -198,6 +202,7 @@ class _Packer:
             row_N=torch.tensor(self._rows),
             token_N=torch.tensor(self._tokens),
             support_P=_support(kept, targets_N[first_P]) if kept else None,
+            pictures=tuple(self._pictures),
         )
 
 

@@ -9,17 +9,24 @@ from ludus.agents.episode import TrainingSequence
 
 
 class TokenRows(Sequence[TrainingSequence]):
-    """Training sequences end to end, five bytes a token (a tuple of a sequence's own takes some 60). Their
-    log-probabilities, actors and turns are not kept, since supervised fine-tuning needs none."""
+    """Training sequences end to end, nine bytes a token (a tuple of a sequence's own takes some 60), and
+    each of their pictures once. Their log-probabilities, actors and turns are not kept, since supervised
+    fine-tuning needs none."""
 
     def __init__(self, rows: Iterable[TrainingSequence] = ()) -> None:
-        self._ids, self._sampled, self._ends = array("i"), bytearray(), array("q", [0])
+        self._ids, self._sampled, self._ends = array("q"), bytearray(), array("q", [0])
+        self._pictures: dict[str, str] = {}
+        self._shown: dict[int, tuple[str, ...]] = {}
+        """The pictures of those rows that have some."""
         self.extend(rows)
 
     def extend(self, rows: Iterable[TrainingSequence]) -> None:
         for row in rows:
             self._ids.extend(row.ids)
             self._sampled.extend(row.sampled)
+            if row.pictures:
+                known = (self._pictures.setdefault(url, url) for url in row.pictures)
+                self._shown[len(self)] = tuple(known)
             self._ends.append(len(self._ids))
 
     def take(self, indices: Iterable[int]) -> "TokenRows":
@@ -56,7 +63,8 @@ class TokenRows(Sequence[TrainingSequence]):
         place = range(len(self))[index]
         span = slice(self._ends[place], self._ends[place + 1])
         ids = tuple(self._ids[span])
-        return TrainingSequence(ids, tuple(map(bool, self._sampled[span])), (0.0,) * len(ids))
+        marks, shown = tuple(map(bool, self._sampled[span])), self._shown.get(place, ())
+        return TrainingSequence(ids, marks, (0.0,) * len(ids), pictures=shown)
 
     def __iter__(self) -> Iterator[TrainingSequence]:
         return (self[index] for index in range(len(self)))

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
 from ludus.agents.families import PLACES, Computed, OncePerModel, Reach, reach_of
+from ludus.agents.sight import features_of, seeing
 from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Branch, Forest
@@ -83,9 +84,11 @@ def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             "rollout.max_episode_tokens), or use another model"
         )
     micro_batch = micro_batch.to(output_head(model).linear.weight.device)
-    hidden_TH, _ = _hidden_states(
-        model, packs(model), micro_batch.ids_T, micro_batch.positions_T, micro_batch.branches
-    )
+    is_packed = packs(model)
+    with seeing(model, features_of(model, micro_batch.pictures)):
+        hidden_TH, _ = _hidden_states(
+            model, is_packed, micro_batch.ids_T, micro_batch.positions_T, micro_batch.branches
+        )
     return hidden_TH[micro_batch.places_P]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from ludus.agents.engines.base import Engine
-from ludus.agents.models import LoadedModel, format_of
+from ludus.agents.models import LoadedModel, format_for
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.quantization import import_bitsandbytes
 from ludus.agents.rollout import Environments
@@ -120,7 +120,7 @@ def _unpickled(load: Load, config: RunConfig) -> LoadedModel:
     for parameter, gradient in zip(trained, load.gradient_layout.map(load.gradients), strict=True):
         parameter.grad_dtype = gradient.dtype
         parameter.grad = gradient
-    form = format_of(tokenizer, model.generation_config, config.engine.stop_tokens, config.run.day)
+    form = format_for(model, tokenizer, config.engine.stop_tokens, config.run.day)
     return LoadedModel(model, tokenizer, form)
 
 

@@ -14,6 +14,7 @@ from ludus.agents.adapters.files import layers_meant, read_adapter_config
 from ludus.agents.adapters.lora import ALL_LINEAR, add_adapter
 from ludus.agents.families import Reach
 from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
+from ludus.agents.picture_ids import FAMILIES
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.forward import Way, way_of
@@ -59,6 +60,11 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
     with ledger, quiet_transformers():
         with ledger.counting("weights"):
             settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
+            if settings.model_type in FAMILIES:
+                raise ConfigError(
+                    f"{source.base}: models that see pictures are not covered by a plan; try `ludus train` "
+                    "with a few steps"
+                )
             dtype = getattr(torch, config.model.dtype)
             model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
         _refuse_unpacked(model)

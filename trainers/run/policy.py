@@ -10,6 +10,7 @@ from ludus.agents.engines.base import Engine
 from ludus.agents.engines.config import make_engine
 from ludus.agents.models import LoadedModel, adapter_base, load_model, quiet_transformers
 from ludus.agents.policy import EnginePolicy
+from ludus.agents.sight import save_reader
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.kernels import apply_kernels, kernels_problem
 from ludus.tools.checksums import seal_folder
@@ -130,6 +131,7 @@ def write_model(model: PreTrainedModel, folder: Path) -> None:
         save_adapter(model, folder)
     else:
         model.save_pretrained(folder)
+        save_reader(model, folder)
 
 
 def run_engine(policy: LoadedModel, config: RunConfig) -> Engine:
