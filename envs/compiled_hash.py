@@ -1,7 +1,7 @@
 """BLAKE2b (RFC 7693) inside compiled code: what Python makes of short texts by `hashlib`.
 
-Numba's cache does not notice when a function called from another file changes: after an edit here, touch the
-files that import it.
+Numba's cache does not notice when a function called from another file changes: after an edit here, delete
+what `__pycache__` has of the files that import it (`*.nbi`, `*.nbc`).
 """
 
 import numpy as np
@@ -35,8 +35,11 @@ _SIGMA = np.array(
         [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
-    ]
+    ],
+    np.uint64,
 )
+"""The order of the words in each round; unsigned, so that no index counts from the end, which takes twice as
+long."""
 _ROUNDS = 12
 _KEYLESS = np.uint64(0x01010000 | 8)
 """The parameters: no key, eight bytes of digest."""

@@ -1,8 +1,8 @@
 """Random numbers inside compiled code: one 64-bit word of state that the caller holds, or numpy's PCG64.
 
 A word is an int64, so that it lies in ordinary state arrays; the arithmetic is unsigned. Numba's cache does
-not notice when a function called from another file changes: after an edit here, touch the files that import
-it.
+not notice when a function called from another file changes: after an edit here, delete what `__pycache__` has
+of the files that import it (`*.nbi`, `*.nbc`).
 """
 
 import numpy as np

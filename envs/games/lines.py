@@ -6,7 +6,8 @@ scripted players draw and by what keys states are named is, bit by bit, what `lu
 and `task_key` make of the same game.
 
 Kernels work on rows [low, high), so that threads can share a batch. Numba's cache does not notice edits in
-other files: after one in `compiled_hash`, `compiled_random` or `connect_four.solver`, touch this one.
+other files: after one in `compiled_hash`, `compiled_random` or `connect_four.solver`, delete what
+`__pycache__` has of this one.
 """
 
 import numpy as np

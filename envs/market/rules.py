@@ -8,7 +8,7 @@ Whatever is random comes in from outside, one word for each event: `draw` fills 
 from the episode's key, which no other kernel knows. So nothing can depend on what has not happened yet.
 
 Kernels work on rows [low, high), so that threads can share a batch. Numba's cache does not notice edits in
-other files: after one in `layout`, `book` or `traders`, touch this file.
+other files: after one in `layout`, `book` or `traders`, delete what `__pycache__` has of this one.
 """
 
 import numpy as np

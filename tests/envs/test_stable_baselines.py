@@ -12,8 +12,7 @@ from gymnasium.wrappers import FlattenObservation
 import ludus  # noqa: F401
 from ludus.envs.games import GAMES
 
-pytest.importorskip("stable_baselines3")
-pytest.importorskip("sb3_contrib")
+pytest.importorskip("sb3_contrib", reason="needs Stable-Baselines3: pip install sb3-contrib")
 
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.utils import get_action_masks

@@ -3,7 +3,8 @@
 A table holds what comes of every position of a pair of pieces, if both play perfectly and nobody counts
 moves: it is swept until no position is newly won or lost, and what is left is drawn. Moves are those of
 `games.minichess.engine`. Without pawns the eight symmetries of the board change nothing, so the white king
-stands on one of six squares. Numba's cache does not notice edits in `engine`: after one, touch this file.
+stands on one of six squares. Numba's cache does not notice edits in `engine`: after one, delete what
+`__pycache__` has of this file.
 """
 
 from collections.abc import Callable
