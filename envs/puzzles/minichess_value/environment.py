@@ -65,7 +65,7 @@ class MinichessValue(ChatEnv):
     - `positions` (4): how many, 1 to 8. A guess is right in one of 3ⁿ episodes.
     - `pieces` (all): which pieces meet, the sides being drawn: of `QQ`, `QR`, `RR`.
     - `weights` (None): reward weights to change, by term.
-    - `render_mode` (None): with `"ansi"`, `render()` returns the conversation.
+    - `render_mode` (None): of the conversation, `ansi` (text) or `rgb_array` (a picture).
 
     ## Version history
     - v0: first version.
