@@ -131,10 +131,10 @@ class GameChat(ChatEnv):
         """What becomes of the table by a seat's reply, before others move."""
         move, complaint = words.read_move(self.game, text)
         table = submit(self.game, state.table, state.seat, move, self.error_limit)
-        illegal = move is not None and table.errors != state.table.errors
-        if illegal:
-            complaint = words.illegal(self.game, move)
-        terms = {"illegal": float(illegal), "malformed": float(move is None)}
+        is_illegal = False
+        if move is not None and table.errors != state.table.errors:
+            is_illegal, complaint = True, words.illegal(self.game, move)
+        terms = {"illegal": float(is_illegal), "malformed": float(move is None)}
         return Submitted(table, move, terms, complaint)
 
     def tell(self, state: Seated, submitted: Submitted) -> Outcome:

@@ -144,9 +144,8 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
             told = as_action(actions.get(ghost), GHOST_ACTIONS)
             games.orders[0, number] = rules.STAY if told == OWN_WAY else told
         games.advance(move, ~self._everybody, 0, 1)
-        reward, terminated, truncated = (
-            array.item() for array in (games.rewards, games.terminated, games.truncated)
-        )
+        reward = games.rewards.item()
+        terminated, truncated = bool(games.terminated[0]), bool(games.truncated[0])
         infos = self._infos()
         infos[PACMAN]["reward_terms"] = dict(zip(RUBRIC.weights, games.terms[:, 0].tolist(), strict=True))
         if terminated or truncated:
