@@ -65,14 +65,17 @@ def played(name: str) -> tuple[Standings, str]:
     return found, render(found, games)
 
 
-def ladders_of(name: str) -> list[tuple[str, ...]]:
+FAMILIES = {
+    "Nim": (("random", "oracle:50", "oracle:75", "oracle"), ("random", "minimax:2", "minimax:4", "oracle")),
+    "LeducPoker": (("random", "oracle:50", "oracle"), ("random", "honest", "oracle")),
+}
+"""Players of growing strength, where they are not simply the game's opponents: between one that errs at times
+and one that plays by another rule no order is expected."""
+
+
+def ladders_of(name: str) -> tuple[tuple[str, ...], ...]:
     """Players of growing strength."""
-    if name == "Nim":  # those who err and those who look ahead are no one family
-        return [
-            ("random", "oracle:50", "oracle:75", "oracle"),
-            ("random", "minimax:2", "minimax:4", "oracle"),
-        ]
-    return [make_game(name).opponents]
+    return FAMILIES.get(name) or (make_game(name).opponents,)
 
 
 def out_of_order(found: Standings) -> list[str]:
