@@ -16,7 +16,7 @@ RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool.")
 
 LONG = (
     *("Assistant", "Calendar", "CodeFunctionRepl", "CodeRepair", "ConnectFour", "ConnectFourChat"),
-    *("DataAnalysis", "MathTool"),
+    *("DataAnalysis", "MathTool", "MinichessValue", "PacManVision"),
 )
 """Environments whose conformance suite takes ten seconds or more: long episodes, an oracle that searches."""
 
