@@ -270,7 +270,7 @@ class ChatEnv(gymnasium.Env[Chat, Reply]):
             return None
         if self.render_mode == "ansi":
             return transcript(list(self._messages))
-        from ludus.envs.picture import conversation_picture
+        from ludus.envs.conversation_picture import conversation_picture
 
         return conversation_picture(self._messages)
 

@@ -12,6 +12,7 @@ from ludus.agents.games import PlayedGame, rollout_games
 from ludus.agents.match import GamePlayer
 from ludus.agents.ratings import SeedPair, rate
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, Job
+from ludus.envs.games.environment import SEATS
 from ludus.trainers.config.opponents import OpponentsSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.mixture import Mixture
@@ -23,7 +24,6 @@ FIRST_SEED = 2**62
 ANCHOR_PAIRS = 200
 """Pairs of games between two anchors, from which their ratings follow."""
 
-_SIDES = ("first", "second")
 _POLICY = "the policy"
 
 
@@ -104,7 +104,7 @@ def anchor_pairs(spec: EnvironmentSpec, anchors: Sequence[str]) -> list[SeedPair
 
 def paired_jobs(spec: EnvironmentSpec, opponents: Sequence[str], pairs: int) -> list[Job]:
     """Games with each opponent, two with each seed, from either seat."""
-    seats = [EnvironmentSpec(spec.id, {**spec.arguments, "seat": seat}) for seat in _SIDES]
+    seats = [EnvironmentSpec(spec.id, {**spec.arguments, "seat": seat}) for seat in SEATS[:2]]
     return [
         (seat, EpisodeStart(FIRST_SEED + number, group=number, opponent=opponent))
         for opponent in opponents

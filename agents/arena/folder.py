@@ -31,7 +31,7 @@ class Settings:
 
     game: str
     players: Mapping[str, str]
-    """What each of them is, by name: `scripted`, or a model in a form that is safe to record."""
+    """What each of them is, by name: `scripted:NAME`, or a model in a form that is safe to record."""
     games: int
     """Of each two players that meet."""
     schedule: str

@@ -134,7 +134,7 @@ class _Play:
     """Games being played."""
 
     settings: Settings
-    policies: "_Policies"
+    policies: _Policies
     games: dict[Fixture, Game]
     journal: Journal
     concurrency: int

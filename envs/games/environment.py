@@ -16,7 +16,6 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box, Discrete
 
-from ludus.envs import spaces
 from ludus.envs.arguments import as_choice, as_integer, refuse_unknown_arguments, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start, Verdict, stream_of
 from ludus.envs.errors import ArgumentError
@@ -26,7 +25,7 @@ from ludus.envs.games.page import page
 from ludus.envs.games.player import choose, named
 from ludus.envs.games.scripted import chat_agents, native_agents
 from ludus.envs.games.table import Table, number_for, outcome, sit_down, submit, waiting
-from ludus.envs.picture import OBSERVATIONS, longest_url
+from ludus.envs.picture import OBSERVATIONS, chat_space
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.tools.content import content_key
@@ -84,7 +83,7 @@ class GameChat(ChatEnv):
         self.observation = as_choice("observation", observation, shown)
         if observation != "text":
             height, width, _ = self.game.picture(sit_down(self.game, 0).state).shape
-            self.observation_space = spaces.Chat(max_image_length=longest_url(height, width))
+            self.observation_space = chat_space(height, width)
         self.opponent = self.game.opponents[0] if opponent is None else opponent
         if not isinstance(self.opponent, str) and not callable(self.opponent):
             raise ArgumentError(

@@ -13,13 +13,14 @@ from PIL import Image
 
 import ludus  # noqa: F401
 from ludus.envs.chat import content_images, content_text, image_part, text_part, user
+from ludus.envs.conversation_picture import conversation_picture
 from ludus.envs.errors import ArgumentError
 from ludus.envs.games.catalogue import make_chat
 from ludus.envs.grid.pacman.chat.environment import PacManChat
 from ludus.envs.grid.pacman.chat.scripted import CHAT_AGENTS, read_signs
 from ludus.envs.grid.pacman.chat.vision import PacManVision
 from ludus.envs.grid.pacman.chat.where import PacManWhere
-from ludus.envs.picture import conversation_picture, from_url, longest_url, picture_part, png
+from ludus.envs.picture import from_url, longest_url, picture_part, png
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))

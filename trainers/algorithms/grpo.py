@@ -138,10 +138,11 @@ def train_grpo(
             engines: list[EngineState] = []
             games: list[PlayedGame] = []
             chances = level_chances(tasks.mixture, phase.history)
-            members = {} if league is None else league.at(step)
+            members: dict[str, Path] = {}
             if league is None:
                 play = group_player(team, tasks, chances, config, step, engines)
             else:
+                members = league.at(step)
                 play = game_player(team, tasks, chances, config, step, phase.history, members, engines, games)
             episodes, groups = sample_groups(play, config, process, baselines(phase.history))
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from ludus.envs import spaces
 from ludus.envs.arguments import as_choice, as_integer, takes_arguments_of
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import Message, system, text_part, user
@@ -29,7 +28,7 @@ from ludus.envs.grid.pacman.chat.text import (
 from ludus.envs.grid.pacman.game import EXPECTED, RUBRIC, Game, Games, failure
 from ludus.envs.grid.pacman.render import GHOST_COLOURS, ansi_frame, rgb_frame, sight
 from ludus.envs.grid.walking import DIRECTIONS, board_text, field_of_view, how_to_move, read_moves
-from ludus.envs.picture import OBSERVATIONS, longest_url, picture_part
+from ludus.envs.picture import OBSERVATIONS, chat_space, picture_part
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 
@@ -150,8 +149,7 @@ class PacManChat(ChatEnv):
         self._how = how_to_move(self.plan_limit)
         if observation != "text":
             rows, columns = self.game.view_shape
-            longest = longest_url(rows * self.pixels, columns * self.pixels)
-            self.observation_space = spaces.Chat(max_image_length=longest)
+            self.observation_space = chat_space(rows * self.pixels, columns * self.pixels)
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:

@@ -22,8 +22,8 @@ class PacManVision(PacManChat):
     The picture has `pixels` times `pixels` pixels for each cell: Pac-Man is yellow, walls are dark blue,
     pellets are dots and power pellets large ones; ghosts are red, pink, turquoise and orange, harmless ones
     bright blue or white, and dimmed while they wait at home. With `view=r` it shows the square of `2r + 1`
-    cells around Pac-Man. The same seed gives the same file. With `observation="both"` the second part begins
-    with the board as text.
+    cells around Pac-Man. The same seed gives the same pixels. With `observation="both"` the second part
+    begins with the board as text.
 
     ## Actions
     As in `ludus/PacManChat-v0`: any text with exactly one `<action>…</action>`, and in it 1 to `plan_limit`

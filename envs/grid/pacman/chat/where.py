@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from ludus.envs import spaces
 from ludus.envs.actions import action, read_action
 from ludus.envs.arguments import as_choice, as_integer
 from ludus.envs.base import ChatEnv, Outcome, Start
@@ -17,7 +16,7 @@ from ludus.envs.grid.pacman.chat.text import PACMAN_SIGN, cell_signs
 from ludus.envs.grid.pacman.game import Game, Games
 from ludus.envs.grid.pacman.render import read_sight, sight
 from ludus.envs.grid.walking import board_text
-from ludus.envs.picture import OBSERVATIONS, from_url, longest_url, picture_part
+from ludus.envs.picture import OBSERVATIONS, chat_space, from_url, picture_part
 from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent, Silent
 
@@ -131,8 +130,7 @@ class PacManWhere(ChatEnv):
         self.observation = as_choice("observation", observation, OBSERVATIONS)
         self.pixels = as_integer("pixels", pixels, 12, 64)
         if observation != "text":
-            longest = longest_url(self.game.rows * self.pixels, self.game.columns * self.pixels)
-            self.observation_space = spaces.Chat(max_image_length=longest)
+            self.observation_space = chat_space(self.game.rows * pixels, self.game.columns * pixels)
 
     @property
     def difficulties(self) -> Mapping[str, Sequence[Any]]:
