@@ -75,9 +75,7 @@ def _wrapped(text: str, lines: int) -> list[str]:
     tail = text[-lines * _COLUMNS :].expandtabs(4).splitlines()
     drawn = ("".join(sign if sign.isprintable() else "?" for sign in line) for line in tail)
     return [
-        piece
-        for line in drawn
-        for piece in textwrap.wrap(line, _COLUMNS, replace_whitespace=False, drop_whitespace=False) or [""]
+        piece for line in drawn for piece in textwrap.wrap(line, _COLUMNS, replace_whitespace=False) or [""]
     ]
 
 
