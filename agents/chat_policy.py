@@ -1,6 +1,6 @@
 """`ChatPolicy`: a model behind `/v1/chat/completions`, which renders messages and reads tool calls itself."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,10 @@ from ludus.agents.policy import Action, derive_seed
 from ludus.agents.written_calls import AUTO, WrittenCalls, call_marker, read_any
 from ludus.envs.chat import Chat, content_text
 
-_OPTIONAL = ("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "logprobs", "return_token_ids")
+_OPTIONAL = (
+    *("max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "logprobs", "return_token_ids"),
+    "response_format",
+)
 _TOKEN = 4
 """Characters in a token, about."""
 
@@ -42,6 +45,8 @@ class ChatPolicy:
     `openai`, …): the server is not told of the tools, which stand in the system message instead."""
     images: bool = False
     """Send images; otherwise the model reads `[image]`."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema that the server holds replies to, where it can."""
 
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     """The subjects of `tell`."""
@@ -131,6 +136,7 @@ class ChatPlayer:
             "min_p": sampling.min_p if sampling.min_p > 0 else None,
             "seed": seed >> 32,
             **({"logprobs": True, "return_token_ids": True} if policy.token_ids else {}),
+            "response_format": None if policy.schema is None else _response_format(policy.schema),
         }
 
     def _read(self, answer: Any) -> Action:
@@ -164,3 +170,8 @@ class ChatPlayer:
         appended = prompt[: len(seen)] == seen
         self._context = (*prompt, *action.completion_ids)
         return replace(action, prompt_ids=prompt[len(seen) :] if appended else prompt, fork=not appended)
+
+
+def _response_format(schema: Mapping[str, Any]) -> dict[str, Any]:
+    held = {"name": "reply", "schema": schema, "strict": True}
+    return {"type": "json_schema", "json_schema": held}

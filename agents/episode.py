@@ -20,6 +20,8 @@ class StopReason(StrEnum):
     TIME_LIMIT = "limit:time"
     ENVIRONMENT_FAULT = "fault:environment"
     ENGINE_FAULT = "fault:engine"
+    SCORER_FAULT = "fault:scorer"
+    """It was played to its end, but what should have scored it did not."""
     REFUSED = "refusal:server"
     GIVEN_UP = "agent:gave-up"
     """An agent from outside went on to another episode, or left."""
@@ -144,8 +146,8 @@ class Episode:
 
     @property
     def is_fault(self) -> bool:
-        """Something broke on our side: the environment, the engine, the way to the server."""
-        return self.stop in (StopReason.ENVIRONMENT_FAULT, StopReason.ENGINE_FAULT)
+        """Something broke on our side: the environment, the engine, the way to the server, a scorer."""
+        return self.stop.startswith("fault:")
 
     @property
     def is_refusal(self) -> bool:

@@ -23,6 +23,7 @@ from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
+from ludus.cli.judge import JudgeCommand
 from ludus.cli.losses import Losses
 from ludus.cli.merge import Merge
 from ludus.cli.plan import Plan
@@ -57,6 +58,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
     "arena": (Arena, "Players of a game against each other, rated."),
+    "judge": (JudgeCommand, "What a configuration's judges fall for."),
     "losses": (Losses, "A stored step's losses again; other algorithms' beside."),
     "merge": (Merge, "A LoRA adapter and its base as one model."),
     "view": (View, "Open a run's report."),
@@ -117,7 +119,7 @@ def _command(argv: list[str]) -> Any:
         hint = did_you_mean(name, _COMMANDS, otherwise=f"there are {', '.join(_COMMANDS)}")
         raise UsageError(f"there is no command {name!r}: {hint}")
     kind = _COMMANDS[name][0]
-    if kind in (Train, Plan):
+    if kind in (Train, Plan, JudgeCommand):
         words, overrides = split_overrides(words, {"help", *(field.name for field in fields(kind))})
         if {"-h", "--help"} & {*words}:
             from ludus.cli.keys import print_keys

@@ -74,7 +74,9 @@ class Labels:
 
     def __post_init__(self) -> None:
         if len(set(self.names)) < max(2, len(self.names)):
-            raise UserError(f"the labels of a judge, {list(self.names)}, should be two or more, all different")
+            raise UserError(
+                f"the labels of a judge, {list(self.names)}, should be two or more, all different"
+            )
 
     @property
     def asked(self) -> str:

@@ -35,7 +35,7 @@ from ludus.trainers.batches.minibatch import (
     scored_by_update,
     split_groups,
 )
-from ludus.trainers.checks.drift import drift_readings
+from ludus.trainers.checks.drift import drift_readings, scorer_readings
 from ludus.trainers.checks.faults import fault_readings
 from ludus.trainers.checks.finite import SKIPPED, skipped_before
 from ludus.trainers.checks.identity import (
@@ -80,6 +80,7 @@ from ludus.trainers.replay.record import STEP, TOKENIZER, recorded
 from ludus.trainers.run.directory import step_file
 from ludus.trainers.run.league import League
 from ludus.trainers.schedules import at_step, coefficient_metrics
+from ludus.trainers.scorers import Scorers
 from ludus.trainers.tasks import TaskStream
 from ludus.trainers.validation import Validation, is_out_of_patience
 
@@ -99,6 +100,7 @@ def train_grpo(
     process: Process | None = None,
     critic: Critic | None = None,
     league: League | None = None,
+    scorers: Scorers | None = None,
 ) -> None:
     """Train `policy.model`, which the team has loaded, in place on the rewards of episodes that it plays.
 
@@ -109,6 +111,7 @@ def train_grpo(
         process: What scores the steps of replies.
         critic: The value model, for credit by gae; trained beside the policy.
         league: With `config.opponents`, where its past checkpoints are.
+        scorers: With `config.scorers`, the models that score episodes.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -144,6 +147,8 @@ def train_grpo(
             else:
                 members = league.at(step)
                 play = game_player(team, tasks, chances, config, step, phase.history, members, engines, games)
+            if scorers is not None:
+                play = scorers.scoring(play, step)
             episodes, groups = sample_groups(play, config, process, baselines(phase.history))
             trained_on = [group for group in groups if not (grpo.dynamic_sampling and group.is_flat)]
             trust.before_stop = partial(store, episodes, run, step + 1, trust.tokenizer)
@@ -213,6 +218,7 @@ def train_grpo(
                 **environment_metrics(tasks.mixture, groups),
                 **game_metrics(games, groups),
                 **sampling_metrics(episodes, trained_on, grpo),
+                **({} if scorers is None else scorers.metrics()),
                 **measured,
                 **update_metrics(updates, critic is not None),
                 **({SKIPPED: float(skipped)} if skipped else {}),
@@ -220,14 +226,14 @@ def train_grpo(
                 "learning_rate": rate,
                 "position": tasks.position,
                 "tokens_per_second": completion_tokens(episodes) / (trained - began),
-                "seconds/rollout": played - began,
+                "seconds/rollout": played - began - (0.0 if scorers is None else scorers.seconds),
                 "seconds/train": trained - played,
                 "seconds/total": trained - began,
             }
             if note := anchor_note(episodes, metrics, phase.history):
                 listener.note(f"GRPO step {step + 1}: {note}")
             course = [*phase.history, metrics]
-            trust.take(drift_readings(course, grpo))
+            trust.take({**drift_readings(course, grpo), **scorer_readings(course, config.scorers)})
             if league is None:  # what is earned against others says nothing of what was earned before
                 trust.take(reward_fall(comparable(course)))
             if critic is not None:

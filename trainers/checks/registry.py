@@ -297,6 +297,21 @@ CHECKS: dict[str, Check] = {
             unit="standard errors",
         ),
         Check(
+            "planted_answers",
+            "data",
+            "scorers score planted bad answers lower than good ones, over the last steps",
+            "a model that scores episodes is taken in by answers that are known to be bad, and the policy "
+            "will find out. Take a stronger model or a clearer rubric; `ludus judge` shows what it falls for",
+        ),
+        Check(
+            "score_over_rule",
+            "data",
+            "no score rises while the rule beside it falls",
+            "the policy earns a model's score by something else than what the rule checks. Read some "
+            "episodes (ludus view); begin a new run with a gate, a lower weight or a stronger model",
+            unit="standard errors",
+        ),
+        Check(
             "reward_fall",
             "data",
             "the mean reward of the last two steps is not far below the best step's",

@@ -17,6 +17,7 @@ from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.opponents import LEAGUE, OpponentsSection
 from ludus.trainers.config.rft import RftSection
+from ludus.trainers.config.scorers import SUCCESS, ScorerSection
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.config.trust import IN_BFLOAT16, TrustSection
 from ludus.trainers.config.values import Count
@@ -74,6 +75,8 @@ class RunConfig(Section):
     """The value model of `grpo.credit = "gae"`."""
     opponents: OpponentsSection | None = None
     """Who sits on the other seats of games while training."""
+    scorers: list[ScorerSection] = Field(default_factory=list)
+    """Models that add a term to the reward of training episodes."""
     rollout: RolloutSection = RolloutSection()
     """How training episodes are played."""
     engine: EngineSection = EngineSection()
@@ -132,6 +135,7 @@ class RunConfig(Section):
             self._refuse_useless_adapter()
         self._refuse_pages_without_gpu()
         self._refuse_useless_opponents()
+        self._refuse_useless_scorers()
         if self.grpo.credit == "gae" and self.critic is None:
             raise ValueError(
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
@@ -242,6 +246,25 @@ class RunConfig(Section):
                     "place [opponents] play; drop one of the two"
                 )
 
+    def _refuse_useless_scorers(self) -> None:
+        if not self.scorers:
+            return
+        name, times = Counter(scorer.name for scorer in self.scorers).most_common(1)[0]
+        if times > 1 or name == SUCCESS:
+            raise ValueError(f'[[scorers]]: "{name}" is taken; give each a name of its own')
+        if self.rft.iterations or not self.grpo.steps:
+            raise ValueError(
+                "[[scorers]] add to the reward of GRPO, with rft.iterations = 0 and grpo.steps above 0; drop "
+                "them, or what is in their way"
+            )
+        if self.engine.kind == "vllm" and any(
+            scorer.judge is not None and scorer.judge.engine.kind == "vllm" for scorer in self.scorers
+        ):
+            raise ValueError(
+                'engine.kind = "vllm" is in this process once, for the policy; start a server for the judge, '
+                "and name its URL"
+            )
+
     def _refuse_without_environment(self) -> None:
         """Data alone is enough to fine-tune a model that is there already."""
         if not self.sft.data:
@@ -269,6 +292,7 @@ class RunConfig(Section):
     def to_toml(self) -> str:
         """The whole configuration, defaults included; `load_config` reads an equal configuration back."""
         values = self.model_dump(exclude_none=True)
-        if not self.environments:
-            del values["environments"]
+        for several in ("environments", "scorers"):
+            if not values[several]:
+                del values[several]
         return tomli_w.dumps(values)

@@ -108,6 +108,11 @@ class TrustSection(Section):
     form_over_success: Most = 6.0
     """By how many standard errors a form term rose and success fell, whichever is less, over the last 8 steps
     against the best 8 before."""
+    planted_answers: Share = 0.25
+    """The share of planted bad answers that a scorer scores no lower than good ones, over the last 8 steps,
+    once there are 8."""
+    score_over_rule: Most = 6.0
+    """The same as `form_over_success` for the term of a scorer and what is held beside it."""
     reward_fall: Most = 6.0
     """How far the mean reward of the last two steps lies below that of the best step, in standard errors,
     where it is also more than one standard deviation of an episode's return: the updates then undo what was

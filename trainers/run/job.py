@@ -46,6 +46,7 @@ from ludus.trainers.run.league import League, refuse_other_vocabularies
 from ludus.trainers.run.own_data import load_data, reserved_tasks
 from ludus.trainers.run.policy import initial_model, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
+from ludus.trainers.scorers import Scorers, refuse_unusable
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.validation import Validation
 
@@ -88,6 +89,7 @@ def _train(config: RunConfig, run: Path, listener: Listener) -> None:
         scorer(config.grpo)  # refused before priming, not after
         if config.opponents is not None:
             refuse_unplayable(mixture, config.opponents)
+        refuse_unusable(config, mixture.specs)
         held_out = hold_out_tasks(mixture, config)
         for shortage in held_out.shortages:
             listener.note(
@@ -146,6 +148,7 @@ def prime(
         policy = load_policy(initial_model(config, run), config)
         if config.engine.is_trainable:
             run_engine(policy, config).close()  # refused before priming, not after
+        Scorers(config).close()  # likewise
         everything = list(policy.model.parameters())
         trained = [parameter for parameter in everything if parameter.requires_grad]
         for section in (config.sft, config.rft, config.grpo):
@@ -265,7 +268,7 @@ def run_grpo(
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     critic = load_critic(policy, config, start)
     league = None if config.opponents is None else League(policy, config.opponents, config, run, start)
-    with team.computing_with(policy):
+    with closing(Scorers(config)) as scorers, team.computing_with(policy):
         validation = Validation(
             team,
             held_out.validation,
@@ -277,7 +280,18 @@ def run_grpo(
         torch.manual_seed(config.run.seed)
         process = process_of(config.grpo, policy.format)
         train_grpo(
-            team, policy, reference.at, config, run, tasks, listener, validation, process, critic, league
+            team,
+            policy,
+            reference.at,
+            config,
+            run,
+            tasks,
+            listener,
+            validation,
+            process,
+            critic,
+            league,
+            scorers,
         )
     tasks.close()
     if critic is not None:

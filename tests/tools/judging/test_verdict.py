@@ -52,12 +52,12 @@ def test_labels_are_read_as_they_are_spelled() -> None:
 
 
 def test_two_orders_agree_or_tie() -> None:
-    assert agreed("A", "B") == "A" and agreed("B", "A") == "B"
+    assert (agreed("A", "B"), agreed("B", "A")) == ("A", "B")
     assert agreed("A", "A") == agreed("B", "B") == agreed("tie", "A") == agreed("A", "tie") == "tie"
 
 
 def test_a_scale_is_put_on_shares() -> None:
-    assert Scale(1, 5).share(1) == 0 and Scale(1, 5).share(3) == 0.5 and Scale(1, 5).share(5) == 1
+    assert [Scale(1, 5).share(score) for score in (1, 3, 5)] == [0, 0.5, 1]
 
 
 def test_forms_without_a_choice_are_refused() -> None:
