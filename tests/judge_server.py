@@ -45,7 +45,7 @@ class JudgeServer:
                 self._send({"choices": [choice], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def close(self) -> None:

