@@ -16,6 +16,8 @@ from ludus.agents.engines import steps
 from ludus.agents.episode import Episode, StopReason, TrainingSequence
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.rollout import EpisodeStart
+from ludus.agents.scorers.base import Score, ScoreFault
+from ludus.trainers import scorers
 from ludus.trainers.algorithms import grpo
 from ludus.trainers.batches import scoring
 from ludus.trainers.checks import drift, identity, numerics
@@ -349,6 +351,31 @@ def form_for_success(patch: Patch) -> None:
     patch.setattr(grpo, "episode_metrics", lambda *arguments: of(true(*arguments), next(calls)))
 
 
+class Pleased:
+    """A judge that likes everything."""
+
+    async def score(self, episodes: Sequence[Episode]) -> list[Score | ScoreFault]:
+        return [Score(1.0) for _ in episodes]
+
+    def close(self) -> None:
+        pass
+
+
+def taken_in(patch: Patch) -> None:
+    patch.setattr(scorers, "make_scorer", lambda section: Pleased())
+
+
+def gamed(patch: Patch) -> None:
+    def of(metrics: dict[str, float], step: int) -> dict[str, float]:
+        return metrics | {"success": 0.9 - 0.5 * (step > 2), "terms/judge": 0.1 + 0.5 * (step > 2)}
+
+    taken_in(patch)
+    patch.setattr(drift, "WINDOW", 2)
+    calls = count(1)
+    true = grpo.episode_metrics
+    patch.setattr(grpo, "episode_metrics", lambda *arguments: of(true(*arguments), next(calls)))
+
+
 def collapse(patch: Patch) -> None:
     def worse(episode: Episode) -> Episode:
         reward = 0.01 * episode.sample + 0.001 * episode.group - next(calls) // 8
@@ -368,14 +395,15 @@ class Fault:
     """In which step."""
     grpo: dict[str, Any] = field(default_factory=dict)
     """Keys of `[grpo]` that it takes."""
-    more: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Keys of other tables."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """Keys of other tables, or lists of tables."""
 
 
 def nothing(patch: Patch) -> None:
     """The configuration is the fault."""
 
 
+JUDGE = {"gate": "", "judge": {"model": "http://localhost:1/v1", "rubric": "Is it right?"}}
 NO_LIMIT = dict.fromkeys(("mismatch_mean", "mismatch_max", "mismatch_bias", "mismatch_slice"), math.inf)
 FAULTS = [
     Fault(infinite_gradient, "not_finite", grpo={"max_skipped": 0}),
@@ -443,6 +471,14 @@ FAULTS = [
     ),
     Fault(short_replies, "length_drift", 4, {"steps": 4}, {"trust": {"warn": [], "truncation": 1.0}}),
     Fault(form_for_success, "form_over_success", 4, {"steps": 4}, {"trust": {"warn": [], "truncation": 1.0}}),
+    Fault(taken_in, "planted_answers", 1, {"groups": 8}, {"scorers": [{**JUDGE, "planted": 8}]}),
+    Fault(
+        gamed,
+        "score_over_rule",
+        4,
+        {"steps": 4},
+        {"scorers": [{**JUDGE, "planted": 0}], "trust": {"truncation": 1.0}},
+    ),
     Fault(collapse, "reward_fall", 3),
     Fault(skipped_task, "cursor_gap"),
 ]
@@ -452,7 +488,7 @@ def run_of(fault: Fault, primed: RunConfig) -> RunConfig:
     values = primed.model_dump(exclude={"environments", "critic"})
     values["grpo"] |= fault.grpo
     for table, keys in fault.more.items():
-        values[table] = values.get(table, {}) | keys
+        values[table] = keys if isinstance(keys, list) else values.get(table, {}) | keys
     return parse_config(values)
 
 
@@ -502,6 +538,8 @@ def test_without_a_fault_nothing_rings(tmp_path: Path, primed: RunConfig) -> Non
         "flat_groups",
         "length_drift",
         "form_over_success",
+        "planted_answers",
+        "score_over_rule",
         "reward_fall",
     }
 
