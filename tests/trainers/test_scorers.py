@@ -1,5 +1,6 @@
 """Scorers in training: what a judge adds to the reward, under which guards, and which alarm rings when."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from ludus.trainers.errors import ConfigError, TrainingDiverged
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.directory import step_file
 from ludus.trainers.run.job import train
-from ludus.trainers.scorers import Term, refuse_unusable
+from ludus.trainers.scorers import Term, make_scorer, refuse_unusable
 
 from ..judge_server import JudgeServer, candidates
 
@@ -199,3 +200,13 @@ def test_scorers_that_make_no_sense_are_refused(
     with pytest.raises(ConfigError, match=told) as refused:
         parse_config({**primed, **change})
     assert "\n" not in str(refused.value)
+
+
+def test_a_model_in_this_process_judges_too(primed: dict[str, Any], episode: Make) -> None:
+    """Tiny and untrained, it has no verdict to give, twice the same."""
+    judge = {"model": primed["model"]["path"], "rubric": RUBRIC, "max_tokens": 8}
+    scorer = make_scorer(section(judge=judge))
+    both = [asyncio.run(scorer.score([episode(1.0), episode(0.0, tokens=2)])) for _ in range(2)]
+    scorer.close()
+    assert both[0] == both[1]
+    assert all(isinstance(score, ScoreFault) for score in both[0])
