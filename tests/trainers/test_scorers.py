@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.config.scorers import ScorerSection
 from ludus.trainers.errors import ConfigError, TrainingDiverged
+from ludus.trainers.listener import Listener
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.directory import step_file
 from ludus.trainers.run.job import train
@@ -166,6 +167,33 @@ def test_a_run_whose_judge_is_down_stops_at_once_and_says_so(primed: dict[str, A
     server.close()
     with pytest.raises(Exception, match=server.url):
         train(judged(primed, server.url), tmp_path / "other")
+
+
+class Killed(Exception):
+    pass
+
+
+class Kills(Listener):
+    def progressed(self, phase: str, completed: int, metrics: Mapping[str, float]) -> None:
+        if (phase, completed) == ("grpo", 2):
+            raise Killed
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(primed: dict[str, Any], url: str, tmp_path: Path) -> None:
+    primed["grpo"] |= {"steps": 3}
+    primed["checkpoint"] = {"every": 1}
+    config = judged(primed, url, gate="", planted=2)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "killed", listener=Kills())
+    runs = [train(config, tmp_path / "killed", resume=True), train(config, tmp_path / "whole")]
+    timed = ("seconds", "tokens_per_second")
+    lines = [
+        [{k: v for k, v in line.items() if not k.startswith(timed)} for line in read_metrics(run)]
+        for run in runs
+    ]
+    assert lines[0] == lines[1]
+    weights = [(run / "models" / "final" / "model.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize(
