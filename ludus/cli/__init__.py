@@ -26,6 +26,7 @@ from ludus.cli.evaluate import Evaluate
 from ludus.cli.judge import JudgeCommand
 from ludus.cli.losses import Losses
 from ludus.cli.merge import Merge
+from ludus.cli.pairs import Pairs
 from ludus.cli.plan import Plan
 from ludus.cli.play import Play
 from ludus.cli.sandbox.build import SandboxBuild
@@ -60,6 +61,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "arena": (Arena, "Players of a game against each other, rated."),
     "judge": (JudgeCommand, "What a configuration's judges fall for."),
     "losses": (Losses, "A stored step's losses again; other algorithms' beside."),
+    "pairs": (Pairs, "Preference pairs from the groups of a run."),
     "merge": (Merge, "A LoRA adapter and its base as one model."),
     "view": (View, "Open a run's report."),
     "sandbox check": (SandboxCheck, "Attack a sandbox, and inspect this machine."),

@@ -13,7 +13,7 @@ from ludus.trainers.data.chat import COLUMNS, read_dialogue
 from ludus.trainers.data.dialogue import Dialogue
 from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.render import dialogue_rows
-from ludus.trainers.data.tables import dataset_rows, is_parquet, is_saved_dataset, json_lines, parquet_rows
+from ludus.trainers.data.tables import is_parquet, read_rows
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.data.traces import bench_dialogues, file_dialogues, is_bench_folder
 from ludus.trainers.models.forward import reach
@@ -21,8 +21,9 @@ from ludus.trainers.models.forward import reach
 
 @dataclass
 class Tally:
-    """What became of the conversations."""
+    """What became of the conversations, or pairs."""
 
+    kind: str = "conversations"
     read: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """By reason."""
@@ -40,7 +41,7 @@ class Tally:
             else ""
         )
         return (
-            f"data: {self.read:,} conversations read, {self.trained:,} to train on, {self.held_out:,} held "
+            f"data: {self.read:,} {self.kind} read, {self.trained:,} to train on, {self.held_out:,} held "
             f"out{dropped}{failed}"
         )
 
@@ -88,7 +89,7 @@ def read_data(
     """
     tally, rows = Tally(), TokenRows()
     kept: list[tuple[bytes, range]] = []  # of each conversation: its opening, its rows
-    unknown_id = _unknown_id(policy)
+    unknown_id = unknown_token(policy)
     longest = context_of(policy)
     for source in sft.data:
         before = tally.read
@@ -127,22 +128,11 @@ def dialogues(path: Path) -> Iterator[Dialogue]:
     Raises:
         DataError: as `read_data`.
     """
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file or folder to take data from; check sft.data")
-    if path.is_dir():
-        if is_bench_folder(path):
-            return bench_dialogues(path)
-        if is_saved_dataset(path):
-            return map(read_dialogue, dataset_rows(path, COLUMNS))
-        raise DataError(
-            f"{path} is a folder, but neither one that `ludus bench` wrote nor one of a dataset's "
-            "save_to_disk; name the files in it one by one"
-        )
-    if not is_parquet(path):
-        return map(read_dialogue, json_lines(path))
-    if is_episode_file(path):
+    if path.is_dir() and is_bench_folder(path):
+        return bench_dialogues(path)
+    if path.is_file() and is_parquet(path) and is_episode_file(path):
         return file_dialogues(path)
-    return map(read_dialogue, parquet_rows(path, COLUMNS))
+    return map(read_dialogue, read_rows(path, COLUMNS))
 
 
 def context_of(policy: LoadedModel) -> int:
@@ -194,7 +184,7 @@ def _masked(dialogue: Dialogue, sft: SftSection) -> Dialogue:
     return replace(dialogue, untrained=frozenset(range(len(dialogue.turns) - 1)))
 
 
-def _unknown_id(policy: LoadedModel) -> int | None:
+def unknown_token(policy: LoadedModel) -> int | None:
     """What the tokenizer writes for text that it has no token for. Some name a token for it that they never
     use, such as the end of a turn."""
     id = policy.tokenizer.unk_token_id

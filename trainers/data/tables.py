@@ -36,8 +36,31 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / _SPLITS).is_file() or (folder / _STATE).is_file()
 
 
-def json_lines(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a file, or of a folder that `datasets` saved.
+
+    Args:
+        columns: Those to read, as far as they are there.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file or folder to take data from; check its name")
+    if path.is_dir():
+        if is_saved_dataset(path):
+            return dataset_rows(path, columns)
+        raise DataError(
+            f"{path} is a folder, but not one of a dataset's save_to_disk; name the files in it one by one"
+        )
+    return parquet_rows(path, columns) if is_parquet(path) else json_lines(path, columns)
+
+
+def json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Empty lines are passed over.
+
+    Args:
+        columns: Those that are wanted; a line may have others.
 
     Raises:
         DataError: a line is no JSON object.
@@ -55,15 +78,14 @@ def json_lines(path: Path) -> Iterator[Row]:
                 ) from None
             except json.JSONDecodeError as error:
                 raise DataError(
-                    f"{place}: not JSON ({error.msg}, column {error.colno}); a line is one conversation, "
-                    "written as one JSON object"
+                    f"{place}: not JSON ({error.msg}, column {error.colno}); a line is one JSON object"
                 ) from None
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{place}: cannot be read as JSON ({str(error)[:100]})") from None
             if not isinstance(values, dict):
                 raise DataError(
-                    f"{place}: a JSON {_kind(values)}, not an object; write one conversation a line, as "
-                    '{"messages": [...]}'
+                    f"{place}: a JSON {_kind(values)}, not an object; write one object a line, with the keys "
+                    f"{', '.join(columns)}"
                 )
             yield Row(place, values)
 

@@ -32,7 +32,7 @@ def bench_dialogues(folder: Path) -> Iterator[Dialogue]:
         BenchError: the folder is damaged.
         DataError: an environment cannot be made, so its tools are unknown.
     """
-    yield from _dialogues(folder, open_folder(folder).episodes())
+    yield from dialogues_of(folder, open_folder(folder).episodes())
 
 
 def file_dialogues(path: Path) -> Iterator[Dialogue]:
@@ -41,10 +41,18 @@ def file_dialogues(path: Path) -> Iterator[Dialogue]:
         EpisodeFileError: the file is damaged.
         DataError: as `bench_dialogues`.
     """
-    yield from _dialogues(path, read_episodes(path))
+    yield from dialogues_of(path, read_episodes(path))
 
 
-def _dialogues(source: Path, episodes: list[Episode]) -> Iterator[Dialogue]:
+def dialogues_of(source: Path, episodes: list[Episode]) -> Iterator[Dialogue]:
+    """One for each episode, in order.
+
+    Args:
+        source: Where they were read.
+
+    Raises:
+        DataError: as `bench_dialogues`.
+    """
     tools: dict[str, list[dict[str, Any]]] = {}
     for number, episode in enumerate(episodes, 1):
         place = f"{source}, episode {number} ({episode.environment}, seed {episode.seed})"
