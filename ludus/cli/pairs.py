@@ -30,7 +30,9 @@ class Pairs:
 
     def execute(self) -> int:
         if self.most < 1:
-            raise UsageError(f"--most {self.most}: a group gives at least one pair, or none that is asked for")
+            raise UsageError(
+                f"--most {self.most}: a group gives at least one pair, or none that is asked for"
+            )
         source = Path(self.source)
         from ludus.trainers.data.errors import DataError
         from ludus.trainers.data.group_pairs import Count, group_pairs

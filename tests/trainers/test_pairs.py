@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode, StopReason
@@ -45,6 +45,7 @@ sides = st.tuples(st.booleans(), texts).map(
 )
 
 
+@settings(deadline=None, max_examples=30)  # files are flushed to the disk
 @given(
     texts,
     sides,

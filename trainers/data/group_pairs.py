@@ -33,16 +33,18 @@ class Contrast:
 def contrasts(
     group: Sequence[Episode], judge: Judge, most: int = 1, least_margin: float = 0.0
 ) -> list[Contrast]:
-    """The best episode against the worst, the second best against the second worst, and so on. Of episodes with
-    the same replies the first counts, of those judged the same the first comes first.
+    """The best episode against the worst, the second best against the second worst, and so on. Of episodes
+    with the same replies the first counts, of those judged the same the first comes first.
 
     Args:
         group: Episodes with the same start, all scored.
         most: How many at most.
         least_margin: A smaller margin is no contrast; nor is 0.
     """
-    distinct = {json.dumps([turn.reply for turn in episode.turns]): episode for episode in reversed(group)}
-    ranked = sorted(reversed(distinct.values()), key=lambda episode: -judge(episode))
+    distinct: dict[str, Episode] = {}
+    for episode in group:
+        distinct.setdefault(json.dumps([turn.reply for turn in episode.turns]), episode)
+    ranked = sorted(distinct.values(), key=lambda episode: -judge(episode))
     found = (
         Contrast(best, worst, judge(best) - judge(worst))
         for best, worst in zip(ranked, reversed(ranked), strict=True)
@@ -51,8 +53,8 @@ def contrasts(
 
 
 def judge_by(name: str) -> Judge:
-    """What judges by `success`, by `reward` (the episode's return), or by a reward term of that name, summed over
-    the turns."""
+    """What judges by `success`, by `reward` (the episode's return), or by a reward term of that name, summed
+    over the turns."""
     if name == "success":
         return lambda episode: float(episode.success)
     if name == "reward":
@@ -74,8 +76,8 @@ class Count:
 def group_pairs(
     source: Path, by: str, most: int = 1, least_margin: float = 0.0, count: Count | None = None
 ) -> Iterator[Pair]:
-    """Pairs from a run's folder (its training episodes, never those of an evaluation), a folder of `ludus bench` or
-    an episode file.
+    """Pairs from a run's folder (its training episodes, never those of an evaluation), a folder of `ludus
+    bench` or an episode file.
 
     Args:
         by: See `judge_by`.
@@ -111,12 +113,15 @@ def _episodes(source: Path) -> Iterator[tuple[Path, list[Episode]]]:
     elif source.is_file():
         yield source, read_episodes(source)
     else:
-        files = [*sorted(source.glob("episodes/rft-*.parquet")), *sorted(source.glob("episodes/train-*.parquet"))]
+        files = [
+            *sorted(source.glob("episodes/rft-*.parquet")),
+            *sorted(source.glob("episodes/train-*.parquet")),
+        ]
         if not files:
             raise DataError(
-                f"{source} has no training episodes to make pairs of: a run keeps those of rejection sampling "
-                "(rft.iterations) and of every grpo.store_every-th step; name one that has, a folder of ludus "
-                "bench, or an episode file"
+                f"{source} has no training episodes to make pairs of: a run keeps those of rejection "
+                "sampling (rft.iterations) and of every grpo.store_every-th step; name one that has, a "
+                "folder of ludus bench, or an episode file"
             )
         for path in files:
             yield path, read_episodes(path)

@@ -3,13 +3,15 @@
 | column | what it holds |
 |---|---|
 | `prompt` | the messages that both go on from: a list, or a text (one user message); optional |
-| `chosen`, `rejected` | the messages of each way on, the assistant's replies and what was answered: a list, or a text (one reply) |
+| `chosen`, `rejected` | the messages of each way on, the assistant's replies and what was answered: a list,
+or a text (one reply) |
 | `tools` | tools in OpenAI's form: a list, or its JSON; optional |
 | `margin` | how much better the chosen one is, in the units of what judged; optional |
 | `source` | what judged; optional |
 
-These are TRL's names. Where `chosen` and `rejected` begin with the prompt, or where there is no prompt and they
-begin alike, that part is the prompt. Messages are those of `ludus.trainers.data.chat`. Other columns are not read.
+These are TRL's names. Where `chosen` and `rejected` begin with the prompt, or where there is no prompt and
+they begin alike, that part is the prompt. Messages are those of `ludus.trainers.data.chat`. Other columns are
+not read.
 """
 
 import json
@@ -96,7 +98,9 @@ def read_pair(row: Row) -> Pair:
     """
     values, place = row.values, row.place
     prompt = values.get("prompt")
-    prompt = [user(prompt)] if isinstance(prompt, str) and prompt else _messages(place, "prompt", prompt or [])
+    prompt = (
+        [user(prompt)] if isinstance(prompt, str) and prompt else _messages(place, "prompt", prompt or [])
+    )
     chosen, rejected = (_side(row, name) for name in ("chosen", "rejected"))
     if prompt:
         chosen, rejected = (
@@ -133,14 +137,14 @@ def write_pairs(path: Path, pairs: Iterable[Pair]) -> int:
         raise DataError(f"{path}: pairs are written as {' or '.join(SUFFIXES)}, by the file's suffix")
     count = 0
     with replacing_file(path) as scratch:
-        if path.suffix == ".jsonl":
-            with scratch.open("w", encoding="utf-8") as file:
-                for count, pair in enumerate(pairs, 1):
-                    file.write(json.dumps(_values(pair), ensure_ascii=False) + "\n")
-        else:
+        if path.suffix == ".parquet":
             rows = [_arrow_values(pair) for pair in pairs]
-            count = len(rows)
             pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), scratch, compression="zstd")
+            return len(rows)
+        with scratch.open("w", encoding="utf-8") as file:
+            for pair in pairs:
+                file.write(json.dumps(_values(pair), ensure_ascii=False) + "\n")
+                count += 1
     return count
 
 
@@ -174,7 +178,8 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
     ]
 )
-"""Of Parquet. A column of structs has one type, so that the arguments of calls and the tools are JSON there."""
+"""Of Parquet. A column of structs has one type, so that the arguments of calls and the tools are JSON
+there."""
 
 
 def _values(pair: Pair) -> dict[str, Any]:
@@ -247,7 +252,8 @@ def _margin(place: str, given: Any) -> float | None:
         raise DataError(f"{place}: margin is {str(given)[:60]!r}; it is a finite number, or left out")
     if given < 0:
         raise DataError(
-            f"{place}: margin is {given:g}, so the rejected one is the better; swap the two, or leave margin out"
+            f"{place}: margin is {given:g}, so the rejected one is the better; swap the two, or leave margin "
+            "out"
         )
     return float(given)
 
