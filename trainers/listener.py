@@ -16,6 +16,7 @@ Phase = Literal[
     "sft",
     "evaluation-primed",
     "rft",
+    "preferences",
     "grpo",
     "evaluation-best",
     "evaluation-final",
@@ -32,16 +33,16 @@ class Listener:
 
         Args:
             phase: Which one.
-            total: Its length: optimiser steps in `sft`, `rft` and `grpo`, episodes in the others; 0 if
-                unknown (`model`, `data`).
+            total: Its length: optimiser steps in `sft`, `rft`, `preferences` and `grpo`, episodes in the
+                others; 0 if unknown (`model`, `data`).
             completed: How much of it is already done (above 0 only after a resume).
         """
 
     def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
         """A step is done: `completed` of `total`.
 
-        In `sft`, `rft` and `grpo`, `metrics` is the line of `metrics.jsonl` without `phase` and `step`.
-        In other phases it holds running means such as `success` and `reward`, and may be empty.
+        In `sft`, `rft`, `preferences` and `grpo`, `metrics` is the line of `metrics.jsonl` without `phase`
+        and `step`. In other phases it holds running means such as `success` and `reward`, and may be empty.
         """
 
     def phase_ended(self, phase: Phase, seconds: float) -> None:

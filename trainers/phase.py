@@ -1,4 +1,4 @@
-"""`TrainingPhase`, shared by the loops of SFT, RFT and GRPO: resuming, recording, checkpoints, Ctrl-C."""
+"""`TrainingPhase`, shared by the loops of all algorithms: resuming, recording, checkpoints, Ctrl-C."""
 
 import signal
 import threading
@@ -52,7 +52,7 @@ class TrainingPhase:
     def __init__(
         self,
         run: Path,
-        name: Literal["sft", "rft", "grpo"],
+        name: Literal["sft", "rft", "preferences", "grpo"],
         total: int,
         model: torch.nn.Module,
         optimizer: Optimizer,

@@ -28,6 +28,7 @@ TITLES: dict[Phase, str] = {
     "sft": "priming",
     "evaluation-primed": "evaluation",
     "rft": "rejection sampling",
+    "preferences": "preferences",
     "grpo": "GRPO",
     "evaluation-best": "evaluation of the best weights",
     "evaluation-final": "evaluation",
@@ -38,6 +39,8 @@ SHOWN: dict[str, str] = {
     "fault_share": "fault share",
     "loss": "loss",
     "heldout_loss": "held-out loss",
+    "accuracy": "accuracy",
+    "margin": "margin",
     "entropy": "entropy",
     "kl": "KL to primed",
     "completion_tokens": "tokens per turn",
@@ -86,6 +89,7 @@ class Tracker:
             "sft": config.sft.steps,
             "evaluation-primed": episodes,
             "rft": config.rft.iterations * config.rft.steps,
+            "preferences": config.preferences.steps,
             "grpo": config.grpo.steps,
             "evaluation-best": episodes if config.grpo.steps and config.validation.every else 0,
             "evaluation-final": episodes,
@@ -290,7 +294,7 @@ def watch(config: RunConfig, directory: Path) -> Iterator[Listener]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield PlainProgress(tracker, console)
         return
-    played = ", ".join(environment.id for environment in config.played) or ", ".join(config.sft.data)
-    listener = LiveProgress(tracker, f"{played} → {directory}", console)
+    names = [environment.id for environment in config.played] or [*config.sft.data, *config.preferences.data]
+    listener = LiveProgress(tracker, f"{', '.join(names)} → {directory}", console)
     with listener.live:
         yield listener

@@ -74,7 +74,7 @@ def test_nothing_heavy_is_loaded() -> None:
         ({"engine": {"openai": {"ulr": "x"}}}, ['"engine.openai.ulr"', "did you mean url"]),
         (
             {"engine": {"kind": "openai", "openai": {"url": "http://localhost:1"}}},
-            ['engine.kind = "openai"', "rft.iterations = 0 and grpo.steps = 0"],
+            ['engine.kind = "openai"', "preferences.steps = 0 and grpo.steps = 0"],
         ),
         ({"grpo": {"steps": -1}}, ["grpo.steps", "-1"]),
         ({"grpo": {"steps": True}}, ["grpo.steps", "integer"]),

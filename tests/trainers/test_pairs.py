@@ -172,3 +172,14 @@ def test_pairs_of_an_episode_file_go_on_from_what_its_episodes_share(tmp_path: P
         [*group_pairs(path, "sucess")]
     with pytest.raises(DataError, match="has no training episodes"):
         [*group_pairs(tmp_path, "success")]
+
+
+def test_a_run_gives_its_training_episodes_alone(tmp_path: Path) -> None:
+    spec = EnvironmentSpec("ludus/Arithmetic-v0")
+    (tmp_path / "episodes").mkdir()
+    for seed, name in enumerate(("train-000020", "evaluation-final", "rft-000001")):
+        starts = [EpisodeStart(seed)]
+        episodes = [e for agent in ("null", "oracle") for e in rollout(ScriptedPolicy(agent), spec, starts)]
+        write_episodes(tmp_path / "episodes" / f"{name}.parquet", episodes)
+    pairs = [*group_pairs(tmp_path, "reward")]
+    assert [Path(pair.place.partition(",")[0]).stem for pair in pairs] == ["rft-000001", "train-000020"]

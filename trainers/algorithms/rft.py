@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Literal
 
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.models import LoadedModel
@@ -33,7 +34,7 @@ from ludus.trainers.opponents import opponent_of
 from ludus.trainers.parallel.play import play, play_games
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.phase import TrainingPhase
-from ludus.trainers.tasks import Task, TaskStream
+from ludus.trainers.tasks import Purpose, Task, TaskStream
 
 
 def train_rft(
@@ -197,10 +198,32 @@ def play_iteration(team: Team, tasks: Sequence[Task], config: RunConfig, run: Pa
         TrainingDiverged: if too many of them faulted.
         RunError: if the disk is full.
     """
+    episodes = play_groups(team, tasks, config.rft.samples, config, "rft", iteration)
+    path = episode_file(run, iteration)
+    with disk_errors(path):
+        write_episodes(path, episodes)
+
+
+def play_groups(
+    team: Team,
+    tasks: Sequence[Task],
+    samples: int,
+    config: RunConfig,
+    phase: Literal["rft", "preferences"],
+    iteration: int,
+) -> list[Episode]:
+    """Play so many episodes of each task, a group.
+
+    Args:
+        iteration: Of the phase, counted from 0.
+
+    Raises:
+        TrainingDiverged: if too many of them faulted.
+    """
     jobs = [
-        (task.spec, EpisodeStart(task.seed, group, sample, _opponent(config, iteration, group)))
+        (task.spec, EpisodeStart(task.seed, group, sample, _opponent(config, phase, iteration, group)))
         for group, task in enumerate(tasks)
-        for sample in range(config.rft.samples)
+        for sample in range(samples)
     ]
     temperature = config.rollout.temperature
     if config.opponents is None:
@@ -208,17 +231,15 @@ def play_iteration(team: Team, tasks: Sequence[Task], config: RunConfig, run: Pa
     else:
         games, _ = play_games(team, jobs, temperature, {})
         episodes = [episode for game in games for episode in game.episodes]
-    when = f"RFT iteration {iteration + 1}"
+    when = f"RFT iteration {iteration + 1}" if phase == "rft" else f"{phase} step {iteration + 1}"
     if told := alarm(CHECKS["fault_share"], fault_share(episodes), config.trust, when):
         raise TrainingDiverged(told)
-    path = episode_file(run, iteration)
-    with disk_errors(path):
-        write_episodes(path, episodes)
+    return episodes
 
 
-def _opponent(config: RunConfig, iteration: int, group: int) -> str:
+def _opponent(config: RunConfig, phase: Purpose, iteration: int, group: int) -> str:
     section = config.opponents
-    return "" if section is None else opponent_of(section, config.run.seed, "rft", iteration, group, [], [])
+    return "" if section is None else opponent_of(section, config.run.seed, phase, iteration, group, [], [])
 
 
 def read_iteration(run: Path, iteration: int) -> list[Episode]:

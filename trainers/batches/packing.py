@@ -114,12 +114,17 @@ def even_budget(rows: Sequence[TrainingSequence], token_budget: int, parts: int,
     about the same size."""
     if parts == 1:
         return token_budget
+    tokens = input_tokens(rows, shares)
+    count = parts * max(1, -(-tokens // (parts * token_budget)))
+    return max(1, -(-tokens // count))
+
+
+def input_tokens(rows: Sequence[TrainingSequence], shares: bool = True) -> int:
+    """Of the rows in one micro-batch."""
     forest = Forest(shares)
     for _, row in _inputs(rows, [_sampled_places(index, row) for index, row in enumerate(rows)]):
         forest.add(row)
-    tokens = forest.tokens
-    count = parts * max(1, -(-tokens // (parts * token_budget)))
-    return max(1, -(-tokens // count))
+    return forest.tokens
 
 
 def _inputs(rows: Sequence[TrainingSequence], sampled: Sequence[Sequence[int]]) -> Iterator[tuple[int, Ids]]:

@@ -11,7 +11,10 @@ SKIPPED = "skipped_in_a_row"
 """The metric: how many steps, up to this one, were skipped. Not there where a step was taken."""
 
 
-def check_loss(loss: float, config: OptimizerSection, phase: Literal["sft", "rft"], step: int) -> None:
+Phase = Literal["sft", "rft", "preferences"]
+
+
+def check_loss(loss: float, config: OptimizerSection, phase: Phase, step: int) -> None:
     """
     Args:
         step: Counted from 0.
@@ -31,7 +34,7 @@ def norm_metrics(
     norm: float,
     history: Sequence[Mapping[str, float | str]],
     config: OptimizerSection,
-    phase: Literal["sft", "rft"],
+    phase: Phase,
     step: int,
 ) -> dict[str, float]:
     """The gradient's norm, or how many steps were skipped because it was not finite.

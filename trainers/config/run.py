@@ -16,6 +16,7 @@ from ludus.trainers.config.evaluation import EvaluationSection, ValidationSectio
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.opponents import LEAGUE, OpponentsSection
+from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.scorers import SUCCESS, ScorerSection
 from ludus.trainers.config.sft import SftSection
@@ -45,7 +46,7 @@ class CheckpointSection(Section):
     """When the training state is saved."""
 
     every: Count = 20
-    """Steps between two checkpoints, in SFT, RFT and GRPO alike."""
+    """Steps between two checkpoints, in every phase that trains."""
     keep: Count = 2
     """How many of the last checkpoints stay on disk."""
 
@@ -66,7 +67,9 @@ class RunConfig(Section):
     sft: SftSection = SftSection()
     """Priming on demonstrations."""
     rft: RftSection = RftSection()
-    """Rejection sampling, between priming and GRPO."""
+    """Rejection sampling, after priming."""
+    preferences: PreferencesSection = PreferencesSection()
+    """Training on pairs of replies, between rejection sampling and GRPO."""
     grpo: GrpoSection = GrpoSection()
     """Training on rewards."""
     trust: TrustSection = TrustSection()
@@ -119,11 +122,11 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if not self.engine.is_trainable and (self.sft.steps or self.rft.iterations or self.grpo.steps):
+        if not self.engine.is_trainable and (self.sft.steps or any(self.after_priming.values())):
+            *others, last = (f"{key} = 0" for key in ("sft.steps", *self.after_priming))
             raise ValueError(
                 f'engine.kind = "{self.engine.kind}" plays with weights of its own, which training would '
-                "not change: take the embedded engine, or evaluate only (sft.steps = 0, rft.iterations = 0 "
-                "and grpo.steps = 0)"
+                f"not change: take the embedded engine, or evaluate only ({', '.join(others)} and {last})"
             )
         if self.rollout.sampling(1.0).is_truncated and not self.engine.records_kept:
             raise ValueError(
@@ -194,14 +197,21 @@ class RunConfig(Section):
                 "model.train_embeddings = false is for training without [adapter], which leaves the "
                 "embeddings as they are anyway; drop it"
             )
-        if not (self.sft.steps or self.rft.iterations or self.grpo.steps):
+        if not (self.sft.steps or any(self.after_priming.values())):
+            *others, last = ("sft.steps", *self.after_priming)
             raise ValueError(
-                "[adapter] is trained by nothing, as sft.steps, rft.iterations and grpo.steps are 0; raise "
-                "one of them, or drop [adapter]"
+                f"[adapter] is trained by nothing, as {', '.join(others)} and {last} are 0; raise one of "
+                "them, or drop [adapter]"
             )
 
     def _refuse_pages_without_gpu(self) -> None:
-        tables = {"sft": self.sft, "rft": self.rft, "grpo": self.grpo, "critic": self.critic}
+        tables = {
+            "sft": self.sft,
+            "rft": self.rft,
+            "preferences": self.preferences,
+            "grpo": self.grpo,
+            "critic": self.critic,
+        }
         for name, table in tables.items():
             if table is None or not table.optimizer.startswith("paged"):
                 continue
@@ -219,7 +229,7 @@ class RunConfig(Section):
                     "[opponents] there are no seats; add it, or take another advantage"
                 )
             return
-        if not (self.rft.iterations or self.grpo.steps):
+        if not (self.rft.iterations or self.preferences.is_online or self.grpo.steps):
             raise ValueError(
                 "[opponents] are played against while training on rewards, and rft.iterations and grpo.steps "
                 "are 0; raise one of them, or drop [opponents]"
@@ -229,9 +239,10 @@ class RunConfig(Section):
                 f"[opponents] include past checkpoints with engines of their own in this process, and "
                 f'engine.kind = "{self.engine.kind}" is there once: take the embedded engine'
             )
-        if self.rft.iterations and LEAGUE in self.opponents.weights:
+        earlier = "rft.iterations" if self.rft.iterations else "preferences.steps"
+        if (self.rft.iterations or self.preferences.is_online) and LEAGUE in self.opponents.weights:
             raise ValueError(
-                "opponents.weights.league: the league grows with the steps of GRPO, and rft.iterations come "
+                f"opponents.weights.league: the league grows with the steps of GRPO, and {earlier} come "
                 "before; drop one of the two"
             )
         if self.grpo.advantage == "reinforce_pp":
@@ -266,23 +277,37 @@ class RunConfig(Section):
             )
 
     def _refuse_without_environment(self) -> None:
-        """Data alone is enough to fine-tune a model that is there already."""
-        if not self.sft.data:
+        """Data alone is enough to fine-tune a model that is there already, or to train it on preferences."""
+        if not (self.sft.data or self.preferences.data):
             raise ValueError(
                 "what should the agent be trained on? Add [environment] with an id, [[environments]] for "
-                "several, or sft.data to fine-tune on data alone"
+                "several, or sft.data or preferences.data to train on data alone"
+            )
+        if self.sft.demonstrates:
+            raise ValueError(
+                f"sft.steps = {self.sft.steps} primes on demonstrations, and there is no [environment] to "
+                "show them in; add one, or leave priming out with sft.steps = 0"
             )
         if self.model.path == "small":
             raise ValueError(
                 'model.path = "small" builds a tokenizer from an environment\'s text, and there is no '
                 "[environment]; add one, or name a model in model.path"
             )
-        if self.rft.iterations or self.grpo.steps:
-            key = "rft.iterations" if self.rft.iterations else "grpo.steps"
-            raise ValueError(
-                f"there is no [environment] whose rewards could be trained on; add one, or fine-tune on data "
-                f"alone with {key} = 0"
-            )
+        for key, count in self.after_priming.items():
+            if count and not (key == "preferences.steps" and self.preferences.data):
+                raise ValueError(
+                    f"there is no [environment] whose rewards could be trained on; add one, or train on data "
+                    f"alone with {key} = 0"
+                )
+
+    @property
+    def after_priming(self) -> dict[str, int]:
+        """How long each phase trains that comes after priming, by its key, in order; 0 leaves it out."""
+        return {
+            "rft.iterations": self.rft.iterations,
+            "preferences.steps": self.preferences.steps,
+            "grpo.steps": self.grpo.steps,
+        }
 
     @property
     def played(self) -> list[EnvironmentSection]:

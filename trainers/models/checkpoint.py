@@ -33,7 +33,7 @@ class Progress:
     """How far training has come; everything but tensors."""
 
     phase: str
-    """`sft`, `rft` or `grpo`."""
+    """`sft`, `rft`, `preferences` or `grpo`."""
     step: int
     """Steps of the phase that are done."""
     position: int

@@ -26,7 +26,8 @@ class Remedy:
 def largest_batch(config: RunConfig, work: Work, memory: int) -> tuple[int, bool]:
     """The largest `microbatch_tokens`, a power of two or 0, with which a run fits into so many bytes; and
     whether a whole step then is one micro-batch, so that more would change nothing."""
-    whole = max(sum(len(row.ids) for row in rows) for rows in (work.fine_tuned, work.sampled))
+    compared = [row for pair in work.preferred for side in pair for row in side]
+    whole = max(sum(len(row.ids) for row in rows) for rows in (work.fine_tuned, work.sampled, compared))
 
     def fits(tokens: int) -> bool:
         return plan(_with_batch(config, tokens), work).run.total <= memory
@@ -43,7 +44,9 @@ def longest_context(config: RunConfig, work: Work, memory: int) -> int:
         sampled = tokens // 2
         row = of_length(tokens, sampled)
         rows = [row] * len(work.sampled)
-        return plan(config, replace(work, fine_tuned=[row], sampled=rows)).run.total <= memory
+        pairs = [([row], [row])] * bool(work.preferred)
+        longest = replace(work, fine_tuned=[row], sampled=rows, preferred=pairs)
+        return plan(config, longest).run.total <= memory
 
     return min(work.context, _largest(fits, work.context))
 
@@ -92,8 +95,8 @@ def _with_batch(config: RunConfig, tokens: int) -> RunConfig:
 
 
 def _tables(config: RunConfig) -> list[str]:
-    used = {"sft": config.sft.steps, "rft": config.rft.iterations, "grpo": config.grpo.steps}
-    return [table for table, steps in used.items() if steps]
+    used = {"sft.steps": config.sft.steps, **config.after_priming}
+    return [key.partition(".")[0] for key, steps in used.items() if steps]
 
 
 def _changed(config: RunConfig, settings: Mapping[str, str]) -> RunConfig:

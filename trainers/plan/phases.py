@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.steps import Batch, Request
 from ludus.agents.models import LoadedModel
-from ludus.trainers.algorithms import grpo, sft
+from ludus.trainers.algorithms import grpo, preferences, sft
 from ludus.trainers.batches.minibatch import Minibatch
 from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
+from ludus.trainers.batches.pairs import Pair, pack_pairs
 from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.config.critic import CriticSection
 from ludus.trainers.config.optimizer import OptimizerSection
@@ -67,6 +68,27 @@ class Models:
             optimizer = build_optimizer(self.policy.model, section, self.config.model.masters)
         self._begin(optimizer)
         yield optimizer
+
+    @contextmanager
+    def preferring(self) -> Iterator[Optimizer]:
+        """Inside, what preferences train with is there: the optimiser and, where pairs are played, the
+        reference."""
+        with self.ledger, self.ledger.counting(REFERENCE):
+            reference = beside(self.policy.model) if self.config.preferences.is_online else None
+        with self.optimizing(self.config.preferences) as optimizer:
+            yield optimizer
+        del reference
+
+    def comparing(self, optimizer: Optimizer, pairs: Sequence[Pair]) -> Bytes:
+        """An optimiser step on preferences."""
+        section = self.config.preferences
+        packed = pack_pairs(pairs, section.microbatch_tokens, self.config.run.workers)
+        largest = max(packed, key=lambda batch: (batch.micro.tokens, len(batch.micro.places_P)))
+        pieces = [(largest, torch.zeros_like(largest.tokens_P2))] * min(len(packed), 2)
+        return self.step(
+            [optimizer],
+            lambda: preferences.accumulate_gradients(self.member, (pieces, section, len(pairs), 1)),
+        )
 
     @contextmanager
     def beside(self) -> Iterator[Critic | None]:

@@ -1,13 +1,14 @@
 """`plan`: what a run takes at most in each of its phases, and of what that consists."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from ludus.agents.adapters.files import base_quantization
 from ludus.agents.engines.schedule import context_of
+from ludus.trainers.batches.pairs import Pair
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.mixture import mixture_of
@@ -67,6 +68,8 @@ class Work:
     """A batch of priming."""
     sampled: Rows = ()
     """The episodes of a step that samples, in groups."""
+    preferred: Sequence[Pair] = ()
+    """A batch of preferences."""
 
 
 def work_of(config: RunConfig) -> Work:
@@ -92,14 +95,19 @@ def _rows_of(config: RunConfig, source: Source) -> Work:
     if config.sft.steps:
         fine_tuned = made.fine_tuned_on(config, policy, mixture)
     if mixture.members:
-        by_grpo = config.grpo.steps or not config.rft.iterations
-        groups, size = (
-            (config.grpo.groups, config.grpo.group_size)
-            if by_grpo
-            else (config.rft.tasks, config.rft.samples)
-        )
+        groups, size = _groups(config)
         sampled = made.sampled(config, policy, mixture, groups, size, context)
-    return Work(source, 0, context, fine_tuned, sampled)
+    preferred = made.preferred(config, policy, sampled) if config.preferences.steps else ()
+    return Work(source, 0, context, fine_tuned, sampled, preferred)
+
+
+def _groups(config: RunConfig) -> tuple[int, int]:
+    """How many starts a step plays, and episodes of each."""
+    if config.preferences.is_online and not config.grpo.steps:
+        return config.preferences.tasks, config.preferences.samples
+    if config.rft.iterations and not config.grpo.steps:
+        return config.rft.tasks, config.rft.samples
+    return config.grpo.groups, config.grpo.group_size
 
 
 def _refuse_uncounted(config: RunConfig, source: Source) -> None:
@@ -109,7 +117,13 @@ def _refuse_uncounted(config: RunConfig, source: Source) -> None:
             f'engine.kind = "{config.engine.kind}": what it takes is not counted; plan with the embedded '
             "engine, and see the rows for weights and training"
         )
-    sections = {"sft": config.sft, "rft": config.rft, "grpo": config.grpo, "critic": config.critic}
+    sections = {
+        "sft": config.sft,
+        "rft": config.rft,
+        "preferences": config.preferences,
+        "grpo": config.grpo,
+        "critic": config.critic,
+    }
     quantized: str = config.model.quantize
     if quantized == "none" and source.folder != source.base:
         quantized = base_quantization(source.folder)
@@ -162,6 +176,13 @@ def _phases(models: Models, work: Work) -> Iterator[tuple[str, Bytes]]:
         with models.optimizing(config.rft):
             yield "rejection", models.sampling(work.sampled, episodes, config.rollout.temperature)
         yield "fine-tuning", models.fine_tuning(config.rft, work.sampled[: config.rft.batch_episodes])
+    if config.preferences.steps:
+        section = config.preferences
+        with models.preferring() as optimizer:
+            if section.is_online:
+                episodes = section.tasks * section.samples
+                yield "pairs", models.sampling(work.sampled, episodes, config.rollout.temperature)
+            yield "preferences", models.comparing(optimizer, work.preferred)
     if config.grpo.steps:
         episodes = config.grpo.groups * config.grpo.group_size
         with models.optimizing(config.grpo) as optimizer, models.beside() as critic:

@@ -77,6 +77,7 @@ def smallest_run(config: RunConfig, model: Path) -> RunConfig:
                 **least,
             ),
             "rft": changed(config.rft, iterations=min(1, config.rft.iterations), steps=1, **least),
+            "preferences": changed(config.preferences, steps=min(1, config.preferences.steps), **least),
             "grpo": changed(
                 config.grpo,
                 steps=min(1, config.grpo.steps),

@@ -8,9 +8,11 @@ from random import Random
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import LoadedModel
 from ludus.trainers.algorithms.sft import demonstrate
+from ludus.trainers.batches.pairs import Pair
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
-from ludus.trainers.data.read import read_data
+from ludus.trainers.data.preferences import read_preferences
+from ludus.trainers.data.read import Reserved, read_data
 from ludus.trainers.mixture import Mixture
 from ludus.trainers.tasks import Purpose, Task, TaskStream
 
@@ -58,6 +60,21 @@ def sampled(
 
     starts = [longest(task) for task in _tasks(config, mixture, "grpo", groups)]
     return [_longest(row) for rows in starts for _ in range(size) for row in rows]
+
+
+def preferred(config: RunConfig, policy: LoadedModel, sampled: Rows) -> list[Pair]:
+    """A batch of preferences: the longest pairs of the data, or a step's episodes two by two.
+
+    Raises:
+        DataError: as `read_preferences`.
+    """
+    section = config.preferences
+    if not section.data:
+        pairs = section.tasks * section.most
+        return [([one], [other]) for one, other in zip(sampled[::2], sampled[1::2], strict=False)][:pairs]
+    data = read_preferences(section, policy, Reserved()).train
+    longest = sorted(data, key=lambda pair: -sum(len(row.ids) for side in pair for row in side))
+    return longest[: section.batch_pairs]
 
 
 def of_length(length: int, sampled: int) -> TrainingSequence:

@@ -30,8 +30,13 @@ def primed_folder(run: Path) -> Path:
 
 
 def rft_folder(run: Path) -> Path:
-    """The model after rejection sampling, where GRPO follows."""
+    """The model after rejection sampling, where more follows."""
     return run / "models" / "rft"
+
+
+def preferred_folder(run: Path) -> Path:
+    """The model after training on preferences, where GRPO follows."""
+    return run / "models" / "preferred"
 
 
 def best_folder(run: Path) -> Path:

@@ -1,5 +1,5 @@
-"""`train`, the whole job: model, priming, evaluation, rejection sampling, GRPO, evaluation. What is
-already done is skipped."""
+"""`train`, the whole job: model, priming, evaluation, rejection sampling, preferences, GRPO, evaluation. What
+is already done is skipped."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -19,10 +19,13 @@ from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import user
 from ludus.trainers.advantages.process import process_of, scorer
 from ludus.trainers.algorithms.grpo import train_grpo
+from ludus.trainers.algorithms.preferences import Fresh, Stored, train_preferences
 from ludus.trainers.algorithms.rft import train_rft
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
+from ludus.trainers.data.preferences import read_preferences
+from ludus.trainers.data.read import Reserved
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.metrics import read_metrics
@@ -38,13 +41,14 @@ from ludus.trainers.run.directory import (
     final_folder,
     initial_folder,
     open_run,
+    preferred_folder,
     primed_folder,
     rft_folder,
 )
 from ludus.trainers.run.evaluation import Stage, evaluate
 from ludus.trainers.run.league import League, refuse_other_vocabularies
-from ludus.trainers.run.own_data import load_data, reserved_tasks
-from ludus.trainers.run.policy import initial_model, load_policy, run_engine, save_policy
+from ludus.trainers.run.own_data import load_data, load_pairs, reserved_tasks
+from ludus.trainers.run.policy import initial_model, load_beside, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.scorers import Scorers, refuse_unusable
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
@@ -59,8 +63,8 @@ def train(
     """Run a configuration from beginning to end, or resume it.
 
     A finished phase leaves a file behind (`models/primed`, an entry in `evaluation.json`, `models/final`),
-    written whole or not at all; a resumed run skips it, continues SFT, RFT and GRPO from their last
-    checkpoint, and ends with the same bits as a run that was never interrupted.
+    written whole or not at all; a resumed run skips it, continues training from its last checkpoint, and
+    ends with the same bits as a run that was never interrupted.
 
     Args:
         config: What to do.
@@ -106,12 +110,19 @@ def _train(config: RunConfig, run: Path, listener: Listener) -> None:
         evaluate_stage("primed")
         start = primed_folder(run)
         if config.rft.iterations:
-            start = rft_folder(run) if config.grpo.steps else final_folder(run)
-            if not start.exists():
-                run_rft(team, config, run, mixture, held_out, listener, start)
+            goes_on = config.preferences.steps or config.grpo.steps
+            target = rft_folder(run) if goes_on else final_folder(run)
+            if not target.exists():
+                run_rft(team, config, run, mixture, held_out, listener, target)
+            start = target
+        if config.preferences.steps:
+            target = preferred_folder(run) if config.grpo.steps else final_folder(run)
+            if not target.exists():
+                run_preferences(team, config, run, mixture, held_out, listener, start, target)
+            start = target
         if config.grpo.steps and not final_folder(run).exists():
             run_grpo(team, config, run, mixture, held_out, listener, start)
-        if config.rft.iterations or config.grpo.steps:
+        if any(config.after_priming.values()):
             if best_folder(run).exists():
                 evaluate_stage("best")
             evaluate_stage("final")
@@ -151,7 +162,7 @@ def prime(
         Scorers(config).close()  # likewise
         everything = list(policy.model.parameters())
         trained = [parameter for parameter in everything if parameter.requires_grad]
-        for section in (config.sft, config.rft, config.grpo):
+        for section in (config.sft, config.rft, config.preferences, config.grpo):
             rate_factors(policy.model, section)  # refused before priming, not after
         part = "in an adapter" if adapter_terms(policy.model) else "trained"
         told = "" if len(trained) == len(everything) else f", {_size(trained)} of them {part}"
@@ -161,6 +172,8 @@ def prime(
             refuse_other_vocabularies(policy, config.opponents)
         if config.critic is not None and (config.critic.path or config.critic.kind == "head"):
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
+        if config.preferences.data:
+            read_preferences(config.preferences, policy, Reserved())  # refused before priming, not after
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
         if config.sft.data:
@@ -221,6 +234,33 @@ def run_rft(
     with team.computing_with(policy):
         torch.manual_seed(config.run.seed)
         train_rft(team, policy, config, run, tasks, listener)
+    tasks.close()
+    save_policy(policy, target)
+
+
+def run_preferences(
+    team: Team,
+    config: RunConfig,
+    run: Path,
+    mixture: Mixture,
+    held_out: HeldOutTasks,
+    listener: Listener,
+    start: Path,
+    target: Path,
+) -> None:
+    """Train the model in `start` on preferences, save it in `target`."""
+    policy = load_policy(start, config)
+    tasks = TaskStream(mixture, config.run.seed, "preferences", held_out.keys)
+    with team.computing_with(policy):
+        source: Stored | Fresh
+        if config.preferences.is_online:
+            source = Fresh(team, load_beside(policy, start, config), tasks, config)
+        else:
+            reserved = reserved_tasks([*held_out.evaluation, *held_out.validation], held_out.keys)
+            data = load_pairs(config.preferences, policy, reserved, run, listener)
+            source = Stored(team, data, config, run / "reference.json")
+        torch.manual_seed(config.run.seed)
+        train_preferences(team, policy, source, config, run, tasks, listener)
     tasks.close()
     save_policy(policy, target)
 

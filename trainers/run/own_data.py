@@ -1,7 +1,7 @@
-"""A run's own data: read once for priming, and the same again when the run is resumed."""
+"""A run's own data: read for priming or for preferences, and the same again when the run is resumed."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,18 @@ from ludus.agents.models import LoadedModel
 from ludus.agents.policy import tool_schemas
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.tools.checksums import is_damaged, sealed
+from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.data.dialogue import opening_key
-from ludus.trainers.data.read import Data, Reserved, read_data
+from ludus.trainers.data.preferences import PreferenceData, read_preferences
+from ludus.trainers.data.read import Data, Reserved, Tally, read_data
+from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.disk import write_file
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener, phase
 from ludus.trainers.tasks import Task
 
-FILE = "data.json"
+FILE, PAIRS_FILE = "data.json", "preferences.json"
 
 
 def load_data(
@@ -33,22 +36,40 @@ def load_data(
     with phase(listener, "data", 0):
         data = read_data(sft, policy, reserved, lambda count: listener.progressed("data", count, {}))
         listener.note(str(data.tally))
-    tally, record = data.tally, run / FILE
+    _keep(run / FILE, sft.data, data.tally, data.train, data.heldout)
+    return data
+
+
+def load_pairs(
+    section: PreferencesSection, policy: LoadedModel, reserved: Reserved, run: Path, listener: Listener
+) -> PreferenceData:
+    """The same of pairs, in `preferences.json`.
+
+    Raises:
+        DataError: as `read_preferences`.
+        RunError: if the pairs are not what they were when the run began.
+    """
+    data = read_preferences(section, policy, reserved)
+    listener.note(str(data.tally))
+    _keep(run / PAIRS_FILE, section.data, data.tally, data.train.rows, data.heldout.rows)
+    return data
+
+
+def _keep(record: Path, sources: Sequence[str], tally: Tally, train: TokenRows, heldout: TokenRows) -> None:
     now = {
-        "sources": list(sft.data),
+        "sources": list(sources),
         "read": tally.read,
         "trained": tally.trained,
         "held_out": tally.held_out,
         "failed": tally.failed,
         "dropped": dict(tally.dropped),
-        "tokens": data.train.tokens,
-        "trained_tokens": data.train.sampled,
-        "digest": f"{data.train.digest} {data.heldout.digest}",
+        "tokens": train.tokens,
+        "trained_tokens": train.sampled,
+        "digest": f"{train.digest} {heldout.digest}",
     }
     if record.exists():
         _refuse_changes(record, now)
     write_file(record, json.dumps(sealed(now), indent=1))
-    return data
 
 
 def reserved_tasks(tasks: Iterable[Task], keys: Mapping[str, Collection[str]]) -> Reserved:
@@ -81,7 +102,7 @@ def _refuse_changes(record: Path, now: Mapping[str, Any]) -> None:
         )
     if then["digest"] != now["digest"]:
         raise RunError(
-            f"the data is not what it was when the run began ({then['read']:,} conversations read then, "
+            f"the data is not what it was when the run began ({then['read']:,} read then, "
             f"{then['trained']:,} to train on; {now['read']:,} and {now['trained']:,} now): put it back, or "
             "begin a new run"
         )

@@ -151,11 +151,12 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
 def _by_loss(run: Run) -> Verdict:
     """Of a run on data alone, which has nothing to play."""
     remarks = ("There is no environment to evaluate the model in.",)
-    if "heldout_loss" not in run.sft.columns:
-        return Verdict("Fine-tuned on data; none of it is held out.", remarks)
-    _, losses = run.sft.columns["heldout_loss"]
+    last, unit = (run.preferences, "pair") if run.preferences.steps else (run.sft, "token")
+    if "heldout_loss" not in last.columns:
+        return Verdict("Trained on data; none of it is held out.", remarks)
+    _, losses = last.columns["heldout_loss"]
     change = f"{number(losses[0])} at first, {number(losses[-1])} at the end"
-    return Verdict(f"Held-out loss, in nats per token: {change}.", remarks)
+    return Verdict(f"Held-out loss, in nats per {unit}: {change}.", remarks)
 
 
 def _one_sided(run: Run, success: Row) -> Verdict:
@@ -164,8 +165,9 @@ def _one_sided(run: Run, success: Row) -> Verdict:
     headline = "No held-out episode was completed."
     if known is not None:
         headline = f"The {stage} model succeeds on {number(known.value, 'percent')} of the held-out tasks."
-    planned = run.config.get("grpo", {}).get("steps"), run.config.get("rft", {}).get("iterations", 0)
-    if missing == "final" and planned == (0, 0):
+    earlier = (("rft", "iterations"), ("preferences", "steps"))
+    planned = [run.config.get(table, {}).get(key, 0) for table, key in earlier]
+    if missing == "final" and not any(planned) and run.config.get("grpo", {}).get("steps") == 0:
         return Verdict(
             headline, ("This run ends with priming, so there is no second model to compare with.",)
         )

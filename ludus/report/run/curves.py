@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ludus.report.figures import words
 from ludus.report.run.comparison import Row
-from ludus.report.run.files import Metrics, Run
+from ludus.report.run.files import Metrics, Run, Trained
 from ludus.report.run.panels import CYCLE, Line, Panel, learning_curves
 from ludus.report.run.series import curve, heldout_marks
 
@@ -28,10 +27,12 @@ COLOURS = {
 }
 """The page's colours on a light background."""
 STEPS = [1, 2, 2.5, 5, 10]
-SHOWN: tuple[tuple[Literal["sft", "rft", "grpo"], str], ...] = (
+SHOWN: tuple[tuple[Trained, str], ...] = (
     ("grpo", "Success"),
     ("grpo", "Return"),
     ("sft", "Loss"),
+    ("preferences", "Accuracy"),
+    ("preferences", "Implicit rewards"),
     ("grpo", "Entropy"),
     ("grpo", "Completion length"),
 )
@@ -40,7 +41,7 @@ SHOWN: tuple[tuple[Literal["sft", "rft", "grpo"], str], ...] = (
 def draw_curves(run: Run, rows: Sequence[Row], headline: str) -> bytes:
     """A PNG of at most six panels: success, return, all reward terms in one, and metrics that explain
     them."""
-    chosen = list(_panels(run))
+    chosen = list(_panels(run))[:6]
     columns = min(3, max(1, len(chosen)))
     lines = max(1, -(-len(chosen) // columns))
     figure = Figure(

@@ -18,6 +18,9 @@ from ludus.report.run.smoothing import Floats
 from ludus.tools.checksums import is_damaged, is_damaged_text
 from ludus.tools.errors import UserError
 
+Trained = Literal["sft", "rft", "preferences", "grpo"]
+"""A phase that trains."""
+
 
 class ReportError(UserError):
     """The folder is not a run, or one of its files cannot be read."""
@@ -51,6 +54,7 @@ class Run:
     """What became of the conversations of `sft.data`; empty without data."""
     sft: Metrics
     rft: Metrics
+    preferences: Metrics
     grpo: Metrics
     evaluation: dict[str, dict[str, Any]]
     """`primed`, `best` and `final`, if reached."""
@@ -74,14 +78,14 @@ class Run:
         """The tables of the environments: one or several."""
         return _environments(self.config)
 
-    def metrics(self, phase: Literal["sft", "rft", "grpo"]) -> Metrics:
-        return {"sft": self.sft, "rft": self.rft, "grpo": self.grpo}[phase]
+    def metrics(self, phase: Trained) -> Metrics:
+        return {"sft": self.sft, "rft": self.rft, "preferences": self.preferences, "grpo": self.grpo}[phase]
 
     @property
     def environment(self) -> str:
         """For headings."""
         played = dict.fromkeys(str(table["id"]) for table in self.environments)
-        return ", ".join(played or self.config["sft"]["data"])
+        return ", ".join(played or [*_data(self.config)])
 
     @property
     def form_terms(self) -> frozenset[str]:
@@ -122,6 +126,7 @@ def read_run(directory: Path) -> Run:
         data=_read_data(directory / "data.json"),
         sft=phases.get("sft", Metrics({})),
         rft=phases.get("rft", Metrics({})),
+        preferences=phases.get("preferences", Metrics({})),
         grpo=phases.get("grpo", Metrics({})),
         evaluation=_read_evaluation(evaluation_file),
         primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
@@ -140,6 +145,11 @@ def _environments(config: dict[str, Any]) -> list[dict[str, Any]]:
     return [config["environment"]] if "environment" in config else config.get("environments", [])
 
 
+def _data(config: dict[str, Any]) -> list[str]:
+    """The files that are trained on."""
+    return [name for table in ("sft", "preferences") for name in config.get(table, {}).get("data", [])]
+
+
 def _read_config(file: Path) -> dict[str, Any]:
     try:
         text = file.read_text(encoding="utf-8")
@@ -154,8 +164,7 @@ def _read_config(file: Path) -> dict[str, Any]:
             "the run's configuration back"
         )
     played = _environments(config)
-    on_data = bool(config.get("sft", {}).get("data"))
-    if not (played or on_data) or not all(isinstance(table.get("id"), str) for table in played):
+    if not (played or _data(config)) or not all(isinstance(table.get("id"), str) for table in played):
         raise ReportError(
             f"{file}: no environment.id, so this is not a run's configuration; name a run's folder"
         )

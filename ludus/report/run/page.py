@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from markupsafe import Markup
 
@@ -14,7 +14,7 @@ from ludus.agents.statistics import Interval
 from ludus.report.run.charts import Chart, axis_range, chart, dumbbell, gauge
 from ludus.report.run.comparison import Row, Verdict
 from ludus.report.run.configuration import readable, written
-from ludus.report.run.files import Run
+from ludus.report.run.files import Run, Trained
 from ludus.report.run.gifs import Gif
 from ludus.report.run.models import Model
 from ludus.report.run.pairs import HELDOUT_RULE, TRAINING_RULE, Pair, heldout_pairs, match, training_pairs
@@ -230,6 +230,10 @@ def _lede(run: Run, model: Model) -> str:
     if run.rft.steps:
         rounds = int(run.rft.columns["iteration"][1].max())
         did.append(f"trained by rejection sampling in {rounds:,} iterations of {_rft_steps(run)} steps")
+    if run.preferences.steps:
+        loss = str(_setting(run, "preferences", "loss", "dpo")).upper()
+        of_what = "data" if _setting(run, "preferences", "data", []) else "what it played"
+        did.append(f"trained with {run.preferences.steps:,} steps of {loss} on pairs of {of_what}")
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
@@ -302,7 +306,7 @@ def _data(run: Run) -> list[tuple[str, str, str]]:
 
 def _curves_note(run: Run) -> str:
     how = "Point at a chart, or focus it and use the arrow keys, to read a step off all of them."
-    if max(run.grpo.points, run.rft.points, run.sft.points) < FEWEST:
+    if max(run.metrics(phase).points for phase in get_args(Trained)) < FEWEST:
         return f"One dot per step. The run is too short for smoothing and a confidence band. {how}"
     return (
         "Dots: single steps. Line: local linear regression over a rolling window, whose width "

@@ -6,7 +6,7 @@ from itertools import cycle
 from typing import Literal
 
 from ludus.report.figures import words
-from ludus.report.run.files import Metrics, Run
+from ludus.report.run.files import Metrics, Run, Trained
 
 Colour = Literal["blue", "ochre", "teal", "violet", "rose", "grey"]
 Limits = tuple[float, float] | None
@@ -41,7 +41,7 @@ class Panel:
 class Group:
     title: str
     note: str
-    phase: Literal["sft", "rft", "grpo"]
+    phase: Trained
     panels: tuple[Panel, ...]
     constants: tuple[tuple[str, float, str], ...] = ()
     """Title, value and unit of metrics that never changed, which a sentence tells better than a chart."""
@@ -111,6 +111,12 @@ def learning_curves(run: Run) -> list[Group]:
             "Can the figures be trusted, and what did they cost?",
             "grpo",
             (*_HEALTH, seconds),
+        ),
+        Group(
+            "Preferences",
+            "Of two replies the better one is made likelier, measured from the model that this began with.",
+            "preferences",
+            _PREFERENCES,
         ),
         Group("Rejection sampling", "Each iteration's episodes, and fine-tuning on the best.", "rft", _RFT),
         Group("Priming", "Supervised fine-tuning on demonstrations or data.", "sft", _PRIMING),
@@ -450,6 +456,50 @@ _HEALTH = (
         "grey",
         from_zero=True,
     ),
+)
+_PREFERENCES = (
+    Panel(
+        "Loss",
+        "Of a pair, on the batch and on what is never trained on; ln 2 (DPO) at first.",
+        (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")),
+        from_zero=True,
+    ),
+    Panel(
+        "Accuracy",
+        "Share of pairs whose chosen side gained more than the rejected one; none at first, where both "
+        "gained nothing.",
+        (Line("accuracy", "training", "blue"), Line("heldout_accuracy", "held out", "ochre")),
+        "percent",
+        (0, 1),
+        True,
+    ),
+    Panel(
+        "Implicit rewards",
+        "β times the log-ratio of policy to reference, of either side, and their difference.",
+        (
+            Line("margin", "margin", "teal"),
+            Line("implicit_reward/chosen", "chosen", "blue"),
+            Line("implicit_reward/rejected", "rejected", "rose"),
+        ),
+    ),
+    Panel(
+        "Log-probability",
+        "Of whole sides; where that of the chosen one falls, too, the policy moves to what neither says.",
+        (Line("logprob/chosen", "chosen", "blue"), Line("logprob/rejected", "rejected", "rose")),
+        "nats",
+    ),
+    _single("sft_loss", "Loss of the chosen side", "Nats per token.", "nats", "blue", from_zero=True),
+    _single("grad_norm", "Gradient norm", "Before clipping.", "", "grey", from_zero=True),
+    _single(
+        "success",
+        "Success while playing",
+        "Share of a step's episodes that succeed.",
+        "percent",
+        limits=(0, 1),
+        from_zero=True,
+    ),
+    _single("reward", "Return while playing", "Reward summed over an episode."),
+    _single("pairs", "Pairs", "Of a step.", from_zero=True),
 )
 _RFT = (
     _single(
