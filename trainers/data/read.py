@@ -13,7 +13,7 @@ from ludus.trainers.data.chat import COLUMNS, read_dialogue
 from ludus.trainers.data.dialogue import Dialogue
 from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.render import dialogue_rows
-from ludus.trainers.data.tables import is_parquet, read_rows
+from ludus.trainers.data.tables import is_parquet, is_saved_dataset, read_rows
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.data.traces import bench_dialogues, file_dialogues, is_bench_folder
 from ludus.trainers.models.forward import reach
@@ -130,6 +130,11 @@ def dialogues(path: Path) -> Iterator[Dialogue]:
     """
     if path.is_dir() and is_bench_folder(path):
         return bench_dialogues(path)
+    if path.is_dir() and not is_saved_dataset(path):
+        raise DataError(
+            f"{path} is a folder, but neither one that `ludus bench` wrote nor one of a dataset's "
+            "save_to_disk; name the files in it one by one"
+        )
     if path.is_file() and is_parquet(path) and is_episode_file(path):
         return file_dialogues(path)
     return map(read_dialogue, read_rows(path, COLUMNS))
