@@ -14,6 +14,7 @@ from ludus.agents.episode import Episode, StopReason
 from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.store import write_episodes
+from ludus.cli import main
 from ludus.envs.chat import assistant, system, user
 from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.group_pairs import Count, contrasts, group_pairs, judge_by
@@ -183,3 +184,25 @@ def test_a_run_gives_its_training_episodes_alone(tmp_path: Path) -> None:
         write_episodes(tmp_path / "episodes" / f"{name}.parquet", episodes)
     pairs = [*group_pairs(tmp_path, "reward")]
     assert [Path(pair.place.partition(",")[0]).stem for pair in pairs] == ["rft-000001", "train-000020"]
+
+
+def test_the_command_writes_pairs_and_says_what_became_of_the_groups(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec, starts = EnvironmentSpec("ludus/Arithmetic-v0"), [EpisodeStart(seed) for seed in range(3)]
+    episodes = [e for agent in ("null", "oracle") for e in rollout(ScriptedPolicy(agent), spec, starts)]
+    path = write_episodes(tmp_path / "episodes.parquet", [*episodes, replace(episodes[0], seed=9)])
+    assert main(["pairs", str(path), "--out", str(tmp_path / "pairs.jsonl")]) == 0
+    assert "3 pairs from 4 groups, 1 of them without a difference by success" in capsys.readouterr().out
+    assert len([*read_pairs(tmp_path / "pairs.jsonl")]) == 3
+    for words, problem in (
+        (["--out", str(tmp_path / "pairs.csv")], "written as .jsonl or .parquet"),
+        (["--out", str(tmp_path / "a.jsonl"), "--by", "correkt"], "did you mean correct"),
+        (["--out", str(tmp_path / "a.jsonl"), "--least-margin", "2"], "no pairs in 4 groups"),
+        (["--out", str(tmp_path / "a.jsonl"), "--most", "0"], "--most 0"),
+    ):
+        assert main(["pairs", str(path), *words]) > 0
+        told = capsys.readouterr().err
+        assert problem in told
+        assert told.count("\n") == 1
+    assert not (tmp_path / "a.jsonl").exists()

@@ -210,6 +210,20 @@ def test_a_value_model_is_counted(kind: str, work: Work, update: Parts) -> None:
         assert found["optimizer"] >= update["optimizer"] + 2 * update["reference model"]
 
 
+@pytest.mark.parametrize("data", [[], ["pairs.jsonl"]], ids=["played", "data"])
+def test_preferences_are_counted(primed: RunConfig, work: Work, data: list[str]) -> None:
+    """A reference is beside the policy only where pairs are played; both sides are computed together."""
+    keys = {"steps": 1, "data": data, "microbatch_tokens": 64}
+    config = changed(changed(primed, "preferences", **keys), "sft", steps=0)
+    pairs = [([one], [other]) for one, other in zip(work.sampled[::2], work.sampled[1::2], strict=True)]
+    planned = plan(config, replace(work, preferred=pairs))
+    assert [phase.name for phase in planned.phases] == ["load", *([] if data else ["pairs"]), "preferences"]
+    found = parts(planned, "preferences")
+    assert found.get("reference model", 0) == (0 if data else found["weights"])
+    alone = parts(plan(changed(primed, "sft", microbatch_tokens=64), work), "priming")
+    assert alone["activations"] < found["activations"] < 3 * alone["activations"]
+
+
 def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, work: Work) -> None:
     work = replace(work, process=1000)
     one, two = (parts(plan(changed(primed, "run", workers=count), work), "priming") for count in (1, 2))

@@ -337,14 +337,14 @@ def test_the_stored_reference_is_the_live_one_bit_by_bit(whole: Path, config: Ru
     final = load_policy(whole / "models" / "final", config)
     reference = load_beside(final, whole / "models" / "primed", config)
     data = read_preferences(config.preferences, final, Reserved())
-    every = [
-        batch
-        for part in cut(len(data.train), 4, config.run.seed)
-        for batch in pack_pairs([data.train[index] for index in part], 200)
-    ] + pack_pairs([*data.heldout], 200)
-    stored = torch.tensor(json.loads((whole / "reference.json").read_text())["logprobs"], dtype=torch.float64)
-    assert torch.equal(torch.cat(log_probabilities(reference, every)), stored)
-    assert not torch.equal(torch.cat(log_probabilities(final.model, every)), stored)
+    stored = json.loads((whole / "reference.json").read_text())
+    for pairs, name in ((data.train, "train"), (data.heldout, "heldout")):
+        for which in cut(len(pairs), 4, config.run.seed):
+            packed = pack_pairs([pairs[index] for index in which], 200)
+            order = [which[index] for batch in packed for index in batch.pairs]
+            live = torch.cat(log_probabilities(reference, packed)).tolist()
+            assert live == [stored[name][index] for index in order]
+            assert torch.cat(log_probabilities(final.model, packed)).tolist() != live
 
 
 @pytest.mark.parametrize("step", [1, pytest.param(4, marks=pytest.mark.slow)])
@@ -387,10 +387,11 @@ def test_with_an_adapter_the_reference_is_the_model_with_it_off(
     assert lines_of(run)[0]["loss"] == math.log(2)
     base = load_policy(tiny_folder, tiny)
     data = read_preferences(config.preferences, base, Reserved())
-    first = pack_pairs([data.train[index] for index in cut(len(data.train), 4, config.run.seed)[0]], 200)
-    stored = json.loads((run / "reference.json").read_text())["logprobs"]
-    live = torch.cat(log_probabilities(base.model, first)).tolist()
-    assert live == stored[: len(live)]
+    which = cut(len(data.train), 4, config.run.seed)[0]
+    packed = pack_pairs([data.train[index] for index in which], 200)
+    stored = json.loads((run / "reference.json").read_text())["train"]
+    live = torch.cat(log_probabilities(base.model, packed)).tolist()
+    assert live == [stored[which[index]] for batch in packed for index in batch.pairs]
 
 
 # --- what is refused
@@ -437,6 +438,12 @@ def test_another_beginning_than_the_reference_stops_the_run() -> None:
     require_same(logprobs, logprobs.clone())
     with pytest.raises(TrainingDiverged, match="differ from the reference's by up to 1e-07 nats"):
         require_same(logprobs + 1e-7, logprobs)
+
+
+def test_a_judge_that_no_episode_knows_is_refused(tiny: RunConfig, tiny_folder: Path, tmp_path: Path) -> None:
+    keys = {"steps": 1, "tasks": 1, "samples": 2, "by": "correkt"}
+    with pytest.raises(DataError, match=r"preferences.by: no episode has a reward term 'correkt'; did you"):
+        train(configured(tiny, tiny_folder, preferences=keys), tmp_path / "run")
 
 
 def test_a_run_whose_files_changed_is_not_resumed(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from ludus.trainers.checks.finite import check_loss, norm_metrics
 from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
-from ludus.trainers.data.group_pairs import contrasts, judge_by
+from ludus.trainers.data.group_pairs import contrasts, judge_by, refuse_unknown
 from ludus.trainers.data.preferences import PreferenceData
 from ludus.trainers.disk import write_file
 from ludus.trainers.errors import RunError, TrainingDiverged
@@ -204,48 +205,64 @@ class Stored:
 
     def __init__(self, team: Team, data: PreferenceData, config: RunConfig, file: Path) -> None:
         self._team, self._section, self._seed = team, config.preferences, config.run.seed
-        shares, budget = packs(team.model), config.preferences.microbatch_tokens
-        self._packed = [
-            pack_pairs([data.train[index] for index in batch], budget, team.size, shares)
-            for batch in cut(len(data.train), self._section.batch_pairs, self._seed)
-        ]
-        self._heldout = pack_pairs([*data.heldout], budget, team.size, shares) if len(data.heldout) else []
-        every = [batch for packed in (*self._packed, self._heldout) for batch in packed]
-        self._reference = _kept(file, team, every)
+        self._train, self._heldout = data.train, data.heldout
+        self._cut, self._heldout_cut = (
+            cut(len(pairs), self._section.batch_pairs, self._seed) for pairs in (data.train, data.heldout)
+        )
+        if not file.exists():
+            found = {
+                "train": self._log_probabilities(self._train, self._cut).tolist(),
+                "heldout": self._log_probabilities(self._heldout, self._heldout_cut).tolist(),
+            }
+            write_file(file, json.dumps(sealed(found)))
+        kept = _read(file)
+        self._reference, self._heldout_reference = (
+            torch.tensor(kept[name], dtype=torch.float64) for name in ("train", "heldout")
+        )
 
     def at(self, step: int) -> tuple[Compared, Mapping[str, float]]:
         """The pairs of a step, counted from 0."""
-        (which,) = batch_indices(self._seed, step, 1, len(self._packed))
-        first = sum(map(len, self._packed[:which]))
-        packed = self._packed[which]
-        return Compared(packed, self._reference[first : first + len(packed)]), {}
+        (place,) = batch_indices(self._seed, step, 1, len(self._cut))
+        which = self._cut[place]
+        packed = self._packed(self._train, which)
+        reference = [self._reference[[which[index] for index in batch.pairs]] for batch in packed]
+        return Compared(packed, reference), {}
 
     def held_out(self, step: int) -> Mapping[str, float]:
         """Loss and accuracy on the held-out pairs, where they are due after a step."""
         section, done = self._section, step + 1
-        if not self._heldout or (done % section.heldout_every and done != section.steps):
+        if not self._heldout_cut or (done % section.heldout_every and done != section.steps):
             return {}
-        logprobs_P2 = torch.cat(team_log_probabilities(self._team, self._heldout))
-        reference_P2 = torch.cat(self._reference[-len(self._heldout) :])
-        tokens_P2 = torch.cat([batch.tokens_P2 for batch in self._heldout])
-        found = preference_metrics(section, logprobs_P2, reference_P2, tokens_P2)
+        logprobs_P2 = self._log_probabilities(self._heldout, self._heldout_cut)
+        tokens = [[sum(sum(row.sampled) for row in side) for side in pair] for pair in self._heldout]
+        tokens_P2 = torch.tensor(tokens, dtype=torch.float64)
+        found = preference_metrics(section, logprobs_P2, self._heldout_reference, tokens_P2)
         return {f"heldout_{name}": found[name] for name in ("loss", "accuracy")}
+
+    def _log_probabilities(self, pairs: Sequence[Pair], batches: Sequence[Sequence[int]]) -> Tensor:
+        """The team's model's, of each pair's sides, [P, 2]."""
+        found = torch.zeros(len(pairs), 2, dtype=torch.float64)
+        for which in batches:
+            packed = self._packed(pairs, which)
+            for batch, logprobs_P2 in zip(packed, team_log_probabilities(self._team, packed), strict=True):
+                found[[which[index] for index in batch.pairs]] = logprobs_P2
+        return found
+
+    def _packed(self, pairs: Sequence[Pair], which: Sequence[int]) -> list[PairBatch]:
+        budget, shares = self._section.microbatch_tokens, packs(self._team.model)
+        return pack_pairs([pairs[index] for index in which], budget, self._team.size, shares)
 
 
 def cut(count: int, size: int, seed: int) -> list[list[int]]:
     """Which of `count` pairs make up each batch: all in one, none of more than `size`, of about the same
     size."""
-    parts = np.array_split(np.random.default_rng((seed, count)).permutation(count), -(-count // size))
-    return [part.tolist() for part in parts]
+    order = np.random.default_rng((seed, count)).permutation(count)
+    return [part.tolist() for part in np.array_split(order, -(-count // size))] if count else []
 
 
-def _kept(file: Path, team: Team, batches: Sequence[PairBatch]) -> list[Tensor]:
-    """The reference's log-probabilities, computed once."""
-    if not file.exists():
-        found = torch.cat(team_log_probabilities(team, batches))
-        write_file(file, json.dumps(sealed({"logprobs": found.tolist()})))
+def _read(file: Path) -> dict[str, Any]:
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         damaged = is_damaged(kept)
     except (ValueError, TypeError):
         damaged = True
@@ -254,8 +271,7 @@ def _kept(file: Path, team: Team, batches: Sequence[PairBatch]) -> list[Tensor]:
             f"{file} is not what the run wrote there: it was edited or damaged; put it back, or begin a new "
             "run"
         )
-    logprobs = torch.tensor(kept["logprobs"], dtype=torch.float64)
-    return [*logprobs.split([len(batch.pairs) for batch in batches])]
+    return kept
 
 
 class Fresh:
@@ -275,10 +291,12 @@ class Fresh:
         Raises:
             TrainingDiverged: if too many episodes faulted.
             RunError: if none has a score.
+            DataError: if they are to be judged by a reward term that none has.
         """
         section, team = self._config.preferences, self._team
         drawn = self._tasks.take(section.tasks, all_levels(self._tasks.mixture), step)
         episodes = play_groups(team, drawn, section.samples, self._config, "preferences", step)
+        refuse_unknown("preferences.by", section.by, episodes)
         pairs, groups = pairs_of(episodes, section)
         packed = pack_pairs(pairs, section.microbatch_tokens, team.size, packs(team.model)) if pairs else []
         whole = [episode for episode in episodes if episode.is_scored]

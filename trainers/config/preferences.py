@@ -20,12 +20,11 @@ class PreferencesSection(OptimizerSection):
     """Optimiser steps; 0 leaves preferences out."""
     data: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     """Files of pairs (JSON Lines or Parquet, or a folder that `datasets` saved), such as `ludus pairs`
-    writes.
-    Empty: each step plays fresh groups and makes pairs of them."""
+    writes. Empty: each step plays fresh groups and makes pairs of them."""
     loss: Literal["dpo", "ipo"] = "dpo"
-    """`dpo`: -log σ(β margin) (arXiv:2305.18290). `ipo`: (margin - 1 / 2β)² (arXiv:2310.12036), which ends at
-    a margin instead of pushing on. The margin is the chosen reply's log-ratio of policy to reference minus
-    the rejected one's."""
+    """`dpo`: -log σ(βd) (arXiv:2305.18290). `ipo`: (d - 1 / 2β)² (arXiv:2310.12036), which ends at a
+    difference instead of pushing on. d is the chosen side's log-ratio of policy to reference minus the
+    rejected one's."""
     learning_rate: Positive = 3e-5
     """The peak, after warm-up."""
     beta: Positive = 0.1

@@ -90,7 +90,7 @@ def group_pairs(
     """
     count = count or Count()
     for path, episodes in _episodes(source):
-        _refuse_unknown(path, by, episodes)
+        refuse_unknown(str(path), by, episodes)
         groups: dict[str, list[tuple[Episode, Dialogue]]] = {}
         for episode, told in zip(episodes, dialogues_of(path, episodes), strict=True):
             key = json.dumps([episode.environment, episode.arguments, episode.seed], sort_keys=True)
@@ -127,11 +127,15 @@ def _episodes(source: Path) -> Iterator[tuple[Path, list[Episode]]]:
             yield path, read_episodes(path)
 
 
-def _refuse_unknown(path: Path, by: str, episodes: Sequence[Episode]) -> None:
+def refuse_unknown(place: str, by: str, episodes: Sequence[Episode]) -> None:
+    """
+    Raises:
+        DataError: none of the episodes has the reward term that is to judge them.
+    """
     known = ["success", "reward", *sorted({name for episode in episodes for name in episode.reward_terms()})]
     if episodes and by not in known:
         hint = did_you_mean(by, known, otherwise=f"there is {', '.join(known)}")
-        raise DataError(f"{path}: no episode has a reward term {by!r}; {hint}")
+        raise DataError(f"{place}: no episode has a reward term {by!r}; {hint}")
 
 
 def _pair(chosen: Dialogue, rejected: Dialogue, margin: float, by: str) -> Pair:
