@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ludus.trainers.advantages.anchor import anchor_credit
@@ -34,8 +35,15 @@ def assign_credit(trajectories: Sequence[Trajectory], config: GrpoSection) -> li
             return anchor_credit(trajectories, kind, config.gamma, config.omega, config.anchor_std)
         case "gae":
             return gae_credit(trajectories, config.gamma, config.gae_lambda, config.gae_whiten)
+        case "teacher":
+            return [
+                torch.zeros(sum(t.tokens), dtype=torch.float64)
+                if t.token_rewards_T is None
+                else t.token_rewards_T
+                for t in trajectories
+            ]
 
 
 def needs_scores(config: GrpoSection) -> bool:
     """Whether credit depends on log-probabilities or values, so that it can be given only after scoring."""
-    return config.credit == "gae" or (config.kl_in == "reward" and config.kl_coefficient > 0)
+    return config.credit in ("gae", "teacher") or (config.kl_in == "reward" and config.kl_coefficient > 0)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-CreditName = Literal["group", "turn", "anchor", "gae"]
+CreditName = Literal["group", "turn", "anchor", "gae", "teacher"]
 
 CREDITS: dict[CreditName, str] = {
     "group": "every token has the advantage of its episode's return over its group's, by `grpo.advantage`",
@@ -14,6 +14,8 @@ CREDITS: dict[CreditName, str] = {
     "arXiv:2505.10978)",
     "gae": "a token has the advantage of what was earned from it on over what a value model, `[critic]`, "
     "expected there, by `grpo.gae_lambda` and discounted by `grpo.gamma` for each token (arXiv:1506.02438)",
+    "teacher": "a token has what a teacher, `[distillation]`, thinks of it, and nothing of what the episode "
+    "earned",
 }
 
 AdvantageName = Literal["grpo", "dr_grpo", "rloo", "reinforce_pp", "reinforce_pp_baseline", "role"]

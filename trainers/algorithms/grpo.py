@@ -65,6 +65,7 @@ from ludus.trainers.disk import disk_errors
 from ludus.trainers.errors import RunError
 from ludus.trainers.games import game_metrics, game_player
 from ludus.trainers.listener import Listener
+from ludus.trainers.losses.divergence import divergence_loss
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss
 from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.metrics import completion_tokens, environment_metrics, episode_metrics
@@ -82,6 +83,7 @@ from ludus.trainers.run.league import League
 from ludus.trainers.schedules import at_step, coefficient_metrics
 from ludus.trainers.scorers import Scorers
 from ludus.trainers.tasks import TaskStream
+from ludus.trainers.teachers.lesson import Teacher
 from ludus.trainers.validation import Validation, is_out_of_patience
 
 Play = Callable[[int, int], list[Episode]]
@@ -101,6 +103,7 @@ def train_grpo(
     critic: Critic | None = None,
     league: League | None = None,
     scorers: Scorers | None = None,
+    teacher: Teacher | None = None,
 ) -> None:
     """Train `policy.model`, which the team has loaded, in place on the rewards of episodes that it plays.
 
@@ -112,6 +115,7 @@ def train_grpo(
         critic: The value model, for credit by gae; trained beside the policy.
         league: With `config.opponents`, where its past checkpoints are.
         scorers: With `config.scorers`, the models that score episodes.
+        teacher: For credit by teacher.
 
     Raises:
         TrainingDiverged: if a check of the numbers failed; see `checks`.
@@ -162,7 +166,9 @@ def train_grpo(
             near = reference(step) if now.grpo.kl_coefficient else None
             trust.check(unchanging.reference_reading(near))
             trust.check(vocabulary_reading(policy, near, critic, episodes))
-            minibatches = make_minibatches(parts, model, near, now, critic, not scored_by_update(now))
+            minibatches = make_minibatches(
+                parts, model, near, now, critic, not scored_by_update(now), teacher
+            )
             only: Update | None = None
             if scored_by_update(now):
                 only = team_gradients(team, minibatches[0], now)
@@ -352,6 +358,8 @@ class Update:
     """0 where the policy did not learn."""
     value_loss: float = 0.0
     value_grad_norm: float = 0.0
+    divergence_S: Tensor | None = None
+    """From the teacher; None where it is not descended."""
 
     @property
     def is_finite(self) -> bool:
@@ -365,6 +373,11 @@ class Update:
             self.logprobs_S + other.logprobs_S,
             self.entropy_S + other.entropy_S,
             value_loss=self.value_loss + other.value_loss,
+            divergence_S=(
+                None
+                if self.divergence_S is None or other.divergence_S is None
+                else self.divergence_S + other.divergence_S
+            ),
         )
 
 
@@ -407,13 +420,22 @@ def accumulate_gradients(
         learns: Whether the policy gets gradients; without them its loss is only measured.
     """
     losses, value_losses, metrics = [], [], []
-    logprobs_S, entropy_S, values_S = torch.zeros(3, len(minibatch.weights_S), device=model.device)
+    logprobs_S, entropy_S, values_S, divergence_S = torch.zeros(
+        4, len(minibatch.weights_S), device=model.device
+    )
+    likeliest = None if minibatch.lesson is None else minibatch.lesson.likeliest
     for micro in minibatch.micro_batches:
         with torch.set_grad_enabled(learns):
             scored = score(model, micro, temperature, entropy_gradient=config.entropy_coefficient > 0)
             loss, measured = policy_loss(config, minibatch, micro, scored.logprobs, scored.entropy)
         logprobs_S[micro.token_N.to(model.device)] = scored.logprobs.detach().float()
         entropy_S[micro.token_N.to(model.device)] = scored.entropy.detach().float()
+        if likeliest is not None:
+            apart, divergence_N = divergence_loss(
+                likeliest, minibatch.weights_S, micro, model, scored.hidden, temperature
+            )
+            divergence_S[micro.token_N.to(model.device)] = divergence_N.float()
+            loss = loss + apart
         losses.append(loss.detach())
         metrics.append(measured)
         if critic is not None:
@@ -430,6 +452,7 @@ def accumulate_gradients(
         entropy_S.cpu(),
         None if critic is None else values_S.cpu(),
         value_loss=sum(loss.item() for loss in value_losses),
+        divergence_S=None if likeliest is None else divergence_S.cpu(),
     )
 
 
@@ -474,6 +497,8 @@ def update_metrics(updates: Sequence[Update], has_critic: bool = False) -> dict[
         "loss": fmean(update.loss for update in updates),
         **sum((update.ratios for update in updates), PolicyMetrics()).means(),
     }
+    if divergences := [update.divergence_S for update in updates if update.divergence_S is not None]:
+        metrics["teacher/divergence"] = torch.cat(divergences).double().mean().item()
     if has_critic:
         metrics["critic/loss"] = fmean(update.value_loss for update in updates)
     if taken := [update for update in updates if update.is_finite]:

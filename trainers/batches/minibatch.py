@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ludus.kernels import token_weights
-from ludus.kernels.grpo_loss.kl import kl_value
+from ludus.kernels.grpo_loss.kl import kl_value, log_ratio
 from ludus.trainers.advantages.credit import assign_credit, needs_scores
 from ludus.trainers.advantages.gae import value_targets
 from ludus.trainers.advantages.trajectory import Trajectory
@@ -28,6 +28,7 @@ from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
 from ludus.trainers.losses.correction import bounded, engine_ratio
 from ludus.trainers.losses.registry import LOSSES
+from ludus.trainers.teachers.lesson import Lesson, Teacher
 
 G = TypeVar("G")
 
@@ -66,6 +67,8 @@ class Minibatch:
     completion. Only the checks of the data read it."""
     bootstrap_E: Sequence[float] = ()
     """What the value model expected after each trajectory."""
+    lesson: Lesson | None = None
+    """What a teacher says of the tokens; None without one."""
 
     def scored_by(self, logprobs_S: Tensor, entropy_S: Tensor) -> "Minibatch":
         """The minibatch, with what its only update computed."""
@@ -99,6 +102,7 @@ def make_minibatches(
     config: RunConfig,
     critic: Critic | None = None,
     before_update: bool = True,
+    teacher: Teacher | None = None,
 ) -> list[Minibatch]:
     """Score the tokens of all groups under the policy that sampled them, and under the reference, and give
     credit for what was earned; one minibatch for each part.
@@ -106,12 +110,15 @@ def make_minibatches(
     Args:
         critic: The value model; required for credit by gae.
         before_update: False leaves what the loss scores to the update; only where `scored_by_update`.
+        teacher: Required for credit by teacher.
     """
     layouts = [lay_out(part) for part in parts]
     value_model = None if critic is None else critic.model
 
     def scores(index: int, trained: Sequence[int]) -> Scores:
-        return score_layout(layouts[index], trained, model, reference, config, value_model, before_update)
+        return score_layout(
+            layouts[index], trained, model, reference, config, value_model, before_update, teacher
+        )
 
     def ahead(index: int) -> Sequence[float]:
         assert critic is not None
@@ -147,6 +154,8 @@ def assemble(
         scores = [score(index, layout.all_rows()) for index, layout in enumerate(layouts)]
         if grpo.kl_in == "reward" and grpo.kl_coefficient > 0:
             trajectories = [charge_kl(*pair, config) for pair in zip(layouts, scores, strict=True)]
+        if config.distillation is not None and not config.distillation.top_k:
+            trajectories = [taught(*of) for of in zip(layouts, trajectories, scores, strict=True)]
         if grpo.credit == "gae":
             trajectories = [
                 valued(layout, charged, scored, ahead(index))
@@ -188,6 +197,18 @@ def charge_kl(layout: Layout, scores: Scores, config: RunConfig) -> Sequence[Tra
             layout.trajectories, layout.to_trajectories(divergence), strict=True
         )
     ]
+
+
+def taught(layout: Layout, trajectories: Sequence[Trajectory], scores: Scores) -> Sequence[Trajectory]:
+    """The trajectories, with the teacher's log-probability of every token less the policy's among its
+    rewards: on average -KL(policy || teacher) of the next token.
+
+    `scores` must be of all rows, in order.
+    """
+    assert scores.lesson is not None
+    assert scores.logprobs_S is not None
+    charges = layout.to_trajectories(log_ratio(scores.logprobs_S, scores.lesson.logprobs_S).double())
+    return [trajectory.charged(charge_T) for trajectory, charge_T in zip(trajectories, charges, strict=True)]
 
 
 def valued(
@@ -268,6 +289,7 @@ def _minibatch(layout: Layout, scores: Scores, advantages: Sequence[Tensor], con
         trained=scores.trained,
         places_A3=layout.places([*scores.trained, *layout.others(scores.trained)]),
         rest_logprobs=scores.rest_logprobs,
+        lesson=scores.lesson,
     )
 
 
@@ -291,9 +313,31 @@ def minibatch_metrics(minibatches: Sequence[Minibatch], config: RunConfig) -> di
     ]
     if divergences:
         metrics["kl"] = torch.cat(divergences).mean().item()
+    metrics |= {
+        name: values.double().mean().item() for name, values in divergences_from_teacher(minibatches).items()
+    }
     grpo = config.grpo
     ratios = [minibatch.engine_ratio_S for minibatch in minibatches if minibatch.engine_ratio_S is not None]
     if ratios and len(ratio := torch.cat(ratios)):
         metrics["correction_mean"] = bounded(grpo.correction_mode, grpo.correction_bound, ratio).mean().item()
         metrics["correction_bounded"] = (ratio > grpo.correction_bound).float().mean().item()
     return metrics
+
+
+def divergences_from_teacher(minibatches: Sequence[Minibatch]) -> dict[str, Tensor]:
+    """What the tokens of each metric say of KL(policy || teacher): all of them, and those from the 1st, 2nd,
+    4th, 8th, … place in their completion up to the next of these. Empty without a teacher."""
+    taught = [m for m in minibatches if m.lesson is not None and m.old_logprobs_S is not None]
+    if not taught:
+        return {}
+    values_S = torch.cat(
+        [
+            log_ratio(m.old_logprobs_S, m.lesson.logprobs_S)
+            for m in taught
+            if m.lesson is not None and m.old_logprobs_S is not None
+        ]
+    )
+    place_S = torch.cat([m.places_A3[: len(m.weights_S), 2] for m in taught])
+    from_S = 2 ** (place_S + 1).double().log2().long()
+    by_place = {f"teacher/kl/{first}": values_S[from_S == first] for first in from_S.unique().tolist()}
+    return {"teacher/kl": values_S, **by_place} if len(values_S) else {}

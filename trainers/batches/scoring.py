@@ -22,6 +22,7 @@ from ludus.trainers.batches.packing import (
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.forward import packs, score
 from ludus.trainers.models.value import ValueModel
+from ludus.trainers.teachers.lesson import Lesson, Teacher
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Scores:
     rest_logprobs: Tensor
     """The trainer's, of the tokens of the other rows."""
     values_S: Tensor | None = None
+    lesson: Lesson | None = None
+    """The teacher's; None without one."""
 
 
 def score_layout(
@@ -52,6 +55,7 @@ def score_layout(
     config: RunConfig,
     value_model: ValueModel | None = None,
     before_update: bool = True,
+    teacher: Teacher | None = None,
 ) -> Scores:
     """Score all rows; those that are trained on are packed by themselves, so that the loss computes their
     log-probabilities again in the same micro-batches.
@@ -81,6 +85,7 @@ def score_layout(
         entropy_A,
         rest_logprobs,
         values_S,
+        None if teacher is None else teacher.lesson(rows),
     )
 
 

@@ -28,7 +28,7 @@ def drift_readings(history: Sequence[Line], config: GrpoSection) -> Readings:
         readings["truncation"] = Reading(fmean(cut))
     steps = -(-LEAST_GROUPS // config.groups)
     flat = _values(history[-steps:], "flat_unsolved")
-    if len(flat) == steps:
+    if len(flat) == steps and config.credit != "teacher":  # who compares no episodes
         readings["flat_groups"] = Reading(fmean(flat))
     lengths = _values(history, "completion_tokens")
     if len(lengths) >= 2 * WINDOW:

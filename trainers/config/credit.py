@@ -71,6 +71,16 @@ class CreditKeys(Section):
                 f'advantage = "{self.advantage}" compares episodes with each other, but credit = "gae" '
                 'compares with a value model; take credit = "group", or drop advantage'
             )
+        if self.credit == "teacher" and (self.advantage != "default" or self.gamma != 1.0):
+            name, value = (
+                ("gamma", f"{self.gamma:g}")
+                if self.advantage == "default"
+                else ("advantage", f'"{self.advantage}"')
+            )
+            raise ValueError(
+                f'{name} = {value} is about what episodes earn, but credit = "teacher" gives a token what '
+                f"the teacher thinks of it alone; take another credit, or drop {name}"
+            )
         if self.credit != "gae" and (self.gae_lambda != 1.0 or not self.gae_whiten):
             name, value = (
                 ("gae_whiten", "false") if self.gae_lambda == 1.0 else ("gae_lambda", f"{self.gae_lambda:g}")
@@ -84,13 +94,15 @@ class CreditKeys(Section):
     @property
     def compares_in_group(self) -> bool:
         """Whether only a difference to others of the same group teaches."""
-        return self.credit != "gae" and self.advantage not in ("reinforce_pp", "role")
+        return self.credit not in ("gae", "teacher") and self.advantage not in ("reinforce_pp", "role")
 
     @property
     def compared_with(self) -> str:
         """What takes the place of the group, as a phrase."""
         if self.credit == "gae":
             return 'credit = "gae" compares with a value model'
+        if self.credit == "teacher":
+            return 'credit = "teacher" compares with a teacher'
         if self.advantage == "role":
             return 'advantage = "role" compares with what the seat earned before'
         return f'advantage = "{self.advantage}" compares with the whole batch'

@@ -11,6 +11,7 @@ from ludus.agents.engines.config import EngineSection
 from ludus.tools.section import Section
 from ludus.trainers.config.adapter import AdapterSection
 from ludus.trainers.config.critic import CriticSection
+from ludus.trainers.config.distillation import DistillationSection
 from ludus.trainers.config.environment import EnvironmentSection, MixtureSection, RolloutSection
 from ludus.trainers.config.evaluation import EvaluationSection, ValidationSection
 from ludus.trainers.config.grpo import GrpoSection
@@ -76,6 +77,8 @@ class RunConfig(Section):
     """What stops a run whose numbers no longer mean what they should."""
     critic: CriticSection | None = None
     """The value model of `grpo.credit = "gae"`."""
+    distillation: DistillationSection | None = None
+    """The teacher of `grpo.credit = "teacher"`."""
     opponents: OpponentsSection | None = None
     """Who sits on the other seats of games while training."""
     scorers: list[ScorerSection] = Field(default_factory=list)
@@ -139,6 +142,7 @@ class RunConfig(Section):
         self._refuse_pages_without_gpu()
         self._refuse_useless_opponents()
         self._refuse_useless_scorers()
+        self._refuse_useless_teacher()
         if self.grpo.credit == "gae" and self.critic is None:
             raise ValueError(
                 'grpo.credit = "gae" needs a value model; add [critic], whose kind is "head" or "model", or '
@@ -220,6 +224,43 @@ class RunConfig(Section):
                     f'{name}.optimizer = "{table.optimizer}" moves its state between a GPU and the host, and '
                     f'model.device = "{self.model.device}" is no GPU; take "{table.optimizer[6:]}"'
                 )
+
+    def _refuse_useless_teacher(self) -> None:
+        section, grpo, sampling = self.distillation, self.grpo, self.rollout.sampling(1.0)
+        if section is None:
+            if grpo.credit == "teacher":
+                raise ValueError(
+                    'grpo.credit = "teacher" needs a teacher; add [distillation] with the teacher\'s folder, '
+                    "name or server, or take another credit"
+                )
+            return
+        if grpo.credit != "teacher":
+            raise ValueError(
+                f'[distillation] names a teacher, whom grpo.credit = "{grpo.credit}" does not ask; take '
+                'grpo.credit = "teacher", or drop [distillation]'
+            )
+        if sampling.is_truncated:
+            raise ValueError(
+                "rollout.top_p, top_k and min_p leave ids out, and a teacher judges the whole distribution; "
+                "drop them, or [distillation]"
+            )
+        if section.is_served and self.rollout.temperature != 1:
+            raise ValueError(
+                f"rollout.temperature = {self.rollout.temperature:g}, but the teacher {section.teacher} is a "
+                "server, whose log-probabilities are those at temperature 1; take temperature = 1, or name "
+                "the teacher's folder"
+            )
+        if grpo.overlong_tokens:
+            raise ValueError(
+                f"grpo.overlong_tokens = {grpo.overlong_tokens} lowers what an episode earns, which "
+                'grpo.credit = "teacher" does not look at; drop it'
+            )
+        if section.top_k and (grpo.correction != "none" or grpo.process):
+            key = "process" if grpo.process else "correction"
+            raise ValueError(
+                f"grpo.{key} is about advantages, of which distillation.top_k = {section.top_k} leaves none: "
+                f"the divergence itself is descended; drop grpo.{key}, or top_k"
+            )
 
     def _refuse_useless_opponents(self) -> None:
         if self.opponents is None:

@@ -47,9 +47,13 @@ def source_of(path: str | Path) -> Source:
     return Source(*find_model(path))
 
 
-def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> LoadedModel:
-    """The policy, with the adapter of `[adapter]` or its own; its bytes are counted as weights and as
-    adapter.
+def without_numbers(
+    source: Source, config: RunConfig, ledger: Ledger, parts: tuple[str, str] = ("weights", "adapter")
+) -> LoadedModel:
+    """The policy, with the adapter of `[adapter]` or its own.
+
+    Args:
+        parts: As what its bytes are counted, and those of the adapter.
 
     Raises:
         ModelLoadError: as `load_model`.
@@ -58,7 +62,7 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
     """
     tokenizer = load_tokenizer(source.folder)
     with ledger, quiet_transformers():
-        with ledger.counting("weights"):
+        with ledger.counting(parts[0]):
             settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
             if settings.model_type in FAMILIES:
                 raise ConfigError(
@@ -69,7 +73,7 @@ def without_numbers(source: Source, config: RunConfig, ledger: Ledger) -> Loaded
             model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
         _refuse_unpacked(model)
         model.config.name_or_path = str(source.base)
-        with ledger.counting("adapter"):
+        with ledger.counting(parts[1]):
             _adapt(model, source, config)
     text = settings.get_text_config()
     most = getattr(text, "max_position_embeddings", None)

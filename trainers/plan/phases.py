@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.steps import Batch, Request
-from ludus.agents.models import LoadedModel
+from ludus.agents.models import LoadedModel, count_words
 from ludus.trainers.algorithms import grpo, preferences, sft
 from ludus.trainers.batches.minibatch import Minibatch
-from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
+from ludus.trainers.batches.packing import MicroBatch, even_budget, pack, sampled_counts
 from ludus.trainers.batches.pairs import Pair, pack_pairs
 from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.config.critic import CriticSection
@@ -28,10 +28,13 @@ from ludus.trainers.models.precision import gradient_dtype
 from ludus.trainers.models.value import ValueModel
 from ludus.trainers.parallel.member import Member
 from ludus.trainers.plan.ledger import Ledger
-from ludus.trainers.plan.models import beside
+from ludus.trainers.plan.models import beside, source_of, without_numbers
 from ludus.trainers.plan.rows import Rows
+from ludus.trainers.teachers.lesson import Lesson, Likeliest
+from ludus.trainers.teachers.local import LocalTeacher
 
 WEIGHTS, ADAPTER, REFERENCE, VALUE = "weights", "adapter", "reference model", "value model"
+TEACHER = "teacher"
 MASTERS, OPTIMIZER, GRADIENTS = "float32 copies", "optimizer", "gradients"
 ACTIVATIONS, LOGITS, CACHE = "activations", "logits", "keys and values"
 
@@ -47,6 +50,7 @@ class Models:
     config: RunConfig
     policy: LoadedModel
     value: ValueModel | None = None
+    teacher: LocalTeacher | None = None
     member: Member = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,8 +102,18 @@ class Models:
         with self.ledger, self.ledger.counting(REFERENCE):
             reference = beside(model) if self.config.grpo.kl_coefficient else None
         critic = None if section is None else self._critic(section)
+        self.teacher = self._teacher()
         yield critic
         del reference
+
+    def _teacher(self) -> LocalTeacher | None:
+        """None behind a server, too, which takes nothing here."""
+        section = self.config.distillation
+        if section is None or section.is_served:
+            return None
+        whole = self.config.model_copy(update={"adapter": None})
+        loaded = without_numbers(source_of(section.teacher), whole, self.ledger, (TEACHER, TEACHER))
+        return LocalTeacher(loaded.model, section, self.config, count_words(self.policy.tokenizer))
 
     def _critic(self, section: CriticSection) -> Critic:
         model = self.policy.model
@@ -132,6 +146,8 @@ class Models:
             value = None if critic is None else critic.model
             # As many rows as there are indices, whatever is in them.
             score_rows(self.policy.model, rows, micro_batches, config.rollout.temperature, value)
+            if self.teacher is not None:
+                self.teacher.lesson_on(micro_batches, int(sampled_counts(rows).sum()))
             return ledger.peak
 
     def step(self, optimizers: Sequence[Optimizer], accumulate: Callable[[], object]) -> Bytes:
@@ -213,7 +229,18 @@ class Models:
             entropy_A=zeros_S,
             values_S=zeros_S,
             targets_S=zeros_S,
+            lesson=self._lesson(zeros_S),
         )
+
+    def _lesson(self, zeros_S: Tensor) -> Lesson | None:
+        section = self.config.distillation
+        if section is None or not section.top_k:
+            return None
+        words = count_words(self.policy.tokenizer)
+        count = min(section.top_k, words)
+        ids_SK = torch.zeros(len(zeros_S), count, dtype=torch.int32)
+        logprobs_SC = zeros_S[:, None].expand(-1, count + (count < words))
+        return Lesson(zeros_S, Likeliest(ids_SK, logprobs_SC, words, section.beta))
 
     @contextmanager
     def _labelled(self) -> Iterator[None]:
@@ -236,6 +263,8 @@ class Models:
         models = [self.policy.model]
         if self.value is not None and self.value.model is not None:
             models.append(self.value.model)
+        if self.teacher is not None:
+            models.append(self.teacher.model)
         handles: list[Any] = []
         for part in map(decoder, models):
             handles += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]

@@ -12,7 +12,13 @@ from ludus.kernels.grpo_loss.kl import LOG_RATIO_LIMIT, log_ratio
 from ludus.trainers.algorithms.grpo import Update, update_metrics
 from ludus.trainers.batches.groups import group_up
 from ludus.trainers.batches.layout import Layout
-from ludus.trainers.batches.minibatch import Minibatch, assemble, minibatch_metrics, split_groups
+from ludus.trainers.batches.minibatch import (
+    Minibatch,
+    assemble,
+    divergences_from_teacher,
+    minibatch_metrics,
+    split_groups,
+)
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.scoring import Scores
 from ludus.trainers.config.run import RunConfig
@@ -20,10 +26,13 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.losses.policy import PolicyMetrics, policy_loss_by_token
 from ludus.trainers.losses.value import value_loss, value_metrics
 from ludus.trainers.replay.stored import StoredTokens
+from ludus.trainers.teachers.lesson import Lesson
 
 _LACKING = {
     "reference": "the reference's log-probabilities",
     "value": "the values of a value model",
+    "teacher": "a teacher's log-probabilities",
+    "divergence": "the divergences from a teacher",
     "update": "the policy's log-probabilities after a batch's first update",
 }
 
@@ -108,6 +117,7 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
             torch.cat([numbers("entropy", place_S), numbers("entropy", rest)]),
             rest_logprobs,
             numbers("value", place_S) if grpo.credit == "gae" else None,
+            Lesson(numbers("teacher", place_S)) if config.distillation is not None else None,
         )
 
     def ahead(index: int) -> list[float]:
@@ -142,6 +152,12 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
             if grpo.entropy_coefficient:
                 entropy_S = numbers(f"{before}entropy", place_S)
                 loss = loss - grpo.entropy_coefficient * (minibatch.weights_S * entropy_S).sum()
+            bonus_S = -grpo.entropy_coefficient * entropy_S
+            divergence_S = None
+            if config.distillation is not None and config.distillation.top_k:
+                divergence_S = numbers(f"{before}divergence", place_S)
+                loss = loss + (minibatch.weights_S * divergence_S).sum()
+                bonus_S = bonus_S.abs() + divergence_S
             value_error = 0.0
             if config.critic is not None:
                 values_S = numbers(f"{before}value", place_S)
@@ -153,9 +169,10 @@ def recompute(stored: StoredTokens, algorithm: int, config: RunConfig, label: st
                     logprobs_S,
                     entropy_S,
                     value_loss=value_error,
+                    divergence_S=divergence_S,
                 )
             )
-            sizes.add_update(minibatch, by_token.losses, logprobs_S, grpo.entropy_coefficient * entropy_S)
+            sizes.add_update(minibatch, by_token.losses, logprobs_S, bonus_S)
             logprobs_F[place_S], losses_F[place_S] = logprobs_S, by_token.losses
             gradient_F[place_S] += by_token.gradient
         passes.append(Pass(logprobs_F, losses_F))
@@ -209,6 +226,10 @@ class _Sizes:
         ]
         if references and len(all_S := torch.cat(references)):
             sizes["kl"] = all_S.mean().item()
+        sizes |= {
+            name: values.abs().double().mean().item()
+            for name, values in divergences_from_teacher(minibatches).items()
+        }
         valued = [m for m in minibatches if m.values_S is not None and m.targets_S is not None]
         if valued:
             values = torch.cat([m.values_S for m in valued if m.values_S is not None]).double()

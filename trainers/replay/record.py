@@ -7,11 +7,13 @@ number was not computed, as advantages are in rows without a gradient.
 |---|---|
 | `logprob`, `entropy` | of the policy before the first update, in nats |
 | `reference` | the reference's log-probability |
+| `teacher` | the teacher's log-probability |
 | `reward` | what a scorer of steps gave, times its weight |
 | `value` | what the value model expected before the token |
 | `bootstrap` | what it expected after the episode: a single number, in the last turn |
 | `advantage`, `weight` | as the loss used them |
-| `update-K/logprob`, `update-K/entropy`, `update-K/value` | before the K-th update on the token; only where a batch has several, since the first one is on the policy that played |
+| `divergence` | from the teacher, over the ids that it holds likeliest |
+| `update-K/logprob`, `update-K/entropy`, `update-K/value`, `update-K/divergence` | before the K-th update on the token; only where a batch has several, since the first one is on the policy that played |
 """  # noqa: E501
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -64,12 +66,8 @@ def recorded(
             if episode.turns:
                 records[id(episode)][-1][BOOTSTRAP] = (bootstrap,)
         layout = lay_out(part)
-        passes = [
-            update
-            for update, of in zip(updates, updated * len(updates), strict=False)
-            if of == index and len(updates) > 1
-        ]
-        for rows, named in _of_rows(layout, minibatch, passes):
+        passes = [update for update, of in zip(updates, updated * len(updates), strict=False) if of == index]
+        for rows, named in _of_rows(layout, minibatch, passes, len(updates) > 1):
             for name, values in named.items():
                 for r, pieces in _by_turn(layout, rows, values):
                     record = records[id(members[layout.episode_R[r]])]
@@ -87,7 +85,7 @@ def recorded(
 
 
 def _of_rows(
-    layout: Layout, minibatch: Minibatch, passes: Sequence["Update"]
+    layout: Layout, minibatch: Minibatch, passes: Sequence["Update"], several: bool
 ) -> Iterable[tuple[Sequence[int], Mapping[str, Tensor | None]]]:
     """Rows, and what was computed of their tokens, in flat order."""
     count = len(minibatch.weights_S)
@@ -97,6 +95,7 @@ def _of_rows(
             "logprob": minibatch.old_logprobs_S,
             "entropy": minibatch.entropy_A[:count],
             "reference": minibatch.reference_logprobs_S,
+            "teacher": None if minibatch.lesson is None else minibatch.lesson.logprobs_S,
             "value": minibatch.values_S,
             "advantage": minibatch.advantages_S,
             "weight": minibatch.weights_S,
@@ -107,8 +106,11 @@ def _of_rows(
         {"logprob": minibatch.rest_logprobs, "entropy": minibatch.entropy_A[count:]},
     )
     for number, update in enumerate(passes, 1):
-        computed = {"logprob": update.logprobs_S, "entropy": update.entropy_S, "value": update.values_S}
-        yield minibatch.trained, {f"update-{number}/{name}": values for name, values in computed.items()}
+        computed = {"divergence": update.divergence_S}
+        if several:
+            computed |= {"logprob": update.logprobs_S, "entropy": update.entropy_S, "value": update.values_S}
+        before = f"update-{number}/" if several else ""
+        yield minibatch.trained, {f"{before}{name}": values for name, values in computed.items()}
 
 
 def _by_turn(

@@ -126,6 +126,8 @@ def algorithm(config: RunConfig, text: str) -> RunConfig:
             values["grpo"].pop(key, None)
         if given["credit"] != "gae":
             values.pop("critic", None)
+        if given["credit"] != "teacher":
+            values.pop("distillation", None)
     for key, value in given.items():
         override(values, f"grpo.{key}", value)
     return parse_config(values, source=f'--loss "{text}"')

@@ -52,6 +52,7 @@ from ludus.trainers.run.policy import initial_model, load_beside, load_policy, r
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.scorers import Scorers, refuse_unusable
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
+from ludus.trainers.teachers.load import load_teacher, refuse_other_teacher
 from ludus.trainers.validation import Validation
 
 Rows = Sequence[TrainingSequence]
@@ -174,6 +175,8 @@ def prime(
             load_critic(policy, config, primed_folder(run))  # refused before priming, not after
         if config.preferences.data:
             read_preferences(config.preferences, policy, Reserved())  # refused before priming, not after
+        if config.distillation is not None:
+            refuse_other_teacher(policy, config.distillation, config)  # before priming, not after
     if config.sft.steps:
         tasks = TaskStream(mixture, config.run.seed, "sft", held_out.keys)
         if config.sft.data:
@@ -307,6 +310,7 @@ def run_grpo(
     reference = Reference(policy, config, run, start)
     tasks = TaskStream(mixture, config.run.seed, "grpo", held_out.keys)
     critic = load_critic(policy, config, start)
+    teacher = load_teacher(policy, config)
     league = None if config.opponents is None else League(policy, config.opponents, config, run, start)
     with closing(Scorers(config)) as scorers, team.computing_with(policy):
         validation = Validation(
@@ -332,6 +336,7 @@ def run_grpo(
             critic,
             league,
             scorers,
+            teacher,
         )
     tasks.close()
     if critic is not None:

@@ -72,12 +72,21 @@ def load_policy(path: str | Path, config: RunConfig) -> LoadedModel:
     if not section.train_embeddings:
         for embedding in (policy.model.get_input_embeddings(), policy.model.get_output_embeddings()):
             embedding.requires_grad_(False)
-    for parameter in policy.model.parameters():
-        parameter.data = parameter.data.clone()
-    if kernels_pay(policy.model):
-        apply_kernels(policy.model)
-    reach(policy.model)
+    settle(policy.model)
     return policy
+
+
+def settle(model: PreTrainedModel) -> None:
+    """Weights in memory of their own, see `load_policy`, and fused operators where they pay off.
+
+    Raises:
+        UnsupportedModel: if the trainer would compute another model.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    if kernels_pay(model):
+        apply_kernels(model)
+    reach(model)
 
 
 def adapt(model: PreTrainedModel, section: AdapterSection, seed: int, path: str | Path) -> None:

@@ -104,6 +104,7 @@ def learning_curves(run: Run) -> list[Group]:
             ),
         ),
         Group("Policy", "How the distribution over tokens changes.", "grpo", _POLICY),
+        Group("Teacher", "How far the policy is from it, in nats per token.", "grpo", _teacher(run.grpo)),
         Group("Value model", "What it expects to be earned, beside what was.", "grpo", _CRITIC),
         Group("Episodes", "What is played.", "grpo", (*_EPISODES, stops)),
         Group(
@@ -166,6 +167,32 @@ def _by_environment(metrics: Metrics) -> tuple[Panel, ...]:
         for name in _names(metrics, "environments/", "level")
     ]
     return (*panels, replace(level, exact=True), *drawn, _shares("Share of groups", parts))
+
+
+def _teacher(metrics: Metrics) -> tuple[Panel, ...]:
+    """The divergence from the teacher: of all tokens, and by their place in the completion."""
+    places = sorted(int(name.rpartition("/")[2]) for name in metrics.names("teacher/kl/"))
+    lines = _lines([(f"teacher/kl/{place}", f"from token {place}") for place in places])
+    return (
+        _single(
+            "teacher/kl",
+            "KL to the teacher",
+            "The policy's log-probability of its own tokens less the teacher's; falls as it learns.",
+            "nats",
+            "violet",
+        ),
+        Panel(
+            "KL to the teacher, by place", "Up to the next of these places in a completion.", lines, "nats"
+        ),
+        _single(
+            "teacher/divergence",
+            "Divergence that is descended",
+            "Over the teacher's likeliest ids, and all others as one.",
+            "nats",
+            "violet",
+            from_zero=True,
+        ),
+    )
 
 
 def strength(metrics: Metrics) -> tuple[Panel, ...]:

@@ -1,0 +1,1 @@
+"""Teachers: what another model says of the tokens that a policy sampled."""
