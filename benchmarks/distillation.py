@@ -108,8 +108,8 @@ def judged(teacher: Path, seed: int, folder: Path) -> float:
     contestant = Contestant(
         "teacher-on",
         CONFIGS / "arithmetic.toml",
-        # One step that changes nothing, since only a training run validates.
-        {**as_it_is, **MEASURED, "grpo.steps": "1", "grpo.learning_rate": "1e-30", "validation.every": "1"},
+        # One step that changes next to nothing, since only a training run validates.
+        {**as_it_is, **MEASURED, "grpo.steps": "1", "grpo.learning_rate": "1e-9", "validation.every": "1"},
     )
     go_on(contestant, seed, folder)
     return read_course(folder / f"{contestant.name}-{seed}", seed).success[-1]
