@@ -204,6 +204,13 @@ def test_the_gradient_does_not_depend_on_the_cut(
         gradients(policy, config, minibatch) for config, minibatch in ((whole, together), (cut, apart))
     )
     assert one.loss == pytest.approx(several.loss, rel=1e-4, abs=1e-6)
+    dealt = [replace(apart, micro_batches=apart.micro_batches[start::2]) for start in (0, 1)]
+    parts = [gradients(policy, cut, part)[0] for part in dealt]  # as workers share a minibatch
+    assert (parts[0] + parts[1]).loss == pytest.approx(several.loss, rel=1e-4, abs=1e-6)
+    if several.divergence_S is not None:
+        added = (parts[0] + parts[1]).divergence_S
+        assert added is not None
+        assert torch.equal(added, several.divergence_S)
     for gradient, again in zip(first, second, strict=True):
         scale = max(gradient.norm().item(), again.norm().item())
         assert (gradient - again).norm().item() <= likely_gamma(10**6) * max(scale, 1e-3)
