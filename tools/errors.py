@@ -13,6 +13,10 @@ class UserError(Exception):
     exit_code: int = 1
 
 
+class DataError(UserError):
+    """A data file cannot be used. The line names the file, the line or row in it, and what is wrong."""
+
+
 class ToolError(Exception):
     """A tool call that the model got wrong: it reads the message and can try again."""
 

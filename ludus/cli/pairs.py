@@ -34,7 +34,7 @@ class Pairs:
                 f"--most {self.most}: a group gives at least one pair, or none that is asked for"
             )
         source = Path(self.source)
-        from ludus.trainers.data.errors import DataError
+        from ludus.tools.errors import DataError
         from ludus.trainers.data.group_pairs import Count, group_pairs
         from ludus.trainers.data.pairs import write_pairs
         from ludus.trainers.data.traces import is_bench_folder

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ludus.tools.tables import Row
 from ludus.trainers.data.chat import read_dialogue
-from ludus.trainers.data.tables import Row
 from ludus.trainers.metrics import read_metrics
 
 REPOSITORY = Path(__file__).parents[2]

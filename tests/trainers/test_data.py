@@ -20,14 +20,13 @@ from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.envs.chat import assistant, system, user
-from ludus.tools.errors import UserError
+from ludus.tools.errors import DataError, UserError
+from ludus.tools.tables import Row
 from ludus.trainers.algorithms.sft import demonstrate
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.data.chat import read_dialogue
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.read import Reserved, context_of, held_out_openings, read_data
-from ludus.trainers.data.tables import Row
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.mixture import make_environment

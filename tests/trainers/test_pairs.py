@@ -16,7 +16,7 @@ from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.store import write_episodes
 from ludus.cli import main
 from ludus.envs.chat import assistant, system, user
-from ludus.trainers.data.errors import DataError
+from ludus.tools.errors import DataError
 from ludus.trainers.data.group_pairs import Count, contrasts, group_pairs, judge_by
 from ludus.trainers.data.pairs import Pair, read_pairs, write_pairs
 

@@ -17,6 +17,7 @@ from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.envs.chat import assistant, user
 from ludus.report import write_report
+from ludus.tools.errors import DataError
 from ludus.trainers.algorithms.preferences import (
     Compared,
     cut,
@@ -29,7 +30,6 @@ from ludus.trainers.batches.pairs import pack_pairs
 from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.pairs import Pair, write_pairs
 from ludus.trainers.data.preferences import read_preferences
 from ludus.trainers.data.read import Reserved

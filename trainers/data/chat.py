@@ -19,10 +19,10 @@ from typing import Any
 from ludus.agents.episode import Turn
 from ludus.agents.formats.calls.reply import distinct_ids, whole_characters
 from ludus.envs.chat import Content, Message, part_image, part_text
+from ludus.tools.errors import DataError
+from ludus.tools.tables import Row
 from ludus.tools.wording import did_you_mean
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
-from ludus.trainers.data.tables import Row
 
 COLUMNS = ("messages", "tools", "success", "reward")
 _KEYS = {

@@ -10,9 +10,9 @@ from ludus.agents.bench.directory import open_folder
 from ludus.agents.episode import Episode
 from ludus.agents.store import read_episodes
 from ludus.envs.chat import Message
+from ludus.tools.errors import DataError
 from ludus.tools.wording import did_you_mean
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.pairs import Pair, common_beginning
 from ludus.trainers.data.traces import dialogues_of, is_bench_folder
 

@@ -25,12 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ludus.envs.chat import Message, assistant, user
+from ludus.tools.errors import DataError
 from ludus.tools.files import replacing_file
+from ludus.tools.tables import Row, read_rows
 from ludus.tools.wording import did_you_mean
 from ludus.trainers.data.chat import read_dialogue
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
-from ludus.trainers.data.tables import Row, read_rows
 
 COLUMNS = ("prompt", "chosen", "rejected", "tools", "margin", "source")
 SUFFIXES = (".jsonl", ".parquet")

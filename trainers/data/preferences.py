@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ludus.agents.models import LoadedModel
+from ludus.tools.errors import DataError
 from ludus.trainers.batches.pairs import Pair as PairRows
 from ludus.trainers.config.preferences import PreferencesSection
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.pairs import read_pairs
 from ludus.trainers.data.read import Reserved, Tally, context_of, held_out_openings, unknown_token
 from ludus.trainers.data.render import dialogue_rows

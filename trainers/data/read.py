@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ludus.agents.models import LoadedModel
 from ludus.agents.store import is_episode_file
+from ludus.tools.errors import DataError
+from ludus.tools.tables import is_parquet, is_saved_dataset, read_rows
 from ludus.trainers.config.sft import SftSection
 from ludus.trainers.data.chat import COLUMNS, read_dialogue
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.render import dialogue_rows
-from ludus.trainers.data.tables import is_parquet, is_saved_dataset, read_rows
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.data.traces import bench_dialogues, file_dialogues, is_bench_folder
 from ludus.trainers.models.forward import reach

@@ -7,8 +7,8 @@ from typing import Any
 from ludus.agents.conversation import Conversation
 from ludus.agents.episode import Episode, StopReason, TrainingSequence, Turn
 from ludus.agents.formats.base import ChatFormat, FormatError
+from ludus.tools.errors import DataError
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
 
 
 def render(episode: Episode, chat_format: ChatFormat, tools: Sequence[Any] = ()) -> Episode:

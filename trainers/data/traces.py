@@ -14,9 +14,9 @@ from ludus.agents.episode import Episode, Turn
 from ludus.agents.policy import tool_schemas
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.store import read_episodes
+from ludus.tools.errors import DataError
 from ludus.trainers.data.chat import with_reasoning
 from ludus.trainers.data.dialogue import Dialogue
-from ludus.trainers.data.errors import DataError
 
 _REASONING = ("reasoning_content", "reasoning")
 """Fields in which servers give a model's reasoning."""

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ludus.tools.errors import DataError
 from ludus.tools.wording import first_line
-from ludus.trainers.data.errors import DataError
 
 ROWS_AT_ONCE = 256
 """Rows of a Parquet file that are in memory at the same time."""
@@ -90,17 +90,17 @@ def json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield Row(place, values)
 
 
-def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def parquet_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """
     Args:
-        columns: Those to read, as far as the file has them; others stay on disk.
+        columns: Those to read, as far as the file has them; others stay on disk. None: all.
 
     Raises:
         DataError: the file is damaged.
     """
     try:
         with pq.ParquetFile(path) as file:
-            wanted = [name for name in file.schema_arrow.names if name in columns]
+            wanted = [name for name in file.schema_arrow.names if columns is None or name in columns]
             if not wanted:
                 yield Row(f"{path}, row 1", dict.fromkeys(file.schema_arrow.names))
             first = 1
@@ -111,8 +111,12 @@ def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise _damaged(path, error) from None
 
 
-def dataset_rows(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
+def dataset_rows(folder: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """The rows of a saved `Dataset`, or of the split `train` of a saved `DatasetDict`.
+
+    Args:
+        folder: That `save_to_disk` wrote.
+        columns: As in `parquet_rows`.
 
     Raises:
         DataError: there is no such split, or a file is missing or damaged.
@@ -130,7 +134,7 @@ def dataset_rows(folder: Path, columns: Sequence[str]) -> Iterator[Row]:
         path = folder / str(entry["filename"])
         try:
             with pa.memory_map(str(path)) as mapped, pa.ipc.open_stream(mapped) as stream:
-                wanted = [name for name in stream.schema.names if name in columns]
+                wanted = [name for name in stream.schema.names if columns is None or name in columns]
                 if not wanted:
                     yield Row(f"{folder}, row {first}", dict.fromkeys(stream.schema.names))
                 for batch in stream:
