@@ -18,6 +18,7 @@ _ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "ludus/CodeRepair-v0": {"entry_point": "ludus.envs.code.repair.environment:CodeRepair"},
     "ludus/Countdown-v0": {"entry_point": "ludus.envs.puzzles.countdown.environment:Countdown"},
     "ludus/DataAnalysis-v0": {"entry_point": "ludus.envs.code.analysis.environment:DataAnalysis"},
+    "ludus/Graded-v0": {"entry_point": "ludus.envs.graded.environment:Graded"},
     "ludus/Market-v0": {
         "entry_point": "ludus.envs.market.environment:Market",
         "vector_entry_point": "ludus.envs.market.vector:MarketVector",

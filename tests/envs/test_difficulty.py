@@ -10,7 +10,7 @@ from ludus.envs.difficulty import levels_of
 from ludus.envs.games.environment import GameChat, GameEnv
 from ludus.registration import environment_ids
 
-WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "Market-", "MathTool", "PacMan-")
+WITHOUT = ("Assistant", "CodeRepair", "DataAnalysis", "Graded", "Market-", "MathTool", "PacMan-")
 """Environments that do not say what makes their tasks harder."""
 
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from ludus.envs.code.printed import printed
 from ludus.envs.errors import ArgumentError
 from ludus.envs.math.mathtool.algebraic import NotExact
-from ludus.envs.math.mathtool.environment import LIMITS, WEIGHTS, MathTool, shown
+from ludus.envs.math.mathtool.environment import LIMITS, WEIGHTS, MathTool
 from ludus.envs.math.mathtool.kinds import FORMS
 from ludus.envs.math.mathtool.scripted import AGENTS, Oracle, call_python
 from ludus.envs.math.mathtool.topics import KINDS, TOPICS, parse
@@ -148,7 +149,7 @@ def test_what_the_agent_reads_of_a_program() -> None:
     assert len(texts[3]) < 2_100
     assert texts[4] == "It ended with an error."
     assert "SyntaxError" in texts[5]
-    assert shown(Result(Verdict.RUNTIME_ERROR, None, 11, "", "")) == "It ended with signal 11."
+    assert printed(Result(Verdict.RUNTIME_ERROR, None, 11, "", ""), LIMITS) == "It ended with signal 11."
 
 
 def test_the_wrong_argument_is_named() -> None:

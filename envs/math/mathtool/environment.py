@@ -10,6 +10,7 @@ from ludus.envs.arguments import as_integer, as_weights
 from ludus.envs.base import Outcome, Start
 from ludus.envs.chat import system, user
 from ludus.envs.code.faults import sandbox_faults
+from ludus.envs.code.printed import printed
 from ludus.envs.math.answers import Tags
 from ludus.envs.math.mathtool.algebraic import NotExact
 from ludus.envs.math.mathtool.kinds import FORMS
@@ -19,7 +20,7 @@ from ludus.envs.rubric import Rubric
 from ludus.envs.scripted import ScriptedAgent
 from ludus.envs.tool_env import Answer, ToolEnv
 from ludus.tools.content import content_key
-from ludus.tools.sandbox import Limits, Result, Verdict, shared_pool
+from ludus.tools.sandbox import Limits, shared_pool
 from ludus.tools.tool import tool
 
 WEIGHTS: Mapping[str, float] = {
@@ -44,8 +45,6 @@ PRELOAD = (
     "sympy.tensor.tensor",
 )
 """Modules that sympy imports lazily, to integrate or solve; preloaded so that no guest has to."""
-MAX_SHOWN = 2_000
-"""The most characters of a program's output that the agent sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,27 +179,6 @@ class MathTool(ToolEnv):
         with sandbox_faults():
             result = shared_pool(LIMITS, packages=("sympy",), preload=PRELOAD).run(code)
         used = state.used + 1
-        return Answer(replace(state, used=used), shown(result), {"calls": float(used > self.free_calls)})
-
-
-_ENDINGS: Mapping[Verdict, str] = {
-    Verdict.TIME_LIMIT: f"It was stopped: it took longer than {LIMITS.wall_s:g} seconds.",
-    Verdict.MEMORY_LIMIT: f"It was stopped: it took more than {LIMITS.memory_mb} MiB of memory.",
-    Verdict.OUTPUT_LIMIT: f"It was stopped: it printed more than {LIMITS.output_kb} KiB.",
-    Verdict.DISK_LIMIT: f"It was stopped: it wrote more than {LIMITS.disk_mb} MiB.",
-    Verdict.REFUSED: "It was stopped: it asked for something that no program here may have.",
-}
-
-
-def shown(result: Result) -> str:
-    """What the agent sees of a run: the head of the output, the tail of the errors, and how it ended."""
-    parts = []
-    if output := result.stdout.rstrip():
-        parts.append(output if len(output) <= MAX_SHOWN else f"{output[:MAX_SHOWN]}\n… (cut off)")
-    if errors := result.stderr.strip():
-        parts.append(errors[-MAX_SHOWN:])
-    if result.verdict in _ENDINGS:
-        parts.append(_ENDINGS[result.verdict])
-    elif result.verdict is Verdict.RUNTIME_ERROR and not errors:
-        parts.append(f"It ended with {f'signal {result.signal}' if result.signal else 'an error'}.")
-    return "\n".join(parts) or "(It printed nothing: print what you want to see.)"
+        return Answer(
+            replace(state, used=used), printed(result, LIMITS), {"calls": float(used > self.free_calls)}
+        )

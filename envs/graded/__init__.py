@@ -1,0 +1,1 @@
+"""Environments from anybody's data: a file of items, and a grader for the answers."""
