@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, ClassVar
@@ -16,7 +16,7 @@ from ludus.envs.code.faults import sandbox_faults
 from ludus.envs.code.printed import printed
 from ludus.envs.graded.bank import open_bank
 from ludus.envs.graded.items import Item
-from ludus.envs.graded.recipe import EXAMPLE, load_recipe
+from ludus.envs.graded.recipe import EXAMPLE, Rows, load_recipe
 from ludus.envs.graded.scripted import AGENTS
 from ludus.envs.graded.templates import Sample, fill
 from ludus.envs.rubric import Rubric
@@ -96,7 +96,7 @@ class Graded(ToolEnv):
     def __init__(
         self,
         recipe: str | Mapping[str, Any] = EXAMPLE,
-        items: str | Sequence[Mapping[str, Any]] | None = None,
+        items: Rows | None = None,
         split: str | None = None,
         render_mode: str | None = None,
     ) -> None:

@@ -192,7 +192,7 @@ def decoded(value: Any, number: int = -1) -> Any:
     return _KINDS[name](decoded(item) for item in content)
 
 
-_KINDS: dict[str, type] = {"l": list, "t": tuple, "s": set, "z": frozenset}
+_KINDS: dict[str, type[Any]] = {"l": list, "t": tuple, "s": set, "z": frozenset}
 
 
 def _line(error: BaseException) -> int:

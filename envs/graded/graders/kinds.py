@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Annotated, Any, Literal, Union, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -53,13 +53,15 @@ class Multi(Grader):
         return next((sample for sample in found if sample is not None), None)
 
 
-_KINDS = (
-    *(StringCheck, TextSimilarity, Regex, Number, JsonSchema, Math, Python, Tests, ToolCalls),
-    *(LabelModel, ScoreModel, Multi),
-)
-AnyGrader = Annotated[Union[_KINDS], Field(discriminator="type")]  # noqa: UP007 (one of many)
+AnyGrader = Annotated[
+    StringCheck | TextSimilarity | Regex | Number | JsonSchema | Math | Python | Tests | ToolCalls
+    | LabelModel | ScoreModel | Multi,
+    Field(discriminator="type"),
+]  # fmt: skip
 Multi.model_rebuild()
-KINDS: dict[str, type[Grader]] = {get_args(kind.model_fields["type"].annotation)[0]: kind for kind in _KINDS}
+KINDS: dict[str, type[Grader]] = {
+    get_args(kind.model_fields["type"].annotation)[0]: kind for kind in get_args(get_args(AnyGrader)[0])
+}
 """Every kind by the `type` that names it."""
 
 _OPERATORS: dict[type, Callable[..., Any]] = {

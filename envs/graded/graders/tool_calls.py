@@ -75,7 +75,9 @@ class ToolCalls(Grader):
         """
         found = value(self.reference, item)
         try:
-            calls = [(name, dict(arguments)) for call in found for name, arguments in call.items()]
+            calls: list[tuple[str, Mapping[str, Any]]] = [
+                (name, dict(arguments)) for call in found for name, arguments in call.items()
+            ]
             if all(isinstance(accepted, list) for _, one in calls for accepted in one.values()):
                 return calls
         except (AttributeError, TypeError, ValueError):

@@ -41,9 +41,10 @@ class Number(TextGrader):
         given, wanted = parse_number(answer), parse_number(reference)
         if given is None or wanted is None:
             return Grade(0.0, f"{shown(reference if wanted is None else answer)} is no number")
+        off, size = abs(Fraction(given) - Fraction(wanted)), abs(Fraction(wanted))
         # As they are written: 0.1 is a tenth here, and no binary fraction near it.
-        room = max(Fraction(str(self.tolerance)), Fraction(str(self.relative_tolerance)) * abs(wanted))
-        right = abs(given - wanted) <= room
+        absolute, relative = Fraction(str(self.tolerance)), Fraction(str(self.relative_tolerance))
+        right = off <= max(absolute, relative * size)
         return Grade(float(right), f"{shown(answer)} is {'' if right else 'not '}{shown(reference)}")
 
 
