@@ -142,6 +142,12 @@ def find_model(path_or_name: str | Path) -> tuple[Path, Path]:
         return folder, _base(path_or_name, folder)[1]
 
 
+def auto_model(transformers: Any, model_type: str | None) -> Any:
+    """What makes models of a type: `AutoModelForCausalLM`, or of families that see its like with pictures."""
+    sees = model_type in FAMILIES
+    return transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
+
+
 def load_format(path_or_name: str | Path) -> ChatFormat:
     """Only a model's chat format, without its weights: enough to read its replies.
 
@@ -424,9 +430,7 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
         raise ModelLoadError(f"{name} has no *.safetensors: save the weights with model.save_pretrained")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        sees = config.get("model_type") in FAMILIES
-        auto = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-        model, info = auto.from_pretrained(
+        model, info = auto_model(transformers, config.get("model_type")).from_pretrained(
             folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
         )
     except json.JSONDecodeError as error:

@@ -8,12 +8,23 @@ and need not know of them, and nobody samples one. What a model makes of them: `
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ludus.envs.chat import content_images
 
-FAMILIES = ("idefics3", "smolvlm")
-"""The types of models (`config.model_type`) that see."""
+Id = TypeVar("Id", int, NDArray[np.int64])
+
+FAMILIES = {
+    "idefics3": "<image>",
+    "smolvlm": "<image>",
+    "qwen2_5_vl": "<|image_pad|>",
+    "qwen3_vl": "<|image_pad|>",
+}
+"""The types of models (`config.model_type`) that see, and the token that their chat templates write for a
+picture."""
 FIRST = 1 << 60
 """Ids of pictures begin here: `FIRST + key · 2¹⁶ + place`, below 2⁶¹."""
 _PLACE_BITS, _KEY_BYTES = 16, 5
@@ -35,18 +46,25 @@ def with_picture(ids: Sequence[int], placeholder: int, key: int) -> tuple[int, .
     if ids.count(placeholder) > MOST:
         raise ValueError(f"a picture of {ids.count(placeholder)} tokens: at most {MOST} have ids")
     places = iter(range(MOST))
-    return tuple(FIRST | key << _PLACE_BITS | next(places) if id == placeholder else id for id in ids)
+    return tuple(id_of(key, next(places)) if id == placeholder else id for id in ids)
 
 
-def key_and_place(id: int) -> tuple[int, int]:
-    """The picture that an id ≥ `FIRST` is of, and the token's place in it."""
+def id_of(key: int, place: int) -> int:
+    """The id of a picture's token: the inverse of `key_and_place`."""
+    return FIRST | key << _PLACE_BITS | place
+
+
+def key_and_place(id: Id) -> tuple[Id, Id]:
+    """The picture that an id ≥ `FIRST` is of, and the token's place in it; of an array, those of its ids."""
     return (id - FIRST) >> _PLACE_BITS, id & (MOST - 1)
 
 
 def pictures_among(ids: Iterable[int], messages: Iterable[Any]) -> tuple[str, ...]:
     """Of the pictures in the messages, as data URLs, each of those once that ids are of."""
+    return shown_by(ids, (url for message in messages for url in content_images(message)))
+
+
+def shown_by(ids: Iterable[int], urls: Iterable[str]) -> tuple[str, ...]:
+    """Of these pictures, as data URLs, each of those once that ids are of."""
     keys = {key_and_place(id)[0] for id in ids if id >= FIRST}
-    if not keys:
-        return ()
-    urls = dict.fromkeys(url for message in messages for url in content_images(message))
-    return tuple(url for url in urls if key_of(url) in keys)
+    return tuple(url for url in dict.fromkeys(urls) if key_of(url) in keys) if keys else ()

@@ -31,6 +31,7 @@ from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.own_cache import OwnCacheBatch
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import quiet_transformers
+from ludus.agents.picture_ids import FAMILIES
 from ludus.tools.errors import UserError
 from ludus.trainers.batches.packing import flat_logprobs, pack
 from ludus.trainers.models import forward
@@ -135,6 +136,9 @@ deep model may need higher ones.
 These are the {all} causal architectures of transformers {version}, each as a tiny random model with every
 kind of layer that its configuration has by default; of {built} that were tried, {both} are right in both.
 Written by `python benchmarks/families.py`, which also measures what is accepted.
+
+Of models for pictures and words, those of the types {seeing}
+[see](vision.md); any other in the table reads words alone.
 """
 ATOL = 1e-4
 """Nats; norms and rotations are in float32 in any model."""
@@ -351,7 +355,13 @@ def page(families: list[Family]) -> str:
     skipped = ", ".join(f"`{family.model_type}`" for family in families if family.skipped)
     return "\n".join(
         [
-            HEAD.format(version=version("transformers"), all=len(families), both=both, built=len(built)),
+            HEAD.format(
+                version=version("transformers"),
+                all=len(families),
+                both=both,
+                built=len(built),
+                seeing=", ".join(f"`{model_type}`" for model_type in FAMILIES),
+            ),
             "| model type | architecture | embedded engine | training |",
             "|---|---|---|---|",
             *rows,

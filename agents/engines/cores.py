@@ -8,6 +8,7 @@ from ludus.agents.engines.base import EngineError
 from ludus.agents.engines.own_cache import OwnCacheBatch
 from ludus.agents.engines.steps import Batch
 from ludus.agents.families import OncePerModel, Reach
+from ludus.agents.sight import lie_in_grids
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,8 @@ class Core:
 
 @OncePerModel
 def core_of(model: Any) -> Core:
-    """Packed rows over kept keys and values, where that is right; else the model's own forward and cache.
+    """Packed rows over kept keys and values, where that is right; else the model's own forward and cache,
+    which is not given the positions of pictures in grids.
 
     Raises:
         EngineError: either would compute another model; found by trying, at the first call on a model.
@@ -27,4 +29,6 @@ def core_of(model: Any) -> Core:
     try:
         return Core(Batch, steps.reach(model))
     except EngineError:
+        if lie_in_grids(model):
+            raise
         return Core(OwnCacheBatch, own_cache.reach(model))

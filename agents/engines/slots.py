@@ -149,10 +149,18 @@ class Step:
         cached_N: how many positions of each row are already computed.
         count_N: how many new tokens each row gets, at least one.
         id_T: the new tokens, row by row.
+        rotary: by which they are rotated, [T] or, in three dimensions, [3, T]; None: their positions.
     """
 
     def __init__(
-        self, store: SlotStore, row_N: Ints, cached_N: Ints, count_N: Ints, id_T: Ints, device: torch.device
+        self,
+        store: SlotStore,
+        row_N: Ints,
+        cached_N: Ints,
+        count_N: Ints,
+        id_T: Ints,
+        device: torch.device,
+        rotary: Ints | None = None,
     ) -> None:
         self.store = store
         # Buckets by powers of two: padding less than doubles the work. Single tokens are the first, and have
@@ -165,11 +173,16 @@ class Step:
         row_T = row_N[order_N].repeat(count_N[order_N])
         if kind_N.any():
             given_N = count_N.cumsum() - count_N
-            id_T = id_T[within_T + given_N[order_N].repeat(count_N[order_N])]
+            given_T = within_T + given_N[order_N].repeat(count_N[order_N])
+            id_T, rotary = id_T[given_T], None if rotary is None else rotary[..., given_T]
         last_N = np.empty_like(order_N)
         last_N[order_N] = lasts
         self.ids_1T = torch.from_numpy(id_T[None]).to(device)
         self.positions_1T = torch.from_numpy(position_T[None]).to(device)
+        self.rotary = (
+            self.positions_1T if rotary is None else torch.from_numpy(rotary[..., None, :]).to(device)
+        )
+        """[1, T] or [3, 1, T]."""
         self.rows_T = torch.from_numpy(row_T).to(device)
         self.places_T = torch.from_numpy(row_T * store.length + position_T).to(device)
         """Where the store keeps each token."""

@@ -24,7 +24,7 @@ from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
 from ludus.agents.families import FIX, PLACES, Computed, OncePerModel, Reach, reach_of
 from ludus.agents.kept import Ids
 from ludus.agents.picture_ids import key_of
-from ludus.agents.sight import features_of, seeing
+from ludus.agents.sight import Seen, features_of, in_grids, rotary_positions, seeing
 
 _STEP_TOKENS = 8192
 """The most new tokens in one forward pass; further prompts wait for the next one. Bounds the memory of a
@@ -94,7 +94,7 @@ class Batch:
         self._slots = slots
         self._store = SlotStore()
         self.rows: list[Row] = []
-        self._features: dict[int, torch.Tensor] = {}
+        self._features: dict[int, Seen] = {}
         """Of the pictures of the requests, by their keys."""
 
     @property
@@ -174,7 +174,8 @@ class Batch:
         length_N = np.array([len(row.cached) for row in rows])
         count_N = np.array([len(row.pending) for row in rows])
         id_T = np.fromiter(chain.from_iterable(row.pending for row in rows), np.int64)
-        logits_NV = forward(Step(self._store, row_N, length_N, count_N, id_T, self.model.device))
+        rotary = self._rotary(rows)
+        logits_NV = forward(Step(self._store, row_N, length_N, count_N, id_T, self.model.device, rotary))
         for row in rows:
             row.cached += row.pending
             row.pending = []
@@ -186,13 +187,24 @@ class Batch:
         id_N = draws.draw(logits_NV[:, : self._words])
         if not followers and len(rows) == sum(row.request is not None for row in self.rows):
             one_N, length_N = np.ones_like(row_N), length_N + count_N
+            if rotary is not None:  # what is drawn is text
+                rotary = rotary[:, count_N.cumsum() - 1].max(0)
             while not draws.finished and not interrupt.is_set():
                 self._store.reserve(len(self.rows), int(length_N.max()) + 1)
-                step = Step(self._store, row_N, length_N, one_N, id_N, self.model.device)
+                rotary = None if rotary is None else rotary + 1
+                step = Step(self._store, row_N, length_N, one_N, id_N, self.model.device, rotary)
                 id_N = draws.draw(forward(step)[:, : self._words])
                 length_N = length_N + 1
         draws.deliver(rows)
         return draws.finished
+
+    def _rotary(self, rows: Sequence[Row]) -> Ints | None:
+        """Of the rows' pending tokens, [3, T]; None: those are their positions."""
+        if not in_grids(self._features):
+            return None
+        whole = [rotary_positions([*row.cached, *row.pending], self._features) for row in rows]
+        new = [of_row[:, len(row.cached) :] for of_row, row in zip(whole, rows, strict=True)]
+        return np.concatenate(new, axis=1)
 
     def _take(self) -> tuple[list[int], dict[int, list[int]]]:
         """Rows for the next pass, and for some of them (by index in that list) the rows that begin with the
@@ -309,7 +321,7 @@ def _forward(model: Any, step: Step) -> torch.Tensor:
     """The logits after each row's last new token, [N, V]."""
     output = model(
         input_ids=step.ids_1T,
-        position_ids=step.positions_1T,
+        position_ids=step.rotary,
         use_cache=False,
         logits_to_keep=step.last_N,
         slots=step,

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.attention import computing_with
 from ludus.agents.families import PLACES, Computed, OncePerModel, Reach, reach_of
-from ludus.agents.sight import features_of, seeing
+from ludus.agents.sight import Features, features_of, in_grids, lie_in_grids, rotary_positions, seeing
 from ludus.kernels import linear_logprob, support_logprob
 from ludus.trainers.batches.packing import MicroBatch
 from ludus.trainers.batches.prefixes import Branch, Forest
@@ -84,10 +84,15 @@ def hidden_states(model: PreTrainedModel, micro_batch: MicroBatch) -> Tensor:
             "rollout.max_episode_tokens), or use another model"
         )
     micro_batch = micro_batch.to(output_head(model).linear.weight.device)
-    is_packed = packs(model)
-    with seeing(model, features_of(model, micro_batch.pictures)):
+    is_packed, features = packs(model), features_of(model, micro_batch.pictures)
+    with seeing(model, features):
         hidden_TH, _ = _hidden_states(
-            model, is_packed, micro_batch.ids_T, micro_batch.positions_T, micro_batch.branches
+            model,
+            is_packed,
+            micro_batch.ids_T,
+            micro_batch.positions_T,
+            micro_batch.branches,
+            _rotary(micro_batch, features),
         )
     return hidden_TH[micro_batch.places_P]
 
@@ -125,20 +130,39 @@ def way_of(model: PreTrainedModel) -> Way:
     try:
         return Way(True, reach_of(model, "training", partial(_computed, model, True), UnsupportedModel))
     except UnsupportedModel:
+        if lie_in_grids(model):  # whose positions rows apart are not given
+            raise
         return Way(False, reach_of(model, "training", partial(_computed, model, False), UnsupportedModel))
 
 
+def _rotary(micro_batch: MicroBatch, features: Features) -> Tensor | None:
+    """By which its tokens are rotated, [3, 1, T]; None: their positions."""
+    if not in_grids(features):
+        return None
+    ids_T, parts = micro_batch.ids_T.numpy(force=True), []
+    for branch in micro_batch.branches:
+        row = [ids_T[begin:end] for begin, end in (*branch.prefix, (branch.begin, branch.end))]
+        parts.append(rotary_positions(np.concatenate(row), features)[:, branch.depth :])
+    return torch.from_numpy(np.concatenate(parts, axis=1)[:, None]).to(micro_batch.ids_T.device)
+
+
 def _hidden_states(
-    model: PreTrainedModel, packs: bool, ids_T: Tensor, positions_T: Tensor, branches: tuple[Branch, ...]
+    model: PreTrainedModel,
+    packs: bool,
+    ids_T: Tensor,
+    positions_T: Tensor,
+    branches: tuple[Branch, ...],
+    rotary: Tensor | None = None,
 ) -> tuple[Tensor, frozenset[int | None] | None]:
     """Of a forest's tokens, [T, H], and the windows that the model handed to packed attention."""
     if not packs:
         with computing_with(model, model.config._attn_implementation), keeping(model):
             return hidden_states_apart(model, ids_T, branches), None
     plan = AttentionPlan(branches, positions_T)
+    rotary = positions_T[None] if rotary is None else rotary
     with computing_with(model, ATTENTION), keeping(model):
         output = decoder(model)(
-            input_ids=ids_T[None], position_ids=positions_T[None], use_cache=False, attention_plan=plan
+            input_ids=ids_T[None], position_ids=rotary, use_cache=False, attention_plan=plan
         )
     return output.last_hidden_state[0], plan.windows
 
