@@ -104,6 +104,7 @@ class Ledger:
         self._live[part] -= size
 
 
+_INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
 _READS = (torch.ops.aten.item.default, torch.ops.aten._local_scalar_dense.default)
 
 
@@ -124,11 +125,25 @@ class _Count(TorchDispatchMode):
                 return function(*args, **kwargs)
         if function in _READS:
             return _one(given[0].dtype)
+        if function in _INDEXED:
+            args = (args[0], _places(args[1]), *args[2:])
         result = function(*args, **kwargs)
         for value in tree_leaves(result):
             if isinstance(value, FakeTensor):
                 self._ledger.add(value)
         return result
+
+
+def _places(indices: Any) -> list[Tensor | None]:
+    """Indices, of which a mask with numbers is where it is true: how many that are has to be known."""
+    places: list[Tensor | None] = []
+    for index in indices:
+        if index is None or index.dtype is not torch.bool or isinstance(index, FakeTensor):
+            places.append(index)
+        else:
+            with unset_fake_temporarily():
+                places += index.nonzero(as_tuple=True)
+    return places
 
 
 def _one(dtype: torch.dtype) -> bool | int | float:

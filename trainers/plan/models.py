@@ -7,14 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import transformers
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from ludus.agents.adapters.files import layers_meant, read_adapter_config
 from ludus.agents.adapters.lora import ALL_LINEAR, add_adapter
 from ludus.agents.families import Reach
-from ludus.agents.models import LoadedModel, find_model, format_of, load_tokenizer, quiet_transformers
+from ludus.agents.models import (
+    LoadedModel,
+    auto_model,
+    find_model,
+    format_for,
+    load_tokenizer,
+    quiet_transformers,
+)
 from ludus.agents.picture_ids import FAMILIES
+from ludus.agents.sight import let_see, reader_of
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.models.forward import Way, way_of
@@ -64,23 +73,21 @@ def without_numbers(
     with ledger, quiet_transformers():
         with ledger.counting(parts[0]):
             settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
-            if settings.model_type in FAMILIES:
-                raise ConfigError(
-                    f"{source.base}: models that see pictures are not covered by a plan; try `ludus train` "
-                    "with a few steps"
-                )
             dtype = getattr(torch, config.model.dtype)
-            model: PreTrainedModel = AutoModelForCausalLM.from_config(settings, dtype=dtype).eval()
+            kind = auto_model(transformers, settings.model_type)
+            model: PreTrainedModel = kind.from_config(settings, dtype=dtype).eval()
         _refuse_unpacked(model)
         model.config.name_or_path = str(source.base)
         with ledger.counting(parts[1]):
             _adapt(model, source, config)
+    if settings.model_type in FAMILIES:
+        let_see(model, tokenizer, source.base)
     text = settings.get_text_config()
     most = getattr(text, "max_position_embeddings", None)
     limit = Reach(most, f"{type(model).__name__} was built for {most} positions")
     way_of.assume(model, Way(packs=True, reach=limit))
     scale_and_softcap.assume(model, (1.0, getattr(text, "final_logit_softcapping", None)))
-    form = format_of(tokenizer, model.generation_config, config.engine.stop_tokens, config.run.day)
+    form = format_for(model, tokenizer, config.engine.stop_tokens, config.run.day)
     return LoadedModel(model, tokenizer, form)
 
 
@@ -89,7 +96,8 @@ def beside(model: PreTrainedModel) -> PreTrainedModel:
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
     with warnings.catch_warnings():  # about the addresses of tensors that have none
         warnings.simplefilter("ignore")
-        other = copy.deepcopy(model, {id(shared): shared for shared in (*frozen, *model.buffers())})
+        kept = (*frozen, *model.buffers(), reader_of(model))
+        other = copy.deepcopy(model, {id(shared): shared for shared in kept})
     way_of.assume(other, way_of(model))
     scale_and_softcap.assume(other, scale_and_softcap(model))
     return other

@@ -4,21 +4,28 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+from transformers.exporters.utils import precompute_export_inputs
 
 from ludus.agents.engines.base import Sampling
 from ludus.agents.engines.steps import Batch, Request
+from ludus.agents.games import SELF
 from ludus.agents.models import LoadedModel, count_words
+from ludus.agents.picture_ids import shown_by
+from ludus.agents.sight import reader_of
 from ludus.trainers.algorithms import grpo, preferences, sft
 from ludus.trainers.batches.minibatch import Minibatch
 from ludus.trainers.batches.packing import MicroBatch, even_budget, pack, sampled_counts
 from ludus.trainers.batches.pairs import Pair, pack_pairs
 from ludus.trainers.batches.scoring import score_rows
 from ludus.trainers.config.critic import CriticSection
+from ludus.trainers.config.opponents import LEAGUE
 from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.critic import Critic
@@ -26,15 +33,16 @@ from ludus.trainers.models.head import decoder
 from ludus.trainers.models.optimizer import Optimizer, build_optimizer, clip_gradients, take_step
 from ludus.trainers.models.precision import gradient_dtype
 from ludus.trainers.models.value import ValueModel
+from ludus.trainers.opponents import given_members, members_at
 from ludus.trainers.parallel.member import Member
 from ludus.trainers.plan.ledger import Ledger
 from ludus.trainers.plan.models import beside, source_of, without_numbers
-from ludus.trainers.plan.rows import Rows
+from ludus.trainers.plan.rows import Rows, with_own_pictures
 from ludus.trainers.teachers.lesson import Lesson, Likeliest
 from ludus.trainers.teachers.local import LocalTeacher
 
 WEIGHTS, ADAPTER, REFERENCE, VALUE = "weights", "adapter", "reference model", "value model"
-TEACHER = "teacher"
+TEACHER, MEMBERS = "teacher", "league"
 MASTERS, OPTIMIZER, GRADIENTS = "float32 copies", "optimizer", "gradients"
 ACTIVATIONS, LOGITS, CACHE = "activations", "logits", "keys and values"
 
@@ -96,15 +104,18 @@ class Models:
 
     @contextmanager
     def beside(self) -> Iterator[Critic | None]:
-        """Inside, the other models of GRPO are there: the reference and, as after its first step, the value
-        model, which is given."""
+        """Inside, the other models of GRPO are there: the reference, the league and, as after its first step,
+        the value model, which is given."""
         model, section = self.policy.model, self.config.critic
         with self.ledger, self.ledger.counting(REFERENCE):
             reference = beside(model) if self.config.grpo.kl_coefficient else None
+        with self.ledger, self.ledger.counting(MEMBERS):
+            own = sum(parameter.nbytes for parameter in model.parameters() if parameter.requires_grad)
+            league = torch.empty(most_members(self.config) * own, dtype=torch.uint8)
         critic = None if section is None else self._critic(section)
         self.teacher = self._teacher()
         yield critic
-        del reference
+        del reference, league
 
     def _teacher(self) -> LocalTeacher | None:
         """None behind a server, too, which takes nothing here."""
@@ -163,18 +174,27 @@ class Models:
                     take_step(optimizer, 1e-5)
             return ledger.peak
 
-    def sampling(self, rows: Rows, episodes: int, temperature: float) -> Bytes:
-        """Episodes that become such rows, as many at once as may be."""
+    def sampling(self, rows: Rows, episodes: int, temperature: float, seats: int = 1) -> Bytes:
+        """Episodes that become such rows, as many at once as may be.
+
+        Args:
+            seats: Of a game that models sit on.
+        """
         ledger, now, config = self.ledger, threading.Event(), self.config
         now.set()  # one pass at a time
-        together = -(-min(config.rollout.concurrency, episodes) // config.run.workers)
-        prompts = [list(row.ids[: row.sampled.index(True)]) for row in rows]
+        together = -(-min(config.rollout.concurrency, episodes) // config.run.workers) * seats
+        played = [rows[number % len(rows)] for number in range(together)]
         if episodes > len(rows):  # of other starts
-            prompts = [[number, *prompts[number % len(rows)][1:]] for number in range(together)]
+            others = [replace(row, ids=(number, *row.ids[1:])) for number, row in enumerate(played)]
+            played = [with_own_pictures(row, number, 0) for number, row in enumerate(others)]
         sampling = Sampling(max_tokens=config.rollout.max_tokens, temperature=temperature)
+        prompts = [list(row.ids[: row.sampled.index(True)]) for row in played]
         requests = [
-            Request(number, prompt, sampling, number, sampling.max_tokens, cast(Any, None))
-            for number, prompt in enumerate(prompts[:together])
+            Request(
+                *(number, prompt, sampling, number, sampling.max_tokens, cast(Any, None)),
+                shown_by(prompt, row.pictures),
+            )
+            for number, (prompt, row) in enumerate(zip(prompts, played, strict=True))
         ]
         longest = max(len(row.ids) for row in rows)
         batch = Batch(self.policy.model, len(requests), self.policy.format.vocab_size)
@@ -196,6 +216,8 @@ class Models:
                 one_pass()
             for row in batch.rows:
                 row.cached, row.pending = [0] * (longest - 2), [0]
+            for request, row_played in zip(requests, played, strict=True):
+                request.pictures = row_played.pictures
             one_pass()
             batch.drop()
         return most
@@ -266,6 +288,9 @@ class Models:
         if self.teacher is not None:
             models.append(self.teacher.model)
         handles: list[Any] = []
+        for model in models:
+            if reader_of(model) is not None:
+                model.get_image_features = partial(_seen, ledger, model)  # type: ignore[assignment]
         for part in map(decoder, models):
             handles += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
         trained = [*self.policy.model.parameters(), *(self.value.parameters() if self.value else ())]
@@ -280,3 +305,30 @@ class Models:
         finally:
             for handle in handles:
                 handle.remove()
+            for model in models:
+                vars(model).pop("get_image_features", None)
+
+
+def most_members(config: RunConfig) -> int:
+    """How many models of the league are in memory at most."""
+    section = config.opponents
+    if section is None or not (LEAGUE in section.weights or section.rating.every):
+        return 0
+    return len(members_at(config.grpo.steps - 1, section.league)) + len(given_members(section.league))
+
+
+def seats_of_models(config: RunConfig, members: int) -> int:
+    """Of a game: two where the policy, or a member of the league, may sit on the other one, too."""
+    section = config.opponents
+    return 2 if members or (section is not None and SELF in section.weights) else 1
+
+
+def _seen(ledger: Ledger, model: Any, **named: Any) -> Any:
+    """A model's vision tower. Where it cuts a picture into windows depends on numbers, which are given."""
+    with _disable_current_modes():
+        if (grid := named.get("image_grid_thw")) is not None:
+            cuts = {"grid_thw": grid}
+            precompute_export_inputs(model.base_model.visual, cuts)
+            named |= {f"image_{name}": cut for name, cut in cuts.items() if name != "grid_thw"}
+    with ledger.counting(ACTIVATIONS):
+        return type(model).get_image_features(model, **named)

@@ -17,13 +17,23 @@ from ludus.trainers.models.precision import gradient_dtype
 from ludus.trainers.plan import rows as made
 from ludus.trainers.plan.ledger import Ledger
 from ludus.trainers.plan.models import Source, source_of, without_numbers
-from ludus.trainers.plan.phases import ACTIVATIONS, CACHE, GRADIENTS, LOGITS, Bytes, Models
+from ludus.trainers.plan.phases import (
+    ACTIVATIONS,
+    CACHE,
+    GRADIENTS,
+    LOGITS,
+    MEMBERS,
+    Bytes,
+    Models,
+    most_members,
+    seats_of_models,
+)
 from ludus.trainers.plan.process import process_bytes
 from ludus.trainers.plan.rows import Rows
 from ludus.trainers.run.policy import initial_model
 
 PROCESS, FILE = "process", "file of the weights"
-_OF_EACH_WORKER = (PROCESS, ACTIVATIONS, LOGITS, CACHE)
+_OF_EACH_WORKER = (PROCESS, ACTIVATIONS, LOGITS, CACHE, MEMBERS)
 
 
 @dataclass(frozen=True)
@@ -174,7 +184,8 @@ def _phases(models: Models, work: Work) -> Iterator[tuple[str, Bytes]]:
     if config.rft.iterations:
         episodes = config.rft.tasks * config.rft.samples
         with models.optimizing(config.rft):
-            yield "rejection", models.sampling(work.sampled, episodes, config.rollout.temperature)
+            seats = seats_of_models(config, 0)
+            yield "rejection", models.sampling(work.sampled, episodes, config.rollout.temperature, seats)
         yield "fine-tuning", models.fine_tuning(config.rft, work.sampled[: config.rft.batch_episodes])
     if config.preferences.steps:
         section = config.preferences
@@ -186,6 +197,7 @@ def _phases(models: Models, work: Work) -> Iterator[tuple[str, Bytes]]:
     if config.grpo.steps:
         episodes = config.grpo.groups * config.grpo.group_size
         with models.optimizing(config.grpo) as optimizer, models.beside() as critic:
-            yield "rollout", models.sampling(work.sampled, episodes, config.rollout.temperature)
+            seats = seats_of_models(config, most_members(config))
+            yield "rollout", models.sampling(work.sampled, episodes, config.rollout.temperature, seats)
             yield "scoring", models.scoring(critic, work.sampled)
             yield "update", models.update(optimizer, critic, work.sampled)

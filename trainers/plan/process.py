@@ -2,6 +2,7 @@
 kernels, metrics, the report, and what allocators keep. Nothing says that but trying: a fresh process makes
 the run with the smallest model and the shortest completions, whose bytes can be counted."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -11,11 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, MistralConfig, PreTrainedConfig
+import transformers
+from transformers import AutoConfig, MistralConfig, PreTrainedConfig
 
 from ludus.agents.adapters.lora import ALL_LINEAR
 from ludus.agents.engines.fused import MODELS, FusedForward
-from ludus.agents.models import load_tokenizer, quiet_transformers
+from ludus.agents.models import auto_model, load_tokenizer, quiet_transformers
+from ludus.agents.picture_ids import FAMILIES
+from ludus.agents.sight import let_see, save_reader
 from ludus.tools.errors import UserError
 from ludus.tools.section import Section
 from ludus.trainers.config.run import RunConfig
@@ -96,31 +100,56 @@ def smallest_run(config: RunConfig, model: Path) -> RunConfig:
 
 
 def save_smallest_model(source: Source, folder: Path) -> None:
-    """A new model with the tokenizer of another; of its class, if the engine has kernels for that."""
+    """A new model with the tokenizer of another; of its class, if the engine has kernels for that or it sees
+    pictures, which are then of as many tokens."""
     settings = AutoConfig.from_pretrained(source.base, local_files_only=True)
+    tokenizer, sees = load_tokenizer(source.folder), settings.model_type in FAMILIES
     text = settings.get_text_config()
     has_kernels = bool(MODELS & set(settings.architectures or ()))
     kind: type[PreTrainedConfig] = type(settings) if has_kernels else MistralConfig
-    smallest = kind(
-        vocab_size=text.vocab_size,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        head_dim=32,
-        max_position_embeddings=text.max_position_embeddings,
-        tie_word_embeddings=True,
-        bos_token_id=text.bos_token_id,
-        eos_token_id=text.eos_token_id,
-        pad_token_id=text.pad_token_id,
+    smallest = (
+        _smallest_that_sees(settings)
+        if sees
+        else kind(
+            vocab_size=text.vocab_size,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=32,
+            max_position_embeddings=text.max_position_embeddings,
+            tie_word_embeddings=True,
+            bos_token_id=text.bos_token_id,
+            eos_token_id=text.eos_token_id,
+            pad_token_id=text.pad_token_id,
+        )
     )
     with quiet_transformers():
-        model = AutoModelForCausalLM.from_config(smallest, dtype=torch.float32)
+        model = auto_model(transformers, smallest.model_type).from_config(smallest, dtype=torch.float32)
         model.save_pretrained(folder)
-    load_tokenizer(source.folder).save_pretrained(folder)
+        if sees:
+            let_see(model, tokenizer, source.base)
+            save_reader(model, folder)
+    tokenizer.save_pretrained(folder)
     if has_kernels:
         FusedForward(model)  # compiled in this process, if not before: that takes more than using them
+
+
+def _smallest_that_sees(settings: PreTrainedConfig) -> PreTrainedConfig:
+    smallest = copy.deepcopy(settings)
+    text, vision = smallest.text_config, smallest.vision_config
+    # Rotations may be in sections of a head's numbers, of which there are as many therefore.
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shared = {"intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+    of_text = {"hidden_size": 2 * head, "num_key_value_heads": 1, "layer_types": ["full_attention"] * 2}
+    layers = {"deepstack_visual_indexes": [0], "fullatt_block_indexes": [1]}
+    of_vision = {"hidden_size": 64, "out_hidden_size": 2 * head, **layers}
+    for part, sizes in ((text, shared | of_text), (vision, shared | of_vision)):
+        for name, size in sizes.items():
+            if hasattr(part, name):
+                setattr(part, name, size)
+    return smallest
 
 
 def _peak(config: RunConfig, run: Path) -> int:

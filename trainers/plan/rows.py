@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from itertools import groupby
+from dataclasses import replace
+from itertools import count, groupby
 from random import Random
 
 from ludus.agents.episode import TrainingSequence
 from ludus.agents.models import LoadedModel
+from ludus.agents.picture_ids import FIRST, id_of, key_and_place, key_of, shown_by
 from ludus.trainers.algorithms.sft import demonstrate
 from ludus.trainers.batches.pairs import Pair
 from ludus.trainers.config.run import RunConfig
@@ -59,7 +61,28 @@ def sampled(
         return stretched(row, config.rollout.max_tokens, limit, lambda: random.randrange(words))
 
     starts = [longest(task) for task in _tasks(config, mixture, "grpo", groups)]
-    return [_longest(row) for rows in starts for _ in range(size) for row in rows]
+    numbers = count()
+    return [
+        with_own_pictures(_longest(row), next(numbers), row.sampled.index(True))
+        for rows in starts
+        for _ in range(size)
+        for row in rows
+    ]
+
+
+def with_own_pictures(row: TrainingSequence, number: int, begin: int) -> TrainingSequence:
+    """The row with pictures that rows of other numbers do not have, from a token on: what is seen after a
+    reply depends on it."""
+    if not row.pictures:
+        return row
+    own = {key_of(url): url + " " * number for url in row.pictures}  # the same pixels
+
+    def renamed(id: int) -> int:
+        key, place = key_and_place(id)
+        return id_of(key_of(own[key]), place)
+
+    ids = tuple(renamed(id) if id >= FIRST and at >= begin else id for at, id in enumerate(row.ids))
+    return replace(row, ids=ids, pictures=shown_by(ids, (*row.pictures, *own.values())))
 
 
 def preferred(config: RunConfig, policy: LoadedModel, sampled: Rows) -> list[Pair]:
@@ -103,7 +126,8 @@ def stretched(
         marks += [is_sampled] * len(added)
         if len(ids) >= limit and any(marks):
             break
-    return TrainingSequence(tuple(ids), tuple(marks), (0.0,) * len(ids))
+    pictures = shown_by(ids, row.pictures)
+    return TrainingSequence(tuple(ids), tuple(marks), (0.0,) * len(ids), pictures=pictures)
 
 
 def _tasks(config: RunConfig, mixture: Mixture, purpose: Purpose, count: int) -> list[Task]:
