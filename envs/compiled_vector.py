@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import gymnasium
@@ -20,6 +21,7 @@ from ludus.envs.arguments import (
     as_seed,
     refuse_unknown_arguments,
     refuse_unknown_options,
+    takes_arguments_of,
 )
 from ludus.envs.base import with_step_limit
 from ludus.envs.errors import ArgumentError
@@ -57,30 +59,45 @@ class Batch(Protocol):
         """Content hashes, uint64, of the starts of the episodes in `rows`, bool (N,)."""
 
 
+@dataclass(frozen=True)
+class Made:
+    """The games of a vector form."""
+
+    batch: Batch
+    observation_space: Box
+    """Of one game."""
+    actions: int
+    max_steps: int | None
+    """After how many steps a game ends at the latest."""
+
+
 class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     """Base class of the vector forms that compiled code plays.
 
-    A subclass makes a `Batch`, gives the space of one game's observations, and says what is seen and told of
-    its rows. Game `i` of `reset(seed=s)` is then exactly the single environment of `reset(seed=s + i)`, and
-    what `gymnasium.vector.SyncVectorEnv` would return is what is returned here, infos included. Returned
-    arrays are the caller's: fresh ones on every call.
+    A subclass names the `single` environment, whose arguments are its own, too, makes a `Batch`, and says
+    what is seen and told of its rows. Game `i` of `reset(seed=s)` is then exactly the single environment of
+    `reset(seed=s + i)`, and what `gymnasium.vector.SyncVectorEnv` would return is what is returned here,
+    infos included. Returned arrays are the caller's: fresh ones on every call.
 
     Args:
-        batch: the games.
-        num_envs: how many there are.
-        observation_space: of one game.
-        actions: how many actions it has.
-        max_steps: after how many steps it ends at the latest.
+        num_envs: how many games.
         render_mode: one of those in `metadata`, or None.
         autoreset_mode: Gymnasium's, or its value.
         threads: how many play; None for one for every 256 games, at most one per processor.
+        max_episode_steps: a spec's limit.
+        arguments: of the single environment.
 
     Raises:
-        ArgumentError: the mode or the number of threads is wrong.
+        ArgumentError: an argument is wrong.
     """
 
     rubric: Rubric
     _spec: EnvSpec | None = None
+
+    def __init_subclass__(cls, single: type | None = None, **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if single is not None:
+            cls.__init__ = takes_arguments_of(single, "render_mode")(CompiledVector.__init__)  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         refuse_unknown_arguments(cls, kwargs)
@@ -88,20 +105,18 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
 
     def __init__(
         self,
-        batch: Batch,
-        num_envs: int,
+        num_envs: int = 1,
         *,
-        observation_space: Box,
-        actions: int,
-        max_steps: int | None,
-        render_mode: str | None,
-        autoreset_mode: str | AutoresetMode,
-        threads: int | None,
+        render_mode: str | None = None,
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
+        max_episode_steps: int | None = None,
+        **arguments: Any,
     ) -> None:
         super().__init__()
-        self.num_envs = num_envs
-        self._batch = batch
-        self._max_steps = max_steps
+        self.num_envs = num_envs = as_integer("num_envs", num_envs, 1, 10**7)
+        made = self._make(num_envs, max_episode_steps, arguments)
+        self._batch, self._max_steps = made.batch, made.max_steps
         if render_mode is not None:
             as_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
@@ -111,9 +126,9 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             modes = ", ".join(repr(mode.value) for mode in AutoresetMode)
             raise ArgumentError(f"autoreset_mode={autoreset_mode!r}: give one of {modes}") from None
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_observation_space = observation_space
-        self._last_action = actions - 1
-        self.single_action_space = Discrete(actions)
+        self.single_observation_space = made.observation_space
+        self._last_action = made.actions - 1
+        self.single_action_space = Discrete(made.actions)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         if threads is None:
@@ -124,6 +139,16 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._begun = np.zeros(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
         self._everybody = np.ones(num_envs, np.bool_)
+
+    @abstractmethod
+    def _make(self, num_envs: int, limit: int | None, arguments: dict[str, Any]) -> Made:
+        """The games.
+
+        Args:
+            num_envs: how many.
+            limit: after how many steps they are to end, if a spec says so.
+            arguments: of the single environment.
+        """
 
     @abstractmethod
     def _outputs(self) -> tuple[np.ndarray, Told]:

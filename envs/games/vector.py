@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box
-from gymnasium.vector import AutoresetMode
 
-from ludus.envs.arguments import as_integer, takes_arguments_of
+from ludus.envs.arguments import as_integer
 from ludus.envs.base import stream_of
 from ludus.envs.compiled_random import PCG64_SIZE
-from ludus.envs.compiled_vector import CompiledVector, Told
+from ludus.envs.compiled_vector import CompiledVector, Made, Told
 from ludus.envs.games import lines
 from ludus.envs.games.connect_four.game import ConnectFourChat, Discs
 from ludus.envs.games.connect_four.solver import board
@@ -119,38 +118,19 @@ class LinesVector(CompiledVector):
     """What `content_key` writes before the content of a state's field."""
 
     def __init_subclass__(cls, chat: type[GameChat], **rest: Any) -> None:
-        super().__init_subclass__(**rest)
+        super().__init_subclass__(single=chat, **rest)
         cls.chat_type = chat
         cls.__doc__ = _PAGE.format(name=chat.game_type.name)
-        cls.__init__ = takes_arguments_of(chat, "render_mode")(LinesVector.__init__)  # type: ignore[method-assign]
 
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        threads: int | None = None,
-        max_episode_steps: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        num_envs = as_integer("num_envs", num_envs, 1, 10**7)
+    def _make(self, num_envs: int, limit: int | None, arguments: dict[str, Any]) -> Made:
         chat = self.chat_type(**arguments)
-        if max_episode_steps is not None:
-            as_integer("max_episode_steps", max_episode_steps, chat.max_turns, 10**9)
+        if limit is not None:
+            as_integer("max_episode_steps", limit, chat.max_turns, 10**9)
         self.game, self.rubric = chat.game, chat.rubric
         _compile()
         self._boards = Boards(chat, type(self), num_envs)
-        super().__init__(
-            self._boards,
-            num_envs,
-            observation_space=Box(0.0, 1.0, self.game.shape, np.float32),
-            actions=self.game.actions,
-            max_steps=chat.max_turns,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
-            threads=threads,
-        )
+        seen = Box(0.0, 1.0, self.game.shape, np.float32)
+        return Made(self._boards, seen, self.game.actions, chat.max_turns)
 
     @staticmethod
     @abstractmethod

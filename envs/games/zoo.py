@@ -3,23 +3,22 @@
 import secrets
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 
 from ludus.envs import spaces
-from ludus.envs.arguments import as_choice, as_integer, as_seed
+from ludus.envs.arguments import as_integer, as_seed
 from ludus.envs.base import stream_of
 from ludus.envs.games import words
 from ludus.envs.games.catalogue import make_game
 from ludus.envs.games.environment import as_move, mask_of
 from ludus.envs.games.table import outcome, sit_down, submit, waiting
-from ludus.envs.multi_agent import AECEnv, ParallelEnv
+from ludus.envs.multi_agent import AECEnv, Infos, ParallelEnv, ParallelStep, Shown
 
 Observation = dict[str, Any]
 
 
-class _Seats:
+class _Seats(Shown):
     """What both forms have in common: the table, spaces and observations of the seats, pictures.
 
     Agents are `player_0`, `player_1`, … in the order of the seats. An observation has the seat's
@@ -50,9 +49,7 @@ class _Seats:
             render_mode: `human` (shown in the terminal), `ansi` or `rgb_array`.
             arguments: of the game.
         """
-        if render_mode is not None:
-            as_choice("render_mode", render_mode, self.metadata["render_modes"])
-        self.render_mode = render_mode
+        self._set_render_mode(render_mode)
         self.game = make_game(name, **arguments)
         self.metadata = {**self.metadata, "name": f"ludus_{name}_v0", "is_parallelizable": False}
         self.error_limit = as_integer("error_limit", error_limit, 1, 100)
@@ -64,12 +61,6 @@ class _Seats:
         self._rng = np.random.Generator(np.random.PCG64(0))
         self._seeded = False
         self._table = sit_down(self.game, 0)
-
-    def observation_space(self, agent: str) -> Dict:
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Discrete:
-        return self.action_spaces[agent]
 
     def observe(self, agent: str) -> Observation:
         """What an agent sees of the game as it stands."""
@@ -83,21 +74,11 @@ class _Seats:
             "messages": [words.opening(game, seat), tell(game, table, seat)],
         }
 
-    def render(self) -> Any:
-        """`ansi`: the board as text. `rgb_array`: uint8 (height, width, 3). `human`: None, it is printed."""
-        if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the environment with a render_mode")
-            return None
-        if self.render_mode == "rgb_array":
-            return self.game.picture(self._table.state)
-        board = self.game.board(self._table.state)
-        if self.render_mode == "ansi":
-            return board
-        print(board)
-        return None
+    def _picture(self) -> np.ndarray:
+        return self.game.picture(self._table.state)
 
-    def close(self) -> None:
-        """There is nothing to close."""
+    def _text(self) -> str:
+        return self.game.board(self._table.state)
 
     def _begin(self, seed: int | None) -> None:
         if seed is not None or not self._seeded:
@@ -117,7 +98,7 @@ class _Seats:
         rewards = result or (0.0,) * self.game.seats
         return dict(zip(self.possible_agents, rewards, strict=True)), result is not None
 
-    def _infos(self) -> dict[str, dict[str, Any]]:
+    def _infos(self) -> Infos:
         errors = zip(self.possible_agents, self._table.errors, strict=True)
         return {agent: {"errors": count} for agent, count in errors}
 
@@ -128,12 +109,6 @@ class _Seats:
             action_mask=Box(0, 1, (game.actions,), np.int8),
             messages=spaces.Chat(),
         )
-
-    def _refuse_before_reset(self) -> None:
-        if not self.agents:
-            raise gymnasium.error.ResetNeeded(
-                "no game is open (it ended or never began): call reset() before step()"
-            )
 
 
 class GameAEC(_Seats, AECEnv[str, Observation, int]):
@@ -186,20 +161,12 @@ class GameParallel(_Seats, ParallelEnv[str, Observation, int]):
 
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, Observation], Infos]:
         """Begin a game; `options` are ignored, as PettingZoo's own tests expect."""
         self._begin(seed)
         return self._observations(self.agents), self._infos()
 
-    def step(
-        self, actions: dict[str, Any]
-    ) -> tuple[
-        dict[str, Observation],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, Any]],
-    ]:
+    def step(self, actions: dict[str, Any]) -> ParallelStep[Observation]:
         """Make the moves of those that are waited for.
 
         Raises:

@@ -4,18 +4,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
-from ludus.envs.arguments import as_integer, takes_arguments_of
-from ludus.envs.compiled_vector import CompiledVector, Told
+from ludus.envs.compiled_vector import CompiledVector, Made, Told
 from ludus.envs.games.picture import text_picture
 from ludus.envs.market import rules
+from ludus.envs.market.environment import Market
 from ludus.envs.market.exchange import Exchange, Exchanges
 from ludus.envs.market.observation import observation_space
 from ludus.envs.market.text import scene
 
 
-class MarketVector(CompiledVector):
+class MarketVector(CompiledVector, single=Market):
     """Many markets of `ludus/Market-v0` at once: `gymnasium.make_vec("ludus/Market-v0", num_envs=…)`.
 
     The markets, arguments and observations are those of `Market`; market `i` of `reset(seed=s)` is exactly
@@ -41,33 +40,13 @@ class MarketVector(CompiledVector):
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012
 
-    @takes_arguments_of(Exchange)
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        threads: int | None = None,
-        max_episode_steps: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        num_envs = as_integer("num_envs", num_envs, 1, 10**7)
-        if max_episode_steps is not None:
-            arguments = {"max_steps": max_episode_steps, **arguments}
+    def _make(self, num_envs: int, limit: int | None, arguments: dict[str, Any]) -> Made:
+        if limit is not None:
+            arguments = {"max_steps": limit, **arguments}
         self.exchange = Exchange(**arguments)
         self.rubric = self.exchange.rubric
         self._exchanges = Exchanges(self.exchange, num_envs)
-        super().__init__(
-            self._exchanges,
-            num_envs,
-            observation_space=observation_space(),
-            actions=len(rules.ACTIONS),
-            max_steps=self.exchange.max_steps,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
-            threads=threads,
-        )
+        return Made(self._exchanges, observation_space(), len(rules.ACTIONS), self.exchange.max_steps)
 
     def _outputs(self) -> tuple[np.ndarray, Told]:
         return self._exchanges.observations(), {}

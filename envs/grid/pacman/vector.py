@@ -4,18 +4,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode
 
-from ludus.envs.arguments import as_integer, takes_arguments_of
-from ludus.envs.compiled_vector import CompiledVector, Told
+from ludus.envs.compiled_vector import CompiledVector, Made, Told
 from ludus.envs.grid.pacman import rules
+from ludus.envs.grid.pacman.environment import PacMan
 from ludus.envs.grid.pacman.game import RUBRIC, Game, Games
 from ludus.envs.grid.pacman.observation import as_planes, observation_space
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.rubric import Rubric
 
 
-class PacManVector(CompiledVector):
+class PacManVector(CompiledVector, single=PacMan):
     """Many games of `ludus/PacMan-v0` at once: `gymnasium.make_vec("ludus/PacMan-v0", num_envs=…)`.
 
     The games, arguments and observations are those of `PacMan`; game `i` of `reset(seed=s)` is exactly the
@@ -42,32 +41,12 @@ class PacManVector(CompiledVector):
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 8}  # noqa: RUF012
     rubric: Rubric = RUBRIC
 
-    @takes_arguments_of(Game)
-    def __init__(
-        self,
-        num_envs: int = 1,
-        *,
-        observation: str = "cells",
-        render_mode: str | None = None,
-        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-        threads: int | None = None,
-        max_episode_steps: int | None = None,
-        **arguments: Any,
-    ) -> None:
-        num_envs = as_integer("num_envs", num_envs, 1, 10**7)
-        self.game = Game(**{"max_steps": max_episode_steps, **arguments})
+    def _make(self, num_envs: int, limit: int | None, arguments: dict[str, Any]) -> Made:
+        observation = arguments.pop("observation", "cells")
+        self.game = Game(**{"max_steps": limit, **arguments})
         self._games = Games(self.game, num_envs)
         self._planes = observation == "planes"
-        super().__init__(
-            self._games,
-            num_envs,
-            observation_space=observation_space(self.game, observation),
-            actions=4,
-            max_steps=self.game.max_steps,
-            render_mode=render_mode,
-            autoreset_mode=autoreset_mode,
-            threads=threads,
-        )
+        return Made(self._games, observation_space(self.game, observation), 4, self.game.max_steps)
 
     def _outputs(self) -> tuple[np.ndarray, Told]:
         shape = (self.num_envs, *self.game.view_shape)

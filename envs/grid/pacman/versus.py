@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete
 from gymnasium.utils import seeding
 
-from ludus.envs.arguments import as_action, as_choice, as_seed, takes_arguments_of
+from ludus.envs.arguments import as_action, as_seed, takes_arguments_of
 from ludus.envs.grid.pacman import rules
 from ludus.envs.grid.pacman.game import RUBRIC, Game, Games
 from ludus.envs.grid.pacman.render import ansi_frame, rgb_frame
 from ludus.envs.grid.walking import DIRECTIONS
-from ludus.envs.multi_agent import ParallelEnv
+from ludus.envs.multi_agent import Infos, ParallelEnv, ParallelStep, Shown
 
 Observation = dict[str, np.ndarray]
 
@@ -22,7 +21,7 @@ OWN_WAY = len(DIRECTIONS)
 GHOST_ACTIONS = (*DIRECTIONS, "own way")
 
 
-class PacManVersus(ParallelEnv[str, Observation, int]):
+class PacManVersus(Shown, ParallelEnv[str, Observation, int]):
     """Pac-Man with the ghosts as players: `from ludus.envs.grid.pacman.versus import PacManVersus`.
 
     A PettingZoo `ParallelEnv`, which needs the extra `games`. Agents are `pacman`, and `ghost_0` to `ghost_3`
@@ -73,9 +72,7 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
 
     @takes_arguments_of(Game)
     def __init__(self, *, render_mode: str | None = None, **arguments: Any) -> None:
-        if render_mode is not None:
-            as_choice("render_mode", render_mode, self.metadata["render_modes"])
-        self.render_mode = render_mode
+        self._set_render_mode(render_mode)
         self.game = Game(**arguments)
         self._ghosts = [f"ghost_{number}" for number in range(len(self.game.ghost_kinds))]
         self.possible_agents = [PACMAN, *self._ghosts]
@@ -95,15 +92,9 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
         self._task = 0
         self._everybody = np.ones(1, np.bool_)
 
-    def observation_space(self, agent: str) -> Dict:
-        return self.observation_spaces[agent]
-
-    def action_space(self, agent: str) -> Discrete:
-        return self.action_spaces[agent]
-
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+    ) -> tuple[dict[str, Observation], Infos]:
         """Begin a game: that of `ludus/PacMan-v0` with the seed; without one, the next in line. `options` are
         ignored, as PettingZoo's own tests expect.
 
@@ -119,25 +110,14 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
         self.agents = list(self.possible_agents)
         return self._observations(), self._infos()
 
-    def step(
-        self, actions: dict[str, Any]
-    ) -> tuple[
-        dict[str, Observation],
-        dict[str, float],
-        dict[str, bool],
-        dict[str, bool],
-        dict[str, dict[str, Any]],
-    ]:
+    def step(self, actions: dict[str, Any]) -> ParallelStep[Observation]:
         """Move everybody.
 
         Raises:
             gymnasium.error.ResetNeeded: no game is open.
             ArgumentError: an agent's action is missing, or none of its space.
         """
-        if not self.agents:
-            raise gymnasium.error.ResetNeeded(
-                "no game is open (it ended or never began): call reset() before step()"
-            )
+        self._refuse_before_reset()
         games = self._games
         move = np.array([as_action(actions.get(PACMAN), DIRECTIONS)])
         for number, ghost in enumerate(self._ghosts):
@@ -161,21 +141,11 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
             infos,
         )
 
-    def render(self) -> Any:
-        """`rgb_array`: uint8 (height, width, 3). `ansi`: coloured text. `human`: None, it is printed."""
-        if self.render_mode is None:
-            gymnasium.logger.warn("render() needs a mode: make the environment with a render_mode")
-            return None
-        drawn = self.game, self._games.grids[0], self._games.states[0]
-        if self.render_mode == "rgb_array":
-            return rgb_frame(*drawn)
-        if self.render_mode == "ansi":
-            return ansi_frame(*drawn)
-        print(ansi_frame(*drawn))
-        return None
+    def _picture(self) -> np.ndarray:
+        return rgb_frame(self.game, self._games.grids[0], self._games.states[0])
 
-    def close(self) -> None:
-        """There is nothing to close."""
+    def _text(self) -> str:
+        return ansi_frame(self.game, self._games.grids[0], self._games.states[0])
 
     def _ghost(self, number: int) -> list[int]:
         """Cell, heading, saved way, waiting time and fright of a ghost."""
@@ -183,9 +153,9 @@ class PacManVersus(ParallelEnv[str, Observation, int]):
         ghost: list[int] = self._games.states[0, first : first + rules.GHOST_SIZE].tolist()
         return ghost
 
-    def _infos(self) -> dict[str, dict[str, Any]]:
+    def _infos(self) -> Infos:
         state = self._games.states[0]
-        infos: dict[str, dict[str, Any]] = {
+        infos: Infos = {
             PACMAN: {
                 "task": self._task,
                 "anchor": self._task ^ state.item(rules.ANCHOR),
