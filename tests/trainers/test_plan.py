@@ -217,7 +217,7 @@ def test_a_value_model_is_counted(kind: str, work: Work, update: Parts) -> None:
 
 
 @pytest.mark.parametrize("data", [[], ["pairs.jsonl"]], ids=["played", "data"])
-def test_preferences_are_counted(primed: RunConfig, work: Work, data: list[str]) -> None:
+def test_preferences_are_counted(primed: RunConfig, work: Work, update: Parts, data: list[str]) -> None:
     """A reference is beside the policy only where pairs are played; both sides are computed together."""
     keys = {"steps": 1, "data": data, "microbatch_tokens": 64}
     config = changed(changed(primed, "preferences", **keys), "sft", steps=0)
@@ -225,7 +225,7 @@ def test_preferences_are_counted(primed: RunConfig, work: Work, data: list[str])
     planned = plan(config, replace(work, preferred=pairs))
     assert [phase.name for phase in planned.phases] == ["load", *([] if data else ["pairs"]), "preferences"]
     found = parts(planned, "preferences")
-    assert found.get("reference model", 0) == (0 if data else found["weights"])
+    assert found.get("reference model", 0) == (0 if data else update["reference model"])
     alone = parts(plan(changed(primed, "sft", microbatch_tokens=64), work), "priming")
     assert alone["activations"] < found["activations"] < 3 * alone["activations"]
 
