@@ -36,11 +36,11 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / _SPLITS).is_file() or (folder / _STATE).is_file()
 
 
-def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """The rows of a file, or of a folder that `datasets` saved.
 
     Args:
-        columns: Those to read, as far as they are there.
+        columns: Those to read, as far as they are there. None: all.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
@@ -56,7 +56,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     return parquet_rows(path, columns) if is_parquet(path) else json_lines(path, columns)
 
 
-def json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+def json_lines(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row]:
     """Empty lines are passed over.
 
     Args:
@@ -83,9 +83,9 @@ def json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{place}: cannot be read as JSON ({str(error)[:100]})") from None
             if not isinstance(values, dict):
+                keys = f", with the keys {', '.join(columns)}" if columns else ""
                 raise DataError(
-                    f"{place}: a JSON {_kind(values)}, not an object; write one object a line, with the keys "
-                    f"{', '.join(columns)}"
+                    f"{place}: a JSON {_kind(values)}, not an object; write one object a line{keys}"
                 )
             yield Row(place, values)
 

@@ -30,7 +30,9 @@ class JudgeSection(Section):
     mode: Literal["pointwise", "pairwise"] = "pointwise"
     """`pointwise`: each episode gets a number on the scale. `pairwise`: episodes of a group are compared in
     both orders, and get the share of comparisons that they win; where the orders disagree, it is a tie."""
-    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(default_factory=lambda: [0, 10])
+    scale: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [0.0, 10.0]
+    )
     """The worst and the best number of a pointwise verdict; scores are put on 0 to 1."""
     comparisons: Count = 3
     """With how many others of its group an episode is compared, at least."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ludus.tools.errors import DataError
-from ludus.tools.tables import Row, dataset_rows, is_parquet, is_saved_dataset, json_lines, parquet_rows
+from ludus.tools.tables import Row, read_rows
 from ludus.tools.wording import first_line
 
 _ON_THE_HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?::([\w.-]*))?(?::([\w.\[\]%-]+))?")
@@ -60,14 +60,8 @@ def _rows(source: str | Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         yield from (Row(f"item {number}", dict(row)) for number, row in enumerate(source, 1))
         return
     path = Path(source)
-    if path.is_dir():
-        if not is_saved_dataset(path):
-            raise DataError(
-                f"{path} is a folder that save_to_disk of datasets did not write; name a file in it"
-            )
-        yield from dataset_rows(path)
-    elif path.is_file():
-        yield from parquet_rows(path) if is_parquet(path) else json_lines(path)
+    if path.exists():
+        yield from read_rows(path)
     elif match := _ON_THE_HUB.fullmatch(source):
         yield from _hub_rows(match[1], match[2] or None, match[3] or "train")
     else:

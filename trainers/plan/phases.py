@@ -290,7 +290,7 @@ class Models:
         handles: list[Any] = []
         for model in models:
             if reader_of(model) is not None:
-                model.get_image_features = partial(_seen, ledger, model)  # type: ignore[assignment]
+                model.get_image_features = partial(_seen, ledger, model)
         for part in map(decoder, models):
             handles += [part.register_forward_pre_hook(begin), part.register_forward_hook(end)]
         trained = [*self.policy.model.parameters(), *(self.value.parameters() if self.value else ())]

@@ -93,8 +93,9 @@ def preferred(config: RunConfig, policy: LoadedModel, sampled: Rows) -> list[Pai
     """
     section = config.preferences
     if not section.data:
-        pairs = section.tasks * section.most
-        return [([one], [other]) for one, other in zip(sampled[::2], sampled[1::2], strict=False)][:pairs]
+        most = section.tasks * section.most
+        pairs: list[Pair] = [([a], [b]) for a, b in zip(sampled[::2], sampled[1::2], strict=False)]
+        return pairs[:most]
     data = read_preferences(section, policy, Reserved()).train
     longest = sorted(data, key=lambda pair: -sum(len(row.ids) for side in pair for row in side))
     return longest[: section.batch_pairs]
