@@ -31,18 +31,23 @@ CONFIGS = HERE.parent / "configs"
 SAMPLES, MOST = 8, 4
 KINDS: dict[str, dict[str, str]] = {
     "dpo": {},
-    "ipo": {"preferences.loss": "ipo"},
-    "dpo, length-normalised": {"preferences.length_normalised": "true", "preferences.beta": "1.0"},
-    "dpo, with sft": {"preferences.sft_coefficient": "0.2"},
+    "dpo, without sft": {"preferences.sft_coefficient": "0.0"},
+    "dpo, length-normalised": {"preferences.length_normalised": "true", "preferences.beta": "10.0"},
+    "ipo": {"preferences.loss": "ipo", "preferences.beta": "0.1"},
 }
 STORED = {
-    "preferences.steps": "200",
-    "preferences.batch_pairs": "64",
+    "preferences.steps": "100",
+    "preferences.batch_pairs": "32",
+    "preferences.learning_rate": "3e-4",
+    "preferences.beta": "1.0",
+    "preferences.sft_coefficient": "1.0",
     "preferences.tasks": "16",
     "preferences.samples": "8",
     "preferences.most": "1",
 }
-"""For pairs of a file; the last three are the defaults, since nothing is played."""
+"""For pairs of a file, of which there are few: near the reference, and with the term that keeps the chosen
+replies likely, since what is taken from a wrong reply otherwise goes to other wrong ones. The last three are
+the defaults, since nothing is played."""
 ONLINE = "dpo, online"
 
 
