@@ -38,16 +38,12 @@ KINDS: dict[str, dict[str, str]] = {
 STORED = {
     "preferences.steps": "100",
     "preferences.batch_pairs": "32",
-    "preferences.learning_rate": "3e-4",
-    "preferences.beta": "1.0",
-    "preferences.sft_coefficient": "1.0",
     "preferences.tasks": "16",
     "preferences.samples": "8",
     "preferences.most": "1",
 }
-"""For pairs of a file, of which there are few: near the reference, and with the term that keeps the chosen
-replies likely, since what is taken from a wrong reply otherwise goes to other wrong ones. The last three are
-the defaults, since nothing is played."""
+"""For pairs of a file, beside what `configs/dpo.toml` has; the last three are the defaults, since nothing is
+played."""
 ONLINE = "dpo, online"
 
 
