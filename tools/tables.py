@@ -60,7 +60,7 @@ def json_lines(path: Path, columns: Sequence[str] | None = None) -> Iterator[Row
     """Empty lines are passed over.
 
     Args:
-        columns: Those that are wanted; a line may have others.
+        columns: Those that are wanted; a line may have others. None: any.
 
     Raises:
         DataError: a line is no JSON object.

@@ -58,9 +58,7 @@ def stamp(source: str | Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
 def _rows(source: str | Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     if not isinstance(source, str):
         yield from (Row(f"item {number}", dict(row)) for number, row in enumerate(source, 1))
-        return
-    path = Path(source)
-    if path.exists():
+    elif (path := Path(source)).exists():
         yield from read_rows(path)
     elif match := _ON_THE_HUB.fullmatch(source):
         yield from _hub_rows(match[1], match[2] or None, match[3] or "train")

@@ -17,8 +17,13 @@ from transformers import Lfm2Config, LlamaConfig, LlamaForCausalLM, Mamba2Config
 from ludus.agents.adapters import files
 from ludus.agents.adapters.files import save_adapter
 from ludus.agents.adapters.lora import add_adapter
-from ludus.agents.models import LoadedModel
+from ludus.agents.models import LoadedModel, load_model
+from ludus.agents.picture_ids import FIRST, shown_by
+from ludus.agents.sight import reader_of
+from ludus.agents.small_vision import SmallVisionShape, build_small_vision_model
 from ludus.cli import main
+from ludus.envs.chat import user
+from ludus.envs.picture import picture_part
 from ludus.tools.errors import UserError
 from ludus.trainers.algorithms import sft
 from ludus.trainers.batches.packing import pack
@@ -33,9 +38,10 @@ from ludus.trainers.plan.ledger import Ledger
 from ludus.trainers.plan.memory import free_bytes, read_amount
 from ludus.trainers.plan.models import Source, source_of, without_numbers
 from ludus.trainers.plan.plan import MemoryPlan, Work, plan, work_of
-from ludus.trainers.plan.process import peak_bytes, process_bytes, smallest_run
-from ludus.trainers.plan.rows import of_length, stretched
+from ludus.trainers.plan.process import peak_bytes, process_bytes, save_smallest_model, smallest_run
+from ludus.trainers.plan.rows import of_length, stretched, with_own_pictures
 
+from . import qwen
 from .conftest import CONFIGS, changed
 
 LAYERS, KEY_HEADS, WIDTH = 2, 1, 16
@@ -220,6 +226,99 @@ def test_preferences_are_counted(primed: RunConfig, work: Work, policy: LoadedMo
     assert found["reference model"] == weight_bytes(policy.model)
     alone = parts(plan(changed(primed, "sft", microbatch_tokens=64), work), "priming")
     assert alone["activations"] < found["activations"] < 3 * alone["activations"]
+
+
+@pytest.mark.parametrize(
+    ("weights", "rated", "members"),
+    [({"self": 1.0, "league": 1.0}, 30, 3), ({"random": 1.0}, 30, 3), ({"self": 1.0}, 0, 0)],
+)
+def test_past_checkpoints_are_counted_and_both_seats(
+    weights: dict[str, float], rated: int, members: int, work: Work, policy: LoadedModel
+) -> None:
+    values = tomllib.loads((CONFIGS / "selfplay.toml").read_text())
+    values["opponents"]["weights"] = weights
+    values["opponents"]["rating"]["every"] = rated
+    for key, value in {"sft.steps": "0", "evaluation.episodes": "0", "opponents.league.size": "3"}.items():
+        override(values, key, value)
+    values["grpo"] |= {"groups": 4, "group_size": 4}
+    played = plan(parse_config(values), work)
+    del values["opponents"], values["grpo"]["advantage"]
+    alone = plan(parse_config(values), work)
+    for phase in ("rollout", "update"):
+        assert parts(played, phase).get("league", 0) == members * weight_bytes(policy.model)
+    assert "league" not in parts(alone, "rollout")
+    caches = [parts(each, "rollout")["keys and values"] for each in (played, alone)]
+    assert caches[0] == 2 * caches[1]
+
+
+@pytest.mark.parametrize("family", ["idefics3", *qwen.FAMILIES])
+def test_towers_and_pictures_are_counted(
+    family: str, tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if family == "idefics3":
+        shape = SmallVisionShape(hidden=16, layers=2, vision_layers=1, heads=2, image=32, patch=8)
+        folder, layers = build_small_vision_model(tmp_path / "model", [], shape), 1
+    else:
+        folder = qwen.build(tmp_path / "model", family)
+        layers = 3 if family == "qwen3_vl" else 1
+    sections = {
+        "environment": {"id": "ludus/TicTacToeChat-v0", "arguments": {"observation": "picture"}},
+        "model": {"path": str(folder)},
+        "sft": {"steps": 0},
+        "grpo": {"steps": 1, "groups": 2, "group_size": 2, "kl_coefficient": 0.01},
+        "rollout": {"max_tokens": 8},
+        "evaluation": {"episodes": 0},
+    }
+    config = RunConfig.model_validate(tiny.model_dump(exclude_none=True) | sections)
+    monkeypatch.setattr(planning, "process_bytes", lambda *_: 0)
+    work = work_of(config)
+    one, two = work.sampled[2:]
+    assert len(one.pictures) > 1
+    assert set(one.pictures) & set(two.pictures) == set(one.pictures[:1])  # what a group begins with
+    planned, loaded = plan(config, work), load_model(folder)
+    size = weight_bytes(loaded.model)
+    buffers = sum(buffer.nbytes for buffer in loaded.model.buffers())
+    rollout, update = parts(planned, "rollout"), parts(planned, "update")
+    assert size <= update["weights"] <= size + buffers
+    assert update["gradients"] == update["reference model"] == size
+    # A key and a value for each position in each layer; and of every picture of all episodes an embedding for
+    # each token, for the input and for further layers, which are there twice while they are joined.
+    position = 4 * LAYERS * 2 * (16 if family == "idefics3" else qwen.KEY_HEADS * qwen.HEAD) * 4
+    length = -(-max(len(row.ids) for row in work.sampled) // 128) * 128
+    tokens = {id for row in work.sampled for id in row.ids if id >= FIRST}
+    seen = len(tokens) * 16 * 4 * layers
+    least = length * position + seen
+    assert least <= rollout["keys and values"] <= least + 128 * position + seen
+    # The same rows of text alone.
+    blind = [
+        replace(row, ids=tuple(5 if id >= FIRST else id for id in row.ids), pictures=())
+        for row in work.sampled
+    ]
+    without = plan(config, replace(work, sampled=blind))
+    for phase in ("scoring", "update"):
+        assert parts(planned, phase)["activations"] > parts(without, phase)["activations"]
+    # What is measured beside it reads pictures as they are read here.
+    save_smallest_model(work.source, tmp_path / "smallest")
+    message = [user([picture_part(np.zeros((30, 50, 3), np.uint8))])]
+    assert load_model(tmp_path / "smallest").format.first_prompt(message) == loaded.format.first_prompt(
+        message
+    )
+
+
+def test_rows_have_pictures_of_their_own(tmp_path: Path) -> None:
+    loaded = load_model(qwen.build(tmp_path, "qwen3_vl"))
+    board = picture_part(np.zeros((16, 16, 3), np.uint8))
+    prompt = loaded.format.first_prompt([user([board])])
+    ids = (*prompt.ids, 5, *prompt.ids)
+    row = replace(of_length(len(ids), 1), ids=ids, pictures=prompt.pictures)
+    own = with_own_pictures(row, 3, len(prompt.ids))
+    assert own.ids[: len(prompt.ids)] == prompt.ids
+    assert own.ids != row.ids
+    assert own.pictures == shown_by(own.ids, own.pictures)
+    reader = reader_of(loaded.model)
+    assert reader is not None
+    one, other = (reader.pixels(url)["pixel_values"] for url in own.pictures)
+    assert torch.equal(one, other)
 
 
 def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, work: Work) -> None:
