@@ -3,11 +3,11 @@
 import datetime
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.small import SmallFormat
@@ -58,6 +58,7 @@ def load_model(
     stop_tokens: Sequence[str] = (),
     day: datetime.date | None = None,
     quantize: str = "none",
+    head: Literal["language", "reward"] = "language",
 ) -> LoadedModel:
     """Load a causal language model, its tokenizer and its chat format, printing nothing.
 
@@ -72,6 +73,8 @@ def load_model(
         day: what the chat template tells the model, if it tells the date; today if None.
         quantize: `nf4`: weights in four bits, which cannot be trained; so are those of a base that an adapter
             was trained on that way.
+        head: `reward`: a sequence-classification model of one label, which gives a number in the place of
+            logits. Of a language model, its layers; the label's weights are 0 then.
 
     Raises:
         ModelLoadError: with one line that names the thing, the likely cause and the fix.
@@ -85,8 +88,13 @@ def load_model(
     with quiet_transformers():
         folder = _find(path_or_name)
         name, base = _base(path_or_name, folder)
+        if head == "reward" and folder != base:
+            raise ModelLoadError(
+                f"{path_or_name} is an adapter, and a reward model is whole: merge it with its base first "
+                f"(ludus merge {path_or_name} --out FOLDER), and name that folder"
+            )
         tokenizer = _load_tokenizer(transformers, _tokenizer_folder(path_or_name, folder), path_or_name)
-        model = _load_weights(torch, transformers, base, name, dtype)
+        model = _load_weights(torch, transformers, base, name, dtype, head == "reward")
     local = Path(name).expanduser()
     model.config.name_or_path = str(local.resolve() if local.exists() else name)
     for written in {folder, base}:
@@ -192,7 +200,8 @@ def format_for(
     """`format_of` a loaded model, with pictures where it sees."""
     from ludus.agents.sight import reader_of
 
-    return format_of(tokenizer, model.generation_config, stop_tokens, day, reader_of(model))
+    generation = getattr(model, "generation_config", None)  # what only classifies has none
+    return format_of(tokenizer, generation, stop_tokens, day, reader_of(model))
 
 
 def format_of(
@@ -423,15 +432,21 @@ def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
     return tokenizer
 
 
-def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path, dtype: str) -> Any:
+def _load_weights(
+    torch: Any, transformers: Any, folder: Path, name: str | Path, dtype: str, is_reward: bool
+) -> Any:
     from safetensors import SafetensorError
 
     if not any(folder.glob("*.safetensors")):
         raise ModelLoadError(f"{name} has no *.safetensors: save the weights with model.save_pretrained")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model, info = auto_model(transformers, config.get("model_type")).from_pretrained(
-            folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True
+        auto, more = auto_model(transformers, config.get("model_type")), dict[str, int]()
+        if is_reward:
+            _refuse_labels(config, name)
+            auto, more = transformers.AutoModelForSequenceClassification, {"num_labels": 1}
+        model, info = auto.from_pretrained(
+            folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, **more
         )
     except json.JSONDecodeError as error:
         raise ModelLoadError(f"{name}: config.json is not JSON ({error}): fetch or save it anew") from error
@@ -445,14 +460,36 @@ def _load_weights(torch: Any, transformers: Any, folder: Path, name: str | Path,
         ) from error
     except (ValueError, OSError) as error:
         raise ModelLoadError(
-            f"{name} is not a causal language model that this version of transformers can load "
+            f"{name} is not a {_KINDS[is_reward]} model that this version of transformers can load "
             f"({first_line(error)}): use another model, or a newer transformers"
         ) from error
+    missing = sorted(info["missing_keys"])
+    if is_reward and not _classifies(config):
+        for key in [key for key in missing if not key.startswith(f"{model.base_model_prefix}.")]:
+            torch.nn.init.zeros_(model.get_parameter(key))  # a language model has no label yet
+            missing.remove(key)
     # transformers would fill these with random numbers and only warn.
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
+    if missing:
         raise ModelLoadError(
             f"{name}: {len(missing)} tensors that config.json asks for are not in the weights "
             f"({missing[0]}, …): weights and config.json are from different models"
         )
     return model
+
+
+_KINDS = {False: "causal language", True: "sequence-classification"}
+
+
+def _classifies(config: Mapping[str, Any]) -> bool:
+    return any(str(name).endswith("ForSequenceClassification") for name in config.get("architectures") or ())
+
+
+def _refuse_labels(config: Mapping[str, Any], name: str | Path) -> None:
+    """Without labels of its own, a configuration has two."""
+    labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if _classifies(config) and len(labels) != 1:
+        raise ModelLoadError(
+            f"{name} tells {len(labels)} labels apart ({', '.join(map(str, labels.values()))}), and a reward "
+            "model gives one number: name a sequence-classification model with one label (num_labels = 1), "
+            "or a language model"
+        )

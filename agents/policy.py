@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import gymnasium
 
 from ludus.agents.conversation import Conversation
-from ludus.agents.engines.base import Engine, Sampling
+from ludus.agents.engines.base import Completion, Engine, Sampling
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.kept import KeptSets
 from ludus.envs.chat import Chat
@@ -167,11 +167,12 @@ class EnginePlayer:
         self._session = policy.engine.session()
         self._conversation = Conversation(policy.format, tools)
         self._turn = 0
+        self.opening: tuple[tuple[int, ...], ...] = ()
+        """See `EpisodeStart`."""
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
         heard, prompt = self._conversation.hear(observation)
-        seed = derive_seed(*self._seeds, self._turn)
-        completion = await self._session.generate(heard.context, self._sampling, seed, heard.pictures)
+        completion = await self._complete(heard)
         reply = heard.format.parse(completion.ids, heard.tools)
         self._conversation = heard.say(reply, completion.ids)
         self._turn += 1
@@ -188,6 +189,20 @@ class EnginePlayer:
             completion_tokens=len(completion.ids),
             cached_tokens=completion.cached_tokens,
         )
+
+    async def _complete(self, heard: Conversation) -> Completion:
+        given, left = (), len(self.opening) - self._turn
+        if left > 0:
+            given = self.opening[self._turn]
+        before, version = (0.0,) * len(given), self._policy.engine.weights_version
+        if left > 1:
+            return Completion(given, before, "stop", version)
+        sampling = replace(self._sampling, max_tokens=self._sampling.max_tokens - len(given))
+        seed = derive_seed(*self._seeds, self._turn)
+        sampled = await self._session.generate((*heard.context, *given), sampling, seed, heard.pictures)
+        if not given:
+            return sampled
+        return replace(sampled, ids=(*given, *sampled.ids), logprobs=(*before, *sampled.logprobs), kept=None)
 
     def rest(self) -> None:
         self._session.rest()

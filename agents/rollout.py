@@ -18,7 +18,7 @@ import gymnasium
 
 from ludus.agents.engines.base import EngineFault, ServerRefusal
 from ludus.agents.episode import Episode, StopReason
-from ludus.agents.policy import Action, Player, Policy, ScriptedPlayer, derive_seed
+from ludus.agents.policy import Action, EnginePlayer, Player, Policy, ScriptedPlayer, derive_seed
 from ludus.agents.recording import Recorder
 from ludus.agents.worker import EnvironmentWorker
 from ludus.envs.faults import EnvironmentFault
@@ -58,6 +58,9 @@ class EpisodeStart:
     opponent: str = ""
     """Of a game: who plays the other seats, see `rollout_games`. Empty: whom the environment was made
     with."""
+    opening: tuple[tuple[int, ...], ...] = ()
+    """Of a policy with an engine: what it says first, the ids of each turn; from the end of the last one,
+    which may be unfinished or empty, it goes on by itself."""
 
 
 Job = tuple[EnvironmentSpec, EpisodeStart]
@@ -311,6 +314,9 @@ async def _episode(
     except EnvironmentFault as fault:
         return record.end(StopReason.ENVIRONMENT_FAULT, fault=str(fault))
     player = policy.player(env, derive_seed(start.seed, start.sample))
+    if start.opening:
+        assert isinstance(player, EnginePlayer), "only what has an engine goes on from ids"
+        player.opening = start.opening
     try:
         if isinstance(player, ScriptedPlayer):
             # It never waits, and switching threads takes longer than most steps.

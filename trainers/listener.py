@@ -20,6 +20,9 @@ Phase = Literal[
     "grpo",
     "evaluation-best",
     "evaluation-final",
+    "episodes",
+    "steps",
+    "reward_model",
 ]
 """A run's phases, in order. Phases that finished before a resume are not reported again."""
 
@@ -33,16 +36,16 @@ class Listener:
 
         Args:
             phase: Which one.
-            total: Its length: optimiser steps in `sft`, `rft`, `preferences` and `grpo`, episodes in the
-                others; 0 if unknown (`model`, `data`).
+            total: Its length: optimiser steps in `sft`, `rft`, `preferences`, `grpo` and `reward_model`,
+                episodes in the others; 0 if unknown (`model`, `data`).
             completed: How much of it is already done (above 0 only after a resume).
         """
 
     def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
         """A step is done: `completed` of `total`.
 
-        In `sft`, `rft`, `preferences` and `grpo`, `metrics` is the line of `metrics.jsonl` without `phase`
-        and `step`. In other phases it holds running means such as `success` and `reward`, and may be empty.
+        In `sft`, `rft`, `preferences`, `grpo` and `reward_model`, `metrics` is the line of `metrics.jsonl`
+        without `phase` and `step`. In other phases it holds running means such as `success` and `reward`, and may be empty.
         """
 
     def phase_ended(self, phase: Phase, seconds: float) -> None:

@@ -20,7 +20,7 @@ from ludus.trainers.errors import RunError
 from ludus.trainers.mixture import Mixture
 
 FILE = "metrics.jsonl"
-TRAINING_PHASES = ("sft", "rft", "preferences", "grpo")
+TRAINING_PHASES = ("sft", "rft", "preferences", "grpo", "reward_model")
 """The phases that have steps, in order."""
 
 

@@ -52,7 +52,7 @@ class TrainingPhase:
     def __init__(
         self,
         run: Path,
-        name: Literal["sft", "rft", "preferences", "grpo"],
+        name: Literal["sft", "rft", "preferences", "grpo", "reward_model"],
         total: int,
         model: torch.nn.Module,
         optimizer: Optimizer,

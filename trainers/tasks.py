@@ -20,8 +20,8 @@ from ludus.trainers.mixture import Member, Mixture
 TRAINING_SEEDS = 2**32
 """Training seeds are drawn below this; held-out tasks have seeds from here on."""
 
-Purpose = Literal["sft", "grpo", "rft", "preferences"]
-_PURPOSES: tuple[Purpose, ...] = ("sft", "grpo", "rft", "preferences")
+Purpose = Literal["sft", "grpo", "rft", "preferences", "reward_model"]
+_PURPOSES: tuple[Purpose, ...] = ("sft", "grpo", "rft", "preferences", "reward_model")
 
 _TRIES_PER_TASK = 20
 """Seeds looked at for each held-out task before the task space counts as too small."""

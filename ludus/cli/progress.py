@@ -32,6 +32,9 @@ TITLES: dict[Phase, str] = {
     "grpo": "GRPO",
     "evaluation-best": "evaluation of the best weights",
     "evaluation-final": "evaluation",
+    "episodes": "episodes to label",
+    "steps": "rollouts from their steps",
+    "reward_model": "reward model",
 }
 SHOWN: dict[str, str] = {
     "reward": "reward",
@@ -93,7 +96,14 @@ class Tracker:
             "grpo": config.grpo.steps,
             "evaluation-best": episodes if config.grpo.steps and config.validation.every else 0,
             "evaluation-final": episodes,
+            "episodes": 0,
+            "steps": 0,
+            "reward_model": 0,
         }
+        if (section := config.reward_model) is not None:
+            self.expected = dict.fromkeys(PHASES, 0) | {"data": 1, "reward_model": section.steps}
+            self.expected["episodes"] = section.tasks * section.samples if section.plays else 0
+            self.expected["steps"] = self.expected["episodes"] * section.rollouts  # a step each, at least
         self._step_episodes = config.grpo.groups * config.grpo.group_size
         self._sft_episodes = config.sft.batch_episodes
         self.states: dict[Phase, PhaseState] = {}

@@ -103,7 +103,11 @@ def test_runs_go_to_the_folder_of_runs_by_name(
 
 
 # Own data and rejection sampling have tests of their own: `test_own_data`, `test_rft`.
-@pytest.mark.parametrize("phase", [phase for phase in get_args(Phase) if phase not in ("data", "rft")])
+OTHERS = ("data", "rft", "episodes", "steps", "reward_model")
+"""Phases that the run does not have."""
+
+
+@pytest.mark.parametrize("phase", [phase for phase in get_args(Phase) if phase not in OTHERS])
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_in_any_phase_says_how_to_go_on_and_that_works(
     run: Run, interrupt: Run, tmp_path: Path, phase: str

@@ -11,7 +11,7 @@ SKIPPED = "skipped_in_a_row"
 """The metric: how many steps, up to this one, were skipped. Not there where a step was taken."""
 
 
-Phase = Literal["sft", "rft", "preferences"]
+Phase = Literal["sft", "rft", "preferences", "reward_model"]
 
 
 def check_loss(loss: float, config: OptimizerSection, phase: Phase, step: int) -> None:

@@ -18,6 +18,7 @@ from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.opponents import LEAGUE, OpponentsSection
 from ludus.trainers.config.preferences import PreferencesSection
+from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.rft import RftSection
 from ludus.trainers.config.scorers import SUCCESS, ScorerSection
 from ludus.trainers.config.sft import SftSection
@@ -79,6 +80,8 @@ class RunConfig(Section):
     """The value model of `grpo.credit = "gae"`."""
     distillation: DistillationSection | None = None
     """The teacher of `grpo.credit = "teacher"`."""
+    reward_model: RewardModelSection | None = None
+    """A reward model, in the place of a policy."""
     opponents: OpponentsSection | None = None
     """Who sits on the other seats of games while training."""
     scorers: list[ScorerSection] = Field(default_factory=list)
@@ -137,6 +140,8 @@ class RunConfig(Section):
                 "not tell which, so training would go by another distribution than the one sampled from: "
                 "take the embedded engine, or drop them"
             )
+        if self.reward_model is not None:
+            self._refuse_beside_reward_model(self.reward_model)
         if self.adapter is not None:
             self._refuse_useless_adapter()
         self._refuse_pages_without_gpu()
@@ -190,6 +195,31 @@ class RunConfig(Section):
             )
         return self
 
+    def _refuse_beside_reward_model(self, section: RewardModelSection) -> None:
+        if self.sft.steps or self.rft.iterations or self.grpo.steps:
+            raise ValueError(
+                "[reward_model] is trained in a run of its own: set sft.steps, rft.iterations and grpo.steps "
+                "to 0, and name the model that they trained in model.path"
+            )
+        if self.model.path == "small":
+            raise ValueError(
+                '[reward_model] goes on from a model that was trained, and model.path = "small" makes a '
+                "random one; name one in model.path, such as runs/NAME/models/final"
+            )
+        if self.adapter is not None or self.model.quantize != "none":
+            what = "[adapter]" if self.adapter is not None else "model.quantize"
+            raise ValueError(f"{what} is for policies, and a reward model is trained whole; drop it")
+        if section.plays and not self.played:
+            raise ValueError(
+                'reward_model.kind = "process" without data labels the steps of episodes that the policy '
+                "plays, and there is no [environment]; add one, or name labelled steps in reward_model.data"
+            )
+        if self.run.workers > 1 and not section.plays:
+            raise ValueError(
+                f"run.workers = {self.run.workers} deal out episodes, and a reward model with data plays "
+                "none; drop it"
+            )
+
     def _refuse_useless_adapter(self) -> None:
         if self.model.path == "small":
             raise ValueError(
@@ -215,6 +245,7 @@ class RunConfig(Section):
             "preferences": self.preferences,
             "grpo": self.grpo,
             "critic": self.critic,
+            "reward_model": self.reward_model,
         }
         for name, table in tables.items():
             if table is None or not table.optimizer.startswith("paged"):
@@ -319,6 +350,8 @@ class RunConfig(Section):
 
     def _refuse_without_environment(self) -> None:
         """Data alone is enough to fine-tune a model that is there already, or to train it on preferences."""
+        if self.reward_model is not None:
+            return
         if not (self.sft.data or self.preferences.data):
             raise ValueError(
                 "what should the agent be trained on? Add [environment] with an id, [[environments]] for "

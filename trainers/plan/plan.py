@@ -122,6 +122,11 @@ def _groups(config: RunConfig) -> tuple[int, int]:
 
 def _refuse_uncounted(config: RunConfig, source: Source) -> None:
     """Kernels of bitsandbytes read memory, which tensors without numbers do not have; nor is vLLM run."""
+    if config.reward_model is not None:
+        raise ConfigError(
+            "[reward_model]: what it takes is not counted; fine-tuning the same model takes more, so plan "
+            "with [sft] in its place"
+        )
     if config.engine.kind != "embedded":
         raise ConfigError(
             f'engine.kind = "{config.engine.kind}": what it takes is not counted; plan with the embedded '

@@ -74,6 +74,11 @@ def critic_folder(run: Path) -> Path:
     return run / "models" / "critic"
 
 
+def reward_folder(run: Path) -> Path:
+    """The reward model that was trained in the place of a policy."""
+    return run / "models" / "reward"
+
+
 def final_folder(run: Path) -> Path:
     return run / "models" / "final"
 

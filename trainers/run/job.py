@@ -51,6 +51,7 @@ from ludus.trainers.run.own_data import load_data, load_pairs, reserved_tasks
 from ludus.trainers.run.policy import initial_model, load_beside, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
 from ludus.trainers.scorers import Scorers, refuse_unusable
+from ludus.trainers.run.reward_model import run_reward_model
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.teachers.load import load_teacher, refuse_other_teacher
 from ludus.trainers.validation import Validation
@@ -105,6 +106,9 @@ def _train(config: RunConfig, run: Path, listener: Listener) -> None:
         def evaluate_stage(stage: Stage) -> None:
             evaluate(stage, team, config, run, mixture, held_out.evaluation, listener)
 
+        if config.reward_model is not None:
+            run_reward_model(team, config, run, mixture, held_out, listener)
+            return
         if not primed_folder(run).exists():
             refuse_without_primed(run)
             prime(team, config, run, mixture, held_out, listener)

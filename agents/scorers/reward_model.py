@@ -1,0 +1,98 @@
+"""A reward model as a scorer."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ludus.agents.episode import Episode
+from ludus.agents.formats.base import FormatError
+from ludus.agents.policy import tool_schemas
+from ludus.agents.reward_model import Ids, RewardModel, conversation_ids
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.scorers.base import Score, ScoreFault, StepScore
+from ludus.tools.content import content_key
+from ludus.tools.wording import first_line
+
+
+class RewardModelScorer:
+    """Scores a batch of episodes in few forward passes, on the model's own device.
+
+    An outcome model's score is its reward for the whole conversation, rendered by its own chat template. A
+    process model's is the value after the last step; each step has what it added to the value before it, from
+    0 on, so that the steps' scores add up to the episode's and no number of steps is worth anything by
+    itself.
+
+    Args:
+        model: Of a process model, with the tokenizer of the policy that plays.
+    """
+
+    def __init__(self, model: RewardModel) -> None:
+        self._model = model
+        self._tools: dict[int, list[dict[str, Any]]] = {}
+
+    async def score(self, episodes: Sequence[Episode]) -> list[Score | ScoreFault]:
+        """Computed here, not in a thread of its own, whose sums torch would round in another way."""
+        try:
+            if self._model.separator is None:
+                return self._outcomes(episodes)
+            return self._steps(episodes)
+        except torch.OutOfMemoryError as error:
+            return [ScoreFault(f"the reward model's device is full: {first_line(error)}")] * len(episodes)
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+    def _outcomes(self, episodes: Sequence[Episode]) -> list[Score | ScoreFault]:
+        rows = [self._row(episode) for episode in episodes]
+        values = iter(self._model.rewards([row for row in rows if not isinstance(row, ScoreFault)]))
+        return [row if isinstance(row, ScoreFault) else _score(next(values)) for row in rows]
+
+    def _row(self, episode: Episode) -> Ids | ScoreFault:
+        try:
+            ids = conversation_ids(episode.turns, self._model.loaded.format, self._tools_of(episode))
+        except FormatError as error:
+            return ScoreFault(f"the reward model cannot read the conversation: {error}")
+        return self._too_long(len(ids)) or ids
+
+    def _tools_of(self, episode: Episode) -> list[dict[str, Any]]:
+        key = content_key([episode.environment, episode.arguments])
+        if key not in self._tools:
+            env = EnvironmentSpec(episode.environment, episode.arguments).make()
+            self._tools[key] = tool_schemas(env)
+            env.close()
+        return self._tools[key]
+
+    def _steps(self, episodes: Sequence[Episode]) -> list[Score | ScoreFault]:
+        faults = [self._unreadable(episode) for episode in episodes]
+        readable = [episode for episode, fault in zip(episodes, faults, strict=True) if fault is None]
+        found = iter(self._model.step_values(readable))
+        return [_step_score(next(found)) if fault is None else fault for fault in faults]
+
+    def _unreadable(self, episode: Episode) -> ScoreFault | None:
+        if not any(turn.completion_ids for turn in episode.turns):
+            return ScoreFault("a process model reads the ids that were sampled, and the replies have none")
+        rows = episode.training_sequences()
+        return self._too_long(max(len(row.ids) for row in rows))
+
+    def _too_long(self, tokens: int) -> ScoreFault | None:
+        if tokens <= self._model.context:
+            return None
+        return ScoreFault(
+            f"the conversation has {tokens:,} tokens, and the reward model reads {self._model.context:,}"
+        )
+
+
+def _score(value: float, steps: tuple[StepScore, ...] = ()) -> Score | ScoreFault:
+    return Score(value, steps) if math.isfinite(value) else ScoreFault(f"the reward model gave {value}")
+
+
+def _step_score(values: Sequence[StepScore]) -> Score | ScoreFault:
+    before = 0.0
+    steps = []
+    for turn, end, value in values:
+        if end:  # nothing was said in a turn of which only the end was sampled
+            steps.append(StepScore(turn, end, value - before))
+            before = value
+    return _score(values[-1].value, tuple(steps))
