@@ -66,38 +66,45 @@ class RewardModel:
 
     @torch.no_grad()
     def rewards(self, rows: Sequence[Ids]) -> list[float]:
-        """Of whole conversations."""
-        found = [0.0] * len(rows)
-        for part in batches([len(row) for row in rows], TOKENS):
-            values = rewards(self.loaded.model, [rows[index] for index in part]).tolist()
-            for index, value in zip(part, values, strict=True):
-                found[index] = value
-        return found
+        """Of whole conversations; equal ones are computed once."""
+        distinct, found = [*dict.fromkeys(rows)], {}
+        for part in batches([*map(len, distinct)], TOKENS):
+            chosen = [distinct[index] for index in part]
+            found |= dict(zip(chosen, rewards(self.loaded.model, chosen).tolist(), strict=True))
+        return [found[row] for row in rows]
 
     @torch.no_grad()
     def step_values(self, episodes: Sequence[Episode]) -> list[list[StepScore]]:
-        """Of each episode's steps, in the order of its rows: the probability of success after them.
+        """Of each episode's steps, in the order of its rows: the probability of success after them. Equal
+        rows are computed once.
 
         Args:
             episodes: Whose replies have ids of this model's tokenizer.
         """
         assert self.separator is not None
-        steps = [episode_steps(episode, self.loaded.format, self.separator) for episode in episodes]
-        rows = [row for of_episode in steps for row in of_episode]
-        values: dict[int, list[float]] = {}
-        for part in batches([len(row.ids) for row in rows], TOKENS):
-            chosen = [rows[index] for index in part]
-            logits = step_logits(
-                self.loaded.model, [row.ids for row in chosen], [row.places for row in chosen]
-            )
-            pieces = logits.double().sigmoid().split([len(row.places) for row in chosen])
-            values |= {index: piece.tolist() for index, piece in zip(part, pieces, strict=True)}
-        found = [
-            [StepScore(*step) for step in zip(row.turns, row.ends, values[index], strict=True)]
-            for index, row in enumerate(rows)
-        ]
-        parts = iter(found)
-        return [list(chain.from_iterable(next(parts) for _ in of_episode)) for of_episode in steps]
+        rows = [episode_steps(episode, self.loaded.format, self.separator) for episode in episodes]
+        distinct = [*dict.fromkeys(chain.from_iterable(rows))]
+        found: dict[Steps, list[StepScore]] = {}
+        for part in batches([len(row.ids) for row in distinct], TOKENS):
+            chosen = [distinct[index] for index in part]
+            places = [row.places for row in chosen]
+            logits_S = step_logits(self.loaded.model, [row.ids for row in chosen], places)
+            pieces = logits_S.double().sigmoid().split([*map(len, places)])
+            for row, values in zip(chosen, pieces, strict=True):
+                steps = zip(row.turns, row.ends, values.tolist(), strict=True)
+                found[row] = [StepScore(*step) for step in steps]
+        return [[step for row in of_episode for step in found[row]] for of_episode in rows]
+
+
+def step_gains(values: Sequence[StepScore]) -> list[StepScore]:
+    """What each step adds to the value before it, which is 0 at first. Together they are the value of the
+    last step, so that no number of steps is worth anything by itself."""
+    before, gains = 0.0, []
+    for step in values:
+        if step.end:  # of a turn in which nothing was said, only the end was sampled
+            gains.append(step._replace(value=step.value - before))
+            before = step.value
+    return gains
 
 
 def load_reward_model(path: str | Path, device: str = "cpu", dtype: str = "float32") -> RewardModel:

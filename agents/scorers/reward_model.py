@@ -9,7 +9,7 @@ import torch
 from ludus.agents.episode import Episode
 from ludus.agents.formats.base import FormatError
 from ludus.agents.policy import tool_schemas
-from ludus.agents.reward_model import Ids, RewardModel, conversation_ids
+from ludus.agents.reward_model import Ids, RewardModel, conversation_ids, step_gains
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.scorers.base import Score, ScoreFault, StepScore
 from ludus.tools.content import content_key
@@ -21,8 +21,11 @@ class RewardModelScorer:
 
     An outcome model's score is its reward for the whole conversation, rendered by its own chat template. A
     process model's is the value after the last step; each step has what it added to the value before it, from
-    0 on, so that the steps' scores add up to the episode's and no number of steps is worth anything by
-    itself.
+    0 on (`step_gains`).
+
+    Equal contents in a batch are computed once. Between batches nothing is kept: in other company the last
+    bits of a sum are others, and a resumed run, which begins with nothing known, would not end in the same
+    ones. A search, which meets its states again and again, takes `Cached`.
 
     Args:
         model: Of a process model, with the tokenizer of the policy that plays.
@@ -68,7 +71,7 @@ class RewardModelScorer:
         faults = [self._unreadable(episode) for episode in episodes]
         readable = [episode for episode, fault in zip(episodes, faults, strict=True) if fault is None]
         found = iter(self._model.step_values(readable))
-        return [_step_score(next(found)) if fault is None else fault for fault in faults]
+        return [_of_steps(next(found)) if fault is None else fault for fault in faults]
 
     def _unreadable(self, episode: Episode) -> ScoreFault | None:
         if not any(turn.completion_ids for turn in episode.turns):
@@ -88,11 +91,5 @@ def _score(value: float, steps: tuple[StepScore, ...] = ()) -> Score | ScoreFaul
     return Score(value, steps) if math.isfinite(value) else ScoreFault(f"the reward model gave {value}")
 
 
-def _step_score(values: Sequence[StepScore]) -> Score | ScoreFault:
-    before = 0.0
-    steps = []
-    for turn, end, value in values:
-        if end:  # nothing was said in a turn of which only the end was sampled
-            steps.append(StepScore(turn, end, value - before))
-            before = value
-    return _score(values[-1].value, tuple(steps))
+def _of_steps(values: Sequence[StepScore]) -> Score | ScoreFault:
+    return _score(values[-1].value, tuple(step_gains(values)))

@@ -21,9 +21,12 @@ from ludus.agents.store import read_episodes
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import user
 from ludus.envs.rubric import Rubric
+from ludus.trainers.advantages.process import process_of
+from ludus.trainers.advantages.process_model import refuse_other_tokens
 from ludus.trainers.algorithms.reward_model import Examples, losses
 from ludus.trainers.algorithms.step_labels import label_steps, play_episodes
 from ludus.trainers.calibration import report_pairs, report_steps
+from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.run import RunConfig
@@ -35,6 +38,7 @@ from ludus.trainers.metrics import read_metrics
 from ludus.trainers.models.optimizer import apply_gradients, build_optimizer
 from ludus.trainers.parallel.team import Team
 from ludus.trainers.run.job import train
+from ludus.trainers.run.policy import save_policy
 from ludus.trainers.tasks import Task
 
 from .test_run import SECONDS, Killed, StopAt
@@ -241,6 +245,11 @@ def test_a_process_model_is_trained_from_rollouts_and_from_their_file(
     whole = episode.training_sequences()[0].ids
     (reward,) = model.rewards([whole])
     assert steps[-1].value == pytest.approx(1 / (1 + math.exp(-reward)), abs=1e-5), "of all up to there"
+    process = process_of(GrpoSection(process=str(run / "models" / "reward")), model.loaded.format)
+    assert process is not None
+    earned = process.rewards(episode)
+    assert sum(earned.values) == pytest.approx(steps[-1].value)
+    assert earned.token_rewards_T.sum().item() == pytest.approx(steps[-1].value)
     again = configure(kind="process", data=[str(run / "episodes" / "steps.parquet")], steps=2)
     assert (train(again, tmp_path / "again") / "models" / "reward").is_dir()
 
@@ -293,6 +302,20 @@ def test_what_makes_no_sense_is_refused(configure: Configure, change: dict[str, 
     with pytest.raises(ConfigError) as refused:
         configure(**change)
     assert problem in str(refused.value)
+
+
+def test_an_outcome_model_has_no_steps_and_another_vocabulary_is_refused(
+    loaded: LoadedModel, policy: LoadedModel, tmp_path: Path
+) -> None:
+    torch.nn.init.normal_(loaded.model.score.weight)
+    save_policy(loaded, tmp_path / "outcome")
+    config = GrpoSection(process=str(tmp_path / "outcome"))
+    with pytest.raises(ConfigError, match="is an outcome model, which has no values for steps"):
+        process_of(config, policy.format)
+    refuse_other_tokens(config, policy)
+    policy.tokenizer.add_tokens("another")
+    with pytest.raises(ConfigError, match="is not the policy's"):
+        refuse_other_tokens(config, policy)
 
 
 def test_a_reward_model_has_a_run_of_its_own(tiny: RunConfig) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from ludus.agents.episode import Episode
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.formats.sampled_text import sampled_text
+from ludus.trainers.advantages.process_model import ProcessModelScorer
 from ludus.trainers.advantages.registry import SCORERS
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.errors import ConfigError, RunError
@@ -129,9 +130,12 @@ def scorer(config: GrpoSection) -> ProcessScorer | None:
 
     Raises:
         ConfigError: if it cannot be imported or called.
+        ModelLoadError: if it is a model that cannot be loaded.
     """
     if not config.process:
         return None
+    if "/" in config.process:
+        return ProcessModelScorer(config.process, config.process_device)
     module, _, function = SCORERS.get(config.process, config.process).partition(":")
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:

@@ -18,6 +18,7 @@ from ludus.agents.quantization import numbers_in
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.envs.chat import user
 from ludus.trainers.advantages.process import process_of, scorer
+from ludus.trainers.advantages.process_model import refuse_other_tokens
 from ludus.trainers.algorithms.grpo import train_grpo
 from ludus.trainers.algorithms.preferences import Fresh, Stored, train_preferences
 from ludus.trainers.algorithms.rft import train_rft
@@ -173,6 +174,7 @@ def prime(
         told = "" if len(trained) == len(everything) else f", {_size(trained)} of them {part}"
         listener.note(f"model: {config.model.path}, {_size(everything)} parameters{told}")
         refuse_unreadable_calls(policy.format, mixture.specs)  # before priming, not after
+        refuse_other_tokens(config.grpo, policy)
         if config.opponents is not None:
             refuse_other_vocabularies(policy, config.opponents)
         if config.critic is not None and (config.critic.path or config.critic.kind == "head"):

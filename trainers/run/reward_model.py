@@ -138,9 +138,9 @@ def read_examples(
     )
     if not len(train) or not len(heldout):
         raise DataError(
-            f"{', '.join(sources)}: {len(openings):,} examples with {len(set(openings)):,} different beginnings "
-            "are too few to train on some and to measure on others; give more (longer than the model's context: "
-            f"{read.too_long:,})"
+            f"{', '.join(sources)}: {len(openings):,} examples with {len(set(openings)):,} different "
+            "beginnings are too few to train on some and to measure on others; give more (longer than the "
+            f"model's context: {read.too_long:,})"
         )
     left_out = f"; {read.too_long:,} left out, longer than the model's context" if read.too_long else ""
     what = "pairs" if section.kind == "outcome" else "rows with steps"
