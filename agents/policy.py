@@ -191,12 +191,11 @@ class EnginePlayer:
         )
 
     async def _complete(self, heard: Conversation) -> Completion:
-        given, left = (), len(self.opening) - self._turn
-        if left > 0:
-            given = self.opening[self._turn]
-        before, version = (0.0,) * len(given), self._policy.engine.weights_version
+        left = len(self.opening) - self._turn
+        given = self.opening[self._turn] if left > 0 else ()
+        before = (0.0,) * len(given)
         if left > 1:
-            return Completion(given, before, "stop", version)
+            return Completion(given, before, "stop", self._policy.engine.weights_version)
         sampling = replace(self._sampling, max_tokens=self._sampling.max_tokens - len(given))
         seed = derive_seed(*self._seeds, self._turn)
         sampled = await self._session.generate((*heard.context, *given), sampling, seed, heard.pictures)
