@@ -78,7 +78,7 @@ def majority(votes: Sequence[Vote], unscored: int = 0) -> tuple[float, Bounds]:
         unscored: samples without a score. In the bounds, all of them vote for the strongest wrong answer,
             and all for the strongest right one.
     """
-    by_answer = _by_answer(votes)
+    by_answer = voters_by_answer(votes)
     value = _leading(by_answer)
     if not unscored:
         return value, Bounds(value, value)
@@ -98,7 +98,7 @@ def is_voted_on(votes: Sequence[Vote]) -> bool:
     return sum(won) > len(won) / 2 if won else any(vote.answer is not None for vote in votes)
 
 
-def _by_answer(votes: Sequence[Vote]) -> list[list[bool]]:
+def voters_by_answer(votes: Sequence[Vote]) -> list[list[bool]]:
     """The successes of those who gave the same answer. A number without a unit joins the same number with
     one, which the question states."""
     found: dict[str, list[bool]] = defaultdict(list)

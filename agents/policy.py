@@ -42,6 +42,8 @@ class Action:
     model_seconds: float | None = None
     """The time that the model took, if the player knows it: without waiting for a server that limits
     requests, and without attempts that failed. None: all the time that the action took."""
+    is_partial: bool = False
+    """The reply goes on with the next `act`, and the environment hears nothing yet: see `ByStep`."""
 
     @property
     def is_empty(self) -> bool:

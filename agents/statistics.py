@@ -142,11 +142,14 @@ def mean(values: Sequence[float]) -> float:
 
 
 def plain(value: object) -> object:
-    """Plain values for JSON: an interval or bounds as a table, nan as None, keys as text."""
+    """Plain values for JSON: an interval or bounds as a table, a tuple as a list, nan as None, keys as
+    text."""
     if isinstance(value, Interval | Bounds):
         return {name: plain(getattr(value, name)) for name in value.__slots__}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

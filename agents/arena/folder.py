@@ -6,9 +6,8 @@ results.json        the standings
 report.html
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from ludus.agents.arena.schedule import Fixture
 from ludus.agents.journal import line_of, read_fields
 from ludus.agents.match import Ending, Ply
 from ludus.tools.errors import UserError
-from ludus.tools.files import write_file
 
 SETTINGS, GAMES, RESULTS, REPORT = "arena.json", "games.jsonl", "results.json", "report.html"
 
@@ -84,48 +82,3 @@ def _game(record: Mapping[str, Any]) -> Game:
     given["plies"] = tuple(Ply(**ply) for ply in record["plies"])
     given["outcome"] = None if record["outcome"] is None else tuple(record["outcome"])
     return Game(**given)
-
-
-def has_begun(folder: Path, settings: Settings) -> bool:
-    """Whether the arena has begun in this folder; if not, it may.
-
-    Raises:
-        ArenaError: the folder holds another arena, or something else.
-    """
-    wanted = json.loads(json.dumps(asdict(settings)))
-    if folder.exists() and not folder.is_dir():
-        raise ArenaError(f"{folder} is a file: name a folder for the arena")
-    if (folder / SETTINGS).exists():
-        found = _read(folder)
-        differing = [
-            f"{name.name.replace('_', '-')} {found.get(name.name)!r}, not {wanted[name.name]!r}"
-            for name in fields(Settings)
-            if found.get(name.name) != wanted[name.name]
-        ]
-        if differing:
-            raise ArenaError(
-                f"{folder} holds another arena ({'; '.join(differing)}): repeat its settings to continue it, "
-                "or give this one a folder of its own with --out"
-            )
-        return True
-    if folder.exists() and any(folder.iterdir()):
-        raise ArenaError(f"{folder} is not empty and no arena's folder: choose another one")
-    return False
-
-
-def begin(folder: Path, settings: Settings) -> None:
-    """
-    Raises:
-        OSError: it cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / SETTINGS).read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ArenaError(
-            f"{folder / SETTINGS} is damaged ({error}): restore it, or choose another folder"
-        ) from None

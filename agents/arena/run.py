@@ -5,18 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ludus.agents.arena.folder import (
-    GAMES,
-    ArenaError,
-    Game,
-    Settings,
-    begin,
-    encode,
-    has_begun,
-    read_games,
-)
+from ludus.agents.arena.folder import GAMES, SETTINGS, ArenaError, Game, Settings, encode, read_games
 from ludus.agents.arena.schedule import Fixture, meeting, round_robin, swiss_round, swiss_rounds
 from ludus.agents.arena.standings import seed_pairs
+from ludus.agents.identity import begin, has_begun
 from ludus.agents.journal import Journal
 from ludus.agents.match import match_async
 from ludus.agents.policy import Policy
@@ -75,9 +67,9 @@ def arena(
     listener = listener or Listener()
     _require_playable(settings)
     policies = _Policies(contestants)
-    if not has_begun(folder, settings):
+    if not has_begun(folder / SETTINGS, settings, "arena", ArenaError):
         policies.make()  # before anything is written
-        begin(folder, settings)
+        begin(folder / SETTINGS, settings)
     with Journal(folder / GAMES, "games") as journal:
         if damage := journal.mend():
             listener.note(damage)

@@ -13,5 +13,6 @@ the search was allowed to see:
 | `best-of-N` | rewards of N whole episodes | oracle-verified, an upper bound, as pass@N |
 | `beam-N`, `mcts-N` | rewards on the way | those of a planner with a perfect model of its world |
 
-With a custom score (`BestOfN(policy, 8, score=likelihood)`), best-of-n is as honest as that score.
-"""
+With a score of their own (`BestOfN(policy, 8, score=likelihood)`), or a model that scores episodes
+(`Beam(policy, score=scorer)`, `MCTS(policy, score=scorer)`), they look at no reward and are as honest as that
+score."""

@@ -8,7 +8,8 @@ import gymnasium
 
 from ludus.agents.policy import Policy
 from ludus.agents.search.branches import Node, PlanningPlayer, Step
-from ludus.agents.search.lines import Score, earned
+from ludus.agents.search.lines import earned
+from ludus.agents.search.scores import Judge, values
 
 
 @dataclass(frozen=True)
@@ -17,13 +18,13 @@ class BestOfN:
     first among equals).
 
     Scored by the environment's rewards (`earned`), it is oracle-verified: if one line succeeds with
-    probability p, it succeeds with 1 - (1 - p)^n, which is what pass@n estimates. Scored by `likelihood`, or
-    a verifier of your own, it is honest.
+    probability p, it succeeds with 1 - (1 - p)^n, which is what pass@n estimates. Scored by `likelihood`, a
+    reward model, or a verifier of your own, it is honest.
     """
 
     policy: Policy
     n: int = 8
-    score: Score = earned
+    score: Judge = earned
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "BestOfNPlayer":
         return BestOfNPlayer(self, env, seed)
@@ -38,4 +39,5 @@ class BestOfNPlayer(PlanningPlayer):
     async def plan(self, root: Node) -> Iterable[Step]:
         agent = self._agent
         lines = await self.branches.lines(root, agent.policy, agent.n, self._seed)
-        return max(lines, key=agent.score).steps
+        worth = await values(agent.score, self.branches, lines)
+        return lines[worth.index(max(worth))].steps

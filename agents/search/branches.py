@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import gymnasium
 
+from ludus.agents.episode import Episode, StopReason
 from ludus.agents.policy import Action, BranchingPlayer, Player, Policy, derive_seed
+from ludus.agents.recording import Recorder
 from ludus.agents.worker import Worker
 from ludus.envs.faults import EnvironmentFault
 from ludus.tools.errors import UserError
@@ -44,11 +46,18 @@ class Node:
     player: Player | None = None
     """The player that acted last; it can be branched even after it is closed."""
     ended: bool = False
+    written: Action | None = None
+    """The beginning of the next reply, all of it so far, where the player writes it step by step."""
 
     @property
     def reward(self) -> float:
         """The sum of the rewards of the steps."""
         return sum(step.reward for step in self.steps)
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Those of the steps, then what is written of the next."""
+        return (*(step.action for step in self.steps), *([self.written] if self.written else []))
 
 
 class Branches:
@@ -73,6 +82,23 @@ class Branches:
     def here(self, observation: Any, info: dict[str, Any]) -> Node:
         """The current state of the environment itself."""
         return Node(self._env.unwrapped.snapshot(), observation, info)  # type: ignore[attr-defined]
+
+    def episode(self, node: Node) -> Episode:
+        """The line of play up to a state, as a record; one that goes on ends with `limit:turns`."""
+        spec = self._env.spec
+        assert spec is not None
+        record = Recorder(spec.id, dict(spec.kwargs), self._env.unwrapped.np_random_seed, group=0, sample=0)
+        record.begin(self._env, node.info)
+        written = [Step(node.observation, node.written, 0.0)] if node.written else []
+        read = 0
+        for step in (*node.steps, *written):
+            record.observation, action = step.observation, step.action
+            read = (0 if action.fork else read) + len(action.prompt_ids)
+            record.add(action, read, step.reward, {}, 0.0, 0.0)
+            read += len(action.completion_ids)
+        record.observation = [] if written else node.observation
+        stop = StopReason.TERMINATED if node.ended else StopReason.TURN_LIMIT
+        return record.end(stop, node.ended and bool(node.info.get("success", False)))
 
     def begin(self, policy: Policy, seed: int) -> BranchingPlayer:
         """A player that can be branched, at the beginning of an episode.
@@ -122,7 +148,10 @@ class Branches:
         )
         self._cost += action.cost
         if action.is_empty:
-            return replace(node, steps=(*node.steps, Step(node.observation, action, 0.0)), ended=True)
+            steps = (*node.steps, Step(node.observation, action, 0.0))
+            return replace(node, steps=steps, ended=True, written=None)
+        if action.is_partial:
+            return replace(node, written=action, player=player)
         state, (observation, reward, terminated, truncated, info) = await self._step(node.state, action.reply)
         step = Step(node.observation, action, float(reward))
         return Node(state, observation, info, (*node.steps, step), player, terminated or truncated)

@@ -27,7 +27,7 @@ def likelihood(node: Node) -> float:
     Raises:
         SearchError: the policy gives no log-probabilities.
     """
-    logprobs = [value for step in node.steps for value in step.action.logprobs]
+    logprobs = [value for action in node.actions for value in action.logprobs]
     if not logprobs:
         raise SearchError(
             "the policy gives no log-probabilities to choose by: use an engine, or token_ids=True"

@@ -10,13 +10,15 @@ import gymnasium
 
 from ludus.agents.policy import BranchingPlayer, Policy, derive_seed
 from ludus.agents.search.branches import Node, PlanningPlayer, Step
-from ludus.agents.search.lines import Score, reply_key
+from ludus.agents.search.lines import reply_key
+from ludus.agents.search.scores import Judge, values
 
 
 @dataclass(frozen=True)
 class MCTS:
     """UCT (L. Kocsis and C. Szepesvári, "Bandit based Monte-Carlo planning", 2006) with actions sampled from
-    the policy; before each turn it simulates, then takes the action that was visited most.
+    the policy; before each turn (of a policy that acts `ByStep`: each step) it simulates, then takes the
+    action that was visited most.
 
     The value of a new state is the reward so far plus `value` or, without one, plus what the policy earns by
     playing on to the end. Means are scaled to [0, 1] by the least and the greatest value seen, so that
@@ -31,8 +33,11 @@ class MCTS:
     width: int = 4
     """Actions sampled in one state."""
     exploration: float = math.sqrt(2)
-    value: Score | None = None
+    value: Judge | None = None
     """For a state that has not ended: the return still to be expected."""
+    score: Judge | None = None
+    """What a state is worth, ended or not; with it, the search looks at no reward and plays nothing to its
+    end."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "MCTSPlayer":
         return MCTSPlayer(self, env, seed)
@@ -63,11 +68,14 @@ class MCTSPlayer(PlanningPlayer):
 
     async def plan(self, root: Node) -> Iterable[Step]:
         tree = self._tree or _Tree(root, self._begun)
-        while tree.visits < self._agent.simulations or not tree.children:
-            await self._simulate(tree)
-        best = max(tree.children, key=lambda child: (child.visits, child.mean))
-        self._tree = best
-        return best.node.steps[-1:]
+        while True:
+            while tree.visits < self._agent.simulations or not tree.children:
+                await self._simulate(tree)
+            tree = max(tree.children, key=lambda child: (child.visits, child.mean))
+            if tree.node.written is None:
+                break
+        self._tree = tree
+        return tree.node.steps[-1:]
 
     async def _simulate(self, tree: _Tree) -> None:
         path = [tree]
@@ -87,9 +95,9 @@ class MCTSPlayer(PlanningPlayer):
             return max(tree.children, key=lambda child: self._bound(tree, child)), False
         tree.sampled += 1
         node = await self.branches.branch(tree.node, tree.player, next(self._seeds))
-        key = reply_key(node.steps[-1].action.reply)
+        key = reply_key(node.actions[-1].reply)
         for child in tree.children:
-            if reply_key(child.node.steps[-1].action.reply) == key:
+            if reply_key(child.node.actions[-1].reply) == key:
                 return child, False
         player = node.player if isinstance(node.player, BranchingPlayer) else tree.player
         tree.children.append(_Tree(node, player))
@@ -101,9 +109,13 @@ class MCTSPlayer(PlanningPlayer):
         return scaled + self._agent.exploration * math.sqrt(math.log(tree.visits) / child.visits)
 
     async def _worth(self, tree: _Tree) -> float:
+        if self._agent.score is not None:
+            (worth,) = await values(self._agent.score, self.branches, [tree.node])
+            return worth
         if tree.node.ended:
             return tree.node.reward
         if self._agent.value is not None:
-            return tree.node.reward + self._agent.value(tree.node)
+            (expected,) = await values(self._agent.value, self.branches, [tree.node])
+            return tree.node.reward + expected
         player = tree.player.branch(next(self._seeds))
         return (await self.branches.play_out(tree.node, player)).reward

@@ -32,6 +32,7 @@ from ludus.cli.plan import Plan
 from ludus.cli.play import Play
 from ludus.cli.sandbox.build import SandboxBuild
 from ludus.cli.sandbox.check import SandboxCheck
+from ludus.cli.scaling.scaling import Scaling
 from ludus.cli.serve.mcp import ServeMcp
 from ludus.cli.serve.tools import ServeTools
 from ludus.cli.train import Train
@@ -60,6 +61,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "bench merge": (BenchMerge, "One run from the shards that --shard played."),
     "bench export": (BenchExport, "A run as Inspect logs, or as a dataset."),
     "bench score": (BenchScore, "Measure an agent from outside by its episode log."),
+    "scaling": (Scaling, "Success against tokens: vote, best of n, search, revision."),
     "arena": (Arena, "Players of a game against each other, rated."),
     "judge": (JudgeCommand, "What a configuration's judges fall for."),
     "losses": (Losses, "A stored step's losses again; other algorithms' beside."),

@@ -1,7 +1,6 @@
 """`ludus bench SUITE`: a model's results on frozen tasks, with intervals, beside chance and the oracle."""
 
 import math
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ from ludus.cli.environments import resolve
 from ludus.cli.errors import INCOMPLETE, UsageError
 from ludus.cli.models import ModelChoice, choose_model
 from ludus.cli.options import Arguments, OutputFolder
-from ludus.cli.runs import RUNS
+from ludus.cli.runs import RUNS, slug
 from ludus.cli.server import Server, ServerFlags
 from ludus.cli.values import parse_arguments
 
@@ -90,10 +89,10 @@ class Bench:
         from ludus.cli.bench.table import print_outcome
         from ludus.report.bench.page import write_bench_report
 
-        agent = "" if self.agent == "direct" else f"-{_slug(self.agent)}"
+        agent = "" if self.agent == "direct" else f"-{slug(self.agent)}"
         shard = None if self.shard is None else Shard.read(self.shard)
         share = "" if shard is None else f"-{shard.number}-of-{shard.count}"
-        path = self.out or RUNS / "bench" / f"{_slug(suite)}-{_slug(player.shown)}{agent}{share}"
+        path = self.out or RUNS / "bench" / f"{slug(suite)}-{slug(player.shown)}{agent}{share}"
         prices = None if self.prices is None else read_prices(self.prices)
         plan = Plan(
             suite,
@@ -147,12 +146,6 @@ def _imported(suite: str) -> tuple[str, tuple[str, ...]]:
         words.append(resolve(word) if colon else word)
         modules += [module] if colon else []
     return ",".join(words), tuple(modules)
-
-
-def _slug(text: str) -> str:
-    """The text in a form that can be part of a folder's name."""
-    text = re.sub(r"\bludus/|^scripted:|^https?://|^runs/|\bmodels/(?=final$|primed$)", "", text)
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-.")[:60] or "run"
 
 
 def _how_to_go_on(path: Path) -> str:

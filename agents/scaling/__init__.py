@@ -1,0 +1,1 @@
+"""Test-time compute: success against the tokens that a way of using a model spends."""

@@ -1,0 +1,1 @@
+"""The report of a measurement of test-time compute."""

@@ -1,0 +1,116 @@
+"""`ludus scaling`: a figure, its numbers and a report; called again; bad input in one line."""
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from ludus.agents.policy import ScriptedPolicy
+from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.scaling.run import Plan, Settings, scaling
+from ludus.agents.small_model import SmallModelShape, build_small_model
+from ludus.cli.scaling.progress import live
+
+Run = Callable[..., Any]
+ENV = "ludus/Arithmetic-v0"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows nothing."""
+    return build_small_model(
+        [EnvironmentSpec(ENV)],
+        SmallModelShape(hidden=16, layers=1, heads=1, kv_heads=1, head_dim=16, intermediate=16),
+        cache_directory=tmp_path_factory.mktemp("models"),
+    )
+
+
+def test_a_measurement_has_a_table_a_figure_and_a_report(run: Run, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scaling"
+    words = ["scaling", ENV, "--model", model, "--tasks", 2, "--samples", 3, "--max-tokens", 12, "--out", out]
+    less = ["--mcts", 2, "--beam", 1, "--revisions", 1]
+    result = run(*words, *less)
+    assert result.code == 0, result.err
+    assert "beam search left out: a reply earns nothing before it is whole" in result.out
+    assert re.search(r"best of n by reward \* +k = 1 +0\.000 +0\.000 to 0\.000 ", result.out)
+    found = json.loads((out / "results.json").read_text())
+    curves = {curve["name"]: curve for curve in found["curves"]}
+    assert {"single sample", "best of n by reward", "tree search by reward", "revision"} < curves.keys()
+    single, best = curves["single sample"]["points"], curves["best of n by reward"]["points"]
+    assert best[-1]["sampled"] == pytest.approx(3 * single[0]["sampled"])
+    revised = curves["revision"]["points"]
+    assert revised[0]["sampled"] < revised[1]["sampled"]
+    assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert "var(--blue)" in page or "var(--ochre)" in page
+    assert not re.search(
+        r"(src|href)=\"(?!#|data:)", page.partition("<body>")[2].replace('xlink:href="#', "")
+    )
+
+    again = run(*words, *less, "--over", "turns", "--samples", 4)
+    assert again.code == 0, again.err
+    assert "samples: 8, 6 already there ..." in again.err
+    names = [curve["name"] for curve in json.loads((out / "results.json").read_text())["curves"]]
+    assert "beam search by reward" in names
+
+
+def test_a_scripted_agent_is_a_pool(run: Run, tmp_path: Path) -> None:
+    result = run(
+        "scaling", ENV, "--model", "scripted:oracle", "--tasks", 2, "--samples", 2, "--out", tmp_path / "x"
+    )
+    assert result.code == 0, result.err
+    assert "beam search and tree search left out: scripted:oracle cannot be continued" in result.out
+    assert re.search(r"majority vote +k = 1 +1\.000 .*\n +k = 2 +1\.000 ", result.out)
+
+
+def test_each_method_has_a_bar(tmp_path: Path) -> None:
+    console = Console(force_terminal=True, color_system=None, width=120, file=io.StringIO())
+    with live(console) as listener:
+        settings = Settings(ENV, {}, "scripted:oracle", 1.0, 9, 0, {}, "")
+        scaling(settings, Plan(2, 2), tmp_path / "x", lambda: ScriptedPolicy("oracle"), listener=listener)
+        listener.note("a note")
+    assert re.search(r"samples .*4/4 .*success 1\.000", console.file.getvalue())  # type: ignore[attr-defined]
+    assert "note: a note" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "names"),
+    [
+        (["--tasks", 0], 2, ["--tasks 0"]),
+        (["--beam", 2, 0], 2, ["--beam 0"]),
+        (["--revisions", -1], 2, ["--revisions -1"]),
+        (["--temperature", 0], 2, ["--temperature 0", "the same"]),
+        (["--model", "localhost:8000"], 2, ["write http://localhost:8000"]),
+        (["--arg", "operand=3"], 2, ["operand"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    run: Run, tmp_path: Path, words: list[Any], code: int, names: list[str]
+) -> None:
+    given = words if "--model" in words else ["--model", "scripted:oracle", *words]
+    run("scaling", ENV, *given, "--out", tmp_path / "x").assert_refused(code, *names)
+    assert not (tmp_path / "x").exists()
+
+
+def test_another_measurement_in_the_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    words = [
+        "scaling",
+        ENV,
+        "--model",
+        "scripted:random",
+        "--tasks",
+        1,
+        "--samples",
+        1,
+        "--out",
+        tmp_path / "x",
+    ]
+    assert run(*words).code == 0
+    run(*words, "--temperature", 0.5).assert_refused(
+        1, "holds another measurement", "temperature 1.0, not 0.5"
+    )
