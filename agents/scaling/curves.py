@@ -11,6 +11,7 @@ from ludus.agents.scaling.estimators import Floats, best_of, majority_of
 from ludus.agents.scaling.methods import REWARD, Revision, Search
 from ludus.agents.scaling.trials import POOL, Record, Trial
 from ludus.agents.statistics import NOTHING, Interval, bootstrap_mean
+from ludus.tools.wording import counted
 
 Family = Literal["single", "majority", "best-of", "beam", "mcts", "revision"]
 SINGLE, MAJORITY = "single sample", "majority vote"
@@ -172,7 +173,7 @@ def _of_pool(pool: Mapping[int, list[Trial]], record: Record, scorers: Sequence[
             curve,
             family,
             by,
-            tuple(f"k = {k}" for k in counts_P),
+            tuple(f"{'k' if family == 'majority' else 'n'} = {k}" for k in counts_P),
             tuple(chosen),
             np.array([*values.values()]).reshape(len(chosen), n),
             _spent(chosen, lambda trial: trial.sampled)[:, None] * counts_P,
@@ -269,7 +270,7 @@ def _of_revision(
         revision.curve,
         "revision",
         REWARD if revision.feedback else "",
-        tuple(f"{number} revisions" for number in range(revision.times + 1)),
+        tuple(counted(number, "revision") for number in range(revision.times + 1)),
         tuple(found),
         *(arrays_TCP[:, which] for which in range(1 + len(_TOKENS))),
     )

@@ -37,7 +37,7 @@ def test_a_measurement_has_a_table_a_figure_and_a_report(run: Run, model: Path, 
     result = run(*words, *less)
     assert result.code == 0, result.err
     assert "beam search left out: a reply earns nothing before it is whole" in result.out
-    assert re.search(r"best of n by reward \* +k = 1 +0\.000 +0\.000 to 0\.000 ", result.out)
+    assert re.search(r"best of n by reward \* +n = 1 +0\.000 +0\.000 to 0\.000 ", result.out)
     found = json.loads((out / "results.json").read_text())
     curves = {curve["name"]: curve for curve in found["curves"]}
     assert {"single sample", "best of n by reward", "tree search by reward", "revision"} < curves.keys()

@@ -13,7 +13,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 
 from ludus.agents.scaling.curves import Curve
 from ludus.report.run.curves import COLOURS, HAIR, INK, SOFT
-from ludus.tools.wording import number
 
 _MARKERS = {"single": "*", "majority": "o", "best-of": "D", "beam": "s", "mcts": "^", "revision": "v"}
 _BY = {"reward": "ochre", "outcome": "teal", "process": "violet"}
@@ -48,8 +47,18 @@ def _drawn(curves: Sequence[Curve], title: str, form: str, paper: str) -> bytes:
         success = [point.success.value for point in curve.points]
         colour = COLOURS[_BY.get(curve.by.split()[0], "grey") if curve.by else _OWN[curve.family]]
         style = "--" if curve.sees_rewards else "-"
-        mark = {"marker": _MARKERS[curve.family], "markersize": 11 if curve.family == "single" else 5}
-        axes.plot(tokens, success, style, color=colour, linewidth=1.6, label=curve.name, **mark)
+        is_single = curve.family == "single"
+        axes.plot(
+            tokens,
+            success,
+            style,
+            color=colour,
+            label=curve.name,
+            linewidth=1.6,
+            marker=_MARKERS[curve.family],
+            markersize=12 if is_single else 5,
+            zorder=3 if is_single else 2,
+        )
         low, high = zip(*((point.success.low, point.success.high) for point in curve.points), strict=True)
         if len(tokens) > 1:
             axes.fill_between(tokens, low, high, color=colour, alpha=0.1, linewidth=0)
@@ -60,7 +69,7 @@ def _drawn(curves: Sequence[Curve], title: str, form: str, paper: str) -> bytes:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=14))
         axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: number(tokens)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens:,.10g}"))
     axes.set_xlabel("tokens that the model sampled, per task", fontsize=9, color=SOFT)
     axes.set_ylabel("success", fontsize=9, color=SOFT)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -69,7 +69,7 @@ def _headline(curves: Sequence[Curve]) -> str:
         return f"Nothing beats a single sample, which succeeds {single.success.value:.1%} of the time"
     times = f", at {point.sampled / single.sampled:.1f} times the tokens" if single.sampled else ""
     return (
-        f"From {single.success.value:.1%} for one sample to {point.success.value:.1%} by {curve.name}, "
+        f"From {single.success.value:.1%} for one sample to {point.success.value:.1%} with {curve.name}, "
         f"{point.setting}{times}"
     )
 
