@@ -10,7 +10,7 @@ from statistics import fmean
 from ludus.agents.episode import Episode, StopReason
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, Job, Limits, run_blocking
 from ludus.agents.scorers.base import Score, ScoreFault, Scorer
-from ludus.agents.scorers.config import make_judge
+from ludus.agents.scorers.config import make_judge, make_reward_model
 from ludus.agents.scorers.planted import (
     ORACLE,
     Plant,
@@ -131,6 +131,8 @@ def make_scorer(section: ScorerSection) -> Scorer:
     Raises:
         UserError: its model cannot be found, or its server cannot be used.
     """
+    if section.reward_model is not None:
+        return make_reward_model(section.reward_model)
     assert section.judge is not None
     return make_judge(section.judge)
 

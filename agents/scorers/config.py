@@ -1,6 +1,7 @@
-"""`JudgeSection`: the configuration of a judge. `make_judge`: the judge that it asks for."""
+"""`JudgeSection` and `RewardModelScorerSection`: the configuration of a judge and of a reward model, and what
+makes them."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +16,9 @@ from ludus.tools.errors import UserError
 from ludus.tools.judging.prompt import MOST
 from ludus.tools.judging.verdict import PREFERENCE, Scale, answer_schema
 from ludus.tools.section import Section
+
+if TYPE_CHECKING:
+    from ludus.agents.scorers.reward_model import RewardModelScorer
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -80,6 +84,30 @@ class JudgeSection(Section):
     @property
     def is_served(self) -> bool:
         return self.model.startswith(("http://", "https://"))
+
+
+class RewardModelScorerSection(Section):
+    """A reward model that scores episodes: an outcome model by its reward, a process model by the value after
+    the last step."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """A folder, such as the `models/reward` of a run with `[reward_model]`, or a name on the hub: a
+    sequence-classification model with one label."""
+    device: str = "cpu"
+    """Where its weights go."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of its weights."""
+
+
+def make_reward_model(section: RewardModelScorerSection) -> "RewardModelScorer":
+    """
+    Raises:
+        ModelLoadError: it cannot be loaded, or has more labels than one.
+    """
+    from ludus.agents.reward_model import load_reward_model
+    from ludus.agents.scorers.reward_model import RewardModelScorer
+
+    return RewardModelScorer(load_reward_model(section.path, section.device, section.dtype))
 
 
 def make_judge(section: JudgeSection) -> Judge:

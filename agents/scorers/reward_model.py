@@ -9,6 +9,7 @@ import torch
 from ludus.agents.episode import Episode
 from ludus.agents.formats.base import FormatError
 from ludus.agents.policy import tool_schemas
+from ludus.agents.rendering import render
 from ludus.agents.reward_model import Ids, RewardModel, conversation_ids, step_gains
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.scorers.base import Score, ScoreFault, StepScore
@@ -68,16 +69,19 @@ class RewardModelScorer:
         return self._tools[key]
 
     def _steps(self, episodes: Sequence[Episode]) -> list[Score | ScoreFault]:
-        faults = [self._unreadable(episode) for episode in episodes]
-        readable = [episode for episode, fault in zip(episodes, faults, strict=True) if fault is None]
-        found = iter(self._model.step_values(readable))
-        return [_of_steps(next(found)) if fault is None else fault for fault in faults]
+        readable = [self._sampled(episode) for episode in episodes]
+        found = iter(self._model.step_values([one for one in readable if not isinstance(one, ScoreFault)]))
+        return [one if isinstance(one, ScoreFault) else _of_steps(next(found)) for one in readable]
 
-    def _unreadable(self, episode: Episode) -> ScoreFault | None:
+    def _sampled(self, episode: Episode) -> Episode | ScoreFault:
+        """With the ids that the model would have sampled, where there are none."""
         if not any(turn.completion_ids for turn in episode.turns):
-            return ScoreFault("a process model reads the ids that were sampled, and the replies have none")
-        rows = episode.training_sequences()
-        return self._too_long(max(len(row.ids) for row in rows))
+            try:
+                episode = render(episode, self._model.loaded.format, self._tools_of(episode))
+            except FormatError as error:
+                return ScoreFault(f"the reward model cannot read the conversation: {error}")
+        longest = max(len(row.ids) for row in episode.training_sequences())
+        return self._too_long(longest) or episode
 
     def _too_long(self, tokens: int) -> ScoreFault | None:
         if tokens <= self._model.context:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.models import LoadedModel, ModelLoadError, load_model
-from ludus.agents.reward_model import load_reward_model, rewards
+from ludus.agents.reward_model import SEPARATOR, load_reward_model, rewards
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.store import read_episodes
 from ludus.envs.base import ChatEnv, Outcome, Start
@@ -252,6 +252,30 @@ def test_a_process_model_is_trained_from_rollouts_and_from_their_file(
     assert earned.token_rewards_T.sum().item() == pytest.approx(steps[-1].value)
     again = configure(kind="process", data=[str(run / "episodes" / "steps.parquet")], steps=2)
     assert (train(again, tmp_path / "again") / "models" / "reward").is_dir()
+
+
+@pytest.mark.parametrize("separator", [None, ""])
+def test_a_reward_model_is_a_term_of_the_reward(
+    tiny: RunConfig, loaded: LoadedModel, tmp_path: Path, separator: str | None
+) -> None:
+    """By [[scorers]], or by its steps; an oracle's answers, which have no ids, are scored as well."""
+    torch.manual_seed(0)
+    torch.nn.init.normal_(loaded.model.score.weight)
+    if separator is not None:
+        setattr(loaded.model.config, SEPARATOR, separator)
+    save_policy(loaded, tmp_path / "reward")
+    dump = tiny.model_dump()
+    term = {"name": "liked", "gate": "", "reward_model": {"path": str(tmp_path / "reward")}}
+    process = {} if separator is None else {"process": str(tmp_path / "reward"), "process_weight": 0.5}
+    grpo = {**dump["grpo"], "steps": 1, **process}
+    none = {"sft": {**dump["sft"], "steps": 0}, "evaluation": {"episodes": 0}}
+    run = train(parse_config({**dump, **none, "grpo": grpo, "scorers": [term]}), tmp_path / "run")
+    (step,) = read_metrics(run)
+    assert step["terms/liked"] == pytest.approx(step["scorers/liked/score"])
+    assert step["scorers/liked/faults"] == 0
+    assert "scorers/liked/misjudged" in step
+    if process:
+        assert step["process/value"] == pytest.approx(step["terms/liked"]), "one step a reply"
 
 
 # Reports

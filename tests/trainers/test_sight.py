@@ -21,6 +21,7 @@ from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel, ModelLoadError, load_model
 from ludus.agents.picture_ids import FIRST, key_and_place, key_of, with_picture
 from ludus.agents.policy import EnginePolicy, ScriptedPolicy
+from ludus.agents.rendering import render
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout
 from ludus.agents.sight import SightError, features_of, let_see, reader_of
 from ludus.agents.small_vision import IMAGE, SmallVisionShape, build_small_vision_model
@@ -30,7 +31,6 @@ from ludus.envs.picture import from_url, picture_part
 from ludus.tools.checksums import FOLDER_FILE
 from ludus.trainers.batches.packing import pack
 from ludus.trainers.config.reading import parse_config
-from ludus.trainers.data.render import render
 from ludus.trainers.data.token_rows import TokenRows
 from ludus.trainers.models.forward import packs, score
 from ludus.trainers.parallel.member import pickled

@@ -13,11 +13,11 @@ from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
+from ludus.agents.rendering import render
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
 from ludus.trainers.batches.packing import MicroBatch, even_budget, pack
 from ludus.trainers.checks.finite import check_loss, norm_metrics
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.data.render import render
 from ludus.trainers.errors import RunError
 from ludus.trainers.listener import Listener
 from ludus.trainers.models.forward import packs, score

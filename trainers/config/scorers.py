@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from ludus.agents.scorers.config import JudgeSection
+from ludus.agents.scorers.config import JudgeSection, RewardModelScorerSection
 from ludus.tools.section import Section
 from ludus.trainers.config.values import CountOrNone, NonNegative
 
@@ -32,12 +32,15 @@ class ScorerSection(Section):
     oracle; 0: none."""
     judge: JudgeSection | None = None
     """A language model that judges by a rubric."""
+    reward_model: RewardModelScorerSection | None = None
+    """A model that was trained to give rewards."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.judge is None:
+        if (self.judge is None) == (self.reward_model is None):
             raise ValueError(
-                f"nothing says what scores; add [scorers.judge] with a model and a rubric to {self.name}"
+                f"what scores is one of two; give {self.name} [scorers.judge] with a model and a rubric, or "
+                "[scorers.reward_model] with a path"
             )
         if self.beside == self.name:
             raise ValueError(f'beside = "{self.beside}" is the scorer itself; name what it is held against')

@@ -21,6 +21,7 @@ from ludus.agents.episode import Episode, StopReason
 from ludus.agents.formats.base import ChatFormat, FormatError
 from ludus.agents.formats.sampled_text import sampled_text
 from ludus.agents.models import LoadedModel, tokenizer_key
+from ludus.agents.rendering import render
 from ludus.agents.reward_model import Ids, context_of, conversation_ids
 from ludus.agents.store import file_metadata, is_episode_file, stream_episodes
 from ludus.envs.chat import reply_text
@@ -28,7 +29,6 @@ from ludus.trainers.data.chat import COLUMNS, read_dialogue
 from ludus.trainers.data.dialogue import Dialogue, opening_key
 from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.pairs import read_pairs
-from ludus.trainers.data.render import render
 from ludus.trainers.data.tables import Row, is_parquet, read_rows
 from ludus.trainers.replay.record import TOKENIZER
 

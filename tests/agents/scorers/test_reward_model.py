@@ -105,12 +105,17 @@ def test_what_cannot_be_scored_is_a_fault_and_the_others_are_scored(
 ) -> None:
     model = make_model("\n")
     fine, long = played(model, "8"), played(model, "8" * 400)
-    silent = replace(fine, turns=tuple(replace(turn, completion_ids=()) for turn in fine.turns))
-    too_long, unread, score = scored(RewardModelScorer(model), long, silent, fine)
+    said = replace(fine.turns[0], prompt_ids=(), completion_ids=(), logprobs=())
+    shown = replace(fine, turns=(said,))
+    calling = {**said.reply, "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}
+    unreadable = replace(fine, turns=(replace(said, reply=calling),))
+    too_long, unread, rendered, score = scored(RewardModelScorer(model), long, unreadable, shown, fine)
     assert isinstance(too_long, ScoreFault)
     assert "and the reward model reads 256" in too_long.why
-    assert unread == ScoreFault("a process model reads the ids that were sampled, and the replies have none")
+    assert isinstance(unread, ScoreFault)
+    assert "the reward model cannot read the conversation: this small model was made for" in unread.why
     assert isinstance(score, Score)
+    assert rendered == score
     with torch.no_grad():
         model.loaded.model.score.weight.fill_(math.nan)
     assert scored(RewardModelScorer(model), fine) == [ScoreFault("the reward model gave nan")]
