@@ -6,6 +6,7 @@ With `--check`, nothing is written, and pages that are out of date are named.
 """
 
 import inspect
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -80,7 +81,7 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + "}"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
 
 
 def _value(entry: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
