@@ -13,6 +13,7 @@ from ludus.agents.rendering import render
 from ludus.agents.reward_model import Ids, RewardModel, conversation_ids, step_gains
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.scorers.base import Score, ScoreFault, StepScore
+from ludus.envs.chat import content_text
 from ludus.tools.content import content_key
 from ludus.tools.wording import first_line
 
@@ -28,8 +29,8 @@ class RewardModelScorer:
     bits of a sum are others, and a resumed run, which begins with nothing known, would not end in the same
     ones. A search, which meets its states again and again, takes `Cached`.
 
-    Args:
-        model: Of a process model, with the tokenizer of the policy that plays.
+    A process model reads the ids that were sampled where they are of its own tokenizer, else the replies as
+    it would have written them.
     """
 
     def __init__(self, model: RewardModel) -> None:
@@ -74,14 +75,21 @@ class RewardModelScorer:
         return [one if isinstance(one, ScoreFault) else _of_steps(next(found)) for one in readable]
 
     def _sampled(self, episode: Episode) -> Episode | ScoreFault:
-        """With the ids that the model would have sampled, where there are none."""
-        if not any(turn.completion_ids for turn in episode.turns):
+        """With the ids that the model would have sampled, where there are none of its own tokenizer."""
+        if not self._has_own_ids(episode):
             try:
                 episode = render(episode, self._model.loaded.format, self._tools_of(episode))
             except FormatError as error:
                 return ScoreFault(f"the reward model cannot read the conversation: {error}")
         longest = max(len(row.ids) for row in episode.training_sequences())
         return self._too_long(longest) or episode
+
+    def _has_own_ids(self, episode: Episode) -> bool:
+        """Whether the first prompt, by this model's tokenizer, says what the agent was told last."""
+        first = episode.turns[0]
+        prompt = b"".join(self._model.loaded.format.pieces(first.prompt_ids)).decode(errors="replace")
+        told = content_text(first.observation[-1]).strip()
+        return bool(first.completion_ids) and told in prompt
 
     def _too_long(self, tokens: int) -> ScoreFault | None:
         if tokens <= self._model.context:

@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 
+from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel, load_model, tokenizer_key
 from ludus.agents.reward_model import SEPARATOR, refuse_without_steps
 from ludus.agents.store import write_episodes
@@ -30,6 +32,8 @@ from ludus.trainers.run.policy import initial_model, load_policy, save_policy
 from ludus.trainers.tasks import HeldOutTasks, TaskStream
 
 REPORT = "reward_model.json"
+TASKS_AT_ONCE = 8
+"""Whose rollouts are in memory at the same time."""
 
 T = TypeVar("T")
 
@@ -90,8 +94,9 @@ def play_steps(
             episodes = play_episodes(team, drawn, section.samples, temperature, told)
         rollouts = len(continuations(episodes, policy.format, section)[1])
         with phase(listener, "steps", rollouts):
-            told = counter(listener, "steps")
-            labelled = label_steps(team, episodes, policy.format, section, temperature, told)
+            told, labelled = counter(listener, "steps"), list[Episode]()
+            for _, some in groupby(episodes, lambda episode: episode.group // TASKS_AT_ONCE):
+                labelled += label_steps(team, [*some], policy.format, section, temperature, told)
     with disk_errors(steps_file(run)):
         write_episodes(steps_file(run), labelled, {TOKENIZER: tokenizer_key(policy.tokenizer)})
 

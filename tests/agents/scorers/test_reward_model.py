@@ -100,6 +100,20 @@ def test_what_steps_add_is_what_the_process_model_expects_at_the_end(
     assert sum(step.value for step in score.steps) == pytest.approx(values[-2].value)
 
 
+def test_ids_of_another_tokenizer_are_not_read(make_model: Callable[[str | None], RewardModel]) -> None:
+    model = make_model("\n")
+    own = played(model, *REPLIES)
+    other = replace(
+        own,
+        turns=tuple(
+            replace(turn, prompt_ids=tuple(id + 1 for id in turn.prompt_ids), completion_ids=(5, 6, 7))
+            for turn in own.turns
+        ),
+    )
+    first, second = scored(RewardModelScorer(model), own, other)
+    assert first == second
+
+
 def test_what_cannot_be_scored_is_a_fault_and_the_others_are_scored(
     make_model: Callable[[str | None], RewardModel],
 ) -> None:
