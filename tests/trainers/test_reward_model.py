@@ -31,7 +31,7 @@ from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.data.errors import DataError
-from ludus.trainers.data.examples import VALUE, PairExample, Read, labelled_rows, step_examples
+from ludus.trainers.data.examples import VALUE, PairExample, labelled_rows, step_examples
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.losses.reward import bradley_terry, step_loss
 from ludus.trainers.metrics import read_metrics
@@ -371,12 +371,12 @@ STEPS: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("steps", "problem"), STEPS)
 def test_bad_steps_are_named(loaded: LoadedModel, tmp_path: Path, steps: Any, problem: str) -> None:
     with pytest.raises(DataError, match=problem):
-        list(step_examples([written(tmp_path, steps)], loaded, Read()))
+        list(step_examples([written(tmp_path, steps)], loaded))
 
 
 def test_labelled_steps_of_a_file_are_at_their_tokens(loaded: LoadedModel, tmp_path: Path) -> None:
     given = [{"turn": 0, "end": 5, "value": True}, {"turn": 0, "end": 9, "value": 0.25}]
-    (row,) = step_examples([written(tmp_path, given)], loaded, Read())
+    (row,) = step_examples([written(tmp_path, given)], loaded)
     assert row.labels == (1.0, 0.25)
     first, last = row.places
     assert last == len(row.ids) - 1

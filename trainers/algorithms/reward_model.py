@@ -50,10 +50,6 @@ class Examples:
         return [self.take(part) for part in batches(sizes, tokens)]
 
     @property
-    def openings(self) -> list[bytes]:
-        return [example.opening for example in (*self.pairs, *self.steps)]
-
-    @property
     def counted(self) -> int:
         """What the mean loss is taken over: pairs, or steps."""
         return len(self.pairs) + sum(len(row.places) for row in self.steps)

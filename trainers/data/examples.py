@@ -4,11 +4,10 @@ A line of labelled steps has the columns of a conversation (`ludus.trainers.data
 
 | column | what it holds |
 |---|---|
-| `steps` | a list of `{"turn": 0, "end": 12, "value": 1.0}`: which reply, counted from 0; how many characters
-of its content there are up to the step's end; the probability of success from there on, or true and false |
+| `steps` | a list of `{"turn": 0, "end": 12, "value": 1.0}`: which reply, counted from 0; how many characters of its content there are up to the step's end; the probability of success from there on, or true and false |
 
 An episode file has them in the column `training` of its turns, by the name `step_value`.
-"""
+"""  # noqa: E501
 
 import math
 from bisect import bisect_left
@@ -22,7 +21,7 @@ from ludus.agents.formats.base import ChatFormat, FormatError
 from ludus.agents.formats.sampled_text import sampled_text
 from ludus.agents.models import LoadedModel, tokenizer_key
 from ludus.agents.rendering import render
-from ludus.agents.reward_model import Ids, context_of, conversation_ids
+from ludus.agents.reward_model import Ids, conversation_ids
 from ludus.agents.store import file_metadata, is_episode_file, stream_episodes
 from ludus.envs.chat import reply_text
 from ludus.trainers.data.chat import COLUMNS, read_dialogue
@@ -69,24 +68,11 @@ class StepExample:
         return len(self.ids)
 
 
-@dataclass
-class Read:
-    """What became of the examples."""
-
-    read: int = 0
-    too_long: int = 0
-
-
-def pair_examples(sources: Sequence[str], loaded: LoadedModel, read: Read) -> Iterator[PairExample]:
-    """Those that fit into the model's context.
-
-    Args:
-        read: Is counted up.
-
+def pair_examples(sources: Sequence[str], loaded: LoadedModel) -> Iterator[PairExample]:
+    """
     Raises:
         DataError: as `read_pairs`; or if the model's tokens do not tell the two apart.
     """
-    context = context_of(loaded.model)
     for source in sources:
         for pair in read_pairs(Path(source)):
             told = pair.dialogues()
@@ -98,33 +84,18 @@ def pair_examples(sources: Sequence[str], loaded: LoadedModel, read: Read) -> It
                 )
             lengths = (_replied(told[0], loaded.format), _replied(told[1], loaded.format))
             opening = opening_key(pair.prompt, pair.tools)
-            example = PairExample(chosen, rejected, pair.margin or 0.0, opening, lengths)
-            read.read += 1
-            if example.size <= context:
-                yield example
-            else:
-                read.too_long += 1
+            yield PairExample(chosen, rejected, pair.margin or 0.0, opening, lengths)
 
 
-def step_examples(sources: Sequence[str], loaded: LoadedModel, read: Read) -> Iterator[StepExample]:
-    """Those that fit into the model's context.
-
-    Args:
-        read: Is counted up.
-
+def step_examples(sources: Sequence[str], loaded: LoadedModel) -> Iterator[StepExample]:
+    """
     Raises:
         DataError: a source cannot be read, a row is no conversation with labelled steps, or an episode was
             sampled with another tokenizer.
     """
-    context = context_of(loaded.model)
     for source in sources:
         for episode in _labelled(Path(source), loaded):
-            for example in labelled_rows(episode):
-                read.read += 1
-                if example.size <= context:
-                    yield example
-                else:
-                    read.too_long += 1
+            yield from labelled_rows(episode)
 
 
 def labelled_rows(episode: Episode) -> Iterator[StepExample]:

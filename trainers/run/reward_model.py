@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel, load_model, tokenizer_key
-from ludus.agents.reward_model import SEPARATOR, refuse_without_steps
+from ludus.agents.reward_model import SEPARATOR, context_of, refuse_without_steps
 from ludus.agents.store import write_episodes
 from ludus.trainers.algorithms.reward_model import Examples, measure, train_reward_model
 from ludus.trainers.algorithms.step_labels import continuations, label_steps, play_episodes
@@ -20,7 +19,7 @@ from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
 from ludus.trainers.data.errors import DataError
-from ludus.trainers.data.examples import Read, pair_examples, step_examples
+from ludus.trainers.data.examples import PairExample, StepExample, pair_examples, step_examples
 from ludus.trainers.data.read import held_out_openings
 from ludus.trainers.disk import disk_errors, write_file
 from ludus.trainers.listener import Listener, counter, phase
@@ -34,8 +33,6 @@ from ludus.trainers.tasks import HeldOutTasks, TaskStream
 REPORT = "reward_model.json"
 TASKS_AT_ONCE = 8
 """Whose rollouts are in memory at the same time."""
-
-T = TypeVar("T")
 
 
 def run_reward_model(
@@ -130,24 +127,30 @@ def read_examples(
     Raises:
         DataError: a source cannot be read, or nothing is left to train or to measure on.
     """
-    read = Read()
-    if section.kind == "outcome":
-        examples = Examples(pairs=[*_counted(pair_examples(sources, loaded, read), listener)])
-    else:
-        examples = Examples(steps=[*_counted(step_examples(sources, loaded, read), listener)])
-    openings = examples.openings
+    context = context_of(loaded.model)
+    read: Iterator[PairExample | StepExample] = (
+        pair_examples(sources, loaded) if section.kind == "outcome" else step_examples(sources, loaded)
+    )
+    every = [*_counted(read, listener)]
+    fitting = [example for example in every if example.size <= context]
+    examples = Examples(
+        [example for example in fitting if isinstance(example, PairExample)],
+        [example for example in fitting if isinstance(example, StepExample)],
+    )
+    openings = [example.opening for example in fitting]
     held = held_out_openings(openings, section.heldout_share)
     train, heldout = (
         examples.take([index for index, opening in enumerate(openings) if (opening in held) == is_held])
         for is_held in (False, True)
     )
+    too_long = len(every) - len(fitting)
     if not len(train) or not len(heldout):
         raise DataError(
-            f"{', '.join(sources)}: {len(openings):,} examples with {len(set(openings)):,} different "
+            f"{', '.join(sources)}: {len(fitting):,} examples with {len(set(openings)):,} different "
             "beginnings are too few to train on some and to measure on others; give more (longer than the "
-            f"model's context: {read.too_long:,})"
+            f"model's context: {too_long:,})"
         )
-    left_out = f"; {read.too_long:,} left out, longer than the model's context" if read.too_long else ""
+    left_out = f"; {too_long:,} left out, longer than the model's context" if too_long else ""
     what = "pairs" if section.kind == "outcome" else "rows with steps"
     listener.note(f"data: {len(train):,} {what} to train on, {len(heldout):,} held out{left_out}")
     return train, heldout
@@ -169,7 +172,9 @@ def told(report: PairReport | StepReport) -> list[str]:
     ]
 
 
-def _counted(examples: Iterable[T], listener: Listener) -> Iterator[T]:
+def _counted(
+    examples: Iterable[PairExample | StepExample], listener: Listener
+) -> Iterator[PairExample | StepExample]:
     for number, example in enumerate(examples, 1):
         listener.progressed("data", number, {})
         yield example
