@@ -67,7 +67,8 @@ class RewardModel:
     @torch.no_grad()
     def rewards(self, rows: Sequence[Ids]) -> list[float]:
         """Of whole conversations; equal ones are computed once."""
-        distinct, found = [*dict.fromkeys(rows)], {}
+        distinct = [*dict.fromkeys(rows)]
+        found: dict[Ids, float] = {}
         for part in batches([*map(len, distinct)], TOKENS):
             chosen = [distinct[index] for index in part]
             found |= dict(zip(chosen, rewards(self.loaded.model, chosen).tolist(), strict=True))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ from ludus.trainers.models.optimizer import apply_gradients, build_optimizer, le
 from ludus.trainers.phase import TrainingPhase
 from ludus.trainers.tasks import TaskStream
 
-PHASE = "reward_model"
+PHASE: Final = "reward_model"
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ def losses(loaded: LoadedModel, examples: Examples, section: RewardModelSection)
     found = outputs(loaded, examples)
     if examples.pairs:
         margins = section.margin * found.new_tensor([pair.margin for pair in examples.pairs])
-        return bradley_terry(*found.chunk(2), margins, section.centring)
+        chosen, rejected = found.chunk(2)
+        return bradley_terry(chosen, rejected, margins, section.centring)
     return step_loss(found, found.new_tensor([label for row in examples.steps for label in row.labels]))
 
 

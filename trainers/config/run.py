@@ -17,6 +17,7 @@ from ludus.trainers.config.evaluation import EvaluationSection, ValidationSectio
 from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.model import ModelSection
 from ludus.trainers.config.opponents import LEAGUE, OpponentsSection
+from ludus.trainers.config.optimizer import OptimizerSection
 from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.rft import RftSection
@@ -239,7 +240,7 @@ class RunConfig(Section):
             )
 
     def _refuse_pages_without_gpu(self) -> None:
-        tables = {
+        tables: dict[str, OptimizerSection | None] = {
             "sft": self.sft,
             "rft": self.rft,
             "preferences": self.preferences,
