@@ -97,8 +97,12 @@ def planted(counts: Sequence[int]) -> dict[str, Any]:
                 replies(words[one], words[other], number) for number, (one, other) in enumerate(drawn[:count])
             ]
             report, rewards = trained(base, pairs, Path(folder), words)
-        row = {"pairs": count, "correlation": float(np.corrcoef(rewards, scores)[0, 1]), **report}
-        row["shift"] = shift(rewards, drawn[:count])
+        row = {
+            "pairs": count,
+            "correlation": float(np.corrcoef(rewards, scores)[0, 1]),
+            "shift": shift(rewards, drawn[:count]),
+            "heldout": report,
+        }
         recovered.append(row)
         print(
             f"{count:>7,} pairs: correlation {row['correlation']:.4f}, right on {report['accuracy']:.3f} of "

@@ -111,8 +111,10 @@ def _calibration_error(stated_N: Floats, seen_N: Floats) -> float:
 def _about_length(right_B: Floats, ratios_B: Floats) -> str:
     longer_B, shorter_B = right_B[ratios_B > 1], right_B[ratios_B < 1]
     if min(len(longer_B), len(shorter_B)) < 2:
-        side = "longer" if len(longer_B) else "shorter"
-        return f"whether it rewards length cannot be told: nearly every chosen reply is the {side} one"
+        counts = {"longer": len(longer_B), "shorter": len(shorter_B), "equally long": len(right_B)}
+        counts["equally long"] -= len(longer_B) + len(shorter_B)
+        most = max(counts, key=lambda side: counts[side])
+        return f"whether it rewards length cannot be told: nearly every chosen one is {most}"
     gap = longer_B.mean() - shorter_B.mean()
     told = (
         f"right in {longer_B.mean():.0%} of the pairs whose chosen reply is the longer one, in "

@@ -303,7 +303,11 @@ def test_calibration_is_how_far_confidence_and_truth_lie_apart() -> None:
     strength = rng.uniform(-3, 3, 20_000)
     gaps = np.where(rng.random(20_000) < 1 / (1 + np.exp(-strength)), strength, -strength)
     lengths = [(1, 1)] * 20_000
-    assert report_pairs(gaps.tolist(), lengths).calibration_error < 0.02
+    report = report_pairs(gaps.tolist(), lengths)
+    assert report.calibration_error < 0.02
+    assert (
+        report.length == "whether it rewards length cannot be told: nearly every chosen one is equally long"
+    )
     assert report_pairs((5 * gaps).tolist(), lengths).calibration_error > 0.1
     labels = rng.random(20_000)
     assert report_steps(labels.tolist(), labels.tolist()).calibration_error < 1e-12
