@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ludus.agents.models import LoadedModel, ModelLoadError, load_model
@@ -93,6 +93,7 @@ def loaded(tiny_folder: Path) -> LoadedModel:
 # Losses
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.lists(st.tuples(*[st.floats(-20, 20)] * 2, st.floats(0, 2)), min_size=1, max_size=5),
     st.floats(-30, 30),
