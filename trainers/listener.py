@@ -45,7 +45,8 @@ class Listener:
         """A step is done: `completed` of `total`.
 
         In `sft`, `rft`, `preferences`, `grpo` and `reward_model`, `metrics` is the line of `metrics.jsonl`
-        without `phase` and `step`. In other phases it holds running means such as `success` and `reward`, and may be empty.
+        without `phase` and `step`. In other phases it holds running means such as `success` and `reward`, and
+        may be empty.
         """
 
     def phase_ended(self, phase: Phase, seconds: float) -> None:

@@ -21,6 +21,7 @@ from ludus.agents.store import read_episodes
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import user
 from ludus.envs.rubric import Rubric
+from ludus.tools.errors import DataError
 from ludus.trainers.advantages.process import process_of
 from ludus.trainers.advantages.process_model import refuse_other_tokens
 from ludus.trainers.algorithms.reward_model import Examples, losses
@@ -30,7 +31,6 @@ from ludus.trainers.config.grpo import GrpoSection
 from ludus.trainers.config.reading import parse_config
 from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.run import RunConfig
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.examples import VALUE, PairExample, labelled_rows, step_examples
 from ludus.trainers.errors import ConfigError
 from ludus.trainers.losses.reward import bradley_terry, step_loss

@@ -24,11 +24,11 @@ from ludus.agents.rendering import render
 from ludus.agents.reward_model import Ids, conversation_ids
 from ludus.agents.store import file_metadata, is_episode_file, stream_episodes
 from ludus.envs.chat import reply_text
+from ludus.tools.errors import DataError
+from ludus.tools.tables import Row, is_parquet, read_rows
 from ludus.trainers.data.chat import COLUMNS, read_dialogue
 from ludus.trainers.data.dialogue import Dialogue, opening_key
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.pairs import read_pairs
-from ludus.trainers.data.tables import Row, is_parquet, read_rows
 from ludus.trainers.replay.record import TOKENIZER
 
 VALUE = "step_value"

@@ -51,8 +51,8 @@ from ludus.trainers.run.league import League, refuse_other_vocabularies
 from ludus.trainers.run.own_data import load_data, load_pairs, reserved_tasks
 from ludus.trainers.run.policy import initial_model, load_beside, load_policy, run_engine, save_policy
 from ludus.trainers.run.reference import Reference
-from ludus.trainers.scorers import Scorers, refuse_unusable
 from ludus.trainers.run.reward_model import run_reward_model
+from ludus.trainers.scorers import Scorers, refuse_unusable
 from ludus.trainers.tasks import HeldOutTasks, TaskStream, hold_out_tasks
 from ludus.trainers.teachers.load import load_teacher, refuse_other_teacher
 from ludus.trainers.validation import Validation

@@ -12,13 +12,13 @@ from ludus.agents.episode import Episode
 from ludus.agents.models import LoadedModel, load_model, tokenizer_key
 from ludus.agents.reward_model import SEPARATOR, context_of, refuse_without_steps
 from ludus.agents.store import write_episodes
+from ludus.tools.errors import DataError
 from ludus.trainers.algorithms.reward_model import Examples, measure, train_reward_model
 from ludus.trainers.algorithms.step_labels import continuations, label_steps, play_episodes
 from ludus.trainers.calibration import PairReport, StepReport
 from ludus.trainers.config.reward_model import RewardModelSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
-from ludus.trainers.data.errors import DataError
 from ludus.trainers.data.examples import PairExample, StepExample, pair_examples, step_examples
 from ludus.trainers.data.read import held_out_openings
 from ludus.trainers.disk import disk_errors, write_file
