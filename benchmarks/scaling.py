@@ -41,7 +41,9 @@ def trained(folder: Path, name: str, model: str, *words: object) -> None:
 def measure(folder: Path, seed: int, options: Mapping[str, Any]) -> dict[str, Any]:
     """Everything of one seed; the curves of its `results.json`, and what the process model's report says."""
     primed, process = f"primed-{seed}", f"process-{seed}"
-    trained(folder, primed, "final", "--run.seed", seed, "--sft.steps", options["priming"], "--grpo.steps", 0)
+    trained(
+        folder, primed, "primed", "--run.seed", seed, "--sft.steps", options["priming"], "--grpo.steps", 0
+    )
     own = {
         "kind": "process",
         "separator": " ",  # which is what stands between the steps of a sum
@@ -53,7 +55,7 @@ def measure(folder: Path, seed: int, options: Mapping[str, Any]) -> dict[str, An
     }
     none = ("--sft.steps", 0, "--grpo.steps", 0)
     keys = [word for key, value in own.items() for word in (f"--reward_model.{key}", value)]
-    path = Path("runs") / primed / "models" / "final"
+    path = Path("runs") / primed / "models" / "primed"
     trained(folder, process, "reward", "--run.seed", seed, "--model.path", path, *none, *keys)
     out = Path("runs") / f"scaling-{seed}"
     words = ["--model", f"runs/{primed}", "--process", f"runs/{process}", "--tasks", options["tasks"]]
