@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
+from ludus.agents.models import load_model
 from ludus.agents.policy import ScriptedPolicy
+from ludus.agents.reward_model import SEPARATOR
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.scaling.run import Plan, Settings, scaling
 from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.cli.scaling.progress import live
+from ludus.trainers.run.policy import save_policy
 
 Run = Callable[..., Any]
 ENV = "ludus/Arithmetic-v0"
@@ -30,7 +34,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_a_measurement_has_a_table_a_figure_and_a_report(run: Run, model: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def process(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A process model with random weights, whose steps end with a blank."""
+    loaded = load_model(model, head="reward")
+    torch.nn.init.normal_(loaded.model.score.weight)
+    setattr(loaded.model.config, SEPARATOR, " ")
+    folder = tmp_path_factory.mktemp("process") / "model"
+    save_policy(loaded, folder)
+    return folder
+
+
+def test_a_measurement_has_a_table_a_figure_and_a_report(
+    run: Run, model: Path, process: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "scaling"
     words = ["scaling", ENV, "--model", model, "--tasks", 2, "--samples", 3, "--max-tokens", 12, "--out", out]
     less = ["--mcts", 2, "--beam", 1, "--revisions", 1]
@@ -52,11 +69,13 @@ def test_a_measurement_has_a_table_a_figure_and_a_report(run: Run, model: Path, 
         r"(src|href)=\"(?!#|data:)", page.partition("<body>")[2].replace('xlink:href="#', "")
     )
 
-    again = run(*words, *less, "--over", "turns", "--samples", 4)
+    again = run(*words, *less, "--samples", 4, "--process", process)
     assert again.code == 0, again.err
     assert "samples: 8, 6 already there ..." in again.err
-    names = [curve["name"] for curve in json.loads((out / "results.json").read_text())["curves"]]
-    assert "beam search by reward" in names
+    curves = {curve["name"]: curve for curve in json.loads((out / "results.json").read_text())["curves"]}
+    for name in ("best of n", "beam search", "tree search"):
+        assert all(point["judged"] > 0 for point in curves[f"{name} by process model {process}"]["points"])
+    run(*words, "--outcome", process).assert_refused(2, f"--outcome {process}", "give it as --process")
 
 
 def test_a_scripted_agent_is_a_pool(run: Run, tmp_path: Path) -> None:
