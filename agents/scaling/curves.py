@@ -48,11 +48,11 @@ class Outcomes:
         return replace(
             self,
             settings=tuple(self.settings[point] for point in kept),
-            **{name: getattr(self, name)[:, kept] for name in _ARRAYS},
+            success_TP=self.success_TP[:, kept],
+            sampled_TP=self.sampled_TP[:, kept],
+            read_TP=self.read_TP[:, kept],
+            judged_TP=self.judged_TP[:, kept],
         )
-
-
-_ARRAYS = ("success_TP", "sampled_TP", "read_TP", "judged_TP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +118,10 @@ def _curve(one: Outcomes, vote: Outcomes | None) -> Curve:
             Point(
                 setting,
                 bootstrap_mean(one.success_TP[:, point].tolist()),
-                *(float(getattr(one, name)[:, point].mean()) for name in _ARRAYS[1:]),
-                over_majority=against,
+                float(one.sampled_TP[:, point].mean()),
+                float(one.read_TP[:, point].mean()),
+                float(one.judged_TP[:, point].mean()),
+                against,
             )
         )
     return Curve(one.curve, one.family, one.by, one.sees_rewards, len(one.tasks), tuple(points))

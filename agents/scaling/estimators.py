@@ -63,7 +63,7 @@ def majority_of(votes: Sequence[Vote]) -> Floats:
     for size in sizes:
         ways_N = np.zeros(n + 1)
         for m in range(1, size + 1):
-            ways_QN = np.zeros((len(y_Q), n + 1))
+            ways_QN: Floats = np.zeros((len(y_Q), n + 1))
             ways_QN[:, 0] = 1.0
             for other, count in (sizes - Counter([size])).items():
                 factor_QI = np.array(

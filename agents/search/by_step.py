@@ -1,5 +1,6 @@
 """`ByStep`: a model that writes a reply step by step, so that search can choose among beginnings of it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -8,7 +9,6 @@ import gymnasium
 
 from ludus.agents.conversation import Conversation
 from ludus.agents.engines.base import EngineError
-from ludus.agents.formats.base import ChatFormat
 from ludus.agents.instructed import Instructed
 from ludus.agents.policy import Action, EnginePlayer, EnginePolicy, Policy, derive_seed, tool_schemas
 from ludus.envs.chat import Chat
@@ -77,7 +77,7 @@ class StepPlayer(EnginePlayer):
         """The reply up to where a step may end, or whole."""
         written, ends = action.completion_ids, self._sampling.stop_ids
         room = self._sampling.max_tokens - len(written)
-        stops = (*ends, *_ids_with(heard.format, self._separator[-1:]))
+        stops = (*ends, *_ids_with(self._separator[-1:], heard.format.pieces, heard.format.vocab_size))
         sampling = replace(self._sampling, stop_ids=stops, max_tokens=room)
         seed = derive_seed(*self._seeds, self._turn, len(written))
         more = await self._session.generate((*heard.context, *written), sampling, seed, heard.pictures)
@@ -101,6 +101,5 @@ class StepPlayer(EnginePlayer):
 
 
 @lru_cache(maxsize=4)
-def _ids_with(chat_format: ChatFormat, text: str) -> tuple[int, ...]:
-    pieces = chat_format.pieces(range(chat_format.vocab_size))
-    return tuple(id for id, piece in enumerate(pieces) if text.encode() in piece)
+def _ids_with(text: str, pieces: Callable[[Sequence[int]], list[bytes]], vocab_size: int) -> tuple[int, ...]:
+    return tuple(id for id, piece in enumerate(pieces(range(vocab_size))) if text.encode() in piece)

@@ -124,11 +124,10 @@ class Scaling:
         finally:
             env.close()
         names = {curve.name for curve in drawn}
-        for one in (*searches, *plan.revisions):
-            if one.curve not in names:
-                names.add(one.curve)
-                notes.append(f"{one.curve} is missing: on no task did all of it get a score")
-        counted = min((curve.tasks for curve in drawn), default=0) if len(names) == len(drawn) else 0
+        wanted = [*(one.curve for one in searches), *(one.curve for one in plan.revisions)]
+        missing = [name for name in dict.fromkeys(wanted) if name not in names]
+        notes += [f"{name} is missing: on no task did all of it get a score" for name in missing]
+        counted = 0 if missing else min((curve.tasks for curve in drawn), default=0)
         if counted < self.tasks:
             notes.append(
                 f"{self.tasks - counted} of {self.tasks} tasks do not count for every curve, since something "
