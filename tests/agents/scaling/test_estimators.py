@@ -57,7 +57,7 @@ def test_the_best_of_k_by_success_is_unbiased(chance: float) -> None:
 
 
 def test_the_majority_of_k_is_unbiased() -> None:
-    """Right with 0.5, wrong in two ways with 0.3 and 0.2: over all outcomes of 6 samples, the estimate for k
+    """Right with 0.5, wrong in two ways with 0.3 and 0.2: over all outcomes of 5 samples, the estimate for k
     is on average what k samples give."""
     chances = {"ant": 0.5, "bee": 0.3, "cow": 0.2}
 
@@ -68,8 +68,8 @@ def test_the_majority_of_k_is_unbiased() -> None:
             total += float(np.prod([chances[answer] for answer in answers])) * majority_of(votes)[k - 1]
         return total
 
-    for k in (1, 2, 3, 5):
-        assert expected(6, k) == pytest.approx(expected(k, k), abs=1e-12)
+    for k in (1, 2, 3):
+        assert expected(5, k) == pytest.approx(expected(k, k), abs=1e-12)
 
 
 def test_a_large_pool_keeps_its_digits() -> None:
