@@ -261,3 +261,28 @@ def test_grading_imports_no_torch() -> None:
     code = "import sys, gymnasium as gym, ludus; gym.make('ludus/Graded-v0'); print('torch' in sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert told.strip() == "False"
+
+
+@pytest.mark.parametrize("preset", ["mbpp", "math"])
+def test_presets_read_the_columns_of_their_sets(preset: str, needs_sandbox: None) -> None:
+    if preset == "math":
+        pytest.importorskip("math_verify", reason="needs math_verify: pip install 'ludus[data]'")
+    programs = [
+        {
+            "prompt": f"Write a python function to add {n} to a number.",
+            "code": f"def add(x):\n  return x + {n}",
+            "test_imports": [],
+            "test_list": [f"assert add(1) == {n + 1}", f"assert add(-2.5) == {n - 2.5}"],
+        }
+        for n in range(3)
+    ]
+    problems = [
+        {
+            "problem": f"What is {n} halves?",
+            "solution": rf"It is $\frac{{{n}}}{{2}}$, or $\boxed{{\frac{n}2}}$.",
+        }
+        for n in (1, 3, 5)
+    ]
+    made = open_bank(load_recipe(preset, {"mbpp": programs, "math": problems}[preset]))
+    assert not made.left_out
+    assert len(made.training) + len(made.held_out) == 3
