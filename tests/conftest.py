@@ -12,6 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time, and no limit on how long a machine takes for one.
+settings.register_profile("ludus", deadline=None, derandomize=True)
+settings.load_profile("ludus")
 
 # One thread for torch, so that pytest-xdist's workers do not fight over the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -69,7 +69,7 @@ json = st.recursive(
 )
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(json | st.text())
 def test_any_arguments_are_read(arguments: Any) -> None:
     assert answer(arguments) is None or isinstance(answer(arguments), str)

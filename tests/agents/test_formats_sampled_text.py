@@ -29,7 +29,7 @@ def is_sentence_piece(form: ChatFormat) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_any_ids_have_the_text_that_the_parser_reads(form: ChatFormat, data: st.DataObject) -> None:
     """Whatever a policy samples: parts of characters, bytes that are not UTF-8, tokens of control."""
     ids = data.draw(st.lists(st.integers(0, form.vocab_size - 1), max_size=12))
@@ -43,7 +43,7 @@ def test_any_ids_have_the_text_that_the_parser_reads(form: ChatFormat, data: st.
 
 
 @given(TEXTS, st.booleans())
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 def test_a_character_is_complete_with_the_first_id_whose_prefix_has_it(
     form: ChatFormat, written: str, ended: bool
 ) -> None:

@@ -1,7 +1,7 @@
 """`SmallFormat`: the same ids as its chat template, no forks, no forged turns."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -54,7 +54,6 @@ MESSAGES = st.lists(st.fixed_dictionaries({"role": ROLES, "content": FREE_TEXTS}
 
 
 @given(st.data())
-@settings(deadline=None)
 def test_the_same_ids_as_the_chat_template(tokenizer, small, template, data):
     assert (small.stop_ids, small.pad_id, small.vocab_size) == (
         template.stop_ids,

@@ -5,7 +5,7 @@ from typing import Any
 
 import gymnasium
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
@@ -136,7 +136,6 @@ CALLS = st.lists(st.tuples(NAMES, ARGUMENTS), min_size=1, max_size=3)
 
 
 @given(st.text(), CALLS)
-@settings(deadline=None)
 def test_any_arguments_come_back(small, text, calls):
     reply = says(text, *calls)
     assert small.parse(small.demonstrate(reply)) == reply
@@ -147,7 +146,6 @@ def control_free(value: Any) -> bool:
 
 
 @given(st.text(), CALLS.filter(control_free), st.booleans())
-@settings(deadline=None)
 def test_the_same_ids_as_the_chat_template(small, tokenizer, tools, text, calls, instructed):
     def rendered(messages):
         return tuple(

@@ -416,7 +416,7 @@ TEXTS = st.text(max_size=12) | st.sampled_from([" left ", "</think>", "<think>a<
 
 
 @given(st.sampled_from(range(len(FORMATS))), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_the_model_saw_is_what_is_trained_on(which, data):
     tokenizer, chat_format = TOKENIZERS[which], FORMATS[which]
     plain = [id for id in range(len(tokenizer)) if id not in chat_format.stop_ids]
@@ -454,7 +454,7 @@ def test_what_the_model_saw_is_what_is_trained_on(which, data):
 
 
 @given(st.lists(TEXTS, min_size=3, max_size=3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_caches_do_not_mix_conversations(texts):
     tokenizer = TOKENIZERS[0]
     used, fresh = FORMATS[0], TemplateFormat(copy.deepcopy(tokenizer))

@@ -211,7 +211,7 @@ def test_an_engine_samples_the_same_by_either_forward() -> None:
         assert one.logprobs == pytest.approx(other.logprobs, abs=2e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 600),
     st.integers(0, 40),
@@ -259,7 +259,7 @@ def assert_attention(
     assert (out_E.view(-1, 1, size) - expected).abs().max() <= bound
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 600),
     st.integers(1, 45),
@@ -297,7 +297,7 @@ def test_attention_of_runs(length: int, count: int, window: int, seed: int, size
         assert_attention(found[n], query[n], keys[row], values[row], position, window, scale)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3 * TOKENS), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_norm_of_a_sum_and_gated_activation(tokens: int, width: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -62,7 +62,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("form", ANSWERS)
-@settings(max_examples=5, deadline=None, derandomize=True)
+@settings(max_examples=5)
 @given(cuts=st.lists(st.integers(0, 150), max_size=4))
 def test_an_answer_is_read_however_it_is_sent(form: str, cuts: list[int]) -> None:
     content = ANSWERS[form]

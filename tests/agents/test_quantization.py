@@ -85,7 +85,7 @@ class One(nn.Module):
 
 
 @given(rows=st.integers(1, 9), blocks=st.integers(1, 3), scale=st.floats(1e-3, 1e3), seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_weight_is_off_by_half_a_step_at_most(rows: int, blocks: int, scale: float, seed: int) -> None:
     """Scales are in 8 bits themselves, whose steps are 2% of the largest one at most."""
     generator = torch.Generator().manual_seed(seed)

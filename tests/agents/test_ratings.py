@@ -119,7 +119,7 @@ def test_another_algorithm_finds_the_same_maximum() -> None:
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(st.permutations("abcd"), st.integers(0, 3), st.sampled_from([0.0, 0.5, 1.0, 1.5, 2.0])),

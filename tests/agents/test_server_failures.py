@@ -417,7 +417,7 @@ json_values = st.recursive(
 
 
 @given(st.integers(300, 599), json_values)
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200)
 def test_any_error_is_read(status: int, body: Any) -> None:
     found = read_failure(status, {}, json.dumps(body).encode(), NOW)
     assert found.said

@@ -92,7 +92,7 @@ episodes = st.builds(
 
 
 @given(st.lists(episodes, max_size=3))
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_written_is_read_back(tmp_path: Path, written: list[Episode]) -> None:
     path = write_episodes(tmp_path / "deep" / "episodes.parquet", written)
     read = read_episodes(path)

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.envs.errors import ArgumentError
@@ -20,7 +20,6 @@ def ways(maze: np.ndarray) -> np.ndarray:
     return count
 
 
-@settings(deadline=None)
 @given(SIZES, SIZES, SEEDS)
 def test_mazes_are_symmetric_looped_connected_and_narrow(rows: int, columns: int, seed: int) -> None:
     maze = make_maze(rows, columns, seed)

@@ -59,7 +59,7 @@ exchanges_of_any_kind = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(exchange=exchanges_of_any_kind, seed=st.integers(0, 2**32))
 def test_nothing_is_made_or_lost_and_the_book_is_never_crossed(exchange: Exchange, seed: int) -> None:
     exchanges = opened(exchange, seed)
@@ -85,7 +85,7 @@ def test_nothing_is_made_or_lost_and_the_book_is_never_crossed(exchange: Exchang
     assert exchanges.terminated.all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(exchange=exchanges_of_any_kind, seed=st.integers(0, 2**32))
 def test_rewards_are_the_change_of_wealth_less_the_risk(exchange: Exchange, seed: int) -> None:
     exchanges = opened(exchange, seed)

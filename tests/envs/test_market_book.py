@@ -100,7 +100,7 @@ messages = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(messages, max_size=layout.CAPACITY))
 def test_orders_are_matched_by_price_and_then_time(told: list[tuple[int, ...]]) -> None:
     exchange = np.zeros(layout.SETTINGS_SIZE, np.int64)

@@ -115,7 +115,7 @@ def test_moves_are_read_generously(reply: str) -> None:
     assert env.step(reply)[1] == 6
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.text()
     | st.builds("<action>{}</action>".format, st.text(max_size=20))

@@ -211,7 +211,7 @@ def test_the_step_limit_truncates_but_not_what_has_ended() -> None:
     assert env.step(RIGHT)[2:4] == (True, False)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     rows=st.integers(7, 16),
     columns=st.integers(7, 16),
@@ -249,7 +249,7 @@ def test_what_holds_in_every_game(
         before = after
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), actions=st.lists(st.integers(0, 3), min_size=40, max_size=40))
 def test_no_ghost_goes_straight_back_unless_frightened_or_eaten(seed: int, actions: list[int]) -> None:
     env = PacMan(rows=11, columns=11, ghosts=4, ghost_speed=1, power_pellets=0)

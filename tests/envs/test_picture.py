@@ -24,7 +24,7 @@ from ludus.envs.picture import from_url, longest_url, picture_part, png
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_picture_survives_its_file(picture: np.ndarray) -> None:
     assert (np.array(Image.open(io.BytesIO(png(picture)))) == picture).all()
     url = picture_part(picture)["image_url"]["url"]
@@ -39,7 +39,7 @@ def test_what_does_not_compress_has_no_longer_url() -> None:
 
 
 @given(st.lists(st.text(max_size=300).map(user), max_size=4))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_any_conversation_is_drawn_in_one_size(messages: list[Any]) -> None:
     assert conversation_picture(messages).shape == (480, 640, 3)
 

@@ -61,7 +61,7 @@ def test_the_random_agent_gives_every_command_that_can_be_given_and_no_other() -
     assert opened > 10
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32), rooms=st.integers(2, 12), data=st.data())
 def test_every_errand_can_be_done_and_every_door_takes_its_key(seed: int, rooms: int, data: Any) -> None:
     doors = data.draw(st.integers(0, min(4, rooms - 1)))
@@ -140,7 +140,7 @@ def test_nothing_is_earned_before_the_end() -> None:
         assert told[-1][0].endswith("The errand is done.")
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32), rooms=st.integers(2, 8), errands=st.integers(2, 6))
 def test_each_of_several_errands_earns_its_part(seed: int, rooms: int, errands: int) -> None:
     env = Quest(rooms=rooms, doors=min(2, rooms - 1), errands=errands)

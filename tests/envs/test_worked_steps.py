@@ -34,7 +34,7 @@ def test_steps_by_hand(text: str, expected: list[tuple[str, bool]]) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans(), st.integers(1, 3))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_the_oracles_steps_are_right_and_wrong_with_another_digit(
     seed: int, fractions: bool, depth: int
 ) -> None:
@@ -53,7 +53,7 @@ def test_the_oracles_steps_are_right_and_wrong_with_another_digit(
 
 
 @given(st.text("()+-*/= 0123456789.\n", max_size=400) | st.text(max_size=60))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_no_text_upsets_it(text: str) -> None:
     ends = [step.end for step in worked_steps(text)]
     assert ends == sorted(set(ends))

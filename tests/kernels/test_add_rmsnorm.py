@@ -217,7 +217,7 @@ def test_rows_further_apart_than_32_bits(path, device, monkeypatch):
     residual=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_rows(rows, hidden_size, eps, residual, seed):
     x, weight, further = inputs((rows, hidden_size), torch.float64, seed, residual)
     with pytest.MonkeyPatch.context() as patch:

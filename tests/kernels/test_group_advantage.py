@@ -177,7 +177,7 @@ def test_a_reward_that_is_not_finite_spoils_its_own_group_only(path, kind, broke
     kind=st.sampled_from(KINDS),
     order=st.randoms(use_true_random=False),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_where_the_members_of_a_group_stand_does_not_matter(members, kind, order):
     groups, rewards = zip(*members, strict=True)
     shuffled = list(range(len(members)))

@@ -487,7 +487,7 @@ def test_the_gradient_is_the_slope(device, fused_path, ratio, estimator):
     spread=st.floats(0.0, 30.0),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_batch(lengths, ratio, objective, estimator, low, high, dual, spread, seed):
     """The written-down gradient against autograd's, in float64."""
     case = ordinary(1, sum(lengths), seed)

@@ -286,7 +286,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
     softcap=st.sampled_from([None, 2.0]),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_shape_and_tile(rows, vocabulary, hidden_size, tile, kept, temperature, bias, softcap, seed):
     """All of E kept, some of it, or none."""
     with pytest.MonkeyPatch.context() as patch:

@@ -190,7 +190,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
     spread=st.floats(0.0, 30.0),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_distribution(rows, vocabulary, temperature, spread, seed):
     logits, targets = ordinary(rows, vocabulary, seed, spread)
     with pytest.MonkeyPatch.context() as patch:

@@ -221,7 +221,7 @@ def test_tokens_further_apart_than_32_bits(path, device, monkeypatch):
     half=st.integers(1, 9),
     seed=st.integers(0, 999),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_heads(tokens, heads, half, seed):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUDUS_KERNELS", "cpu")

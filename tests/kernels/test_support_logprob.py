@@ -400,7 +400,7 @@ def test_the_gradient_is_the_slope(device, fused_path):
     chunk=st.integers(1, 400),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_sets_in_any_chunks(
     rows, vocabulary, hidden_size, kept, temperature, softcap, with_bias, dtype, chunk, seed
 ):

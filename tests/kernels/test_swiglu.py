@@ -154,7 +154,7 @@ def test_rows_further_apart_than_32_bits(path, device, monkeypatch):
     spread=st.floats(0.0, 50.0),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_rows(rows, hidden_size, spread, seed):
     gate, up = (tensor.double() for tensor in inputs((rows, hidden_size), seed=seed, spread=spread))
     with pytest.MonkeyPatch.context() as patch:

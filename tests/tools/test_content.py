@@ -43,7 +43,7 @@ values = st.recursive(
 
 
 @given(values, values)
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_keys_are_equal_where_values_are(first: Any, second: Any) -> None:
     assert 0 <= content_key(first) < 2**63
     assert content_key(first) == content_key(copy.deepcopy(first))

@@ -76,7 +76,7 @@ def batches(draw: st.DrawFn) -> list[Trajectory]:
 
 
 @given(batches(), st.sampled_from([0.5, 0.9, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.booleans())
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(max_examples=150)
 def test_it_is_the_papers_formula(
     trajectories: list[Trajectory], gamma: float, omega: float, std: bool
 ) -> None:
@@ -89,7 +89,7 @@ def test_it_is_the_papers_formula(
 
 
 @given(batches(), st.sampled_from(["grpo", "dr_grpo", "rloo"]), st.sampled_from([0.5, 1.0]), st.booleans())
-@settings(deadline=None, max_examples=100, derandomize=True)
+@settings(max_examples=100)
 def test_without_omega_it_is_credit_by_group_to_the_bit(
     trajectories: list[Trajectory], kind: Any, gamma: float, std: bool
 ) -> None:

@@ -38,7 +38,7 @@ TOKENS = st.lists(st.tuples(NUMBER, NUMBER), max_size=5)
     gamma=st.sampled_from([1.0, 0.9, 0.5]),
     lam=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
 )
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 def test_advantages_are_their_definition(episodes: list, gamma: float, lam: float) -> None:
     trajectories = [
         Trajectory(

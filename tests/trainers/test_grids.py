@@ -104,7 +104,7 @@ def rounding(logits: Tensor) -> float:
     return 8 * sqrt(ROUNDINGS) * unit_roundoff() * float(logits.detach().std(-1).square().mean().sqrt())
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 5), st.integers(1, 6)), max_size=4), st.data())
 def test_positions_are_the_models_own(loaded: Any, shapes: list[tuple[int, int, int]], data: Any) -> None:
     """Text of so many tokens before each picture of so many rows and columns; and of any beginning of it."""

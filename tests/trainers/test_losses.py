@@ -35,7 +35,7 @@ def weights_of(spec: LossSpec, tokens_E: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", LOSSES)
 @given(rows=episodes)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_every_loss_and_its_gradient_are_those_of_its_reference(name: str, rows: list) -> None:
     spec = LOSSES[name]
     columns = [[torch.tensor([t[i] for t in row], dtype=torch.float64) for row in rows] for i in range(3)]
@@ -83,7 +83,7 @@ def test_references_by_hand(name: str, expected: float) -> None:
 
 @pytest.mark.parametrize("name", LOSSES)
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30)
 def test_loss_and_gradients_do_not_depend_on_the_cut(name: str, data: st.DataObject) -> None:
     """Whole episodes may go into any micro-batch, in any order."""
     spec = LOSSES[name]

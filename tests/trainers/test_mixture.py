@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ludus.agents.episode import Episode
@@ -164,7 +164,6 @@ def test_every_step_holds_each_environment_in_proportion() -> None:
 
 
 @given(st.lists(st.floats(0, 10), min_size=1, max_size=6), st.floats(0, 1, exclude_max=True))
-@settings(derandomize=True)
 def test_a_weight_of_zero_is_never_picked(weights: list[float], quantile: float) -> None:
     if sum(weights) > 0:
         assert weights[pick(weights, quantile)] > 0

@@ -219,7 +219,7 @@ def test_role_credit_compares_with_what_the_seat_earned_before() -> None:
     assert torch.equal(values, torch.full((3,), 0.75, dtype=torch.float64))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(step=st.integers(0, 200), every=st.integers(1, 20), size=st.integers(2, 9))
 def test_a_league_is_bounded_and_spread_over_the_run(step: int, every: int, size: int) -> None:
     league = LeagueSection(every=every, size=size)

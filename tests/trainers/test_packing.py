@@ -36,7 +36,7 @@ def context(batch: MicroBatch, place: int) -> list[int]:
 
 
 @given(rows=st.lists(sequences(), max_size=10), budget=st.integers(1, 60))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_every_sampled_token_is_scored_once_from_the_tokens_before_it(rows, budget):
     batches = pack(rows, budget)
     expected = [
@@ -77,7 +77,7 @@ def truncated(draw):
 
 
 @given(rows=st.lists(truncated(), max_size=10), budget=st.integers(1, 60))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_every_token_has_the_set_that_it_was_drawn_among(rows, budget):
     kept_S = [among.tolist() for row in rows for among in row.kept]
     found = {}
@@ -114,7 +114,7 @@ def test_kept_sets_that_do_not_fit_are_refused():
 
 
 @given(rows=st.lists(sequences(), min_size=1, max_size=10))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_what_rows_have_in_common_is_there_once(rows):
     """At most as many tokens as distinct beginnings of rows, and a few more for each row."""
     inputs = {row.ids[: max(t for t, s in enumerate(row.sampled) if s)] for row in rows if any(row.sampled)}
@@ -143,7 +143,7 @@ def test_a_row_that_is_there_twice_costs_nothing() -> None:
 
 
 @given(rows=st.lists(sequences(), max_size=10), budget=st.integers(1, 30))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_flat_order_is_the_order_of_the_rows(rows, budget):
     old_S = flat_logprobs(rows)
     assert len(old_S) == sampled_counts(rows).sum()

@@ -46,7 +46,7 @@ sides = st.tuples(st.booleans(), texts).map(
 )
 
 
-@settings(deadline=None, max_examples=30)  # files are flushed to the disk
+@settings(max_examples=30)  # files are flushed to the disk
 @given(
     texts,
     sides,

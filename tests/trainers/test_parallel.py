@@ -171,7 +171,7 @@ def test_what_workers_cannot_do_is_refused(sections: dict[str, Any], told: str) 
 
 
 @given(sizes=st.lists(st.integers(0, 50), max_size=12), members=st.integers(1, 4))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_everything_is_dealt_out_once_and_evenly(sizes: Sequence[int], members: int) -> None:
     hands = deal(sizes, members)
     assert sorted(item for hand in hands for item in hand) == list(range(len(sizes)))
@@ -180,7 +180,7 @@ def test_everything_is_dealt_out_once_and_evenly(sizes: Sequence[int], members: 
 
 
 @given(groups=st.lists(st.integers(1, 9), min_size=1, max_size=12), parts=st.integers(1, 4))
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 def test_groups_stay_whole_and_in_order(groups: Sequence[int], parts: int) -> None:
     spec = EnvironmentSpec("ludus/Arithmetic-v0")
     jobs: list[Any] = [

@@ -93,7 +93,7 @@ def loaded(tiny_folder: Path) -> LoadedModel:
 # Losses
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(*[st.floats(-20, 20)] * 2, st.floats(0, 2)), min_size=1, max_size=5),
     st.floats(-30, 30),

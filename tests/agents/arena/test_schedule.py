@@ -21,7 +21,7 @@ def test_both_games_of_a_pair_have_one_seed_whoever_else_plays() -> None:
     assert len({fixture.seed(7) for fixture in many}) == 9
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 9), st.randoms())
 def test_swiss_players_meet_once_rest_once_and_are_all_connected(count: int, random: object) -> None:
     scores = {f"p{number}": 0.0 for number in range(count)}

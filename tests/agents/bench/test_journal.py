@@ -66,7 +66,7 @@ def write(path: Path, count: int) -> bytes:
     return path.read_bytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_torn_tail_is_cut_and_told_and_costs_nothing_else(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -85,7 +85,7 @@ def test_a_torn_tail_is_cut_and_told_and_costs_nothing_else(
     assert [result.group for result in read_journal(path)] == [*range(whole), 9]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(place=st.integers(0, 10_000), byte=st.integers(0, 255))
 def test_a_damaged_byte_costs_at_most_the_two_lines_it_touches(
     place: int, byte: int, tmp_path_factory: pytest.TempPathFactory

@@ -34,7 +34,7 @@ def test_pass_at_k_and_pass_hat_k_average_over_all_draws_of_k_samples(
 @given(
     st.lists(st.lists(st.sampled_from([True, False, None]), min_size=3, max_size=3), min_size=1, max_size=6)
 )
-@settings(derandomize=True, max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_success_pass_at_1_and_pass_hat_1_are_one_figure(won: list[list[bool | None]]) -> None:
     found = figures(
         result(task, sample, bool(success), **({"stop": "fault:engine"} if success is None else {}))
@@ -109,7 +109,7 @@ def _results(draw: st.DrawFn) -> list[Result]:
     ]
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(_results())
 def test_every_share_lies_between_its_bounds_and_every_episode_counts_once(results: list[Result]) -> None:
     found = figures(results)

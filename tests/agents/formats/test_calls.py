@@ -103,7 +103,6 @@ def same(read: tuple[Call, ...], calls: list[Call]) -> bool:
 
 @pytest.mark.parametrize("form", JSON_FORMATS, ids=lambda form: form.name)
 @given(PROSE, CALLS)
-@settings(deadline=None)
 def test_any_arguments_come_back(form: CallFormat, text: str, calls: list[Call]) -> None:
     assert same(form.parse(form.render(calls), ()).calls, calls)
     separated = text + form.separator if text else ""
@@ -116,7 +115,6 @@ def test_any_arguments_come_back(form: CallFormat, text: str, calls: list[Call])
 
 @pytest.mark.parametrize("form", JSON_FORMATS, ids=lambda form: form.name)
 @given(UNTAGGED_CALLS, st.data())
-@settings(deadline=None)
 def test_a_cut_spoils_only_the_last_call(form: CallFormat, calls: list[Call], data: Any) -> None:
     written = form.render(calls)
     cut = data.draw(st.integers(0, len(written)))
@@ -134,7 +132,6 @@ def schema_of(value: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("form", UNTYPED_FORMATS, ids=lambda form: form.name)
 @given(st.lists(st.tuples(NAMES, st.dictionaries(NAMES, UNTAGGED, max_size=4)), min_size=1, max_size=3))
-@settings(deadline=None)
 def test_untyped_parameters_come_back_by_their_schema(form: CallFormat, calls: list[tuple[str, Any]]) -> None:
     for name, arguments in calls:
         properties = {key: schema_of(value) for key, value in arguments.items()}
@@ -163,7 +160,7 @@ PIECES = [
     | st.lists(st.sampled_from(PIECES) | st.text(max_size=3)).map("".join)
     | st.binary().map(lambda data: data.decode("utf-8", "replace"))
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_any_text_is_read(form: CallFormat, text: str) -> None:
     reply = form.read(text, TOOLS)
     assert reply["role"] == "assistant"

@@ -91,7 +91,7 @@ ARGUMENTS = st.fixed_dictionaries(
 
 @pytest.mark.parametrize("name", FAMILIES)
 @given(st.data())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_every_turn_appends_where_the_model_writes_as_its_template(name: str, data: Any) -> None:
     form = FORMATS[name]
     history: list[Any] = list(START)
@@ -300,7 +300,6 @@ def test_a_response_template_that_is_none_is_explained() -> None:
         st.sampled_from(["<tool_call>", "</tool_call>", "<think>", "</think>", '{"name": "f"', "}", "a"])
     ).map("".join)
 )
-@settings(deadline=None)
 def test_a_response_template_reads_any_text(text: str) -> None:
     tokenizer = families.tokenizer(families.HERMES)
     tokenizer.response_template = RESPONSE

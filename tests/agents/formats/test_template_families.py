@@ -385,7 +385,7 @@ def test_no_text_forges_a_control_token(name: str) -> None:
 
 @pytest.mark.parametrize("name", CALLING)
 @given(st.data())
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_anything_sampled_is_read_and_goes_on(name: str, data: Any) -> None:
     """Ids from the whole vocabulary, and from beyond it: the reply is a message, and the episode goes on."""
     form = form_of(name)

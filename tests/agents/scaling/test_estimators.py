@@ -22,7 +22,7 @@ _VOTES = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_VOTES)
 def test_majority_is_the_mean_over_all_subsets(votes: list[Vote]) -> None:
     shares = majority_of(votes)
@@ -32,7 +32,7 @@ def test_majority_is_the_mean_over_all_subsets(votes: list[Vote]) -> None:
         assert shares[k - 1] == pytest.approx(np.mean(subsets), abs=_ROUNDING)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from([-1.0, 0.0, 0.5, 2.0]), st.booleans()), min_size=1, max_size=7))
 def test_best_of_is_the_mean_over_all_subsets(samples: list[tuple[float, bool]]) -> None:
     def best(subset: tuple[tuple[float, bool], ...]) -> float:

@@ -429,7 +429,7 @@ def test_no_call_breaks_the_environment_for_whoever_reads_afterwards(name: str) 
     likely = [st.just("2031-03-05T10:00"), st.sampled_from(own), st.integers(-5, 2000)]
     keys = next(tool for tool in Calendar.tools if tool.name == name).parameters["properties"]
 
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=40, database=None)
     @given(st.fixed_dictionaries({}, optional={key: st.one_of(*likely, TEXTS, VALUES) for key in keys}))
     def try_it(arguments: dict) -> None:
         env.restore(begun)

@@ -61,26 +61,26 @@ def check_assistant(arguments: dict[str, Any], seed: int) -> None:
 
 
 @given(CALENDARS, SEEDS)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_every_goal_of_the_calendar_is_reached(arguments: dict[str, Any], seed: int) -> None:
     check_calendar(arguments, seed)
 
 
 @given(OFFICES, SEEDS)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 def test_every_goal_of_the_assistant_is_reached(arguments: dict[str, Any], seed: int) -> None:
     check_assistant(arguments, seed)
 
 
 @pytest.mark.slow
 @given(CALENDARS, SEEDS)
-@settings(max_examples=2_000, deadline=None, derandomize=True)
+@settings(max_examples=2_000)
 def test_thousands_of_goals_of_the_calendar_are_reached(arguments: dict[str, Any], seed: int) -> None:
     check_calendar(arguments, seed)
 
 
 @pytest.mark.slow
 @given(OFFICES, SEEDS)
-@settings(max_examples=2_000, deadline=None, derandomize=True)
+@settings(max_examples=2_000)
 def test_thousands_of_goals_of_the_assistant_are_reached(arguments: dict[str, Any], seed: int) -> None:
     check_assistant(arguments, seed)

@@ -238,7 +238,7 @@ def test_a_total_of_precipitation_is_right_from_values_in_either_unit() -> None:
 
 
 @given(st.sampled_from(["mm", "inch"]), st.lists(st.integers(0, 60), min_size=24, max_size=24))
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 def test_the_tolerance_of_a_total_admits_every_rounding(unit: str, tenths: list[int]) -> None:
     hours = [tenth / 10 for tenth in tenths]
     goal = Number(
@@ -379,7 +379,7 @@ def test_one_reply_may_hold_several_calls() -> None:
 
 
 @given(st.integers(0, 13), st.dates(date(2020, 1, 1), date(2080, 1, 1)), st.integers(0, 2**32))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_days_are_read_as_they_were_said(ahead: int, today: date, seed: int) -> None:
     day = today + timedelta(ahead)
     said = say_day(np.random.default_rng(seed), today, day)

@@ -68,7 +68,7 @@ def test_the_clean_reading_of_the_files_gives_the_reference(kind: str, tmp_path:
 
 
 @given(seed=st.integers(0, 2**63), rows=st.integers(80, 300))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_task_has_one_answer_and_another_on_other_numbers(seed: int, rows: int, tmp_path: Path) -> None:
     task = draw_task(np.random.default_rng(seed), tuple(WORLDS), rows)
     kind, parameters = recognise(f"Files: …\n\nQuestion: {task.question}\n\nThe answer is …")

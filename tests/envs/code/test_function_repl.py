@@ -117,7 +117,7 @@ def test_an_episode_without_a_program_ends() -> None:
     assert (terminated, info["success"], reward) == (True, False, REPL_WEIGHTS["malformed"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.sampled_from(["right", "wrong", "broken", "submit", "words", "printing"]), min_size=5, max_size=5

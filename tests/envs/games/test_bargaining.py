@@ -91,7 +91,7 @@ def test_expected_earnings_visit_every_deal() -> None:
     assert average == pytest.approx(by_hand)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**9), st.sampled_from([0, 1]))
 def test_what_the_items_are_worth_to_the_other_side_is_hidden(seed: int, seat: int) -> None:
     source = random.Random(seed)

@@ -74,7 +74,7 @@ def test_four_in_a_row_is_seen(discs: int) -> None:
     assert has_four(discs, 6) == expected
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**9), st.integers(6, 15))
 def test_the_solver_agrees_with_plain_search(seed: int, discs: int) -> None:
     state = played(SMALL, random.Random(seed), discs)
@@ -85,7 +85,7 @@ def test_the_solver_agrees_with_plain_search(seed: int, discs: int) -> None:
         assert plain(SMALL.play(state, {state.mover: move})) == plain(state)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 10**9), st.integers(28, 40))
 def test_the_solver_agrees_with_looking_ahead_to_the_end(seed: int, discs: int) -> None:
     state = played(WHOLE, random.Random(seed), discs)
@@ -102,7 +102,7 @@ def test_small_boards_are_drawn(rows: int, columns: int) -> None:
     assert solved(game, game.start())[0] == 0
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(0, 10**9))
 def test_the_oracle_is_perfect_from_sixteen_discs_on(seed: int) -> None:
     state = played(WHOLE, random.Random(seed), 16)

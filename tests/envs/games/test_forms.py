@@ -51,7 +51,7 @@ def name(request: pytest.FixtureRequest) -> str:
 # --- the rules
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 10**6))
 def test_a_game_of_random_moves_keeps_the_form(name: str, seed: int) -> None:
     game, source = games.make_game(name), random.Random(seed)

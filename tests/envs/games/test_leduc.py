@@ -82,7 +82,7 @@ def test_payoffs(cards: tuple[int, ...], moves: tuple[int, ...], earned: float) 
     assert GAME.outcome(state) == (earned, -earned)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**9))
 def test_what_a_seat_cannot_tell_apart_looks_the_same(seed: int) -> None:
     """Another card on the other side, or on the table before it is shown, changes nothing that is shown."""

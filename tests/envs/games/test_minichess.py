@@ -87,7 +87,7 @@ def plainly_legal(state: Position) -> set[str]:
     return legal
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10**9))
 def test_legal_moves_are_those_of_the_rules(seed: int) -> None:
     source, state = random.Random(seed), GAME.start()

@@ -55,7 +55,7 @@ def flipped_plainly(game: Othello, state: Sides, place: int) -> set[int]:
     return flipped
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**9))
 def test_moves_and_flips_are_those_of_the_rules(seed: int) -> None:
     source, state = random.Random(seed), WHOLE.start()
@@ -87,7 +87,7 @@ def test_the_second_side_wins_on_four_by_four_by_eight_discs() -> None:
     assert max(squares(4).look_ahead(*start.discs, 12)) == -WIN - 8
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**9), st.integers(0, 9))
 def test_looking_to_the_end_agrees_with_plain_search(seed: int, plies: int) -> None:
     source, state = random.Random(seed), SMALL.start()

@@ -66,7 +66,7 @@ def test_number_takes_one_number_at_its_mark(text: str, right: int) -> None:
 
 
 @given(st.integers(0, 10**9), st.integers(1, 999), st.integers(1, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_tolerance_is_exact(wanted: int, off: int, room: int) -> None:
     """In thousandths, most of which no binary fraction is."""
     grader = {"type": "number", "reference": "{{item.answer}}", "tolerance": room / 1000}

@@ -26,7 +26,7 @@ def answered(env: Countdown, answer: str, left: int = 1, puzzle: Puzzle = PUZZLE
     return env.respond(CountdownState(puzzle, left), f"<think>so</think><answer>{answer}</answer>")
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**63), count=st.integers(2, 5), largest=st.sampled_from((9, 99, 999)))
 def test_every_puzzle_is_drawn_from_a_solution_and_can_be_solved(seed: int, count: int, largest: int) -> None:
     puzzle = draw_puzzle(np.random.PCG64(seed).random_raw, count, largest, 99)
@@ -57,7 +57,7 @@ def test_a_target_that_cannot_be_reached_has_no_solution() -> None:
     assert solve((1, 1, 1, 1), 99) is None
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_an_answer_is_right_exactly_if_it_uses_the_numbers_once_and_makes_the_target(data: Any) -> None:
     """Against Python's own evaluation, with fractions in place of the numbers."""

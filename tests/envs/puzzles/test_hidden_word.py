@@ -20,7 +20,7 @@ from ludus.envs.puzzles.hidden_word.words import WORDS
 REPEATED = st.integers(4, 6).flatmap(lambda n: st.tuples(*[st.text("abc", min_size=n, max_size=n)] * 2))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(pair=REPEATED)
 def test_signs_are_those_of_the_definition(pair: tuple[str, str]) -> None:
     word, guess = pair
@@ -117,7 +117,7 @@ def test_the_last_wrong_guess_ends_the_game_and_shows_the_word() -> None:
     assert outcome.failure == "guessed speed, speed"
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_nothing_is_said_of_the_word_but_its_signs(data: Any) -> None:
     """Two words with the same signs for all guesses are told in the same words."""

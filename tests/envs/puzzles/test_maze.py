@@ -38,7 +38,7 @@ def replied(env: Maze, text: str, cell: int = GROUND.start, ground: Ground = GRO
     return env.respond(MazeState(ground, cell), text)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32), size=st.integers(7, 25))
 def test_the_goal_is_far_and_can_be_reached_by_no_fewer_moves_than_said(seed: int, size: int) -> None:
     ground = draw_ground(np.random.default_rng(seed), size)
@@ -73,7 +73,7 @@ def test_the_oracle_takes_the_shortest_way(view: str, plan_limit: int) -> None:
         assert turns == (way if plan_limit == 1 else 1)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32), moves=st.lists(st.sampled_from(DIRECTIONS), min_size=1, max_size=30))
 def test_a_plan_is_played_until_a_wall_or_the_goal(seed: int, moves: list[str]) -> None:
     ground = draw_ground(np.random.default_rng(seed), 7)

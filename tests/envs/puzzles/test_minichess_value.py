@@ -25,7 +25,7 @@ def test_a_piece_against_the_king_alone_is_worth_what_every_book_says(piece: int
     assert set(np.unique(codes).tolist()) == {1 if wins else 0, 3}
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), PIECE, PIECE, st.integers(0, 1), st.integers(0, 2))
 def test_a_result_follows_from_those_one_move_on(
     seed: int, white: int, black: int, mover: int, result: int
@@ -50,7 +50,7 @@ def test_a_result_follows_from_those_one_move_on(
     assert best == result
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from(PAIRS), st.integers(0, 1))
 def test_a_mate_that_alpha_beta_finds_is_a_win(seed: int, pair: str, mover: int) -> None:
     source = random.Random(seed)

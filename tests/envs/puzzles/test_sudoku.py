@@ -67,7 +67,7 @@ def test_the_puzzle_of_these_tests_has_one_solution() -> None:
     assert solve(4, GIVENS) == SOLUTION
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), size=st.sampled_from((4, 4, 6, 9)), share=st.floats(0.1, 0.6))
 def test_puzzles_have_exactly_one_solution(seed: int, size: int, share: float) -> None:
     empty = round(share * size**2 * (0.75 if size == 9 else 1))
@@ -91,7 +91,7 @@ def test_as_many_cells_are_emptied_as_can_be(seed: int) -> None:
             assert count_solutions(4, fewer) > 1
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(cells=st.dictionaries(st.integers(0, 15), st.integers(1, 4), max_size=8))
 def test_the_solver_finds_a_solution_exactly_where_there_is_one(cells: dict[int, int]) -> None:
     grid = tuple(cells.get(cell, 0) for cell in range(16))
@@ -121,7 +121,7 @@ def entered(env: Sudoku, board: Grid, *entries: str, solution: Grid = SOLUTION) 
     return outcome
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(order=st.permutations([cell for cell, digit in enumerate(GIVENS) if not digit]))
 def test_the_right_digits_in_any_order_earn_one(order: list[int]) -> None:
     env = Sudoku()
@@ -136,7 +136,7 @@ def test_the_right_digits_in_any_order_earn_one(order: list[int]) -> None:
     assert total == pytest.approx(1)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_what_is_earned_on_the_way_is_what_stands_at_the_end(data: Any) -> None:
     entry = st.builds("r{}c{}={}".format, st.integers(1, 4), st.integers(1, 4), st.sampled_from("1234."))
@@ -214,7 +214,7 @@ def test_the_solution_is_right_however_it_is_spaced(between: str) -> None:
     assert Sudoku.rubric(outcome.terms) == 1
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(changes=st.dictionaries(st.integers(0, 15), st.integers(1, 4), min_size=1, max_size=6))
 def test_a_whole_grid_is_right_exactly_if_it_is_the_solution(changes: dict[int, int]) -> None:
     grid = tuple(changes.get(cell, digit) for cell, digit in enumerate(SOLUTION))

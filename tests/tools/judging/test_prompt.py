@@ -13,7 +13,7 @@ def said_to_judge(candidate: str) -> str:
     return judge_messages("Is it right?", Scale(), TASK, [("reply", candidate)])[1]["content"]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.text(), st.text())
 def test_a_fence_follows_from_the_texts_and_is_in_none(one: str, other: str) -> None:
     fence = fence_of([one, other])

@@ -11,7 +11,7 @@ from ludus.tools.errors import UserError
 from ludus.tools.judging.verdict import PREFERENCE, Labels, Scale, agreed, answer_schema, last_verdict
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0, 10), st.text())
 def test_what_was_said_is_read(score: float, before: str) -> None:
     assert Scale().read(before + json.dumps({"verdict": score})) == score

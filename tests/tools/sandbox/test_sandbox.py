@@ -395,7 +395,7 @@ def test_a_backend_of_ones_own_can_be_used():
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_bytes_are_a_program_of_some_kind(bytes_box, data):
     result = bytes_box.run(data.decode("latin-1"))
     assert result.verdict in Verdict

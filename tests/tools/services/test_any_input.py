@@ -126,7 +126,7 @@ CALLS: dict[str, tuple[Callable[..., Any], list[st.SearchStrategy[Any]]]] = {
 def test_any_input_is_answered_or_an_error_of_the_caller(name: str) -> None:
     call, arguments = CALLS[name]
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=60, database=None)
     @given(st.tuples(*arguments))
     def try_it(given: tuple[Any, ...]) -> None:
         with contextlib.suppress(ToolError):

@@ -459,7 +459,7 @@ def elements(tags: Iterable[str], inner: st.SearchStrategy[str]) -> st.SearchStr
 BODIES = st.recursive(VALUES, lambda inner: elements(TAGS, inner), max_leaves=15)
 
 
-@settings(deadline=None, derandomize=True, max_examples=400)
+@settings(max_examples=400)
 @given(
     method=st.sampled_from(("PROPFIND", "REPORT", "PROPPATCH", "MKCALENDAR")),
     path=st.sampled_from(("", "anna/", "anna/weekly.ics", "new/")),

@@ -210,7 +210,7 @@ def test_objects_that_make_no_sense_are_refused_with_the_reason(line: str, words
     assert words in requests.read_refusal(answer)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     walls,
     st.sampled_from(ZONES),

@@ -193,7 +193,7 @@ def test_what_is_wrong_is_said(mail: MailClient, call, words: str) -> None:
         call(mail)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(), st.text(), st.text(max_size=30))
 def test_any_text_is_sent_found_and_written(subject: str, text: str, query: str) -> None:
     mail = MailClient(connect(MailService(MAILBOX)))
@@ -205,7 +205,7 @@ def test_any_text_is_sent_found_and_written(subject: str, text: str, query: str)
     mail.search(query)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=300))
 def test_any_bytes_may_come_as_a_message(raw: bytes) -> None:
     mail = MailClient(connect(MailService(MAILBOX)))

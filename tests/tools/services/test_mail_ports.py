@@ -356,7 +356,7 @@ words = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.tuples(st.lists(words, max_size=6), st.lists(st.binary(max_size=40), max_size=2)),

@@ -195,7 +195,7 @@ def test_no_query_is_syntax(client: SearchClient, query: str) -> None:
     assert len(client.search(query).results) <= 10
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(query=st.text(min_size=1, max_size=60))
 def test_any_text_is_a_query(client: SearchClient, query: str) -> None:
     if uncarried(query.replace("\r", "\n")):
@@ -481,7 +481,7 @@ def test_the_same_client_over_a_socket(service: SearchService, client: SearchCli
         thread.join(10)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(alphabet="<>/ap&;\"'!- =\n", max_size=80))
 def test_any_html_is_read(html: str) -> None:
     read_html(html)

@@ -226,7 +226,7 @@ def test_a_wrong_request_is_refused_in_open_meteo_s_words(wrong: dict[str, Any],
         st.text(max_size=12) | st.floats(width=32).map(str),
     )
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_whatever_is_asked_is_answered_or_refused(parameters: dict[str, str]) -> None:
     status, answer = ask(**parameters)
     assert status in (200, 400)
@@ -323,7 +323,7 @@ def test_a_stale_answer_is_yesterday_s_forecast_and_says_so() -> None:
 
 
 @given(st.floats(-85, 85), st.floats(-180, 179.9), st.integers(0, 50))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_weather_is_continuous_in_space_and_time(latitude: float, longitude: float, seed: int) -> None:
     field, run = Field(seed), Run(0)
     sky = field.sky(DAY_H + 24 * seed, 48, run)
@@ -481,7 +481,7 @@ def test_a_name_is_required() -> None:
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_name_is_searched(name: str) -> None:
     if uncarried(name.replace("\r", "\n")):
         with pytest.raises(ToolError, match="name has a character that cannot be sent"):
