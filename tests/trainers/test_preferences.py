@@ -357,6 +357,14 @@ def test_a_run_on_pairs_that_was_killed_ends_in_the_same_bits(
     assert outcome(tmp_path / "run") == outcome(whole)
 
 
+@pytest.mark.slow
+def test_two_workers_begin_at_ln_2_and_learn_the_same(whole: Path, config: RunConfig, tmp_path: Path) -> None:
+    both = config.model_copy(update={"run": config.run.model_copy(update={"workers": 2})})
+    ours, theirs = (lines_of(run) for run in (train(both, tmp_path / "run"), whole))
+    assert ours[0]["loss"] == math.log(2)
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-3)
+
+
 def test_pairs_of_fresh_groups_begin_at_the_known_loss_and_survive_a_kill(
     tiny: RunConfig, tiny_folder: Path, tmp_path: Path
 ) -> None:
