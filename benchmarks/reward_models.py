@@ -1,19 +1,12 @@
-"""What reward models learn, and what search makes of one.
+"""What reward models learn: planted scores, and whether length is rewarded.
 
-    python benchmarks/reward_models.py planted
-    python benchmarks/reward_models.py search [--folder runs/reward_models] [--episodes 256] [--seeds 3]
+    python benchmarks/reward_models.py [--pairs 250 1000 4000 16000]
 
-`planted` draws preferences under Bradley and Terry's model of replies whose scores are known, trains outcome
-models on more and more of them, and compares: the correlation of rewards and scores (the project's figure: at
-least 0.99 with enough pairs), what is left of the loss when all rewards are shifted, and what a report says
-of a model that was taught to reward length and of one that was not.
-
-`search` primes the policy of `configs/quest.toml`, trains the process model of `configs/process_model.toml`
-on it by rollouts, and plays held-out tasks: single samples, majority votes, best-of-n and beam search by the
-process model, none of which sees a reward. The project's figure: beam search beats a majority vote that
-samples at least as many tokens.
-
-Each writes its part of `benchmarks/results/reward_models.json`.
+Draws preferences under Bradley and Terry's model of replies whose scores are known, trains outcome models on
+more and more of them, and compares: the correlation of rewards and scores (the project's figure: at least
+0.99 with enough pairs), what is left of the loss when all rewards are shifted, and what a report says of a
+model that was taught to reward length and of one that was not. Writes
+`benchmarks/results/reward_models.json`. What search makes of a process model: `benchmarks/scaling.py`.
 """
 
 import argparse
@@ -21,39 +14,22 @@ import json
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
-from learning import prime
 from machine import machine
 
-from ludus.agents.episode import Episode
-from ludus.agents.models import load_model
-from ludus.agents.policy import Policy
 from ludus.agents.reward_model import load_reward_model
-from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
-from ludus.agents.scorers.base import Cached
-from ludus.agents.scorers.reward_model import RewardModelScorer
-from ludus.agents.search.beam import Beam
-from ludus.agents.search.best_of_n import BestOfN
-from ludus.agents.search.majority import Majority
+from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
-from ludus.agents.statistics import bootstrap_mean
-from ludus.trainers.config.reading import load_config, parse_config
-from ludus.trainers.config.run import RunConfig
+from ludus.trainers.config.reading import parse_config
 from ludus.trainers.data.pairs import Pair, write_pairs
 from ludus.trainers.losses.reward import bradley_terry
-from ludus.trainers.mixture import mixture_of
 from ludus.trainers.run.job import train
-from ludus.trainers.run.policy import engine_policy, run_engine
-from ludus.trainers.tasks import Task, hold_out_tasks
 
 HERE = Path(__file__).parent
-CONFIGS = HERE.parent / "configs"
 OUT = HERE / "results" / "reward_models.json"
 REPLIES, PROMPTS = 24, 50
 SPREAD = 2.5
@@ -64,22 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=("planted", "search"))
     parser.add_argument("--pairs", type=int, nargs="+", default=[250, 1000, 4000, 16000])
-    parser.add_argument("--folder", type=Path, default=Path("runs/reward_models"))
-    parser.add_argument("--episodes", type=int, default=256)
-    parser.add_argument("--seeds", type=int, default=3)
-    arguments = parser.parse_args()
-    if arguments.part == "planted":
-        found: dict[str, Any] = planted(arguments.pairs)
-    else:
-        found = search(arguments.folder, arguments.episodes, range(arguments.seeds))
-    results = json.loads(OUT.read_text()) if OUT.exists() else {}
-    results |= {arguments.part: {**found, **machine("torch", "transformers")}}
-    OUT.write_text(json.dumps(results, indent=1) + "\n")
-
-
-# Planted scores
+    found = planted(parser.parse_args().pairs)
+    OUT.write_text(json.dumps({**found, **machine("torch", "transformers")}, indent=1) + "\n")
 
 
 def planted(counts: Sequence[int]) -> dict[str, Any]:
@@ -184,76 +147,6 @@ def shift(rewards: np.ndarray, drawn: Sequence[tuple[int, int]]) -> float:
     none = torch.zeros_like(chosen)
     moved = bradley_terry(chosen + 10, rejected + 10, none, 0.0) - bradley_terry(chosen, rejected, none, 0.0)
     return float(moved.mean())
-
-
-# Search
-
-
-@dataclass(frozen=True)
-class Played:
-    """A way of using the policy, over tasks and seeds."""
-
-    name: str
-    tokens: float
-    """Sampled for an episode, in all lines that were tried."""
-    success: float
-    low: float
-    high: float
-    by_task: list[float]
-
-
-def search(folder: Path, episodes: int, seeds: Sequence[int]) -> dict[str, Any]:
-    quest = CONFIGS / "quest.toml"
-    prime(quest, 0, folder)
-    primed = folder / "primed-0" / "models" / "primed"
-    config = load_config(
-        CONFIGS / "process_model.toml",
-        {"model.path": str(primed), "evaluation.episodes": str(episodes)},
-    )
-    run = train(config, folder / "process", resume=(folder / "process" / "config.toml").exists())
-    report = json.loads((run / "reward_model.json").read_text())
-    scorer = Cached(RewardModelScorer(load_reward_model(run / "models" / "reward")))
-    loaded = load_model(primed)
-    engine = run_engine(loaded, config)
-    policy = engine_policy(engine, loaded, config, temperature=1.0)
-    tasks = hold_out_tasks(mixture_of(config), config).evaluation
-    ways: dict[str, Policy] = {"single": policy}
-    ways |= {f"majority-{n}": Majority(policy, n) for n in (4, 8, 16, 32)}
-    ways |= {f"best-of-{n}, process": BestOfN(policy, n, score=scorer) for n in (4, 8, 16)}
-    ways |= {f"beam-{n}, process": Beam(policy, width=n, samples=n, score=scorer) for n in (2, 3, 4)}
-    played = []
-    for name, way in ways.items():
-        played.append(summary(name, play(way, tasks, seeds, config), len(tasks)))
-        row = played[-1]
-        print(f"{name:<22} {row.tokens:>8,.0f} tokens  {row.success:.3f} [{row.low:.3f}, {row.high:.3f}]")
-    engine.close()
-    votes = sorted((row for row in played if row.name.startswith("majority")), key=lambda row: row.tokens)
-    beside = []
-    for row in (row for row in played if row.name.startswith("beam")):
-        vote = next((vote for vote in votes if vote.tokens >= row.tokens), votes[-1])
-        over = bootstrap_mean([mine - its for mine, its in zip(row.by_task, vote.by_task, strict=True)])
-        beats = over.low > 0 and vote.tokens >= row.tokens
-        beside.append({"beam": row.name, "majority": vote.name, "over": asdict(over), "beats": beats})
-        print(f"{row.name} over {vote.name}: {over.value:+.3f} [{over.low:+.3f}, {over.high:+.3f}]")
-    return {"process_model": report, "played": [asdict(row) for row in played], "beside_majority": beside}
-
-
-def play(way: Policy, tasks: Sequence[Task], seeds: Sequence[int], config: RunConfig) -> list[Episode]:
-    jobs = [
-        (task.spec, EpisodeStart(task.seed, number, seed))
-        for number, task in enumerate(tasks)
-        for seed in seeds
-    ]
-    return rollout_mixed(way, jobs, config.rollout.limits, config.rollout.concurrency)
-
-
-def summary(name: str, episodes: Sequence[Episode], tasks: int) -> Played:
-    by_task = [
-        fmean(episode.success for episode in episodes if episode.group == task) for task in range(tasks)
-    ]
-    tokens = fmean(sum(turn.completion_tokens for turn in episode.turns) for episode in episodes)
-    shown = bootstrap_mean(by_task)
-    return Played(name, tokens, shown.value, shown.low, shown.high, by_task)
 
 
 if __name__ == "__main__":
