@@ -220,8 +220,8 @@ def test_a_policy_comes_nearer_to_its_teacher(policy: LoadedModel, tiny: RunConf
     config = distilled(tiny, other, top_k=8)
     optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.5)
     apart = []
-    for _ in range(6):
-        minibatch = prepared(policy, config, played(policy, config, 16))
+    for _ in range(4):
+        minibatch = prepared(policy, config, played(policy, config, 8))
         gradients(policy, config, minibatch)
         optimizer.step()
         apart.append(minibatch_metrics([minibatch], config)["teacher/kl"])
