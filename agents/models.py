@@ -164,12 +164,15 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     """
     _, transformers = import_train_extra()
     with quiet_transformers():
-        folder = _tokenizer_folder(path_or_name, _find(path_or_name))
+        found = _find(path_or_name)
+        config = _base(path_or_name, found)[1] / "config.json"
+        sees = json.loads(config.read_text(encoding="utf-8")).get("model_type") in FAMILIES
+        folder = _tokenizer_folder(path_or_name, found)
         tokenizer = _load_tokenizer(transformers, folder, path_or_name)
         generation = None
         if (folder / "generation_config.json").is_file():
             generation = transformers.GenerationConfig.from_pretrained(folder, local_files_only=True)
-    return format_of(tokenizer, generation)
+    return format_of(tokenizer, generation, sees=sees)
 
 
 def load_tokenizer(path_or_name: str | Path) -> Any:
@@ -210,6 +213,7 @@ def format_of(
     stop_tokens: Sequence[str] = (),
     day: datetime.date | None = None,
     pictures: "PictureReader | None" = None,
+    sees: bool = False,
 ) -> ChatFormat:
     """The chat format of a model with this tokenizer.
 
@@ -218,6 +222,7 @@ def format_of(
         stop_tokens: as in `load_model`.
         day: as there.
         pictures: how the model reads pictures, if it does.
+        sees: as of `TemplateFormat`.
 
     Raises:
         FormatError: there is none, or one that cannot be used.
@@ -236,7 +241,7 @@ def format_of(
     # Where no file names any, some architectures have a default, which is a word in another vocabulary.
     ends = [id for id in ends if id in tokenizer.added_tokens_decoder]
     ends += [vocabulary[token] for token in stop_tokens]
-    return TemplateFormat(tokenizer, ends=ends, day=day, pictures=pictures)
+    return TemplateFormat(tokenizer, ends=ends, day=day, pictures=pictures, sees=sees)
 
 
 @contextmanager

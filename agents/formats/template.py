@@ -50,6 +50,8 @@ class TemplateFormat:
         day: what a template that tells the model the date takes for today; today if None. Fixed as long as
             the format lives, so that no prompt changes at midnight.
         pictures: how the model reads pictures, if it does; else they are `[image]`.
+        sees: whether the template is of a model that sees, which may take contents in parts only; so it is
+            with `pictures`. Without these, a prompt has the template's placeholders.
 
     Raises:
         FormatError: if the template cannot be rendered or its turns end with no token that can be sampled, or
@@ -63,11 +65,13 @@ class TemplateFormat:
         ends: Sequence[int] = (),
         day: datetime.date | None = None,
         pictures: "PictureReader | None" = None,
+        sees: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
         self._pictures = pictures
         self.vocab_size: int = len(tokenizer)
-        self._template = ChatTemplate(tokenizer, day or datetime.date.today(), pictures is not None)
+        sees = sees or pictures is not None
+        self._template = ChatTemplate(tokenizer, day or datetime.date.today(), sees)
         self._piece = lru_cache(maxsize=None)(self._bytes_of)
         form = probe(self._template, calls, ends)
         self._style, self._end, self._end_of_call = form.style, form.end, form.end_of_call

@@ -18,7 +18,7 @@ import ludus  # noqa: F401
 from ludus.agents.engines.base import EngineError, Sampling
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.episode import Episode
-from ludus.agents.models import LoadedModel, ModelLoadError, load_model
+from ludus.agents.models import LoadedModel, ModelLoadError, load_format, load_model
 from ludus.agents.picture_ids import FIRST, key_and_place, key_of, with_picture
 from ludus.agents.policy import EnginePolicy, ScriptedPolicy
 from ludus.agents.rendering import render
@@ -87,6 +87,12 @@ def test_ids_tell_pictures_and_their_tokens_apart() -> None:
     assert [key_and_place(id) for id in one[1:3]] == [(key_of("data:a"), 0), (key_of("data:a"), 1)]
     assert min(one[1:3]) >= FIRST
     assert max(one[1:3]) < 2**61
+
+
+def test_its_replies_are_read_without_its_weights(loaded: LoadedModel, folder: Path) -> None:
+    """Though its template takes contents in parts only."""
+    said = loaded.format.demonstrate(assistant("I see"))
+    assert load_format(folder).parse(said) == assistant("I see")
 
 
 def test_a_conversation_grows_by_its_pictures(loaded: LoadedModel) -> None:
