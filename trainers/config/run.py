@@ -197,10 +197,10 @@ class RunConfig(Section):
         return self
 
     def _refuse_beside_reward_model(self, section: RewardModelSection) -> None:
-        if self.sft.steps or self.rft.iterations or self.grpo.steps:
+        if self.sft.steps or self.rft.iterations or self.preferences.steps or self.grpo.steps:
             raise ValueError(
-                "[reward_model] is trained in a run of its own: set sft.steps, rft.iterations and grpo.steps "
-                "to 0, and name the model that they trained in model.path"
+                "[reward_model] is trained in a run of its own: set sft.steps, rft.iterations, "
+                "preferences.steps and grpo.steps to 0, and name the model that they trained in model.path"
             )
         if self.model.path == "small":
             raise ValueError(
