@@ -213,8 +213,9 @@ class _Run:
         ]
         method = f"scores by {name}"
         self.listener.begun(method, len(wanted) - len(missing), len(wanted))
-        faults: list[str] = []
-        for batch in _batches(missing):
+        spoken = [episode for episode in missing if episode.turns]
+        faults = ["nothing was said in it"] * (len(missing) - len(spoken))
+        for batch in _batches(spoken):
             for episode, score in zip(batch, await self.scorers[name].score(batch), strict=True):
                 if isinstance(score, ScoreFault):
                     faults.append(score.why)

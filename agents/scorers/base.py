@@ -48,8 +48,8 @@ class Scorer(Protocol):
         """A score or a fault for each of a batch of episodes, in their order.
 
         Args:
-            episodes: Finished ones with an outcome (`Episode.is_scored`). Those with the same `group` share a
-                start, so a scorer may compare them.
+            episodes: Finished ones with an outcome (`Episode.is_scored`) and a turn or more. Those with the
+                same `group` share a start, so a scorer may compare them.
 
         Raises:
             UserError: no episode can ever be scored: no access, no such model.
