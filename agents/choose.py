@@ -69,7 +69,7 @@ def choose_policy(
         system: stands at the beginning of the system message.
         engine: the engine for a model's folder or name; embedded if None.
         server: how a server is asked.
-        written_calls: see `ChatPolicy`.
+        written_calls: see `ChatPolicy` and `EnginePolicy`.
         listener: is told what a server's client has to tell.
         day: what a local model's chat template tells it, if it tells the date; today if None.
         patience_s: how long a local model waits for a player that is away before it answers the others.
@@ -84,7 +84,7 @@ def choose_policy(
     if model.startswith(URLS):
         policy = _served(model, sampling, seed, concurrency, server, written_calls, listener)
     else:
-        policy = _local(model, sampling, seed, concurrency, engine, day, patience_s)
+        policy = _local(model, sampling, seed, concurrency, engine, written_calls, day, patience_s)
     return use(Instructed(policy, system) if system else policy)
 
 
@@ -137,6 +137,7 @@ def _local(
     seed: int,
     concurrency: int,
     section: "EngineSection | None",
+    written_calls: str,
     day: datetime.date | None,
     patience_s: float,
 ) -> Policy:
@@ -148,4 +149,4 @@ def _local(
     section = section or EngineSection()
     loaded = load_model(model, stop_tokens=section.stop_tokens, day=day)
     engine = make_engine(section, loaded, concurrency=concurrency, patience_s=patience_s)
-    return EnginePolicy(engine, loaded.format, sampling, seed)
+    return EnginePolicy(engine, loaded.format, sampling, seed, written_calls)

@@ -11,6 +11,7 @@ from ludus.agents.conversation import Conversation
 from ludus.agents.engines.base import Completion, Engine, Sampling
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.kept import KeptSets
+from ludus.agents.written_calls import WrittenCalls
 from ludus.envs.chat import Chat
 from ludus.envs.scripted import ScriptedAgent
 
@@ -151,6 +152,9 @@ class EnginePolicy:
     sampling: Sampling = field(default_factory=Sampling)
     """If `stop_ids` is empty, the format's are used."""
     seed: int = 0
+    written_calls: str = ""
+    """For models whose chat template has no place for tools: the format of `ludus.agents.formats.calls` in
+    which the system message lists them and replies are read."""
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "EnginePlayer":
         return EnginePlayer(self, tool_schemas(env), seed)
@@ -167,16 +171,24 @@ class EnginePlayer:
         self._policy = policy
         self._seeds = (policy.seed, seed)
         self._session = policy.engine.session()
-        self._conversation = Conversation(policy.format, tools)
+        self._tools = tools
+        form = policy.written_calls
+        self._written = WrittenCalls(form, tools) if form and tools else None
+        self._conversation = Conversation(policy.format, () if self._written else tools)
         self._turn = 0
         self.opening: tuple[tuple[int, ...], ...] = ()
         """See `EpisodeStart`."""
 
     async def act(self, observation: Chat, info: dict[str, Any]) -> Action:
+        written = self._written
+        if written is not None:
+            observation = written.observe(observation) if self._turn else written.introduce(observation)
         heard, prompt = self._conversation.hear(observation)
         completion = await self._complete(heard)
         reply = heard.format.parse(completion.ids, heard.tools)
         self._conversation = heard.say(reply, completion.ids)
+        if written is not None:
+            reply = written.read(reply)
         self._turn += 1
         return Action(
             reply=reply,
@@ -209,7 +221,7 @@ class EnginePlayer:
         self._session.rest()
 
     def branch(self, seed: int) -> "EnginePlayer":
-        twin = EnginePlayer(self._policy, self._conversation.tools, seed)
+        twin = EnginePlayer(self._policy, self._tools, seed)
         twin._conversation, twin._turn = self._conversation, self._turn
         return twin
 

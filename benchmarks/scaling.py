@@ -87,7 +87,9 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=512, help="held-out tasks")
     parser.add_argument("--samples", type=int, default=32, help="of each task, for the vote")
     parser.add_argument("--priming", type=int, default=75, help="steps of priming")
-    parser.add_argument("--labelled", type=int, default=1536, help="training tasks whose replies are labelled")
+    parser.add_argument(
+        "--labelled", type=int, default=1536, help="training tasks whose replies are labelled"
+    )
     parser.add_argument("--steps", type=int, default=400, help="of the process model")
     parser.add_argument("--folder", type=Path, default=Path("runs") / "scaling")
     options = parser.parse_args()

@@ -89,7 +89,7 @@ class TemplateFormat:
         if tools and text == self._render(messages, ()):
             raise FormatError(
                 f"the chat template of {self._template.name} leaves tools out: use a model whose template "
-                "shows them"
+                "shows them, or --written-calls hermes (ludus eval, bench, …), which lists them in words"
             )
         if tools and self._style.calls is None:
             raise FormatError(self._unknown_calls)

@@ -28,8 +28,8 @@ class ServerFlags:
     system: Annotated[str, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")] = ""
     """A text at the beginning of the system message, for any model."""
     written_calls: Annotated[str, tyro.conf.arg(metavar="auto|FORMAT", help_behavior_hint="")] = ""
-    """auto: read the tool calls that the server leaves in a reply's text. A format (hermes, mistral, …): do
-    not tell the server of the tools, list them in the system message, and read the calls from the text."""
+    """auto: read the tool calls that a server leaves in a reply's text. A format (hermes, mistral, …), for
+    any model: list the tools in the system message alone, and read the calls from the text."""
     extra: Annotated[_Pairs, tyro.conf.arg(metavar="KEY=VALUE", help_behavior_hint="")] = ()
     """A field for the body of every request, its value as in JSON or TOML; KEY= takes a field away. May be
     given several times."""
@@ -85,9 +85,11 @@ class ServerFlags:
         """
         given = [
             f"--{name.replace('_', '-')}"
-            for name in ("written_calls", "extra", "header", "query", "key_variable", "timeout", "ca")
+            for name in ("extra", "header", "query", "key_variable", "timeout", "ca")
             if getattr(self, name) != getattr(ServerFlags(), name)
         ]
+        if self.written_calls == "auto" or (self.written_calls and model.startswith("scripted:")):
+            given.append(f"--written-calls {self.written_calls}")
         if given:
             raise UsageError(f"{', '.join(given)}: only for a model behind a server, and {model} is none")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from dataclasses import replace
 
 import gymnasium
 import pytest
@@ -15,7 +16,8 @@ from ludus.agents.engines.base import Completion, Sampling
 from ludus.agents.episode import Episode, StopReason, Turn
 from ludus.agents.formats.template import FormatError, TemplateFormat
 from ludus.agents.policy import EnginePolicy
-from ludus.envs.chat import assistant, image_part, system, text_part, user
+from ludus.envs.chat import assistant, image_part, system, text_part, tool_result, user
+from ludus.tools.tool import tool
 
 LOOP = "{%- for m in messages -%}"
 END = "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
@@ -47,6 +49,15 @@ THINKING = (
     "{{ '<|im_start|>' + m.role + '\n' + said + '<|im_end|>' + '\n' }}" + END
 )
 REWRITING = (THINKING, TRIMMING)
+
+
+@tool
+def forecast(place: str) -> None:
+    """The weather.
+
+    Args:
+        place: Where.
+    """
 
 
 def byte_level_tokenizer(template, bos=False):
@@ -400,6 +411,31 @@ def play(policy, observations):
         )
         for observation, action in asyncio.run(run())
     ]
+
+
+def test_tools_are_listed_in_words_for_a_template_without_a_place_for_them():
+    env, tokenizer = gymnasium.Env(), byte_level_tokenizer(CHATML)
+    env.tools = [forecast]
+    said = '<tool_call>\n{"name": "forecast", "arguments": {"place": "Lomar"}}\n</tool_call>'
+    form = TemplateFormat(tokenizer)
+    policy, seen = scripted_policy(form, [(*encode(tokenizer, said), form.stop_ids[0])] * 2)
+    policy = replace(policy, written_calls="hermes")
+    (call, result), actions = START[:2], []
+
+    async def run():
+        player = policy.player(env, 0)
+        actions.append(await player.act([call, result], {}))
+        (made,) = actions[0].reply["tool_calls"]
+        actions.append(await player.act([tool_result(made, "dry")], {}))
+
+    asyncio.run(run())
+    assert all(action.reply["tool_calls"][0]["function"]["name"] == "forecast" for action in actions)
+    first, second = (tokenizer.decode(ids) for ids in seen)
+    assert '"description": "The weather.' in first
+    assert "<tool_call>" in first
+    assert "<tool_response>\ndry\n</tool_response>" in second
+    assert second.startswith(first + said)
+    assert not actions[1].fork
 
 
 def episode(turns):

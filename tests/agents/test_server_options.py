@@ -248,9 +248,15 @@ def test_options_that_cannot_work_get_one_line(
 
 
 @pytest.mark.parametrize("command", ["bench", "eval"])
-def test_options_of_servers_are_refused_for_others(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([command, ARITHMETIC.id, "--model", "scripted:oracle", "--extra", "x=1"]) == 2
-    assert "--extra: only for a model behind a server" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "flags", [["--extra", "x=1"], ["--written-calls", "hermes"]], ids=lambda flags: flags[0]
+)
+def test_options_of_servers_are_refused_for_others(
+    command: str, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, ARITHMETIC.id, "--model", "scripted:oracle", *flags]) == 2
+    assert f"{flags[0]}" in (told := capsys.readouterr().err)
+    assert ": only for a model behind a server" in told
 
 
 TOOLS = [{"type": "function", "function": {"name": "press", "parameters": {"type": "object"}}}]
