@@ -209,7 +209,7 @@ def require_playable(specs: Sequence[EnvironmentSpec], player: PlayerChoice) -> 
                 f"{spec.id} takes numbered actions, and a language model gives replies: use a chat form, "
                 "such as ludus/PacManChat-v0"
             )
-        elif tools and not player.is_served:
+        elif tools and not player.is_served and not player.written_calls:
             if chat_format is None:
                 from ludus.agents.models import load_format  # which needs transformers
 
