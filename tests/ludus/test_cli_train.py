@@ -102,8 +102,8 @@ def test_runs_go_to_the_folder_of_runs_by_name(
     assert (tmp_path / "runs" / "here" / "models" / "primed").is_dir()
 
 
-# Own data and rejection sampling have tests of their own: `test_own_data`, `test_rft`.
-OTHERS = ("data", "rft", "episodes", "steps", "reward_model")
+# These have tests of their own: `test_own_data`, `test_rft`, `test_preferences`, `test_reward_model`.
+OTHERS = ("data", "rft", "preferences", "episodes", "steps", "reward_model")
 """Phases that the run does not have."""
 
 

@@ -98,7 +98,7 @@ def test_a_run_is_resumed_only_with_the_data_it_began_with(
         train(config, tmp_path / "run", listener=Notes(kill_at=3))
     episodes = read_episodes(demonstrated)
     write_episodes(demonstrated, episodes[:-1])
-    with pytest.raises(RunError, match=r"the data is not what it was .*24 conversations read then.*23"):
+    with pytest.raises(RunError, match=r"the data is not what it was .*24 read then.*23"):
         train(config, tmp_path / "run", resume=True)
     write_episodes(demonstrated, episodes)
     train(config, tmp_path / "run", resume=True)
