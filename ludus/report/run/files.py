@@ -18,7 +18,7 @@ from ludus.report.run.smoothing import Floats
 from ludus.tools.checksums import is_damaged, is_damaged_text
 from ludus.tools.errors import UserError
 
-Trained = Literal["sft", "rft", "preferences", "grpo"]
+Trained = Literal["sft", "rft", "preferences", "grpo", "reward_model"]
 """A phase that trains."""
 
 
@@ -56,6 +56,7 @@ class Run:
     rft: Metrics
     preferences: Metrics
     grpo: Metrics
+    reward_model: Metrics
     evaluation: dict[str, dict[str, Any]]
     """`primed`, `best` and `final`, if reached."""
     primed: list[Episode]
@@ -79,7 +80,8 @@ class Run:
         return _environments(self.config)
 
     def metrics(self, phase: Trained) -> Metrics:
-        return {"sft": self.sft, "rft": self.rft, "preferences": self.preferences, "grpo": self.grpo}[phase]
+        found: Metrics = getattr(self, phase)
+        return found
 
     @property
     def environment(self) -> str:
@@ -128,6 +130,7 @@ def read_run(directory: Path) -> Run:
         rft=phases.get("rft", Metrics({})),
         preferences=phases.get("preferences", Metrics({})),
         grpo=phases.get("grpo", Metrics({})),
+        reward_model=phases.get("reward_model", Metrics({})),
         evaluation=_read_evaluation(evaluation_file),
         primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
         final=_read_episodes(directory / "episodes" / "evaluation-final.parquet"),
@@ -147,7 +150,8 @@ def _environments(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _data(config: dict[str, Any]) -> list[str]:
     """The files that are trained on."""
-    return [name for table in ("sft", "preferences") for name in config.get(table, {}).get("data", [])]
+    tables = (config.get(name, {}) for name in ("sft", "preferences", "reward_model"))
+    return [name for table in tables for name in table.get("data", [])]
 
 
 def _read_config(file: Path) -> dict[str, Any]:
