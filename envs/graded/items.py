@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ludus.tools.errors import DataError
-from ludus.tools.tables import Row, read_rows
+from ludus.tools.tables import Row, is_saved_dataset, read_rows
 from ludus.tools.wording import first_line
 
 _ON_THE_HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?::([\w.-]*))?(?::([\w.\[\]%-]+))?")
@@ -40,18 +40,23 @@ def read_items(source: str | Sequence[Mapping[str, Any]], answers: str = "") -> 
         raise DataError(f"{source if isinstance(source, str) else 'items'}: there is no item in it")
     if not answers:
         return found
-    more = {row.values.get("id"): _plain(row.values) for row in _rows(answers)}
+    more: dict[str, dict[str, Any]] = {}
+    for row in _rows(answers):
+        values = _plain(row.values)
+        if (key := json.dumps(values.get("id"))) in more:
+            raise DataError(f"{row.place}: the id {key} stands there twice; give each row an id of its own")
+        more[key] = values
     for item in found:
-        if (key := item.values.get("id")) is None or key not in more:
-            raise DataError(f"{item.place}: {answers} has no row with its id, {key!r}; both need a column id")
-    return tuple(Item(item.place, {**more[item.values["id"]], **item.values}) for item in found)
+        if (key := json.dumps(item.values.get("id"))) == "null" or key not in more:
+            raise DataError(f"{item.place}: {answers} has no row with its id, {key}; both need a column id")
+    return tuple(Item(item.place, {**more[json.dumps(item.values["id"])], **item.values}) for item in found)
 
 
 def stamp(source: str | Sequence[Mapping[str, Any]]) -> tuple[Any, ...]:
     """Changes when a source does."""
     if not source or not isinstance(source, str) or not (path := Path(source)).exists():
         return ()
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    files = sorted(path.rglob("*")) if path.is_dir() and is_saved_dataset(path) else [path]
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 

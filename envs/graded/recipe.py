@@ -167,10 +167,10 @@ def _table(source: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str,
     path = _preset(source) if str(source) in preset_names() else Path(source)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # not UTF-8; a name with a null character
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ArgumentError(
-            f"recipe={str(source)!r} cannot be read ({reason}): give a TOML file, or one of the presets "
+            f"recipe={str(source)!r:.80} cannot be read ({reason}): give a TOML file, or one of the presets "
             f"{', '.join(preset_names())}"
         ) from None
     try:

@@ -21,6 +21,10 @@ def _checked(address: str) -> str:
         raise ValueError(
             f"{address!r}: give a server's URL and a model's name, as http://localhost:8000/v1#NAME"
         )
+    try:
+        httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{address!r} is no URL: {error}") from None
     return address
 
 

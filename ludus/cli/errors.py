@@ -64,6 +64,8 @@ def _unwritable(error: OSError) -> Problem | None:
         return Problem(f"no space left on the disk{where}: free some, then run the command again", 1)
     if error.errno == errno.EFBIG:
         return Problem(f"a file passed the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
+    if error.errno == errno.ENAMETOOLONG:
+        return Problem(f"{str(error.filename)[:60]}… is longer than a file's name may be: give a path", 1)
     if error.errno in _NO_ACCESS and error.filename:
         return Problem(f"cannot write or read {error.filename} ({error.strerror}): check its permissions", 1)
     return None

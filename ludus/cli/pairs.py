@@ -1,5 +1,6 @@
 """`ludus pairs RUN --out FILE`: preference data from the groups of a run."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -33,6 +34,10 @@ class Pairs:
             raise UsageError(
                 f"--most {self.most}: a group gives at least one pair, or none that is asked for"
             )
+        if not 0 <= self.least_margin < math.inf:
+            raise UsageError(f"--least-margin {self.least_margin}: must be 0 or more, and finite")
+        if self.out.is_dir() or not self.out.parent.is_dir():
+            raise UsageError(f"--out {self.out}: name a file in a folder that exists")
         source = Path(self.source)
         from ludus.tools.errors import DataError
         from ludus.trainers.data.group_pairs import Count, group_pairs

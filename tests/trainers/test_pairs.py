@@ -1,6 +1,7 @@
 """Preference pairs: what a file of them says, what is refused, and what groups of episodes give."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,8 @@ def test_the_forms_that_users_have_say_the_same(tmp_path: Path) -> None:
         ({**PAIR, "chosen": CALLING[:2]}, r"prompt \+ chosen: the last message has the role tool"),
         ({**PAIR, "margin": -1}, "margin is -1, so the rejected one is the better; swap the two"),
         ({**PAIR, "margin": "large"}, "margin is 'large'; it is a finite number"),
+        ({**PAIR, "margin": math.nan}, "margin is 'nan'"),
+        ({**PAIR, "margin": 10**400}, "margin is '1000"),
         ({**PAIR, "source": 3}, "source is no text"),
         ({**PAIR, "tools": "["}, "tools is a text that is no JSON"),
         ({**PAIR, "tools": [3]}, r"tools\[0\] is no tool"),
@@ -199,7 +202,9 @@ def test_the_command_writes_pairs_and_says_what_became_of_the_groups(
         (["--out", str(tmp_path / "pairs.csv")], "written as .jsonl or .parquet"),
         (["--out", str(tmp_path / "a.jsonl"), "--by", "correkt"], "did you mean correct"),
         (["--out", str(tmp_path / "a.jsonl"), "--least-margin", "2"], "no pairs in 4 groups"),
+        (["--out", str(tmp_path / "a.jsonl"), "--least-margin", "nan"], "--least-margin nan"),
         (["--out", str(tmp_path / "a.jsonl"), "--most", "0"], "--most 0"),
+        (["--out", str(tmp_path / "nowhere" / "a.jsonl")], "in a folder that exists"),
     ):
         assert main(["pairs", str(path), *words]) > 0
         told = capsys.readouterr().err

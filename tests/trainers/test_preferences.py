@@ -448,10 +448,13 @@ def test_another_beginning_than_the_reference_stops_the_run() -> None:
         require_same(logprobs + 1e-7, logprobs)
 
 
-def test_a_judge_that_no_episode_knows_is_refused(tiny: RunConfig, tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_judge_that_no_environment_knows_is_refused(
+    tiny: RunConfig, tiny_folder: Path, tmp_path: Path
+) -> None:
     keys = {"steps": 1, "tasks": 1, "samples": 2, "by": "correkt"}
-    with pytest.raises(DataError, match=r"preferences.by: no episode has a reward term 'correkt'; did you"):
+    with pytest.raises(ConfigError, match=r'by = "correkt" is nothing that is earned; did you mean correct'):
         train(configured(tiny, tiny_folder, preferences=keys), tmp_path / "run")
+    assert not (tmp_path / "run" / "models").exists()
 
 
 def test_a_run_whose_files_changed_is_not_resumed(

@@ -27,7 +27,7 @@ from ludus.trainers.checks.finite import check_loss, norm_metrics
 from ludus.trainers.config.preferences import PreferencesSection
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.curriculum import all_levels
-from ludus.trainers.data.group_pairs import contrasts, judge_by, refuse_unknown
+from ludus.trainers.data.group_pairs import contrasts, judge_by
 from ludus.trainers.data.preferences import PreferenceData
 from ludus.trainers.disk import write_file
 from ludus.trainers.errors import RunError, TrainingDiverged
@@ -291,12 +291,10 @@ class Fresh:
         Raises:
             TrainingDiverged: if too many episodes faulted.
             RunError: if none has a score.
-            DataError: if they are to be judged by a reward term that none has.
         """
         section, team = self._config.preferences, self._team
         drawn = self._tasks.take(section.tasks, all_levels(self._tasks.mixture), step)
         episodes = play_groups(team, drawn, section.samples, self._config, "preferences", step)
-        refuse_unknown("preferences.by", section.by, episodes)
         pairs, groups = pairs_of(episodes, section)
         packed = pack_pairs(pairs, section.microbatch_tokens, team.size, packs(team.model)) if pairs else []
         whole = [episode for episode in episodes if episode.is_scored]

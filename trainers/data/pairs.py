@@ -15,7 +15,7 @@ not read.
 """
 
 import json
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -248,7 +248,7 @@ def common_beginning(chosen: list[Any], rejected: list[Any]) -> tuple[list[Any],
 def _margin(place: str, given: Any) -> float | None:
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not abs(given) <= sys.float_info.max:
         raise DataError(f"{place}: margin is {str(given)[:60]!r}; it is a finite number, or left out")
     if given < 0:
         raise DataError(

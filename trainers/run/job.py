@@ -24,10 +24,11 @@ from ludus.trainers.algorithms.preferences import Fresh, Stored, train_preferenc
 from ludus.trainers.algorithms.rft import train_rft
 from ludus.trainers.algorithms.sft import demonstrate, fine_tune
 from ludus.trainers.config.run import RunConfig
+from ludus.trainers.config.values import nearest
 from ludus.trainers.curriculum import all_levels
 from ludus.trainers.data.preferences import read_preferences
 from ludus.trainers.data.read import Reserved
-from ludus.trainers.errors import RunError
+from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.listener import Listener, counter, phase
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.mixture import Mixture, mixture_of
@@ -97,6 +98,7 @@ def _train(config: RunConfig, run: Path, listener: Listener) -> None:
         if config.opponents is not None:
             refuse_unplayable(mixture, config.opponents)
         refuse_unusable(config, mixture.specs)
+        refuse_unknown_term(config, mixture.specs)
         held_out = hold_out_tasks(mixture, config)
         for shortage in held_out.shortages:
             listener.note(
@@ -226,6 +228,21 @@ def play_demonstrations(
         drawn = tasks.take(config.sft.demonstrations, all_levels(tasks.mixture))
         shown = demonstrate(drawn, policy.format, config, count)
         return shown, demonstrate(held_out.demonstrations, policy.format, config, count)
+
+
+def refuse_unknown_term(config: RunConfig, specs: Sequence[EnvironmentSpec]) -> None:
+    """
+    Raises:
+        ConfigError: pairs are to be judged by a reward term that no environment has.
+    """
+    named = config.preferences.by
+    if not config.preferences.is_online or named in (known := ["success", "reward"]):
+        return
+    for spec in specs:
+        with closing(spec.make()) as env:
+            known += getattr(getattr(env.unwrapped, "rubric", None), "weights", ())
+    if named not in known:
+        raise ConfigError(f'preferences.by = "{named}" is nothing that is earned{nearest(named, known)}')
 
 
 def run_rft(

@@ -107,7 +107,7 @@ def calculate(formula: str, scores: Mapping[str, float]) -> float:
     try:
         tree = ast.parse(formula.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"calculate_output = {formula!r} is no formula") from None
+        raise ValueError(f"calculate_output = {formula!r:.80} is no formula") from None
     return value(tree)
 
 

@@ -60,13 +60,7 @@ class JsonSchema(Grader):
     @field_validator("schema_")
     @classmethod
     def _is_schema(cls, schema: Any) -> Any:
-        if isinstance(schema, dict):
-            jsonschema = import_module("jsonschema")
-            try:
-                jsonschema.Draft202012Validator.check_schema(schema)
-            except jsonschema.SchemaError as error:
-                raise ValueError(f"no JSON schema: {error.message[:200]}") from None
-        return schema
+        return _schema(schema) if isinstance(schema, dict) else schema
 
     @property
     def templates(self) -> list[str]:
@@ -77,7 +71,10 @@ class JsonSchema(Grader):
         schema: Any = self.schema_
         if isinstance(schema, str):
             schema = value(schema, item, sample)
-            schema = json.loads(schema) if isinstance(schema, str) else schema
+            try:
+                schema = _schema(json.loads(schema) if isinstance(schema, str) else schema)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{self.schema_} is not a schema: {first_line(error)[:200]}") from None
         text = fill(self.input, item, sample)
         blocks = _BLOCK.findall(text)
         try:
@@ -97,6 +94,20 @@ class JsonSchema(Grader):
             return Grade(1.0, "fits the schema")
         place = ".".join(map(str, problem.absolute_path)) or "the answer"
         return Grade(0.0, f"{place}: {shown(problem.message, 200)}")
+
+
+def _schema(schema: Any) -> Any:
+    """The schema itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    jsonschema = import_module("jsonschema")
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"no JSON schema: {error.message[:200]}") from None
+    return schema
 
 
 def _refuse(name: str) -> Any:

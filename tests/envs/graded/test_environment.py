@@ -176,6 +176,9 @@ def test_files_of_every_form_hold_the_same_items(tmp_path: Path) -> None:
     assert [item.values for item in joined] == [{"id": 1, "extra": "x"}]
     with pytest.raises(DataError, match="has no row with its id"):
         read_items(str(tmp_path / "rows.jsonl"), str(tmp_path / "answers.jsonl"))
+    (tmp_path / "twice.jsonl").write_text('{"id": [1]}\n{"id": [1]}\n')
+    with pytest.raises(DataError, match="line 2: the id \\[1\\] stands there twice"):
+        read_items(str(tmp_path / "ids.jsonl"), str(tmp_path / "twice.jsonl"))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +203,9 @@ def test_bad_input_is_one_line(keys: dict[str, Any], words: str) -> None:
 
 
 def test_a_recipe_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(DataError, match="is a folder, but not one of"):
+        bank(items=str(tmp_path))
     (tmp_path / "broken.toml").write_text("items = ")
     with pytest.raises(ArgumentError, match="is no TOML"):
         load_recipe(tmp_path / "broken.toml")

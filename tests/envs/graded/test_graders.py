@@ -111,6 +111,9 @@ def test_json_schema() -> None:
         assert score(grader, wrong) == 0
     by_item = {"type": "json_schema", "schema": "{{item.form}}"}
     assert score(by_item, '{"n": 3}', {**ITEM, "form": json.dumps(schema)}) == 1
+    for form in ("{", '{"type": "thing"}', [1], {"pattern": "("}):
+        with pytest.raises(DataError, match=r"item\.form\}\} is not a schema"):
+            score(by_item, '"x"', {**ITEM, "form": form})
     # A reference elsewhere is never fetched.
     with pytest.raises(DataError, match=r"example\.invalid"):
         score({"type": "json_schema", "schema": {"$ref": "http://example.invalid/x"}}, "1")
@@ -414,6 +417,7 @@ def test_cosine_of_an_embedder(judge: str) -> None:
         ({"type": "multi", "graders": {}, "calculate_output": "a"}, "'a' cannot be calculated"),
         ({"type": "text_similarity", "evaluation_metric": "cosine", "reference": "x"}, "embedder"),
         ({"type": "score_model", "model": "gpt", "rubric": "x"}, "give a server's URL"),
+        ({"type": "score_model", "model": "http://[::1/v1#b", "rubric": "x"}, "is no URL"),
         ({"type": "score_model", "model": "http://a/v1#b", "rubric": "x", "range": [5, 1]}, "the lower"),
     ],
 )  # fmt: skip
