@@ -12,6 +12,8 @@ from ludus.tools.errors import DataError
 from ludus.tools.tables import Row, is_saved_dataset, read_rows
 from ludus.tools.wording import first_line
 
+_OF_FILES = (".jsonl", ".json", ".parquet")
+"""A name that ends so is no dataset's on the hub, also where there is no such file."""
 _ON_THE_HUB = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?::([\w.-]*))?(?::([\w.\[\]%-]+))?")
 
 
@@ -65,7 +67,7 @@ def _rows(source: str | Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         yield from (Row(f"item {number}", dict(row)) for number, row in enumerate(source, 1))
     elif (path := Path(source)).exists():
         yield from read_rows(path)
-    elif match := _ON_THE_HUB.fullmatch(source):
+    elif path.suffix not in _OF_FILES and (match := _ON_THE_HUB.fullmatch(source)):
         yield from _hub_rows(match[1], match[2] or None, match[3] or "train")
     else:
         raise DataError(

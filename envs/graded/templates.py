@@ -11,7 +11,8 @@ from pydantic import AfterValidator
 
 from ludus.tools.section import Section
 
-_PLACE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_PLACE = re.compile(r"\{\{(?!\{)(.*?)\}\}", re.DOTALL)
+"""Of more than two braces the inner ones: LaTeX's own stand around them in `\\boxed{{{item.answer}}}`."""
 _PATH = re.compile(r"(?:item|sample)(?:\.[\w-]+|\[[0-9]{1,6}\])+")
 _STEP = re.compile(r"\.([\w-]+)|\[([0-9]+)\]")
 _OF_SAMPLES = ("output_text", "output_tools")

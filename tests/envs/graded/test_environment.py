@@ -189,6 +189,7 @@ def test_files_of_every_form_hold_the_same_items(tmp_path: Path) -> None:
             r"\{\{item.qestion\}\}: none of 40 items has it; did you mean question",
         ),
         ({"items": "nowhere.jsonl"}, "there is no such file or folder"),
+        ({"items": "data/nowhere.jsonl"}, "there is no such file or folder"),
         ({"items": ""}, "items: is empty"),
         ({"reference": ""}, "reference is missing"),
         ({"attempts": 0}, "attempts: Input should be greater than or equal to 1"),

@@ -17,6 +17,7 @@ from ludus.envs.graded.graders.kinds import calculate
 from ludus.envs.graded.graders.mathematics import boxed
 from ludus.envs.graded.graders.tool_calls import accepts, matches
 from ludus.envs.graded.recipe import Recipe, load_recipe
+from ludus.envs.graded.templates import fill
 from ludus.tools.errors import DataError
 
 ITEM = {"question": "six times three?", "answer": "18"}
@@ -399,6 +400,11 @@ def test_cosine_of_an_embedder(judge: str) -> None:
     assert score({**grader, "embedder": judge}, "aab aab", item) == pytest.approx(1)
     assert score({**grader, "embedder": judge}, "abb", item) == pytest.approx(4 / 5)
     assert math.isclose(score({**grader, "embedder": judge}, "ccc", item), 0, abs_tol=1e-12)
+
+
+def test_braces_around_a_place_are_text() -> None:
+    boxing = recipe({"type": "regex", "pattern": "1"}, reference=r"\boxed{{{item.answer}}}")
+    assert fill(boxing.reference, ITEM) == r"\boxed{18}"
 
 
 @pytest.mark.parametrize(
