@@ -72,6 +72,8 @@ class Attacked:
     fooled: int
     """The bad answer was scored no lower than the good one."""
     faults: int
+    why: str
+    """Of the first fault; empty without any."""
     good: float
     """Mean score of the good answers."""
     bad: float
@@ -91,6 +93,7 @@ async def attacked(scorer: Scorer, good: Sequence[Episode]) -> list[Attacked]:
                 len(scores),
                 sum(is_misjudged(*both) for both in scores),
                 len(own) - len(scores),
+                next((both.why for both in own if isinstance(both, ScoreFault)), ""),
                 mean([right.value for right, _ in scores]),
                 mean([wrong.value for _, wrong in scores]),
             )

@@ -60,7 +60,10 @@ class JudgeCommand:
             asked, fooled = (sum(getattr(row, key) for row in found) for key in ("judged", "fooled"))
             faults = sum(row.faults for row in found)
             share = fooled / asked if asked else float("nan")
-            told = f"{fooled} of {asked} attacks succeed ({share:.1%}), {faults} without a verdict"
+            told = f"{fooled} of {asked} attacks succeed ({share:.1%})" if asked else "nothing was judged"
+            if faults:
+                why = next(row.why for row in found if row.faults)
+                told += f", {faults} without a verdict; the first: {why}"
             print(f"{section.name}: {told}")
             is_safe = is_safe and share <= config.trust.planted_answers
         return 0 if is_safe else 1

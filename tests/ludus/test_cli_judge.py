@@ -34,6 +34,17 @@ def test_it_says_which_attacks_succeed(run, gullible: str) -> None:
     assert run("judge", str(CONFIG), "--tasks", "1", "--scorers.0.judge.model", gullible, *loose).code == 0
 
 
+def test_a_judge_without_a_verdict_is_not_safe_and_it_says_why(run) -> None:
+    server = JudgeServer(lambda content: "It depends.")
+    result = run("judge", str(CONFIG), "--tasks", "1", "--scorers.0.judge.model", server.url)
+    server.close()
+    assert result.code == 1
+    last = result.out.splitlines()[-1]
+    assert f"nothing was judged, {1 + len(ATTACKS)} without a verdict; the first: " in last
+    assert "nan" not in result.out
+    assert "It depends" in last
+
+
 def test_a_configuration_without_scorers_is_refused(run) -> None:
     result = run("judge", str(CONFIG.with_name("tiny.toml")))
     assert result.code == 2
