@@ -15,9 +15,12 @@ from ludus.agents.models import load_model
 from ludus.agents.policy import ScriptedPolicy
 from ludus.agents.reward_model import SEPARATOR
 from ludus.agents.rollout import EnvironmentSpec
+from ludus.agents.scaling.curves import Curve, Point
 from ludus.agents.scaling.run import Plan, Settings, scaling
 from ludus.agents.small_model import SmallModelShape, build_small_model
+from ludus.agents.statistics import NOTHING, Interval
 from ludus.cli.scaling.progress import live
+from ludus.report.scaling.page import write_scaling_report
 from ludus.trainers.run.policy import save_policy
 
 Run = Callable[..., Any]
@@ -133,3 +136,18 @@ def test_another_measurement_in_the_folder_is_refused(run: Run, tmp_path: Path) 
     run(*words, "--temperature", 0.5).assert_refused(
         1, "holds another measurement", "temperature 1.0, not 0.5"
     )
+
+
+def test_the_headline_takes_no_start_of_revisions_for_a_gain(tmp_path: Path) -> None:
+    def point(setting: str, success: float, sampled: float) -> Point:
+        return Point(setting, Interval(success, 0.0, 1.0), sampled, 1.0, 0.0, NOTHING)
+
+    revised = (point("0 revisions", 0.5, 10), point("1 revision", 0.4, 30))
+    drawn = [
+        Curve("single sample", "single", "", False, 6, (point("1 sample", 0.3, 10),)),
+        Curve("revision", "revision", "", False, 6, revised),
+    ]
+    settings = Settings(ENV, {"operations": ["add"]}, "runs/mine", 1.0, 48, 2**32, {}, "0")
+    page = write_scaling_report(settings, Plan(6, 8), drawn, tmp_path).read_text()
+    assert "From 30.0% for one sample to 40.0% with revision, 1 revision, at 3.0 times the tokens" in page
+    assert "[add]" in page

@@ -9,6 +9,7 @@ from pathlib import Path
 from ludus.agents.scaling.curves import Curve
 from ludus.agents.scaling.run import Plan, Settings
 from ludus.agents.statistics import plain
+from ludus.report.run.configuration import written
 from ludus.report.scaling.figure import markup, picture
 from ludus.report.templates import render_page
 from ludus.tools.files import write_file
@@ -59,8 +60,14 @@ def write_scaling_report(
 
 
 def _headline(curves: Sequence[Curve]) -> str:
-    """The best that sees no rewards, against one sample."""
-    honest = [(curve, point) for curve in curves if not curve.sees_rewards for point in curve.points]
+    """The best that sees no rewards, against one sample. Where revisions begin is one sample, too, of fewer
+    draws."""
+    honest = [
+        (curve, point)
+        for curve in curves
+        if not curve.sees_rewards
+        for point in curve.points[curve.family == "revision" :]
+    ]
     if not honest:
         return "Nothing has been measured yet"
     curve, point = max(honest, key=lambda one: one[1].success.value)
@@ -82,4 +89,4 @@ def _facts(settings: Settings) -> list[tuple[str, str]]:
         ("Ludus", settings.ludus),
     ]
     given = {**settings.arguments, **settings.options}
-    return facts + [(name, f"{value!r}") for name, value in given.items()]
+    return facts + [(name, written(value)) for name, value in given.items()]
