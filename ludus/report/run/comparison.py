@@ -96,7 +96,7 @@ def _by_environment(before: Mapping[str, Any] | None, after: Mapping[str, Any] |
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
     """The headline and its caveats, including what the results leave out."""
-    if not rows and (not run.environments or run.reward_model.steps):
+    if not rows and not run.environments:
         return _by_loss(run)
     if not rows:
         return Verdict("Not evaluated yet.", ("There is no evaluation in the run's folder.",))
@@ -152,10 +152,6 @@ def _by_loss(run: Run) -> Verdict:
     """Of a run on data alone, which has nothing to play."""
     remarks = ("There is no environment to evaluate the model in.",)
     last, unit = (run.preferences, "pair") if run.preferences.steps else (run.sft, "token")
-    if run.reward_model.steps:
-        kind = run.config["reward_model"]["kind"]
-        last, unit = run.reward_model, "pair" if kind == "outcome" else "step"
-        remarks = ("What the reward model is worth is in reward_model.json.",)
     if "heldout_loss" not in last.columns:
         return Verdict("Trained on data; none of it is held out.", remarks)
     _, losses = last.columns["heldout_loss"]

@@ -31,7 +31,6 @@ SHOWN: tuple[tuple[Trained, str], ...] = (
     ("grpo", "Success"),
     ("grpo", "Return"),
     ("sft", "Loss"),
-    ("reward_model", "Loss of the reward model"),
     ("preferences", "Accuracy"),
     ("preferences", "Implicit rewards"),
     ("grpo", "Entropy"),

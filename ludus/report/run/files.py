@@ -18,7 +18,7 @@ from ludus.report.run.smoothing import Floats
 from ludus.tools.checksums import is_damaged, is_damaged_text
 from ludus.tools.errors import UserError
 
-Trained = Literal["sft", "rft", "preferences", "grpo", "reward_model"]
+Trained = Literal["sft", "rft", "preferences", "grpo"]
 """A phase that trains."""
 
 
@@ -56,7 +56,6 @@ class Run:
     rft: Metrics
     preferences: Metrics
     grpo: Metrics
-    reward_model: Metrics
     evaluation: dict[str, dict[str, Any]]
     """`primed`, `best` and `final`, if reached."""
     primed: list[Episode]
@@ -80,8 +79,7 @@ class Run:
         return _environments(self.config)
 
     def metrics(self, phase: Trained) -> Metrics:
-        found: Metrics = getattr(self, phase)
-        return found
+        return {"sft": self.sft, "rft": self.rft, "preferences": self.preferences, "grpo": self.grpo}[phase]
 
     @property
     def environment(self) -> str:
@@ -130,7 +128,6 @@ def read_run(directory: Path) -> Run:
         rft=phases.get("rft", Metrics({})),
         preferences=phases.get("preferences", Metrics({})),
         grpo=phases.get("grpo", Metrics({})),
-        reward_model=phases.get("reward_model", Metrics({})),
         evaluation=_read_evaluation(evaluation_file),
         primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
         final=_read_episodes(directory / "episodes" / "evaluation-final.parquet"),
@@ -150,8 +147,7 @@ def _environments(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _data(config: dict[str, Any]) -> list[str]:
     """The files that are trained on."""
-    tables = (config.get(name, {}) for name in ("sft", "preferences", "reward_model"))
-    return [name for table in tables for name in table.get("data", [])]
+    return [name for table in ("sft", "preferences") for name in config.get(table, {}).get("data", [])]
 
 
 def _read_config(file: Path) -> dict[str, Any]:

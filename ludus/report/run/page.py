@@ -238,9 +238,6 @@ def _lede(run: Run, model: Model) -> str:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
         did.append(f"trained with {run.grpo.steps:,}{of} steps of {_algorithm(run)} on what episodes earned")
-    if run.reward_model.steps:
-        kind = _setting(run, "reward_model", "kind", "outcome")
-        did.append(f"trained as a reward model of the kind {kind} with {run.reward_model.steps:,} steps")
     return f"{what}, {', then '.join(did)}." if did else f"{what}. Nothing has been trained yet."
 
 

@@ -120,12 +120,6 @@ def learning_curves(run: Run) -> list[Group]:
             _PREFERENCES,
         ),
         Group("Rejection sampling", "Each iteration's episodes, and fine-tuning on the best.", "rft", _RFT),
-        Group(
-            "Reward model",
-            "What it is worth on what was held out is in reward_model.json.",
-            "reward_model",
-            _REWARD_MODEL,
-        ),
         Group("Priming", "Supervised fine-tuning on demonstrations or data.", "sft", _PRIMING),
     ]
     kept = []
@@ -564,17 +558,6 @@ _RFT = (
     ),
     _single("loss", "Loss", "Nats per token, on the batch.", "nats", "blue", from_zero=True),
 )
-_REWARD_MODEL = (
-    Panel(
-        "Loss of the reward model",
-        "Nats per pair or step, on the batch and on what is never trained on.",
-        (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")),
-        "nats",
-        None,
-        True,
-    ),
-)
-
 _PRIMING = (
     Panel(
         "Loss",
