@@ -21,6 +21,7 @@ from ludus.agents.store import read_episodes
 from ludus.envs.base import ChatEnv, Outcome, Start
 from ludus.envs.chat import user
 from ludus.envs.rubric import Rubric
+from ludus.report import write_report
 from ludus.tools.errors import DataError
 from ludus.trainers.advantages.process import process_of
 from ludus.trainers.advantages.process_model import refuse_other_tokens
@@ -170,6 +171,9 @@ def test_a_run_is_saved_in_transformers_form_and_resumes_to_the_same_bits(
     report = json.loads((whole / "reward_model.json").read_text())
     assert report["pairs"] == 6
     assert "cannot be told" in report["length"]
+    page = write_report(whole).read_text()
+    assert f"Right on {report['accuracy']:.1%} of 6 held-out pairs." in page
+    assert "trained with 6 steps to be a reward model (outcome)" in page
     with pytest.raises(Killed):
         train(config, tmp_path / "killed", listener=StopAt("reward_model", 5))
     killed = train(config, tmp_path / "killed", resume=True)
@@ -246,6 +250,7 @@ def test_a_process_model_is_trained_from_rollouts_and_from_their_file(
     whole = episode.training_sequences()[0].ids
     (reward,) = model.rewards([whole])
     assert steps[-1].value == pytest.approx(1 / (1 + math.exp(-reward)), abs=1e-5), "of all up to there"
+    assert "Mean squared error " in write_report(run).read_text()
     process = process_of(GrpoSection(process=str(run / "models" / "reward")), model.loaded.format)
     assert process is not None
     earned = process.rewards(episode)

@@ -12,7 +12,7 @@ from ludus.agents.statistics import Interval, bootstrap_mean
 from ludus.report.figures import words
 from ludus.report.run.files import Run
 from ludus.report.run.pairs import Key, Matched, match, task_key
-from ludus.tools.wording import number
+from ludus.tools.wording import counted, number
 from ludus.trainers.config.evaluation import ValidationSection
 
 
@@ -96,6 +96,8 @@ def _by_environment(before: Mapping[str, Any] | None, after: Mapping[str, Any] |
 
 def verdict(run: Run, rows: Sequence[Row]) -> Verdict:
     """The headline and its caveats, including what the results leave out."""
+    if "reward_model" in run.config:
+        return _of_reward_model(run.worth)
     if not rows and not run.environments:
         return _by_loss(run)
     if not rows:
@@ -157,6 +159,29 @@ def _by_loss(run: Run) -> Verdict:
     _, losses = last.columns["heldout_loss"]
     change = f"{number(losses[0])} at first, {number(losses[-1])} at the end"
     return Verdict(f"Held-out loss, in nats per {unit}: {change}.", remarks)
+
+
+def _of_reward_model(worth: Mapping[str, Any]) -> Verdict:
+    if not worth:
+        return Verdict("Not finished yet.", ("There is no reward_model.json in the run's folder.",))
+    calibration = f"Calibration error {number(worth['calibration_error'])}."
+    if "pairs" not in worth:
+        steps, error = counted(worth["steps"], "held-out step"), number(worth["brier"])
+        knows_nothing = f"The labels' mean as the value of every step has {number(worth['spread'])}."
+        return Verdict(f"Mean squared error {error} on {steps}.", (knows_nothing, calibration))
+    buckets = [
+        f"{number(bucket['accuracy'], 'percent')} of {bucket['pairs']:,} at {bucket['ratio']}"
+        for bucket in worth["buckets"]
+    ]
+    return Verdict(
+        f"Right on {number(worth['accuracy'], 'percent')} of {counted(worth['pairs'], 'held-out pair')}.",
+        (
+            f"Held-out loss {number(worth['log_loss'])} nats per pair; who knows nothing has ln 2 ≈ 0.693.",
+            calibration,
+            f"By the chosen reply's length over the rejected one's: {', '.join(buckets)}.",
+            f"Length: {worth['length']}.",
+        ),
+    )
 
 
 def _one_sided(run: Run, success: Row) -> Verdict:

@@ -31,6 +31,7 @@ SHOWN: tuple[tuple[Trained, str], ...] = (
     ("grpo", "Success"),
     ("grpo", "Return"),
     ("sft", "Loss"),
+    ("reward_model", "Loss"),
     ("preferences", "Accuracy"),
     ("preferences", "Implicit rewards"),
     ("grpo", "Entropy"),

@@ -18,7 +18,7 @@ from ludus.report.run.smoothing import Floats
 from ludus.tools.checksums import is_damaged, is_damaged_text
 from ludus.tools.errors import UserError
 
-Trained = Literal["sft", "rft", "preferences", "grpo"]
+Trained = Literal["sft", "rft", "preferences", "grpo", "reward_model"]
 """A phase that trains."""
 
 
@@ -56,6 +56,9 @@ class Run:
     rft: Metrics
     preferences: Metrics
     grpo: Metrics
+    reward_model: Metrics
+    worth: dict[str, Any]
+    """What a reward model is worth on held-out data; empty if none was trained to its end."""
     evaluation: dict[str, dict[str, Any]]
     """`primed`, `best` and `final`, if reached."""
     primed: list[Episode]
@@ -79,7 +82,13 @@ class Run:
         return _environments(self.config)
 
     def metrics(self, phase: Trained) -> Metrics:
-        return {"sft": self.sft, "rft": self.rft, "preferences": self.preferences, "grpo": self.grpo}[phase]
+        return {
+            "sft": self.sft,
+            "rft": self.rft,
+            "preferences": self.preferences,
+            "grpo": self.grpo,
+            "reward_model": self.reward_model,
+        }[phase]
 
     @property
     def environment(self) -> str:
@@ -128,6 +137,8 @@ def read_run(directory: Path) -> Run:
         rft=phases.get("rft", Metrics({})),
         preferences=phases.get("preferences", Metrics({})),
         grpo=phases.get("grpo", Metrics({})),
+        reward_model=phases.get("reward_model", Metrics({})),
+        worth=_read_worth(directory / "reward_model.json"),
         evaluation=_read_evaluation(evaluation_file),
         primed=_read_episodes(directory / "episodes" / "evaluation-primed.parquet"),
         final=_read_episodes(directory / "episodes" / "evaluation-final.parquet"),
@@ -147,7 +158,8 @@ def _environments(config: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _data(config: dict[str, Any]) -> list[str]:
     """The files that are trained on."""
-    return [name for table in ("sft", "preferences") for name in config.get(table, {}).get("data", [])]
+    tables = ("sft", "preferences", "reward_model")
+    return [name for table in tables for name in config.get(table, {}).get("data", [])]
 
 
 def _read_config(file: Path) -> dict[str, Any]:
@@ -260,6 +272,18 @@ def _read_data(file: Path) -> dict[str, Any]:
             "without the counts of the data"
         )
     return data
+
+
+def _read_worth(file: Path) -> dict[str, Any]:
+    try:
+        worth = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:
+        raise ReportError(
+            f"{file}: not valid JSON ({error}); it was edited or damaged, delete it, and the report goes "
+            "without what the reward model is worth"
+        ) from None
+    assert isinstance(worth, dict)
+    return worth
 
 
 def _read_episodes(file: Path) -> list[Episode]:

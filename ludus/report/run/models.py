@@ -55,7 +55,7 @@ def describe(run: Run) -> Model:
 
 
 def saved_model(directory: Path) -> Path | None:
-    for stage in ("final", "primed"):
+    for stage in ("final", "primed", "reward"):
         folder = directory / "models" / stage
         if (folder / CONFIG).is_file() or (folder / ADAPTER).is_file():
             return folder

@@ -24,7 +24,7 @@ from ludus.report.run.smoothing import FEWEST
 from ludus.report.run.trust import KINDS, Check, Trust, verdict_on
 from ludus.report.templates import render_page
 from ludus.report.transcript import SHADES, Decode, ShownEpisode, show
-from ludus.tools.wording import duration, number
+from ludus.tools.wording import counted, duration, number
 
 SECTIONS = {
     "samples": "Several samples of a task",
@@ -238,6 +238,9 @@ def _lede(run: Run, model: Model) -> str:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
         did.append(f"trained with {run.grpo.steps:,}{of} steps of {_algorithm(run)} on what episodes earned")
+    if run.reward_model.steps:
+        kind = _setting(run, "reward_model", "kind", "outcome")
+        did.append(f"trained with {counted(run.reward_model.steps, 'step')} to be a reward model ({kind})")
     return f"{what}, {', then '.join(did)}." if did else f"{what}. Nothing has been trained yet."
 
 

@@ -119,6 +119,12 @@ def learning_curves(run: Run) -> list[Group]:
             "preferences",
             _PREFERENCES,
         ),
+        Group(
+            "Reward model",
+            "Trained on pairs, or on the values of steps.",
+            "reward_model",
+            _REWARD_MODEL,
+        ),
         Group("Rejection sampling", "Each iteration's episodes, and fine-tuning on the best.", "rft", _RFT),
         Group("Priming", "Supervised fine-tuning on demonstrations or data.", "sft", _PRIMING),
     ]
@@ -527,6 +533,18 @@ _PREFERENCES = (
     ),
     _single("reward", "Return while playing", "Reward summed over an episode."),
     _single("pairs", "Pairs", "Of a step.", from_zero=True),
+)
+_REWARD_MODEL = (
+    Panel(
+        "Loss",
+        "Of a pair or a step, on the batch and on what is never trained on; ln 2 ≈ 0.693 knows nothing.",
+        (Line("loss", "training", "blue"), Line("heldout_loss", "held out", "ochre")),
+        "nats",
+        None,
+        True,
+    ),
+    _single("grad_norm", "Gradient norm", "Before clipping.", "", "grey", from_zero=True),
+    _single("tokens_per_second", "Tokens per second", "", "/s", "grey", from_zero=True),
 )
 _RFT = (
     _single(
