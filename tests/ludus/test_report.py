@@ -772,3 +772,19 @@ def test_an_environment_that_changed_since_has_no_gifs_but_a_note(tmp_path: Path
     page = Page(run)
     assert page.all("img") == []
     assert "No pictures of games" in page.text
+
+
+@pytest.mark.parametrize("kind", ["outcome", "process"])
+def test_the_run_of_a_reward_model_has_a_report(tmp_path: Path, kind: str) -> None:
+    keys = {"kind": kind, "data": ["there.jsonl"]}
+    table = {"model": {"path": "there"}, "reward_model": keys, "sft": {"steps": 0}, "grpo": {"steps": 0}}
+    (tmp_path / "config.toml").write_text(parse_config(table).to_toml(), encoding="utf-8")
+    losses = [
+        {"phase": "reward_model", "step": step, "loss": 0.7 / step, "heldout_loss": 0.8 / step}
+        for step in range(1, 9)
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(sealed(line)) + "\n" for line in losses))
+    page = Page(tmp_path)
+    assert "Not finished yet." in page.text
+    assert "Trained on pairs, or on the values of steps." in page.text
+    assert draw_curves(read_run(tmp_path), [], "")
