@@ -40,7 +40,7 @@ install_package() {
 # In its place, this clone; what it needs besides, in versions that go with vLLM's own.
 install_ludus() {
     local wanted
-    wanted=$(.venv/bin/python .ci/extra.py dependencies train && printf '%s\n' pytest pytest-timeout)
+    wanted=$(.venv/bin/python .ci/extra.py dependencies train && printf '%s\n' pytest pytest-timeout hypothesis)
     [[ -s $LUDUS_INSTALLED && $(< "$LUDUS_INSTALLED") == "$wanted" ]] && return 0
     say "installing Ludus beside it, the log is build/vllm/ludus.log"
     local pip=("$HOME_FOLDER/venv/bin/python" -m pip --disable-pip-version-check install --no-compile)
