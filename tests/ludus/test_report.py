@@ -443,7 +443,8 @@ def test_a_run_of_a_few_steps_has_a_report(run: Path, steps: int) -> None:
 @pytest.mark.parametrize(
     ("keys", "told"),
     [
-        ({}, "steps of GRPO"),
+        ({}, "steps of GRPO on what episodes earned"),
+        ({"credit": "teacher"}, "steps of on-policy distillation on what a teacher says of its tokens"),
         ({"credit": "gae"}, "steps of PPO"),
         ({"credit": "anchor", "advantage": "rloo"}, "steps of GiGPO"),
         ({"advantage": "reinforce_pp"}, "steps of REINFORCE++"),

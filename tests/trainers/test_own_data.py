@@ -149,7 +149,9 @@ def test_a_model_is_fine_tuned_on_data_alone(
     assert not (run / "evaluation.json").exists()
     assert {path.name for path in (run / "models").iterdir()} == {"primed"}
     page = write_report(run).read_text()
-    assert "Held-out loss, in nats per token: " in page
+    (losses,) = page.split("<h1>Held-out loss, in nats per token: ")[1:]
+    assert losses.partition(".</h1>")[0].endswith(" after 3 steps"), "one measurement is told once"
+    assert "," not in losses.partition("</h1>")[0]
     assert load_config(run / "config.toml") == config
     for changes, problem in (
         ({"sft": {"steps": 3}}, "Add .environment. with an id, .* or sft.data"),

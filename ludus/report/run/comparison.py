@@ -153,12 +153,15 @@ def _two_sided(rows: Sequence[Row]) -> Verdict:
 def _by_loss(run: Run) -> Verdict:
     """Of a run on data alone, which has nothing to play."""
     remarks = ("There is no environment to evaluate the model in.",)
-    last, unit = (run.preferences, "pair") if run.preferences.steps else (run.sft, "token")
+    last, unit = (run.preferences, "per pair") if run.preferences.steps else (run.sft, "in nats per token")
     if "heldout_loss" not in last.columns:
         return Verdict("Trained on data; none of it is held out.", remarks)
-    _, losses = last.columns["heldout_loss"]
-    change = f"{number(losses[0])} at first, {number(losses[-1])} at the end"
-    return Verdict(f"Held-out loss, in nats per {unit}: {change}.", remarks)
+    points = [*zip(*last.columns["heldout_loss"], strict=True)]
+    change = ", ".join(
+        f"{number(loss)} after {counted(int(step), 'step')}"
+        for step, loss in dict.fromkeys((points[0], points[-1]))
+    )
+    return Verdict(f"Held-out loss, {unit}: {change}.", remarks)
 
 
 def _of_reward_model(worth: Mapping[str, Any]) -> Verdict:

@@ -23,7 +23,7 @@ class Model:
 def describe(run: Run) -> Model:
     """The final model, else the primed one, else, if none is saved yet, the one in the configuration."""
     path = str(run.config.get("model", {}).get("path", "small"))
-    name = "Small model made from scratch" if path == "small" else Path(path).name
+    name = "Small model made from scratch" if path == "small" else _name(Path(path))
     folder = saved_model(run.directory)
     if folder is None:
         return Model(name, "", 0)
@@ -52,6 +52,11 @@ def describe(run: Run) -> Model:
     ]
     shape = ", ".join(part for part in parts if part)
     return Model(name, shape, count)
+
+
+def _name(path: Path) -> str:
+    """A folder's or a hub's name; of a run's model also the run: RUN/models/final."""
+    return "/".join(path.parts[-3:]) if path.parts[-2:-1] == ("models",) else path.name
 
 
 def saved_model(directory: Path) -> Path | None:

@@ -35,6 +35,7 @@ SECTIONS = {
 """The kinds of measures below the outcome."""
 ALGORITHMS = {
     "gae": "PPO",
+    "teacher": "on-policy distillation",
     "anchor": "GiGPO",
     "rloo": "RLOO",
     "reinforce_pp": "REINFORCE++",
@@ -237,7 +238,9 @@ def _lede(run: Run, model: Model) -> str:
     if run.grpo.steps:
         planned = int(_setting(run, "grpo", "steps", run.grpo.steps))
         of = f" of {planned:,}" if planned > run.grpo.steps else ""
-        did.append(f"trained with {run.grpo.steps:,}{of} steps of {_algorithm(run)} on what episodes earned")
+        is_taught = _setting(run, "grpo", "credit", "group") == "teacher"
+        by = "what a teacher says of its tokens" if is_taught else "what episodes earned"
+        did.append(f"trained with {run.grpo.steps:,}{of} steps of {_algorithm(run)} on {by}")
     if run.reward_model.steps:
         kind = _setting(run, "reward_model", "kind", "outcome")
         did.append(f"trained with {counted(run.reward_model.steps, 'step')} to be a reward model ({kind})")
