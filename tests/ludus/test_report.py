@@ -32,6 +32,7 @@ from ludus.agents.small_model import SmallModelShape, build_small_model
 from ludus.agents.store import read_episodes, write_episodes
 from ludus.envs.chat import Message, image_part, text_part, tool_result
 from ludus.report import write_report
+from ludus.report.run.configuration import written
 from ludus.report.run.curves import draw_curves
 from ludus.report.run.files import read_run
 from ludus.report.run.gifs import LARGEST
@@ -458,6 +459,10 @@ def test_the_algorithm_and_who_demonstrated_are_named(run: Path, keys: dict[str,
     text = Page(run).text
     assert told in text
     assert "on demonstrations of the random agent" in text
+
+
+def test_an_empty_text_is_seen_in_the_configuration() -> None:
+    assert written({"separator": "", "kind": "process"}) == '{separator = "", kind = process}'
 
 
 def test_a_configuration_alone_has_a_report(run: Path) -> None:

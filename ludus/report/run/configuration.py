@@ -60,9 +60,9 @@ def _section(title: str, values: Mapping[str, Any], known: Mapping[str, FieldInf
 
 
 def written(value: Any) -> str:
-    """A value as in a TOML file, without quotes."""
+    """A value as in a TOML file, without quotes unless it is empty."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {written(item)}' for key, item in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(map(written, value))}]"
-    return value if isinstance(value, str) else json.dumps(value, default=str)
+    return value if value and isinstance(value, str) else json.dumps(value, default=str)

@@ -276,13 +276,12 @@ def _read_data(file: Path) -> dict[str, Any]:
 
 def _read_worth(file: Path) -> dict[str, Any]:
     try:
-        worth = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        worth: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     except ValueError as error:
         raise ReportError(
             f"{file}: not valid JSON ({error}); it was edited or damaged, delete it, and the report goes "
             "without what the reward model is worth"
         ) from None
-    assert isinstance(worth, dict)
     return worth
 
 
