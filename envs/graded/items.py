@@ -37,14 +37,14 @@ def read_items(source: str | Sequence[Mapping[str, Any]], answers: str = "") -> 
         DataError: a source cannot be read, holds nothing, or lacks the `id` by which it is joined.
         ModuleNotFoundError: the package `datasets`, which fetches from the hub, is not installed.
     """
-    found = tuple(Item(row.place, _plain(row.values)) for row in _rows(source))
+    found = tuple(Item(row.place, _plain(row)) for row in _rows(source))
     if not found:
         raise DataError(f"{source if isinstance(source, str) else 'items'}: there is no item in it")
     if not answers:
         return found
     more: dict[str, dict[str, Any]] = {}
     for row in _rows(answers):
-        values = _plain(row.values)
+        values = _plain(row)
         if (key := json.dumps(values.get("id"))) in more:
             raise DataError(f"{row.place}: the id {key} stands there twice; give each row an id of its own")
         more[key] = values
@@ -88,7 +88,19 @@ def _hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
         yield Row(f"{name}, {split} row {number}", dict(row))
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON data: dates and the like become texts."""
-    plain: dict[str, Any] = json.loads(json.dumps(values, default=str))
+def _plain(row: Row) -> dict[str, Any]:
+    """JSON data: dates and the like become texts.
+
+    Raises:
+        DataError: a text has half of a surrogate pair, which is no character.
+    """
+    written = json.dumps(row.values, default=str, ensure_ascii=False)
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        half = written[error.start]
+        raise DataError(
+            f"{row.place}: has half of a surrogate pair, {half!r}, which is no character; mend the text"
+        ) from None
+    plain: dict[str, Any] = json.loads(written)
     return plain

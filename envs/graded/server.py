@@ -1,6 +1,7 @@
 """Asks a server with OpenAI's interface: for an answer, or for an embedding."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -70,11 +71,12 @@ def embeddings(address: str, text: str) -> tuple[float, ...]:
     """
     answer = _ask(address, "embeddings", {"input": [text]})
     try:
-        return tuple(map(float, answer["data"][0]["embedding"]))
+        found = tuple(map(float, answer["data"][0]["embedding"]))
     except (KeyError, IndexError, TypeError, ValueError):
-        raise EnvironmentFault(
-            f"{address} answered without an embedding: {json.dumps(answer)[:200]}"
-        ) from None
+        found = ()
+    if not found or not all(map(math.isfinite, found)):
+        raise EnvironmentFault(f"{address} answered without an embedding: {json.dumps(answer)[:200]}")
+    return found
 
 
 def _ask(address: str, path: str, body: Mapping[str, Any]) -> Any:

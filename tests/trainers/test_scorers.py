@@ -219,6 +219,14 @@ def test_a_scorer_that_does_not_fit_its_environment_is_refused(
         ({"scorers": [{"name": "judge"}]}, r"\[scorers.judge\]"),
         ({"scorers": [{"judge": {"model": "m", "rubric": "r"}}] * 2}, '"judge" is taken'),
         ({"grpo": {"steps": 0}, "scorers": [{"judge": {"model": "m", "rubric": "r"}}]}, "reward of GRPO"),
+        (
+            {
+                "scorers": [{"judge": {"model": "m", "rubric": "r"}}],
+                "grpo": {"steps": 1, "credit": "teacher"},
+                "distillation": {"teacher": "t"},
+            },
+            "take weight = 0",
+        ),
         ({"scorers": [{"beside": "judge", "judge": {"model": "m", "rubric": "r"}}]}, "is the scorer itself"),
     ],
 )

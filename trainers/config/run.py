@@ -341,6 +341,11 @@ class RunConfig(Section):
                 "[[scorers]] add to the reward of GRPO, with rft.iterations = 0 and grpo.steps above 0; drop "
                 "them, or what is in their way"
             )
+        if self.grpo.credit == "teacher" and any(scorer.weight for scorer in self.scorers):
+            raise ValueError(
+                '[[scorers]] add to what an episode earns, which grpo.credit = "teacher" does not look at; '
+                "take weight = 0, which only measures, or drop them"
+            )
         if self.engine.kind == "vllm" and any(
             scorer.judge is not None and scorer.judge.engine.kind == "vllm" for scorer in self.scorers
         ):

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
+from ludus.envs.faults import EnvironmentFault
 from ludus.envs.graded.graders.base import PATTERN_S, Grade, Grader, TextGrader, compiles, shown
 from ludus.envs.graded.server import ServerAddress, embeddings
 from ludus.envs.graded.templates import Sample, TemplateText, fill
@@ -98,7 +99,10 @@ class TextSimilarity(TextGrader):
                 common = import_module("rapidfuzz.distance").LCSseq.similarity(left, right)
                 return _f1(common, len(left), len(right))
             case "cosine":
-                return _cosine(_embedding(self.embedder, answer), _embedding(self.embedder, reference))
+                vectors = [_embedding(self.embedder, text) for text in (answer, reference)]
+                if len(set(map(len, vectors))) > 1:
+                    raise EnvironmentFault(f"{self.embedder} gave embeddings of different lengths")
+                return _cosine(*vectors)
 
 
 class Regex(Grader):

@@ -176,6 +176,9 @@ def test_files_of_every_form_hold_the_same_items(tmp_path: Path) -> None:
     assert [item.values for item in joined] == [{"id": 1, "extra": "x"}]
     with pytest.raises(DataError, match="has no row with its id"):
         read_items(str(tmp_path / "rows.jsonl"), str(tmp_path / "answers.jsonl"))
+    (tmp_path / "half.jsonl").write_text('{"question": "\\ud800"}\n')
+    with pytest.raises(DataError, match="line 1: has half of a surrogate pair"):
+        read_items(str(tmp_path / "half.jsonl"))
     (tmp_path / "twice.jsonl").write_text('{"id": [1]}\n{"id": [1]}\n')
     with pytest.raises(DataError, match="line 2: the id \\[1\\] stands there twice"):
         read_items(str(tmp_path / "ids.jsonl"), str(tmp_path / "twice.jsonl"))

@@ -354,7 +354,8 @@ class _Judge(BaseHTTPRequestHandler):
         type(self).asked = asked
         if self.path.endswith("/embeddings"):
             vector = [asked["input"][0].count(letter) for letter in "abc"]
-            reply: Any = {"data": [{"embedding": vector}]}
+            broken = {"nan": [math.nan] * 3, "none": [], "longer": [*vector, 1]}
+            reply: Any = {"data": [{"embedding": broken.get(asked["input"][0], vector)}]}
         else:
             reply = {"choices": [{"message": {"content": type(self).answer}}]}
         body = json.dumps(reply).encode()
@@ -400,6 +401,9 @@ def test_cosine_of_an_embedder(judge: str) -> None:
     assert score({**grader, "embedder": judge}, "aab aab", item) == pytest.approx(1)
     assert score({**grader, "embedder": judge}, "abb", item) == pytest.approx(4 / 5)
     assert math.isclose(score({**grader, "embedder": judge}, "ccc", item), 0, abs_tol=1e-12)
+    for broken in ("nan", "none", "longer"):
+        with pytest.raises(EnvironmentFault, match="embedding"):
+            score({**grader, "embedder": judge}, broken, item)
 
 
 def test_braces_around_a_place_are_text() -> None:
