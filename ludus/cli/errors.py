@@ -66,6 +66,8 @@ def _unwritable(error: OSError) -> Problem | None:
         return Problem(f"a file passed the allowed size{where}: raise the limit (`ulimit -f unlimited`)", 1)
     if error.errno == errno.ENAMETOOLONG:
         return Problem(f"{str(error.filename)[:60]}… is longer than a file's name may be: give a path", 1)
+    if error.errno == errno.ENOTDIR and error.filename:
+        return Problem(f"{error.filename} goes through a file as if it were a folder: choose another path", 1)
     if error.errno in _NO_ACCESS and error.filename:
         return Problem(f"cannot write or read {error.filename} ({error.strerror}): check its permissions", 1)
     return None

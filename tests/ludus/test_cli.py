@@ -234,6 +234,8 @@ def test_subclasses_of_user_error_choose_their_exit_code(run: Run, monkeypatch: 
             "no space left on the disk while writing /x/y",
         ),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "no space left"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/x/y"), "/x/y goes through a file"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000), "longer than a file's name may be"),
     ],
 )
 def test_a_disk_that_cannot_be_written_is_the_users_to_mend(error: OSError, words: str) -> None:
