@@ -195,6 +195,8 @@ def test_training_is_the_plain_forward_and_its_gradients(
     kept = TokenRows(rows)
     assert [row.pictures for row in kept.take([3, 1])] == [rows[3].pictures, rows[1].pictures]
     assert kept[2].ids == rows[2].ids
+    other = TokenRows([replace(row, pictures=row.pictures[:1] * len(row.pictures)) for row in rows])
+    assert other.digest != kept.digest
 
     parameters = dict(loaded.model.named_parameters())
     weights = torch.linspace(0.5, 1.5, sum(map(sum, (row.sampled for row in rows))))

@@ -48,6 +48,8 @@ class TokenRows(Sequence[TrainingSequence]):
         found = hashlib.sha256()
         for part in (self._ids, self._sampled, self._ends):
             found.update(bytes(part))
+        for row, pictures in self._shown.items():
+            found.update(repr((row, pictures)).encode())
         return found.hexdigest()
 
     def __len__(self) -> int:
