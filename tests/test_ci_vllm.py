@@ -50,7 +50,7 @@ def script(tmp_path: Path) -> Path:
     model.parent.mkdir(parents=True)
     model.touch()
     (tmp_path / "build/vllm/installed").write_text(package.split("=", 1)[1].split()[0] + "\n")
-    (tmp_path / "build/vllm/ludus").write_text("requirement\npytest\npytest-timeout\n")
+    (tmp_path / "build/vllm/ludus").write_text("requirement\npytest\npytest-timeout\nhypothesis\n")
     return script
 
 
