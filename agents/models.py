@@ -165,8 +165,8 @@ def load_format(path_or_name: str | Path) -> ChatFormat:
     _, transformers = import_train_extra()
     with quiet_transformers():
         found = _find(path_or_name)
-        config = _base(path_or_name, found)[1] / "config.json"
-        sees = json.loads(config.read_text(encoding="utf-8")).get("model_type") in FAMILIES
+        name, base = _base(path_or_name, found)
+        sees = _read_config(base, name).get("model_type") in FAMILIES
         folder = _tokenizer_folder(path_or_name, found)
         tokenizer = _load_tokenizer(transformers, folder, path_or_name)
         generation = None
@@ -437,6 +437,14 @@ def _load_tokenizer(transformers: Any, folder: Path, name: str | Path) -> Any:
     return tokenizer
 
 
+def _read_config(folder: Path, name: str | Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ModelLoadError(f"{name}: config.json is not JSON ({error}): fetch or save it anew") from error
+    return config
+
+
 def _load_weights(
     torch: Any, transformers: Any, folder: Path, name: str | Path, dtype: str, is_reward: bool
 ) -> Any:
@@ -445,7 +453,7 @@ def _load_weights(
     if not any(folder.glob("*.safetensors")):
         raise ModelLoadError(f"{name} has no *.safetensors: save the weights with model.save_pretrained")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = _read_config(folder, name)
         auto, more = auto_model(transformers, config.get("model_type")), dict[str, int]()
         if is_reward:
             _refuse_labels(config, name)
@@ -453,8 +461,6 @@ def _load_weights(
         model, info = auto.from_pretrained(
             folder, dtype=getattr(torch, dtype), output_loading_info=True, local_files_only=True, **more
         )
-    except json.JSONDecodeError as error:
-        raise ModelLoadError(f"{name}: config.json is not JSON ({error}): fetch or save it anew") from error
     except SafetensorError as error:
         raise ModelLoadError(
             f"{name}: its weights are corrupt or cut short ({first_line(error)}): fetch or save them anew"

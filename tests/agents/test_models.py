@@ -113,6 +113,8 @@ def test_a_folder_without_a_model(folder):
 def test_config_that_is_no_json(folder):
     (folder / "config.json").write_text('{"model_type": ')
     refused(folder, "config.json is not JSON|cannot be read")
+    with pytest.raises(ModelLoadError, match=r"config\.json is not JSON"):
+        load_format(folder)
 
 
 def test_an_architecture_that_is_no_causal_model(folder):
