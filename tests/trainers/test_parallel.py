@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from ludus.trainers.parallel.memory import Layout, nameless_file
 from ludus.trainers.parallel.play import play, split_groups
 from ludus.trainers.parallel.team import Team, deal
 from ludus.trainers.run.job import train
+from ludus.trainers.run.policy import load_policy
 
 from .conftest import changed
 from .test_forward import make_rows
@@ -140,6 +142,28 @@ def test_what_breaks_in_another_process_is_told_here_and_leaves_none_behind(
             team.map(break_down, ["fine", part])
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+def test_a_model_that_is_done_with_takes_no_memory(two: RunConfig, tiny_folder: Path) -> None:
+    """That of the next phase is loaded then: both at once would be the peak of a run."""
+    policy = load_policy(tiny_folder, two)
+    before = weakref.ref(policy.model)
+    with Team(two) as team:
+        with team.computing_with(policy):
+            (_, (process, mapped)) = team.map(process_and_mappings, [None, None])
+        assert mapped
+        del policy
+        assert before() is None
+        assert not mappings(process)
+
+
+def process_and_mappings(member: Member, part: None) -> tuple[int, int]:
+    return os.getpid(), mappings(os.getpid())
+
+
+def mappings(process: int) -> int:
+    """How many files in memory that are shared a process has mapped."""
+    return Path(f"/proc/{process}/maps").read_text().count("/memfd:ludus")
 
 
 def process_id(member: Member, part: None) -> int:

@@ -89,6 +89,11 @@ class Load:
     """Of those that are trained."""
 
 
+@dataclass(frozen=True)
+class Unload:
+    """The model is done with: its memory is given back."""
+
+
 def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
     """Model and tokenizer, without the parameters."""
     places = {id(parameter): place for place, parameter in enumerate(parameters)}
@@ -149,21 +154,28 @@ def _serve(connection: Connection, config: RunConfig) -> None:
         while True:
             received = pickle.loads(connection.recv_bytes())
             try:
-                if isinstance(received, Load):
+                if isinstance(received, Load | Unload):
                     opened.close()
-                    member, answer = Member(_unpickled(received, config), config), None
+                    member, answer = None, None
+                if isinstance(received, Load):
+                    member = Member(_unpickled(received, config), config)
                     opened.enter_context(closing(member))
-                else:
+                elif not isinstance(received, Unload):
                     function, part = received
                     assert member is not None, "a model is loaded first"
-                    for parameter in member.policy.model.parameters():
-                        if parameter.grad is not None:
-                            parameter.grad.zero_()  # in the memory that is shared
+                    _zero_gradients(member)
                     answer = function(member, part)
             except Exception as error:
                 connection.send_bytes(pickle.dumps((None, _sendable(error))))
             else:
                 connection.send_bytes(pickle.dumps((answer, None)))
+
+
+def _zero_gradients(member: Member) -> None:
+    """In the memory that is shared."""
+    for parameter in member.policy.model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.zero_()
 
 
 def _sendable(error: Exception) -> Exception:

@@ -20,7 +20,7 @@ from ludus.agents.models import LoadedModel
 from ludus.tools.errors import UserError
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
-from ludus.trainers.parallel.member import Function, Load, Member, pickled
+from ludus.trainers.parallel.member import Function, Load, Member, Unload, pickled
 from ludus.trainers.parallel.memory import Layout, nameless_file
 
 _EXIT_SECONDS = 5.0
@@ -50,8 +50,8 @@ class Team:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.close()
+        while self._processes:
+            self._processes.pop().close()
 
     @contextmanager
     def computing_with(self, policy: LoadedModel) -> Iterator[None]:
@@ -62,6 +62,12 @@ class Team:
             self._share(policy)
         with closing(self._member):
             yield
+        # Its weights are not to be in memory beside those of the model that comes next.
+        self._member, self._trained, self._gradients = None, [], []
+        for process in self._processes:
+            process.send(Unload())
+        for process in self._processes:
+            process.receive()
 
     def _share(self, policy: LoadedModel) -> None:
         parameters = list(policy.model.parameters())
