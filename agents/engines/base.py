@@ -1,6 +1,6 @@
 """The engine protocol: token ids in, sampled token ids out, one session per episode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -49,6 +49,8 @@ class Sampling:
     top_k: int = 0
     """0 means no limit."""
     min_p: float = 0.0
+    likeliest: int = 0
+    """Of how many of the likeliest ids log-probabilities are told beside each sampled id; see `Tokens`."""
 
     @property
     def is_truncated(self) -> bool:
@@ -59,6 +61,36 @@ class Sampling:
         """How many tokens may be sampled after a prompt; 0 or less where the context is full. Nothing cuts a
         prompt: its completion is empty then, and its episode ends with `limit:tokens`."""
         return min(self.max_tokens, max_context - prompt_tokens)
+
+
+def refuse_likeliest(sampling: Sampling, who: str) -> None:
+    """For engines that do not tell the likeliest ids.
+
+    Raises:
+        EngineError: they are asked for.
+    """
+    if sampling.likeliest:
+        raise EngineError(
+            f'{who} tells the log-probability of the sampled token alone: set engine.kind = "embedded"'
+        )
+
+
+Likeliest = tuple[tuple[int, float], ...]
+"""Ids and their log-probabilities, the likeliest first; none that could not be drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Sampled tokens, in order: a part of a completion."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    likeliest: tuple[Likeliest, ...] = ()
+    """Where each id was drawn; empty unless `Sampling.likeliest` asks for them."""
+
+
+Told = Callable[[Tokens], object]
+"""Is called in the event loop with what was sampled since its last call; it must not raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +104,34 @@ class Completion:
     """The ids that each was drawn among; None where that was all of them, or the engine does not tell."""
     cached_tokens: int = 0
     """Those of the context whose keys and values were found in a cache; 0 where the engine does not count."""
+    likeliest: tuple[Likeliest, ...] = ()
+    """As in `Tokens`."""
+
+    @property
+    def tokens(self) -> Tokens:
+        return Tokens(self.ids, self.logprobs, self.likeliest)
 
 
 class Session(Protocol):
     """One episode's place in the engine, which may cache what it computed for the ids seen so far."""
 
     async def generate(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        pictures: Sequence[str] = (),
+        told: Told | None = None,
     ) -> Completion:
         """Continue `ids`, the whole context, among which are these pictures (data URLs). A caching engine
         computes only what differs from the last call's context. A context without room gives an empty
         completion with finish "length".
 
         The tokens depend only on (weights, ids, sampling, seed), whatever else is in the batch.
+
+        Args:
+            told: hears of all tokens before the completion is returned: of each as soon as it is sampled,
+                where the engine computes here token by token.
 
         Raises:
             EngineFault: what computes the tokens broke.

@@ -30,6 +30,7 @@ class EmbeddedEngine(ScheduledEngine):
     """
 
     sees = True
+    tells_likeliest = True
 
     def __init__(
         self,

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ludus.agents.engines.answers import BadAnswer, read_ids, read_logprobs
-from ludus.agents.engines.base import Completion, EngineError, EngineFault, Sampling, refuse_pictures
+from ludus.agents.engines.base import (
+    Completion,
+    EngineError,
+    EngineFault,
+    Sampling,
+    Told,
+    refuse_likeliest,
+    refuse_pictures,
+)
 from ludus.agents.engines.server import ContextTooLong, MalformedOutput, OpenAIServer
 
 
@@ -84,7 +92,12 @@ class OpenAISession:
     engine: OpenAIEngine
 
     async def generate(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        pictures: Sequence[str] = (),
+        told: Told | None = None,
     ) -> Completion:
         """Continue `ids`. A context without room gives an empty completion with finish "length".
 
@@ -92,11 +105,12 @@ class OpenAISession:
             EngineFault: the server did not answer in several attempts.
             ServerRefusal: it will not answer this prompt.
             EngineError: it gives no ids, or its log-probabilities are not those of `sampling`, or there are
-                pictures.
+                pictures, or it is to tell the likeliest ids.
             UserError: it refuses to answer.
         """
         engine = self.engine
         refuse_pictures(pictures, f"{engine.server.name}, given token ids,")
+        refuse_likeliest(sampling, engine.server.name)
         plain = not sampling.is_truncated and sampling.temperature in (0, 1)
         if not (engine.processed_logprobs or plain):
             raise EngineError(
@@ -109,7 +123,7 @@ class OpenAISession:
         if room <= 0:
             return empty
         try:
-            return await engine.server.post(
+            completion = await engine.server.post(
                 "completions",
                 _request(ids, sampling, room, seed),
                 lambda answer: _completion(answer, ids, sampling, engine.server.name),
@@ -119,6 +133,9 @@ class OpenAISession:
             return empty
         except MalformedOutput as failure:  # it was asked for ids alone
             raise EngineFault(str(failure)) from failure
+        if told is not None:
+            told(completion.tokens)
+        return completion
 
     def rest(self) -> None:
         pass

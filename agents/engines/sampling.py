@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ludus.agents.engines.base import Sampling
+from ludus.agents.engines.base import Likeliest, Sampling
 from ludus.agents.kept import Ids
 
 
@@ -73,6 +73,8 @@ class Drawn(NamedTuple):
     """float32, under `distribution`."""
     kept: Sequence[Ids]
     """The ids that each was drawn among; empty where that was all of them."""
+    likeliest: Sequence[Likeliest]
+    """As many as `Sampling.likeliest` says, of each row; empty where that is 0."""
 
 
 def draw(logits_NV: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> Drawn:
@@ -89,7 +91,17 @@ def draw(logits_NV: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray) ->
         # share
         ids_N = torch.searchsorted(cumulative_NV, targets_N1, right=True)[:, 0]
     kept = _kept(logprobs_NV) if _cuts(sampling, logprobs_NV.shape[-1]) else ()
-    return Drawn(ids_N, logprobs_NV.gather(1, ids_N[:, None])[:, 0], kept)
+    likeliest = _likeliest(logprobs_NV, sampling.likeliest) if sampling.likeliest else ()
+    return Drawn(ids_N, logprobs_NV.gather(1, ids_N[:, None])[:, 0], kept, likeliest)
+
+
+def _likeliest(logprobs_NV: torch.Tensor, most: int) -> Sequence[Likeliest]:
+    top = logprobs_NV.topk(min(most, logprobs_NV.shape[-1]), dim=-1)
+    rows = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return [
+        tuple((id, value) for id, value in zip(ids, values, strict=True) if value > -torch.inf)
+        for ids, values in rows
+    ]
 
 
 def _kept(logprobs_NV: torch.Tensor) -> Sequence[Ids]:

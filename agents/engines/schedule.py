@@ -19,7 +19,14 @@ from collections.abc import Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from ludus.agents.engines.base import Completion, EngineError, Sampling, refuse_pictures
+from ludus.agents.engines.base import (
+    Completion,
+    EngineError,
+    Sampling,
+    Told,
+    refuse_likeliest,
+    refuse_pictures,
+)
 from ludus.agents.engines.steps import Request
 from ludus.agents.families import Reach
 from ludus.agents.kept import KeptSets
@@ -77,7 +84,12 @@ class EngineSession:
         self.closed = False
 
     async def generate(
-        self, ids: Sequence[int], sampling: Sampling, seed: int, pictures: Sequence[str] = ()
+        self,
+        ids: Sequence[int],
+        sampling: Sampling,
+        seed: int,
+        pictures: Sequence[str] = (),
+        told: Told | None = None,
     ) -> Completion:
         """Continue `ids`, the whole context. Only the ids after the longest prefix shared with this session's
         cache are computed. A context without room gives an empty completion with finish "length".
@@ -85,10 +97,12 @@ class EngineSession:
         Raises:
             ValueError: no ids, or a `max_tokens` below 1.
             RuntimeError: the session is closed or busy with another call, or the engine is asleep.
-            EngineError: there are pictures, and the engine takes none.
+            EngineError: there are pictures, and the engine takes none, or it does not tell the likeliest ids.
         """
         if not self._engine.sees:
             refuse_pictures(pictures, type(self._engine).__name__)
+        if not self._engine.tells_likeliest:
+            refuse_likeliest(sampling, type(self._engine).__name__)
         if self.closed or self.request is not None:
             raise RuntimeError(
                 f"this session is {'closed' if self.closed else 'busy with another generate()'}"
@@ -105,7 +119,7 @@ class EngineSession:
             return Completion((), (), "length", engine.weights_version)
         future: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         request = self.request = Request(
-            self.number, list(ids), sampling, seed, room, future, tuple(pictures)
+            self.number, list(ids), sampling, seed, room, future, tuple(pictures), told
         )
         try:
             engine._arrived()
@@ -148,6 +162,8 @@ class ScheduledEngine:
 
     sees = False
     """Whether it takes pictures."""
+    tells_likeliest = False
+    """Whether it can do what `Sampling.likeliest` asks for."""
 
     def __init__(self, batch: Batch, max_context: int, patience_s: float) -> None:
         self._batch = batch
@@ -226,7 +242,8 @@ class ScheduledEngine:
             raise RuntimeError(f"{what} while completions were being generated: wait for them")
 
     # The schedule: all in the event loop, but for the passes. Round and round: wait until all sessions are
-    # here, give them rows, compute until a completion is finished or somebody comes or goes, deliver.
+    # here, give them rows, compute until a completion is finished or somebody comes or goes, deliver. Where
+    # somebody is told of every token, an interrupt that is there already ends the computing after a pass.
 
     def _arrived(self) -> None:
         self._interrupt.set()
@@ -285,7 +302,10 @@ class ScheduledEngine:
         return False
 
     async def _run_in_thread(self) -> None:
-        self._interrupt.clear()
+        if any(request.told for request in self._waiting()):
+            self._interrupt.set()
+        else:
+            self._interrupt.clear()
         running = asyncio.get_running_loop().run_in_executor(self._thread, self._batch.run, self._interrupt)
         self._running = True
         try:
@@ -301,7 +321,10 @@ class ScheduledEngine:
     def _deliver(self) -> None:
         for row in self._batch.rows:
             request = row.request
-            if request is not None and request.finish and not request.future.done():
+            if request is None or request.future.done():
+                continue
+            request.tell()
+            if request.finish:
                 row.request = None
                 session = self._sessions[request.session]
                 session.request, session.away_since = None, time.monotonic()
@@ -313,6 +336,7 @@ class ScheduledEngine:
                         self._weights_version,
                         KeptSets.of(request.kept) if request.kept else None,
                         request.cached,
+                        tuple(request.likeliest),
                     )
                 )
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from ludus.agents.attention import computing_with
-from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.base import Completion, EngineError, Likeliest, Sampling, Tokens, Told
 from ludus.agents.engines.fused import FusedForward, can_fuse
 from ludus.agents.engines.sampling import draw, uniforms
 from ludus.agents.engines.slots import ATTENTION, Ints, SlotStore, Step
@@ -50,12 +50,25 @@ class Request:
     future: "asyncio.Future[Completion]"
     pictures: tuple[str, ...] = ()
     """The pictures whose tokens are among the ids, as data URLs."""
+    told: Told | None = None
+    """Who hears of every token, if somebody does."""
     new_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     kept: list[Ids] = field(default_factory=list)
     """What each new id was drawn among; empty where that was all ids."""
+    likeliest: list[Likeliest] = field(default_factory=list)
+    """Where each new id was drawn; empty unless they are asked for."""
     cached: int = 0
     """Of `ids`, those that were found in a cache, if anybody counts them."""
+    _heard: int = 0
+    """How many of the new ids were told."""
+
+    def tell(self) -> None:
+        """Tell who wants to hear of them which ids are new; in the event loop, while nothing is computed."""
+        new, self._heard = slice(self._heard, None), len(self.new_ids)
+        if self.told is not None and self.new_ids[new]:
+            ids, logprobs = tuple(self.new_ids[new]), tuple(self.logprobs[new])
+            self.told(Tokens(ids, logprobs, tuple(self.likeliest[new])))
 
     @property
     def finish(self) -> Literal["stop", "length", ""]:
@@ -295,6 +308,8 @@ class Draws:
             drawn_2N[:, places] = both.tolist()  # as tensors without numbers have, too
             for place, kept in zip(places, drawn.kept, strict=False):
                 self._requests[place].kept.append(kept)
+            for place, likeliest in zip(places, drawn.likeliest, strict=False):
+                self._requests[place].likeliest.append(likeliest)
             self.finished |= bool(np.isin(drawn_2N[0, places], stops).any())
         self._drawn.append(drawn_2N)
         self._counter_N += 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ludus.agents.engines import steps
-from ludus.agents.engines.base import Completion, EngineError, Sampling
+from ludus.agents.engines.base import Completion, EngineError, Sampling, Tokens
 from ludus.agents.engines.embedded import EmbeddedEngine
 from ludus.agents.engines.sampling import distribution
 from ludus.agents.engines.schedule import EngineSession
@@ -462,6 +462,29 @@ def test_requests_of_different_sampling_share_a_batch(model: Any) -> None:
     mixed = together(*(play(engine, start, sampling, seed=5) for sampling in samplings))
     for sampling, (context, _) in zip(samplings, mixed, strict=True):
         assert together(play(engine, start, sampling, seed=5))[0][0] == context
+
+
+def test_who_listens_is_told_every_token_and_nobody_gets_others(model: Any) -> None:
+    """While another one, who does not listen, shares the batch."""
+    sampling = Sampling(max_tokens=9, likeliest=4, top_k=3)
+    engine, (one, other) = EmbeddedEngine(model), prompts(5, 12)
+    told: list[Tokens] = []
+
+    async def listening() -> Completion:
+        with engine.session() as session:
+            return await session.generate(one, sampling, 3, told=told.append)
+
+    heard, _ = together(listening(), play(engine, other, turns=2))
+    assert [len(tokens.ids) for tokens in told] == [1] * 9
+    assert sum((tokens.ids for tokens in told), ()) == heard.ids
+    assert sum((tokens.logprobs for tokens in told), ()) == heard.logprobs
+    assert sum((tokens.likeliest for tokens in told), ()) == heard.likeliest
+    ((_, (alone,)),) = together(play(engine, one, sampling, 3, turns=1))
+    assert alone.ids == heard.ids
+    for id, logprob, likeliest in zip(heard.ids, heard.logprobs, heard.likeliest, strict=True):
+        assert len(likeliest) == 3  # no more could be drawn
+        assert dict(likeliest)[id] == pytest.approx(logprob)
+        assert [value for _, value in likeliest] == sorted((v for _, v in likeliest), reverse=True)
 
 
 def test_memory_is_given_back_when_the_last_session_closes(model: Any) -> None:
