@@ -23,11 +23,29 @@ class Prompt:
     """The pictures whose tokens are among these ids (`ludus.agents.picture_ids`), as data URLs."""
 
 
+@dataclass(frozen=True, slots=True)
+class ReplyForm:
+    """What a reply looks like while it is being written."""
+
+    opened: str = ""
+    """The text with which the prompt has begun it, which is a part of the reply as a message."""
+    thinks: bool = False
+    """Whether thinking at its beginning is apart from its words, in the model's chat template."""
+    marks: tuple[str, ...] | None = ()
+    """Where one of these begins, a call may begin; before that, all is words. None: words cannot be told from
+    the rest before the reply is complete."""
+
+
 class ChatFormat(Protocol):
     stop_ids: tuple[int, ...]
     """Ids that end an assistant turn; a complete assistant turn ends with one of them."""
     pad_id: int
     vocab_size: int
+
+    @property
+    def sees(self) -> bool:
+        """Whether prompts have the messages' pictures; else each is `[image]`."""
+        ...
 
     def first_prompt(self, messages: Chat, tools: Sequence[Any] = ()) -> Prompt:
         """Messages of `reset`, rendered up to where the assistant begins to speak."""
@@ -48,6 +66,15 @@ class ChatFormat(Protocol):
     def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
         """The assistant message, with `tool_calls` if it calls tools. Arguments are objects; those of a
         malformed call are the text in their place. Never raises."""
+        ...
+
+    def reply_form(self, tools: Sequence[Any] = ()) -> ReplyForm:
+        """Of the replies that `parse` reads with these tools."""
+        ...
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of ids as `parse` reads it. That of the first of them is its beginning, but for U+FFFD at
+        the end, which stands for a character that is not complete."""
         ...
 
     def decode(self, ids: Sequence[int]) -> list[str]:

@@ -83,6 +83,11 @@ class ChatTemplate:
         """Of the tokenizer, for a person."""
         return self.tokenizer.name_or_path or type(self.tokenizer).__name__
 
+    @property
+    def source(self) -> str:
+        """Of the template, or of all templates of the tokenizer."""
+        return self.control.source
+
     def render(self, messages: Chat, tools: Sequence[Any], style: Style, generate: bool = True) -> str:
         """The text of a conversation, with the control tokens that its messages spell broken.
 

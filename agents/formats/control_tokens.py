@@ -32,7 +32,7 @@ class ControlTokens:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         templates = tokenizer.chat_template
-        source = templates if isinstance(templates, str) else "".join(templates.values())
+        source = self.source = templates if isinstance(templates, str) else "".join(templates.values())
         control = {
             token.content
             for token in tokenizer.added_tokens_decoder.values()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from ludus.agents.formats.base import FormatError, Prompt
+from ludus.agents.formats.base import FormatError, Prompt, ReplyForm
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
 from ludus.agents.formats.calls.literals import read_call, signature, write_call
 from ludus.agents.formats.calls.reply import ParsedReply, calls_of, message
@@ -111,6 +111,8 @@ class SmallFormat:
         self.pad_id: int = vocabulary[PAD]
         self.vocab_size: int = len(self._bytes)
 
+    sees = False
+
     @staticmethod
     def fits(tokenizer: Any) -> bool:
         """Whether a tokenizer uses this format."""
@@ -133,8 +135,14 @@ class SmallFormat:
     def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
         ids = completion_text_ids(completion_ids, self.stop_ids)
         if not self._tool_ids or self._tool_ids[1] not in ids:
-            return assistant(self._decode_text(ids))
+            return assistant(self.text(ids))
         return message(self._parse_calls(ids))
+
+    def reply_form(self, tools: Sequence[Any] = ()) -> ReplyForm:
+        return ReplyForm(marks=(CALL,) if self._tool_ids else ())
+
+    def text(self, ids: Sequence[int]) -> str:
+        return b"".join(self.pieces(ids)).decode("utf-8", errors="replace")
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [self._texts[id] if id < self.vocab_size else "\ufffd" for id in ids]
@@ -182,16 +190,13 @@ class SmallFormat:
         _, begin, end = self._tool_ids
         texts, calls = [], []
         starts = [position for position, id in enumerate(ids) if id == begin]
-        texts.append(self._decode_text(ids[: starts[0]]).removesuffix("\n"))
+        texts.append(self.text(ids[: starts[0]]).removesuffix("\n"))
         for start, next_start in zip(starts, [*starts[1:], len(ids)], strict=True):
             inside = ids[start + 1 : next_start]
             length = inside.index(end) if end in inside else len(inside)
-            calls.append(read_call(self._decode_text(inside[:length])))
-            texts.append(self._decode_text(inside[length + 1 :]).removeprefix("\n").removesuffix("\n"))
+            calls.append(read_call(self.text(inside[:length])))
+            texts.append(self.text(inside[length + 1 :]).removeprefix("\n").removesuffix("\n"))
         return ParsedReply("\n".join(text for text in texts if text), tuple(calls))
-
-    def _decode_text(self, ids: Sequence[int]) -> str:
-        return b"".join(self.pieces(ids)).decode("utf-8", errors="replace")
 
     def _text_ids(self, text: str) -> list[int]:
         # No token crosses the end of a line, so lines are encoded separately: the rows of a board, most of

@@ -8,10 +8,10 @@ from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
-from ludus.agents.formats.base import FormatError, Prompt
+from ludus.agents.formats.base import FormatError, Prompt, ReplyForm
 from ludus.agents.formats.byte_level import byte_of_character, completion_text_ids, display
 from ludus.agents.formats.calls.registry import FORMATS
-from ludus.agents.formats.calls.reply import Call, calls_of
+from ludus.agents.formats.calls.reply import END_THINK, Call, calls_of
 from ludus.agents.formats.chat_template import ChatTemplate
 from ludus.agents.formats.control_tokens import whole
 from ludus.agents.formats.probing import ASKED, probe
@@ -21,6 +21,8 @@ from ludus.envs.chat import Chat, Message, assistant, content_images, content_te
 if TYPE_CHECKING:
     from ludus.agents.sight import PictureReader
 
+_REASONING = "reasoning_content"
+"""What templates call the thinking of an assistant's message."""
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
 """A token that is one byte, in SentencePiece's form."""
 
@@ -84,6 +86,10 @@ class TemplateFormat:
             )
         self.pad_id: int = self.stop_ids[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
 
+    @property
+    def sees(self) -> bool:
+        return self._pictures is not None
+
     def first_prompt(self, messages: Chat, tools: Sequence[Any] = ()) -> Prompt:
         text = self._render(messages, tools)
         if tools and text == self._render(messages, ()):
@@ -137,11 +143,22 @@ class TemplateFormat:
 
     def parse(self, completion_ids: Sequence[int], tools: Sequence[Any] = ()) -> Message:
         style, said = self._style, completion_text_ids(completion_ids, self.stop_ids)
-        text = style.opened + self._template.decode(said)
+        text = style.opened + self.text(said)
         if style.calls is None or not (tools or style.is_framed):
             return assistant(text)
         reply = style.calls.read(text, tools)
         return reply if tools or not reply.get("tool_calls") else assistant(text)
+
+    def reply_form(self, tools: Sequence[Any] = ()) -> ReplyForm:
+        style = self._style
+        if style.is_framed:
+            return ReplyForm(style.opened, thinks=True, marks=None)
+        marks = style.calls.marks if tools and style.calls is not None else ()
+        thinks = any(mark in self._template.source for mark in (END_THINK, _REASONING))
+        return ReplyForm(style.opened, thinks, marks)
+
+    def text(self, ids: Sequence[int]) -> str:
+        return self._template.decode(ids)
 
     def decode(self, ids: Sequence[int]) -> list[str]:
         return [display(self._piece(id)) for id in ids]

@@ -30,4 +30,6 @@ def _arguments(call: Call) -> str:
     return call.arguments if isinstance(call.arguments, str) else write_json(call.arguments)
 
 
-DEEPSEEK = CallFormat("deepseek", parse, render, separator="")
+DEEPSEEK = CallFormat(
+    "deepseek", parse, render, separator="", marks=("<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>")
+)

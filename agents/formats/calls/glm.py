@@ -31,4 +31,4 @@ def _render_one(call: Call) -> str:
     return f"<tool_call>{call.name}\n{inside}</tool_call>"
 
 
-GLM = CallFormat("glm", parse, render)
+GLM = CallFormat("glm", parse, render, marks=("<tool_call>",))

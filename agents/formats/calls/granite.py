@@ -22,4 +22,4 @@ def render(calls: Sequence[Call]) -> str:
     return TAG + write_json([plain(call) for call in calls]) if calls else ""
 
 
-GRANITE = CallFormat("granite", parse, render, separator="")
+GRANITE = CallFormat("granite", parse, render, separator="", marks=(TAG, "<tool_call>", "functools["))

@@ -44,4 +44,4 @@ def render(calls: Sequence[Call]) -> str:
     return "\n".join(f"{OPEN}\n{write_json(plain(call))}\n{CLOSE}" for call in calls)
 
 
-HERMES = CallFormat("hermes", parse, render)
+HERMES = CallFormat("hermes", parse, render, marks=(OPEN,))

@@ -38,4 +38,11 @@ def _arguments(call: Call) -> str:
     return call.arguments if isinstance(call.arguments, str) else write_json(call.arguments)
 
 
-KIMI = CallFormat("kimi", parse, render, separator="", id_for=id_for)
+KIMI = CallFormat(
+    "kimi",
+    parse,
+    render,
+    separator="",
+    id_for=id_for,
+    marks=("<|tool_calls_section_begin|>", "<|tool_call_begin|>"),
+)

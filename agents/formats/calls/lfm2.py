@@ -39,4 +39,4 @@ def render(calls: Sequence[Call]) -> str:
     return f"{OPEN}[{', '.join(map(write_call, calls))}]{CLOSE}" if calls else ""
 
 
-LFM2 = CallFormat("lfm2", parse, render, separator="")
+LFM2 = CallFormat("lfm2", parse, render, separator="", marks=(OPEN,))

@@ -91,4 +91,4 @@ def _calls(text: str, at: int) -> tuple[list[Call], int]:
             return calls, end
 
 
-LLAMA = CallFormat("llama", parse, render, separator="")
+LLAMA = CallFormat("llama", parse, render, separator="", marks=(TAG, "{"))

@@ -34,4 +34,4 @@ def _render_one(call: Call) -> str:
     return f'<invoke name="{call.name}">\n{inside}</invoke>'
 
 
-MINIMAX = CallFormat("minimax", parse, render)
+MINIMAX = CallFormat("minimax", parse, render, marks=("<minimax:tool_call>", '<invoke name="'))

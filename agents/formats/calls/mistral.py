@@ -87,5 +87,11 @@ def _named(text: str, at: int, tell_apart: bool) -> tuple[Call, int]:
 
 
 MISTRAL = CallFormat(
-    "mistral", parse, render, separator="", id_of=call_id, id_for=lambda call, _: valid_id(call.id)
+    "mistral",
+    parse,
+    render,
+    separator="",
+    id_of=call_id,
+    id_for=lambda call, _: valid_id(call.id),
+    marks=(TAG,),
 )

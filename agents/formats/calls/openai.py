@@ -82,4 +82,4 @@ def _is_call(value: Any) -> bool:
     return "name" in function and ("arguments" in function or "parameters" in function)
 
 
-OPENAI = CallFormat("openai", parse, render)
+OPENAI = CallFormat("openai", parse, render, marks=("[", "{", "```"))

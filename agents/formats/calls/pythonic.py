@@ -80,4 +80,4 @@ def _end_of_line(text: str, at: int) -> int:
     return closed.end() if closed else len(text)
 
 
-PYTHONIC = CallFormat("pythonic", parse, render)
+PYTHONIC = CallFormat("pythonic", parse, render, marks=("[", START))

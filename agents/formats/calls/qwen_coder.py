@@ -31,4 +31,4 @@ def _render_one(call: Call) -> str:
     return f"<tool_call>\n<function={call.name}>\n{inside}</function>\n</tool_call>"
 
 
-QWEN_CODER = CallFormat("qwen_coder", parse, render)
+QWEN_CODER = CallFormat("qwen_coder", parse, render, marks=("<function=", "<tool_call>"))

@@ -96,6 +96,8 @@ class CallFormat:
     id_for: Callable[[Call, int], str] = lambda call, place: call.id
     """The id of a call in the form that the format's chat templates accept, which the call may have already;
     `place`: how many calls the conversation had before."""
+    marks: tuple[str, ...] | None = None
+    """One of these stands where `parse` finds the first call, after white space at most; None: not known."""
     words: Callable[[str], str] | None = None
     """How the words of a reply are written, thinking between `<think>` and `</think>` at their beginning
     included, in a format in which they have marks of their own; `parse` reads them back."""
