@@ -26,11 +26,12 @@ TIMEOUT_S = 240
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A command, and the extra without which it is refused."""
+    """A command, and the extras without which it is refused."""
 
     command: str
     """Arguments of `ludus`; or Python, where it begins with `import`."""
-    extra: str | None = None
+    extras: str = ""
+    """Their names, with blanks between."""
     serves: bool = False
     """Whether it goes on until it is told to end, once it has said where it listens."""
 
@@ -53,6 +54,7 @@ TRIALS = (
         "train",
     ),
     Trial("eval ludus/Arithmetic-v0 --model run --episodes 2", "train"),
+    Trial("serve model run --port 0", "train serve", serves=True),
     Trial("import ludus.kernels; ludus.kernels.linear_logprob", "train"),
 )
 
@@ -116,15 +118,16 @@ def tried(python: Path, extra: str, has: "list[str] | tuple[()]") -> Iterator[st
     folder.mkdir()
     for trial in TRIALS:
         start = time.monotonic()
-        works = trial.extra is None or trial.extra in has
+        missing = [needed for needed in trial.extras.split() if needed not in has]
         code, output, errors = run(python, trial, folder)
         problem = None
-        if works and code != 0:
+        if not missing and code != 0:
             problem = f"failed with {code}: {(output + errors).strip()[-2000:]}"
-        elif not works and code in (0, None):
+        elif missing and code in (0, None):
             problem = "worked, though its extra is missing"
-        elif not works and not names(trial, errors):
-            problem = f"was not refused in one line that names ludus[{trial.extra}]: {errors.strip()[-2000:]}"
+        elif missing and not names(trial, missing, errors):
+            named = " or ".join(missing)
+            problem = f"was not refused in one line that names {named}: {errors.strip()[-2000:]}"
         print(
             f"   {time.monotonic() - start:5.1f} s  {trial.command}",
             "" if problem is None else " **",
@@ -134,11 +137,12 @@ def tried(python: Path, extra: str, has: "list[str] | tuple[()]") -> Iterator[st
             yield f"with the extra {extra}, `{trial.command}` {problem}"
 
 
-def names(trial: Trial, errors: str) -> bool:
-    """Whether the last line, and for a command the only line that tells of an error, names the extra."""
+def names(trial: Trial, missing: list[str], errors: str) -> bool:
+    """Whether the last line, and for a command the only line that tells of an error, names an extra that is
+    missing."""
     lines = errors.strip().splitlines()
     told = trial.command.startswith("import") or "Traceback" not in errors
-    return told and bool(lines) and f"ludus[{trial.extra}]" in lines[-1]
+    return told and bool(lines) and any(f"ludus[{extra}]" in lines[-1] for extra in missing)
 
 
 def run(python: Path, trial: Trial, folder: Path) -> tuple[int | None, str, str]:

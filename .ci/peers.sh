@@ -13,6 +13,7 @@ case "${1:-} ${2:-}" in
     "start inspect")        PACKAGES=(inspect_ai==0.3.285 datasets==5.2.0) ;;
     "start open_spiel")     PACKAGES=(open_spiel==2.0.2) ;;
     "start langchain")      PACKAGES=(langchain-community==0.4.2) ;;
+    "start chat_clients")   PACKAGES=(openai==3.57.0 langchain==1.5.2 langchain-openai==1.7.4 smolagents==1.26.0) ;;
     *) sed -n '2,7p' "$0" >&2; exit 2 ;;
 esac
 NAME=$2

@@ -18,6 +18,7 @@ from ludus.agents.formats.calls.reply import distinct_ids, read_json
 from ludus.agents.policy import Action
 from ludus.envs.chat import Message, content_text
 
+MALFORMED = "malformed"
 _MESSAGE = frozenset({"role", "content", "tool_calls", "function_call", "refusal", "tool_call_id"})
 _CALL = frozenset({"id", "type", "function"})
 _FUNCTION = frozenset({"name", "arguments"})
@@ -28,7 +29,7 @@ def wire_message(
 ) -> dict[str, Any]:
     """A message as servers expect it: arguments are the text of a JSON object, whatever the model wrote.
 
-    Malformed arguments go back under the key `malformed`: a server whose template reads the arguments refuses
+    Malformed arguments go back under the key `MALFORMED`: a server whose template reads the arguments refuses
     the whole conversation if it cannot read them.
 
     Args:
@@ -53,7 +54,7 @@ def _wire_call(call: Mapping[str, Any]) -> dict[str, Any]:
             read = read_json(arguments or "{}")
         except ValueError:
             read = None
-        arguments = read if isinstance(read, dict) else {"malformed": arguments}
+        arguments = read if isinstance(read, dict) else {MALFORMED: arguments}
     return {**call, "function": {**function, "arguments": json.dumps(arguments)}}
 
 

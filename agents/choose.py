@@ -83,8 +83,19 @@ def choose_policy(
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature)
     if model.startswith(URLS):
         policy = _served(model, sampling, seed, concurrency, server, written_calls, listener)
+    elif model.startswith(SCRIPTED):
+        policy = ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
     else:
-        policy = _local(model, sampling, seed, concurrency, engine, written_calls, day, patience_s)
+        policy = load_policy(
+            model,
+            sampling,
+            seed,
+            concurrency=concurrency,
+            section=engine,
+            written_calls=written_calls,
+            day=day,
+            patience_s=patience_s,
+        )
     return use(Instructed(policy, system) if system else policy)
 
 
@@ -131,18 +142,22 @@ def _served(
     return ChatPolicy(server, sampling, seed, written_calls=written_calls)
 
 
-def _local(
+def load_policy(
     model: str,
     sampling: Sampling,
-    seed: int,
-    concurrency: int,
-    section: "EngineSection | None",
-    written_calls: str,
-    day: datetime.date | None,
-    patience_s: float,
-) -> Policy:
-    if model.startswith(SCRIPTED):
-        return ScriptedPolicy(model.removeprefix(SCRIPTED), seed)
+    seed: int = 0,
+    *,
+    concurrency: int = 64,
+    section: "EngineSection | None" = None,
+    written_calls: str = "",
+    day: datetime.date | None = None,
+    patience_s: float = 2.0,
+) -> EnginePolicy:
+    """A model by its folder or its name on the hub; the arguments are those of `choose_policy`.
+
+    Raises:
+        UserError: it cannot be found, loaded or computed.
+    """
     from ludus.agents.engines.config import EngineSection, make_engine
     from ludus.agents.models import load_model
 

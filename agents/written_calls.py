@@ -19,7 +19,7 @@ from ludus.agents.formats.calls.reply import (
     thinking,
     write_json,
 )
-from ludus.envs.chat import Chat, Message, content_text, reply_text, system, user
+from ludus.envs.chat import Chat, Message, assistant, content_text, reply_text, system, user
 
 AUTO = "auto"
 _TAG = re.compile(r"<function=([^<>\n]{1,200})>\s*(?=\{)")
@@ -54,9 +54,13 @@ class WrittenCalls:
         return [
             user(f"<tool_response>\n{content_text(message)}\n</tool_response>")
             if message["role"] == "tool"
-            else message
+            else self.say(message)
             for message in messages
         ]
+
+    def say(self, message: Message) -> Message:
+        """A message whose calls are text."""
+        return assistant(named(self.format).write(message)) if message.get("tool_calls") else message
 
     def read(self, reply: Message) -> Message:
         """The reply with the calls found in its text."""

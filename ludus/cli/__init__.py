@@ -34,6 +34,7 @@ from ludus.cli.sandbox.build import SandboxBuild
 from ludus.cli.sandbox.check import SandboxCheck
 from ludus.cli.scaling.scaling import Scaling
 from ludus.cli.serve.mcp import ServeMcp
+from ludus.cli.serve.model import ServeModel
 from ludus.cli.serve.tools import ServeTools
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
@@ -72,6 +73,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "sandbox build": (SandboxBuild, "Make the image that programs run in with Docker."),
     "serve tools": (ServeTools, "Search, calendar, weather and mail, over HTTP."),
     "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
+    "serve model": (ServeModel, "A model, as OpenAI's chat interface."),
 }
 
 

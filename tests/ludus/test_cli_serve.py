@@ -163,7 +163,7 @@ def test_pages_in_browsers_and_strangers_are_refused() -> None:
         assert httpx.get(address, headers=own).headers["access-control-allow-origin"] == own["origin"]
 
 
-@pytest.mark.parametrize("command", ["tools", "mcp"])
+@pytest.mark.parametrize("command", ["tools", "mcp", "model"])
 def test_the_commands_explain_themselves(run: Run, command: str) -> None:
     printed = run("serve", command, "--help")
     assert printed.code == 0

@@ -7,6 +7,7 @@ import ipaddress
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,24 +31,33 @@ class Access:
     """Origins of web pages that may call it from a browser, as in `https://rig.example`."""
 
 
-def guarded(make: Callable[[], ASGIApp], access: Access) -> ASGIApp:
+Told = Callable[[int, str], Any]
+"""The body, as JSON, that tells a status and its reason."""
+
+
+def _reason(status: int, reason: str) -> Any:
+    """In the form that the services' own errors have."""
+    return {"error": True, "reason": reason}
+
+
+def guarded(make: Callable[[], ASGIApp], access: Access, told: Told = _reason) -> ASGIApp:
     """An application that answers only those who may call it. A page in a browser is refused unless its
     origin is allowed: its requests name the origin (`Origin`), or at least say that they are cross-site
     (`Sec-Fetch-Site`). A page whose own host name was pointed at this machine (DNS rebinding) still calls it
     by that name, so names must be allowed too.
     """
-    app = _WithToken(make(), access.token) if access.token else make()
+    app = _WithToken(make(), access.token, told) if access.token else make()
     if access.origins:
         # The token is checked inside: a browser's preflight request carries none.
         app = CORSMiddleware(
             app, allow_origins=access.origins, allow_methods=METHODS, allow_headers=["*"], max_age=600
         )
-    return _FromAllowed(app, access)
+    return _FromAllowed(app, access, told)
 
 
 class _FromAllowed:
-    def __init__(self, app: ASGIApp, access: Access) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, access: Access, told: Told) -> None:
+        self._app, self._told = app, told
         self._hosts = {"localhost", *(host.lower() for host in access.hosts)}
         self._origins = {origin.lower().rstrip("/") for origin in access.origins}
 
@@ -58,11 +68,14 @@ class _FromAllowed:
         hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
         if len(hosts) != 1 or not self._is_allowed(_name(hosts[0])):
             named = f"{hosts[0][:100]!r}" if hosts else "no host"
-            await _refuse(send, 421, f"{named} is no name of this server: start it with --allow-host")
+            reason = f"{named} is no name of this server: start it with --allow-host"
+            await _refuse(send, 421, self._told(421, reason))
         elif any(origin.lower() not in self._origins for origin in origins):
-            await _refuse(send, 403, f"pages of {origins[0][:100]!r} may not call: see --allow-origin")
+            reason = f"pages of {origins[0][:100]!r} may not call: see --allow-origin"
+            await _refuse(send, 403, self._told(403, reason))
         elif not origins and set(_all(scope, b"sec-fetch-site")) - {"same-origin", "none"}:
-            await _refuse(send, 403, "pages from elsewhere may not call: see --allow-origin")
+            reason = "pages from elsewhere may not call: see --allow-origin"
+            await _refuse(send, 403, self._told(403, reason))
         else:
             await self._app(scope, receive, send)
 
@@ -78,8 +91,8 @@ class _FromAllowed:
 
 
 class _WithToken:
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, token: str, told: Told) -> None:
+        self._app, self._told = app, told
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +100,8 @@ class _WithToken:
             await self._app(scope, receive, send)
         else:
             challenge = [(b"www-authenticate", b'Bearer, Basic realm="ludus", charset="UTF-8"')]
-            await _refuse(send, 401, "this server wants its token: Authorization: Bearer TOKEN", challenge)
+            reason = "this server wants its token: Authorization: Bearer TOKEN"
+            await _refuse(send, 401, self._told(401, reason), challenge)
 
     def _is_shown(self, given: Sequence[str]) -> bool:
         if len(given) != 1:
@@ -115,8 +129,8 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower().rstrip(".")
 
 
-async def _refuse(send: Send, status: int, reason: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-    body = json.dumps({"error": True, "reason": reason}).encode() + b"\n"
+async def _refuse(send: Send, status: int, told: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    body = json.dumps(told).encode() + b"\n"
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -22,6 +22,18 @@ GRACE_S = 1
 """How long pending calls may take when the server is told to stop; a fault can delay one by an hour."""
 
 
+class _Server(uvicorn.Server):
+    """Tells who wants to know of it that it ends, before it waits for pending calls."""
+
+    def __init__(self, config: uvicorn.Config, ending: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._ending = ending
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._ending()
+        await super().shutdown(sockets)
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; `port` 0 takes a free port.
 
@@ -57,6 +69,7 @@ def run(
     listening: socket.socket,
     workers: int = 1,
     announcement: str = "",
+    ending: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> None:
     """Serve an application until Ctrl-C or SIGTERM, which stops it cleanly.
@@ -65,6 +78,8 @@ def run(
         app: makes it; with several workers, each worker calls this, so it must be picklable.
         workers: the number of processes.
         announcement: printed as soon as a signal would stop the server cleanly.
+        ending: called when the server stops, to cut short what would take longer than the grace; with one
+            worker.
         options: of `uvicorn.Config`.
     """
     config = uvicorn.Config(
@@ -77,7 +92,7 @@ def run(
         workers=workers,
         **options,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, ending)
 
     def end(*_: Any) -> None:
         server.should_exit = True
