@@ -9,6 +9,12 @@ EXTRAS = {
 }
 """The modules that each extra installs."""
 
+MCP_MISSING = (
+    "MCP needs {}, which is not installed, or too old (openenv brings another mcp): pip install "
+    "'ludus[serve]', in an environment without openenv"
+)
+"""What is said where the SDK of the Model Context Protocol is not there as it is needed."""
+
 
 def how_to_install(module: str) -> str:
     """The command that installs a module: by its extra if it belongs to one."""

@@ -17,6 +17,7 @@ from ludus.envs.chat import Chat, content_text, part_image, part_text, transcrip
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.mcp.episodes import Episodes, NoEpisode, Step, Watcher
 from ludus.tools.errors import UserError
+from ludus.tools.extras import MCP_MISSING
 from ludus.tools.tool import Tool
 
 try:
@@ -26,8 +27,8 @@ try:
     from mcp.server.transport_security import TransportSecuritySettings
     from mcp.types.version import HANDSHAKE_PROTOCOL_VERSIONS
     from starlette.types import ASGIApp, Receive, Scope, Send
-except ModuleNotFoundError as error:
-    raise UserError(f"MCP needs {error.name}, which is not installed: pip install 'ludus[serve]'") from error
+except ImportError as error:
+    raise UserError(MCP_MISSING.format(error.name)) from error
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
 

@@ -1,8 +1,12 @@
 """`ludus check ID`: the conformance suite."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from ludus.cli.environments import make, resolve
+import tyro
+
+from ludus.cli.environments import make, require_chat, resolve
 from ludus.cli.options import Arguments, EnvironmentId
 from ludus.cli.values import parse_arguments
 
@@ -19,6 +23,13 @@ class Check:
     """The environment, such as ludus/Arithmetic-v0 or my_package.envs:mine/Guess-v0."""
     arg: Arguments = ()
     """A keyword argument for gym.make; the value as in TOML or JSON. May be given several times."""
+    surface: Annotated[
+        tuple[str, ...],
+        tyro.conf.UseAppendAction,
+        tyro.conf.arg(metavar="NAME", help_behavior_hint=""),
+    ] = ()
+    """In place of the checks, play it directly and through a surface, and compare all that is seen: copies,
+    mcp. May be given several times."""
 
     def execute(self) -> int:
         from rich import box
@@ -29,6 +40,8 @@ class Check:
         from ludus.envs.conformance import check
 
         arguments = parse_arguments(self.arg)
+        if self.surface:
+            return self._through(arguments)
         make(self.id, arguments).close()
         report = check(resolve(self.id), **arguments)
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -44,3 +57,21 @@ class Check:
         verdict = f"{failed} of {len(report.checks)} checks failed" if failed else "conforms"
         console.print(f"{report.environment}: {verdict}", style="bold red" if failed else "bold green")
         return 0 if report.passed else 1
+
+    def _through(self, arguments: Mapping[str, Any]) -> int:
+        from ludus.envs.conformance.surfaces import compare
+        from ludus.envs.conformance.surfaces.all import surface
+
+        env = make(self.id, arguments)
+        require_chat(env)
+        env.close()
+        different = False
+        for name in self.surface:
+            through = surface(name)
+            try:
+                found = compare(through, resolve(self.id), **arguments)
+            finally:
+                through.close()
+            print(found)
+            different |= not found.same
+        return int(different)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from ludus.tools.errors import ToolError, ToolFault, UserError
+from ludus.tools.extras import MCP_MISSING
 from ludus.tools.tool import Tool
 
 try:
@@ -25,11 +26,11 @@ try:
     import httpx2
     import mcp
     import pydantic
-    from mcp import types
+    from mcp import Client, types
     from mcp.client.stdio import stdio_client
     from mcp.client.streamable_http import streamable_http_client
-except ModuleNotFoundError as error:
-    raise UserError(f"MCP needs {error.name}, which is not installed: pip install 'ludus[serve]'") from error
+except ImportError as error:
+    raise UserError(MCP_MISSING.format(error.name)) from error
 
 # The SDK logs tracebacks of what we report in one line.
 logging.getLogger("mcp").addHandler(logging.NullHandler())
@@ -171,22 +172,34 @@ class McpServer:
             ToolFault: the server ended, did not answer in time, does not speak MCP, or offers different tools
                 than at first.
         """
+        result = self.result(name, arguments)
+        if result.is_error:
+            raise ToolError(_words(result))
+        return _content(result)
+
+    def result(self, name: str, arguments: Mapping[str, Any] | None = None) -> types.CallToolResult:
+        """The whole result of a call, with its blocks, its `meta`, and whether the tool calls it an error.
+
+        Raises:
+            ToolError: the server refuses the call itself.
+            ToolFault: as in `call`.
+        """
         connection = self._opened()
+        refusal = None
         try:
             result = self._answer(
                 lambda: connection.run(lambda client: client.call_tool(name, dict(arguments or {}))), name
             )
-            refusal = _words(result) if result.is_error else None
         except mcp.MCPError as error:
             if error.code not in (types.INVALID_PARAMS, types.METHOD_NOT_FOUND):
                 raise self._fault(f"{name}: {error}") from error
             refusal = str(error)
         # A wrong call is the model's error, unless the tool has changed since the model was told of it.
-        if refusal is not None or connection.tools_changed:
+        if refusal is not None or result.is_error or connection.tools_changed:
             self._require_the_same_tools()
         if refusal is not None:
             raise ToolError(refusal)
-        return _content(result)
+        return result
 
     def read(self, uri: str) -> str:
         """The text of a resource.
@@ -328,13 +341,13 @@ class _Connection:
         self._transport, self._timeout_s = transport, timeout_s
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._no_mcp = ""
-        self._client: mcp.Client | None = None
+        self._client: Client | None = None
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mcp-client", daemon=True)
         self._thread.start()
 
-    def run(self, asking: Callable[[mcp.Client], Awaitable[Any]]) -> Any:
+    def run(self, asking: Callable[[Client], Awaitable[Any]]) -> Any:
         """The server's answer.
 
         Raises:
@@ -369,7 +382,7 @@ class _Connection:
         try:
             with anyio.CancelScope() as opening:
                 limit = self._loop.call_later(self._timeout_s, opening.cancel)
-                client = mcp.Client(self._transport(self._errors), message_handler=self._notice, cache=None)
+                client = Client(self._transport(self._errors), message_handler=self._notice, cache=None)
                 async with client:
                     limit.cancel()
                     self._client = client
@@ -390,7 +403,7 @@ class _Connection:
             self._no_mcp = str(message.errors(include_url=False)[0]["input"])
 
 
-async def _list_tools(client: mcp.Client) -> dict[str, types.Tool]:
+async def _list_tools(client: Client) -> dict[str, types.Tool]:
     listed: dict[str, types.Tool] = {}
     cursor = None
     while True:
