@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from extra import APART
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "build" / "extras"
 TIMEOUT_S = 240
@@ -48,6 +50,7 @@ TRIALS = (
     Trial("import ludus.envs.games; ludus.envs.games.aec('TicTacToe')", "games"),
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
+    Trial("serve openenv ludus/Arithmetic-v0 --port 0", "openenv", serves=True),
     Trial(
         f"train {REPOSITORY}/configs/arithmetic.toml --directory run --sft.steps 2 --sft.demonstrations 64 "
         "--grpo.steps 1 --evaluation.episodes 8",
@@ -66,7 +69,7 @@ def main(wheel: Path) -> int:
     problems = [f"the wheel lacks {file}" for file in missing_from(wheel)]
     problems += tried(install(wheel, None), "none", ())
     for extra in extras:
-        has = [name for name in extras if name != "all"] if extra == "all" else [extra]
+        has = [name for name in extras if name not in ("all", *APART)] if extra == "all" else [extra]
         python = install(wheel, extra)
         problems += tried(python, extra, has)
         shutil.rmtree(python.parents[1])
@@ -98,7 +101,9 @@ def install(wheel: Path, extra: str | None) -> Path:
         subprocess.run(["cp", "-al", *packages(FOLDER / "none"), str(site(environment))], check=True)
     wanted = str(wheel.resolve()) + (f"[{extra}]" if extra else "")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    options = ["--quiet", "--no-compile", "--constraint", str(REPOSITORY / "constraints.txt")]
+    options = ["--quiet", "--no-compile"]
+    if extra not in APART:
+        options += ["--constraint", str(REPOSITORY / "constraints.txt")]
     subprocess.run([*pip, "install", *options, wanted], check=True)
     print(f"-- {extra or 'no extra'}: installed in {time.monotonic() - start:.0f} s", flush=True)
     return python

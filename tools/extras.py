@@ -6,8 +6,9 @@ EXTRAS = {
     "data": ("datasets", "jsonschema", "math_verify", "rapidfuzz", "regex", "sacrebleu"),
     "games": ("pettingzoo",),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
+    "openenv": ("openenv", "httptools", "uvloop"),
 }
-"""The modules that each extra installs."""
+"""The modules that each extra installs; of several with the same one, the first is named."""
 
 MCP_MISSING = (
     "MCP needs {}, which is not installed, or too old (openenv brings another mcp): pip install "

@@ -35,6 +35,7 @@ from ludus.cli.sandbox.check import SandboxCheck
 from ludus.cli.scaling.scaling import Scaling
 from ludus.cli.serve.mcp import ServeMcp
 from ludus.cli.serve.model import ServeModel
+from ludus.cli.serve.openenv import ServeOpenEnv
 from ludus.cli.serve.tools import ServeTools
 from ludus.cli.train import Train
 from ludus.cli.values import split_overrides
@@ -74,6 +75,7 @@ _COMMANDS: dict[str, tuple[type, str]] = {
     "serve tools": (ServeTools, "Search, calendar, weather and mail, over HTTP."),
     "serve mcp": (ServeMcp, "An environment's tools, for any MCP client."),
     "serve model": (ServeModel, "A model, as OpenAI's chat interface."),
+    "serve openenv": (ServeOpenEnv, "An environment, for OpenEnv's clients."),
 }
 
 

@@ -201,5 +201,5 @@ def test_every_environment_is_the_same_through(name: str, id: str, request: pyte
 
 
 def test_what_is_not_a_chat_is_one_line() -> None:
-    with pytest.raises(UserError, match="ludus/TicTacToe-v0 takes numbered actions.* use a chat form"):
+    with pytest.raises(UserError, match=r"ludus/TicTacToe-v0 takes numbered actions.* use a chat form"):
         compare(Direct(), "ludus/TicTacToe-v0")

@@ -17,6 +17,9 @@ METHODS = (
     *("PROPFIND", "PROPPATCH", "REPORT", "MKCALENDAR", "MKCOL"),
 )
 
+GUARDED = ("http", "websocket")
+"""Connections by which somebody calls. The others are the server's own, as it begins and ends."""
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -62,20 +65,20 @@ class _FromAllowed:
         self._origins = {origin.lower().rstrip("/") for origin in access.origins}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in GUARDED:
             await self._app(scope, receive, send)
             return
         hosts, origins = _all(scope, b"host"), _all(scope, b"origin")
         if len(hosts) != 1 or not self._is_allowed(_name(hosts[0])):
             named = f"{hosts[0][:100]!r}" if hosts else "no host"
             reason = f"{named} is no name of this server: start it with --allow-host"
-            await _refuse(send, 421, self._told(421, reason))
+            await _refuse(scope, send, 421, self._told(421, reason))
         elif any(origin.lower() not in self._origins for origin in origins):
             reason = f"pages of {origins[0][:100]!r} may not call: see --allow-origin"
-            await _refuse(send, 403, self._told(403, reason))
+            await _refuse(scope, send, 403, self._told(403, reason))
         elif not origins and set(_all(scope, b"sec-fetch-site")) - {"same-origin", "none"}:
             reason = "pages from elsewhere may not call: see --allow-origin"
-            await _refuse(send, 403, self._told(403, reason))
+            await _refuse(scope, send, 403, self._told(403, reason))
         else:
             await self._app(scope, receive, send)
 
@@ -96,12 +99,12 @@ class _WithToken:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_shown(_all(scope, b"authorization")):
+        if scope["type"] not in GUARDED or self._is_shown(_all(scope, b"authorization")):
             await self._app(scope, receive, send)
         else:
             challenge = [(b"www-authenticate", b'Bearer, Basic realm="ludus", charset="UTF-8"')]
             reason = "this server wants its token: Authorization: Bearer TOKEN"
-            await _refuse(send, 401, self._told(401, reason), challenge)
+            await _refuse(scope, send, 401, self._told(401, reason), challenge)
 
     def _is_shown(self, given: Sequence[str]) -> bool:
         if len(given) != 1:
@@ -129,8 +132,12 @@ def _name(host: str) -> str:
     return host.partition(":")[0].lower().rstrip(".")
 
 
-async def _refuse(send: Send, status: int, told: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+async def _refuse(
+    scope: Scope, send: Send, status: int, told: Any, more: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    # A WebSocket that is not accepted is answered as a request is.
+    kind = "websocket.http" if scope["type"] == "websocket" else "http"
     body = json.dumps(told).encode() + b"\n"
     headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *more]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": f"{kind}.response.start", "status": status, "headers": headers})
+    await send({"type": f"{kind}.response.body", "body": body})

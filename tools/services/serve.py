@@ -87,10 +87,9 @@ def run(
         factory=True,
         log_level="warning",
         access_log=False,
-        ws="none",
         timeout_graceful_shutdown=GRACE_S,
         workers=workers,
-        **options,
+        **{"ws": "none", **options},
     )
     server = _Server(config, ending)
 

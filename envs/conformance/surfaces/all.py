@@ -10,6 +10,7 @@ from ludus.tools.wording import did_you_mean
 SURFACES: Mapping[str, str] = {
     "copies": "ludus.envs.conformance.surfaces.copies:Copies",
     "mcp": "ludus.envs.conformance.surfaces.mcp:Mcp",
+    "openenv": "ludus.envs.conformance.surfaces.openenv:OpenEnv",
 }
 """Where each is; what it needs is imported when it is made."""
 

@@ -57,5 +57,8 @@ class Breaking(ChatEnv):
 
 
 gymnasium.register(
-    BREAKING.partition(":")[2], entry_point=Breaking, disable_env_checker=True, order_enforce=False
+    BREAKING.partition(":")[2],
+    entry_point=f"{__name__}:{Breaking.__name__}",
+    disable_env_checker=True,
+    order_enforce=False,
 )

@@ -70,7 +70,8 @@ class Comparison:
 
 def facts(seen: Seen) -> dict[str, str]:
     """What was seen, fact by fact, as JSON: equal texts are equal byte for byte."""
-    contents, roles = [], []
+    contents: list[Any] = []
+    roles: list[Any] = []
     for message in seen.messages:
         content = message["content"]
         parts: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -3,7 +3,7 @@
 import functools
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from ludus.envs.chat import Chat, as_reply, reply_text, reply_tool_calls, tool_result, user
 from ludus.envs.conformance.surfaces.port import Port
@@ -21,7 +21,7 @@ class Mcp(Surface):
     """A server's first episode has the server's seed, so there is a server for each seed."""
 
     name = "MCP"
-    lacks = {  # noqa: RUF012 (a constant of the class)
+    lacks: ClassVar[Mapping[str, str]] = {
         "roles": "a result has blocks of content, not messages with roles and ids",
         "anchor": "clients are not told the key of a state",
     }

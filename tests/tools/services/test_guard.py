@@ -4,7 +4,9 @@ import base64
 
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from ludus.tools.services.guard import Access, guarded
 
@@ -70,3 +72,29 @@ def test_the_token_is_asked_for() -> None:
     ):
         assert ask(access, authorization=wrong) == 401
     assert ask(access) == 401
+
+
+async def talking(scope: Scope, receive: Receive, send: Send) -> None:
+    socket = WebSocket(scope, receive, send)
+    await socket.accept()
+    await socket.send_text("here")
+    await socket.close()
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer secret", "origin": "https://pages.example"}, 403),
+        ({"authorization": "Bearer secret", "host": "pages.example"}, 421),
+    ],
+)
+def test_a_websocket_is_asked_what_a_request_is(headers: dict[str, str], status: int) -> None:
+    client = TestClient(guarded(lambda: talking, Access(token="secret")))
+    named = {"host": "127.0.0.1:8000", **headers}
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/", headers=named):
+        pass
+    assert refused.value.status_code == status
+    named = {"host": "127.0.0.1:8000", "authorization": "Bearer secret"}
+    with client.websocket_connect("/", headers=named) as socket:
+        assert socket.receive_text() == "here"

@@ -1,0 +1,92 @@
+"""`OpenEnv`: an environment behind `ludus serve openenv`, by OpenEnv's own client."""
+
+import asyncio
+import functools
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ludus.envs.conformance.surfaces.port import Port
+from ludus.envs.conformance.surfaces.surface import Lost, Seen, Session, Surface, make_chat
+from ludus.envs.faults import EnvironmentFault
+from ludus.envs.openenv.server import WEBSOCKETS, openenv_app  # tells what is missing
+
+_ERROR, _CODE, _FAULT = "Server error: ", " (code: ", "EnvironmentFault: "
+PATIENCE_S = 300.0
+
+
+class OpenEnv(Surface):
+    name = "OpenEnv"
+
+    def __init__(self) -> None:
+        self._ports: dict[str, Port] = {}
+
+    def open(self, id: str, arguments: Mapping[str, Any]) -> "_OpenEnvSession":
+        key = json.dumps([id, arguments], sort_keys=True, default=repr)
+        if key not in self._ports:
+            app = openenv_app(id, functools.partial(make_chat, id, arguments))
+            self._ports[key] = Port(app, **WEBSOCKETS)
+        return _OpenEnvSession(self._ports[key].url)
+
+    def refuses(self, reply: Any) -> str:
+        try:
+            json.dumps(reply, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return "halves of characters: where the environment says them again, they arrive as U+FFFD"
+        return ""
+
+    def close(self) -> None:
+        for port in self._ports.values():
+            port.close()
+        self._ports.clear()
+
+
+class _OpenEnvSession(Session):
+    def __init__(self, url: str) -> None:
+        from openenv.core import GenericEnvClient
+
+        # A busy machine makes no difference.
+        self._client = GenericEnvClient(
+            base_url=url,
+            connect_timeout_s=PATIENCE_S,
+            message_timeout_s=PATIENCE_S,
+            websocket_ping_interval_s=None,
+        ).sync()
+        self._tools: list[dict[str, Any]] = []
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        return self._tools
+
+    def reset(self, seed: int) -> Seen:
+        result = self._client.reset(seed=seed)
+        self._tools = result.observation["tools"]
+        return _seen(result)
+
+    def step(self, reply: Any) -> Seen:
+        try:
+            return _seen(self._client.step({"reply": reply}))
+        except RuntimeError as told:
+            message = str(told).removeprefix(_ERROR).rpartition(_CODE)[0]
+            if message.startswith(_FAULT):
+                raise EnvironmentFault(message.removeprefix(_FAULT)) from told
+            raise Lost(message) from told
+
+    def cut(self) -> None:
+        socket, loop = self._client.async_client._ws, self._client._loop
+        assert socket is not None
+        assert loop is not None
+        loop.call_soon_threadsafe(socket.transport.abort)
+        asyncio.run_coroutine_threadsafe(socket.wait_closed(), loop).result()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _seen(result: Any) -> Seen:
+    shown = result.observation
+    assert result.done == (shown["terminated"] or shown["truncated"])
+    return Seen(
+        shown["messages"], shown["task"], shown["anchor"], result.reward, shown["reward_terms"],
+        shown["terminated"], shown["truncated"], shown["success"],
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Ludus's environments as OpenEnv's: its server, around any chat environment."""
