@@ -6,7 +6,7 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
 GROUPS = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
-APART = ("openenv",)
+APART = ("openenv", "reasoning-gym", "textarena")
 """Extras whose packages do not go together with those of the others, nor with the pins of constraints.txt."""
 
 

@@ -48,6 +48,8 @@ TRIALS = (
     Trial("bench ludus/Search-v0 --model scripted:oracle --n 2 --out bench"),
     Trial("bench ludus/DataAnalysis-v0 --model scripted:oracle --n 2 --out bench-data", "code"),
     Trial("import ludus.envs.games; ludus.envs.games.aec('TicTacToe')", "games"),
+    Trial("check ludus/ReasoningGym-v0", "reasoning-gym"),
+    Trial("check ludus/TextArena-v0", "textarena"),
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
     Trial("serve openenv ludus/Arithmetic-v0 --port 0", "openenv", serves=True),
@@ -64,12 +66,12 @@ TRIALS = (
 
 def main(wheel: Path) -> int:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    extras = [extra for extra in project["optional-dependencies"] if extra not in ("dev", "docs")]
+    extras = [extra for extra in project["optional-dependencies"] if extra not in ("dev", "docs", *APART)]
     shutil.rmtree(FOLDER, ignore_errors=True)
     problems = [f"the wheel lacks {file}" for file in missing_from(wheel)]
     problems += tried(install(wheel, None), "none", ())
     for extra in extras:
-        has = [name for name in extras if name not in ("all", *APART)] if extra == "all" else [extra]
+        has = [name for name in extras if name != "all"] if extra == "all" else [extra]
         python = install(wheel, extra)
         problems += tried(python, extra, has)
         shutil.rmtree(python.parents[1])
@@ -101,9 +103,7 @@ def install(wheel: Path, extra: str | None) -> Path:
         subprocess.run(["cp", "-al", *packages(FOLDER / "none"), str(site(environment))], check=True)
     wanted = str(wheel.resolve()) + (f"[{extra}]" if extra else "")
     pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
-    options = ["--quiet", "--no-compile"]
-    if extra not in APART:
-        options += ["--constraint", str(REPOSITORY / "constraints.txt")]
+    options = ["--quiet", "--no-compile", "--constraint", str(REPOSITORY / "constraints.txt")]
     subprocess.run([*pip, "install", *options, wanted], check=True)
     print(f"-- {extra or 'no extra'}: installed in {time.monotonic() - start:.0f} s", flush=True)
     return python

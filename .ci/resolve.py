@@ -1,8 +1,7 @@
-"""Resolves all that is ever installed here, for each supported Python, from the package index alone.
+"""Resolves all that is ever installed together, for each supported Python, from the package index alone.
 
 As on a machine where nobody has set pip up: no other index, no local wheels, no caps. Nothing is installed.
-The installation must resolve, and `constraints.txt` must pin every package of it; an extra that is installed
-apart must resolve by itself. Where there is an
+The installation must resolve, and `constraints.txt` must pin every package of it. Where there is an
 interpreter of that version, it evaluates the markers; elsewhere the running one does.
 """
 
@@ -36,34 +35,24 @@ def main() -> int:
 
 def problems_for(version: str) -> list[str]:
     """What is wrong with the installation for this Python."""
-    pinned = {
-        normalised(line.split("==")[0]) for line in CONSTRAINTS.read_text().splitlines() if "==" in line
-    }
-    together = [group for group in GROUPS if group not in APART]
-    names, problems = resolved(version, together, "--constraint", str(CONSTRAINTS))
-    problems += [f"constraints.txt does not pin {name}" for name in sorted(names - pinned)]
-    for extra in APART:
-        problems += resolved(version, ["dependencies", extra])[1]
-    return [f"Python {version}: {problem}" for problem in problems]
-
-
-def resolved(version: str, groups: list[str], *options: str) -> tuple[set[str], list[str]]:
-    """The packages that these groups of requirements install, or what keeps them from it."""
     own = f"python{version}"
     has_own = pip(own, "--version").returncode == 0
-    wanted = [requirement for group in groups for requirement in requirements(group)]
+    wanted = [r for group in GROUPS if group not in APART for r in requirements(group)]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         done = pip(
             own if has_own else sys.executable, "install", "--quiet", "--dry-run", "--ignore-installed",
             "--only-binary=:all:", "--python-version", version, "--target", folder, "--report", str(report),
-            *options, *wanted,
+            "--constraint", str(CONSTRAINTS), *wanted,
         )  # fmt: skip
         if done.returncode:
-            return set(), [line for line in done.stderr.splitlines() if line.strip()]
+            return [f"Python {version}: {line}" for line in done.stderr.splitlines() if line.strip()]
         names = {normalised(item["metadata"]["name"]) for item in json.loads(report.read_text())["install"]}
     print(f"Python {version}: {len(names)} packages, markers of {own if has_own else 'the running Python'}")
-    return names, []
+    pinned = {
+        normalised(line.split("==")[0]) for line in CONSTRAINTS.read_text().splitlines() if "==" in line
+    }
+    return [f"Python {version}: constraints.txt does not pin {name}" for name in sorted(names - pinned)]
 
 
 def pip(python: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -48,10 +48,15 @@ for _name, _module in GAMES.items():
         _ENVIRONMENTS[f"ludus/{_name}-v0"]["vector_entry_point"] = f"ludus.envs.games.vector:{_name}Vector"
     _ENVIRONMENTS[f"ludus/{_name}Chat-v0"] = {"entry_point": f"{_module}:{_name}Chat"}
 
+_FOREIGN: dict[str, dict[str, Any]] = {
+    "ludus/ReasoningGym-v0": {"entry_point": "ludus.envs.foreign.reasoning_gym.environment:ReasoningGym"},
+    "ludus/TextArena-v0": {"entry_point": "ludus.envs.foreign.textarena.environment:TextArena"},
+}
+
 
 def register_environments() -> None:
     """Register the environments that are not registered yet; a second call changes nothing."""
-    for id, entry in _ENVIRONMENTS.items():
+    for id, entry in {**_ENVIRONMENTS, **_FOREIGN}.items():
         if id not in gymnasium.registry:
             # Gymnasium's wrappers would refuse a step after `restore` in a fresh instance. The environments
             # refuse one without either themselves, and `ludus check` checks more than Gymnasium's checker.
@@ -59,5 +64,10 @@ def register_environments() -> None:
 
 
 def environment_ids() -> list[str]:
-    """The ids of the environments that Ludus registers."""
+    """The ids of the environments that Ludus registers, but those of other libraries."""
     return list(_ENVIRONMENTS)
+
+
+def foreign_ids() -> list[str]:
+    """The ids of the environments whose tasks are another library's, an extra of its own each."""
+    return list(_FOREIGN)

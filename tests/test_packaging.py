@@ -62,7 +62,7 @@ def test_every_package_of_an_extra_is_known_to_the_errors_that_name_it() -> None
     assert how_to_install("polars") == "pip install polars"
 
 
-def test_the_extra_all_is_every_extra_of_a_user() -> None:
+def test_the_extra_all_is_every_extra_of_a_user_that_goes_with_others() -> None:
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     (reference,) = extras["all"]

@@ -7,6 +7,8 @@ EXTRAS = {
     "games": ("pettingzoo",),
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
     "openenv": ("openenv", "httptools", "uvloop"),
+    "reasoning-gym": ("reasoning_gym",),
+    "textarena": ("textarena",),
 }
 """The modules that each extra installs; of several with the same one, the first is named."""
 

@@ -11,7 +11,7 @@ import gymnasium
 
 from ludus.cli.errors import UsageError
 from ludus.envs.arguments import argument_names
-from ludus.registration import environment_ids
+from ludus.registration import environment_ids, foreign_ids
 from ludus.tools.wording import did_you_mean, environment_title, nearest
 
 
@@ -131,7 +131,8 @@ def _import_from_here(module: str) -> None:
 def _suggestion(name: str) -> str:
     """`: did you mean X?` over all registered names, with or without namespace and version; `:` if none is
     similar."""
-    bare = {environment_title(id).rpartition("-v")[0]: id for id in environment_ids()}
+    known = (*environment_ids(), *foreign_ids())
+    bare = {environment_title(id).rpartition("-v")[0]: id for id in known}
     wanted = environment_title(name.casefold()).rpartition("-v")[0] or environment_title(name.casefold())
     meant = nearest(wanted, bare)
     meant = bare[meant] if meant else nearest(name, gymnasium.registry, cutoff=0.75)

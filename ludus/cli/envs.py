@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gymnasium
 
 from ludus.cli.environments import environment_class, is_chat, task_line
-from ludus.registration import environment_ids
+from ludus.registration import environment_ids, foreign_ids
 from ludus.tools.errors import UserError
 
 
@@ -19,7 +19,7 @@ class Envs:
         from rich.text import Text
 
         console = Console()
-        for id in environment_ids():
+        for id in (*environment_ids(), *foreign_ids()):
             try:
                 env = gymnasium.make(id)
             except UserError as error:  # an extra that is not installed

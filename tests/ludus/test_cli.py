@@ -258,7 +258,7 @@ def test_other_errors_are_bugs(error: Exception) -> None:
 def test_envs_lists_every_environment(run: Run) -> None:
     result = run("envs")
     assert result.code == 0
-    for id in ludus.environment_ids():
+    for id in (*ludus.environment_ids(), "ludus/ReasoningGym-v0", "ludus/TextArena-v0"):
         assert id in result.out
     assert "native, vector" in result.out
 

@@ -1,21 +1,16 @@
 """`math`: the answer is equal to the reference as mathematics."""
 
 import atexit
-import json
 import os
-import select
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from ludus.envs.faults import EnvironmentFault
 from ludus.envs.graded import math_worker
 from ludus.envs.graded.graders.base import Grade, Grader, shown
 from ludus.envs.graded.templates import Sample, TemplateText, fill
+from ludus.envs.line_process import LineProcess
 from ludus.envs.math.numbers import without_markup
 
 LIMIT_S = 5.0
@@ -72,7 +67,11 @@ def compare(wanted: str, given: str) -> tuple[bool, str]:
     Raises:
         EnvironmentFault: the process that compares does not start.
     """
-    return _worker(os.getpid()).ask(wanted, given)
+    answer = _worker(os.getpid()).ask([wanted, given], LIMIT_S)
+    if answer is None:
+        return False, f" (no end within {LIMIT_S:g} s)"
+    equal, said = answer
+    return bool(equal), f" ({said})" if said else ""
 
 
 def _answer(text: str) -> str | None:
@@ -80,64 +79,9 @@ def _answer(text: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-class _Worker:
-    """A process that compares, replaced when it has taken too long."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        atexit.register(self.close)
-
-    def ask(self, wanted: str, given: str) -> tuple[bool, str]:
-        with self._lock:
-            try:
-                process = self._process or self._start()
-                answer = self._line(process, [wanted, given], LIMIT_S)
-            except BaseException:  # Ctrl-C too: the next question must not get this one's answer
-                self.close()
-                raise
-            if answer is None:
-                self.close()
-                return False, f" (no end within {LIMIT_S:g} s)"
-            equal, said = answer
-            return bool(equal), f" ({said})" if said else ""
-
-    def close(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(math_worker.__file__))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        if self._line(self._process, ["1", "1"], START_S) != [True, ""]:
-            raise EnvironmentFault(
-                "the process that compares expressions did not start: is math-verify whole?"
-            )
-        return self._process
-
-    @staticmethod
-    def _line(process: subprocess.Popen[bytes], question: list[str], seconds: float) -> Any:
-        """The answer; None: it came not in time, or the process has ended."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(question).encode() + b"\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        if not select.select([process.stdout], [], [], seconds)[0]:
-            return None
-        line = process.stdout.readline()
-        return json.loads(line) if line else None
-
-
 @cache
-def _worker(process: int) -> _Worker:
+def _worker(process: int) -> LineProcess:
     """Of this process: a fork must not share its parent's pipes."""
-    return _Worker()
+    worker = LineProcess([str(Path(math_worker.__file__))], "compares expressions", ["1", "1"], START_S)
+    atexit.register(worker.close)
+    return worker

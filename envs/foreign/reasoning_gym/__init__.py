@@ -1,0 +1,1 @@
+"""`ludus/ReasoningGym-v0`: the datasets of reasoning-gym."""

@@ -1,0 +1,1 @@
+"""`ludus/TextArena-v0`: the games of TextArena."""
