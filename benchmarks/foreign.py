@@ -1,21 +1,23 @@
 """Which datasets of reasoning-gym and which games of TextArena keep the contract as environments of Ludus.
 
-    python benchmarks/foreign.py                           # all
-    python benchmarks/foreign.py reasoning-gym countdown   # these, the others as they were
+    python benchmarks/foreign.py                           # all that is not measured yet
+    python benchmarks/foreign.py reasoning-gym countdown   # these, again
 
-Needs the extras `reasoning-gym` and `textarena`. Every dataset and game goes through the checks of `ludus
-check` whose outcome depends on it, `ABOUT_THE_TASK`, with five episodes of each scripted agent. The others,
-among them other processes and vector forms, are about the environment, and the tests make them of one each.
-Of datasets it is also measured how long an item takes, in seconds of the processor, whether it would change
-with the hash seed or with the global generators if those were not set, and what junk is worth. Prints a line
-for each, and brings `benchmarks/results/foreign.json` and the tables in the docs up to date.
+Needs the extras `reasoning-gym` and `textarena` (`.ci/foreign.sh` makes an environment that has them). Every
+dataset and game goes through the checks of `ludus check` whose outcome depends on it, `ABOUT_THE_TASK`, with
+five episodes of each scripted agent. The others, among them other processes and vector forms, are about the
+environment, and the tests make them of one each. Of datasets it is also measured what junk is worth, how long
+an item takes, in seconds of the processor, and whether it would change with the hash seed or with the global
+generators if those were not set. Prints a line for each, and brings `benchmarks/results/foreign.json`, after
+each, and the tables in the docs up to date. What a version of a library was measured with is kept.
 """
 
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,76 +57,45 @@ print(json.dumps(found), file=sys.__stdout__)
 """
 """Makes items without pinning anything."""
 
+Found = dict[str, Any]
+"""What was found of a dataset or game."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A library whose datasets or games are measured."""
+
+    names: Callable[[], Sequence[str]]
+    measure: Callable[[str], Found]
+    finish: Callable[[Mapping[str, Found]], None]
+    """Adds what is measured of all together."""
+    page: str
+    head: str
+    row: Callable[[str, Found], str]
+
 
 def main(arguments: Sequence[str]) -> None:
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    for library in arguments[:1] or LIBRARIES:
-        known = results.setdefault(library, {"measured": {}, "found": {}})
-        for name, found in LIBRARIES[library](arguments[1:]):
-            known["found"][name] = found
-            known["measured"] = machine(library)
-            RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            print(f"{name:28} {found['outcome']}", flush=True)
-        write_table(library, known["found"])
+    for library in arguments[:1] or SOURCES:
+        source, measured = SOURCES[library], machine(library)
+        known = results.get(library, {})
+        is_current = known.get("measured", {}).get("versions") == measured["versions"]
+        found: dict[str, Found] = known["found"] if is_current else {}
+        results[library] = {"measured": measured, "found": found}
+        for name in arguments[1:] or [name for name in source.names() if name not in found]:
+            found[name] = source.measure(name)
+            write(results)
+            print(f"{name:28} {found[name]['outcome']}", flush=True)
+        source.finish(found)
+        write(results)
+        write_table(source, found)
 
 
-def datasets(names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    names = names or REASONING_GYM.names()
-    plain, hashed, drawn = (unpinned(names, *pins) for pins in ((0, 0), (1, 0), (0, 1)))
-    for name in names:
-        found = examine("ludus/ReasoningGym-v0", dataset=name)
-        found |= judged(name)
-        found["item_s"] = round(plain[name][1], 4)
-        found["follows"] = [
-            what
-            for what, other in (("hash seed", hashed), ("global generators", drawn))
-            if other[name][0] != plain[name][0]
-        ]
-        yield name, found
+def write(results: Mapping[str, Any]) -> None:
+    RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def games(names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    known = set()
-    for name in names or TEXTARENA.names():
-        game = name.partition("-v0")[0]
-        if game in known:
-            continue  # another size of the same
-        known.add(game)
-        try:
-            players = gymnasium.make("ludus/TextArena-v0", game=name).unwrapped.players
-        except ArgumentError as error:
-            yield name, {"outcome": str(error).partition(": ")[2], "players": 0, "agents": {}}
-        else:
-            yield name, {**examine("ludus/TextArena-v0", game=name), "players": players}
-
-
-def judged(dataset: str) -> dict[str, Any]:
-    """What the dataset's scorer makes of texts that answer nothing: the highest mark, and what it raised."""
-    env = gymnasium.make("ludus/ReasoningGym-v0", dataset=dataset)
-    marks, raised = [0.0], set()
-    for seed in SEEDS:
-        for text in JUNK:
-            env.reset(seed=seed)
-            info = env.step(reply(text))[-1]
-            marks.append(info["reward_terms"]["score"])
-            _, raises, error = env.unwrapped.verdict.failure.partition("the scorer raised ")
-            raised |= {error.partition(":")[0]} if raises else set()
-    return {"junk_mark": round(max(marks), 2), "raises": sorted(raised)}
-
-
-def unpinned(names: Sequence[str], hash_seed: int, generator: int) -> Mapping[str, Any]:
-    """For each dataset, its items for `SEEDS`, and seconds per item."""
-    done = subprocess.run(
-        [sys.executable, "-c", UNPINNED, json.dumps([names, SEEDS, generator])],
-        env={"PYTHONHASHSEED": str(hash_seed)},
-        capture_output=True,
-        check=True,
-    )
-    found: Mapping[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def examine(id: str, **arguments: Any) -> dict[str, Any]:
+def examine(id: str, **arguments: Any) -> Found:
     """What the checks say of an environment with these arguments."""
     try:
         report = check(id, episodes=EPISODES, only=ABOUT_THE_TASK, **arguments)
@@ -136,64 +107,116 @@ def examine(id: str, **arguments: Any) -> dict[str, Any]:
     return {"outcome": "; ".join(wrong) or "conforms", "agents": rates}
 
 
-def write_table(library: str, found: Mapping[str, Any]) -> None:
+def dataset(name: str) -> Found:
+    """The checks; and the highest mark that texts got which answer nothing, and what the scorer raised."""
+    env = gymnasium.make("ludus/ReasoningGym-v0", dataset=name)
+    marks, raised = [0.0], set()
+    for seed in SEEDS:
+        for text in JUNK:
+            env.reset(seed=seed)
+            info = env.step(reply(text))[-1]
+            marks.append(info["reward_terms"]["score"])
+            _, raises, error = env.unwrapped.verdict.failure.partition("the scorer raised ")
+            raised |= {error.partition(":")[0]} if raises else set()
+    checked = examine("ludus/ReasoningGym-v0", dataset=name)
+    return {**checked, "junk_mark": round(max(marks), 2), "raises": sorted(raised)}
+
+
+def measure_items(found: Mapping[str, Found]) -> None:
+    """How long items take, and with what they would vary, of the datasets of which that is not known."""
+    names = [name for name, one in found.items() if "item_s" not in one]
+    if not names:
+        return
+    plain, hashed, drawn = (unpinned(names, *pins) for pins in ((0, 0), (1, 0), (0, 1)))
+    for name in names:
+        others = {"hash seed": hashed[name], "global generators": drawn[name]}
+        varies = [what for what, other in others.items() if other[0] != plain[name][0]]
+        found[name].update(item_s=round(plain[name][1], 4), varies_with=varies)
+
+
+def unpinned(names: Sequence[str], hash_seed: int, generator: int) -> Mapping[str, Any]:
+    """For each dataset, its items for `SEEDS` as a text, and seconds per item."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNPINNED, json.dumps([names, SEEDS, generator])],
+        env={"PYTHONHASHSEED": str(hash_seed)},
+        capture_output=True,
+        check=True,
+    )
+    found: Mapping[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def games() -> list[str]:
+    """The ids of TextArena, the first of each game: the others are other sizes of it."""
+    first: dict[str, str] = {}
+    for name in TEXTARENA.names():
+        first.setdefault(name.partition("-v0")[0], name)
+    return list(first.values())
+
+
+def game(name: str) -> Found:
+    try:
+        players = gymnasium.make("ludus/TextArena-v0", game=name).unwrapped.players
+    except ArgumentError as error:
+        return {"outcome": str(error).partition(": ")[2], "players": 0, "agents": {}}
+    return {**examine("ludus/TextArena-v0", game=name), "players": players}
+
+
+def write_table(source: Source, found: Mapping[str, Found]) -> None:
     """The table in the library's page."""
-    page = ROOT / PAGES[library]
-    head, rows = TABLES[library]
     played = {name: one for name, one in sorted(found.items()) if one["agents"]}
-    lines = [head, *(rows(name, one) for name, one in played.items())]
     conform = sum(one["outcome"] == "conforms" for one in played.values())
-    table = f"{conform} of {len(played)} conform.\n\n" + "\n".join(lines)
+    lines = [f"{conform} of {len(played)} conform.", "", source.head]
+    lines += [source.row(name, one) for name, one in played.items()]
     if refused := sorted(set(found) - set(played)):
-        lines = [f"- `{name}`: {found[name]['outcome']}" for name in refused]
-        table += "\n\nNot played:\n\n" + "\n".join(lines)
+        lines += ["", "Not played:", "", *(f"- `{name}`: {found[name]['outcome']}" for name in refused)]
+    page = ROOT / source.page
     text = re.sub(
         r"(<!-- table -->\n).*(<!-- end of table -->)",
-        lambda match: f"{match[1]}\n{table}\n\n{match[2]}",
+        lambda match: "\n".join([match[1], *lines, "", match[2]]),
         page.read_text(encoding="utf-8"),
         flags=re.DOTALL,
     )
     page.write_text(text, encoding="utf-8")
 
 
-def dataset_row(name: str, one: Mapping[str, Any]) -> str:
-    follows = " and ".join(one["follows"])
-    junk = ", ".join([f"{one['junk_mark']:g}" if one["junk_mark"] else "", *one["raises"]]).strip(", ")
-    return f"| `{name}` | {verdict(one)} | {junk} | {follows} | {one['item_s']:.3f} |"
+def dataset_row(name: str, one: Found) -> str:
+    junk = ", ".join([*([f"{one['junk_mark']:g}"] if one["junk_mark"] else []), *one["raises"]])
+    varies = " and ".join(one["varies_with"])
+    return f"| `{name}` | {verdict(one)} | {junk} | {varies} | {one['item_s']:.3f} |"
 
 
-def game_row(name: str, one: Mapping[str, Any]) -> str:
+def game_row(name: str, one: Found) -> str:
     rates = [f"{one['agents'][agent]:.0%}" for agent in ("oracle", "random")]
     return f"| `{name}` | {one['players']} | {verdict(one)} | {' | '.join(rates)} |"
 
 
-def verdict(one: Mapping[str, Any]) -> str:
+def verdict(one: Found) -> str:
     """Whether it conforms, or why not, in a few words."""
-    agents = one["agents"]
     if one["outcome"] == "conforms":
         return "yes"
-    parts = [
-        f"`{name}` wins {rate:.0%}" for name, rate in agents.items() if name.startswith("cheater") and rate
-    ]
+    agents = one["agents"]
+    cheaters = {name: rate for name, rate in agents.items() if name.startswith("cheater") and rate}
+    parts = [f"`{name}` wins {rate:.0%}" for name, rate in cheaters.items()]
     if agents.get("oracle", 1.0) < 1:
         parts.append(f"the oracle wins {agents['oracle']:.0%}")
     return "no: " + ("; ".join(parts) or one["outcome"].replace("|", "\\|"))
 
 
-LIBRARIES: Mapping[str, Callable[[Sequence[str]], Iterator[tuple[str, dict[str, Any]]]]] = {
-    "reasoning-gym": datasets,
-    "textarena": games,
-}
-PAGES = {
-    "reasoning-gym": "docs/environments/reasoning_gym.md",
-    "textarena": "docs/environments/text_arena.md",
-}
-TABLES: Mapping[str, tuple[str, Callable[[str, Mapping[str, Any]], str]]] = {
-    "reasoning-gym": (
+SOURCES: Mapping[str, Source] = {
+    "reasoning-gym": Source(
+        REASONING_GYM.names,
+        dataset,
+        measure_items,
+        "docs/environments/reasoning_gym.md",
         "| dataset | conforms | junk gets | unpinned: varies with | s per item |\n|---|---|---|---|---|",
         dataset_row,
     ),
-    "textarena": (
+    "textarena": Source(
+        games,
+        game,
+        lambda found: None,
+        "docs/environments/text_arena.md",
         "| game | players | conforms | oracle wins | random wins |\n|---|---|---|---|---|",
         game_row,
     ),

@@ -1,4 +1,4 @@
-"""`LineProcess`: a process of its own for code that may take forever, or all memory, or change its process."""
+"""`LineProcess`: a process of its own for code that may take forever, all memory, or global state."""
 
 import json
 import os

@@ -28,7 +28,10 @@ OWN = ("seed", "size")
 """Settings that are the environment's."""
 
 _FORMULA = re.compile(r"[A-Za-z0-9\s+\-*/^(),.]*")
-_FUNCTIONS = frozenset("sin cos tan cot sec csc asin acos atan sinh cosh tanh exp log ln sqrt Abs pi".split())
+_FUNCTIONS = {
+    *("sin", "cos", "tan", "cot", "sec", "csc", "asin", "acos", "atan", "sinh", "cosh", "tanh"),
+    *("exp", "log", "ln", "sqrt", "Abs", "pi"),
+}
 _parse_expr = sympy.parse_expr
 
 

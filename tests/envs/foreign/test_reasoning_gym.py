@@ -33,6 +33,7 @@ def test_conforms() -> None:
     assert [outcome.name for outcome in report.checks] == list(CHECKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset", ["acre", "chain_sum", "string_synthesis", "word_ladder"])
 def test_other_datasets_keep_what_depends_on_them(dataset: str) -> None:
     only = ("malformed replies", "seeds", "instances", "threads", "snapshots", "scripted agents")

@@ -37,6 +37,7 @@ def test_conforms() -> None:
     assert [outcome.name for outcome in report.checks] == list(CHECKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("game", ["Blackjack-v0", "KuhnPoker-v0", "PigDice-v0"])
 def test_games_that_draw_keep_what_depends_on_that(game: str) -> None:
     report = check(ID, game=game, episodes=2, only=("seeds", "instances", "threads", "snapshots", "anchors"))
