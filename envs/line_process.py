@@ -11,6 +11,9 @@ from typing import Any
 
 from ludus.envs.faults import EnvironmentFault
 
+START_S = 300.0
+"""Seconds until a process has imported what it needs, on a machine that has much else to do."""
+
 
 class LineProcess:
     """A Python program that answers each line of JSON with another one, started when it is first asked.
@@ -21,8 +24,7 @@ class LineProcess:
     Args:
         arguments: the interpreter's, such as a file.
         purpose: what it does, as in "the process that PURPOSE did not start".
-        hello: asked of every process that is started; it must answer within `start_s`.
-        start_s: seconds until it has imported what it needs.
+        hello: asked of every process that is started; it must answer within `START_S`.
         environment: variables beside those of this process.
     """
 
@@ -31,10 +33,9 @@ class LineProcess:
         arguments: Sequence[str],
         purpose: str,
         hello: Any,
-        start_s: float,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._arguments, self._purpose, self._hello, self._start_s = arguments, purpose, hello, start_s
+        self._arguments, self._purpose, self._hello = arguments, purpose, hello
         self._environment = environment or {}
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,11 +83,11 @@ class LineProcess:
                 stderr=subprocess.DEVNULL,
                 env={**os.environ, **self._environment},
             )
-            self._greeting = _line(self._process, self._hello, self._start_s)
+            self._greeting = _line(self._process, self._hello, START_S)
             if self._greeting is None:
                 self.close()
                 raise EnvironmentFault(
-                    f"the process that {self._purpose} did not start within {self._start_s:g} s"
+                    f"the process that {self._purpose} did not start: it ended, or took over {START_S:g} s"
                 )
         return self._process
 

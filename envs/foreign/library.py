@@ -18,8 +18,6 @@ from ludus.tools.extras import how_to_install
 
 CHILDREN = min(4, os.cpu_count() or 1)
 """Processes of one library; what belongs together is asked of the same one."""
-START_S = 300.0
-"""Seconds until a process has imported the library, on a machine that has much else to do."""
 PATIENCE_S = 600.0
 """Seconds for an answer: the limit that matters is one of processor time, which the kernel keeps."""
 
@@ -80,7 +78,7 @@ def _process(owner: int, library: Library, number: int) -> LineProcess:
     """One of this process: a fork must not share its parent's pipes."""
     arguments = ["-P", str(Path(child.__file__)), library.guest]
     environment = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
-    process = LineProcess(arguments, f"runs {library.module}", [60, "names"], START_S, environment)
+    process = LineProcess(arguments, f"runs {library.module}", [60, "names"], environment)
     atexit.register(process.close)
     return process
 

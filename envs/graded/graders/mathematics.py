@@ -15,8 +15,6 @@ from ludus.envs.math.numbers import without_markup
 
 LIMIT_S = 5.0
 """Seconds for one comparison."""
-START_S = 60.0
-"""Seconds until the process answers for the first time: it imports sympy."""
 MOST = 500
 """Characters of an answer that is compared symbolically."""
 
@@ -82,6 +80,6 @@ def _answer(text: str) -> str | None:
 @cache
 def _worker(process: int) -> LineProcess:
     """Of this process: a fork must not share its parent's pipes."""
-    worker = LineProcess([str(Path(math_worker.__file__))], "compares expressions", ["1", "1"], START_S)
+    worker = LineProcess([str(Path(math_worker.__file__))], "compares expressions", ["1", "1"])
     atexit.register(worker.close)
     return worker

@@ -110,7 +110,7 @@ def test_a_line_process_is_asked_again_after_it_was_too_late(tmp_path: Path) -> 
         "    time.sleep(json.loads(line) == 'slow' and 60)\n"
         "    print(line, end='', flush=True)\n"
     )
-    process = LineProcess([str(path)], "echoes", "hello", 60.0)
+    process = LineProcess([str(path)], "echoes", "hello")
     try:
         assert process.ask("slow", 0.05) is None
         assert process.ask(["fast", 1], 60.0) == ["fast", 1]
