@@ -4,12 +4,12 @@
     python benchmarks/foreign.py reasoning-gym countdown   # these, again
 
 Needs the extras `reasoning-gym` and `textarena` (`.ci/foreign.sh` makes an environment that has them). Every
-dataset and game goes through the checks of `ludus check` whose outcome depends on it, `ABOUT_THE_TASK`, with
-five episodes of each scripted agent. The others, among them other processes and vector forms, are about the
-environment, and the tests make them of one each. Of datasets it is also measured what junk is worth, how long
-an item takes, in seconds of the processor, and whether it would change with the hash seed or with the global
-generators if those were not set. Prints a line for each, and brings `benchmarks/results/foreign.json`, after
-each, and the tables in the docs up to date. What a version of a library was measured with is kept.
+dataset and game goes through the checks of `ludus check` whose outcome depends on it (`ITEM_CHECKS`,
+`GAME_CHECKS`), with five episodes of each scripted agent. The others are about the environment, and the tests
+make all of them of one dataset and one game. Of datasets it is also measured what junk is worth, how long an
+item takes, in seconds of the processor, and whether it would change with the hash seed or with the global
+generators if those were not set. Prints a line for each, and brings `benchmarks/results/foreign.json`, after each, and the tables in
+the docs up to date. What a version of a library was measured with is kept.
 """
 
 import json
@@ -34,12 +34,12 @@ from ludus.envs.foreign.textarena.environment import LIBRARY as TEXTARENA
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks/results/foreign.json"
-ABOUT_THE_TASK = (
-    *("spaces", "info", "rewards", "limits", "malformed replies", "hostile replies", "seeds", "instances"),
-    *("threads", "snapshots", "anchors", "scripted agents"),
-)
+ITEM_CHECKS = ("seeds", "instances", "scripted agents")
+"""What depends on a dataset: whatever else it does comes through one function of (item, answer)."""
+GAME_CHECKS = ("info", "rewards", "limits", "malformed replies", "hostile replies", "seeds", "instances")
+GAME_CHECKS += ("threads", "snapshots", "anchors", "scripted agents")
 EPISODES = 5
-SEEDS = (3, 14)
+SEEDS = (0, 1)
 UNPINNED = """
 import json, random, sys, time
 import numpy, reasoning_gym
@@ -95,10 +95,10 @@ def write(results: Mapping[str, Any]) -> None:
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def examine(id: str, **arguments: Any) -> Found:
+def examine(id: str, checks: Sequence[str], **arguments: Any) -> Found:
     """What the checks say of an environment with these arguments."""
     try:
-        report = check(id, episodes=EPISODES, only=ABOUT_THE_TASK, **arguments)
+        report = check(id, episodes=EPISODES, only=checks, **arguments)
     except EnvironmentFault as fault:
         return {"outcome": f"fault: {fault}", "agents": {}}
     said = report.checks[-1].detail
@@ -118,7 +118,7 @@ def dataset(name: str) -> Found:
             marks.append(info["reward_terms"]["score"])
             _, raises, error = env.unwrapped.verdict.failure.partition("the scorer raised ")
             raised |= {error.partition(":")[0]} if raises else set()
-    checked = examine("ludus/ReasoningGym-v0", dataset=name)
+    checked = examine("ludus/ReasoningGym-v0", ITEM_CHECKS, dataset=name)
     return {**checked, "junk_mark": round(max(marks), 2), "raises": sorted(raised)}
 
 
@@ -159,7 +159,7 @@ def game(name: str) -> Found:
         players = gymnasium.make("ludus/TextArena-v0", game=name).unwrapped.players
     except ArgumentError as error:
         return {"outcome": str(error).partition(": ")[2], "players": 0, "agents": {}}
-    return {**examine("ludus/TextArena-v0", game=name), "players": players}
+    return {**examine("ludus/TextArena-v0", GAME_CHECKS, game=name), "players": players}
 
 
 def write_table(source: Source, found: Mapping[str, Found]) -> None:
