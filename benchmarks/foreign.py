@@ -8,8 +8,8 @@ dataset and game goes through the checks of `ludus check` whose outcome depends 
 `GAME_CHECKS`), with five episodes of each scripted agent. The others are about the environment, and the tests
 make all of them of one dataset and one game. Of datasets it is also measured what junk is worth, how long an
 item takes, in seconds of the processor, and whether it would change with the hash seed or with the global
-generators if those were not set. Prints a line for each, and brings `benchmarks/results/foreign.json`, after each, and the tables in
-the docs up to date. What a version of a library was measured with is kept.
+generators if those were not set. Prints a line for each, and brings `benchmarks/results/foreign.json`, after
+each, and the tables in the docs up to date. What a version of a library was measured with is kept.
 """
 
 import json
@@ -198,6 +198,8 @@ def verdict(one: Found) -> str:
     agents = one["agents"]
     cheaters = {name: rate for name, rate in agents.items() if name.startswith("cheater") and rate}
     parts = [f"`{name}` wins {rate:.0%}" for name, rate in cheaters.items()]
+    if "random must not" in one["outcome"]:
+        parts.append(f"another item's answer wins {agents['random']:.0%}")
     if agents.get("oracle", 1.0) < 1:
         parts.append(f"the oracle wins {agents['oracle']:.0%}")
     return "no: " + ("; ".join(parts) or one["outcome"].replace("|", "\\|"))

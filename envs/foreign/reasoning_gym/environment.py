@@ -161,10 +161,11 @@ def _as_settings(dataset: str, config: Any) -> str:
     Raises:
         ArgumentError: they are no mapping, the dataset has no such setting, or refuses a value.
     """
-    if config is not None and not isinstance(config, Mapping):
+    config = {} if config is None else config
+    if not isinstance(config, Mapping):
         raise ArgumentError(f"config={config!r}: give settings by name, as in config={{'min_numbers': 3}}")
     try:
-        settings = json.dumps(dict(config or {}), sort_keys=True)
+        settings = json.dumps(dict(config), sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"config={config!r}: give numbers, texts and lists of them: {error}") from None
     problem = LIBRARY.ask(0, ["settings", dataset, settings], MAKE_S) if config else None

@@ -175,7 +175,8 @@ class TextArena(ChatEnv):
         return self._ask("possible", table, 0, False) or "[pass]"
 
     def _position(self, table: Table) -> dict[str, Any] | None:
-        return self._ask("play", table, table.seat)  # type: ignore[no-any-return]
+        position: dict[str, Any] | None = self._ask("play", table, table.seat)
+        return position
 
     def _ask(self, what: str, table: Table, *arguments: Any) -> Any:
         question = [what, self.game, self.players, table.seed, table.moves, *arguments]
