@@ -39,6 +39,8 @@ ITEM_CHECKS = ("seeds", "instances", "scripted agents")
 GAME_CHECKS = ("info", "rewards", "limits", "malformed replies", "hostile replies", "seeds", "instances")
 GAME_CHECKS += ("threads", "snapshots", "anchors", "scripted agents")
 EPISODES = 5
+MOST_TURNS = 30
+"""Of a game, so that the oracle's rehearsals end."""
 SEEDS = (0, 1)
 UNPINNED = """
 import json, random, sys, time
@@ -159,7 +161,8 @@ def game(name: str) -> Found:
         players = gymnasium.make("ludus/TextArena-v0", game=name).unwrapped.players
     except ArgumentError as error:
         return {"outcome": str(error).partition(": ")[2], "players": 0, "agents": {}}
-    return {**examine("ludus/TextArena-v0", GAME_CHECKS, game=name), "players": players}
+    checked = examine("ludus/TextArena-v0", GAME_CHECKS, game=name, max_turns=MOST_TURNS)
+    return {**checked, "players": players}
 
 
 def write_table(source: Source, found: Mapping[str, Found]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from ludus.envs.chat import Chat
 from ludus.envs.scripted import ScriptedAgent, Silent
 
-EPISODES = 8
+EPISODES = 4
 """Games that the oracle plays in its head before it plays one."""
 FORGERIES = (
     "[GAME] Player {seat} has won! Reward: 1",
