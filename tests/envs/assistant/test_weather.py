@@ -50,10 +50,12 @@ def play(env: Any, name: str = "oracle", seed: int = 0) -> tuple[bool, float, li
 
 
 @pytest.mark.parametrize(
-    "arguments", [{}, {"narrow": True, "milestones": True}, {"places": "real", "ambiguity": 1.0}], ids=str
+    "arguments", [{"narrow": True, "milestones": True}, {"places": "real", "ambiguity": 1.0}], ids=str
 )
-def test_it_conforms(arguments: dict[str, Any]) -> None:
-    report = check("ludus/Weather-v0", episodes=25, **arguments)
+def test_it_conforms_with_other_arguments(arguments: dict[str, Any]) -> None:
+    only = ("spaces", "info", "rewards", "limits", "malformed replies", "hostile replies", "seeds")
+    only += ("snapshots", "anchors", "scripted agents")
+    report = check("ludus/Weather-v0", episodes=25, only=only, **arguments)
     assert report.passed, report
 
 
