@@ -4,6 +4,7 @@ A test that cannot run here because something is missing skips with `needs THING
 it`. A test that does not apply (to this path, to this user) skips with any other reason.
 """
 
+import gc
 import os
 import resource
 import signal
@@ -23,6 +24,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell starts background jobs with Ctrl-C ignored, and Python keeps it so.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported lives as long as the process: the garbage collector need not look through it, neither
+    while it is imported nor in any test."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_addoption(parser):
