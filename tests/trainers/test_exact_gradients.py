@@ -7,6 +7,7 @@ measured: the table in `docs/credit.md` is made here.
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path as File
 from typing import Any
 
@@ -79,6 +80,7 @@ def truth(process: Process, gamma: float = 1.0) -> Tensor:
     return gradient_of(process, process.policy(), lambda path: path.discounted(gamma))
 
 
+@cache
 def advantages_of(name: str, batch: Batches) -> Tensor:
     """The advantages of one of `KINDS`."""
     config = GrpoSection(**KINDS[name])

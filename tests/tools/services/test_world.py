@@ -7,16 +7,22 @@ from collections import Counter
 import pytest
 
 from ludus.envs.assistant.search.reading import other_name, stated
-from ludus.tools.services.world import BY_SUBJECT, RELATIONS, World, invent, pages
+from ludus.tools.services.world import BY_SUBJECT, RELATIONS, Page, World, invent, pages
 from ludus.tools.services.world.vocabulary import WORDS
 from ludus.tools.services.world.world import SHARES
 
 SIZE = 600
+Written = tuple[Page, ...]
 
 
 @pytest.fixture(scope="module")
 def world() -> World:
     return invent(5, SIZE)
+
+
+@pytest.fixture(scope="module")
+def written(world: World) -> Written:
+    return tuple(pages(world, 5))
 
 
 def test_a_world_follows_from_its_arguments(world: World) -> None:
@@ -54,8 +60,7 @@ def test_some_names_are_nearly_the_same() -> None:
     assert near(0.5) > near(0.0) + 50
 
 
-def test_every_page_states_its_facts_and_no_others(world: World) -> None:
-    written = pages(world, 5)
+def test_every_page_states_its_facts_and_no_others(world: World, written: Written) -> None:
     for page in written:
         entity = world.entities[page.entity]
         is_past = page is not written[page.entity]
@@ -68,17 +73,16 @@ def test_every_page_states_its_facts_and_no_others(world: World) -> None:
         assert other_name(page.text) == (entity.aliases[0] if entity.aliases else None), page
 
 
-def test_pages_are_prose_of_a_page_s_length(world: World) -> None:
-    lengths = [len(page.text.split()) for page in pages(world, 5)]
+def test_pages_are_prose_of_a_page_s_length(written: Written) -> None:
+    lengths = [len(page.text.split()) for page in written]
     assert min(lengths) >= 60
     assert max(lengths) <= 220
     # Lower-casing keeps the positions of letters.
-    assert all(page.text.isascii() for page in pages(world, 5))
-    assert all(": " not in page.text.split("\n\n")[0] for page in pages(world, 5) if "dish" not in page.text)
+    assert all(page.text.isascii() for page in written)
+    assert all(": " not in page.text.split("\n\n")[0] for page in written if "dish" not in page.text)
 
 
-def test_earlier_versions_are_older_and_say_otherwise(world: World) -> None:
-    written = pages(world, 5)
+def test_earlier_versions_are_older_and_say_otherwise(world: World, written: Written) -> None:
     earlier = written[SIZE:]
     assert 0.1 * SIZE < len(earlier) < 0.3 * SIZE
     for page in earlier:
@@ -127,10 +131,10 @@ def test_wrong_numbers_are_named(arguments: dict, words: str) -> None:
         invent(0, **arguments)
 
 
-def test_sentences_read_well(world: World) -> None:
+def test_sentences_read_well(world: World, written: Written) -> None:
     told = [
         sentence
-        for page in pages(world, 5)
+        for page in written
         for paragraph in page.text.split("\n\n")
         if "\n" not in paragraph
         for sentence in re.split(r"(?<=\.) ", paragraph)
@@ -147,9 +151,9 @@ def test_sentences_read_well(world: World) -> None:
     assert not re.search(rf"(?<![Tt]he )(?:{'|'.join(events[:40])})", " ".join(told))
 
 
-def test_possessives_are_those_of_the_pronoun(world: World) -> None:
+def test_possessives_are_those_of_the_pronoun(world: World, written: Written) -> None:
     kinds = Counter()
-    for page in pages(world, 5):
+    for page in written:
         if world.entities[page.entity].kind == "person":
             used = {word.casefold() for word in re.findall(r"\b(?:she|her|he|his)\b", page.text, re.I)}
             assert used <= {"she", "her"} or used <= {"he", "his"}, page.text
@@ -163,14 +167,14 @@ def test_no_town_is_called_old_what_another_is_called() -> None:
     assert not [town for town in towns if {name.removeprefix("Old ") for name in town.aliases} & called]
 
 
-def test_a_page_says_first_whom_it_is_about(world: World) -> None:
-    for page in pages(world, 5):
+def test_a_page_says_first_whom_it_is_about(written: Written) -> None:
+    for page in written:
         assert page.title in page.text.partition(".")[0]
 
 
-def test_where_a_fact_stands_on_a_page_says_nothing(world: World) -> None:
+def test_where_a_fact_stands_on_a_page_says_nothing(world: World, written: Written) -> None:
     first = Counter()
-    for page in pages(world, 5):
+    for page in written:
         entity = world.entities[page.entity]
         if entity.kind == "person":
             sentences = re.split(r"(?<=\.)\s", page.text)
