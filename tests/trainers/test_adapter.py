@@ -37,7 +37,7 @@ from ludus.trainers.run.policy import initial_model, load_beside, load_policy, r
 
 from .conftest import changed
 from .test_forward import make_rows
-from .test_run import SECONDS, Killed, StopAt
+from .test_run import SECONDS, Killed, Leaves, StopAt, left
 
 MATRICES = ("a_RI", "b_OR")
 SHORT: dict[str, dict[str, Any]] = {
@@ -126,13 +126,10 @@ def test_a_killed_run_ends_in_the_same_bits(
     folder = wide_folder if "four bits" in name else tiny_folder
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
     config = adapted(tiny, folder, **sections)
-    whole = train(config, tmp_path / "whole")
-    for phase, step in moments:
-        run = tmp_path / phase
-        with pytest.raises(Killed):
-            train(config, run, listener=StopAt(phase, step))
-        train(config, run, resume=True)
-        assert outcome(run) == outcome(whole)
+    whole = tmp_path / "whole"
+    train(config, whole, listener=Leaves(whole, *moments))
+    for moment in moments:
+        assert outcome(train(config, left(whole, *moment), resume=True)) == outcome(whole)
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
     lines = read_metrics(whole)
     assert max(line.get("trust/frozen_weights", 0.0) for line in lines) == 0.0

@@ -42,7 +42,7 @@ from ludus.trainers.run.policy import load_policy
 from ludus.trainers.tasks import TaskStream
 
 from .conftest import CONFIGS, changed
-from .test_run import Killed, StopAt, outcome
+from .test_run import Leaves, left, outcome
 
 TIC = {"id": "ludus/TicTacToeChat-v0", "arguments": {"seat": "random", "opponent": "random"}}
 # Both sides move at the same time, so that both have spoken where a model that knows nothing forfeits.
@@ -76,11 +76,9 @@ def games(tiny: RunConfig) -> RunConfig:
 
 
 def test_a_killed_run_plays_the_same_opponents_to_the_same_bits(games: RunConfig, tmp_path: Path) -> None:
-    whole = train(games, tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(games, tmp_path / "killed", listener=StopAt("grpo", 3))
-    train(games, tmp_path / "killed", resume=True)
-    assert outcome(whole) == outcome(tmp_path / "killed")
+    whole = tmp_path / "whole"
+    train(games, whole, listener=Leaves(whole, ("grpo", 3)))
+    assert outcome(train(games, left(whole, "grpo", 3), resume=True)) == outcome(whole)
 
     lines = [line for line in read_metrics(whole) if line["phase"] == "grpo"]
     opponents = {name.split("/")[1] for line in lines for name in line if name.startswith("opponents/")}

@@ -3,7 +3,7 @@ kill."""
 
 import json
 import math
-from collections.abc import Mapping
+import shutil
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,6 @@ from ludus.trainers.data.pairs import Pair, write_pairs
 from ludus.trainers.data.preferences import read_preferences
 from ludus.trainers.data.read import Reserved
 from ludus.trainers.errors import ConfigError, RunError, TrainingDiverged
-from ludus.trainers.listener import Listener
 from ludus.trainers.losses.preference import batch_loss, log_ratios, preference_loss, preference_metrics
 from ludus.trainers.metrics import read_metrics
 from ludus.trainers.parallel.team import Team
@@ -42,6 +41,7 @@ from ludus.trainers.run.job import train
 from ludus.trainers.run.policy import load_beside, load_policy
 
 from ..rounding import likely_gamma
+from .test_run import Killed, Leaves, StopAt, left
 
 EXACT = 1e-10
 KINDS: dict[str, dict[str, Any]] = {
@@ -260,19 +260,6 @@ def test_loss_and_gradients_do_not_depend_on_the_cut(
 # --- whole runs
 
 
-class Killed(Exception):
-    pass
-
-
-class KillAt(Listener):
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def progressed(self, phase: str, completed: int, metrics: Mapping[str, float]) -> None:
-        if phase == "preferences" and completed == self._step:
-            raise Killed
-
-
 def configured(tiny: RunConfig, folder: Path, **sections: dict[str, Any]) -> RunConfig:
     """A short run from a model that is there."""
     values = tiny.model_dump(exclude_none=True)
@@ -318,7 +305,8 @@ def config(tiny: RunConfig, tiny_folder: Path, pairs_file: Path) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def whole(config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(config, tmp_path_factory.mktemp("runs") / "whole")
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return train(config, run, listener=Leaves(run, *(("preferences", step) for step in (1, 4))))
 
 
 def test_a_run_on_pairs_begins_at_ln_2_learns_and_is_reported(whole: Path) -> None:
@@ -351,10 +339,8 @@ def test_the_stored_reference_is_the_live_one_bit_by_bit(whole: Path, config: Ru
 def test_a_run_on_pairs_that_was_killed_ends_in_the_same_bits(
     whole: Path, config: RunConfig, tmp_path: Path, step: int
 ) -> None:
-    with pytest.raises(Killed):
-        train(config, tmp_path / "run", listener=KillAt(step))
-    train(config, tmp_path / "run", resume=True)
-    assert outcome(tmp_path / "run") == outcome(whole)
+    run = shutil.copytree(left(whole, "preferences", step), tmp_path / "run")
+    assert outcome(train(config, run, resume=True)) == outcome(whole)
 
 
 @pytest.mark.slow
@@ -372,17 +358,15 @@ def test_pairs_of_fresh_groups_begin_at_the_known_loss_and_survive_a_kill(
     values = configured(tiny, tiny_folder, preferences=keys).model_dump(exclude_none=True)
     del values["environments"]
     config = parse_config({**values, "checkpoint": {"every": 1}})
-    run = train(config, tmp_path / "whole")
+    run = tmp_path / "whole"
+    train(config, run, listener=Leaves(run, ("preferences", 2)))
     lines = lines_of(run)
     assert lines[0]["loss"] == (1 / 0.4) ** 2
     for line in lines:
         assert line["pairs"] == round(4 * (1 - float(line["flat_groups"])))
         assert line["fault_share"] == 0
     assert write_report(run).read_text().count("pairs of what it played") == 1
-    with pytest.raises(Killed):
-        train(config, tmp_path / "run", listener=KillAt(2))
-    train(config, tmp_path / "run", resume=True)
-    assert outcome(tmp_path / "run") == outcome(run)
+    assert outcome(train(config, left(run, "preferences", 2), resume=True)) == outcome(run)
 
 
 def test_with_an_adapter_the_reference_is_the_model_with_it_off(
@@ -464,7 +448,7 @@ def test_a_run_whose_files_changed_is_not_resumed(
     own.write_bytes(pairs_file.read_bytes())
     config = on_data(tiny, tiny_folder, own)
     with pytest.raises(Killed):
-        train(config, tmp_path / "run", listener=KillAt(3))
+        train(config, tmp_path / "run", listener=StopAt("preferences", 3))
     reference = tmp_path / "run" / "reference.json"
     kept = reference.read_text()
     reference.write_text(kept.replace("-", "", 1))

@@ -1,5 +1,6 @@
 """What an algorithm adds to a run survives a kill: each ends in the bits of a run that was not killed."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from ludus.trainers.metrics import read_metrics
 from ludus.trainers.run.job import train
 
 from .conftest import changed
-from .test_run import Killed, StopAt, outcome
+from .test_run import Killed, Leaves, StopAt, left, outcome
 
 RESET = {"kl_coefficient": 0.1, "kl_reset_every": 2, "kl_schedule": "adaptive", "kl_target": 0.01}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -55,12 +56,10 @@ def variant(tiny: RunConfig, grpo: dict[str, Any]) -> RunConfig:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, tiny: RunConfig, name: str) -> None:
-    config = variant(tiny, VARIANTS[name])
-    whole = train(config, tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(config, tmp_path / "killed", listener=StopAt("grpo", 5))
-    train(config, tmp_path / "killed", resume=True)
-    assert outcome(tmp_path / "killed") == outcome(whole)
+    config, whole = variant(tiny, VARIANTS[name]), tmp_path / "whole"
+    train(config, whole, listener=Leaves(whole, ("grpo", 5)))
+    killed = train(config, left(whole, "grpo", 5), resume=True)
+    assert outcome(killed) == outcome(whole)
     coefficients = [line["kl_coefficient"] for line in read_metrics(whole) if "kl_coefficient" in line]
     if name == "reference reset, adaptive":
         divergence = {line["step"]: line["kl"] for line in read_metrics(whole) if line["phase"] == "grpo"}
@@ -74,47 +73,49 @@ def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, tiny: RunConfig, nam
         assert coefficients == pytest.approx([0.01, 0.0075, 0.005, 0.0025, 0.0, 0.0])
 
 
-def test_a_reference_that_is_gone_is_named(tmp_path: Path, tiny: RunConfig) -> None:
-    config, run = variant(tiny, RESET), tmp_path / "run"
-    with pytest.raises(Killed):
-        train(config, run, listener=StopAt("grpo", 5))
-    remove_folder(run / "models" / "reference-000002")
-    with pytest.raises(RunError, match=r"reference-000002 is gone: the policy after step 2.*copy it back"):
-        train(config, run, resume=True)
+@pytest.fixture(scope="module")
+def validated(tiny: RunConfig) -> RunConfig:
+    """Its run keeps models of every kind."""
+    return changed(variant(tiny, RESET), "validation", every=1, tasks=4, best="reward")
 
 
-def test_a_flipped_bit_in_a_saved_model_is_reported(tmp_path: Path, tiny: RunConfig) -> None:
-    config, run = variant(tiny, RESET), tmp_path / "run"
+@pytest.fixture(scope="module")
+def stopped(validated: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "stopped"
     with pytest.raises(Killed):
-        train(config, run, listener=StopAt("grpo", 5))
-    for weights in (run / "models").glob("reference-*/model.safetensors"):
+        train(validated, run, listener=StopAt("grpo", 5))
+    return run
+
+
+@pytest.fixture
+def killed(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of a run that was killed after GRPO step 5, to be damaged."""
+    return shutil.copytree(stopped, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("primed", r"models/primed is gone: the model from which training .*Copy it back"),
+        ("best", r"models/best is gone: the weights that did best .*copy them back"),
+        ("reference-000002", r"reference-000002 is gone: the policy after step 2.*copy it back"),
+    ],
+)
+def test_a_model_that_is_gone_is_named(killed: Path, validated: RunConfig, model: str, told: str) -> None:
+    remove_folder(killed / "models" / model)
+    with pytest.raises(RunError, match=told):
+        train(validated, killed, resume=True)
+
+
+def test_a_flipped_bit_in_a_saved_model_is_reported(killed: Path, validated: RunConfig) -> None:
+    for weights in (killed / "models").glob("reference-*/model.safetensors"):
         content = bytearray(weights.read_bytes())
         content[-1] ^= 1
         weights.write_bytes(content)
     with pytest.raises(
         ModelLoadError, match=r"model.safetensors is not what was written there .*copy it back"
     ):
-        train(config, run, resume=True)
-
-
-def test_best_weights_that_are_gone_are_named(tmp_path: Path, tiny: RunConfig) -> None:
-    config, run = changed(variant(tiny, {}), "validation", every=1, tasks=4, best="reward"), tmp_path / "run"
-    with pytest.raises(Killed):
-        train(config, run, listener=StopAt("grpo", 5))
-    remove_folder(run / "models" / "best")
-    with pytest.raises(RunError, match=r"models/best is gone: the weights that did best .*copy them back"):
-        train(config, run, resume=True)
-
-
-def test_a_primed_model_that_is_gone_is_named(tmp_path: Path, tiny: RunConfig) -> None:
-    config, run = variant(tiny, {}), tmp_path / "run"
-    with pytest.raises(Killed):
-        train(config, run, listener=StopAt("grpo", 5))
-    remove_folder(run / "models" / "primed")
-    with pytest.raises(
-        RunError, match=r"models/primed is gone: the model from which training .*Copy it back"
-    ):
-        train(config, run, resume=True)
+        train(validated, killed, resume=True)
 
 
 def test_references_that_no_checkpoint_needs_are_removed(tmp_path: Path, tiny: RunConfig) -> None:

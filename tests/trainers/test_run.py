@@ -58,6 +58,22 @@ class StopAt(Listener):
             signal.raise_signal(signal.SIGINT)
 
 
+class Leaves(Listener):
+    """Copies the folder of a run at points of its phases: what a kill there leaves behind."""
+
+    def __init__(self, run: Path, *points: tuple[Phase, int]) -> None:
+        self.run, self.points = run, points
+
+    def progressed(self, phase: Phase, completed: int, metrics: Mapping[str, float]) -> None:
+        if (phase, completed) in self.points:
+            shutil.copytree(self.run, left(self.run, phase, completed))
+
+
+def left(run: Path, phase: Phase, completed: int) -> Path:
+    """What a run left behind at a point."""
+    return run.with_name(f"{run.name}-{phase}-{completed}")
+
+
 class Recorder(Listener):
     def __init__(self) -> None:
         self.told: list[Any] = []
@@ -88,10 +104,31 @@ def outcome(run: Path) -> dict[str, Any]:
     }
 
 
+FAST: list[tuple[Phase, int]] = [
+    ("demonstrations", 10),  # before anything was saved
+    ("evaluation-primed", 7),
+    ("grpo", 4),
+    ("evaluation-final", 30),
+]
+SLOW: list[tuple[Phase, int]] = [
+    ("sft", 1),  # before the first checkpoint
+    ("sft", 8),  # after the last step, before its checkpoint
+    ("grpo", 1),
+]
+BETWEEN_CHECKPOINTS: tuple[Phase, int] = ("sft", 5)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was never stopped."""
-    return train(load_config(CONFIG), tmp_path_factory.mktemp("runs") / "whole")
+    """A run that was never stopped; what it would have left behind lies beside it."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    return train(load_config(CONFIG), run, listener=Leaves(run, *FAST, *SLOW, BETWEEN_CHECKPOINTS))
+
+
+@pytest.fixture
+def killed(whole: Path, tmp_path: Path) -> Path:
+    """A run that was killed while it primed, between two checkpoints."""
+    return shutil.copytree(left(whole, *BETWEEN_CHECKPOINTS), tmp_path / "run")
 
 
 def test_the_folder_is_laid_out_as_documented(whole: Path, tiny: RunConfig) -> None:
@@ -201,53 +238,32 @@ def test_the_listener_hears_of_every_phase(tmp_path: Path, tiny: RunConfig) -> N
     assert ("evaluation-final", 32) in listener.told
 
 
-slow = pytest.mark.slow
-
-
 @pytest.mark.parametrize(
-    ("phase", "completed"),
-    [
-        ("demonstrations", 10),  # before anything was saved
-        pytest.param("sft", 1, marks=slow),  # before the first checkpoint
-        ("sft", 5),  # between two
-        pytest.param("sft", 8, marks=slow),  # after the last step, before its checkpoint
-        ("evaluation-primed", 7),
-        pytest.param("grpo", 1, marks=slow),
-        ("grpo", 4),
-        ("evaluation-final", 30),
-    ],
+    ("phase", "completed"), [*FAST, *(pytest.param(*point, marks=pytest.mark.slow) for point in SLOW)]
 )
 def test_a_run_stopped_anywhere_ends_in_the_same_bits(
     whole: Path, tmp_path: Path, tiny: RunConfig, phase: Phase, completed: int
 ) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(Killed):
-        train(tiny, run, listener=StopAt(phase, completed))
+    run = shutil.copytree(left(whole, phase, completed), tmp_path / "run")
     train(tiny, run, resume=True)
     assert outcome(run) == outcome(whole)
 
 
 def test_a_run_goes_on_with_the_small_model_that_it_began_with(
-    whole: Path, tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
+    whole: Path, killed: Path, tmp_path: Path, tiny: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A later version may make another: its environments give the tokenizer other texts."""
-    run = tmp_path / "run"
-    with pytest.raises(Killed):
-        train(tiny, run, listener=StopAt("sft", 5))
     other = tiny.model_copy(update={"run": tiny.run.model_copy(update={"seed": 99})})
     another = policy_module.initial_model(other, tmp_path / "nowhere")
     monkeypatch.setattr(policy_module, "build_small_model", lambda *_, **__: another)
-    train(tiny, run, resume=True)
-    assert outcome(run) == outcome(whole)
+    train(tiny, killed, resume=True)
+    assert outcome(killed) == outcome(whole)
 
 
-def test_a_run_that_did_not_keep_its_small_model_says_so(tmp_path: Path, tiny: RunConfig) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(Killed):
-        train(tiny, run, listener=StopAt("sft", 5))
-    shutil.rmtree(run / "models")
+def test_a_run_that_did_not_keep_its_small_model_says_so(killed: Path, tiny: RunConfig) -> None:
+    shutil.rmtree(killed / "models")
     with pytest.raises(RunError, match="the version of Ludus that began it"):
-        train(tiny, run, resume=True)
+        train(tiny, killed, resume=True)
 
 
 @pytest.mark.parametrize("phase", ["sft", "grpo"])
@@ -255,9 +271,11 @@ def test_ctrl_c_finishes_the_step_and_saves_it(
     whole: Path, tmp_path: Path, tiny: RunConfig, phase: Phase
 ) -> None:
     run = tmp_path / "run"
+    if phase == "grpo":
+        shutil.copytree(left(whole, "grpo", 1), run)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt, match=f"stopped after {phase} step 3 of .; it is saved"):
-        train(tiny, run, listener=StopAt(phase, 3, interrupt=True))
+        train(tiny, run, resume=run.exists(), listener=StopAt(phase, 3, interrupt=True))
     assert signal.getsignal(signal.SIGINT) is handler
     listener = Recorder()
     train(tiny, run, resume=True, listener=listener)
@@ -341,14 +359,11 @@ def test_a_run_goes_on_with_its_own_configuration_only(whole: Path, tiny: RunCon
         train(other, whole, resume=True)
 
 
-def test_a_corrupt_checkpoint_is_never_passed_over(tmp_path: Path, tiny: RunConfig) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(Killed):
-        train(tiny, run, listener=StopAt("sft", 7))
-    weights = run / "checkpoints" / "step-000006" / "model.safetensors"
+def test_a_corrupt_checkpoint_is_never_passed_over(killed: Path, tiny: RunConfig) -> None:
+    weights = killed / "checkpoints" / "step-000004" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(CheckpointError, match=r"step-000006/model\.safetensors is missing or corrupt"):
-        train(tiny, run, resume=True)
+    with pytest.raises(CheckpointError, match=r"step-000004/model\.safetensors is missing or corrupt"):
+        train(tiny, killed, resume=True)
 
 
 class Notes(Listener):
@@ -389,6 +404,7 @@ def test_a_run_by_anchor_resumes_to_the_bit_and_tells_once_what_it_lacks(
         raise NoContentKey("an environment without keys")
 
     config = changed(changed(tiny, "grpo", credit="anchor", omega=0.5), "evaluation", episodes=4)
+    config = changed(config, "sft", steps=2, demonstrations=16, heldout_demonstrations=4)
     whole = train(config, tmp_path / "whole")
     for line in read_metrics(whole):
         if line["phase"] == "grpo":
