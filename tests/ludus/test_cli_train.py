@@ -114,12 +114,14 @@ def test_ctrl_c_in_any_phase_says_how_to_go_on_and_that_works(
 ) -> None:
     directory = tmp_path / "run"
     interrupt(phase)
-    result = run("train", CONFIG, "--directory", directory, *SHORT, "--validation.every=1")
+    words = (*SHORT, "--validation.every=1", "--validation.tasks=4")
+    result = run("train", CONFIG, "--directory", directory, *words)
     result.assert_refused(130, "interrupted", f"`ludus train {directory}/config.toml --resume`")
-    interrupt("")
-    words = re.search(r"`ludus (.+)`", result.err)[1].split()  # type: ignore[index]
-    assert run(*words).code == 0
-    assert json.loads((directory / "evaluation.json").read_text()).keys() == {"primed", "best", "final"}
+    if phase in ("demonstrations", "grpo"):  # `trainers/test_run` resumes from everywhere
+        interrupt("")
+        words = re.search(r"`ludus (.+)`", result.err)[1].split()  # type: ignore[index]
+        assert run(*words).code == 0
+        assert json.loads((directory / "evaluation.json").read_text()).keys() == {"primed", "best", "final"}
 
 
 def test_ctrl_c_while_the_report_is_written(
