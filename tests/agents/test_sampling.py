@@ -63,7 +63,7 @@ def test_draws_have_the_frequencies_of_the_distribution_and_never_leave_its_supp
     sampling = Sampling(temperature=1.5, top_k=5)
     logits = torch.tensor([[0.0, 2.0, 1.0, -1.0, 3.0, 0.5, 0.2]])
     n = 20_000
-    ids, logprobs, _ = draw(logits.expand(n, -1), sampling, uniforms(range(n), [0] * n))
+    ids, logprobs, *_ = draw(logits.expand(n, -1), sampling, uniforms(range(n), [0] * n))
     expected = distribution(logits, sampling)[0]
     assert torch.equal(logprobs, expected[ids])
     frequencies = torch.bincount(ids, minlength=7) / n
@@ -83,7 +83,7 @@ def test_draws_have_the_frequencies_of_the_distribution_and_never_leave_its_supp
 )
 def test_every_token_is_drawn_among_the_kept_ids_that_are_told(sampling: Sampling, seed: int) -> None:
     logits = 3 * torch.randn(4, 20, generator=torch.Generator().manual_seed(seed))
-    ids, logprobs, kept = draw(logits, sampling, uniforms([seed] * 4, range(4)))
+    ids, logprobs, kept, _ = draw(logits, sampling, uniforms([seed] * 4, range(4)))
     if not (0 < sampling.top_k < 20 or sampling.top_p < 1 or sampling.min_p > 0):
         assert len(kept) == 0
         whole = torch.log_softmax(logits / sampling.temperature, -1)
@@ -100,14 +100,14 @@ def test_every_token_is_drawn_among_the_kept_ids_that_are_told(sampling: Samplin
 def test_the_ends_of_the_unit_interval_draw_tokens_of_the_support(u: float) -> None:
     logits = torch.full((1, 9), -torch.inf)
     logits[0, 3], logits[0, 6] = 1.0, -2.0
-    ids, logprobs, _ = draw(logits, Sampling(), np.array([u]))
+    ids, logprobs, *_ = draw(logits, Sampling(), np.array([u]))
     assert ids.item() == (3 if u == 0 else 6)
     assert logprobs.isfinite().all()
 
 
 def test_greedy_gives_the_likeliest_and_its_logprob_at_temperature_1() -> None:
     logits = torch.tensor([[0.0, 5.0, 1.0]])
-    ids, logprobs, kept = draw(logits, Sampling(temperature=0, top_k=1), np.array([0.99]))
+    ids, logprobs, kept, _ = draw(logits, Sampling(temperature=0, top_k=1), np.array([0.99]))
     assert ids.item() == 1
     assert len(kept) == 0  # the log-probability is that among all
     torch.testing.assert_close(logprobs, torch.log_softmax(logits, -1)[:, 1])
