@@ -180,5 +180,6 @@ def _principal(name: str, layer: nn.Linear, rank: int, scaling: float) -> LowRan
         )
     u, sizes, vh = torch.linalg.svd(whole_weight(layer), full_matrices=False)
     roots = (sizes[:rank] / scaling).sqrt()
-    a_RI, b_OR = roots[:, None] * vh[:rank], u[:, :rank] * roots
+    # Laid out as when they are read back: how a matrix lies in memory decides how products are rounded.
+    a_RI, b_OR = (roots[:, None] * vh[:rank]).contiguous(), (u[:, :rank] * roots).contiguous()
     return LowRank(a_RI.clone(), b_OR.clone(), scaling, (a_RI, b_OR))
