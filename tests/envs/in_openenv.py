@@ -35,12 +35,20 @@ from ludus.envs.conformance.surfaces.breaking import BREAKING, FAULT
 from ludus.envs.conformance.surfaces.port import Port
 from ludus.envs.conformance.surfaces.surface import make_chat
 from ludus.envs.openenv.server import WEBSOCKETS, openenv_app
+from ludus.registration import environment_ids
 from ludus.tools.errors import UserError
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "surfaces" / "openenv.md"
 ECHOING = "echoing:Echoing-v0"
 MAIN = "import os, sys; os.chdir(sys.argv.pop(1)); from ludus.cli import main; sys.exit(main())"
+CHATS = [
+    id
+    for id in environment_ids()
+    if id.replace("-v", "Chat-v") not in environment_ids()
+    and not str(gymnasium.spec(id).entry_point).startswith(("ludus.envs.code.", "ludus.envs.math.mathtool."))
+]
+"""All but those that run programs, for which a sandbox would have to be installed beside OpenEnv."""
 GRADERS = ("runtime.seed_control", "runtime.episode_determinism", "runtime.episode_isolation")
 
 
@@ -92,6 +100,16 @@ def test_nothing_differs_through_openenv() -> None:
         through.close()
     assert found.same, found
     assert all(reason.startswith("halves of characters") for reason in found.left_out)
+
+
+@pytest.mark.parametrize("id", CHATS)
+def test_every_environment_is_the_same_through_openenv(id: str) -> None:
+    through = surface("openenv")
+    try:
+        found = compare(through, id, seeds=(11,), members=1)
+    finally:
+        through.close()
+    assert found.same, found
 
 
 def test_their_client_sees_the_whole_episode(url: str) -> None:
