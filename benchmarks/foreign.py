@@ -173,6 +173,8 @@ def write_table(source: Source, found: Mapping[str, Found]) -> None:
     lines += [source.row(name, one) for name, one in played.items()]
     if refused := sorted(set(found) - set(played)):
         lines += ["", "Not played:", "", *(f"- `{name}`: {found[name]['outcome']}" for name in refused)]
+    if missing := [name for name in source.names() if name not in found]:
+        lines += ["", f"Not measured yet: {', '.join(f'`{name}`' for name in missing)}."]
     page = ROOT / source.page
     text = re.sub(
         r"(<!-- table -->\n).*(<!-- end of table -->)",
@@ -186,23 +188,28 @@ def write_table(source: Source, found: Mapping[str, Found]) -> None:
 def dataset_row(name: str, one: Found) -> str:
     junk = ", ".join([*([f"{one['junk_mark']:g}"] if one["junk_mark"] else []), *one["raises"]])
     varies = " and ".join(one["varies_with"])
-    return f"| `{name}` | {verdict(one)} | {junk} | {varies} | {one['item_s']:.3f} |"
+    outcome = verdict(one, "another item's answer")
+    return f"| `{name}` | {outcome} | {junk} | {varies} | {one['item_s']:.3f} |"
 
 
 def game_row(name: str, one: Found) -> str:
     rates = [f"{one['agents'][agent]:.0%}" for agent in ("oracle", "random")]
-    return f"| `{name}` | {one['players']} | {verdict(one)} | {' | '.join(rates)} |"
+    outcome = verdict(one, "`random`")
+    return f"| `{name}` | {one['players']} | {outcome} | {' | '.join(rates)} |"
 
 
-def verdict(one: Found) -> str:
-    """Whether it conforms, or why not, in a few words."""
+def verdict(one: Found, random: str) -> str:
+    """Whether it conforms, or why not, in a few words.
+
+    Args:
+        random: What the random agent does."""
     if one["outcome"] == "conforms":
         return "yes"
     agents = one["agents"]
     cheaters = {name: rate for name, rate in agents.items() if name.startswith("cheater") and rate}
     parts = [f"`{name}` wins {rate:.0%}" for name, rate in cheaters.items()]
     if "random must not" in one["outcome"]:
-        parts.append(f"another item's answer wins {agents['random']:.0%}")
+        parts.append(f"{random} wins {agents['random']:.0%}")
     if agents.get("oracle", 1.0) < 1:
         parts.append(f"the oracle wins {agents['oracle']:.0%}")
     return "no: " + ("; ".join(parts) or one["outcome"].replace("|", "\\|"))
