@@ -304,7 +304,7 @@ def _opening(request: ChatRequest, heard: Conversation, written: WrittenCalls | 
     """The ids that the calls which are demanded have in common at their beginning.
 
     Raises:
-        ApiError: none.
+        ApiError: its format cannot write a call, or its calls do not begin alike.
     """
     names = request.demanded
     if not names:

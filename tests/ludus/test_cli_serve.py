@@ -3,10 +3,7 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,39 +16,21 @@ from ludus.tools.services.call_log import read_calls
 from ludus.tools.services.mail import MailClient
 from ludus.tools.services.search import SearchClient
 
+from .served import served
+
 Run = Callable[..., Any]
-MAIN = "import sys; from ludus.cli import main; sys.exit(main())"
-
-
-@contextmanager
-def served(*words: str, ending: int = signal.SIGTERM) -> Iterator[str]:
-    """The URL of `ludus serve tools`, which exits with 0 on a signal."""
-    command = [sys.executable, "-c", MAIN, "serve", "tools", "--port", "0", *words]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        assert " at " in line, process.stderr.read()
-        yield line.split(" at ")[1].split()[0]
-        process.send_signal(ending)
-        assert process.wait(30) == 0
-        assert process.stderr.read() == ""
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with served("--seed", "3", "--control", ending=signal.SIGINT) as address:
+    with served("tools", "--seed", "3", "--control", ending=signal.SIGINT) as address:
         yield address
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_right_after_the_address_was_printed_ends_the_server(workers: str, ending: int) -> None:
-    with served("--workers", workers, ending=ending):
+    with served("tools", "--workers", workers, ending=ending):
         pass
 
 
@@ -91,13 +70,13 @@ def test_what_one_world_sends_another_does_not_see(url: str) -> None:
 
 
 def test_several_processes_serve_what_no_call_changes() -> None:
-    with served("--workers", "2") as address:
+    with served("tools", "--workers", "2") as address:
         assert [*httpx.get(address).json()["services"]] == ["search", "weather"]
         assert httpx.get(f"{address}/weather/v1/search", params={"name": "Kyiv"}).status_code == 200
 
 
 def test_faults_are_options() -> None:
-    with served("--faults.refused", "1") as address:
+    with served("tools", "--faults.refused", "1") as address:
         refused = httpx.get(f"{address}/weather/v1/search", params={"name": "Kyiv"})
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "5")
 
@@ -147,7 +126,7 @@ def test_a_port_that_is_not_allowed_is_one_line(run: Run) -> None:
 
 
 def test_pages_in_browsers_and_strangers_are_refused() -> None:
-    with served("--token", "secret", "--allow-origin", "https://rig.example") as address:
+    with served("tools", "--token", "secret", "--allow-origin", "https://rig.example") as address:
         key = {"authorization": "Bearer secret"}
         own = {**key, "origin": "https://rig.example"}
         assert httpx.get(address).status_code == 401
@@ -173,7 +152,7 @@ def test_the_commands_explain_themselves(run: Run, command: str) -> None:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_every_call_is_logged_and_summed_up(run: Run, tmp_path: Path, workers: str) -> None:
     log = tmp_path / "calls.log"
-    with served("--log", str(log), "--workers", workers) as url:
+    with served("tools", "--log", str(log), "--workers", workers) as url:
         world = {"X-Ludus-World": "mine"}
         for _ in range(3):
             httpx.get(f"{url}/search/search?q=river&format=json", headers=world).raise_for_status()

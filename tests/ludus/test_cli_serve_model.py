@@ -2,10 +2,8 @@
 
 import signal
 import socket
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,9 @@ from ludus.agents.bench.journal import read_journal
 from ludus.agents.rollout import EnvironmentSpec
 from ludus.agents.small_model import SmallModelShape, build_small_model
 
+from .served import served
+
 Run = Callable[..., Any]
-MAIN = "import sys; from ludus.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_small_model(specs, shape, cache_directory=tmp_path_factory.mktemp("models"))
 
 
-@contextmanager
-def served(*words: object, ending: int = signal.SIGTERM) -> Iterator[str]:
-    """The URL of `ludus serve model`, which exits with 0 and says nothing on a signal."""
-    command = [sys.executable, "-c", MAIN, "serve", "model", *map(str, words), "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        line = process.stdout.readline()
-        assert " at " in line, process.stderr.read()
-        yield line.split(" at ")[1].split()[0]
-        process.send_signal(ending)
-        assert process.wait(60) == 0
-        assert process.stderr.read() == ""
-    finally:
-        process.kill()
-        process.wait()
-
-
 def test_a_benchmark_by_the_server_is_one_of_the_model(run: Run, folder: Path, tmp_path: Path) -> None:
     suite = ("bench", "ludus/Arithmetic-v0", "-n", 6, "--max-tokens", 16)
-    with served(folder, ending=signal.SIGINT) as url:
+    with served("model", folder, ending=signal.SIGINT) as url:
         assert run(*suite, "--model", url, "--out", tmp_path / "served").code == 0
     assert run(*suite, "--model", folder, "--out", tmp_path / "direct").code == 0
     served_ones, direct_ones = (
@@ -63,7 +43,7 @@ def test_a_benchmark_by_the_server_is_one_of_the_model(run: Run, folder: Path, t
 
 
 def test_ctrl_c_ends_it_while_it_answers(folder: Path) -> None:
-    with served(folder, "--token", "secret", ending=signal.SIGINT) as url:
+    with served("model", folder, "--token", "secret", ending=signal.SIGINT) as url:
         refused = httpx.get(f"{url}/models")
         assert (refused.status_code, "Bearer" in refused.json()["error"]["message"]) == (401, True)
         key = {"authorization": "Bearer secret"}

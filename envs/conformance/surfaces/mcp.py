@@ -43,10 +43,11 @@ class Mcp(Surface):
             return "several calls in one reply: a client makes one after the other"
         if calls and reply_text(reply):
             return "text beside a call: a call has none"
-        if calls and _call(calls[0]) is None:
-            return "a call whose form is wrong: the protocol has a name and an object of arguments"
-        if calls and _call(calls[0])[0] in _OURS:  # type: ignore[index]
-            return "a call of the server's own tools"
+        if calls:
+            if (called := _call(calls[0])) is None:
+                return "a call whose form is wrong: the protocol has a name and an object of arguments"
+            if called[0] in _OURS:
+                return "a call of the server's own tools"
         try:
             json.dumps(reply, ensure_ascii=False, allow_nan=False).encode()
         except ValueError:

@@ -11,11 +11,18 @@ from ludus.envs.conformance.surfaces.surface import Lost, Seen, Session, Surface
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.openenv.server import WEBSOCKETS, openenv_app  # tells what is missing
 
-_ERROR, _CODE, _FAULT = "Server error: ", " (code: ", "EnvironmentFault: "
+# isort: split
+from ludus.envs.openenv.environment import FAULT
+
+_ERROR, _CODE = "Server error: ", " (code: "
+"""Between them, in what the client raises, stands what the environment said."""
 PATIENCE_S = 300.0
+"""Seconds for an answer: a busy machine makes no difference."""
 
 
 class OpenEnv(Surface):
+    """Environments with the same id and arguments are sessions of one server."""
+
     name = "OpenEnv"
 
     def __init__(self) -> None:
@@ -45,7 +52,6 @@ class _OpenEnvSession(Session):
     def __init__(self, url: str) -> None:
         from openenv.core import GenericEnvClient
 
-        # A busy machine makes no difference.
         self._client = GenericEnvClient(
             base_url=url,
             connect_timeout_s=PATIENCE_S,
@@ -68,8 +74,8 @@ class _OpenEnvSession(Session):
             return _seen(self._client.step({"reply": reply}))
         except RuntimeError as told:
             message = str(told).removeprefix(_ERROR).rpartition(_CODE)[0]
-            if message.startswith(_FAULT):
-                raise EnvironmentFault(message.removeprefix(_FAULT)) from told
+            if message.startswith(FAULT):
+                raise EnvironmentFault(message.removeprefix(FAULT)) from told
             raise Lost(message) from told
 
     def cut(self) -> None:

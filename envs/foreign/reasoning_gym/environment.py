@@ -168,10 +168,12 @@ def _as_settings(dataset: str, config: Any) -> str:
         settings = json.dumps(dict(config), sort_keys=True)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"config={config!r}: give numbers, texts and lists of them: {error}") from None
-    problem = LIBRARY.ask(0, ["settings", dataset, settings], MAKE_S) if config else None
+    problem = LIBRARY.ask(0, ["settings", dataset, settings], MAKE_S) if config else ""
     if isinstance(problem, list):
         wrong = next(name for name in json.loads(settings) if name not in problem)
         raise ArgumentError(unknown("config", wrong, problem))
-    if problem is not None:
+    if problem is None:
+        problem = f"it makes nothing of it within {MAKE_S} s and 4 GiB"
+    if problem:
         raise ArgumentError(f"config={dict(config)!r}: {dataset} refuses it: {problem}")
     return settings

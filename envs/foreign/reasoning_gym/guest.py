@@ -46,8 +46,9 @@ def answer(question: Any) -> Any:
     return score(dataset, settings, *rest)
 
 
-def problem_with(dataset: str, settings: str) -> Any:
-    """None; or what is wrong with the settings, a text, or the names that there are, if one is unknown."""
+def problem_with(dataset: str, settings: str) -> str | list[str]:
+    """What is wrong with the settings, an empty text if nothing is; or the names that there are, if one is
+    unknown."""
     known = [field.name for field in dataclasses.fields(DATASETS[dataset][1]) if field.name not in OWN]
     if not set(json.loads(settings)) <= set(known):
         return known
@@ -55,7 +56,7 @@ def problem_with(dataset: str, settings: str) -> Any:
         reasoning_gym.create_dataset(dataset, seed=0, size=1, **json.loads(settings))
     except Exception as error:
         return str(error) or type(error).__name__
-    return None
+    return ""
 
 
 def item(dataset: str, settings: str, seed: int) -> dict[str, str]:
