@@ -26,6 +26,8 @@ OUT = HERE / "results" / "bench_smollm.json"
 BOARD = HERE.parent / "docs" / "reports" / "smollm.html"
 MAX_TOKENS = 96
 """Of a reply. The model seldom ends one by itself where it does not know what to say."""
+AT_ONCE = 32
+"""Episodes; their keys and values take about 6 GiB."""
 
 
 def ludus(*words: object) -> str:
@@ -47,8 +49,8 @@ def main() -> None:
     runs = {name: arguments.folder / name for name in ("untrained", "trained")}
     for name, run in runs.items():
         model = getattr(arguments, name)
-        options = ("--n", arguments.n, "--max-tokens", MAX_TOKENS, "--written-calls", "hermes")
-        print(ludus("all", "--model", model, *options, "--out", run))
+        options = ("--n", arguments.n, "--max-tokens", MAX_TOKENS, "--concurrency", AT_ONCE)
+        print(ludus("all", "--model", model, *options, "--written-calls", "hermes", "--out", run))
     print(ludus("compare", *runs.values()))
     ludus("board", *runs.values(), "--html", BOARD)
     compared: dict[str, Any] = json.loads(ludus("compare", *runs.values(), "--json"))

@@ -140,8 +140,8 @@ Written by `python benchmarks/families.py`, which also measures what is accepted
 Of models for pictures and words, those of the types {seeing}
 [see](vision.md); any other in the table reads words alone.
 """
-ATOL = 1e-4
-"""Nats; norms and rotations are in float32 in any model."""
+ROUNDINGS = 16
+"""On a number's way through a layer; each may move a log-probability as far as that of a weight does."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +157,15 @@ class Verdict:
     """How it is computed, if not packed."""
     nats: float | None = None
     """The largest difference from the model's own log-probabilities that was measured."""
+    rounding: float | None = None
+    """How far those move by themselves when weights are rounded, in nats."""
 
     @property
     def right(self) -> bool:
-        return not self.accepted or (self.nats is not None and self.nats < ATOL)
+        if not self.accepted:
+            return True
+        measured = self.nats is not None and self.rounding is not None
+        return measured and self.nats < ROUNDINGS * self.rounding
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,8 @@ def judge(model: Any, engine: bool) -> Verdict:
         way = "" if packs(model) else "rows apart"
     tokens = min(reach.tokens or 128, 128)
     words = reach.why if reach.tokens and reach.tokens < 128 else ""
-    return Verdict(True, tokens, words, way, (sampled if engine else packed)(model, tokens))
+    nats = (sampled if engine else packed)(model, tokens)
+    return Verdict(True, tokens, words, way, nats, rounding(model))
 
 
 def build(model_type: str) -> Any:
@@ -277,6 +283,25 @@ def own(model: Any, row: list[int]) -> torch.Tensor:
     with computing_with(model, "eager"):
         logits = model(input_ids=torch.tensor([row]), use_cache=False).logits[0, :-1]
     return logits.double().log_softmax(-1)[range(len(row) - 1), row[1:]]
+
+
+@torch.no_grad()
+def rounding(model: Any) -> float:
+    """How far a model's own log-probabilities move when each weight does, by the unit roundoff up or down,
+    and they are rounded themselves: a state that feeds on itself may carry that far."""
+    unit = torch.finfo(torch.float32).eps
+    generator = torch.Generator().manual_seed(0)
+    rows = [ids(model, 40, seed) for seed in range(3)]
+    exact = [own(model, row) for row in rows]
+    worst = 0.0
+    for _ in range(4):
+        rounded = deepcopy(model)
+        for parameter in rounded.parameters():
+            signs = 2 * torch.randint(0, 2, parameter.shape, generator=generator) - 1
+            parameter.mul_(1 + unit * signs)
+        moved = [(own(rounded, row) - its).abs().max() for row, its in zip(rows, exact, strict=True)]
+        worst = max(worst, *map(float, moved))
+    return worst + unit * max(float(its.abs().max()) for its in exact)
 
 
 def sampled(model: Any, tokens: int) -> float:
