@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 import torch
 
+from ludus.tools.memory import give_back
 from ludus.trainers.config.run import CheckpointSection
 from ludus.trainers.errors import TrainingDiverged
 from ludus.trainers.listener import Listener
@@ -71,6 +72,7 @@ class TrainingPhase:
     def __enter__(self) -> Self:
         self._began = time.perf_counter()
         self._done = self._restore()
+        give_back()  # what loading took
         # Numbers of checkpoints increase through the whole run.
         self._first = steps_before(self._run, self._name)
         self._writer = MetricsWriter(self._run, self._name, self._done)
@@ -123,6 +125,7 @@ class TrainingPhase:
             raise KeyboardInterrupt(f"stopped after {self._name} step {done} of {self._total}; it is saved")
 
     def _save(self) -> None:
+        give_back()  # what the step took: the pieces that are written come beside
         save_checkpoint(
             self._run / "checkpoints",
             self._first + self._done,

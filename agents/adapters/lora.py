@@ -50,10 +50,11 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.a_RI.dtype)
-        term = linear(linear(x, self.a_RI), self.b_OR)
+        # Scaled where there are few numbers.
+        term = linear(self.scaling * linear(x, self.a_RI), self.b_OR)
         if self.start_a_RI is not None and self.start_b_OR is not None:
-            term = term - linear(linear(x, self.start_a_RI), self.start_b_OR)
-        return self.scaling * term
+            term = term - linear(self.scaling * linear(x, self.start_a_RI), self.start_b_OR)
+        return term
 
     @property
     def start_rank(self) -> int:

@@ -9,6 +9,9 @@ _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 _ODD = 0x9E3779B97F4A7C15
 """2⁶⁴ over the golden ratio, whose multiples spread over all 64 bits (Knuth, TAOCP 3, section 6.4)."""
 
+_SLAB = 2**20
+"""Numbers that are summed together."""
+
 
 @torch.no_grad()
 def weights_fingerprint(weights: Iterable[tuple[str, Tensor]]) -> int:
@@ -24,7 +27,12 @@ def weights_fingerprint(weights: Iterable[tuple[str, Tensor]]) -> int:
         width = 1 << max(0, (len(bits).bit_length() - 1) // 2)
         table = bits[: len(bits) - len(bits) % width].view(-1, width)
         # Sums by row and by column, each weighed by its number, notice two numbers that change places.
-        parts = [table.sum(0, dtype=torch.int64), table.sum(1, dtype=torch.int64), bits[table.numel() :]]
+        slabs = table.split(max(1, _SLAB // width))  # which are copied, as numbers of 64 bits
+        by_column = torch.zeros(width, dtype=torch.int64, device=bits.device)
+        for slab in slabs:
+            by_column += slab.sum(0, dtype=torch.int64)
+        by_row = torch.cat([slab.sum(1, dtype=torch.int64) for slab in slabs])
+        parts = [by_column, by_row, bits[table.numel() :]]
         for part in parts:
             places = torch.arange(1, len(part) + 1, device=part.device) * 2 - 1
             total = (total * 31 + int((part.to(torch.int64) * places).sum()) + number) * _ODD % 2**64

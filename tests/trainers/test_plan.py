@@ -95,9 +95,8 @@ def test_parts_add_up(tiny: RunConfig, work: Work) -> None:
         assert phase.parts["process"] == 1000
         assert min(phase.parts.values()) > 0
     assert parts(planned, "load")["file of the weights"] > parts(planned, "load")["weights"] * 0.9
-    for part, size in planned.run.parts.items():
-        assert size == max(phase.parts.get(part, 0) for phase in planned.phases)
-    assert planned.run.total == sum(planned.run.parts.values())
+    assert planned.run.total == max(phase.total for phase in planned.phases)
+    assert dict(planned.run.parts) in [dict(phase.parts) for phase in planned.phases]
     # Rows of the cache grow by 128 positions; each has a key and a value in each layer.
     assert parts(planned, "rollout")["keys and values"] == 16 * 128 * LAYERS * 2 * KEY_HEADS * WIDTH * 4
 
@@ -154,17 +153,16 @@ def test_what_training_holds_is_counted(primed: RunConfig, work: Work, policy: L
     planned = parts(plan(changed(primed, "sft", microbatch_tokens=256), work), "priming")
     # All gradients are there when those of the second micro-batch are computed.
     assert planned["gradients"] == gradients == weight_bytes(policy.model)
-    # A step needs a few more of the size of one weight while it is taken.
-    largest = max(parameter.nbytes for parameter in policy.model.parameters())
-    state = sum(tensor.nbytes for tensor in tensors)
-    assert state < planned["optimizer"] <= state + 4 * largest
+    # All but the numbers of steps, which are tensors with numbers there, too.
+    assert planned["optimizer"] == sum(tensor.nbytes for tensor in tensors if tensor.dim())
 
 
 def test_an_adapter_has_gradients_and_the_base_has_none(
     rewarded: RunConfig, work: Work, policy: LoadedModel, update: Parts, tiny_folder: Path
 ) -> None:
-    dump = rewarded.model_dump(exclude_none=True)
+    dump = changed(rewarded, "grpo", microbatch_tokens=256).model_dump(exclude_none=True)
     model = {"path": str(tiny_folder)}
+    # In two micro-batches: gradients of the first are there when most is, in the second.
     adapted = plan(RunConfig.model_validate({**dump, "model": model, "adapter": {"rank": 4}}), work)
     whole, found = weight_bytes(policy.model), parts(adapted, "update")
     add_adapter(policy.model, 4, 1.0, ["all-linear"])
@@ -265,7 +263,10 @@ def test_towers_and_pictures_are_counted(
         "environment": {"id": "ludus/TicTacToeChat-v0", "arguments": {"observation": "picture"}},
         "model": {"path": str(folder)},
         "sft": {"steps": 0},
-        "grpo": {"steps": 1, "groups": 2, "group_size": 2, "kl_coefficient": 0.01},
+        "grpo": {
+            **{"steps": 1, "groups": 2, "group_size": 2, "kl_coefficient": 0.01},
+            "microbatch_tokens": 64,
+        },
         "rollout": {"max_tokens": 8},
         "evaluation": {"episodes": 0},
     }
@@ -431,6 +432,11 @@ def test_a_ledger_counts_until_memory_is_free() -> None:
             (product + 1).mul_(2)
         assert ledger.live == {"weights": 400, "more": 400}
         assert ledger.peak == {"weights": 400, "more": 800}
+        with ledger.counting("other"):
+            small = product[:2] + 1
+        assert small.nbytes == 80
+        assert ledger.peak == {"weights": 400, "more": 800}  # there was more at that moment
+        del small
         ledger.begin()
         ledger.move(product, "kept")
         ledger.move_all("weights", "kept")

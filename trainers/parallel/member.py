@@ -20,6 +20,7 @@ from ludus.agents.models import LoadedModel, format_for
 from ludus.agents.policy import EnginePolicy
 from ludus.agents.quantization import import_bitsandbytes
 from ludus.agents.rollout import Environments
+from ludus.tools.memory import give_back
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.models.activations import keep_activations
 from ludus.trainers.parallel.memory import Layout
@@ -165,6 +166,8 @@ def _serve(connection: Connection, config: RunConfig) -> None:
                     assert member is not None, "a model is loaded first"
                     _zero_gradients(member)
                     answer = function(member, part)
+                if isinstance(received, Load | Unload):
+                    give_back()
             except Exception as error:
                 connection.send_bytes(pickle.dumps((None, _sendable(error))))
             else:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 
 from ludus.agents.models import LoadedModel
 from ludus.tools.errors import UserError
+from ludus.tools.memory import give_back
 from ludus.trainers.config.run import RunConfig
 from ludus.trainers.errors import ConfigError, RunError
 from ludus.trainers.parallel.member import Function, Load, Member, Unload, pickled
@@ -68,6 +69,7 @@ class Team:
             process.send(Unload())
         for process in self._processes:
             process.receive()
+        give_back()
 
     def _share(self, policy: LoadedModel) -> None:
         parameters = list(policy.model.parameters())

@@ -27,7 +27,11 @@ class Ledger:
     def __init__(self) -> None:
         self._part = "other"
         self._live: Counter[str] = Counter()
+        self._total = 0
+        """Of all parts."""
         self._peak: Counter[str] = Counter()
+        self._most = 0
+        """Its total."""
         self._count = itertools.count()
         self._held: dict[int, tuple[str, int]] = {}
         """Part and bytes of a storage, by its number."""
@@ -51,12 +55,12 @@ class Ledger:
 
     @property
     def peak(self) -> Mapping[str, int]:
-        """The most bytes of each part since `begin`; not all at the same moment."""
+        """Bytes by part at the moment since `begin` at which they were the most together."""
         return dict(self._peak)
 
     def begin(self) -> None:
         """A new peak is looked for."""
-        self._peak = self._live.copy()
+        self._peak, self._most = self._live.copy(), self._total
 
     @contextmanager
     def counting(self, part: str) -> Iterator[None]:
@@ -89,19 +93,21 @@ class Ledger:
         number = self._numbers[storage] = next(self._count)
         self._held[number] = self._part, storage.nbytes()
         self._live[self._part] += storage.nbytes()
+        self._total += storage.nbytes()
         weakref.finalize(storage, self._free, number).atexit = False
-        self._peak[self._part] = max(self._peak[self._part], self._live[self._part])
+        if self._total > self._most:
+            self._peak, self._most = self._live.copy(), self._total
 
     def _move(self, number: int, part: str) -> None:
         old, size = self._held[number]
         self._live[old] -= size
         self._live[part] += size
-        self._peak[part] = max(self._peak[part], self._live[part])
         self._held[number] = part, size
 
     def _free(self, number: int) -> None:
         part, size = self._held.pop(number)
         self._live[part] -= size
+        self._total -= size
 
 
 _INDEXED = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
