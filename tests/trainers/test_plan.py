@@ -264,7 +264,10 @@ def test_towers_and_pictures_are_counted(
         "model": {"path": str(folder)},
         "sft": {"steps": 0},
         "grpo": {
-            **{"steps": 1, "groups": 2, "group_size": 2, "kl_coefficient": 0.01},
+            "steps": 1,
+            "groups": 2,
+            "group_size": 2,
+            "kl_coefficient": 0.01,
             "microbatch_tokens": 64,
         },
         "rollout": {"max_tokens": 8},
