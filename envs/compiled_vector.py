@@ -1,5 +1,6 @@
 """`CompiledVector`: many games in one process, played by compiled code, for `gymnasium.make_vec`."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -135,6 +136,7 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             threads = max(1, min(numba.config.NUMBA_NUM_THREADS, num_envs // _ROWS_PER_THREAD))
         self._threads = as_integer("threads", threads, 1, 1024)
         self._pool: ThreadPoolExecutor | None = None
+        self._pool_process = 0
         self._tasks = np.zeros(num_envs, np.int64)
         self._begun = np.zeros(num_envs, np.bool_)
         self._ended = np.ones(num_envs, np.bool_)
@@ -297,8 +299,10 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self._threads == 1:
             play(0, self.num_envs)
             return
-        if self._pool is None:
+        # A forked process inherits the pool, but none of its threads.
+        if self._pool is None or self._pool_process != os.getpid():
             self._pool = ThreadPoolExecutor(self._threads - 1, type(self).__name__)
+            self._pool_process = os.getpid()
         cuts = [self.num_envs * k // self._threads for k in range(self._threads + 1)]
         others = [self._pool.submit(play, cuts[k], cuts[k + 1]) for k in range(1, self._threads)]
         play(cuts[0], cuts[1])
@@ -340,6 +344,10 @@ class CompiledVector(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         terms = dict(zip(names, np.where(rows, self._batch.terms, 0.0), strict=True))
         terms |= {f"_{name}": rows.copy() for name in names}
         return {"reward_terms": terms, "_reward_terms": rows.copy()}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy plays with threads of its own, started when it needs them."""
+        return {**self.__dict__, "_pool": None}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the threads go."""

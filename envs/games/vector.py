@@ -34,7 +34,8 @@ class Boards:
     """
 
     def __init__(self, chat: GameChat, vector: "type[LinesVector]", size: int) -> None:
-        self._game, self._strategy, self._state = chat.game, chat._strategy, vector.state
+        # Not the strategy, which may be a closure: a copy of `chat` makes its own from the arguments.
+        self._chat, self._game, self._state = chat, chat.game, vector.state
         height, width, _ = self._game.shape
         sized, self._depth = board(height, width), vector.depth(chat.opponent)
         full, bottom, _, self._ways = sized.masks
@@ -83,7 +84,8 @@ class Boards:
             if due[row]:
                 first, second, seat, seed, plays = self.states[row, : lines.PLAYS + 1].tolist()
                 number = uniform(seed, plays, 1 - seat)
-                moves[row] = choose(self._game, self._strategy, self._state(first, second), 1 - seat, number)
+                state = self._state(first, second)
+                moves[row] = choose(self._game, self._chat._strategy, state, 1 - seat, number)
         ends = (self._weights, self.terms, self.rewards, self.terminated)
         lines.reply(self.states, moves, self._settings, self._places, self._prefix, *ends, low, high)
 

@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import cloudpickle
 import gymnasium
 import numpy as np
 import pytest
@@ -63,11 +64,12 @@ def restored(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
     [
         copy.deepcopy,
         lambda env: pickle.loads(pickle.dumps(env)),
+        lambda env: pickle.loads(cloudpickle.dumps(env)),
         lambda env: copy.deepcopy(env.unwrapped),
         lambda env: pickle.loads(pickle.dumps(env.unwrapped)),
         restored,
     ],
-    ids=["deepcopy", "pickle", "deepcopy unwrapped", "pickle unwrapped", "restore"],
+    ids=["deepcopy", "pickle", "cloudpickle", "deepcopy unwrapped", "pickle unwrapped", "restore"],
 )
 def test_a_copy_goes_on_as_the_original(
     id: str, duplicate: Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
@@ -98,6 +100,34 @@ def test_a_copy_before_the_first_episode_begins_as_the_original(id: str) -> None
         assert plain(twin.reset(seed=2)) == plain(env.reset(seed=2))
         twin.close()
     env.close()
+
+
+COMPILED = [id for id in environment_ids() if gymnasium.spec(id).vector_entry_point is not None]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))])
+@pytest.mark.parametrize("id", COMPILED)
+def test_a_copy_of_many_games_goes_on_as_the_original(id: str, duplicate: Callable[[Any], Any]) -> None:
+    envs: Any = gymnasium.make_vec(id, num_envs=4, threads=2)
+    envs.reset(seed=1)
+    envs.action_space.seed(0)
+    actions = [envs.action_space.sample() for _ in range(3)]
+    envs.step(actions[0])
+    twin = duplicate(envs)
+    assert [plain(twin.step(each)) for each in actions] == [plain(envs.step(each)) for each in actions]
+    assert plain(twin.reset()) == plain(envs.reset())
+    twin.close()
+    envs.close()
+
+
+@pytest.mark.parametrize("id", ["ludus/TicTacToe-v0", "ludus/TicTacToeChat-v0"])
+def test_an_opponent_of_ones_own_is_copied_by_cloudpickle(id: str) -> None:
+    env = gymnasium.make(id, opponent=lambda view, legal: (0.0,) * (len(legal) - 1) + (1.0,))
+    player = Player(env)
+    env.reset(seed=5)
+    player.steps(env, 0, 1)
+    twin = pickle.loads(cloudpickle.dumps(env))
+    assert player.steps(twin, 1, 2 * REPLIES) == player.steps(env, 1, 2 * REPLIES)
 
 
 def test_a_snapshot_can_be_pickled(id: str) -> None:
