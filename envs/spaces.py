@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
+from gymnasium.spaces.utils import flatten, flatten_space, unflatten
 from gymnasium.vector.utils import (
     batch_differing_spaces,
     create_empty_array,
@@ -311,6 +312,18 @@ def _create_zero_array(space: Any) -> Any:
 
 def _batch_differing_spaces(spaces: Sequence[_TextSpace]) -> gymnasium.spaces.Tuple:
     return gymnasium.spaces.Tuple(deepcopy(tuple(spaces)), seed=deepcopy(spaces[0].np_random))
+
+
+@flatten_space.register(_TextSpace)
+def _flatten_space(space: _TextSpace) -> Any:
+    """A text has no numbers to lay flat: it stays as it is, beside those of a `Dict` or `Tuple`."""
+    return space
+
+
+@flatten.register(_TextSpace)
+@unflatten.register(_TextSpace)
+def _flatten(space: _TextSpace, x: Any) -> Any:
+    return x
 
 
 # This one looks its argument's very type up, so a registration of the base class would not be found.

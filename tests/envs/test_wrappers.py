@@ -1,18 +1,21 @@
 """`TextObservation`: strings in and out, beside Gymnasium's own wrappers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import wrappers
 from gymnasium.utils.env_checker import check_env
-from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import (
     FrameStackObservation,
     RecordEpisodeStatistics,
     RecordVideo,
     RenderCollection,
     TimeLimit,
+    vector,
 )
 
 import ludus  # noqa: F401
@@ -68,6 +71,69 @@ def test_vectors_return_the_true_text() -> None:
         )
     finally:
         shared.close()
+
+
+WRAPPERS: dict[str, Callable[[gymnasium.Env], gymnasium.Env]] = {
+    "AddRenderObservation": lambda env: wrappers.AddRenderObservation(env, render_only=False),
+    "AddWhiteNoise": lambda env: wrappers.AddWhiteNoise(env, 0.3),
+    "Autoreset": wrappers.Autoreset,
+    "ClipReward": lambda env: wrappers.ClipReward(env, -1, 1),
+    "DelayObservation": lambda env: wrappers.DelayObservation(env, 1),
+    "FlattenObservation": wrappers.FlattenObservation,
+    "NormalizeReward": wrappers.NormalizeReward,
+    "ObstructView": lambda env: wrappers.ObstructView(env, 0.1, 10),
+    "OrderEnforcing": wrappers.OrderEnforcing,
+    "PassiveEnvChecker": wrappers.PassiveEnvChecker,
+    "RecordEpisodeStatistics": wrappers.RecordEpisodeStatistics,
+    "RepeatAction": lambda env: wrappers.RepeatAction(env, 2),
+    "StickyAction": lambda env: wrappers.StickyAction(env, 0.5),
+    "TimeAwareObservation": wrappers.TimeAwareObservation,
+    "TimeLimit": lambda env: wrappers.TimeLimit(env, 2),
+    "TransformAction": lambda env: wrappers.TransformAction(env, str.upper, None),
+    "TransformObservation": lambda env: wrappers.TransformObservation(env, lambda chat: chat[-1:], None),
+    "TransformReward": lambda env: wrappers.TransformReward(env, lambda reward: 2 * reward),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_that_ask_for_no_numbers_take_chats(name: str) -> None:
+    env = WRAPPERS[name](gymnasium.make("ludus/PacManChat-v0", render_mode="rgb_array"))
+    observation, _ = env.reset(seed=1)
+    assert observation in env.observation_space
+    for _ in range(2):
+        observation, reward, *_ = env.step("up")
+        assert observation in env.observation_space
+        assert np.isfinite(reward)
+    assert env.render().dtype == np.uint8
+    env.close()
+
+
+VECTOR_WRAPPERS: dict[str, Callable[[VectorEnv], VectorEnv]] = {
+    "ClipReward": lambda envs: vector.ClipReward(envs, -1, 1),
+    "DictInfoToList": vector.DictInfoToList,
+    "NormalizeReward": vector.NormalizeReward,
+    "RecordEpisodeStatistics": vector.RecordEpisodeStatistics,
+    "TransformAction": lambda envs: vector.TransformAction(envs, lambda replies: replies[::-1]),
+    "TransformObservation": lambda envs: vector.TransformObservation(envs, lambda chats: chats),
+    "TransformReward": lambda envs: vector.TransformReward(envs, lambda rewards: 2 * rewards),
+    "VectorizeTransformObservation": lambda envs: vector.VectorizeTransformObservation(
+        envs, wrappers.TransformObservation, func=lambda chat: chat[-1:], observation_space=None
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VECTOR_WRAPPERS)
+def test_wrappers_of_vectors_take_chats(name: str) -> None:
+    envs = VECTOR_WRAPPERS[name](
+        gymnasium.make_vec("ludus/PacManChat-v0", num_envs=2, vectorization_mode="sync")
+    )
+    chats, _ = envs.reset(seed=1)
+    assert chats in envs.observation_space
+    for _ in range(2):
+        chats, rewards, *_ = envs.step(("up", "<action>up</action>"))
+        assert chats in envs.observation_space
+        assert np.isfinite(rewards).all()
+    envs.close()
 
 
 @pytest.mark.parametrize("padding", ["reset", "zero"])
