@@ -6,8 +6,9 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
 GROUPS = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
-APART = ("openenv", "reasoning-gym", "textarena")
-"""Extras whose packages do not go together with those of the others, nor with the pins of constraints.txt."""
+APART = ("openenv", "trl", "reasoning-gym", "textarena")
+"""Extras of other frameworks, each for an environment of its own: what most of them pin does not go together
+with the packages of the others."""
 
 
 def requirements(group: str) -> list[str]:

@@ -52,6 +52,7 @@ TRIALS = (
     Trial("check ludus/TextArena-v0", "textarena"),
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
+    Trial("import ludus.agents.trl; ludus.agents.trl.rollout_func('ludus/Arithmetic-v0')", "trl"),
     Trial("serve openenv ludus/Arithmetic-v0 --port 0", "openenv", serves=True),
     Trial(
         f"train {REPOSITORY}/configs/arithmetic.toml --directory run --sft.steps 2 --sft.demonstrations 64 "

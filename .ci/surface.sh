@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# An interpreter with Ludus and one of the extras whose packages do not go together with the others'.
+# An interpreter with Ludus and one of the extras of other frameworks.
 #
 #   surface=$(.ci/surface.sh start openenv); eval "$surface"
 #           installs both into build/openenv unless they are there, and prints `export LUDUS_TEST_OPENENV=PROGRAM`
+#   surface=$(.ci/surface.sh start trl); eval "$surface"
+#           likewise, into build/trl: `export LUDUS_TEST_TRL=PROGRAM`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-} ${2:-}" in
-    "start openenv") ;;
-    *) sed -n '2,5p' "$0" >&2; exit 2 ;;
+    "start openenv") PINS=() ;;              # it wants other versions
+    "start trl")     PINS=(-c constraints.txt) ;;
+    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
 esac
 NAME=$2
 HOME_FOLDER=$PWD/build/$NAME
@@ -29,7 +32,7 @@ if [[ ! -s $INSTALLED || $(< "$INSTALLED") != "$WANTED" ]]; then
     rm -rf "$HOME_FOLDER"
     mkdir -p "$HOME_FOLDER"
     .venv/bin/python -m venv --without-pip "$HOME_FOLDER/venv"
-    install "its packages" -r /dev/stdin <<< "$WANTED"
+    install "its packages" "${PINS[@]}" -r /dev/stdin <<< "$WANTED"
     echo "$WANTED" > "$INSTALLED"
 fi
 if [[ ! $LUDUS_INSTALLED -nt pyproject.toml ]]; then

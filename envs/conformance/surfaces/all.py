@@ -11,8 +11,10 @@ SURFACES: Mapping[str, str] = {
     "copies": "ludus.envs.conformance.surfaces.copies:Copies",
     "mcp": "ludus.envs.conformance.surfaces.mcp:Mcp",
     "openenv": "ludus.envs.conformance.surfaces.openenv:OpenEnv",
+    "trl": "ludus.agents.trl.surface:Trl",
 }
-"""Where each is; what it needs is imported when it is made."""
+"""Where each is; what it needs is imported when it is made. One on a higher floor is known by its name
+alone."""
 
 
 def surface(name: str) -> Surface:

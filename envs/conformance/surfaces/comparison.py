@@ -82,7 +82,7 @@ def facts(seen: Seen) -> dict[str, str]:
         "contents": contents,
         "roles": roles,
         "reward": seen.reward,
-        "terms": seen.terms,
+        "terms": {name: float(value) for name, value in seen.terms.items()},
         "terminated": seen.terminated,
         "truncated": seen.truncated,
         "success": seen.success,
