@@ -61,6 +61,7 @@ class ToolEpisode:
 
     _id: ClassVar[str]
     _arguments: ClassVar[Mapping[str, Any]]
+    _broke: Exception | None
 
     def __init__(self) -> None:
         self._env = make_chat(self._id, self._arguments)
@@ -83,7 +84,7 @@ class ToolEpisode:
     def _begin(self) -> None:
         self._earned, self._calls = 0.0, 0
         self._over = self._succeeded = False
-        self._broke: Exception | None = None
+        self._broke = None
 
     def _call(self, name: str, arguments: Mapping[str, Any]) -> str:
         """A call as a turn of its own; its answer, and all else that the environment says to it."""
