@@ -7,8 +7,9 @@ is one row of TRL's: the first prompt, and as its completion all that was sample
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import gymnasium
@@ -109,8 +110,11 @@ class Table:
     """Tokens of an episode after its first prompt."""
     max_context: int | None
     has_logprobs: bool = False
+    seats: Iterator[int] = field(default_factory=count)
     seated: int = 0
-    waiting: list[tuple[Ids, "asyncio.Future[tuple[Ids, list[float]]]"]] = field(default_factory=list)
+    waiting: dict[int, tuple[Ids, "asyncio.Future[tuple[Ids, list[float]]]"]] = field(default_factory=dict)
+    """By seat, in whose order all are sampled: the same numbers are drawn for the same episode, however fast
+    its environment was."""
 
     @classmethod
     def of(cls, trainer: Any) -> "Table":
@@ -130,11 +134,11 @@ class Table:
 
     def player(self, env: gymnasium.Env[Any, Any], seed: int) -> "_Player":
         self.seated += 1
-        return _Player(self, Conversation(self.format, tool_schemas(env)))
+        return _Player(self, next(self.seats), Conversation(self.format, tool_schemas(env)))
 
-    async def continued(self, context: Ids) -> tuple[Ids, list[float]]:
+    async def continued(self, seat: int, context: Ids) -> tuple[Ids, list[float]]:
         answer: asyncio.Future[tuple[Ids, list[float]]] = asyncio.get_running_loop().create_future()
-        self.waiting.append((context, answer))
+        self.waiting[seat] = context, answer
         self._sample_if_all_wait()
         return await answer
 
@@ -143,10 +147,10 @@ class Table:
         self._sample_if_all_wait()
 
     def _sample_if_all_wait(self) -> None:
-        waiting = self.waiting
-        if not waiting or len(waiting) < self.seated:
+        if not self.waiting or len(self.waiting) < self.seated:
             return
-        self.waiting = []
+        waiting = [self.waiting[seat] for seat in sorted(self.waiting)]
+        self.waiting = {}
         ids, logprobs = self.sample([context for context, _ in waiting])
         self.has_logprobs = logprobs is not None
         for place, (_, answer) in enumerate(waiting):
@@ -156,8 +160,8 @@ class Table:
 
 
 class _Player:
-    def __init__(self, table: Table, conversation: Conversation) -> None:
-        self._table, self._conversation = table, conversation
+    def __init__(self, table: Table, seat: int, conversation: Conversation) -> None:
+        self._table, self._seat, self._conversation = table, seat, conversation
         self._longest = 0
         """How long the context may get."""
 
@@ -176,7 +180,7 @@ class _Player:
         room = self._longest - read
         if room <= 0:
             return Action(reply="", finish="length")
-        ids, logprobs = await table.continued(list(heard.context))
+        ids, logprobs = await table.continued(self._seat, list(heard.context))
         said = _turn(ids, table.format.stop_ids)[:room]
         reply = heard.format.parse(said, heard.tools)
         self._conversation = heard.say(reply, said)
