@@ -31,7 +31,7 @@ TINY = {
 
 
 class Letters(ChatEnv):
-    """Pays for each of two replies that begins with a byte of the lower half."""
+    """Pays for the share of the lower half of the bytes in each of two replies."""
 
     rubric = Rubric({"low": 0.5})
     max_turns = 2
@@ -40,7 +40,7 @@ class Letters(ChatEnv):
         return Start([user(f"{rng.integers(10)}")], "letters", None)
 
     def respond(self, state: None, text: str) -> Outcome:
-        return Outcome(state, [user("and?")], {"low": float(text[:1] < "@")})
+        return Outcome(state, [user("and?")], {"low": sum(one < "@" for one in text) / max(1, len(text))})
 
 
 gymnasium.register(LETTERS, entry_point=Letters, disable_env_checker=True, order_enforce=False)
@@ -71,8 +71,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def settings(**further: Any) -> GRPOConfig:
     return GRPOConfig(
         "out", use_cpu=True, bf16=False, report_to="none", save_strategy="no", logging_steps=1,
-        per_device_train_batch_size=8, num_generations=4,
-        **{"disable_tqdm": True, "max_completion_length": 24, **further},
+        disable_tqdm=True,
+        **{"per_device_train_batch_size": 8, "num_generations": 4, "max_completion_length": 24, **further},
     )  # fmt: skip
 
 
@@ -99,16 +99,19 @@ def test_a_model_learns_from_whole_replies(model: Path) -> None:
         reward_funcs=reward,
         train_dataset=dataset(LETTERS, range(32)),
         rollout_func=rollout_func(LETTERS),
-        args=settings(max_steps=24, learning_rate=2e-2, lr_scheduler_type="constant", beta=0.0),
-    )
+        args=settings(
+            max_steps=30, learning_rate=3e-2, lr_scheduler_type="constant", beta=0.0,
+            per_device_train_batch_size=32, num_generations=16,
+        ),
+    )  # fmt: skip
     trainer.processing_class.chat_template = (
         "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
     trainer.train()
     rewards = logged(trainer, "reward")
-    assert len(rewards) == 24
-    assert sum(rewards[-6:]) > sum(rewards[:6]) + 1
+    assert len(rewards) == 30
+    assert sum(rewards[-5:]) > 1.5 * sum(rewards[:5])
     assert set(logged(trainer, "left_out")) == {0.0}
 
 
