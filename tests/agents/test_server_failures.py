@@ -441,6 +441,6 @@ def test_a_long_error_is_read_in_no_time(text: str) -> None:
 
 
 def test_a_hostile_page_is_read_in_time() -> None:
-    began = time.monotonic()
+    began = time.process_time()
     read_failure(503, {}, b"<html" + b"<title>" * 20_000, NOW)
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
