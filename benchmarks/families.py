@@ -287,8 +287,8 @@ def own(model: Any, row: list[int]) -> torch.Tensor:
 
 @torch.no_grad()
 def rounding(model: Any) -> float:
-    """How far a model's own log-probabilities move when each weight does, by the unit roundoff up or down,
-    and they are rounded themselves: a state that feeds on itself may carry that far."""
+    """How far a model's own log-probabilities move, in nats, when each weight does by 2⁻²³ of itself, up or
+    down, and they are rounded themselves: a state that feeds on itself may carry that far."""
     unit = torch.finfo(torch.float32).eps
     generator = torch.Generator().manual_seed(0)
     rows = [ids(model, 40, seed) for seed in range(3)]

@@ -229,9 +229,8 @@ def test_waiting_for_a_server_is_not_the_models_time(limited_server: Any) -> Non
             return await rollout_async(policy, EnvironmentSpec("ludus/Arithmetic-v0"), [EpisodeStart(0)])
 
     (episode,) = asyncio.run(main())
-    waited = asked[-1] - asked[0]
-    assert waited > 0.35
-    assert episode.turns[0].generate_seconds < waited
+    assert asked[-1] - asked[0] > 0.35
+    assert episode.turns[0].generate_seconds < 0.2
 
 
 def test_a_server_that_only_ever_limits_is_given_up_with_its_reason(

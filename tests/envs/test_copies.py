@@ -13,16 +13,7 @@ import pytest
 import ludus  # noqa: F401
 from ludus.registration import environment_ids
 
-RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
 REPLIES = 3
-
-
-@pytest.fixture(params=environment_ids())
-def id(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if str(gymnasium.spec(name).entry_point).startswith(RUN_PROGRAMS):
-        request.getfixturevalue("needs_sandbox")
-    return name
 
 
 def plain(value: Any) -> Any:

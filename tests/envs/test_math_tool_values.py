@@ -184,7 +184,7 @@ def test_whatever_is_written_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(NotExact):
         value = parse_exact(text)
         equal(value, value)
-    assert time.process_time() - begun < 5  # what is not refused in time takes minutes
+    assert time.process_time() - begun < 1
 
 
 @pytest.mark.parametrize(
@@ -213,4 +213,4 @@ def test_the_slowest_texts_are_fast(text: str) -> None:
         value = parse_exact(text)
         equal(value, parse_exact("sqrt(2)"))
         equal(value, value)
-    assert time.process_time() - begun < 5
+    assert time.process_time() - begun < 0.5

@@ -259,7 +259,7 @@ def test_whatever_is_read_is_a_number_of_bounded_size(text: str) -> None:
 def test_no_text_takes_long(text: str) -> None:
     begun = time.process_time()
     parse_number(text)
-    assert time.process_time() - begun < 1
+    assert time.process_time() - begun < 0.1
 
 
 @pytest.mark.parametrize(

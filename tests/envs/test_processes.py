@@ -16,18 +16,8 @@ from gymnasium.vector.utils import CloudpickleWrapper
 
 import ludus  # noqa: F401
 from ludus.envs.conformance.episodes import carry_on, comparable, comparable_step, play
-from ludus.registration import environment_ids
 
-RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
 Trace = tuple[Any, ...]
-
-
-@pytest.fixture(params=environment_ids())
-def id(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if str(gymnasium.spec(name).entry_point).startswith(RUN_PROGRAMS):
-        request.getfixturevalue("needs_sandbox")
-    return name
 
 
 STEPS = 4

@@ -9,18 +9,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import DictInfoToList, RecordEpisodeStatistics
 
 import ludus  # noqa: F401
-from ludus.registration import environment_ids
 
 COUNT = 3
-RUN_PROGRAMS = ("ludus.envs.code.", "ludus.envs.math.mathtool")
-
-
-@pytest.fixture(params=environment_ids())
-def id(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    if str(gymnasium.spec(name).entry_point).startswith(RUN_PROGRAMS):
-        request.getfixturevalue("needs_sandbox")
-    return name
 
 
 def plain(value: Any) -> Any:

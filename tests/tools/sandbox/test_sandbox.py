@@ -22,7 +22,7 @@ def test_a_program_runs_with_its_input_and_output(box):
     )
     assert (result.verdict, result.exit_code, result.signal) == (Verdict.OK, 0, None)
     assert (result.stdout, result.stderr) == ("HI Ü\n", "oh\n")
-    assert 0 < result.seconds < 10
+    assert 0 < result.seconds < 1
     assert 1 << 20 < result.peak_memory < 1 << 28
 
 

@@ -143,7 +143,7 @@ def test_a_flood_of_reports_is_read_once():
     with opened("process") as box, box.session() as session:
         begun = time.monotonic()
         assert session.run(code, files_out=["a"]).verdict is Verdict.OK
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 1
 
 
 def test_an_interrupted_cell_ends_the_sandbox():
