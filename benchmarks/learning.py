@@ -81,9 +81,7 @@ def compare(
 
 def prime(config: Path, seed: int, folder: Path) -> None:
     """Make and evaluate the primed model of a seed."""
-    run = folder / f"primed-{seed}"
-    if "primed" not in _evaluation(run):
-        _train(config, run, {"run.seed": str(seed), "grpo.steps": "0"})
+    trained(config, folder / f"primed-{seed}", {"run.seed": str(seed), "grpo.steps": "0"}, "primed")
 
 
 def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
@@ -96,8 +94,7 @@ def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
         **({} if contestant.phase == "sft" else {"sft.steps": "0"}),
     }
     end = "primed" if contestant.phase == "sft" else "final"
-    if end not in _evaluation(run):
-        _train(contestant.config, run, {**from_primed, **contestant.changes})
+    evaluation = trained(contestant.config, run, {**from_primed, **contestant.changes}, end)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["phase"] == contestant.phase]
     sampled = [step for step in steps if "success" in step]
@@ -105,8 +102,8 @@ def go_on(contestant: Contestant, seed: int, folder: Path) -> Learned:
         seed,
         list(accumulate(round(step["sampled_tokens"]) for step in sampled)),
         [step["success"] for step in sampled],
-        _evaluation(primed)["primed"]["success"],
-        _evaluation(run)[end]["success"],
+        evaluation_of(primed)["primed"]["success"],
+        evaluation[end]["success"],
         sum(step["seconds/total"] for step in steps),
     )
 
@@ -118,13 +115,17 @@ def over_seeds(values: Sequence[float]) -> dict[str, float]:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def _evaluation(run: Path) -> dict[str, Any]:
+def trained(config: Path, run: Path, overrides: Mapping[str, str], end: str = "final") -> dict[str, Any]:
+    """Train in a process of its own, unless the run's evaluation has `end` already; its evaluation."""
+    if end not in evaluation_of(run):
+        run.parent.mkdir(parents=True, exist_ok=True)
+        with (run.parent / f"{run.name}.log").open("a") as log:
+            command = [sys.executable, "-c", PROGRAM, str(config), str(run), json.dumps(overrides)]
+            subprocess.run(command, check=True, stdout=log, stderr=log)
+    return evaluation_of(run)
+
+
+def evaluation_of(run: Path) -> dict[str, Any]:
+    """What has been evaluated of a run so far."""
     path = run / "evaluation.json"
     return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _train(config: Path, run: Path, overrides: Mapping[str, str]) -> None:
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with (run.parent / f"{run.name}.log").open("a") as log:
-        command = [sys.executable, "-c", PROGRAM, str(config), str(run), json.dumps(overrides)]
-        subprocess.run(command, check=True, stdout=log, stderr=log)

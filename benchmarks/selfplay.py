@@ -1,52 +1,35 @@
 """Self-play: how much stronger a model gets by games with itself and its past checkpoints, and whether it
 forgets.
 
-    python benchmarks/selfplay.py [--seeds 10 11 12] [--workers 2]
-    python benchmarks/selfplay.py --finished runs/selfplay
+    python benchmarks/selfplay.py [--seeds 10 11 12] [--workers 1] [--jobs 2] [--folder runs/selfplay]
 
-Each seed is a fresh process. Afterwards the final model plays the primed one, the anchors and every
-checkpoint of the league that is still there, and the primed model the anchors: pairs of games with seats
-swapped, sampled as in training. All are rated together, in Elo points, the first anchor at 0. Prints a table
-and writes `benchmarks/results/selfplay.json`. The project's figures: 200 points over the primed model, the
-95% intervals disjoint; and nobody whom a measurement of the run showed beaten, by the lower end of the
-score's interval, beats the final model, by the upper end.
+Each seed is a fresh process of so many workers, `jobs` of them at a time; a finished run is read instead of
+trained again. Afterwards the final model plays the primed one, the anchors and every checkpoint of the
+league that is still there, and the primed model the anchors: pairs of games with seats swapped, sampled as in
+training. All are rated together, in Elo points, the first anchor at 0. Prints a table and writes
+`benchmarks/results/selfplay.json`. The project's figures: 200 points over the primed model within half an
+hour, the 95% intervals disjoint; and nobody whom a measurement of the run showed beaten, by the lower end of
+the score's interval, beats the final model, by the upper end.
 """
 
 import argparse
 import json
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from learning import trained
 from machine import machine
 
 HERE = Path(__file__).parent
-GAIN = 200.0
-PROGRAM = """
-import sys
-from ludus.trainers.config.reading import load_config
-from ludus.trainers.run.job import train
-config, run, seed, workers = sys.argv[1:]
-train(load_config(config, {"run.seed": seed, "run.workers": workers}), run)
-"""
+GAIN, SECONDS = 200.0, 1800.0
 PAIRS = 200
 """Pairs of games with each opponent."""
 
 
-def train(config: Path, run: Path, seed: int, workers: int) -> float:
-    """Seconds that it took."""
-    began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(config), str(run), str(seed), str(workers)], check=True
-    )
-    return time.perf_counter() - began
-
-
-def measure(run: Path, seconds: float, pairs: int) -> dict[str, Any]:
+def measure(run: Path, pairs: int) -> dict[str, Any]:
+    """What came of a finished run."""
     from ludus.agents.ratings import rate
     from ludus.trainers.config.reading import load_config
     from ludus.trainers.metrics import read_metrics
@@ -78,7 +61,7 @@ def measure(run: Path, seconds: float, pairs: int) -> dict[str, Any]:
     }
     return {
         "seed": config.run.seed,
-        "seconds": seconds,
+        "seconds": seconds_of(run),
         "elo": elo,
         "gain": elo["final"]["value"] - elo["primed"]["value"],
         "disjoint": elo["primed"]["high"] < elo["final"]["low"],
@@ -87,6 +70,11 @@ def measure(run: Path, seconds: float, pairs: int) -> dict[str, Any]:
         "lost_to": [name for name, was in beaten.items() if was and scores[name]["high"] < 0.5],
         "course": course,
     }
+
+
+def seconds_of(run: Path) -> float:
+    """From a run's begin to the evaluation of its final model; pauses count."""
+    return (run / "evaluation.json").stat().st_mtime - (run / "config.toml").stat().st_mtime
 
 
 def play(
@@ -132,12 +120,23 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
     parser.add_argument("--config", type=Path, default=HERE.parent / "configs" / "selfplay.toml")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=1, help="of each run")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--folder", type=Path, default=Path("runs/selfplay"))
     parser.add_argument("--pairs", type=int, default=PAIRS, help="of games with each opponent")
-    parser.add_argument("--finished", type=Path, metavar="RUN", help="read this run instead of training")
     arguments = parser.parse_args()
+    folder, workers = arguments.folder.resolve(), str(arguments.workers)
+
+    def finished(seed: int) -> Path:
+        run = folder / str(seed)
+        trained(arguments.config, run, {"run.seed": str(seed), "run.workers": workers})
+        return run
+
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        folders = list(pool.map(finished, arguments.seeds))
     runs = []
-    for run in measured(arguments):
+    for place in folders:
+        run = measure(place, arguments.pairs)
         runs.append(run)
         primed, final = (run["elo"][name] for name in ("primed", "final"))
         told = [f"{elo['value']:.0f} [{elo['low']:.0f}, {elo['high']:.0f}]" for elo in (primed, final)]
@@ -149,29 +148,19 @@ def main() -> None:
             print(f"    against {name:<14} {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]")
     result = {
         "runs": runs,
-        "gain_reached": all(run["gain"] >= GAIN and run["disjoint"] for run in runs),
+        "gain_reached": all(
+            run["gain"] >= GAIN and run["disjoint"] and run["seconds"] <= SECONDS for run in runs
+        ),
         "forgot_nobody": not any(run["lost_to"] for run in runs),
         "config": arguments.config.name,
         "workers": arguments.workers,
+        "jobs": arguments.jobs,
         "pairs": arguments.pairs,
         **machine("torch", "transformers", "numpy"),
     }
     out = HERE / "results" / "selfplay.json"
     out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     print(f"written to {out}")
-
-
-def measured(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    if arguments.finished:
-        first, last = (
-            (arguments.finished / name).stat().st_mtime for name in ("config.toml", "evaluation.json")
-        )
-        yield measure(arguments.finished, last - first, arguments.pairs)
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in arguments.seeds:
-            run = Path(folder) / str(seed)
-            yield measure(run, train(arguments.config, run, seed, arguments.workers), arguments.pairs)
 
 
 if __name__ == "__main__":

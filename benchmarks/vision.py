@@ -1,6 +1,6 @@
 """A small model that sees, made from scratch, learns to read a board.
 
-    python benchmarks/vision.py [--seeds 10 11 12] [--folder runs/vision] [KEY=VALUE …]
+    python benchmarks/vision.py [--seeds 10 11 12] [--jobs 2] [--folder runs/vision] [KEY=VALUE …]
 
 For every seed an Idefics3 of a million parameters is made, primed on the oracle's answers and trained by GRPO
 with `configs/vision.toml`, changed by the given keys (`grpo.steps=2`). A finished run is read instead of
@@ -12,12 +12,11 @@ Prints success on held-out pictures, sampled as in training, with 95% intervals,
 
 import argparse
 import json
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from learning import PROGRAM
+from learning import trained
 from machine import machine
 
 from ludus.agents.small_vision import SmallVisionShape, build_small_vision_model
@@ -34,11 +33,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[10, 11, 12])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--folder", type=Path, default=Path("runs/vision"))
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE")
     arguments = parser.parse_args()
     changes = dict(change.split("=", 1) for change in arguments.changes)
-    runs = {seed: learned(seed, arguments.folder.resolve(), changes) for seed in arguments.seeds}
+    folder = arguments.folder.resolve()
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        learned_by = pool.map(lambda seed: learned(seed, folder, changes), arguments.seeds)
+        runs = dict(zip(arguments.seeds, learned_by, strict=True))
     OUT.write_text(
         json.dumps({"runs": runs, "changes": changes, **machine("torch", "transformers")}, indent=2) + "\n",
         encoding="utf-8",
@@ -50,13 +53,9 @@ def learned(seed: int, folder: Path, changes: dict[str, str]) -> dict[str, Any]:
     model, run = folder / f"model-{seed}", folder / f"run-{seed}"
     if not model.exists():
         build_small_vision_model(model, mixture_of(load_config(CONFIG)).specs, SmallVisionShape(), seed)
-    evaluation = run / "evaluation.json"
-    if not evaluation.exists() or "final" not in json.loads(evaluation.read_text()):
-        overrides = {"run.seed": str(seed), "model.path": str(model), **changes}
-        command = [sys.executable, "-c", PROGRAM, str(CONFIG), str(run), json.dumps(overrides)]
-        subprocess.run(command, check=True)
+    evaluation = trained(CONFIG, run, {"run.seed": str(seed), "model.path": str(model), **changes})
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    success = {name: summary["success"] for name, summary in json.loads(evaluation.read_text()).items()}
+    success = {name: summary["success"] for name, summary in evaluation.items()}
     minutes = sum(line["seconds/total"] for line in lines) / 60
     first, last = success["primed"], success["final"]
     print(
