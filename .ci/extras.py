@@ -53,6 +53,7 @@ TRIALS = (
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
     Trial("import ludus.agents.trl; ludus.agents.trl.rollout_func('ludus/Arithmetic-v0')", "trl"),
+    Trial("import ludus_vf", "verifiers"),
     Trial("serve openenv ludus/Arithmetic-v0 --port 0", "openenv", serves=True),
     Trial(
         f"train {REPOSITORY}/configs/arithmetic.toml --directory run --sft.steps 2 --sft.demonstrations 64 "

@@ -5,13 +5,16 @@
 #           installs both into build/openenv unless they are there, and prints `export LUDUS_TEST_OPENENV=PROGRAM`
 #   surface=$(.ci/surface.sh start trl); eval "$surface"
 #           likewise, into build/trl: `export LUDUS_TEST_TRL=PROGRAM`
+#   surface=$(.ci/surface.sh start verifiers); eval "$surface"
+#           likewise, into build/verifiers: `export LUDUS_TEST_VERIFIERS=PROGRAM`
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 case "${1:-} ${2:-}" in
-    "start openenv") PINS=() ;;              # it wants other versions
-    "start trl")     PINS=(-c constraints.txt) ;;
-    *) sed -n '2,7p' "$0" >&2; exit 2 ;;
+    "start openenv")   OTHERS=. ;;             # the lines of constraints.txt in whose place it wants others
+    "start trl")       OTHERS='^$' ;;
+    "start verifiers") OTHERS='^mcp' ;;
+    *) sed -n '2,9p' "$0" >&2; exit 2 ;;
 esac
 NAME=$2
 HOME_FOLDER=$PWD/build/$NAME
@@ -32,7 +35,8 @@ if [[ ! -s $INSTALLED || $(< "$INSTALLED") != "$WANTED" ]]; then
     rm -rf "$HOME_FOLDER"
     mkdir -p "$HOME_FOLDER"
     .venv/bin/python -m venv --without-pip "$HOME_FOLDER/venv"
-    install "its packages" "${PINS[@]}" -r /dev/stdin <<< "$WANTED"
+    sed "/$OTHERS/d" constraints.txt > "$HOME_FOLDER/constraints.txt"
+    install "its packages" -c "$HOME_FOLDER/constraints.txt" -r /dev/stdin <<< "$WANTED"
     echo "$WANTED" > "$INSTALLED"
 fi
 if [[ ! $LUDUS_INSTALLED -nt pyproject.toml ]]; then

@@ -12,6 +12,7 @@ EXTRAS = {
     "serve": ("uvicorn", "httptools", "uvloop", "mcp", "aiosmtpd"),
     "openenv": ("openenv", "httptools", "uvloop"),
     "trl": ("trl",),
+    "verifiers": ("verifiers",),
     "reasoning-gym": ("reasoning_gym",),
     "textarena": ("textarena",),
 }

@@ -29,7 +29,7 @@ class Check:
         tyro.conf.arg(metavar="NAME", help_behavior_hint=""),
     ] = ()
     """In place of the checks, play it directly and through a surface, and compare all that is seen: copies,
-    mcp, openenv, trl. May be given several times."""
+    mcp, openenv, trl, verifiers. May be given several times."""
 
     def execute(self) -> int:
         from rich import box

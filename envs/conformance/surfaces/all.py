@@ -12,6 +12,7 @@ SURFACES: Mapping[str, str] = {
     "mcp": "ludus.envs.conformance.surfaces.mcp:Mcp",
     "openenv": "ludus.envs.conformance.surfaces.openenv:OpenEnv",
     "trl": "ludus.agents.trl.surface:Trl",
+    "verifiers": "ludus.agents.verifiers.surface:Verifiers",
 }
 """Where each is; what it needs is imported when it is made. One on a higher floor is known by its name
 alone."""
