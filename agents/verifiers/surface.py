@@ -70,7 +70,8 @@ class Verifiers(Surface):
 
     def begin(self, task: vf.Task) -> "_Rollout":
         name = next(self._names)
-        self._asked[name] = events = SimpleQueue()
+        events: SimpleQueue[_Event] = SimpleQueue()
+        self._asked[name] = events
         agent = vf.Agent(
             vf.AgentConfig(
                 model=name,
