@@ -14,13 +14,10 @@ from ludus.envs.chat import Chat
 from ludus.envs.errors import ArgumentError
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.openenv.models import ChatObservation, EpisodeState, ReplyAction, StartObservation
+from ludus.envs.openenv.words import FAULT, NO_EPISODE
 
 Make = Callable[[], gymnasium.Env[Any, Any]]
 
-FAULT = "EnvironmentFault: "
-"""How the message of an error begins where the environment's own side broke."""
-NO_EPISODE = "NoEpisode: "
-"""How it begins where a reply belongs to no episode."""
 _WHY_NOT: Mapping[str, str] = {
     "none": "this session has none yet. A client that was in the middle of one has lost its connection, and "
     "with it the episode: call reset. (POST /step belongs to no session: use the WebSocket at /ws)",
@@ -54,7 +51,7 @@ class ServedChat(Environment[ReplyAction, ChatObservation, EpisodeState]):
         super().__init__()
         self._id, self._make, self._about = id, make, about
         self._env: gymnasium.Env[Any, Any] | None = None
-        self._tools: list[dict[str, Any]] = []
+        self._constant: dict[str, Any] = {}
         self._state = EpisodeState(environment=id)
 
     def reset(
@@ -83,9 +80,7 @@ class ServedChat(Environment[ReplyAction, ChatObservation, EpisodeState]):
             raise self._broken(fault) from fault
         self._state = EpisodeState(environment=self._id, seed=seed, episode_id=episode_id, episode="open")
         # Not validated again: all of it is ours.
-        return StartObservation.model_construct(
-            messages=_sendable(messages), tools=self._tools, **_keys(info)
-        )
+        return StartObservation.model_construct(messages=_sendable(messages), **self._constant, **_keys(info))
 
     def step(self, action: ReplyAction, timeout_s: float | None = None, **_: Any) -> ChatObservation:
         """
@@ -134,7 +129,13 @@ class ServedChat(Environment[ReplyAction, ChatObservation, EpisodeState]):
         env = self._make()
         chat = env.unwrapped
         assert isinstance(chat, ChatEnv), f"{self._id} is no chat environment"
-        self._tools = [tool.openai for tool in chat.tools]
+        self._constant = {
+            "tools": [tool.openai for tool in chat.tools],
+            "weights": dict(chat.rubric.weights),
+            "form": [*chat.rubric.form],
+            "max_turns": chat.max_turns,
+            "options": sorted(chat.option_names),
+        }
         return env
 
     def _broken(self, fault: EnvironmentFault) -> Broken:

@@ -38,6 +38,14 @@ class StartObservation(ChatObservation):
     tools: list[dict[str, Any]] = Field(
         default_factory=list, description="The tools that the agent may call, in OpenAI's form."
     )
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="The weight of every term in the reward."
+    )
+    form: list[str] = Field(
+        default_factory=list, description="The terms that judge the form of a reply, not what it achieved."
+    )
+    max_turns: int = Field(default=0, description="The replies after which an episode is truncated.")
+    options: list[str] = Field(default_factory=list, description="The options that `reset` takes.")
 
 
 class EpisodeState(State):

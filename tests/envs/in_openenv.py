@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import pickle
 import re
 import shlex
 import signal
@@ -22,8 +23,14 @@ import gymnasium
 import numpy as np
 import pytest
 from echoing import Echoing, Oracle, calling
+from fastmcp import FastMCP
 from openenv import GenericEnvClient
 from openenv.cli._validation import validate_running_environment
+from openenv.core.env_server.http_server import create_app
+from openenv.core.env_server.interfaces import Environment
+from openenv.core.env_server.mcp_environment import MCPEnvironment
+from openenv.core.env_server.mcp_types import CallToolAction, CallToolObservation
+from openenv.core.env_server.types import Action, Observation, State
 from openenv.validation import CheckStatus, GraderRegistry, Level, ProviderCapability, Verdict, run_validation
 from openenv.validation import runner as validation_runner
 from openenv.validation.graders.runtime import basic
@@ -34,6 +41,7 @@ from ludus.envs.conformance.surfaces.all import surface
 from ludus.envs.conformance.surfaces.breaking import BREAKING, FAULT
 from ludus.envs.conformance.surfaces.port import Port
 from ludus.envs.conformance.surfaces.surface import make_chat
+from ludus.envs.faults import EnvironmentFault
 from ludus.envs.openenv.server import WEBSOCKETS, openenv_app
 from ludus.registration import environment_ids
 from ludus.tools.errors import UserError
@@ -92,8 +100,9 @@ def in_process(env: Any, sessions: int = 64, **options: Any) -> Iterator[str]:
         port.close()
 
 
-def test_nothing_differs_through_openenv() -> None:
-    through = surface("openenv")
+@pytest.mark.parametrize("name", ["openenv", "openenv-back"])
+def test_nothing_differs_through_openenv(name: str) -> None:
+    through = surface(name)
     try:
         found = compare(through, ECHOING, seeds=(11,))
     finally:
@@ -102,9 +111,10 @@ def test_nothing_differs_through_openenv() -> None:
     assert all(reason.startswith("halves of characters") for reason in found.left_out)
 
 
+@pytest.mark.parametrize("name", ["openenv", "openenv-back"])
 @pytest.mark.parametrize("id", CHATS)
-def test_every_environment_is_the_same_through_openenv(id: str) -> None:
-    through = surface("openenv")
+def test_every_environment_is_the_same_through_openenv(id: str, name: str) -> None:
+    through = surface(name)
     try:
         found = compare(through, id, seeds=(11,), members=1)
     finally:
@@ -369,6 +379,124 @@ def test_our_graders_find_what_theirs_do_not(
     assert outcomes["runtime.startup"].status is CheckStatus.PASS
     assert outcomes[check].status is CheckStatus.FAIL, outcomes[check]
     assert report.verdict is Verdict.FAIL
+
+
+class Say(Action):
+    message: str
+
+
+class Said(Observation):
+    echoed_message: str
+    message_length: int
+
+
+class Echo(Environment[Say, Said, State]):
+    """In the manner of OpenEnv's own echo environment; at `boom` it breaks, and at `bye` it ends."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **others: Any) -> Said:
+        return Said(echoed_message=f"ready {seed}", message_length=0)
+
+    def step(self, action: Say, timeout_s: float | None = None, **others: Any) -> Said:
+        if action.message == "boom":
+            raise ValueError("the echo is broken")
+        length, done = len(action.message), action.message == "bye"
+        return Said(
+            echoed_message=action.message, message_length=length, reward=0.25 * length + done, done=done
+        )
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+class EchoByTool(MCPEnvironment):
+    """The same by a tool, as OpenEnv writes its environments now."""
+
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
+    def __init__(self) -> None:
+        server = FastMCP("echo")
+
+        @server.tool
+        def echo(message: str) -> str:
+            """Say it again."""
+            if message == "boom":
+                raise ValueError("no")
+            return message
+
+        super().__init__(server)
+
+    def reset(self, seed: int | None = None, episode_id: str | None = None, **others: Any) -> Observation:
+        return Observation(metadata={"status": "ready"})
+
+    def _step_impl(self, action: Any, timeout_s: float | None = None, **others: Any) -> Observation:
+        raise AssertionError(f"{action} is no call")
+
+    @property
+    def state(self) -> State:
+        return State()
+
+
+@contextmanager
+def theirs(environment: Any, action: Any, observation: Any, sessions: int = 8) -> Iterator[str]:
+    """The URL of another's environment behind OpenEnv's own application."""
+    app = create_app(environment, action, observation, env_name="echo", max_concurrent_envs=sessions)
+    port = Port(app, ws="websockets-sansio")
+    try:
+        yield port.url
+    finally:
+        port.close()
+
+
+def test_their_echo_is_an_environment_of_ours() -> None:
+    with theirs(Echo, Say, Said) as url:
+        env = gymnasium.make("ludus/OpenEnv-v0", url=url, timeout_s=300, max_turns=3)
+        messages, info = env.reset(seed=7)
+        assert messages == [{"role": "user", "content": '{"echoed_message": "ready 7", "message_length": 0}'}]
+        messages, reward, terminated, _, step = env.step("é🦊")
+        assert messages[0]["content"] == '{"echoed_message": "é🦊", "message_length": 2}'
+        assert (reward, terminated, step["task"]) == (0.5, False, info["task"])
+        with pytest.raises(EnvironmentFault, match=r"broke: the echo is broken \(EXECUTION_ERROR\)"):
+            env.step("boom")
+        _, reward, terminated, _, info = env.step("bye")  # after the same first reply, said again
+        assert (reward, terminated, info["success"]) == (1.75, True, True)
+        env.reset(seed=7)
+        assert [env.step("x")[3] for _ in range(3)] == [False, False, True]
+        env.close()
+
+
+def test_their_echo_by_a_tool_is_an_environment_of_ours() -> None:
+    with theirs(EchoByTool, CallToolAction, CallToolObservation) as url:
+        env = gymnasium.make("ludus/OpenEnv-v0", url=url, timeout_s=300)
+        (tool,) = env.unwrapped.tools
+        assert (tool.name, [*tool.parameters["properties"]]) == ("echo", ["message"])
+        env.reset(seed=7)
+        (message,), reward, *_ = env.step(calling("echo", message="é🦊"))
+        assert (message["role"], message["content"], reward) == ("tool", "é🦊", 0.0)
+        (message,), reward, *_ = env.step(calling("echo", message=1))
+        assert (message["content"].startswith("Error: echo: message"), reward) == (True, -0.1)
+        (message,), *_ = env.step(calling("echo", message="boom"))
+        assert message["content"].startswith("Error: ")
+        env.close()
+
+
+def test_an_environment_of_ours_has_its_session_or_says_that_there_is_none() -> None:
+    with in_process(Echoing, sessions=1) as url:
+        env = gymnasium.make("ludus/OpenEnv-v0", url=url, timeout_s=300)
+        with pytest.raises(EnvironmentFault, match=r"has no session left .*: close some, or start it with"):
+            gymnasium.make("ludus/OpenEnv-v0", url=url, timeout_s=300)
+        env.reset(seed=1)
+        twin = pickle.dumps(env)
+        env.close()
+        for _ in range(1000):  # the server notices in its own time that the session has been left
+            try:
+                assert pickle.loads(twin).step("é")[0]
+                return
+            except EnvironmentFault:
+                time.sleep(0.1)
+        pytest.fail("no session was freed")
 
 
 def test_what_cannot_be_served_is_one_line(

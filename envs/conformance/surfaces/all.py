@@ -11,6 +11,7 @@ SURFACES: Mapping[str, str] = {
     "copies": "ludus.envs.conformance.surfaces.copies:Copies",
     "mcp": "ludus.envs.conformance.surfaces.mcp:Mcp",
     "openenv": "ludus.envs.conformance.surfaces.openenv:OpenEnv",
+    "openenv-back": "ludus.envs.conformance.surfaces.openenv:OpenEnvBack",
     "trl": "ludus.agents.trl.surface:Trl",
     "verifiers": "ludus.agents.verifiers.surface:Verifiers",
 }

@@ -1,4 +1,4 @@
-"""`OpenEnv`: an environment behind `ludus serve openenv`, by OpenEnv's own client."""
+"""`OpenEnv`: an environment behind `ludus serve openenv`, by OpenEnv's own client; `OpenEnvBack`: by ours."""
 
 import asyncio
 import functools
@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import gymnasium
+
 from ludus.envs.conformance.surfaces.port import Port
-from ludus.envs.conformance.surfaces.surface import Lost, Seen, Session, Surface, make_chat
+from ludus.envs.conformance.surfaces.surface import DirectSession, Lost, Seen, Session, Surface, make_chat
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.openenv.server import WEBSOCKETS, openenv_app  # tells what is missing
-
-# isort: split
-from ludus.envs.openenv.environment import FAULT
+from ludus.envs.openenv.words import FAULT
 
 _ERROR, _CODE = "Server error: ", " (code: "
 """Between them, in what the client raises, stands what the environment said."""
@@ -28,12 +28,16 @@ class OpenEnv(Surface):
     def __init__(self) -> None:
         self._ports: dict[str, Port] = {}
 
-    def open(self, id: str, arguments: Mapping[str, Any]) -> "_OpenEnvSession":
+    def open(self, id: str, arguments: Mapping[str, Any]) -> Session:
+        return _OpenEnvSession(self.url(id, arguments))
+
+    def url(self, id: str, arguments: Mapping[str, Any]) -> str:
+        """The address of an environment's server."""
         key = json.dumps([id, arguments], sort_keys=True, default=repr)
         if key not in self._ports:
             app = openenv_app(id, functools.partial(make_chat, id, arguments))
             self._ports[key] = Port(app, **WEBSOCKETS)
-        return _OpenEnvSession(self._ports[key].url)
+        return self._ports[key].url
 
     def refuses(self, reply: Any) -> str:
         try:
@@ -46,6 +50,21 @@ class OpenEnv(Surface):
         for port in self._ports.values():
             port.close()
         self._ports.clear()
+
+
+class OpenEnvBack(OpenEnv):
+    """Behind `ludus serve openenv`, and by `ludus/OpenEnv-v0` an environment again.
+
+    A connection that is lost is made again and the episode brought to where it stood, so there is none whose
+    loss could be told.
+    """
+
+    name = "OpenEnv and back"
+    connects = False
+
+    def open(self, id: str, arguments: Mapping[str, Any]) -> Session:
+        url = self.url(id, arguments)
+        return DirectSession(gymnasium.make("ludus/OpenEnv-v0", url=url, timeout_s=PATIENCE_S))
 
 
 class _OpenEnvSession(Session):
