@@ -6,7 +6,7 @@ from pathlib import Path
 
 project = tomllib.loads((Path(__file__).resolve().parents[1] / "pyproject.toml").read_text())["project"]
 GROUPS = {"dependencies": project["dependencies"], **project["optional-dependencies"]}
-APART = ("openenv", "trl", "verifiers", "reasoning-gym", "textarena")
+APART = ("openenv", "trl", "verifiers", "reasoning-gym", "textarena", "gem")
 """Extras of other frameworks, each for an environment of its own: what most of them pin does not go together
 with the packages of the others."""
 

@@ -50,6 +50,7 @@ TRIALS = (
     Trial("import ludus.envs.games; ludus.envs.games.aec('TicTacToe')", "games"),
     Trial("check ludus/ReasoningGym-v0", "reasoning-gym"),
     Trial("check ludus/TextArena-v0", "textarena"),
+    Trial("check ludus/Gem-v0", "gem"),
     Trial("serve tools --port 0", "serve", serves=True),
     Trial("serve mcp ludus/Calendar-v0", "serve"),
     Trial("import ludus.agents.trl; ludus.agents.trl.rollout_func('ludus/Arithmetic-v0')", "trl"),

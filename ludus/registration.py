@@ -49,6 +49,7 @@ for _name, _module in GAMES.items():
     _ENVIRONMENTS[f"ludus/{_name}Chat-v0"] = {"entry_point": f"{_module}:{_name}Chat"}
 
 _FOREIGN: dict[str, dict[str, Any]] = {
+    "ludus/Gem-v0": {"entry_point": "ludus.envs.foreign.gem.environment:Gem"},
     "ludus/OpenEnv-v0": {"entry_point": "ludus.envs.foreign.openenv.environment:OpenEnv"},
     "ludus/ReasoningGym-v0": {"entry_point": "ludus.envs.foreign.reasoning_gym.environment:ReasoningGym"},
     "ludus/TextArena-v0": {"entry_point": "ludus.envs.foreign.textarena.environment:TextArena"},

@@ -15,6 +15,7 @@ EXTRAS = {
     "verifiers": ("verifiers",),
     "reasoning-gym": ("reasoning_gym",),
     "textarena": ("textarena",),
+    "gem": ("gem_llm",),
 }
 """The modules that each extra installs; of several with the same one, the first is named."""
 

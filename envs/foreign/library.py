@@ -34,6 +34,8 @@ class Library:
     """What is imported."""
     guest: str
     """The file that `child.py` runs; its answer to `"names"` is the list of what there is."""
+    package: str = ""
+    """What is installed, if its name is another one."""
 
     def require(self) -> None:
         """
@@ -41,9 +43,8 @@ class Library:
             UserError: the library is not installed.
         """
         if find_spec(self.module) is None:
-            raise UserError(
-                f"this needs {self.module}, which is not installed: {how_to_install(self.module)}"
-            )
+            package = self.package or self.module
+            raise UserError(f"this needs {package}, which is not installed: {how_to_install(package)}")
 
     def names(self) -> list[str]:
         """What there is.

@@ -18,6 +18,7 @@ import ludus
 from ludus.agents.store import read_episodes
 from ludus.cli import person as person_module
 from ludus.cli.errors import explain
+from ludus.registration import foreign_ids
 from ludus.tools.errors import UserError
 
 OWN = "examples.own_environment:example/Guess-v0"
@@ -258,7 +259,7 @@ def test_other_errors_are_bugs(error: Exception) -> None:
 def test_envs_lists_every_environment(run: Run) -> None:
     result = run("envs")
     assert result.code == 0
-    for id in (*ludus.environment_ids(), "ludus/ReasoningGym-v0", "ludus/TextArena-v0"):
+    for id in (*ludus.environment_ids(), *foreign_ids()):
         assert id in result.out
     assert "native, vector" in result.out
 

@@ -126,7 +126,11 @@ def test_a_library_that_is_not_installed_is_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("id", "extra"),
-    [("ludus/ReasoningGym-v0", "reasoning-gym"), ("ludus/TextArena-v0", "textarena")],
+    [
+        ("ludus/ReasoningGym-v0", "reasoning-gym"),
+        ("ludus/TextArena-v0", "textarena"),
+        ("ludus/Gem-v0", "gem"),
+    ],
 )
 def test_a_missing_extra_is_named(id: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ludus.envs.foreign.library.find_spec", lambda module: None)

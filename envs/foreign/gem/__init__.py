@@ -1,0 +1,1 @@
+"""`ludus/Gem-v0`: the games of GEM."""
