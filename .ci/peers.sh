@@ -15,7 +15,7 @@ case "${1:-} ${2:-}" in
     "start open_spiel")     PACKAGES=(open_spiel==2.0.2) ;;
     "start langchain")      PACKAGES=(langchain-community==0.4.2) ;;
     "start chat_clients")   PACKAGES=(openai==3.57.0 langchain==1.5.2 langchain-openai==1.7.4 smolagents==1.26.0) ;;
-    "start research")       PACKAGES=(torchrl==0.14.1 pygame==2.6.1 moviepy==2.2.1)
+    "start research")       PACKAGES=(torchrl==0.14.1 pygame==2.6.1 moviepy==2.2.1 skyrl-gym==0.4.0)
                             BESIDE=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') ;;
     *) sed -n '2,8p' "$0" >&2; exit 2 ;;
 esac

@@ -1,5 +1,5 @@
-"""The blocks of the page on research code run as they stand there (that of Stable-Baselines3 in
-`test_stable_baselines.py`); what else their libraries ask for."""
+"""The blocks of the pages on research code and other frameworks run as they stand there (that of
+Stable-Baselines3 in `test_stable_baselines.py`); what else their libraries ask for."""
 
 import os
 import re
@@ -16,8 +16,8 @@ needs_research = pytest.mark.skipif(
 )
 
 
-def block(title: str) -> str:
-    section = PAGE.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+def block(title: str, page: Path = PAGE) -> str:
+    section = page.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     return str(code)
 
@@ -100,3 +100,9 @@ def test_torchrl_plays_one_game_and_many(tmp_path: Path) -> None:
     one, many = researched(block("TorchRL"), tmp_path).splitlines()
     assert re.fullmatch(r"torch.Size\(\[\d+, 15, 15\]\) tensor\(-?\d+\.\)", one)
     assert many == "torch.Size([16, 100])"
+
+
+@needs_research
+def test_skyrl_plays_an_episode(tmp_path: Path) -> None:
+    told = researched(block("SkyRL-gym", PAGE.with_name("others.md")), tmp_path)
+    assert re.fullmatch(r"\d -?\d\S* (True|False)\n", told)
