@@ -10,8 +10,8 @@ import numpy as np
 from ludus.envs.chat import Chat
 from ludus.envs.scripted import ScriptedAgent, Silent
 
-EPISODES = 8
-"""Games that the oracle plays in its head before it plays one."""
+EPISODES = 64
+"""Games that the oracle plays in its head at most before it plays one."""
 NOTHING = "\\boxed{}"
 """Where the game draws no reply."""
 
@@ -32,8 +32,8 @@ class Random(ScriptedAgent):
 
 
 class Oracle(Random):
-    """Plays the game a few times in a copy of the environment, with replies that the game draws, and then as
-    it went best."""
+    """Plays the game in a copy of the environment, with replies that the game draws, until it wins, and then
+    does the same."""
 
     def begin(self) -> None:
         self._line: list[str] = self._best()
@@ -44,18 +44,20 @@ class Oracle(Random):
     def _best(self) -> list[str]:
         here, twin = self.made.snapshot(), deepcopy(self.made)
         twin.render_mode = None
-        best: tuple[float, list[str]] | None = None
+        best: tuple[bool, float, list[str]] | None = None
         for _ in range(EPISODES):
             twin.restore(here)
             line: list[str] = []
-            total, ended = 0.0, False
+            total, ended, info = 0.0, False, {}
             while not ended:
                 line.append(self.any_reply(twin))
-                _, reward, terminated, truncated, _ = twin.step(line[-1])
+                _, reward, terminated, truncated, info = twin.step(line[-1])
                 total, ended = total + reward, terminated or truncated
-            if best is None or total > best[0]:
-                best = (total, line)
-        return best[1] if best else []
+            if best is None or (info["success"], total) > best[:2]:
+                best = (info["success"], total, line)
+            if info["success"]:
+                break
+        return best[2] if best else []
 
 
 class Boaster(ScriptedAgent):
