@@ -189,7 +189,8 @@ class OpenEnv(ToolEnv):
         """Take over what Ludus's server tells of its environment, and return its limit."""
         try:
             self.rubric = Rubric(seen["weights"], tuple(seen["form"]))
-            self.option_names = frozenset(seen["options"])  # type: ignore[misc] (an instance's own)
+            # An instance's own, as its rubric is.
+            self.option_names = frozenset(seen["options"])  # type: ignore[misc]
             self.use_tools(_relayed_tool(tool["function"]) for tool in seen["tools"])
             return int(seen["max_turns"])
         except KeyError as missing:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ludus.envs.chat import Content
-
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
@@ -59,7 +57,7 @@ def form_of(schema: Mapping[str, Any]) -> Form:
     return Fields(str(action.get("description") or "Act."), parameters)
 
 
-def shown(observation: Any) -> Content:
+def shown(observation: Any) -> str:
     """What an agent reads of an observation: its text, if it is nothing else, or JSON; the text of a tool's
     result, or its error."""
     if isinstance(observation, str):

@@ -279,7 +279,7 @@ BAD = [
     ("step", "no JSON", "does not speak the protocol of OpenEnv 0.10: it said 'no JSON'"),
     ("step", {"type": "state", "data": {}}, "does not speak the protocol of OpenEnv 0.10: it said"),
     ("step", {"type": "observation", "data": {"reward": 1.0}}, "does not speak the protocol"),
-    ("step", seen({"text": "x"}, "much"), "does not speak the protocol"),  # type: ignore[arg-type]
+    ("step", seen({"text": "x"}, "much"), "does not speak the protocol"),
     ("step", [1], "does not speak the protocol of OpenEnv 0.10: it said"),
 ]
 
