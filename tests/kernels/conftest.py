@@ -10,6 +10,7 @@ most 64 rows and 8,192 words.
 """
 
 import os
+from itertools import groupby
 
 import pytest
 import torch
@@ -22,15 +23,22 @@ PATHS = ("triton",) if INTERPRETED else ("reference", "cpu", "triton") if GPU el
 
 
 if INTERPRETED:
-    from .interpreter import round_fma_once
+    from .interpreter import patch_language_once, round_fma_once
 
     round_fma_once()
+    patch_language_once()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """In the interpreter's process: what takes no path runs in the other one."""
-    if INTERPRETED:
-        items[:] = [item for item in items if "path" in item.fixturenames]
+    """In the interpreter's process: what takes no path runs in the other one; of a test's cases the first and
+    the last are quick, those between them are slow."""
+    if not INTERPRETED:
+        return
+    items[:] = [item for item in items if "path" in item.fixturenames]
+    for _, group in groupby(items, lambda item: item.nodeid.partition("[")[0]):
+        for item in [*group][1:-1]:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(params=PATHS)

@@ -65,7 +65,9 @@ def test_missing_matrix_instructions_are_seen():
     assert gates().violations(specialisation, compile_for("sm_90", specialisation)) == ["no HGMMA"]
 
 
-@pytest.mark.parametrize(("target", "size"), [("sm_90", 16_384), ("gfx942", 32_768)])
+@pytest.mark.parametrize(
+    ("target", "size"), [("sm_90", 16_384), pytest.param("gfx942", 32_768, marks=pytest.mark.slow)]
+)
 def test_spills_are_seen(target, size):
     arguments = {"x_ptr": torch.float32, "y_ptr": torch.float32}
     specialisation = Specialisation("test", crowded_kernel, arguments, {"SIZE": size}, num_warps=1)
