@@ -2,8 +2,8 @@
 entries."""
 
 import math
+from mmap import mmap
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,6 +74,12 @@ ADVERSARIAL = (
 )
 
 
+def untouched(size: int) -> Tensor:
+    """Zeros of float16 on the CPU, of which only the pages that are touched take memory: 4 KiB each. (NumPy's
+    arrays have huge ones.)"""
+    return torch.frombuffer(mmap(-1, 2 * size), dtype=torch.float16)
+
+
 def far_apart(matrix: Tensor, device: torch.device) -> Tensor:
     """The same three rows of float16, 2**30 elements apart: the last one's offset does not fit in 32 bits.
 
@@ -83,7 +89,7 @@ def far_apart(matrix: Tensor, device: torch.device) -> Tensor:
     stride = 2**30 + 16
     size = 2 * stride + matrix.shape[1]
     if device.type == "cpu":
-        memory = torch.from_numpy(np.zeros(size, dtype=np.float16))
+        memory = untouched(size)
     else:
         memory = torch.zeros(size, dtype=torch.float16, device=device)
     return memory.as_strided(matrix.shape, (stride, 1)).copy_(matrix)

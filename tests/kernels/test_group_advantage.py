@@ -54,7 +54,7 @@ def test_against_the_reference(device, episodes, kind, dtype):
 
 
 @pytest.mark.skipif(INTERPRETED, reason="hundreds of programs take the interpreter minutes")
-def test_many_episodes(device):
+def test_many_episodes(device, fused_path):
     rewards, groups = random_groups(70_000, 2000)
     exact, _ = group_advantage_reference(rewards, groups, "grpo")
     assert_close(run(rewards, groups, "grpo", device).values, exact, 1e-9, 1e-12)
