@@ -1,4 +1,4 @@
-"""`McpTools`: custom tasks over the tools of a real MCP server."""
+"""`McpTools`: custom tasks over the tools of MCP servers, real processes."""
 
 import copy
 import os
@@ -15,7 +15,7 @@ from ludus.envs.mcp.environment import Attempt, McpTools, Task
 from ludus.tools.mcp import McpServer
 
 SERVERS = [sys.executable, str(Path(__file__).parents[1] / "tools" / "mcp" / "servers.py")]
-SERVER = [*SERVERS, "good"]
+SERVER = [*SERVERS, "plain"]
 
 
 def is_five(attempt: Attempt) -> bool:
@@ -42,8 +42,8 @@ ADD, NOTE, NEVER = (
 def make() -> Iterator[Any]:
     made = []
 
-    def build(*tasks: Task, **arguments: Any) -> McpTools:
-        env = McpTools(McpServer(SERVER, timeout_s=30.0), tasks, **arguments)
+    def build(*tasks: Task, server: list[str] = SERVER, **arguments: Any) -> McpTools:
+        env = McpTools(McpServer(server, timeout_s=30.0), tasks, **arguments)
         made.append(env)
         return env
 
@@ -57,8 +57,9 @@ def reply(name: str, **arguments: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": "", "tool_calls": [{"id": "a", "function": function}]}
 
 
-def test_an_agent_uses_the_servers_tools_and_answers(make: Any) -> None:
-    env = make(ADD)
+@pytest.mark.parametrize("kind", ["plain", "good"])
+def test_an_agent_uses_the_servers_tools_and_answers(make: Any, kind: str) -> None:
+    env = make(ADD, server=[*SERVERS, kind])
     messages, _ = env.reset(seed=0)
     assert [message["role"] for message in messages] == ["system", "user"]
     messages, reward, *_ = env.step(reply("add", a=2, b=3))
@@ -271,5 +272,5 @@ def test_files_that_a_command_names_are_found_from_a_sessions_folder(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").symlink_to(SERVERS[1])
     python = os.path.relpath(sys.executable, tmp_path)
-    with McpServer([python, "mine.py", "good"], own_folder=True, timeout_s=30.0) as server:
+    with McpServer([python, "mine.py", "plain"], own_folder=True, timeout_s=30.0) as server:
         assert server.call("add", {"a": 1}) == "2"

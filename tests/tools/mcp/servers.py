@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 KIND = sys.argv[1]
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
@@ -74,22 +76,47 @@ def good() -> None:
         server.run("stdio")
 
 
+TEXT, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+def plain() -> None:
+    """Some of the tools of `good`, for environments, which start it dozens of times: it does without the SDK,
+    whose import takes more than a second."""
+    kept: list[str] = []
+
+    def remember(state: str) -> str:
+        kept.append(state)
+        return " ".join(kept)
+
+    def fail() -> str:
+        raise Refusal("Error executing tool fail: no such drawer: 'x'")
+
+    def die() -> str:
+        print("Killed: out of memory", file=sys.stderr, flush=True)
+        os._exit(3)
+
+    offer(
+        {
+            "add": (lambda a, b=1: str(a + b), {"a": INTEGER, "b": {**INTEGER, "default": 1}}),
+            "remember": (remember, {"state": TEXT}),
+            "fail": (fail, {}),
+            "die": (die, {}),
+            "now": (lambda: str(time.monotonic_ns()), {}),
+        }
+    )
+
+
 def notes() -> None:
     """Keeps notes in each of the files that the environment names, as the reference server for a memory does
-    in one."""
+    in one; without the SDK, as `plain`."""
     from pathlib import Path
 
-    from mcp.server.mcpserver import MCPServer
-
-    server = MCPServer("notes")
     files = [Path(file).expanduser() for file in os.environ["NOTES"].split(os.pathsep)]
 
     def kept() -> list[str]:
         return sorted({note for file in files if file.exists() for note in file.read_text().splitlines()})
 
-    @server.tool()
     def write(note: str) -> str:
-        """Write a note down, unless it is there already."""
         if note in kept():
             return "nothing new"
         for file in files:
@@ -97,17 +124,13 @@ def notes() -> None:
                 lines.write(f"{note}\n")
         return f"{len(kept())} in all"
 
-    @server.tool()
-    def read_notes() -> str:
-        """All notes."""
-        return ", ".join(kept()) or "none"
-
-    @server.tool()
-    def where() -> str:
-        """The folder in which the server works."""
-        return os.getcwd()
-
-    server.run("stdio")
+    offer(
+        {
+            "write": (write, {"note": TEXT}),
+            "read_notes": (lambda: ", ".join(kept()) or "none", {}),
+            "where": (os.getcwd, {}),
+        }
+    )
 
 
 def _end_with_parent() -> None:
@@ -160,34 +183,76 @@ SCHEMA = {"type": "object", "properties": {"self": {"type": ["string", 7]}}}
 
 def odd() -> None:
     """Follows the protocol's rules of form, and no others."""
+
+    def listed(_: dict[str, Any]) -> dict[str, object]:
+        if sys.argv[2:] == ["refuses"]:
+            raise OSError("out of order")
+        if sys.argv[2:] == ["endless"]:
+            return {"tools": [], "nextCursor": "again"}
+        return {"tools": [{"name": name, "inputSchema": SCHEMA} for name in ANSWERS]}
+
+    speak({"tools/list": listed, "tools/call": lambda params: ANSWERS[params["name"]]})
+
+
+class Refusal(Exception):
+    """A tool refuses, in words for the model."""
+
+
+def offer(tools: dict[str, tuple[Callable[..., str], dict[str, Any]]]) -> None:
+    """Serve tools that answer with a text, each with the properties of its schema."""
+
+    def listed(_: dict[str, Any]) -> dict[str, object]:
+        schemas = {
+            name: {
+                "type": "object",
+                "properties": properties,
+                "required": [key for key, schema in properties.items() if "default" not in schema],
+            }
+            for name, (_, properties) in tools.items()
+        }
+        return {"tools": [{"name": name, "inputSchema": schema} for name, schema in schemas.items()]}
+
+    def call(params: dict[str, Any]) -> dict[str, object]:
+        function, _ = tools[params["name"]]
+        try:
+            text, is_error = function(**params.get("arguments") or {}), False
+        except Refusal as refusal:
+            text, is_error = str(refusal), True
+        return {"content": [{"type": "text", "text": text}], "isError": is_error}
+
+    speak({"tools/list": listed, "tools/call": call})
+
+
+def speak(methods: dict[str, Callable[[dict[str, Any]], object]]) -> None:
+    """Answer what comes in, method by method; an OSError becomes an error of the protocol."""
+
+    def initialize(params: dict[str, Any]) -> dict[str, object]:
+        return {
+            "protocolVersion": params["protocolVersion"],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": KIND, "version": "0"},
+        }
+
+    known = {"initialize": initialize, **methods}
     for line in sys.stdin:
         asked = json.loads(line)
         if "id" not in asked:
             continue
         answer: dict[str, object] = {"jsonrpc": "2.0", "id": asked["id"]}
-        match asked["method"]:
-            case "initialize":
-                answer["result"] = {
-                    "protocolVersion": asked["params"]["protocolVersion"],
-                    "capabilities": {"tools": {}},
-                    "serverInfo": {"name": "odd", "version": "0"},
-                }
-            case "tools/list" if sys.argv[2:] == ["endless"]:
-                answer["result"] = {"tools": [], "nextCursor": "again"}
-            case "tools/list" if sys.argv[2:] == ["refuses"]:
-                answer["error"] = {"code": -32603, "message": "out of order"}
-            case "tools/list":
-                answer["result"] = {"tools": [{"name": name, "inputSchema": SCHEMA} for name in ANSWERS]}
-            case "tools/call":
-                answer["result"] = ANSWERS[asked["params"]["name"]]
-            case _:
-                answer["error"] = {"code": -32601, "message": "no such method"}
+        if asked["method"] in known:
+            try:
+                answer["result"] = known[asked["method"]](asked.get("params") or {})
+            except OSError as error:
+                answer["error"] = {"code": -32603, "message": str(error)}
+        else:
+            answer["error"] = {"code": -32601, "message": "no such method"}
         print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":
     {
         "good": good,
+        "plain": plain,
         "notes": notes,
         "odd": odd,
         "garbage": garbage,

@@ -97,7 +97,7 @@ def test_images_are_parts_of_a_message(server: McpServer) -> None:
     assert image["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
 
 
-@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("gone", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_server_that_changes_its_tools_is_a_fault(gone: bool) -> None:
     words = r"changed its tools \('add' is gone, 'grown' is new\)" if gone else "'grown' is new"
     with McpServer(command("good"), timeout_s=PATIENCE_S) as server:
