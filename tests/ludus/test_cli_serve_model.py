@@ -26,24 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_small_model(specs, shape, cache_directory=tmp_path_factory.mktemp("models"))
 
 
-def test_a_benchmark_by_the_server_is_one_of_the_model(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_benchmark_by_the_server_is_one_of_the_model(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By one that asks for a key; Ctrl-C ends it while it answers."""
     suite = ("bench", "ludus/Arithmetic-v0", "-n", 6, "--max-tokens", 16)
-    with served("model", folder, ending=signal.SIGINT) as url:
-        assert run(*suite, "--model", url, "--out", tmp_path / "served").code == 0
-    assert run(*suite, "--model", folder, "--out", tmp_path / "direct").code == 0
-    served_ones, direct_ones = (
-        sorted(
-            (episode.seed, episode.success, [(turn.reward, turn.reply) for turn in episode.turns])
-            for episode in read_journal(tmp_path / name / "journal.jsonl")
-        )
-        for name in ("served", "direct")
-    )
-    assert len(served_ones) == 6
-    assert served_ones == direct_ones
-
-
-def test_ctrl_c_ends_it_while_it_answers(folder: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
     with served("model", folder, "--token", "secret", ending=signal.SIGINT) as url:
+        assert run(*suite, "--model", url, "--out", tmp_path / "served").code == 0
         refused = httpx.get(f"{url}/models")
         assert (refused.status_code, "Bearer" in refused.json()["error"]["message"]) == (401, True)
         key = {"authorization": "Bearer secret"}
@@ -54,6 +44,16 @@ def test_ctrl_c_ends_it_while_it_answers(folder: Path) -> None:
         answer = client.send(client.build_request("POST", f"{url}/chat/completions", json=asked), stream=True)
         next(answer.iter_lines())
     client.close()
+    assert run(*suite, "--model", folder, "--out", tmp_path / "direct").code == 0
+    served_ones, direct_ones = (
+        sorted(
+            (episode.seed, episode.success, [(turn.reward, turn.reply) for turn in episode.turns])
+            for episode in read_journal(tmp_path / name / "journal.jsonl")
+        )
+        for name in ("served", "direct")
+    )
+    assert len(served_ones) == 6
+    assert served_ones == direct_ones
 
 
 def test_a_port_in_use_is_one_line(run: Run, folder: Path) -> None:

@@ -201,6 +201,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
+@pytest.fixture(scope="session")
+def page(finished: Path) -> Page:
+    """Of the finished run as it is."""
+    return Page(finished)
+
+
 def evaluation(run: Path) -> dict[str, Any]:
     return json.loads((run / "evaluation.json").read_text())
 
@@ -212,10 +218,9 @@ def rewrite_evaluations(run: Path, primed: list[Episode], final: list[Episode]) 
     (run / "evaluation.json").write_text(json.dumps(summaries))
 
 
-def test_the_report_states_what_the_evaluation_found(run: Path) -> None:
-    page = Page(run)
+def test_the_report_states_what_the_evaluation_found(finished: Path, page: Page) -> None:
     for stage in ("primed", "final"):
-        success, earned = evaluation(run)[stage]["success"], evaluation(run)[stage]["mean_return"]
+        success, earned = evaluation(finished)[stage]["success"], evaluation(finished)[stage]["mean_return"]
         for end in ("value", "low", "high"):
             assert f"{100 * success[end]:.1f}%" in page.text
             assert f"{earned[end]:.3f}" in page.text
@@ -225,8 +230,7 @@ def test_the_report_states_what_the_evaluation_found(run: Path) -> None:
     assert "seed 4294967296" in page.text or "solved" in page.text
 
 
-def test_the_report_is_one_file_that_loads_nothing(run: Path) -> None:
-    page = Page(run)
+def test_the_report_is_one_file_that_loads_nothing(page: Page) -> None:
     policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
     assert policy.startswith("default-src 'none'")
@@ -239,8 +243,8 @@ def test_the_report_is_one_file_that_loads_nothing(run: Path) -> None:
     assert "url(" not in page.source
 
 
-def test_the_pages_own_script_is_the_one_that_its_policy_allows(run: Path) -> None:
-    text = Page(run).source
+def test_the_pages_own_script_is_the_one_that_its_policy_allows(page: Page) -> None:
+    text = page.source
     script = text[text.rindex("<script>") + len("<script>") : text.rindex("</script>")]
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in text
@@ -253,8 +257,7 @@ def test_curves_are_a_picture(run: Path) -> None:
     assert picture.getextrema() != ((255, 255), (255, 255), (255, 255), (255, 255))
 
 
-def test_every_metric_is_drawn_or_stated(run: Path) -> None:
-    page = Page(run)
+def test_every_metric_is_drawn_or_stated(page: Page) -> None:
     charts = " ".join(attributes["aria-label"] or "" for attributes in page.all("svg"))
     for title in (
         "Return",
@@ -274,8 +277,8 @@ def test_every_metric_is_drawn_or_stated(run: Path) -> None:
     assert "Ratio, mean 1.00" in page.text
 
 
-def test_form_terms_stand_apart_from_what_was_achieved(run: Path) -> None:
-    text = Page(run).text
+def test_form_terms_stand_apart_from_what_was_achieved(page: Page) -> None:
+    text = page.text
     achieved = text.index("Reward terms: what was achieved")
     form = text.index("Reward terms: form of the reply")
     table = text[form : text.index("One game") if "One game" in text else text.index("Learning curves", form)]

@@ -1,7 +1,6 @@
 """Logs of agents from outside: an oracle over MCP is scored as the oracle, what is given up is a failure."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ludus.agents.bench.journal import read_journal
 from ludus.agents.bench.tasks import FIRST_SEED, make_tasks
 from ludus.agents.episode import StopReason
 from ludus.agents.rollout import EnvironmentSpec
+from ludus.cli import main
 from ludus.envs.base import ChatEnv
 from ludus.envs.faults import EnvironmentFault
 from ludus.envs.mcp.episodes import Episodes
@@ -30,7 +30,9 @@ def make(id: str) -> Any:
     return gymnasium.make(id, disable_env_checker=True)
 
 
-def test_an_oracle_over_mcp_scores_what_it_scores_in_the_benchmark(tmp_path: Path) -> None:
+def test_an_oracle_over_mcp_scores_what_it_scores_in_the_benchmark(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "outside.log"
     words = ("serve", "mcp", WEATHER, "--seed", str(FIRST_SEED), "--log", str(log))
     with McpServer([sys.executable, "-c", MAIN, *words]) as server:
@@ -55,10 +57,8 @@ def test_an_oracle_over_mcp_scores_what_it_scores_in_the_benchmark(tmp_path: Pat
     assert row.figures.calls > 1
     assert row.baselines["oracle"].success.value == 1
 
-    command = [sys.executable, "-c", MAIN, "bench", "score", log, "--name", "mine", "--out", tmp_path / "cli"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "2 success, 1 given up" in done.stdout
+    assert main(["bench", "score", str(log), "--name", "mine", "--out", str(tmp_path / "cli")]) == 0
+    assert "2 success, 1 given up" in capsys.readouterr().out
     assert json.loads((tmp_path / "cli/results.json").read_text())["settings"]["model"] == "mine"
     assert (tmp_path / "cli/report.html").exists()
 

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ludus.agents import small_model
 from ludus.agents.chat_policy import ChatPolicy
 from ludus.agents.choose import load_policy
 from ludus.agents.engines.base import Sampling
@@ -29,7 +30,10 @@ SLOTS = 8
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_small_model(SPECS, TINY, cache_directory=tmp_path_factory.mktemp("models"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Hundreds of random episodes of an environment that runs programs take ten seconds.
+        patch.setattr(small_model, "EPISODES", dict.fromkeys(small_model.EPISODES, 8))
+        return build_small_model(SPECS, TINY, cache_directory=tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="module")
