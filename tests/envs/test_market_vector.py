@@ -17,14 +17,21 @@ MARKETS = 5
 
 @pytest.mark.parametrize("mode", AutoresetMode)
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "threads"),
     [
-        {"max_steps": 9},
-        {"max_steps": 11, "latency": 5, "events": 5, "maker_fee": -0.1},
-        {"max_steps": 7, "traders": ("noise", "trend"), "size": 30, "risk": 0.1},
+        ({"max_steps": 9}, 1),
+        ({"max_steps": 11, "latency": 5, "events": 5, "maker_fee": -0.1}, 3),
+        ({"max_steps": 7, "traders": ("noise", "trend"), "size": 30, "risk": 0.1}, 1),
+        *(
+            pytest.param(arguments, threads, marks=pytest.mark.slow)
+            for arguments, threads in (
+                ({"max_steps": 9}, 3),
+                ({"max_steps": 11, "latency": 5, "events": 5, "maker_fee": -0.1}, 1),
+                ({"max_steps": 7, "traders": ("noise", "trend"), "size": 30, "risk": 0.1}, 3),
+            )
+        ),
     ],
 )
-@pytest.mark.parametrize("threads", [1, 3])
 def test_many_markets_are_the_single_ones(
     mode: AutoresetMode, arguments: dict[str, Any], threads: int
 ) -> None:

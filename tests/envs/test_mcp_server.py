@@ -125,7 +125,12 @@ def test_an_oracle_earns_through_mcp_what_it_earns_directly(connect: Callable[[]
 
 @pytest.mark.parametrize(
     ("id", "transport"),
-    [("Search", "http"), ("Weather", "stdio"), ("Calendar", "http"), ("Assistant", "stdio")],
+    [
+        ("Weather", "stdio"),
+        ("Calendar", "http"),
+        pytest.param("Search", "http", marks=pytest.mark.slow),
+        pytest.param("Assistant", "stdio", marks=pytest.mark.slow),
+    ],
 )
 def test_the_assistants_oracles_earn_through_mcp_what_they_earn_directly(id: str, transport: str) -> None:
     name = f"ludus/{id}-v0"

@@ -38,14 +38,22 @@ def assert_same(one: Any, other: Any, path: str = "") -> None:
 
 
 @pytest.mark.parametrize("mode", AutoresetMode)
-@pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "threads"),
     [
-        {},
-        {"view": 2, "rows": 9, "columns": 8},
-        {"layout": "ring", "max_steps": 7},
-        {"observation": "planes", "max_steps": 30},
+        ({}, 1),
+        ({"view": 2, "rows": 9, "columns": 8}, 4),
+        ({"layout": "ring", "max_steps": 7}, 1),
+        ({"observation": "planes", "max_steps": 30}, 4),
+        *(
+            pytest.param(arguments, threads, marks=pytest.mark.slow)
+            for arguments, threads in (
+                ({}, 4),
+                ({"view": 2, "rows": 9, "columns": 8}, 1),
+                ({"layout": "ring", "max_steps": 7}, 4),
+                ({"observation": "planes", "max_steps": 30}, 1),
+            )
+        ),
     ],
 )
 def test_many_games_are_the_single_ones(mode: AutoresetMode, threads: int, arguments: dict[str, Any]) -> None:

@@ -17,7 +17,13 @@ from gymnasium.vector.utils import CloudpickleWrapper
 import ludus  # noqa: F401
 from ludus.envs.conformance.episodes import carry_on, comparable, comparable_step, play
 
+from .conftest import ONE_OF_EACH_KIND, environments
+
 Trace = tuple[Any, ...]
+
+every_environment = pytest.mark.parametrize(
+    "id", environments(lambda name: name not in ONE_OF_EACH_KIND), indirect=True
+)
 
 
 STEPS = 4
@@ -54,6 +60,7 @@ def spawned() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
+@every_environment
 def test_a_spawned_process(begun: Begun, spawned: ProcessPoolExecutor) -> None:
     """It gets the environment as `AsyncVectorEnv` sends one, by cloudpickle."""
     twin = copy.deepcopy(begun)  # the pool pickles what it sends later, in a thread
@@ -81,6 +88,7 @@ def in_a_fork(work: Callable[[], Any]) -> Callable[[], Any]:
     return result
 
 
+@every_environment
 def test_a_forked_process(begun: Begun) -> None:
     """It has the very same object, with what that holds open, and goes on at the same time."""
     there = in_a_fork(begun.go_on)
@@ -98,6 +106,7 @@ def test_a_forked_process_has_threads_of_its_own_for_many_games() -> None:
     envs.close()
 
 
+@every_environment
 def test_other_threads(begun: Begun) -> None:
     """Every step is made in a thread of its own."""
     found = []
@@ -112,6 +121,7 @@ def test_other_threads(begun: Begun) -> None:
     assert tuple(found) == begun.expected
 
 
+@every_environment
 def test_an_event_loop(begun: Begun) -> None:
     """One is played in the loop's own thread, and its copy in another meanwhile."""
     twin = copy.deepcopy(begun)

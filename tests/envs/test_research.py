@@ -42,6 +42,7 @@ def test_copies(tmp_path: Path) -> None:
     run(block("Copies and processes"), tmp_path)
 
 
+@pytest.mark.slow
 def test_the_loop_learns_to_win(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="needs torch: pip install 'ludus[train]'")
     last = run(block("A loop in one file"), tmp_path).splitlines()[-1]

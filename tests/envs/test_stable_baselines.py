@@ -73,6 +73,7 @@ def results(model: Any, id: str, games: int) -> tuple[float, int]:
     return total / games, illegal
 
 
+@pytest.mark.slow
 def test_the_recipe_learns_to_win() -> None:
     page = (Path(__file__).parents[2] / "docs" / "surfaces" / "research.md").read_text(encoding="utf-8")
     (code,) = [part for part in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "sb3_contrib" in part]

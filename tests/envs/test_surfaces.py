@@ -55,6 +55,7 @@ def test_copies_out_of_a_pickle_play_the_same() -> None:
     assert not found.left_out
 
 
+@pytest.mark.slow  # starts a process
 def test_through_mcp_nothing_differs_but_what_it_lacks() -> None:
     pytest.importorskip("mcp", reason="needs mcp: pip install 'ludus[serve]'")
     through = surface("mcp")

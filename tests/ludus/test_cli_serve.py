@@ -27,8 +27,15 @@ def url() -> Iterator[str]:
         yield address
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("workers", "ending"),
+    [
+        ("1", signal.SIGTERM),
+        ("2", signal.SIGINT),
+        pytest.param("1", signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param("2", signal.SIGTERM, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_right_after_the_address_was_printed_ends_the_server(workers: str, ending: int) -> None:
     with served("tools", "--workers", workers, ending=ending):
         pass
@@ -149,7 +156,7 @@ def test_the_commands_explain_themselves(run: Run, command: str) -> None:
     assert f"usage: ludus serve {command}" in printed.out
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_every_call_is_logged_and_summed_up(run: Run, tmp_path: Path, workers: str) -> None:
     log = tmp_path / "calls.log"
     with served("tools", "--log", str(log), "--workers", workers) as url:

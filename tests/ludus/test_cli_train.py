@@ -107,7 +107,14 @@ OTHERS = ("data", "rft", "preferences", "episodes", "steps", "reward_model")
 """Phases that the run does not have."""
 
 
-@pytest.mark.parametrize("phase", [phase for phase in get_args(Phase) if phase not in OTHERS])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        phase if phase in ("demonstrations", "grpo") else pytest.param(phase, marks=pytest.mark.slow)
+        for phase in get_args(Phase)
+        if phase not in OTHERS
+    ],
+)
 @pytest.mark.usefixtures("no_report")
 def test_ctrl_c_in_any_phase_says_how_to_go_on_and_that_works(
     run: Run, interrupt: Run, tmp_path: Path, phase: str

@@ -116,6 +116,7 @@ def small(games: RunConfig) -> Path:
     )
 
 
+@pytest.mark.slow  # starts a process
 def test_workers_play_the_league_with_the_same_bits_in_order(
     games: RunConfig, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,7 +130,12 @@ def break_down(member: Member, part: str) -> str:
     [
         ("user error", UserError, "the fridge is open; close it"),
         pytest.param("lambda", RuntimeError, "ValueError: <function", marks=pytest.mark.slow),
-        ("kill", RunError, r"worker 1 of 2 was killed by signal 9; likely .* memory; continue with --resume"),
+        pytest.param(
+            "kill",
+            RunError,
+            r"worker 1 of 2 was killed by signal 9; likely .* memory; continue with --resume",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_breaks_in_another_process_is_told_here_and_leaves_none_behind(

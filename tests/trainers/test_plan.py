@@ -249,7 +249,10 @@ def test_past_checkpoints_are_counted_and_both_seats(
     assert caches[0] == 2 * caches[1]
 
 
-@pytest.mark.parametrize("family", ["idefics3", *qwen.FAMILIES])
+@pytest.mark.parametrize(
+    "family",
+    ["qwen3_vl", *(pytest.param(name, marks=pytest.mark.slow) for name in ("idefics3", "qwen2_5_vl"))],
+)
 def test_towers_and_pictures_are_counted(
     family: str, tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +336,7 @@ def test_workers_have_processes_and_gradients_of_their_own(primed: RunConfig, wo
     assert two["gradients"] >= one["weights"]
 
 
-@pytest.mark.parametrize(("length", "longer"), [(16, 17), (300, 1500)])
+@pytest.mark.parametrize(("length", "longer"), [(16, 17), pytest.param(300, 1500, marks=pytest.mark.slow)])
 def test_longer_rows_never_take_less(length: int, longer: int, tiny: RunConfig, work: Work) -> None:
     def total(tokens: int) -> int:
         rows = [of_length(tokens, 8)]
@@ -355,6 +358,7 @@ def test_what_fits(primed: RunConfig, work: Work) -> None:
     assert longest_context(primed, work, 1000) == 0
 
 
+@pytest.mark.slow  # many plans
 def test_what_to_switch_on(primed: RunConfig, work: Work) -> None:
     tried = list(remedies(primed, work, 1000))
     assert [remedy.settings for remedy in tried][:2] == [

@@ -54,7 +54,17 @@ def variant(tiny: RunConfig, grpo: dict[str, Any]) -> RunConfig:
     return changed(config, "evaluation", episodes=8)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "reference reset, adaptive",
+        "dapo, dynamic sampling",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("reinforce_pp, kl in reward", "bonus, bounds, correction")
+        ),
+    ],
+)
 def test_a_killed_run_ends_in_the_same_bits(tmp_path: Path, tiny: RunConfig, name: str) -> None:
     config, whole = variant(tiny, VARIANTS[name]), tmp_path / "whole"
     train(config, whole, listener=Leaves(whole, ("grpo", 5)))

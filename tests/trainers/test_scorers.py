@@ -179,6 +179,7 @@ class Kills(Listener):
             raise Killed
 
 
+@pytest.mark.slow  # three runs
 def test_a_killed_run_goes_on_to_the_same_bits(primed: dict[str, Any], url: str, tmp_path: Path) -> None:
     primed["grpo"] |= {"steps": 3}
     primed["checkpoint"] = {"every": 1}

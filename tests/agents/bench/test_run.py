@@ -116,6 +116,7 @@ bench(Plan("ludus/Arithmetic-v0", player, count=60, repeats=5, concurrency=130),
 """
 
 
+@pytest.mark.slow  # starts a process
 def test_a_run_that_is_killed_leaves_no_process_and_goes_on(server: Any, folder: Path) -> None:
     server.seconds = 0.5
     with subprocess.Popen([sys.executable, "-c", PROGRAM, server.url, str(folder)]) as process:

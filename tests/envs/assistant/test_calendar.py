@@ -329,9 +329,14 @@ def test_an_answer_is_one_value(expected: str, given: str, right: bool) -> None:
             "lookalikes": 0,
             "kinds": ("book", "move", "repair"),
         },
-        {"people": 8, "zones": 4, "busyness": 0.7, "recurrence": 3, "lookalikes": 8},
-        {"renamed": 3, "distractors": 6, "milestones": True},
-        {"faults": {"refused": 0.1, "broken": 0.1, "slow": 0.1, "timeout": 0.05, "seed": 1}},
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (
+                {"people": 8, "zones": 4, "busyness": 0.7, "recurrence": 3, "lookalikes": 8},
+                {"renamed": 3, "distractors": 6, "milestones": True},
+                {"faults": {"refused": 0.1, "broken": 0.1, "slow": 0.1, "timeout": 0.05, "seed": 1}},
+            )
+        ),
     ],
     ids=str,
 )

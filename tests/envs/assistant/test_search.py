@@ -66,8 +66,13 @@ def env() -> Search:
             "faults": {"slow": 0.1, "timeout": 0.05, "refused": 0.1, "broken": 0.1, "stale": 0.1},
             "milestones": True,
         },
-        {"hops": 1, "worlds": (4, 5), "namesakes": 0.6, "outdated": 0.8},
-        {"hops": (3, 4), "renamed": 7, "distractors": 5, "weights": {"calls": -0.001}},
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (
+                {"hops": 1, "worlds": (4, 5), "namesakes": 0.6, "outdated": 0.8},
+                {"hops": (3, 4), "renamed": 7, "distractors": 5, "weights": {"calls": -0.001}},
+            )
+        ),
     ],
     ids=str,
 )

@@ -50,7 +50,12 @@ def play(env: Any, name: str = "oracle", seed: int = 0) -> tuple[bool, float, li
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"narrow": True, "milestones": True}, {"places": "real", "ambiguity": 1.0}], ids=str
+    "arguments",
+    [
+        {"narrow": True, "milestones": True},
+        pytest.param({"places": "real", "ambiguity": 1.0}, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_it_conforms_with_other_arguments(arguments: dict[str, Any]) -> None:
     only = ("spaces", "info", "rewards", "limits", "malformed replies", "hostile replies", "seeds")

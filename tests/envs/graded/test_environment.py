@@ -249,7 +249,11 @@ CALLS = {
 
 @pytest.mark.parametrize(
     "recipe",
-    [PROGRAMS, CALLS, {**RECIPE, "attempts": 3, "tools": ["python"]}],
+    [
+        pytest.param(PROGRAMS, marks=pytest.mark.slow),
+        CALLS,
+        pytest.param({**RECIPE, "attempts": 3, "tools": ["python"]}, marks=pytest.mark.slow),
+    ],
     ids=["tests", "calls", "tools"],
 )
 def test_other_recipes_conform(recipe: dict[str, Any], needs_sandbox: None) -> None:

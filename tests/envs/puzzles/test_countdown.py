@@ -187,7 +187,15 @@ def test_several_counts_are_drawn_as_often() -> None:
     assert min(kinds.values()) > 70
 
 
-@pytest.mark.parametrize("arguments", [{"tries": 4}, {"numbers": 2, "largest": 9}, {"numbers": 5}], ids=str)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"tries": 4},
+        pytest.param({"numbers": 2, "largest": 9}, marks=pytest.mark.slow),
+        pytest.param({"numbers": 5}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_conforms_with_other_arguments(arguments: dict[str, Any]) -> None:
     report = check(
         "ludus/Countdown-v0",

@@ -241,7 +241,14 @@ def test_what_is_wrong_with_a_grid_is_said(grid: Sequence[int], said: str) -> No
     assert content_text(filled(grid).messages[0]) == filled(grid).failure == said
 
 
-@pytest.mark.parametrize(("size", "reply"), [(6, "cell"), (6, "grid"), (9, "grid")])
+@pytest.mark.parametrize(
+    ("size", "reply"),
+    [
+        (6, "cell"),
+        pytest.param(6, "grid", marks=pytest.mark.slow),
+        pytest.param(9, "grid", marks=pytest.mark.slow),
+    ],
+)
 def test_conforms_in_other_sizes(size: int, reply: str) -> None:
     report = check(
         "ludus/Sudoku-v0",
