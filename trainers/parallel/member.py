@@ -108,20 +108,27 @@ def pickled(policy: LoadedModel, parameters: list[nn.Parameter]) -> bytes:
     return stream.getvalue()
 
 
+class _Unpickler(pickle.Unpickler):
+    """Puts the parameters in their places. (Not a class of the function that uses it: a class is a cycle of
+    references, and would keep the weights in memory after the model that they were for.)"""
+
+    def __init__(self, pickled: bytes, parameters: list[nn.Parameter]) -> None:
+        super().__init__(io.BytesIO(pickled))
+        self._parameters = parameters
+
+    def persistent_load(self, place: int) -> nn.Parameter:
+        return self._parameters[place]
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("bitsandbytes"):
+            import_bitsandbytes()
+        return super().find_class(module, name)
+
+
 def _unpickled(load: Load, config: RunConfig) -> LoadedModel:
     weights = load.layout.map(load.weights)
     parameters = [nn.Parameter(*pair) for pair in zip(weights, load.is_trained, strict=True)]
-
-    class Unpickler(pickle.Unpickler):
-        def persistent_load(self, place: int) -> nn.Parameter:
-            return parameters[place]
-
-        def find_class(self, module: str, name: str) -> Any:
-            if module.startswith("bitsandbytes"):
-                import_bitsandbytes()
-            return super().find_class(module, name)
-
-    model, tokenizer = Unpickler(io.BytesIO(load.pickled)).load()
+    model, tokenizer = _Unpickler(load.pickled, parameters).load()
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     for parameter, gradient in zip(trained, load.gradient_layout.map(load.gradients), strict=True):
         parameter.grad_dtype = gradient.dtype
