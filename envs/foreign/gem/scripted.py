@@ -1,13 +1,13 @@
 """The scripted agents of `ludus/Gem-v0`, the same for every game."""
 
 from collections.abc import Mapping
-from copy import deepcopy
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ludus.envs.chat import Chat
+from ludus.envs.foreign.rehearsal import best_line
 from ludus.envs.scripted import ScriptedAgent, Silent
 
 EPISODES = 64
@@ -36,28 +36,10 @@ class Oracle(Random):
     does the same."""
 
     def begin(self) -> None:
-        self._line: list[str] = self._best()
+        self._line = best_line(self.made, lambda twin, _: self.any_reply(twin), EPISODES)
 
     def act(self, observation: Chat, info: dict[str, Any]) -> str:
         return self._line.pop(0) if self._line else NOTHING
-
-    def _best(self) -> list[str]:
-        here, twin = self.made.snapshot(), deepcopy(self.made)
-        twin.render_mode = None
-        best: tuple[bool, float, list[str]] | None = None
-        for _ in range(EPISODES):
-            twin.restore(here)
-            line: list[str] = []
-            total, ended, info = 0.0, False, {}
-            while not ended:
-                line.append(self.any_reply(twin))
-                _, reward, terminated, truncated, info = twin.step(line[-1])
-                total, ended = total + reward, terminated or truncated
-            if best is None or (info["success"], total) > best[:2]:
-                best = (info["success"], total, line)
-            if info["success"]:
-                break
-        return best[2] if best else []
 
 
 class Boaster(ScriptedAgent):
