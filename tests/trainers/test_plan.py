@@ -144,8 +144,9 @@ def test_what_training_holds_is_counted(primed: RunConfig, work: Work, policy: L
     optimizer = build_optimizer(policy.model, primed.sft, primed.model.masters)
     micro_batches = pack(work.fine_tuned, 256)
     assert len(micro_batches) > 1
-    scored = sum(len(micro.token_N) for micro in micro_batches)
-    sft.accumulate_gradients(Member(policy, primed), (micro_batches, scored))
+    parts_2N = [torch.ones(2, len(micro.token_N)) for micro in micro_batches]
+    pieces = [sft.Weighed(*piece, 0.0) for piece in zip(micro_batches, parts_2N, strict=True)]
+    sft.accumulate_gradients(Member(policy, primed), pieces)
     gradients = sum(p.grad.nbytes for p in policy.model.parameters() if p.grad is not None)
     take_step(optimizer, 1e-3)
     slots = optimizer.state_dict()["state"].values()

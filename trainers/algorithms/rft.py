@@ -78,7 +78,8 @@ def train_rft(
             played = time.perf_counter()
             seed = derive_seed(config.run.seed, iteration)
             chosen = batch_indices(seed, within, rft.batch_episodes, len(rows))
-            loss, tokens = team_gradients(team, [rows[index] for index in chosen], rft.microbatch_tokens)
+            chosen_rows = [rows[index] for index in chosen]
+            (loss, _), tokens = team_gradients(team, chosen_rows, rft.microbatch_tokens)
             check_loss(loss, rft, "rft", step)
             rate = learning_rate(rft, step, steps)
             norm = apply_gradients(optimizer, rate, rft.max_grad_norm)

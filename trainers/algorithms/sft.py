@@ -1,17 +1,21 @@
-"""Supervised fine-tuning: the negative log-likelihood of the replies' tokens, and of no others."""
+"""Supervised fine-tuning: the negative log-likelihood of the replies' tokens and, where that is asked for, of
+what the environment said to them."""
 
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ludus.agents.episode import Episode, TrainingSequence
 from ludus.agents.formats.base import ChatFormat
 from ludus.agents.models import LoadedModel
+from ludus.agents.picture_ids import FIRST
 from ludus.agents.policy import ScriptedPolicy, tool_schemas
 from ludus.agents.rendering import render
 from ludus.agents.rollout import EnvironmentSpec, EpisodeStart, rollout_mixed
@@ -53,13 +57,14 @@ def fine_tune(
             began = time.perf_counter()
             chosen = batch_indices(config.run.seed, step, sft.batch_episodes, len(demonstrations))
             batch = [demonstrations[i] for i in chosen]
-            loss, tokens = team_gradients(team, batch, sft.microbatch_tokens)
-            check_loss(loss, sft, "sft", step)
+            losses, tokens = team_gradients(team, batch, sft.microbatch_tokens, sft.observations_weight)
+            check_loss(losses.replies, sft, "sft", step)
             rate = learning_rate(sft, step, steps)
             norm = apply_gradients(optimizer, rate, sft.max_grad_norm)
             seconds = time.perf_counter() - began
             metrics = {
-                "loss": loss,
+                "loss": losses.replies,
+                **({"loss/observations": losses.observations} if sft.observations_weight else {}),
                 **norm_metrics(norm, phase.history, sft, "sft", step),
                 "learning_rate": rate,
                 "tokens_per_second": tokens / seconds,
@@ -70,39 +75,83 @@ def fine_tune(
             phase.finish(step, metrics)
 
 
+class Losses(NamedTuple):
+    """Means in nats per token."""
+
+    replies: float
+    observations: float
+    """0 where they are not trained on."""
+
+
 def team_gradients(
-    team: Team, batch: Sequence[TrainingSequence], microbatch_tokens: int
-) -> tuple[float, int]:
-    """Add the gradients of the batch's mean loss per scored token to the model's.
-
-    Returns:
-        The loss in nats per scored token, and the number of tokens that went through the model.
-    """
-    shares = packs(team.model)
-    micro_batches = pack(batch, even_budget(batch, microbatch_tokens, team.size, shares), shares)
-    scored = sum(len(micro.token_N) for micro in micro_batches)
-    sizes = [micro.tokens for micro in micro_batches]
-    parts = [([micro_batches[item] for item in items], scored) for items in deal(sizes, team.size)]
-    losses = team.map(accumulate_gradients, parts)
-    team.add_gradients(len(parts))
-    return sum(losses), sum(sizes)
-
-
-def accumulate_gradients(member: Member, part: tuple[Sequence[MicroBatch], int]) -> float:
-    """Add the gradients of a member's micro-batches to its model's.
+    team: Team, batch: Sequence[TrainingSequence], microbatch_tokens: int, observations_weight: float = 0.0
+) -> tuple[Losses, int]:
+    """Add the gradients of the batch's loss to the model's.
 
     Args:
-        part: They, and the number of scored tokens in the whole batch.
+        observations_weight: How much the mean over the tokens of what the environment said to replies counts,
+            beside the mean over the replies' own.
 
     Returns:
-        Their part of the batch's mean loss.
+        The losses, and the number of tokens that went through the model.
     """
-    model, (micro_batches, scored), total = member.policy.model, part, 0.0
-    for micro in micro_batches:
-        loss = -score(model, micro, temperature=1.0).logprobs.sum() / scored
-        loss.backward()
-        total += loss.item()
-    return total
+    trained_on = marked(batch, observations_weight)
+    is_reply_S = torch.tensor(
+        [
+            is_reply
+            for row, trained in zip(batch, trained_on, strict=True)
+            for is_reply, is_marked in zip(row.sampled, trained.sampled, strict=True)
+            if is_marked
+        ]
+    )
+    # Of each scored token, the part that it has in the mean of its kind.
+    part_2S = torch.stack([is_reply_S, ~is_reply_S]).double()
+    part_2S /= part_2S.sum(1, keepdim=True).clamp(min=1)
+    shares = packs(team.model)
+    micro_batches = pack(trained_on, even_budget(trained_on, microbatch_tokens, team.size, shares), shares)
+    weighed = [Weighed(micro, part_2S[:, micro.token_N], observations_weight) for micro in micro_batches]
+    sizes = [micro.tokens for micro in micro_batches]
+    parts = [[weighed[item] for item in items] for items in deal(sizes, team.size)]
+    losses = team.map(accumulate_gradients, parts)
+    team.add_gradients(len(parts))
+    replies, observations = map(sum, zip(*losses, strict=True))
+    return Losses(replies, observations), sum(sizes)
+
+
+def marked(rows: Sequence[TrainingSequence], observations_weight: float) -> Sequence[TrainingSequence]:
+    """The rows, with all tokens marked that are trained on."""
+    return [with_observations(row) for row in rows] if observations_weight else rows
+
+
+def with_observations(row: TrainingSequence) -> TrainingSequence:
+    """A row in which what the environment said after the first reply is marked, too; its pictures are not."""
+    first = row.sampled.index(True)
+    marks = (id < FIRST for id in row.ids[first:])
+    return replace(row, sampled=(*row.sampled[:first], *marks))
+
+
+class Weighed(NamedTuple):
+    """A micro-batch, and what each of its N scored tokens counts for."""
+
+    micro: MicroBatch
+    part_2N: Tensor
+    """Its part in the mean over replies, and in that over observations."""
+    observations_weight: float
+
+
+def accumulate_gradients(member: Member, part: Sequence[Weighed]) -> Losses:
+    """Add the gradients of a member's micro-batches to its model's.
+
+    Returns:
+        Their part of the batch's losses.
+    """
+    model, total_2 = member.policy.model, torch.zeros(2, dtype=torch.float64)
+    for micro, part_2N, observations_weight in part:
+        logprobs_N = score(model, micro, temperature=1.0).logprobs
+        losses_2 = -(part_2N.to(logprobs_N) * logprobs_N).sum(1)
+        (losses_2[0] + observations_weight * losses_2[1]).backward()
+        total_2 += losses_2.detach().cpu()
+    return Losses(*total_2.tolist())
 
 
 @torch.no_grad()

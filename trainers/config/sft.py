@@ -23,6 +23,10 @@ class SftSection(OptimizerSection):
     of the replies, and leaves the rest to be learned from what is earned."""
     heldout_demonstrations: Count = 128
     """Episodes that it plays on held-out tasks; the held-out loss is taken over them, never trained on."""
+    observations_weight: NonNegative = 0.0
+    """How much what the environment said to the replies counts beside the replies: so the policy also learns
+    what its actions do (implicit world modelling, arXiv:2510.08558). 0 leaves it out, 1 is a start. For
+    demonstrations."""
     data: list[Annotated[str, Field(min_length=1)]] = Field(default_factory=list)
     """Files to train on in place of demonstrations: conversations (JSON Lines or Parquet, or a folder that
     `datasets` saved), episode files, folders of `ludus bench`. See
@@ -49,6 +53,11 @@ class SftSection(OptimizerSection):
             raise ValueError(
                 f"demonstrator = {self.demonstrator} plays nothing where data takes its place; "
                 "drop one of the two"
+            )
+        if self.data and self.observations_weight:
+            raise ValueError(
+                f"observations_weight = {self.observations_weight} is for demonstrations: of data only "
+                "replies are trained on; drop one of the two"
             )
         chosen = {
             "train_on": self.train_on != "all",

@@ -64,14 +64,15 @@ class Models:
     def __post_init__(self) -> None:
         self.member = Member(self.policy, self.config)
 
-    def fine_tuning(self, section: OptimizerSection, rows: Rows) -> Bytes:
+    def fine_tuning(self, section: OptimizerSection, rows: Rows, observations_weight: float = 0.0) -> Bytes:
         """An optimiser step on demonstrations, data, or chosen episodes."""
-        micro_batches = self._largest(rows, section.microbatch_tokens)
-        scored = sum(len(micro.token_N) for micro in micro_batches)
+        marked = sft.marked(rows, observations_weight)
+        pieces = [
+            sft.Weighed(micro, torch.zeros(2, len(micro.token_N)), observations_weight)
+            for micro in self._largest(marked, section.microbatch_tokens)
+        ]
         with self.optimizing(section) as optimizer:
-            return self.step(
-                [optimizer], lambda: sft.accumulate_gradients(self.member, (micro_batches, scored))
-            )
+            return self.step([optimizer], lambda: sft.accumulate_gradients(self.member, pieces))
 
     @contextmanager
     def optimizing(self, section: OptimizerSection) -> Iterator[Optimizer]:

@@ -180,7 +180,8 @@ def plan(config: RunConfig, work: Work) -> MemoryPlan:
 def _phases(models: Models, work: Work) -> Iterator[tuple[str, Bytes]]:
     config = models.config
     if config.sft.steps:
-        yield "priming", models.fine_tuning(config.sft, work.fine_tuned)
+        weight = config.sft.observations_weight
+        yield "priming", models.fine_tuning(config.sft, work.fine_tuned, weight)
     if work.sampled and config.evaluation.episodes:
         episodes = config.evaluation.episodes * config.evaluation.samples
         yield "evaluation", models.sampling(work.sampled, episodes, config.evaluation.temperature)
