@@ -241,7 +241,7 @@ def test_past_checkpoints_are_counted_and_both_seats(
         override(values, key, value)
     values["grpo"] |= {"groups": 4, "group_size": 4}
     played = plan(parse_config(values), work)
-    del values["opponents"], values["grpo"]["advantage"]
+    del values["opponents"]
     alone = plan(parse_config(values), work)
     for phase in ("rollout", "update"):
         assert parts(played, phase).get("league", 0) == members * weight_bytes(policy.model)
