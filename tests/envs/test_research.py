@@ -16,6 +16,9 @@ needs_research = pytest.mark.skipif(
 )
 
 
+AGILERL = os.environ.get("LUDUS_TEST_AGILERL")
+
+
 def block(title: str, page: Path = PAGE) -> str:
     section = page.read_text(encoding="utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     (code,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
@@ -101,6 +104,14 @@ def test_torchrl_plays_one_game_and_many(tmp_path: Path) -> None:
     one, many = researched(block("TorchRL"), tmp_path).splitlines()
     assert re.fullmatch(r"torch.Size\(\[\d+, 15, 15\]\) tensor\(-?\d+\.\)", one)
     assert many == "torch.Size([16, 100])"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(AGILERL is None, reason='needs AgileRL: peer=$(.ci/peers.sh start agilerl); eval "$peer"')
+def test_agilerl_trains(tmp_path: Path) -> None:
+    told = run(block("AgileRL", PAGE.with_name("others.md")), tmp_path, f"{AGILERL}/python")
+    fitness = float(told.splitlines()[-1].strip("[]"))
+    assert -1.2 <= fitness <= 1
 
 
 @needs_research
